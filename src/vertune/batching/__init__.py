@@ -1,0 +1,1 @@
+"""How features are put together into batches; NumPy only."""

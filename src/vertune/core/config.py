@@ -1,0 +1,208 @@
+"""The config of a vertical: one YAML, one pydantic model; knows nothing of what the parts in it do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+
+from vertune.core import part
+from vertune.core.artifact import check_name
+from vertune.core.errors import ConfigError, NotFound
+from vertune.core.kinds import Encoder, Method, Source, Split, Task
+from vertune.core.parse import build
+
+
+class Section(BaseModel):
+    """A part of the config that is not swappable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def source_of(path: str) -> dict[str, Any]:
+    """The source that reads this path, chosen by its ending."""
+    if Path(path).is_dir():
+        return {"name": "folder", "path": path}
+    for name in part.names("sources"):
+        kind = part.find("sources", name)
+        if issubclass(kind, Source) and path.lower().endswith(kind.suffixes or ("\0",)):
+            return {"name": name, "path": path}
+    raise ConfigError(f"No source is known for '{path}'. Write `source: {{name: …, path: {path}}}` with one of: {', '.join(part.names('sources'))}.")
+
+
+class Data(Section):
+    """Where the records are, what their columns mean, and how they are divided."""
+
+    source: SerializeAsAny[Source]
+    """Training records: a path, or a source with its options."""
+    validation: SerializeAsAny[Source] | None = None
+    """Validation records, where they are given; else they are cut from the training records."""
+    test: SerializeAsAny[Source] | None = None
+    """Test records, where they are given; else the split decides."""
+    fields: dict[str, str | list[str]] = {}
+    """Which column each field of the task is read from; a list joins columns as `name: value`."""
+    split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)  # type: ignore[assignment]
+    """How one table is divided into train, validation and test."""
+    keep: list[str] = []
+    """Further columns to keep beside the task's own, for slices of the report."""
+
+    @field_validator("source", "validation", "test", mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in part.names("sources"):
+            return source_of(value)
+        return value
+
+
+class Training(Section):
+    """How long and on what terms the one loop runs."""
+
+    epochs: float | Literal["auto"] = "auto"
+    """Passes over the training records; auto goes by the number of rows, as docs/defaults.md says."""
+    batch: int = Field(default=32, ge=1, le=65536)
+    """Rows of one step of the optimiser."""
+    start: Literal["auto", "probe", "random"] = "auto"
+    """What the head starts from: solved on frozen states (`probe`) or drawn at random; auto solves linear heads."""
+    patience: int = Field(default=0, ge=0)
+    """Evaluations without a better metric after which training stops; 0 never stops early."""
+    evaluations: int = Field(default=1, ge=0, le=100)
+    """Evaluations on validation in each epoch; the best checkpoint is kept. 0 keeps the last one."""
+    time_limit: float | None = Field(default=None, gt=0)
+    """Seconds that training may take; `method: auto` takes 180 on a CPU where nothing is said."""
+    checkpoint: float = Field(default=30, ge=0)
+    """Seconds between checkpoints from which a killed run can go on; 0 writes one at every step."""
+    window: int = Field(default=50, ge=1)
+    """Batches in the shuffled window that is sorted by length."""
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = []
+    """Where the curves go, besides the events of the run."""
+
+
+class Optimiser(Section):
+    """How weights move once there is a gradient."""
+
+    name: Literal["adamw", "adafactor", "sgd"] = "adamw"
+    """The rule of the update."""
+    rate: float | Literal["auto"] = "auto"
+    """Learning rate; auto goes by method and width of the base, as docs/defaults.md says."""
+    head_rate: float | Literal["auto"] = "auto"
+    """Learning rate of the head; auto goes by how the head starts."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up."""
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    """Share of the steps in which the rate rises."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled decay; biases and norms have none."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the rate for each layer further from the head."""
+    clip: float = Field(default=1.0, ge=0)
+    """Largest norm of the gradient; 0 does not clip."""
+
+
+class Device(Section):
+    """What of the machine is used."""
+
+    threads: int | Literal["auto"] = "auto"
+    """Threads of one process; auto takes the physical cores that it may use."""
+    tokens: int = Field(default=8192, ge=64)
+    """Tokens of one forward pass at most; a step of more is cut into micro-batches."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the forward pass; auto is float32 on a CPU and bfloat16 where a GPU has it."""
+    checkpoint_gradients: bool = False
+    """Recompute activations in the backward pass to save memory."""
+
+
+class Config(Section):
+    """One vertical: its data, the base, the task, the method, and how it is trained."""
+
+    name: str = "vertical"
+    """The name of the vertical; its artifacts and aliases carry it."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything that is drawn."""
+    data: Data
+    encoder: SerializeAsAny[Encoder] = Field(default="text", validate_default=True)  # type: ignore[assignment]
+    """How records become states; `base: minilm` at the top of the file is short for `encoder: {base: minilm}`."""
+    task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)  # type: ignore[assignment]
+    method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
+    """Which weights move; auto chooses among methods within the time limit."""
+    training: Training = Training()
+    optimiser: Optimiser = Optimiser()
+    device: Device = Device()
+    slices: list[str] = []
+    """Columns by whose values the report is cut."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _base(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "base" not in value:
+            return value
+        rest = {key: item for key, item in value.items() if key != "base"}
+        encoder = rest.get("encoder", "text")
+        options = {"name": encoder} if isinstance(encoder, str) else encoder
+        return {**rest, "encoder": {**options, "base": value["base"]}}
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return check_name(value)
+
+
+def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The mapping with `method.rank=16` and the like set in it; values are read as YAML."""
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set takes key=value, such as method.rank=16; got '{setting}'.")
+        try:
+            item = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"The value of --set {setting} is not YAML: {error}.") from error
+        value = _put(value, key.split("."), item)
+    return value
+
+
+def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
+    inner = {"name": value} if isinstance(value, str) else dict(value or {})
+    inner[steps[0]] = item if len(steps) == 1 else _put(inner.get(steps[0]), steps[1:], item)
+    return inner
+
+
+def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
+    """The config in a YAML file; relative paths in it are relative to the file."""
+    file = Path(path)
+    if not file.exists():
+        raise NotFound(f"There is no config file '{file}'. Write one with: vertune init DATA.csv")
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file} must hold a mapping such as `task: classify`; it holds {type(value).__name__}.")
+    return build(Config, _anchor(override(value, settings), file.absolute().parent))
+
+
+def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the paths of sources, and a base that is a folder here, absolute."""
+    data = value.get("data")
+    if isinstance(data, dict):
+        anchored = dict(data)
+        for key in ("source", "validation", "test"):
+            item = anchored.get(key)
+            if isinstance(item, str) and item not in part.names("sources"):
+                anchored[key] = str(folder / item)
+            elif isinstance(item, dict) and isinstance(item.get("path"), str):
+                anchored[key] = {**item, "path": str(folder / item["path"])}
+        value = {**value, "data": anchored}
+    base = value.get("base")
+    if isinstance(base, str) and (folder / base).is_dir():
+        value = {**value, "base": str(folder / base)}
+    return value
+
+
+def dump(config: BaseModel) -> dict[str, Any]:
+    """The resolved config as plain values that `build` takes again."""
+    return config.model_dump(mode="json")
+
+

@@ -1,0 +1,201 @@
+"""The kinds of part and the few verbs each must answer; knows nothing of any one part.
+
+`encode`, `decode`, `tally` and `summarise` are NumPy only, so that they serve torch, ONNX and a torch-free process alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from vertune.core.edits import Edit
+from vertune.core.part import Part
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+
+if TYPE_CHECKING:
+    import polars as pl
+    import torch
+    from numpy.typing import NDArray
+
+Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
+"""A forward pass over features: one output array a feature, padding already cut away."""
+
+
+class Source(Part):
+    """Where records come from."""
+
+    folder: ClassVar[str] = "sources"
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """File endings that this source is chosen for when a config gives a bare path."""
+
+    def read(self) -> pl.DataFrame | pl.LazyFrame:
+        """All rows with the source's own columns, and `__file`, `__row` (from 1) and `__error` (null when readable)."""
+        raise NotImplementedError
+
+
+class Split(Part):
+    """How records are divided into train, validation and test."""
+
+    folder: ClassVar[str] = "splits"
+
+    def divide(self, frame: pl.DataFrame) -> pl.Series:
+        """One of `train`, `validation`, `test`, `unused` a row, decided by the content of rows, not by their order."""
+        raise NotImplementedError
+
+
+class Encoder(Part):
+    """How the fields of a record become features, and features states."""
+
+    folder: ClassVar[str] = "encoders"
+
+    def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
+        """A copy with every `auto` replaced by a value that fits these records."""
+        return self
+
+    def encode(self, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
+        """The features of all records, each view (and window) of a record one feature, in order of records."""
+        raise NotImplementedError
+
+    def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
+        """The features as padded arrays, named as the backbone's forward takes them."""
+        raise NotImplementedError
+
+    def cost(self, feature: Feature) -> int:
+        """What a feature costs in tokens."""
+        return len(feature)
+
+    def model(self) -> torch.nn.Module:
+        """The pretrained backbone."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of what must not change under a trained model: `base` and `tokenizer`."""
+        raise NotImplementedError
+
+
+class Task(Part):
+    """The adaptation layer: what must be answered, from the head to the score."""
+
+    folder: ClassVar[str] = "tasks"
+    columns: ClassVar[tuple[Column, ...]] = ()
+    """The schema of records."""
+    answer: ClassVar[type[Any]]
+    """The schema of answers, a TypedDict."""
+    states: ClassVar[str] = "pooled"
+    """What the head reads: `pooled` (one vector a feature) or `tokens` (one a token)."""
+    linear_head: ClassVar[bool] = False
+    """Whether the head is one linear layer that can be solved on frozen states."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of the metrics that `summarise` returns, the default one first."""
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    metric: str = "auto"
+    """The metric that training stops on and the gate compares; auto takes the task's own."""
+
+    @property
+    def goal(self) -> str:
+        """Name of the metric in use."""
+        return self.metrics[0] if self.metric == "auto" else self.metric
+
+    def clean(self, frame: pl.DataFrame) -> Cleaned:
+        """Rows in the task's own types; rows that can't be are rejected with their reason."""
+        raise NotImplementedError
+
+    def fit(self, frame: pl.DataFrame) -> Self:
+        """A copy that knows what the training rows teach: labels, scale, class weights."""
+        return self
+
+    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
+        """Which token sequences the encoder must make of a record that has these columns."""
+        raise NotImplementedError
+
+    def head(self, width: int) -> torch.nn.Module:
+        """The layer on top of states of this width."""
+        raise NotImplementedError
+
+    def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
+        """What the loss compares the outputs of these features with."""
+        raise NotImplementedError
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss of each feature, shape (features,)."""
+        raise NotImplementedError
+
+    def decode(
+        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
+    ) -> list[Answer]:
+        """One answer a record from all features and outputs of the records; `run` is a further forward pass."""
+        raise NotImplementedError
+
+    def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
+        """A copy with what is learnt on validation, such as thresholds."""
+        return self
+
+    def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
+        """Additive statistics, float64 of shape (units, k); a unit is what resampling may draw: a record, a query."""
+        raise NotImplementedError
+
+    def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Every metric from summed tallies of shape (..., k); the shape of each is that of total without k."""
+        raise NotImplementedError
+
+    def score(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, float]:
+        """Every metric of these answers."""
+        total = self.tally(records, answers).sum(axis=0)
+        return {name: float(value) for name, value in self.summarise(total).items()}
+
+    def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
+        """What a report shows besides metrics: any of `per_class`, `confusion`, `calibration`, `errors`."""
+        return {}
+
+    def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
+        """Answers of the simple ways that a model must beat, by their name."""
+        raise NotImplementedError
+
+    def example(self, rows: int = 64) -> list[dict[str, Any]]:
+        """A small set of records that can be learnt, for tests and documentation."""
+        raise NotImplementedError
+
+
+class Method(Part):
+    """Which weights move while learning."""
+
+    folder: ClassVar[str] = "methods"
+    pace: ClassVar[float] = 1e-4
+    """The learning rate that suits this method on a backbone of width 384; `rate: auto` starts from it."""
+
+    def prepare(self, model: torch.nn.Module, task: Task, steps: int) -> None:
+        """Change the model in place and mark what may be trained; ConfigError where its structure rules that out."""
+        raise NotImplementedError
+
+    def after_backward(self, model: torch.nn.Module, step: int) -> None:
+        """What must happen between the gradient and the optimiser's step."""
+
+    def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
+        """A term added to the loss."""
+        return None
+
+    def edits(self, model: torch.nn.Module) -> list[Edit]:
+        """What was done to the model, in the closed vocabulary."""
+        raise NotImplementedError
+
+    def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """What besides weights a checkpoint must keep, so that training goes on as if it had not stopped."""
+        return {}
+
+    def restore(self, model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+
+
+class Export(Part):
+    """A form of a trained model for other software."""
+
+    folder: ClassVar[str] = "exports"
+
+    def write(self, model: Any, folder: Path) -> None:
+        """Write the model into an empty folder; ConfigError where that software has no counterpart."""
+        raise NotImplementedError
+
+    def check(self, model: Any, folder: Path) -> None:
+        """Load the result in the other software; ModelError unless its outputs equal the model's."""
+        raise NotImplementedError

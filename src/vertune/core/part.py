@@ -1,0 +1,120 @@
+"""A part: one swappable choice, found by its folder; knows nothing of what the parts do.
+
+A part is a frozen pydantic model whose fields are its options. Its name is the name of its file, and its help is the
+docstring of its module. The folder of a kind (`vertune/methods/`) is the list of its parts; other packages add theirs
+with entry points in the group `vertune.<folder>`. Finding a part imports its module alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_serializer, model_validator
+
+from vertune.core.errors import ConfigError, UnknownName
+from vertune.core.parse import build
+
+
+class Part(BaseModel):
+    """Base of every kind; a kind names its folder, a part fills in the verbs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    folder: ClassVar[str] = ""
+    """The folder of `vertune` that holds the parts of this kind."""
+
+    @classmethod
+    def is_kind(cls) -> bool:
+        """Whether this class is a kind (`Method`), not a part (`Lora`)."""
+        return "folder" in cls.__dict__
+
+    @property
+    def name(self) -> str:
+        """The name of the file that the part is written in."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _parse(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Accept `lora` or `{name: lora, rank: 16}` wherever a field is of a kind."""
+        if not cls.is_kind():
+            if isinstance(value, dict) and "name" in value and "name" not in cls.model_fields:
+                value = {key: item for key, item in value.items() if key != "name"}
+            return handler(value)
+        if isinstance(value, cls):
+            return value
+        options = {"name": value} if isinstance(value, str) else value
+        if not isinstance(options, dict) or not isinstance(options.get("name"), str):
+            raise ConfigError(
+                f"A choice among {cls.folder} is a name, or a mapping with 'name' and its options; got {value!r}. "
+                f"Known: {', '.join(names(cls.folder))}."
+            )
+        part = find(cls.folder, options["name"])
+        if not issubclass(part, cls):
+            raise ConfigError(f"'{options['name']}' is not one of {cls.folder}.")
+        return build(part, {key: item for key, item in options.items() if key != "name"}, f"{cls.__name__.lower()} '{options['name']}'")
+
+    @model_serializer(mode="plain")
+    def _dump(self) -> dict[str, Any]:
+        """Write the name and every option, so that the result can be parsed again."""
+        return {"name": self.name, **{field: getattr(self, field) for field in type(self).model_fields}}
+
+
+@cache
+def _modules(folder: str) -> dict[str, str]:
+    """Names of the parts in a folder, each with the module that holds it; nothing is imported."""
+    here = Path(__file__).resolve().parents[1] / folder
+    found = {
+        module.name: f"vertune.{folder}.{module.name}"
+        for module in pkgutil.iter_modules([str(here)])
+        if not module.name.startswith("_")
+    }
+    for entry in metadata.entry_points(group=f"vertune.{folder}"):
+        found.setdefault(entry.name, entry.value)
+    return dict(sorted(found.items()))
+
+
+def names(folder: str) -> list[str]:
+    """Names of all parts of a kind, sorted."""
+    return list(_modules(folder))
+
+
+@cache
+def find(folder: str, name: str) -> type[Part]:
+    """The class of a part, importing its module only."""
+    modules = _modules(folder)
+    if name not in modules:
+        raise UnknownName(f"part among {folder}", name, modules)
+    target, _, attribute = modules[name].partition(":")
+    module = importlib.import_module(target)
+    if attribute:
+        found: type[Part] = getattr(module, attribute)
+        return found
+    parts = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, Part)
+        and value.__module__ == module.__name__
+        and not value.__name__.startswith("_")
+    ]
+    if len(parts) != 1:
+        raise ConfigError(f"{target} must define exactly one public part, it defines {len(parts)}.")
+    return parts[0]
+
+
+def about(folder: str, name: str) -> str:
+    """First line of a part's module docstring, read without importing the module where it is ours."""
+    target = _modules(folder).get(name, "")
+    path = Path(__file__).resolve().parents[1] / folder
+    for file in (path / f"{name}.py", path / name / "__init__.py"):
+        if target.startswith(f"vertune.{folder}.") and file.exists():
+            first = file.read_text(encoding="utf-8").lstrip().removeprefix('"""').split("\n", 1)[0]
+            return first.strip().removesuffix('"""')
+    return (inspect.getdoc(importlib.import_module(target.partition(":")[0])) or "").split("\n", 1)[0]

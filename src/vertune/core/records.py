@@ -1,0 +1,97 @@
+"""The shapes that travel between parts: records, features, answers; knows nothing of tasks or models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+Record = Mapping[str, Any]
+"""One row of input: the fields that its task reads (`text`, `text_pair`, `label` …), already mapped and checked."""
+
+Answer = dict[str, Any]
+"""What a model says of one record; the keys are those of the task's answer schema."""
+
+
+class Span(TypedDict):
+    """A stretch of a text in Unicode code points, end exclusive."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field that a task reads from a record."""
+
+    name: str
+    about: str
+    required: bool = True
+    role: str = "input"
+    """`input` is read by the encoder, `target` is what must be answered, `extra` helps (ids, groups)."""
+    type: str = "text"
+    """`text`, `label` (a word), `labels` (list or delimited words), `number`, `spans`, `answers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One token sequence that the encoder makes of a record: which fields, in which order, in which role."""
+
+    role: str
+    fields: tuple[str, ...]
+    """Names of one or two text fields; a second one that a record lacks is left out."""
+    cut: int | None = None
+    """Which of the fields is shortened when both don't fit; None shortens the longer one."""
+    windows: bool = False
+    """Whether the task can merge several windows of one record."""
+
+
+@dataclass(slots=True)
+class Feature:
+    """One token sequence of one record, ready for the model."""
+
+    record: int
+    """Index of its record in the list that was encoded."""
+    role: str
+    ids: NDArray[np.int32]
+    segments: NDArray[np.int8]
+    """Which field of the view each token comes from: 0 or 1, -1 for special tokens."""
+    offsets: NDArray[np.int32]
+    """Character start and end of each token in its field, shape (tokens, 2); zeros for special tokens."""
+    types: NDArray[np.int8]
+    """Token type ids, as the base was pretrained with them."""
+    truncated: int = 0
+    """How many tokens of the record no feature of it holds."""
+    window: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(slots=True)
+class Targets:
+    """What the loss compares outputs with: one entry a feature, or one a token of it."""
+
+    values: list[NDArray[Any]]
+    weights: NDArray[np.float32] | None = None
+    """Weight of each feature in the loss; None weighs all the same."""
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """What remains of a frame after checking, and why rows were rejected."""
+
+    frame: Any
+    """Polars frame of the good rows, in the task's own columns and types."""
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    """`{"row": …, "reason": …, "values": …}` for each rejected row."""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def texts(records: Sequence[Record], name: str) -> list[str]:
+    """One field of all records, an absent one as the empty text."""
+    return [str(record.get(name) or "") for record in records]

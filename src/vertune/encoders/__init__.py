@@ -1,0 +1,1 @@
+"""How the fields of a record become states: one file an encoder."""

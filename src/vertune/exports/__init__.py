@@ -1,0 +1,1 @@
+"""Forms for other software: one file a form."""

@@ -1,0 +1,1 @@
+"""Which weights move while learning: one file a method."""

@@ -1,0 +1,1 @@
+"""HTML pages with pictures, one file each, that open without a network."""

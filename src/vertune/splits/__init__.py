@@ -1,0 +1,1 @@
+"""How records are divided: one file a way."""

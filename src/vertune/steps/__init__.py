@@ -1,0 +1,1 @@
+"""The steps of a vertical's life: one plain function each."""

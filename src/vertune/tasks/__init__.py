@@ -1,0 +1,1 @@
+"""What must be answered: one file a task."""

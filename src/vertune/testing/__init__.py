@@ -1,0 +1,1 @@
+"""Tiny models and the contract tests, which plugin authors run too."""
