@@ -36,8 +36,8 @@ def source_of(path: str) -> dict[str, Any]:
 class Data(Section):
     """Where the records are, what their columns mean, and how they are divided."""
 
-    source: SerializeAsAny[Source]
-    """Training records: a path, or a source with its options."""
+    source: SerializeAsAny[Source] | None = None
+    """Training records: a path, or a source with its options; None where frames are handed over in Python."""
     validation: SerializeAsAny[Source] | None = None
     """Validation records, where they are given; else they are cut from the training records."""
     test: SerializeAsAny[Source] | None = None

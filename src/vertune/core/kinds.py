@@ -86,6 +86,10 @@ class Task(Part):
     """What the head reads: `pooled` (one vector a feature) or `tokens` (one a token)."""
     linear_head: ClassVar[bool] = False
     """Whether the head is one linear layer that can be solved on frozen states."""
+    native_head: ClassVar[bool] = False
+    """Whether a head of the base's own family (`pooling: native`) can stand in for `head`."""
+    whole_batch: ClassVar[bool] = False
+    """Whether the loss needs all rows of a step in one forward pass, as in-batch negatives do."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that `summarise` returns, the default one first."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
@@ -109,6 +113,11 @@ class Task(Part):
         """Which token sequences the encoder must make of a record that has these columns."""
         raise NotImplementedError
 
+    @property
+    def size(self) -> int:
+        """Numbers that the head gives a row, or a token."""
+        raise NotImplementedError
+
     def head(self, width: int) -> torch.nn.Module:
         """The layer on top of states of this width."""
         raise NotImplementedError
@@ -117,8 +126,12 @@ class Task(Part):
         """What the loss compares the outputs of these features with."""
         raise NotImplementedError
 
+    def sampling(self, records: Sequence[Record]) -> NDArray[Any] | None:
+        """How often each record is visited in an epoch, on average; None visits each once."""
+        return None
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of each feature, shape (features,)."""
+        """The loss of each feature, shape (features,); targets are stacked, or padded with -100 where one a token."""
         raise NotImplementedError
 
     def decode(
