@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from vertune.core.edits import Edit
 from vertune.core.part import Part
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
     from numpy.typing import NDArray
+
+Pooling = Literal["mean", "cls", "tokens", "native"]
 
 Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
 """A forward pass over features: one output array a feature, padding already cut away."""
@@ -67,6 +69,14 @@ class Encoder(Part):
 
     def model(self) -> torch.nn.Module:
         """The pretrained backbone."""
+        raise NotImplementedError
+
+    def native(self, states: str, size: int) -> torch.nn.Module:
+        """The whole model of the base's own family, with a head of this size; ConfigError where there is none."""
+        raise NotImplementedError
+
+    def pooling_of(self, states: str) -> Pooling:
+        """How the states that a task reads (`pooled` or `tokens`) are made: one of `mean`, `cls`, `tokens`, `native`."""
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, str]:
@@ -158,7 +168,13 @@ class Task(Part):
         return {name: float(value) for name, value in self.summarise(total).items()}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """What a report shows besides metrics: any of `per_class`, `confusion`, `calibration`, `errors`."""
+        """What a report shows besides metrics: any of these, in this form.
+
+        `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`; `confusion`: `{"labels": […], "counts": [[…]]}`,
+        a row a true label, a column an answered one; `calibration`: what `metrics.calibration.reliability` gives;
+        `errors`: `[{"record", "expected", "answered", …}, …]`, worst first, `record` an index into the records, with
+        `probability` or `error` (a distance) where there is one; `points`: `[[expected, answered], …]` of numbers.
+        """
         return {}
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:

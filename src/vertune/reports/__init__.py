@@ -1,1 +1,37 @@
-"""HTML pages with pictures, one file each, that open without a network."""
+"""HTML pages with pictures and model cards, one file each, that open without a network; knows nothing of models or data.
+
+`templates/base.html` is the frame of a page, `templates/charts.html` the pictures: macros that take plain lists and
+mappings and write inline SVG. A page needs no script and follows the reader's light or dark setting.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from vertune.reports import scales
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(scales.FILTERS)
+    environment.globals.update(scales.FUNCTIONS)
+    return environment
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of a template (`evaluate.html`, `card.md`) with these values; HTML is escaped, and a missing value is an error."""
+    return _environment().get_template(template).render(**values)

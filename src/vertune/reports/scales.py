@@ -1,0 +1,117 @@
+"""Numbers as a reader sees them: in words, on an axis, in a width; knows nothing of what they measure."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+Unit = Literal["share", "number"]
+"""`share` is shown in per cent, `number` with the digits that matter."""
+
+MISSING = "–"
+
+
+def count(value: float | None) -> str:
+    """A whole number with its thousands apart: 10003 is `10,003`."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def measure(value: float | None, unit: Unit = "number") -> str:
+    """A value with its unit: 0.9342 as a share is `93.4 %`, as a number `0.934`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if unit == "share":
+        return _minus(f"{100 * value:.1f} %")
+    size = abs(value)
+    return _minus(f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}")
+
+
+def change(value: float | None, unit: Unit = "number") -> str:
+    """A difference with its sign: 0.041 as a share is `+4.1 points`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = measure(value, unit).replace(" %", " points")
+    return text if value < 0 and text.startswith("−") else f"+{text}"
+
+
+def _minus(text: str) -> str:
+    """A true minus sign, and none before a zero."""
+    if not text.startswith("-"):
+        return text
+    return f"−{text[1:]}" if any(digit in text for digit in "123456789") else text[1:]
+
+
+def interval(low: float | None, high: float | None, unit: Unit = "number") -> str:
+    """A range in words: `92.4 to 94.3 %`."""
+    if low is None or high is None:
+        return MISSING
+    return f"{measure(low, unit).removesuffix(' %')} to {measure(high, unit)}"
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round values inside a range, 1, 2 or 5 times a power of ten apart, at most about `wanted` of them."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / max(1, wanted)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(place * step, 12) for place in range(first, last + 1)]
+
+
+def tick(value: float, unit: Unit = "number") -> str:
+    """The label of a tick, with no more digits than it needs."""
+    text = f"{100 * value:.6g} %" if unit == "share" else f"{value:,.6g}"
+    return _minus(text)
+
+
+def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = True) -> tuple[float, float]:
+    """The ends of an axis that holds these values: 0 to 1 for shares, else from 0 (or, without `zero`, near the least) up."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    if zero:
+        low, high = min(low, 0.0), max(high, 1.0 if unit == "share" else 0.0)
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    margin = 0.0 if zero and unit == "share" else 0.05 * (high - low)
+    return (low if zero and low == 0 else low - margin), high + margin
+
+
+def place(value: float, ends: Sequence[float]) -> float:
+    """Where a value stands between the ends of an axis, in per cent of its length, cut at the ends."""
+    low, high = ends
+    return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 3)
+
+
+def width(text: str) -> int:
+    """Columns that a text takes: a Chinese character takes two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1 for letter in text)
+
+
+def short(text: Any, columns: int = 40) -> str:
+    """A text cut to this many columns, with an ellipsis where something is left out."""
+    whole = " ".join(str(text).split())
+    if width(whole) <= columns:
+        return whole
+    kept = ""
+    for letter in whole:
+        if width(kept + letter) > columns - 1:
+            break
+        kept += letter
+    return kept.rstrip() + "…"
+
+
+def plural(number: float, one: str, many: str | None = None) -> str:
+    """A count with its noun: `1 row`, `2,000 rows`."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "count": count, "measure": measure, "change": change, "tick": tick, "short": short, "plural": plural,
+}  # fmt: skip
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "ticks": ticks, "domain": domain, "place": place, "text_width": width, "interval": interval,
+}  # fmt: skip
