@@ -1,0 +1,60 @@
+# Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check matrix bench figures docs clean
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+BIN := $(CURDIR)/.venv/bin
+READY := .venv/.installed
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## Create .venv and install vertune with everything that its tests need
+
+# torch comes first and pinned: asked for exactly, pip takes the CPU build; a range would bring gigabytes of CUDA packages.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "vertune needs Python 3.11 or newer, and none was found. Name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "==> Creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { echo "No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "==> Installing torch as constraints.txt pins it (CPU build)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r constraints.txt
+	@echo "==> Installing vertune with its optional parts and its tests (a few minutes, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Data to a model that answers: 77 bank intents, on a CPU, in under 4 minutes
+	@echo "==> Banking77 to a model that answers: prepare, train, evaluate, predict"
+	@PATH="$(BIN):$$PATH" bash examples/bank_support/demo.sh
+
+test: $(READY)  ## Run the default tests, with sockets to the outside blocked
+	@echo "==> Running the default tests (two processes, no network)"
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+
+check: $(READY)  ## Lint, format, types, layers, README's twin and figures
+	@echo "==> ruff";           $(BIN)/ruff check; $(BIN)/ruff format --check
+	@echo "==> mypy";           $(BIN)/mypy
+	@echo "==> import-linter";  $(BIN)/lint-imports --no-cache
+	@echo "==> README";         $(BIN)/python benchmarks/figures.py --check; $(BIN)/python -m pytest -n 0 tests/test_readme.py
+
+matrix: $(READY)  ## Run the full product of methods, tasks and families (long)
+	@echo "==> Running the full matrix of methods, tasks and families"
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -m matrix
+
+bench: $(READY)  ## Measure every row of the accuracy table (hours), then write it into README
+	@echo "==> Measuring; finished rows are kept and not measured again"
+	@$(BIN)/python benchmarks/accuracy.py --all
+	@$(MAKE) --no-print-directory figures
+
+figures: $(READY)  ## Write the measured figures into README and its twin
+	@$(BIN)/python benchmarks/figures.py
+
+docs: $(READY)  ## Build the pages about parts from the parts, into docs/_built
+	@$(BIN)/python docs/build.py
+
+clean:  ## Remove .venv, caches and built pages; artifacts and results stay
+	rm -rf .venv build dist docs/_built benchmarks/.work .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks docs examples -name __pycache__ -type d -prune -exec rm -rf {} +
