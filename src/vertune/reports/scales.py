@@ -109,9 +109,13 @@ def plural(number: float, one: str, many: str | None = None) -> str:
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
 
 
-FILTERS: dict[str, Callable[..., str]] = {
-    "count": count, "measure": measure, "change": change, "tick": tick, "short": short, "plural": plural,
-}  # fmt: skip
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "ticks": ticks, "domain": domain, "place": place, "text_width": width, "interval": interval,
-}  # fmt: skip
+FILTERS: dict[str, Callable[..., Any]] = {
+    "count": count,
+    "measure": measure,
+    "change": change,
+    "tick": tick,
+    "short": short,
+    "plural": plural,
+    "text_width": width,
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {"ticks": ticks, "domain": domain, "place": place, "interval": interval}
