@@ -72,6 +72,8 @@ class Training(Section):
     """Evaluations on validation in each epoch; the best checkpoint is kept. 0 keeps the last one."""
     time_limit: float | None = Field(default=None, gt=0)
     """Seconds that training may take; `method: auto` takes 180 on a CPU where nothing is said."""
+    refit: Literal["auto", "always", "never"] = "auto"
+    """Train once more on training and validation rows together, where validation was cut from training rows; auto does below 2,000 rows."""
     checkpoint: float = Field(default=30, ge=0)
     """Seconds between checkpoints from which a killed run can go on; 0 writes one at every step."""
     window: int = Field(default=50, ge=1)
@@ -109,7 +111,7 @@ class Device(Section):
     tokens: int = Field(default=8192, ge=64)
     """Tokens of one forward pass at most; a step of more is cut into micro-batches."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the forward pass; auto is float32 on a CPU and bfloat16 where a GPU has it."""
+    """Arithmetic of training's matrix products; auto is bfloat16 where the GPU or CPU has it in hardware, else float32."""
     checkpoint_gradients: bool = False
     """Recompute activations in the backward pass to save memory."""
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from vertune.core import base as bases
 from vertune.core.artifact import read_json
 from vertune.core.errors import ConfigError, MissingExtra
-from vertune.core.kinds import Encoder
+from vertune.core.kinds import Encoder, Pooling
 from vertune.core.records import Feature, Record, View, texts
 
 if TYPE_CHECKING:
@@ -133,6 +133,10 @@ class Text(Encoder):
         said = read_json(file) if file.exists() else {}
         return "cls" if said.get("pooling_mode_cls_token") or said.get("pooling_mode") == "cls" else "mean"
 
+    def pooling_of(self, states: str) -> Pooling:
+        """Native where it is asked for, all tokens where the task reads tokens, else as the base pools."""
+        return "tokens" if states == "tokens" and self.pooled != "native" else self.pooled
+
     def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
         """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8."""
         if self.max_tokens != "auto":
@@ -190,12 +194,12 @@ class Text(Encoder):
         transformers = _transformers()
         return _quietly(transformers.AutoModel, self.path)
 
-    def native(self, states: str, outputs: int) -> torch.nn.Module:
-        """The family's own model with a head of this many outputs; ConfigError where the family has none."""
+    def native(self, states: str, size: int) -> torch.nn.Module:
+        """The family's own model with a head of this size; ConfigError where the family has none."""
         transformers = _transformers()
         kind = transformers.AutoModelForTokenClassification if states == "tokens" else transformers.AutoModelForSequenceClassification
         try:
-            return _quietly(kind, self.path, num_labels=outputs)
+            return _quietly(kind, self.path, num_labels=size)
         except ValueError as error:
             raise ConfigError(
                 f"pooling: native needs a head of the family '{self.settings.get('model_type')}', and transformers has none for it. Choose mean or cls."

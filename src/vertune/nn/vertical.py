@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-Pooling = Literal["mean", "cls", "tokens"]
+from vertune.core.kinds import Pooling
 
 
 class Vertical(nn.Module):

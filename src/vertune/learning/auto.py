@@ -1,0 +1,101 @@
+"""`method: auto`: which method fits the time that is left, by the speed measured here; knows nothing of files.
+
+The head is solved first (Kumar et al. 2022). Then the deepest of `full` and `top_layers` that can make enough passes in
+the time that is left is trained, and the better of the two on validation is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from vertune.batching.batches import by_tokens
+from vertune.core import part
+from vertune.core.config import Config
+from vertune.core.kinds import Method
+from vertune.core.parse import build
+from vertune.learning.loop import Lesson, accelerator
+from vertune.nn.run import tensors
+from vertune.nn.structure import layers
+from vertune.nn.vertical import Vertical
+
+CPU_LIMIT = 180.0
+"""Seconds that `auto` takes on a CPU where the config says nothing."""
+_FEWEST_PASSES = 1.5
+_MARGIN = 0.85
+"""Share of the time left that is planned for; the rest is for validation, saving, and a machine that slows down."""
+_MEASURED_STEPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Seconds a token on this machine."""
+
+    forward: float
+    full: float
+    """Forward and backward through every layer."""
+
+    def passing(self, share: float) -> float:
+        """Seconds a token when this share of the layers learns."""
+        return self.forward + (self.full - self.forward) * share
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What auto decided."""
+
+    method: Method | None
+    """None keeps the solved head."""
+    epochs: float
+    why: str
+
+
+def limit(config: Config) -> float:
+    """Seconds that auto may take."""
+    return config.training.time_limit or CPU_LIMIT
+
+
+def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
+    """Time forward and backward passes of a few typical micro-batches; the weights stay as they are."""
+    examples, encoder, task = lesson.examples, lesson.encoder, lesson.task
+    engine = accelerator(lesson.config)
+    model.to(engine.device).train()
+    rows = np.random.default_rng(0).permutation(len(examples))[: lesson.config.training.batch * _MEASURED_STEPS]
+    features = examples.rows_of(rows)
+    order = features[np.argsort(-examples.costs[features], kind="stable")]
+    batch = [order.tolist()] if task.whole_batch else by_tokens(order, examples.costs, lesson.config.device.tokens, lesson.config.training.batch)
+    seconds, count = 0.0, 0
+    for number, part_ in enumerate([batch[0], *batch]):  # the first one twice: its first time warms up
+        started = time.perf_counter()
+        inputs = tensors(encoder.collate([examples.features[feature] for feature in part_]), engine.device)
+        targets = examples.target(part_, inputs["input_ids"].shape[1]).to(engine.device)
+        with engine.autocast():
+            loss = task.loss(model(inputs).float(), targets).mean()
+        engine.backward(loss)
+        model.zero_grad(set_to_none=True)
+        if number:
+            seconds += time.perf_counter() - started
+            count += int(examples.costs[part_].sum())
+    return Speed(forward, max(seconds / max(1, count) * 1.1, forward))  # a tenth more for the optimiser's step
+
+
+def choose(model: Vertical, lesson: Lesson, speed: Speed, left: float, epochs: float) -> Choice:
+    """The deepest method that can make enough passes in the seconds left."""
+    tokens = int(lesson.examples.costs.sum())
+    total = len(layers(model.backbone))
+    budget = left * _MARGIN
+    said = f"{left:.0f} s were left; one pass over {tokens:,} tokens with every layer takes about {tokens * speed.full:.0f} s here"
+    for count in [total, *range(total - 1, 0, -1)]:
+        passes = budget / (tokens * speed.passing(count / total))
+        if passes >= min(epochs, _FEWEST_PASSES):
+            name = "full" if count == total else "top_layers"
+            options = {} if count == total else {"n": count}
+            method = build(part.find("methods", name), options)
+            assert isinstance(method, Method)
+            chosen = min(epochs, passes)
+            return Choice(method, chosen, f"{said}, so {name if count == total else f'the top {count} layers'} for {chosen:.1f} passes")
+    return Choice(None, 0.0, f"{said}, so no layer could be trained and the solved head stands")
+
+

@@ -1,0 +1,80 @@
+"""Records as the loop sees them: features by record, targets, costs; knows nothing of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vertune.core.kinds import Encoder, Task
+from vertune.core.records import Feature, Record, Targets, View
+
+
+@dataclass(slots=True)
+class Examples:
+    """Encoded records with what must be answered."""
+
+    records: Sequence[Record]
+    features: list[Feature]
+    members: list[NDArray[np.int64]]
+    """The features of each record."""
+    targets: Targets
+    costs: NDArray[np.int64]
+    """Tokens of each feature."""
+    weights: NDArray[np.float64]
+    """Weight of each feature in the loss; the features of one record share the record's weight."""
+    sampling: NDArray[np.float64] | None
+    per_token: bool
+    """Whether there is one target a token."""
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def row_costs(self) -> NDArray[np.int64]:
+        """Tokens of each record."""
+        return np.array([self.costs[members].sum() for members in self.members], dtype=np.int64)
+
+    def rows_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The features of these records."""
+        return np.concatenate([self.members[row] for row in rows])
+
+    def target(self, features: Sequence[int], length: int) -> torch.Tensor:
+        """Targets of these features as one tensor; those of one a token are padded with -100 to the length of the batch."""
+        values = [self.targets.values[feature] for feature in features]
+        if self.per_token:
+            stacked = np.full((len(values), length), -100, values[0].dtype)
+            for row, value in enumerate(values):
+                stacked[row, : len(value)] = value
+            return torch.from_numpy(stacked)
+        return torch.from_numpy(np.stack(values))
+
+
+def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View]) -> Examples:
+    """Encode records and their targets once for the whole training."""
+    features = encoder.encode(records, views)
+    owners = np.array([feature.record for feature in features], dtype=np.int64)
+    members = np.split(np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners, minlength=len(records)))[:-1])
+    targets = task.targets(records, features)
+    weights = np.ones(len(features)) if targets.weights is None else targets.weights.astype(np.float64)
+    if not task.whole_batch:
+        weights = weights / np.bincount(owners, minlength=len(records))[owners]
+    costs = np.array([encoder.cost(feature) for feature in features], dtype=np.int64)
+    per_token = task.states == "tokens" and all(
+        value.shape == (len(feature),) for value, feature in zip(targets.values, features, strict=True)
+    )
+    return Examples(records, features, members, targets, costs, weights, task.sampling(records), per_token)
+
+
+def visits(examples: Examples, seed: tuple[int, ...]) -> NDArray[Any]:
+    """The rows of one epoch: each once, or as often as the task's sampling says on average."""
+    if examples.sampling is None:
+        return np.arange(len(examples))
+    random = np.random.default_rng(seed)
+    whole = np.floor(examples.sampling).astype(np.int64)
+    extra = random.random(len(whole)) < examples.sampling - whole
+    return np.repeat(np.arange(len(whole)), whole + extra)

@@ -1,0 +1,296 @@
+"""One training loop for every task and every method; knows nothing of files, artifacts or what a task answers.
+
+Everything that is drawn is drawn from the seed and the number of the step or epoch alone, so a training that goes on from
+a checkpoint needs no state of a random generator and ends with the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vertune.batching.batches import by_tokens, epoch
+from vertune.core.artifact import Progress
+from vertune.core.config import Config
+from vertune.core.errors import ModelError
+from vertune.core.kinds import Encoder, Method, Task
+from vertune.learning import checkpoint, optimiser
+from vertune.learning.checkpoint import Position, Tensors
+from vertune.learning.defaults import Rates
+from vertune.learning.examples import Examples, visits
+from vertune.nn.build import trainable
+from vertune.nn.run import tensors
+from vertune.nn.structure import lowest_edit, quiet_below
+from vertune.nn.vertical import Vertical
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Score = Callable[[], float]
+"""The task's metric on validation with the weights as they are; higher is better."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one training does, decided before its first step."""
+
+    method: Method
+    rates: Rates
+    steps: int
+    epochs: float
+
+
+@dataclass(slots=True)
+class Lesson:
+    """Everything that one training reads."""
+
+    config: Config
+    task: Task
+    encoder: Encoder
+    examples: Examples
+    score: Score | None
+    progress: Progress
+    folder: Path | None = None
+    """Where checkpoints go; None writes none."""
+    accelerator: Accelerator | None = None
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What a training ended with; the model holds its best weights."""
+
+    position: Position
+    steps: int
+    seconds: float
+    examples_per_second: float
+    trained: int = field(default=0)
+
+
+def steps_of(config: Config, rows: int, epochs: float) -> int:
+    """Steps of this many passes over these rows."""
+    return max(1, math.ceil(epochs * math.ceil(rows / config.training.batch)))
+
+
+def learn(model: Vertical, plan: Plan, lesson: Lesson) -> Learnt:
+    """Train a prepared model in place, from the last checkpoint where there is one."""
+    training = _Training(model, plan, lesson)
+    training.resume()
+    return training.run()
+
+
+class _Training:
+    """The state of one training while it runs."""
+
+    def __init__(self, model: Vertical, plan: Plan, lesson: Lesson) -> None:
+        self.model, self.plan, self.lesson = model, plan, lesson
+        self.config = lesson.config
+        self.accelerator = lesson.accelerator or accelerator(self.config)
+        self.model.to(self.accelerator.device)
+        self.parameters = trainable(model)
+        if not self.parameters:
+            raise ModelError(f"The method '{plan.method.name}' left nothing to train.")
+        self.optimiser = self.accelerator.prepare_optimizer(
+            optimiser.build(model, self.config.optimiser, plan.rates), device_placement=False
+        )
+        self.depth = lowest_edit(model)
+        self.position = Position()
+        self.best: Tensors = {}
+        self.loss = math.nan
+        self.seen = 0
+        self._epoch: list[NDArray[np.int64]] = []
+        self._first = self._number = 0
+        if self.config.device.checkpoint_gradients and hasattr(model.backbone, "gradient_checkpointing_enable"):
+            model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def resume(self) -> None:
+        """Take up the last checkpoint, if any."""
+        found = checkpoint.load(self.lesson.folder) if self.lesson.folder else None
+        if found is None:
+            return
+        self.position, stored, extra = found
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(stored["weights"][name])
+        checkpoint.restore_state(self.optimiser, stored.get("optimiser", {}), extra["optimiser"])
+        self.plan.method.restore(self.model, stored.get("method", {}))
+        self.best = stored.get("best", {})
+        self.lesson.progress("resumed", step=self.position.step, steps=self.plan.steps)
+
+    def run(self) -> Learnt:
+        """Every step that is left, then the best weights."""
+        started, before = time.monotonic(), self.position.seconds
+        saved = started
+        every = self._evaluation_steps()
+        while self.position.step < self.plan.steps and not self._finished():
+            self._step()
+            now = time.monotonic()
+            self.position.seconds = before + now - started
+            self._report(now - started)
+            if self.lesson.score and (self.position.step % every == 0 or self.position.step == self.plan.steps):
+                self._evaluate()
+            if self.lesson.folder and now - saved >= self.config.training.checkpoint:
+                self._save()
+                saved = time.monotonic()
+        self._take_best()
+        seconds = time.monotonic() - started
+        return Learnt(
+            self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9), sum(p.numel() for p in self.parameters.values())
+        )
+
+    def _finished(self) -> bool:
+        patience = self.config.training.patience
+        return bool(patience and self.position.stale >= patience)
+
+    def _evaluation_steps(self) -> int:
+        """Steps between two evaluations."""
+        wanted = self.config.training.evaluations * self.plan.epochs
+        return max(1, math.ceil(self.plan.steps / wanted)) if wanted and self.lesson.score else self.plan.steps + 1
+
+    def _rows(self, step: int) -> NDArray[np.int64]:
+        """The rows of a step; epochs follow one another until the step lies in one."""
+        while step >= self._first + len(self._epoch):
+            self._first += len(self._epoch)
+            self._epoch = self._batches(self._number)
+            self._number += 1
+        return self._epoch[step - self._first]
+
+    def _batches(self, number: int) -> list[NDArray[np.int64]]:
+        """The batches of an epoch."""
+        examples, training = self.lesson.examples, self.config.training
+        rows = visits(examples, (self.config.seed, number))
+        costs = examples.row_costs[rows]
+        if self.lesson.task.whole_batch:
+            costs = np.zeros_like(costs)  # negatives come from the whole batch and must not be alike in length
+        return [rows[batch] for batch in epoch(costs, training.batch, training.window, (self.config.seed, number, 1))]
+
+    def _step(self) -> None:
+        """One step of the optimiser: micro-batches by tokens in which each row weighs the same."""
+        step, examples = self.position.step, self.lesson.examples
+        torch.manual_seed(_mix(self.config.seed, step, self.accelerator.process_index))
+        self.model.train()
+        quiet_below(self.model, self.depth)
+        rows = self._rows(step)
+        features = examples.rows_of(rows)
+        total = float(examples.weights[features].sum())
+        loss = torch.zeros((), device=self.accelerator.device)
+        for part in self._shares(features):
+            loss += self._backward(part, total)
+        penalty = self.plan.method.penalty(self.model)
+        if penalty is not None:
+            self.accelerator.backward(penalty / self.accelerator.num_processes)
+        self._gather()
+        self.plan.method.after_backward(self.model, step)
+        if self.config.optimiser.clip:
+            self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.config.optimiser.clip)
+        options = self.config.optimiser
+        optimiser.set_rate(self.optimiser, optimiser.factor(options.schedule, options.warmup, step, self.plan.steps))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.loss = float(self.accelerator.reduce(loss, "sum"))
+        if not math.isfinite(self.loss):
+            raise ModelError(f"The loss is {self.loss} at step {step}. Lower optimiser.rate (now {self.plan.rates.body:g}) or check the records.")
+        self.seen += len(rows)
+        self.position.step += 1
+
+    def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
+        """Micro-batches of this process: features from long to short, dealt in turn, cut by tokens."""
+        if self.lesson.task.whole_batch:
+            return [features.tolist()]
+        costs = self.lesson.examples.costs
+        order = features[np.argsort(-costs[features], kind="stable")]
+        mine = order[self.accelerator.process_index :: self.accelerator.num_processes]
+        return by_tokens(mine, costs, self.config.device.tokens)
+
+    def _backward(self, features: Sequence[int], total: float) -> torch.Tensor:
+        """Gradients of one micro-batch; returns its part of the step's loss."""
+        examples, device = self.lesson.examples, self.accelerator.device
+        inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
+        targets = examples.target(features, inputs["input_ids"].shape[1] if "input_ids" in inputs else 0).to(device)
+        weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
+        with self.accelerator.autocast():
+            losses = self.lesson.task.loss(self.model(inputs).float(), targets)
+        loss = (losses * weights).sum() / total
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _gather(self) -> None:
+        """Sum gradients over processes; each holds its own rows' part of the same mean."""
+        if self.accelerator.num_processes == 1:
+            return
+        for parameter in self.parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
+
+    def _report(self, seconds: float) -> None:
+        left = (self.plan.steps - self.position.step) * self.position.seconds / max(1, self.position.step)
+        self.lesson.progress(
+            "step",
+            step=self.position.step,
+            steps=self.plan.steps,
+            loss=round(self.loss, 5),
+            rate=self.optimiser.param_groups[0]["lr"],
+            examples_per_second=round(self.seen / max(seconds, 1e-9), 1),
+            seconds_left=round(left, 1),
+        )
+
+    def _evaluate(self) -> None:
+        """Score on validation; keep the weights when they are the best so far."""
+        assert self.lesson.score is not None
+        value = self.lesson.score()
+        position = self.position
+        position.history.append({"step": position.step, "loss": self.loss, "metric": value})
+        if position.best is None or value >= position.best:
+            position.best, position.best_step, position.stale = value, position.step, 0
+            self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        else:
+            position.stale += 1
+        self.lesson.progress("evaluated", step=position.step, steps=self.plan.steps, metric=value, name=self.lesson.task.goal)
+
+    def _take_best(self) -> None:
+        with torch.no_grad():
+            for name, value in self.best.items():
+                self.parameters[name].copy_(value)
+        self.model.eval()
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process or self.lesson.folder is None:
+            return
+        state, plain = checkpoint.flat_state(self.optimiser)
+        weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        stored = {"weights": weights, "optimiser": state, "method": self.plan.method.state(self.model), "best": self.best}
+        checkpoint.save(self.lesson.folder, self.position, stored, {"optimiser": plain})
+        self.lesson.progress("checkpoint", step=self.position.step)
+
+
+def accelerator(config: Config) -> Accelerator:
+    """Accelerate's view of the machine, in the precision that the config asks for."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    wanted = config.device.precision
+    if wanted == "auto":
+        wanted = "bfloat16" if fast_bfloat16() else "float32"
+    names: dict[str, Any] = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+    AcceleratorState._reset_state()  # one process may train several times in different precisions
+    return Accelerator(mixed_precision=names[wanted], cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+
+
+def fast_bfloat16() -> bool:
+    """Whether the machine multiplies bfloat16 in hardware: its GPU, or its CPU with AVX-512 BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def _mix(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

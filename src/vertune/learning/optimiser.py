@@ -1,0 +1,53 @@
+"""Parameter groups, the rule of the update, and the rate at every step; knows nothing of data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from vertune.core.config import Optimiser
+from vertune.learning.defaults import Rates
+from vertune.nn.build import trainable
+from vertune.nn.structure import depth_of, stages
+from vertune.nn.vertical import Vertical
+
+
+def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
+    """Share of the peak rate at a step (from 0): a linear rise, then the schedule's fall to zero."""
+    rise = round(warmup * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    done = (step - rise) / max(1, steps - rise)
+    if schedule == "constant":
+        return 1.0
+    return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def groups(model: Vertical, options: Optimiser, rates: Rates) -> list[dict[str, Any]]:
+    """Parameters by rate and decay: the head has its own rate, lower layers less of it, biases and norms no decay."""
+    top = stages(model) - 1
+    found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in trainable(model).items():
+        depth = depth_of(model, name)
+        rate = rates.head if depth == top else rates.body * options.layer_decay ** (top - 1 - depth)
+        decay = options.weight_decay if parameter.ndim > 1 else 0.0
+        found.setdefault((rate, decay), []).append(parameter)
+    return [{"params": members, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), members in found.items()]
+
+
+def build(model: Vertical, options: Optimiser, rates: Rates) -> torch.optim.Optimizer:
+    """The optimiser that the config names."""
+    members = groups(model, options, rates)
+    if options.name == "adafactor":
+        return torch.optim.Adafactor(members)
+    if options.name == "sgd":
+        return torch.optim.SGD(members, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(members, fused=True)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
+    """Give every group its share of its own peak."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * share

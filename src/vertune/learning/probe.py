@@ -1,0 +1,132 @@
+"""Solves a linear head on frozen states with the task's own loss; knows nothing of the backbone.
+
+The method is a linear probe before fine-tuning (Kumar et al. 2022): a convex problem, solved by L-BFGS on standardised
+states, with the strength of the regularisation chosen on a held-out fold of the training rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vertune.core.kinds import Encoder, Task
+from vertune.learning.examples import Examples
+from vertune.nn.run import outputs
+from vertune.nn.vertical import Vertical
+
+LOOSENESS = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""The inverse strengths that are tried, from tight to loose: scikit-learn's C for states of mean squared norm 1."""
+_TOKENS = 100_000
+_FOLDS = 5
+
+
+@dataclass(slots=True)
+class Frozen:
+    """States of the untouched base with what must be answered of them, one row a feature or a labelled token."""
+
+    states: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    groups: NDArray[np.int64]
+    """The record of each row: the rows of one record stay in one fold."""
+
+
+@dataclass(slots=True)
+class Solution:
+    """A solved head."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    looseness: float
+    loss: float
+    """Loss on the held-out fold at the chosen looseness."""
+
+    def give(self, head: nn.Module) -> None:
+        """Put the solution into a linear head."""
+        assert isinstance(head, nn.Linear)
+        with torch.no_grad():
+            head.weight.copy_(self.weight)
+            head.bias.copy_(self.bias)
+
+
+def solvable(model: Vertical, task: Task, examples: Examples) -> bool:
+    """Whether this head is linear and every state has its own target."""
+    return task.linear_head and isinstance(model.head, nn.Linear) and (task.states == "pooled" or examples.per_token)
+
+
+def freeze(model: Vertical, encoder: Encoder, examples: Examples, tokens: int) -> Frozen:
+    """One pass of the base over all training features, without dropout."""
+    states = outputs(model, encoder, examples.features, tokens, states=True)
+    owners = np.array([feature.record for feature in examples.features], dtype=np.int64)
+    if not examples.per_token:
+        targets = torch.from_numpy(np.stack(examples.targets.values))
+        return Frozen(torch.from_numpy(np.stack(states)), targets, torch.from_numpy(examples.weights).float(), owners)
+    labelled = [value != -100 for value in examples.targets.values]
+    counts = np.array([int(mask.sum()) for mask in labelled])
+    rows = np.concatenate([state[mask] for state, mask in zip(states, labelled, strict=True)])
+    values = np.concatenate([value[mask] for value, mask in zip(examples.targets.values, labelled, strict=True)])
+    groups, weights = np.repeat(owners, counts), np.repeat(examples.weights, counts)
+    if len(rows) > _TOKENS:
+        kept = np.sort(np.random.default_rng(0).permutation(len(rows))[:_TOKENS])
+        rows, values, groups, weights = rows[kept], values[kept], groups[kept], weights[kept]
+    return Frozen(torch.from_numpy(rows), torch.from_numpy(values)[:, None], torch.from_numpy(weights).float(), groups)
+
+
+def solve(frozen: Frozen, task: Task, size: int) -> Solution:
+    """The head with the strength that does best on held-out folds, solved again on all rows."""
+    mean = frozen.states.mean(0)
+    spread = frozen.states.std(0)
+    spread = spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)  # a dimension that hardly moves must not be blown up
+    states = (frozen.states - mean) / spread
+    folds = np.random.default_rng(0).integers(_FOLDS, size=int(frozen.groups.max()) + 1)[frozen.groups]
+    held = torch.from_numpy(folds == 0)
+    losses: dict[float, float] = {}
+    start: torch.Tensor | None = None
+    for looseness in LOOSENESS:
+        start = _minimise(task, states[~held], frozen.targets[~held], frozen.weights[~held], _Problem(size, looseness, start))
+        with torch.no_grad():
+            losses[looseness] = float(_loss(task, start, states[held], frozen.targets[held], frozen.weights[held]))
+        if losses[looseness] > 1.2 * min(losses.values()):
+            break  # a looser head only gets worse from here
+    best = min(losses, key=lambda looseness: losses[looseness])
+    solved = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, best, start))
+    weight = solved[:-1].T / spread
+    return Solution(weight.contiguous(), solved[-1] - weight @ mean, best, losses[best])
+
+
+@dataclass(slots=True)
+class _Problem:
+    """How many numbers the head gives, how loosely it is held, and where the search starts."""
+
+    size: int
+    looseness: float
+    start: torch.Tensor | None
+
+
+def _loss(task: Task, solved: torch.Tensor, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted mean of the task's loss."""
+    logits = states @ solved[:-1] + solved[-1]
+    if targets.ndim == 2 and task.states == "tokens":
+        logits = logits[:, None]
+    return (task.loss(logits, targets) * weights).sum() / weights.sum()
+
+
+def _minimise(task: Task, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, problem: _Problem) -> torch.Tensor:
+    """Full-batch L-BFGS on the loss and the squared norm of the weights; shape (width + 1, size), the last row the bias."""
+    rows, width = states.shape
+    penalty = 0.5 * width / (problem.looseness * rows)  # standardised states have a mean squared norm of the width
+    solved = (torch.zeros(width + 1, problem.size) if problem.start is None else problem.start.clone()).requires_grad_()
+    search = torch.optim.LBFGS([solved], max_iter=150, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        search.zero_grad()
+        loss = _loss(task, solved, states, targets, weights) + penalty * solved[:-1].square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    search.step(closure)  # type: ignore[no-untyped-call]
+    return solved.detach()

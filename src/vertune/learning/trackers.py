@@ -1,0 +1,64 @@
+"""Sends the curves of a training to the trackers that the config names, through Accelerate; knows nothing of the loop."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vertune.core.artifact import Progress
+from vertune.core.config import Config, dump
+from vertune.core.errors import MissingExtra
+
+_CURVES = ("loss", "rate", "examples_per_second", "metric")
+
+
+@contextmanager
+def tracking(config: Config, folder: Path, progress: Progress) -> Iterator[Progress]:
+    """A progress that also feeds the trackers; without trackers, the progress itself.
+
+    Accelerate leaves out a tracker that is not installed without a word, so that is checked first.
+    """
+    names = config.training.trackers
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(f"The tracker '{name}'", name, name)
+    if not names:
+        yield progress
+        return
+    from accelerate import Accelerator
+
+    tracker = Accelerator(log_with=list(names), project_dir=str(folder))
+    tracker.init_trackers(config.name, config=_flat(dump(config)), init_kwargs=_offline(folder))
+
+    def both(kind: str, **fields: Any) -> None:
+        progress(kind, **fields)
+        curves = {key: fields[key] for key in _CURVES if isinstance(fields.get(key), int | float)}
+        if "step" in fields and curves:
+            tracker.log(curves, step=int(fields["step"]))
+
+    try:
+        yield both
+    finally:
+        tracker.end_training()
+
+
+def _offline(folder: Path) -> dict[str, dict[str, Any]]:
+    """Where trackers that would call home write instead."""
+    return {
+        "wandb": {"mode": "offline", "dir": str(folder)},
+        "mlflow": {"logging_dir": str(folder), "tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"},
+    }
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options as `optimiser.rate`; values that trackers can't hold as text."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            flat |= _flat(item, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = item if isinstance(item, int | float | str | bool) else str(item)
+    return flat

@@ -1,0 +1,141 @@
+"""train: from a dataset to a model of one's own; knows nothing of how pages or commands look.
+
+The run's folder holds the checkpoint, so a killed training goes on with `resume` and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from vertune import __version__
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, working, write_text
+from vertune.core.config import Config, dump
+from vertune.core.errors import DataError, MissingExtra, ModelError, NotFound
+from vertune.steps.dataset import read
+
+if TYPE_CHECKING:
+    from vertune.learning.session import Result
+
+_PROBE_ROWS = 32
+_TOLERANCE = 1e-4
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "polars")
+
+
+def train(config: Config, dataset: Artifact, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
+    """Train the vertical that a config describes on a prepared dataset.
+
+    With `resume`, the newest unfinished run of the same config and dataset goes on from its checkpoint. Raises ConfigError
+    for a combination that can't work, ModelError when the saved model does not answer as the trained one did.
+    """
+    for package in ("torch", "transformers", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra("Training", "train", package)
+    from vertune.learning import session
+    from vertune.learning.trackers import tracking
+
+    run = _unfinished(home, config, dataset) if resume else None
+    if run is None:
+        run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
+    run.update(status="running", error=None, pid=os.getpid())
+    with working(home, run, progress) as recorder, tracking(config, run.folder, recorder) as report:
+        resolved, material = _material(config, dataset, run)
+        result = session.teach(resolved, material, run.folder, report)
+        _save(run, result, recorder)
+        entries = _entries(run, result, dataset)
+        _prove(run, entries, result, material)
+        write_text(run.folder / "README.md", _card({**run.manifest, **entries}, dataset))
+        session.forget(run.folder)
+        return home.finish(run, **entries)
+
+
+def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
+    """The newest run of this config and dataset that did not end."""
+    asked = dump(config)
+    for run in reversed(home.runs()):
+        manifest = run.manifest
+        if manifest.get("step") == "train" and manifest.get("asked") == asked and manifest.get("parents") == [dataset.id]:
+            return run
+    raise NotFound(
+        f"There is no unfinished training of '{config.name}' with this config on dataset {dataset.id}. Start it without --resume."
+    )
+
+
+def _material(config: Config, dataset: Artifact, run: Artifact) -> tuple[Config, Any]:
+    """The config with its task fitted and its encoder resolved, and the records."""
+    from vertune.learning.session import Material
+
+    frame = read(dataset, "train")
+    splits = dataset.manifest["rows"]
+    if frame.height < 2:
+        raise DataError(f"Training needs at least 2 rows, the dataset {dataset.id} has {frame.height} to train on.")
+    validation = read(dataset, "validation") if splits.get("validation") else frame.clear()
+    task = config.task.fit(frame)
+    used = [column for column in frame.columns if column in {known.name for known in task.columns}]
+    records = frame.select(used).to_dicts()
+    columns = [name for name in used if frame[name].dtype != pl.Null]
+    encoder = config.encoder.resolve(records, task.views(columns))
+    held = validation.select(used).to_dicts()
+    return config.model_copy(update={"task": task, "encoder": encoder}), Material(
+        records, held, columns, bool(dataset.manifest.get("validation_cut"))
+    )
+
+
+def _save(run: Artifact, result: Result, progress: Recorder) -> None:
+    """Write what changed against the base."""
+    from vertune.nn import delta
+
+    method = result.config.method
+    assert method != "auto"
+    edits = method.edits(result.model)
+    delta.save(run.folder, edits)
+    progress("saved", edits=len(edits), bytes=(run.folder / "delta.safetensors").stat().st_size)
+
+
+def _entries(run: Artifact, result: Result, dataset: Artifact) -> dict[str, Any]:
+    """What the manifest says of the finished model."""
+    return {
+        "config": dump(result.config),
+        "fingerprint": result.config.encoder.fingerprint(),
+        "data_hash": dataset.manifest.get("data_hash"),
+        "metrics": {"validation": result.metrics},
+        "chosen": result.chosen,
+        "trained": result.trained,
+        "seed": result.config.seed,
+        "threads": result.threads,
+        "tokens": result.config.device.tokens,
+        "bytes": (run.folder / "delta.safetensors").stat().st_size,
+        "versions": {"vertune": __version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES if importlib.util.find_spec(name)},
+    }
+
+
+def _prove(run: Artifact, entries: dict[str, Any], result: Result, material: Any) -> None:
+    """Load what was saved and compare its outputs with the trained model's on a few records."""
+    from vertune.nn.run import outputs
+    from vertune.runtime.predictor import Predictor
+
+    config = result.config
+    records = [*material.validation, *material.train][:_PROBE_ROWS]
+    features = config.encoder.encode(records, config.task.views(material.columns))
+    expected = outputs(result.model, config.encoder, features, config.device.tokens)
+    run.update(**entries)
+    found = Predictor.open(run).outputs(features)
+    worst = max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
+    if not worst <= _TOLERANCE:
+        raise ModelError(
+            f"The saved model does not answer as the trained one: outputs differ by {worst:g} (at most {_TOLERANCE:g} is allowed). "
+            "The method's edits don't describe all that it changed; please report this with the config."
+        )
+
+
+def _card(manifest: dict[str, Any], dataset: Artifact) -> str:
+    from vertune.reports.card import card
+
+    return card(manifest, dataset.manifest)
