@@ -19,9 +19,11 @@ def count(value: float | None) -> str:
 
 
 def measure(value: float | None, unit: Unit = "number") -> str:
-    """A value with its unit: 0.9342 as a share is `93.4 %`, as a number `0.934`."""
+    """A value with its unit: 0.9342 as a share is `93.4 %`, as a number `0.934`; an int is a count."""
     if value is None or not math.isfinite(value):
         return MISSING
+    if isinstance(value, int) and unit == "number":
+        return _minus(count(value))
     if unit == "share":
         return _minus(f"{100 * value:.1f} %")
     size = abs(value)
