@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vertune.core.artifact import Artifact, Home, read_json, working, write_json, write_text
+from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path)
+
+
+def made(home: Home, name: str = "intent") -> Artifact:
+    return home.finish(home.begin("models", name, step="train"))
+
+
+def test_a_run_is_no_artifact_until_it_is_finished(home):
+    run = home.begin("models", "intent")
+    assert home.shelf("models") == []
+    assert run.manifest["status"] == "running"
+    done = home.finish(run, metrics={"accuracy": 1.0})
+    assert [artifact.id for artifact in home.shelf("models")] == [run.id]
+    assert done.manifest["status"] == "done"
+    assert home.runs() == []
+
+
+def test_an_error_is_written_into_the_run_and_goes_on(home):
+    run = home.begin("datasets", "intent")
+    with pytest.raises(ValueError, match="bad"), working(home, run):
+        raise ValueError("bad")
+    assert run.manifest["status"] == "failed"
+    assert run.manifest["error"] == "ValueError: bad"
+
+
+def test_events_are_kept_and_a_torn_last_line_is_left_out(home):
+    run = home.begin("models", "intent")
+    run.event("step", loss=0.5, count=np.int64(3))
+    with (run.folder / "events.jsonl").open("a") as file:
+        file.write('{"event": "st')
+    assert [(event["event"], event["loss"], event["count"]) for event in run.events()] == [("step", 0.5, 3)]
+
+
+def test_names_are_found_by_id_alias_live_and_newest(home):
+    first, second = made(home), made(home)
+    assert home.get("models", first.id).id == first.id
+    assert home.get("models", "intent").id == second.id
+    home.alias("intent@live", first.id)
+    assert home.get("models", "intent").id == first.id
+    assert home.get("models", "intent@live").id == first.id
+    assert home.get("models", str(first.folder)).id == first.id
+    with pytest.raises(NotFound, match=second.id):
+        home.get("models", "other")
+    with pytest.raises(NotFound, match="intent@live"):
+        home.get("models", "intent@next")
+
+
+def test_what_an_alias_points_to_is_not_removed(home):
+    model = made(home)
+    home.alias("intent@live", model.id)
+    with pytest.raises(Conflict, match="intent@live"):
+        home.remove("models", model.id)
+    other = made(home)
+    home.alias("intent@live", other.id)
+    home.remove("models", model.id)
+    assert [artifact.id for artifact in home.shelf("models")] == [other.id]
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", ".hidden", "A", "a..b", "x" * 81])
+def test_names_that_could_leave_the_home_are_refused(home, name):
+    with pytest.raises(ConfigError):
+        home.begin("models", name)
+    with pytest.raises((ConfigError, NotFound)):
+        home.alias(f"{name}@live", made(home).id)
+
+
+def test_a_broken_or_newer_manifest_is_said(home):
+    model = made(home)
+    (model.folder / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(StorageError, match="format"):
+        _ = model.manifest
+    (model.folder / "manifest.json").write_text("{")
+    with pytest.raises(StorageError, match="can't be read"):
+        _ = model.manifest
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1})
+
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match="No space left"):
+        write_text(path, "other")
+    assert read_json(path) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_json_takes_numpy_and_refuses_nan(tmp_path):
+    write_json(tmp_path / "a.json", {"x": np.float32(0.5), "y": np.arange(2), "z": tmp_path})
+    assert json.loads((tmp_path / "a.json").read_text())["y"] == [0, 1]
+    with pytest.raises(ValueError, match="nan|NaN|JSON"):
+        write_json(tmp_path / "b.json", {"x": float("nan")})

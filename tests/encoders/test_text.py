@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from vertune.core.errors import ConfigError, NotFound
+from vertune.core.records import View
+from vertune.encoders.text import Text
+
+WORDS = [*"abcdefghijklmnopqrstuvwxyz", *(f"w{number}" for number in range(100)), "你", "好"]
+PAIR = (View("text", ("text", "text_pair")),)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A base without weights that matter: its tokenizer truncates and pads by itself, as all-MiniLM's does."""
+    folder = tmp_path_factory.mktemp("base")
+    vocabulary = {token: place for place, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(6)
+    tokenizer.enable_padding(length=6)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "max_position_embeddings": 64, "pad_token_id": 0}))
+    (folder / "model.safetensors").write_bytes(b"")
+    return str(folder)
+
+
+def test_whole_features_equal_the_tokenizers_own(base):
+    encoder = Text(base=base)
+    own = Tokenizer.from_file(f"{base}/tokenizer.json")
+    own.no_truncation()
+    own.no_padding()
+    records = [{"text": "w1 w2 nonsense", "text_pair": "w3"}, {"text": "你好 w4"}, {"text": "w5", "text_pair": ""}, {"text": ""}]
+    for record, feature in zip(records, encoder.encode(records, PAIR), strict=True):
+        expected = own.encode(record["text"], record["text_pair"]) if record.get("text_pair") else own.encode(record["text"])
+        assert feature.ids.tolist() == expected.ids
+        assert feature.types.tolist() == expected.type_ids
+        assert [None if place < 0 else place for place in feature.segments] == expected.sequence_ids
+        assert [tuple(offset) for offset in feature.offsets.tolist()] == expected.offsets
+        assert feature.truncated == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [("head", [0, 1, 2, 3, 4, 5]), ("tail", [94, 95, 96, 97, 98, 99]), ("head_tail", [0, 1, 2, 97, 98, 99])],
+)
+def test_truncation_keeps_what_it_says_and_counts_the_rest(base, how, kept):
+    text = " ".join(f"w{number}" for number in range(100))
+    (feature,) = Text(base=base, max_tokens=8, truncation=how).encode([{"text": text}], PAIR)
+    words = [text[start:end] for start, end in feature.offsets[feature.segments == 0]]
+    assert words == [f"w{number}" for number in kept]
+    assert feature.truncated == 94
+
+
+def test_windows_cover_every_token_and_overlap(base):
+    text = " ".join(f"w{number}" for number in range(100))
+    view = View("context", ("question", "context"), cut=1, windows=True)
+    features = Text(base=base, max_tokens=20, truncation="window").encode([{"question": "a b", "context": text}], [view])
+    seen = [[text[start:end] for start, end in feature.offsets[feature.segments == 1]] for feature in features]
+    assert sorted({word for window in seen for word in window}) == sorted(text.split())
+    assert all(set(left) & set(right) for left, right in zip(seen, seen[1:], strict=False))
+    assert {len(feature) for feature in features[:-1]} == {20}
+    assert all(feature.truncated == 0 and feature.record == 0 for feature in features)
+    assert [feature.window for feature in features] == list(range(len(features)))
+
+
+def test_a_long_first_text_leaves_room_for_the_other(base):
+    long = " ".join(["w1"] * 50)
+    (feature,) = Text(base=base, max_tokens=21).encode([{"text": long, "text_pair": long}], PAIR)
+    assert len(feature) <= 21
+    assert min(int((feature.segments == 0).sum()), int((feature.segments == 1).sum())) >= 8
+
+
+def test_auto_takes_the_data_and_never_more_than_the_base(base):
+    short = Text(base=base).resolve([{"text": "w1 w2"}] * 10, PAIR)
+    long = Text(base=base).resolve([{"text": " ".join(["w1"] * 500)}] * 10, PAIR)
+    assert (short.max_tokens, long.max_tokens) == (16, 64)
+    with pytest.raises(ConfigError, match="at most 64"):
+        Text(base=base, max_tokens=65).resolve([], PAIR)
+
+
+def test_collate_pads_and_masks(base):
+    encoder = Text(base=base)
+    features = encoder.encode([{"text": "w1"}, {"text": "w1 w2 w3"}], PAIR)
+    arrays = encoder.collate(features)
+    assert arrays["input_ids"].shape == (2, 5)
+    assert arrays["attention_mask"].sum(1).tolist() == [3, 5]
+    assert arrays["input_ids"][0, 3:].tolist() == [0, 0]
+    assert all(array.dtype == np.int64 for array in arrays.values())
+
+
+def test_unknown_tokens_are_shared_out(base):
+    assert Text(base=base).unknown_share(["w1 ?? w2", "zz"]) == pytest.approx(3 / 5)
+    assert Text(base=base).unknown_share(["w1 w2"]) == 0
+
+
+def test_a_base_that_is_not_there_says_what_to_do():
+    with pytest.raises(NotFound, match="minilm"):
+        _ = Text(base="no-such-base").path
