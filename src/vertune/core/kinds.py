@@ -170,10 +170,11 @@ class Task(Part):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """What a report shows besides metrics: any of these, in this form.
 
-        `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`; `confusion`: `{"labels": […], "counts": [[…]]}`,
+        `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`; `confusion`: `{"labels": […], "matrix": [[…]]}`,
         a row a true label, a column an answered one; `calibration`: what `metrics.calibration.reliability` gives;
-        `errors`: `[{"record", "expected", "answered", …}, …]`, worst first, `record` an index into the records, with
-        `probability` or `error` (a distance) where there is one; `points`: `[[expected, answered], …]` of numbers.
+        `errors`: `[{"row", "expected", "answered", …}, …]`, worst first, `row` an index into the records, what was expected and
+        answered as words or numbers, with `probability` or `error` (a distance) where there is one; any other entry is a
+        text of the record to show; `points`: `[[expected, answered], …]` of numbers.
         """
         return {}
 
