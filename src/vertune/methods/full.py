@@ -1,0 +1,32 @@
+"""Every weight moves: the most accurate where there is data and time.
+
+Knows nothing of which weights a base has beyond its stages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vertune.core.edits import Edit
+from vertune.core.kinds import Method
+
+if TYPE_CHECKING:
+    from vertune.core.kinds import Task
+
+
+class Full(Method):
+    """Full fine-tuning has no options."""
+
+    pace: ClassVar[float] = 1e-4
+
+    def prepare(self, model: Any, task: Task, steps: int) -> None:
+        """Mark every weight that the head can feel."""
+        from vertune.nn import trainable
+
+        trainable.only(model, trainable.pieces(model))
+
+    def edits(self, model: Any) -> list[Edit]:
+        """The weights of every stage, and the head."""
+        from vertune.nn import edits
+
+        return [*edits.pieces(model), *edits.heads(model)]

@@ -1,0 +1,33 @@
+"""Only the head moves: the fastest, and the least to store.
+
+The backbone gives the same states each time, so that they need to be computed once only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vertune.core.edits import Edit
+from vertune.core.kinds import Method
+
+if TYPE_CHECKING:
+    from vertune.core.kinds import Task
+
+
+class Head(Method):
+    """Training the head alone has no options."""
+
+    pace: ClassVar[float] = 3e-3
+
+    def prepare(self, model: Any, task: Task, steps: int) -> None:
+        """Mark the head; ConfigError where it has no weights."""
+        from vertune.nn import trainable
+
+        trainable.only(model)
+        trainable.require_some(model, self.name, "full or lora, because the head of this task has no weights")
+
+    def edits(self, model: Any) -> list[Edit]:
+        """The head."""
+        from vertune.nn import edits
+
+        return edits.heads(model)

@@ -1,0 +1,40 @@
+"""A factor on keys, values and the inside of the feed-forward network, and the head, move (IA3, Liu et al. 2022).
+
+Trained by PEFT; where one map makes query, key and value, all three are scaled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vertune.core.edits import Edit
+from vertune.core.kinds import Method
+from vertune.methods._peft import ADAPTER, Layers, inject, injected, library, targets
+
+if TYPE_CHECKING:
+    from vertune.core.kinds import Task
+
+
+class Ia3(Method):
+    """In which layers factors are trained."""
+
+    pace: ClassVar[float] = 5e-3
+    layers: Layers = "all"
+    """All layers, or this many, counted from the head."""
+
+    def prepare(self, model: Any, task: Task, steps: int) -> None:
+        """Put factors of 1 on the maps; ConfigError where the roles of a layer's linear maps can't be told."""
+        outputs = targets(model, self.layers, ("key", "value", "qkv"))
+        inputs = targets(model, self.layers, ("down",))
+        inject(model, library().IA3Config(target_modules=outputs + inputs, feedforward_modules=inputs))
+
+    def edits(self, model: Any) -> list[Edit]:
+        """The factors at each site, and the head."""
+        from vertune.nn import edits
+
+        found = []
+        for site, depth, layer in injected(model, "ia3_l"):
+            side = "input" if layer.is_feedforward else "output"
+            scale = edits.copied(layer.ia3_l[ADAPTER].flatten())
+            found.append(Edit("scale", site, depth, {"scale": scale}, {"side": side}))
+        return [*found, *edits.heads(model)]

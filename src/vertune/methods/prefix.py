@@ -1,0 +1,41 @@
+"""Trained states in front of every text at each layer, and the head, move (P-tuning v2, Liu et al. 2022).
+
+Our own modules: what other libraries call prefix tuning is silently ignored by several families of encoders.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from vertune.core.edits import Edit
+from vertune.core.kinds import Method
+
+if TYPE_CHECKING:
+    from vertune.core.kinds import Task
+
+
+class Prefix(Method):
+    """How many positions are trained, in which layers."""
+
+    pace: ClassVar[float] = 5e-3
+    positions: int = Field(default=16, ge=1, le=256)
+    """Trained states in front of a text."""
+    layers: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    """All layers, or this many, counted from the head; the layers below neither see the positions nor change."""
+
+    def prepare(self, model: Any, task: Task, steps: int) -> None:
+        """Attach the states, begun as those of random words."""
+        from vertune.nn import prefix, structure, trainable
+
+        trainable.only(model)
+        wanted = structure.top(model.backbone, self.layers)
+        _, states = prefix.initial(model.backbone, self.positions)
+        prefix.attach_prefix(model.backbone, {name: states[name] for name in wanted})
+
+    def edits(self, model: Any) -> list[Edit]:
+        """The states of each layer, and the head."""
+        from vertune.nn import edits
+
+        return [*edits.attached(model), *edits.heads(model)]

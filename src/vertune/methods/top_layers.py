@@ -1,0 +1,37 @@
+"""The last layers and the head move: near to full fine-tuning in a fraction of its time.
+
+The layers below give the same states each time, so that they need to be computed once only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from vertune.core.edits import Edit
+from vertune.core.kinds import Method
+
+if TYPE_CHECKING:
+    from vertune.core.kinds import Task
+
+
+class TopLayers(Method):
+    """How many layers move."""
+
+    pace: ClassVar[float] = 1e-4
+    n: int = Field(default=2, ge=1)
+    """Layers that are trained, counted from the head."""
+
+    def prepare(self, model: Any, task: Task, steps: int) -> None:
+        """Mark the last n layers and the norm after them; ConfigError where there are fewer, or where layers share weights."""
+        from vertune.nn import structure, trainable
+
+        structure.top(model.backbone, self.n)
+        trainable.only(model, trainable.pieces(model, structure.count(model.backbone) - self.n + 1))
+
+    def edits(self, model: Any) -> list[Edit]:
+        """The weights of the last n layers, and the head."""
+        from vertune.nn import edits
+
+        return [*edits.pieces(model), *edits.heads(model)]

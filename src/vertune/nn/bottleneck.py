@@ -1,0 +1,41 @@
+"""The bottleneck adapter on the output of a linear map (Houlsby et al. 2019); knows nothing of where adapters are put."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu, "tanh": torch.tanh}
+
+
+class Bottleneck(nn.Module):
+    """Down to `size`, an activation, up again, added to the states; it begins as the identity."""
+
+    def __init__(self, width: int, size: int, activation: str = "gelu") -> None:
+        super().__init__()
+        self.down = nn.Linear(width, size)
+        self.up = nn.Linear(size, width)
+        self.activation = activation
+        nn.init.normal_(self.down.weight, std=width**-0.5)
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States of the same shape."""
+        up: Tensor = self.up(ACTIVATIONS[self.activation](self.down(states)))
+        return states + up
+
+
+def attach(linear: nn.Linear, bottleneck: Bottleneck) -> None:
+    """Send the output of the map through the bottleneck, before dropout, residual and norm."""
+    linear.add_module("bottleneck", bottleneck)
+    linear.register_forward_hook(_through)
+
+
+def _through(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    changed: Tensor = linear.bottleneck(out)
+    return changed

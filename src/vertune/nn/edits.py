@@ -1,0 +1,196 @@
+"""Reads, rebuilds and merges what a method changed, by the closed vocabulary of edits; knows nothing of methods.
+
+A site is the name of a module inside the vertical. Tensors are copies on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vertune.core.edits import Edit, EditKind
+from vertune.core.errors import ConfigError, ModelError
+from vertune.nn import bottleneck, low_rank, prefix, structure
+from vertune.nn.vertical import Vertical
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """A contiguous copy on the CPU, out of reach of further training."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def heads(model: Vertical) -> list[Edit]:
+    """The head, and the pooler that a native head takes with it."""
+    depth = structure.count(model.backbone) + 1
+    if model.native is None:
+        tensors = {name: copied(value) for name, value in model.head.state_dict().items()}
+        return [Edit("head", "head", depth, tensors)] if tensors else []
+    return _grouped("head", structure.head_parameters(model), lambda name: "native" if name.startswith("native.") else _owner(name), depth)
+
+
+def pieces(model: Vertical) -> list[Edit]:
+    """The stages of the backbone with weights that are trained, one edit a piece."""
+    stages = structure.stages(model.backbone)
+    result: dict[str, dict[str, Tensor]] = {}
+    for name, parameter in model.backbone.named_parameters():
+        piece = _longest(name, stages) if parameter.requires_grad else None
+        if piece is not None:
+            result.setdefault(piece, {})[name.removeprefix(f"{piece}.")] = copied(parameter)
+    return [Edit("layers", f"{structure.BACKBONE}{piece}".rstrip("."), stages[piece], tensors) for piece, tensors in result.items()]
+
+
+def biases(model: Vertical) -> list[Edit]:
+    """The biases of the backbone that are trained, one edit an owner."""
+    names = {
+        f"{structure.BACKBONE}{name}": parameter
+        for name, parameter in model.backbone.named_parameters()
+        if parameter.requires_grad and name.rpartition(".")[2] == "bias"
+    }
+    skipped = set(structure.head_parameters(model))
+    kept = {name: parameter for name, parameter in names.items() if name not in skipped}
+    return [
+        Edit("bias", _owner(name), structure.depth_of(model, name), {"bias": copied(parameter)}) for name, parameter in kept.items()
+    ]
+
+
+def attached(model: Vertical) -> list[Edit]:
+    """The modules of this house that hang on the model: bottlenecks, prefix states and prompt rows."""
+    result = []
+    for name, module in model.named_modules():
+        site = _owner(name)
+        depth = structure.depth_of(model, site) if isinstance(module, bottleneck.Bottleneck | prefix.Rows) else 0
+        if isinstance(module, bottleneck.Bottleneck):
+            tensors = {key: copied(value) for key, value in module.state_dict().items()}
+            result.append(Edit("bottleneck", site, depth, tensors, {"activation": module.activation}))
+        elif isinstance(module, prefix.Rows):
+            kind: EditKind = "prompt_rows" if name.endswith(".prompt") else "prefix_states"
+            result.append(Edit(kind, site, depth, {"rows": copied(module.rows)}))
+    return result
+
+
+def apply(model: Vertical, edits: Sequence[Edit]) -> None:
+    """Rebuild a change on a fresh base with the task's head attached; ModelError where an edit does not fit it."""
+    states: dict[str, Tensor] = {}
+    for edit in edits:
+        module = _module(model, edit)
+        if edit.kind == "prefix_states":
+            states[edit.site.removeprefix(structure.BACKBONE)] = _on(module, edit)["rows"]
+        elif edit.kind == "prompt_rows":
+            prefix.attach_prompt(model.backbone, _on(module, edit)["rows"])
+        else:
+            _APPLY[edit.kind](module, edit)
+    if states:  # one change of the whole backbone, however many layers have states
+        prefix.attach_prefix(model.backbone, states)
+
+
+@torch.no_grad()
+def merge(model: Vertical, edits: Sequence[Edit]) -> None:
+    """Write a change into the plain weights of a fresh base, which then needs no module of ours; ConfigError where that can't be."""
+    refused = sorted({edit.kind for edit in edits} - set(_MERGE))
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)} add modules to the model and have no form in plain weights. "
+            "Keep the model as it is, or train it with one of full, top_layers, bitfit, lora, dora, adalora, ia3."
+        )
+    for edit in edits:
+        _MERGE[edit.kind](_module(model, edit), edit)
+
+
+@torch.no_grad()
+def _write(module: nn.Module, edit: Edit) -> None:
+    """Put tensors in the place of the module's own."""
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, tensor in edit.tensors.items():
+        if name not in own or own[name].shape != tensor.shape:
+            there = tuple(own[name].shape) if name in own else "nothing"
+            raise ModelError(
+                f"The model has {there} at {edit.site}.{name}, and its delta {tuple(tensor.shape)}. "
+                "The base or the task is not the one that the model was trained with; name that one."
+            )
+        own[name].copy_(tensor)
+
+
+def _add_low_rank(module: nn.Module, edit: Edit) -> None:
+    linear = _linear(module, edit)
+    tensors = _on(linear, edit)
+    change = low_rank.LowRank(linear, tensors["a"], tensors["b"], float(edit.options["scaling"]), tensors.get("magnitude"))
+    low_rank.attach_low_rank(linear, change)
+
+
+def _add_scale(module: nn.Module, edit: Edit) -> None:
+    linear = _linear(module, edit)
+    low_rank.attach_scale(linear, low_rank.Scale(_on(linear, edit)["scale"]), edit.options["side"])
+
+
+def _add_bottleneck(module: nn.Module, edit: Edit) -> None:
+    linear = _linear(module, edit)
+    size, width = edit.tensors["down.weight"].shape
+    added = bottleneck.Bottleneck(width, size, edit.options["activation"]).to(linear.weight.device)
+    added.load_state_dict(edit.tensors)
+    bottleneck.attach(linear, added)
+
+
+def _merge_low_rank(module: nn.Module, edit: Edit) -> None:
+    linear = _linear(module, edit)
+    tensors = _on(linear, edit)
+    a, b, scaling = tensors["a"], tensors["b"], float(edit.options["scaling"])
+    gain = low_rank.row_gain(linear.weight, a, b, scaling, tensors["magnitude"])[:, None] if "magnitude" in tensors else 1.0
+    linear.weight.copy_(gain * (linear.weight + scaling * (b @ a)))
+
+
+def _merge_scale(module: nn.Module, edit: Edit) -> None:
+    linear = _linear(module, edit)
+    scale = _on(linear, edit)["scale"]
+    if edit.options["side"] == "input":
+        linear.weight.mul_(scale)
+        return
+    linear.weight.mul_(scale[:, None])
+    if linear.bias is not None:
+        linear.bias.mul_(scale)
+
+
+Change = Callable[[nn.Module, Edit], None]
+_WEIGHTS: dict[str, Change] = {"layers": _write, "bias": _write, "head": _write}
+_MERGE: dict[str, Change] = {**_WEIGHTS, "low_rank": _merge_low_rank, "scale": _merge_scale}
+_APPLY: dict[str, Change] = {**_WEIGHTS, "low_rank": _add_low_rank, "scale": _add_scale, "bottleneck": _add_bottleneck}
+
+
+def _module(model: Vertical, edit: Edit) -> nn.Module:
+    try:
+        return model.get_submodule(edit.site)
+    except AttributeError as error:
+        raise ModelError(
+            f"The delta changes {edit.site}, which this model does not have. Name the base and the pooling that it was trained with."
+        ) from error
+
+
+def _linear(module: nn.Module, edit: Edit) -> nn.Linear:
+    if not isinstance(module, nn.Linear):
+        raise ModelError(f"The delta expects a linear map at {edit.site}, and there is {type(module).__name__}. Name the base it was trained with.")
+    return module
+
+
+def _on(module: nn.Module, edit: Edit) -> dict[str, Tensor]:
+    """Copies of the edit's tensors on the module's device."""
+    device = next(module.parameters()).device
+    return {name: cast(Tensor, tensor).clone().to(device) for name, tensor in edit.tensors.items()}
+
+
+def _grouped(kind: EditKind, tensors: Mapping[str, Tensor], owner: Callable[[str], str], depth: int) -> list[Edit]:
+    """One edit an owner, from tensors by their names in the model."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        found.setdefault(owner(name), {})[name.removeprefix(f"{owner(name)}.")] = copied(tensor)
+    return [Edit(kind, site, depth, items) for site, items in found.items()]
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _longest(name: str, stages: Iterable[str]) -> str | None:
+    """The piece that a parameter lies in."""
+    return max((piece for piece in stages if not piece or name.startswith(f"{piece}.")), key=len, default=None)

@@ -1,0 +1,86 @@
+"""Low-rank changes and scales of a linear map, as they answer after training; knows nothing of how they were learnt.
+
+Each hangs on the map it changes as a submodule with a hook, so that the names of the base's own weights stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LowRank(nn.Module):
+    """A change `scaling * b @ a` of a weight (LoRA, Hu et al. 2021), with a magnitude a row where given (DoRA, Liu et al. 2024).
+
+    `a` has shape (rank, inputs), `b` (outputs, rank), `magnitude` (outputs,).
+    """
+
+    def __init__(self, linear: nn.Linear, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor | None = None) -> None:
+        super().__init__()
+        self.a = nn.Parameter(a)
+        self.b = nn.Parameter(b)
+        self.scaling = scaling
+        gain = None if magnitude is None else row_gain(linear.weight.detach(), a, b, scaling, magnitude)
+        self.register_buffer("gain", gain, persistent=False)
+
+    def forward(self, x: Tensor, out: Tensor, bias: Tensor | None) -> Tensor:
+        """The changed output of the map for its input and its own output."""
+        change = self.scaling * functional.linear(functional.linear(x, self.a), self.b)
+        gain: Any = self.gain
+        if gain is None:
+            return out + change
+        if bias is None:
+            return gain * (out + change)
+        return gain * (out - bias + change) + bias
+
+
+class Scale(nn.Module):
+    """A factor on each input or output of a map (IA3, Liu et al. 2022)."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scaled states."""
+        return x * self.scale
+
+
+def row_gain(weight: Tensor, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor) -> Tensor:
+    """What each row of the changed weight is multiplied by so that its norm becomes the magnitude, shape (outputs,)."""
+    return magnitude / torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1)
+
+
+def attach_low_rank(linear: nn.Linear, change: LowRank) -> None:
+    """Make the map answer with the change."""
+    linear.add_module("low_rank", change)
+    linear.register_forward_hook(_changed)
+
+
+def attach_scale(linear: nn.Linear, scale: Scale, side: str) -> None:
+    """Make the map scale its inputs (`side: input`) or its outputs, bias included."""
+    linear.add_module("scaled", scale)
+    if side == "input":
+        linear.register_forward_pre_hook(_scaled_input)
+    else:
+        linear.register_forward_hook(_scaled_output)
+
+
+# Hooks are plain functions of the module that they hang on, so that a copied model uses its own weights.
+
+
+def _changed(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    changed: Tensor = linear.low_rank(args[0], out, linear.bias)
+    return changed
+
+
+def _scaled_input(linear: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (linear.scaled(args[0]), *args[1:])
+
+
+def _scaled_output(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    scaled: Tensor = linear.scaled(out)
+    return scaled

@@ -1,0 +1,194 @@
+"""Trainable positions in front of a sequence: prompt rows and prefix states; knows nothing of tasks or of any one family.
+
+The embeddings of the real tokens are made as without the positions, which are put before them afterwards: a real token
+keeps its own position, and what a text gets for an answer does not depend on the padding of its batch. Prefix states
+(deep prompts: P-tuning v2, Liu et al. 2022, after Li & Liang 2021) replace the states at these positions at the input of
+each layer that has them; layers below neither see the positions nor change. Prompt rows (Lester et al. 2021) pass all
+layers. Either way the positions are cut off before a pooler or any head sees the states.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vertune.core.errors import ConfigError
+from vertune.nn import structure
+
+
+class Rows(nn.Module):
+    """Trainable states of some positions, shape (positions, width)."""
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(rows)
+
+    def before(self, states: Tensor) -> Tensor:
+        """The rows in front of states of shape (texts, tokens, width)."""
+        rows = self.rows.to(states.dtype).expand(len(states), -1, -1)
+        return torch.cat([rows, states], dim=1)
+
+
+@torch.no_grad()
+def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """States that random words of the vocabulary have: after the embeddings, and at the input of each layer by its name.
+
+    Beginning where real states lie trains better than beginning from noise (Li & Liang 2021, section 7.4).
+    """
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str, states: Tensor) -> None:
+        seen.setdefault(name, states[0].detach().clone())
+
+    name, module = structure.embeddings(backbone)
+    hooks = [module.register_forward_hook(lambda _, args, out: note("", out))]
+    for layer, part in structure.layers(backbone).items():
+        hook = partial(_peek, note, layer)
+        hooks.append(part.register_forward_pre_hook(hook, with_kwargs=True))
+    words = backbone.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    training = backbone.training
+    backbone.eval()
+    try:
+        ids = torch.randint(words, (1, positions), device=next(backbone.parameters()).device)
+        backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        backbone.train(training)
+        for handle in hooks:
+            handle.remove()
+    return seen.pop(""), seen
+
+
+def _peek(note: Any, layer: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    note(layer, args[0] if args else kwargs["hidden_states"])
+
+
+def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:
+    """Put trainable rows before the embedded tokens of every sequence."""
+    _, module = structure.embeddings(backbone)
+    module.add_module("prompt", Rows(rows))
+    _open(backbone, len(rows), visible=True)
+
+
+def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
+    """Give the layers with these names trainable states, all of as many positions."""
+    positions = {len(rows) for rows in states.values()}
+    if len(positions) != 1:
+        raise ConfigError(f"Expected prefix states of one length in all layers; got {sorted(positions)}.")
+    (number,) = positions
+    _open(backbone, number, visible=False)
+    for name, rows in states.items():
+        layer = backbone.get_submodule(name)
+        layer.add_module("prefix", Rows(rows))
+        names = tuple(inspect.signature(layer.forward).parameters)
+        layer.register_forward_pre_hook(partial(_replace, names), with_kwargs=True)
+
+
+def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
+    """Make room for the positions between the embeddings and the layers, and close it after the layers."""
+    names = tuple(inspect.signature(backbone.forward).parameters)
+    extend = partial(_extend, names, positions, int(visible), _limit(backbone))
+    backbone.register_forward_pre_hook(extend, with_kwargs=True)
+    _, module = structure.embeddings(backbone)
+    module.register_forward_pre_hook(partial(_own, positions), with_kwargs=True)
+    module.register_forward_hook(partial(_make_room, positions))
+    holder = backbone.get_submodule(next(iter(structure.layers(backbone))).partition(".")[0])
+    # A list is never called; then the backbone itself hands the states on, and has no pooler that would see them.
+    (backbone if isinstance(holder, nn.ModuleList) else holder).register_forward_hook(partial(_close, positions))
+
+
+def _limit(backbone: nn.Module) -> int | None:
+    """The longest sequence, positions included, of a base with a table of fixed positions outside its embeddings."""
+    longest = getattr(getattr(backbone, "config", None), "max_position_embeddings", None)
+    inside = set(structure.embeddings(backbone)[1].modules())
+    for module in backbone.modules():
+        # such tables are classes of their own; a plain nn.Embedding of this size holds clamped relative distances
+        if isinstance(module, nn.Embedding) and type(module) is not nn.Embedding and module not in inside and module.num_embeddings == longest:
+            return longest
+    return None
+
+
+# Hooks are plain functions of the module that they hang on and of numbers, so that a copied model uses its own rows.
+
+
+def _extend(
+    names: tuple[str, ...], positions: int, seen: int, limit: int | None, module: nn.Module, *call: Any
+) -> tuple[tuple[()], dict[str, Any]]:
+    """Lengthen everything that has one entry a token; the new entries of the mask say whether layers may see them."""
+    args, kwargs = call
+    inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+    ids: Tensor = inputs["input_ids"]
+    length = ids.shape[1] + positions
+    if limit is not None and length > limit:
+        raise ConfigError(
+            f"The base takes {limit} tokens, but {ids.shape[1]} and {positions} trained positions make {length}. "
+            f"Choose max_tokens: {limit - positions} or fewer positions."
+        )
+    if inputs.get("attention_mask") is None:
+        inputs["attention_mask"] = torch.ones_like(ids)
+    for name, value in inputs.items():
+        if isinstance(value, Tensor) and value.shape == ids.shape:
+            first = value[:, :1].expand(-1, positions)
+            inputs[name] = torch.cat([torch.full_like(first, seen) if name == "attention_mask" else first, value], dim=1)
+    return (), inputs
+
+
+def _own(positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the embeddings get is what the real tokens are."""
+
+    def cut(value: Any) -> Any:
+        return value[:, positions:] if isinstance(value, Tensor) and value.dim() == 2 else value
+
+    return tuple(map(cut, args)), {name: cut(value) for name, value in kwargs.items()}
+
+
+def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tensor) -> Tensor:
+    """Prompt rows, or zeros that no layer sees, before the embedded tokens."""
+    if hasattr(module, "prompt"):
+        extended: Tensor = module.prompt.before(states)
+        return extended
+    return torch.cat([states.new_zeros(len(states), positions, states.shape[2]), states], dim=1)
+
+
+def _replace(
+    names: tuple[str, ...], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[()], dict[str, Any]]:
+    """The layer's own states at the positions, seen by every token."""
+    inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+    positions = len(layer.prefix.rows)
+    inputs[names[0]] = layer.prefix.before(inputs[names[0]][:, positions:])
+    if isinstance(inputs.get("attention_mask"), Tensor):
+        inputs["attention_mask"] = _seen(inputs["attention_mask"], positions)
+    return (), inputs
+
+
+def _seen(mask: Tensor, positions: int) -> Tensor:
+    """The mask of a layer with the positions open as keys: 0 is open where a mask is added, true or 1 elsewhere."""
+    value = 0 if mask.dtype.is_floating_point else 1
+    return torch.cat([torch.full_like(mask[..., :positions], value), mask[..., positions:]], dim=-1)
+
+
+def _close(positions: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    """Cut the positions off all states in the output of the layers."""
+    first = output if isinstance(output, Tensor) else next(value for value in _values(output) if isinstance(value, Tensor))
+    return _shortened(output, positions, first.shape[1])
+
+
+def _values(output: Any) -> list[Any]:
+    return list(output.values()) if isinstance(output, dict) else list(output)
+
+
+def _shortened(output: Any, positions: int, length: int) -> Any:
+    if isinstance(output, Tensor):
+        return output[:, positions:] if output.dim() == 3 and output.shape[1] == length else output
+    if isinstance(output, dict):
+        for key, value in output.items():
+            output[key] = _shortened(value, positions, length)
+        return output
+    if isinstance(output, tuple | list):
+        return type(output)(_shortened(value, positions, length) for value in output)
+    return output

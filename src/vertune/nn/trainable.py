@@ -1,0 +1,45 @@
+"""Which parameters of a vertical move; knows nothing of methods or optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from vertune.core.errors import ConfigError
+from vertune.nn import structure
+from vertune.nn.vertical import Vertical
+
+
+def only(model: Vertical, parameters: Iterable[nn.Parameter] = ()) -> None:
+    """Train the head and these parameters, nothing else; what the base itself holds fixed stays fixed."""
+    free = [parameter for parameter in parameters if parameter.requires_grad]
+    model.requires_grad_(False)
+    for parameter in free:
+        parameter.requires_grad_(True)
+    open_head(model)
+
+
+def open_head(model: Vertical) -> None:
+    """Train the head besides what is trained already."""
+    for parameter in structure.head_parameters(model).values():
+        parameter.requires_grad_(True)
+
+
+def pieces(model: Vertical, depth: int = 0) -> list[nn.Parameter]:
+    """Every parameter of the backbone's stages from this depth on, which a head can feel."""
+    stages = structure.stages(model.backbone)
+    skipped = set(map(id, structure.head_parameters(model).values()))
+    pooled = {id(item) for pooler in structure.poolers(model.backbone).values() for item in pooler.parameters()}
+    kept = []
+    for name, parameter in model.backbone.named_parameters():
+        deep_enough = id(parameter) not in skipped | pooled and structure.depth_within(stages, name) >= depth
+        if deep_enough:
+            kept.append(parameter)
+    return kept
+
+
+def require_some(model: Vertical, method: str, instead: str) -> None:
+    """ConfigError unless something is trained."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"method '{method}' has nothing to train here. Choose {instead}.")
