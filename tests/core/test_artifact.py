@@ -106,5 +106,5 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeyp
 def test_json_takes_numpy_and_refuses_nan(tmp_path):
     write_json(tmp_path / "a.json", {"x": np.float32(0.5), "y": np.arange(2), "z": tmp_path})
     assert json.loads((tmp_path / "a.json").read_text())["y"] == [0, 1]
-    with pytest.raises(ValueError, match="nan|NaN|JSON"):
+    with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "b.json", {"x": float("nan")})

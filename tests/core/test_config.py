@@ -13,7 +13,9 @@ def test_base_at_the_top_is_short_for_the_encoders_option():
 
 
 def test_a_resolved_config_runs_again_as_it_is():
-    config = build(Config, {"data": {"source": "a.csv", "fields": {"text": ["a", "b"]}}, "method": {"name": "lora", "rank": 4}, "task": "match"})
+    config = build(
+        Config, {"data": {"source": "a.csv", "fields": {"text": ["a", "b"]}}, "method": {"name": "lora", "rank": 4}, "task": "match"}
+    )
     assert build(Config, dump(config)) == config
 
 

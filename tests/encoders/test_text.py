@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_windows_cover_every_token_and_overlap(base):
     features = Text(base=base, max_tokens=20, truncation="window").encode([{"question": "a b", "context": text}], [view])
     seen = [[text[start:end] for start, end in feature.offsets[feature.segments == 1]] for feature in features]
     assert sorted({word for window in seen for word in window}) == sorted(text.split())
-    assert all(set(left) & set(right) for left, right in zip(seen, seen[1:], strict=False))
+    assert all(set(left) & set(right) for left, right in pairwise(seen))
     assert {len(feature) for feature in features[:-1]} == {20}
     assert all(feature.truncated == 0 and feature.record == 0 for feature in features)
     assert [feature.window for feature in features] == list(range(len(features)))

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,9 +31,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 def check_name(name: str) -> str:
     """A name that is safe as a folder; ConfigError otherwise."""
     if not _NAME.fullmatch(name) or ".." in name:
-        raise ConfigError(
-            f"A name has 1 to 80 of a-z, 0-9, '-', '_' and '.', and starts with a letter or digit; got {name!r}."
-        )
+        raise ConfigError(f"A name has 1 to 80 of a-z, 0-9, '-', '_' and '.', and starts with a letter or digit; got {name!r}.")
     return name
 
 
@@ -107,9 +105,7 @@ class Artifact:
         """The manifest as it stands on disk; StorageError when it is missing or broken."""
         value = read_json(self.folder / "manifest.json")
         if not isinstance(value, dict) or value.get("format", FORMAT + 1) > FORMAT:
-            raise StorageError(
-                f"{self.folder} is no artifact that this version reads: expected a manifest of format {FORMAT} or older."
-            )
+            raise StorageError(f"{self.folder} is no artifact that this version reads: expected a manifest of format {FORMAT} or older.")
         return value
 
     def update(self, **entries: Any) -> None:
@@ -187,9 +183,7 @@ class Home:
         if named:
             return named[-1]
         known = [artifact.id for artifact in self.shelf(shelf)][-10:]
-        raise NotFound(
-            f"There is no '{name}' among the {shelf} of {self.folder}. There are: {', '.join(known) or 'none yet'}."
-        )
+        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}. There are: {', '.join(known) or 'none yet'}.")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
         target = self.aliases().get(alias)
@@ -236,6 +230,7 @@ class Recorder:
         self.listener = listener
 
     def __call__(self, kind: str, **fields: Any) -> None:
+        """Record one line of progress."""
         self.artifact.event(kind, **fields)
         if self.listener:
             self.listener(kind, **fields)
@@ -249,10 +244,6 @@ def working(home: Home, run: Artifact, listener: Progress | None = None) -> Iter
         yield recorder
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
-        try:
+        with suppress(StorageError):  # the disk that failed the step may not take the note; the error itself goes on
             run.update(status="stopped" if stopped else "failed", error=f"{type(error).__name__}: {error}")
-        except StorageError:
-            pass  # the disk that failed the step can't take the note either; the error itself goes on
         raise
-
-

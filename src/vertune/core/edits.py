@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-EditKind = Literal[
-    "low_rank", "scale", "bias", "bottleneck", "prefix_states", "prompt_rows", "layers", "head"
-]
+EditKind = Literal["low_rank", "scale", "bias", "bottleneck", "prefix_states", "prompt_rows", "layers", "head"]
 EDIT_KINDS: tuple[str, ...] = get_args(EditKind)
 
 

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from pydantic import field_validator
+
 from vertune.core.edits import Edit
+from vertune.core.errors import UnknownName
 from vertune.core.part import Part
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
 
@@ -40,6 +43,15 @@ class Split(Part):
     """How records are divided into train, validation and test."""
 
     folder: ClassVar[str] = "splits"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns of the source that this way of dividing goes by, besides the task's fields."""
+        return ()
+
+    def sparing(self, given: frozenset[str]) -> Self:
+        """A copy that cuts nothing for these splits, because they come from elsewhere."""
+        return self.model_copy(update={name: 0.0 for name in given if name in type(self).model_fields})
 
     def divide(self, frame: pl.DataFrame) -> pl.Series:
         """One of `train`, `validation`, `test`, `unused` a row, decided by the content of rows, not by their order."""
@@ -105,6 +117,13 @@ class Task(Part):
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     metric: str = "auto"
     """The metric that training stops on and the gate compares; auto takes the task's own."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        if value != "auto" and value not in cls.metrics:
+            raise UnknownName("metric", value, ["auto", *cls.metrics])
+        return value
 
     @property
     def goal(self) -> str:

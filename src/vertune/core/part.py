@@ -71,9 +71,7 @@ def _modules(folder: str) -> dict[str, str]:
     """Names of the parts in a folder, each with the module that holds it; nothing is imported."""
     here = Path(__file__).resolve().parents[1] / folder
     found = {
-        module.name: f"vertune.{folder}.{module.name}"
-        for module in pkgutil.iter_modules([str(here)])
-        if not module.name.startswith("_")
+        module.name: f"vertune.{folder}.{module.name}" for module in pkgutil.iter_modules([str(here)]) if not module.name.startswith("_")
     }
     for entry in metadata.entry_points(group=f"vertune.{folder}"):
         found.setdefault(entry.name, entry.value)
@@ -99,10 +97,7 @@ def find(folder: str, name: str) -> type[Part]:
     parts = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, Part)
-        and value.__module__ == module.__name__
-        and not value.__name__.startswith("_")
+        if inspect.isclass(value) and issubclass(value, Part) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
     ]
     if len(parts) != 1:
         raise ConfigError(f"{target} must define exactly one public part, it defines {len(parts)}.")

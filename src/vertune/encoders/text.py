@@ -202,14 +202,12 @@ class Text(Encoder):
             return _quietly(kind, self.path, num_labels=size)
         except ValueError as error:
             raise ConfigError(
-                f"pooling: native needs a head of the family '{self.settings.get('model_type')}', and transformers has none for it. Choose mean or cls."
+                f"pooling: native needs a head of the family '{self.settings.get('model_type')}', which has none. Choose mean or cls."
             ) from error
 
     def _pieces(self, records: Sequence[Record], field: str) -> list[_Piece]:
         encodings = self.tokenizer.encode_batch(texts(records, field), add_special_tokens=False)
-        return [
-            _Piece(np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int32).reshape(-1, 2)) for encoding in encodings
-        ]
+        return [_Piece(np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int32).reshape(-1, 2)) for encoding in encodings]
 
     @cached_property
     def _templates(self) -> dict[int, _Template]:
@@ -229,12 +227,21 @@ class Text(Encoder):
         others = total - len(pieces[cut])
         if others > room // 2:  # the other side leaves too little room: shorten it too
             other = 1 - cut
-            pieces = [piece.take(_kept(len(piece), max(1, room // 2), "head")) if place == other else piece for place, piece in enumerate(pieces)]
+            pieces = [
+                piece.take(_kept(len(piece), max(1, room // 2), "head")) if place == other else piece for place, piece in enumerate(pieces)
+            ]
             others = len(pieces[other])
         room = max(1, room - others)
         if self.truncation == "window" and view.windows:
             return [
-                _feature(row, view.role, [piece.take(index) if place == cut else piece for place, piece in enumerate(pieces)], template, 0, number)
+                _feature(
+                    row,
+                    view.role,
+                    [piece.take(index) if place == cut else piece for place, piece in enumerate(pieces)],
+                    template,
+                    0,
+                    number,
+                )
                 for number, index in enumerate(_windows(len(pieces[cut]), room, self.stride))
             ]
         how: Any = "head" if self.truncation == "window" else self.truncation
@@ -327,8 +334,8 @@ def _converted(folder: Path) -> tokenizers.Tokenizer:
 def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:
     """Load from safetensors without progress bars, without code from the folder, and without unpickling."""
     import torch
-    import transformers
 
+    transformers = _transformers()
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

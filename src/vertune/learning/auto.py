@@ -18,7 +18,7 @@ from vertune.core.kinds import Method
 from vertune.core.parse import build
 from vertune.learning.loop import Lesson, accelerator
 from vertune.nn.run import tensors
-from vertune.nn.structure import layers
+from vertune.nn.structure import count, shares_layers
 from vertune.nn.vertical import Vertical
 
 CPU_LIMIT = 180.0
@@ -50,6 +50,7 @@ class Choice:
     """None keeps the solved head."""
     epochs: float
     why: str
+    """The reason in words, for the report."""
 
 
 def limit(config: Config) -> float:
@@ -65,7 +66,11 @@ def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
     rows = np.random.default_rng(0).permutation(len(examples))[: lesson.config.training.batch * _MEASURED_STEPS]
     features = examples.rows_of(rows)
     order = features[np.argsort(-examples.costs[features], kind="stable")]
-    batch = [order.tolist()] if task.whole_batch else by_tokens(order, examples.costs, lesson.config.device.tokens, lesson.config.training.batch)
+    batch = (
+        [order.tolist()]
+        if task.whole_batch
+        else by_tokens(order, examples.costs, lesson.config.device.tokens, lesson.config.training.batch)
+    )
     seconds, count = 0.0, 0
     for number, part_ in enumerate([batch[0], *batch]):  # the first one twice: its first time warms up
         started = time.perf_counter()
@@ -81,21 +86,26 @@ def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
     return Speed(forward, max(seconds / max(1, count) * 1.1, forward))  # a tenth more for the optimiser's step
 
 
-def choose(model: Vertical, lesson: Lesson, speed: Speed, left: float, epochs: float) -> Choice:
-    """The deepest method that can make enough passes in the seconds left."""
-    tokens = int(lesson.examples.costs.sum())
-    total = len(layers(model.backbone))
+def fit_in(method: Method, tokens: int, speed: Speed, left: float, epochs: float) -> Choice:
+    """A method that was asked for, with as many passes as fit in the seconds left, at the speed of training all layers."""
+    passes = left * _MARGIN / (tokens * speed.full)
+    if passes >= epochs:
+        return Choice(method, epochs, f"all {epochs:g} passes fit in the {left:.0f} s that were left")
+    return Choice(method, passes, f"{left:.0f} s were left, which is enough for {passes:.2f} of {epochs:g} passes")
+
+
+def choose(model: Vertical, tokens: int, speed: Speed, left: float, epochs: float) -> Choice:
+    """The deepest method that can make enough passes over this many tokens in the seconds left."""
+    total = count(model.backbone)
     budget = left * _MARGIN
     said = f"{left:.0f} s were left; one pass over {tokens:,} tokens with every layer takes about {tokens * speed.full:.0f} s here"
-    for count in [total, *range(total - 1, 0, -1)]:
-        passes = budget / (tokens * speed.passing(count / total))
+    for number in [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]:
+        passes = budget / (tokens * speed.passing(number / total))
         if passes >= min(epochs, _FEWEST_PASSES):
-            name = "full" if count == total else "top_layers"
-            options = {} if count == total else {"n": count}
+            name = "full" if number == total else "top_layers"
+            options = {} if number == total else {"n": number}
             method = build(part.find("methods", name), options)
             assert isinstance(method, Method)
             chosen = min(epochs, passes)
-            return Choice(method, chosen, f"{said}, so {name if count == total else f'the top {count} layers'} for {chosen:.1f} passes")
+            return Choice(method, chosen, f"{said}, so {name if number == total else f'the top {number} layers'} for {chosen:.1f} passes")
     return Choice(None, 0.0, f"{said}, so no layer could be trained and the solved head stands")
-
-

@@ -28,7 +28,7 @@ from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, visits
 from vertune.nn.build import trainable
 from vertune.nn.run import tensors
-from vertune.nn.structure import lowest_edit, quiet_below
+from vertune.nn.structure import lowest, quiet_below
 from vertune.nn.vertical import Vertical
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Plan:
     rates: Rates
     steps: int
     epochs: float
+    seconds: float | None = None
+    """When to stop although steps are left; a guard for machines that slow down after they were measured."""
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class _Training:
         self.optimiser = self.accelerator.prepare_optimizer(
             optimiser.build(model, self.config.optimiser, plan.rates), device_placement=False
         )
-        self.depth = lowest_edit(model)
+        self.depth = lowest(model)
         self.position = Position()
         self.best: Tensors = {}
         self.loss = math.nan
@@ -108,7 +110,8 @@ class _Training:
         self._epoch: list[NDArray[np.int64]] = []
         self._first = self._number = 0
         if self.config.device.checkpoint_gradients and hasattr(model.backbone, "gradient_checkpointing_enable"):
-            model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+            enable: Any = model.backbone.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
 
     def resume(self) -> None:
         """Take up the last checkpoint, if any."""
@@ -142,12 +145,16 @@ class _Training:
         self._take_best()
         seconds = time.monotonic() - started
         return Learnt(
-            self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9), sum(p.numel() for p in self.parameters.values())
+            self.position,
+            self.position.step,
+            before + seconds,
+            self.seen / max(seconds, 1e-9),
+            sum(p.numel() for p in self.parameters.values()),
         )
 
     def _finished(self) -> bool:
-        patience = self.config.training.patience
-        return bool(patience and self.position.stale >= patience)
+        patience, limit = self.config.training.patience, self.plan.seconds
+        return bool(patience and self.position.stale >= patience) or bool(limit and self.position.seconds > limit)
 
     def _evaluation_steps(self) -> int:
         """Steps between two evaluations."""
@@ -196,7 +203,9 @@ class _Training:
         self.optimiser.zero_grad(set_to_none=True)
         self.loss = float(self.accelerator.reduce(loss, "sum"))
         if not math.isfinite(self.loss):
-            raise ModelError(f"The loss is {self.loss} at step {step}. Lower optimiser.rate (now {self.plan.rates.body:g}) or check the records.")
+            raise ModelError(
+                f"The loss is {self.loss} at step {step}. Lower optimiser.rate (now {self.plan.rates.body:g}) or check the records."
+            )
         self.seen += len(rows)
         self.position.step += 1
 
@@ -287,8 +296,8 @@ def accelerator(config: Config) -> Accelerator:
 def fast_bfloat16() -> bool:
     """Whether the machine multiplies bfloat16 in hardware: its GPU, or its CPU with AVX-512 BF16 or AMX."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _mix(*numbers: int) -> int:

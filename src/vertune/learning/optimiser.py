@@ -10,7 +10,7 @@ import torch
 from vertune.core.config import Optimiser
 from vertune.learning.defaults import Rates
 from vertune.nn.build import trainable
-from vertune.nn.structure import depth_of, stages
+from vertune.nn.structure import count, depth_of
 from vertune.nn.vertical import Vertical
 
 
@@ -27,7 +27,7 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 def groups(model: Vertical, options: Optimiser, rates: Rates) -> list[dict[str, Any]]:
     """Parameters by rate and decay: the head has its own rate, lower layers less of it, biases and norms no decay."""
-    top = stages(model) - 1
+    top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trainable(model).items():
         depth = depth_of(model, name)

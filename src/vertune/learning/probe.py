@@ -20,6 +20,8 @@ from vertune.nn.vertical import Vertical
 
 LOOSENESS = (1.0, 3.0, 10.0, 30.0, 100.0)
 """The inverse strengths that are tried, from tight to loose: scikit-learn's C for states of mean squared norm 1."""
+START_TIGHTER = 10.0
+"""How much tighter the head is held that fine-tuning starts from: a sure head leaves the layers below no gradient (docs/defaults.md)."""
 _TOKENS = 100_000
 _FOLDS = 5
 
@@ -44,13 +46,16 @@ class Solution:
     looseness: float
     loss: float
     """Loss on the held-out fold at the chosen looseness."""
+    start: tuple[torch.Tensor, torch.Tensor]
+    """Weight and bias of the same head held tighter: what training of the layers below starts from."""
 
-    def give(self, head: nn.Module) -> None:
-        """Put the solution into a linear head."""
+    def give(self, head: nn.Module, tight: bool = False) -> None:
+        """Put the solution, or the tight one to start from, into a linear head."""
         assert isinstance(head, nn.Linear)
+        weight, bias = self.start if tight else (self.weight, self.bias)
         with torch.no_grad():
-            head.weight.copy_(self.weight)
-            head.bias.copy_(self.bias)
+            head.weight.copy_(weight)
+            head.bias.copy_(bias)
 
 
 def solvable(model: Vertical, task: Task, examples: Examples) -> bool:
@@ -93,9 +98,12 @@ def solve(frozen: Frozen, task: Task, size: int) -> Solution:
         if losses[looseness] > 1.2 * min(losses.values()):
             break  # a looser head only gets worse from here
     best = min(losses, key=lambda looseness: losses[looseness])
-    solved = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, best, start))
-    weight = solved[:-1].T / spread
-    return Solution(weight.contiguous(), solved[-1] - weight @ mean, best, losses[best])
+    heads = []
+    for looseness in (best, best / START_TIGHTER):
+        start = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, looseness, start))
+        weight = (start[:-1].T / spread).contiguous()
+        heads.append((weight, start[-1] - weight @ mean))
+    return Solution(*heads[0], best, losses[best], heads[1])
 
 
 @dataclass(slots=True)
@@ -120,7 +128,9 @@ def _minimise(task: Task, states: torch.Tensor, targets: torch.Tensor, weights: 
     rows, width = states.shape
     penalty = 0.5 * width / (problem.looseness * rows)  # standardised states have a mean squared norm of the width
     solved = (torch.zeros(width + 1, problem.size) if problem.start is None else problem.start.clone()).requires_grad_()
-    search = torch.optim.LBFGS([solved], max_iter=150, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+    search = torch.optim.LBFGS(
+        [solved], max_iter=150, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         search.zero_grad()

@@ -114,7 +114,9 @@ def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
     started = time.monotonic()
     start = _begin(lesson, config.training.start != "random")
     if config.training.start == "probe" and start.solution is None:
-        raise ConfigError(f"start: probe needs a linear head that can be solved; the task '{lesson.task.name}' with this pooling has none. Write start: auto.")
+        raise ConfigError(
+            f"start: probe needs a linear head that can be solved; '{lesson.task.name}' with this pooling has none. Write start: auto."
+        )
     model = start.model
     score = (lambda: _metrics(model, lesson, held)[lesson.task.goal] * _sign(lesson.task)) if held else None
     lesson.score = score
@@ -123,11 +125,12 @@ def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
     if start.solution and before is not None:
         chosen["solved_head"] = {lesson.task.goal: before * _sign(lesson.task)}
     method, epochs = config.method, defaults.epochs(config, len(lesson.examples))
-    if method == "auto":
+    limit = None
+    if method == "auto" or config.training.time_limit:
         choice = _choice(lesson, start, epochs, started)
         chosen["why"] = choice["why"]
-        method, epochs = parse(Method, choice["method"]), choice["epochs"]
-    trained, learnt = _train(model, method, epochs, start, lesson)
+        method, epochs, limit = parse(Method, choice["method"]), choice["epochs"], choice["seconds"]
+    trained, learnt = _train(start, method, epochs, lesson, limit)
     if learnt and before is not None and config.method == "auto" and (learnt.position.best or 0.0) < before:
         chosen["why"] += "; on validation it was no better than the solved head, which is kept"
         method, epochs = parse(Method, "head"), 0.0
@@ -136,7 +139,11 @@ def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
         trained, learnt = sum(p.numel() for p in trainable(model).values()), None
     chosen |= {"method": method.name, "epochs": round(epochs, 3), "seconds": round(time.monotonic() - started, 1)}
     if learnt:
-        chosen |= {"steps": learnt.steps, "best_step": learnt.position.best_step, "examples_per_second": round(learnt.examples_per_second, 1)}
+        chosen |= {
+            "steps": learnt.steps,
+            "best_step": learnt.position.best_step,
+            "examples_per_second": round(learnt.examples_per_second, 1),
+        }
     task, metrics = lesson.task, {}
     if held:
         task = lesson.task.calibrate(held.records, held.features, outputs(model, lesson.encoder, held.features, config.device.tokens))
@@ -144,8 +151,9 @@ def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
     return Result(model, config.model_copy(update={"method": method, "task": task}), metrics, chosen, trained, threads)
 
 
-def _train(model: Vertical, method: Method, epochs: float, start: _Start, lesson: Lesson) -> tuple[int, Learnt | None]:
+def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: float | None = None) -> tuple[int, Learnt | None]:
     """Prepare and learn; nothing is left to learn where only a solved head may move."""
+    model = start.model
     steps = steps_of(lesson.config, len(lesson.examples), epochs) if epochs else 0
     torch.manual_seed(lesson.config.seed)
     method.prepare(model, lesson.task, steps)
@@ -154,14 +162,16 @@ def _train(model: Vertical, method: Method, epochs: float, start: _Start, lesson
     solved = start.solution is not None and all(name.startswith("head.") for name in parameters)
     if solved or not steps or not parameters:
         return trained, None
+    if start.solution:
+        start.solution.give(model.head, tight=True)
     rates = defaults.rates(lesson.config, method, model.width, start.solution is not None)
     lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
     checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
-    return trained, learn(model, Plan(method, rates, steps, epochs), replace(lesson, folder=checkpoints))
+    return trained, learn(model, Plan(method, rates, steps, epochs, limit), replace(lesson, folder=checkpoints))
 
 
 def _choice(lesson: Lesson, start: _Start, epochs: float, started: float) -> dict[str, Any]:
-    """What auto chose: read back where a killed run had chosen already, so that it goes on with the same steps."""
+    """What fits in the time limit: read back where a killed run had chosen already, so that it goes on with the same steps."""
     assert lesson.folder is not None
     file = lesson.folder / "choice.json"
     if file.exists():
@@ -170,10 +180,14 @@ def _choice(lesson: Lesson, start: _Start, epochs: float, started: float) -> dic
     left = auto.limit(lesson.config) - (time.monotonic() - started)
     if len(lesson.examples) < FEW_ROWS:
         left /= 2  # the second half is for the refit on all labels
-    choice = auto.choose(start.model, lesson, speed, left, epochs)
+    tokens = int(lesson.examples.costs.sum())
+    wanted = lesson.config.method
+    choice = (
+        auto.choose(start.model, tokens, speed, left, epochs) if wanted == "auto" else auto.fit_in(wanted, tokens, speed, left, epochs)
+    )
     method = choice.method or parse(Method, "head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
-    value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why}
+    value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
     write_json(file, value)
     return value
 
@@ -183,7 +197,7 @@ def _again(lesson: Lesson, result: Result) -> tuple[Vertical, int]:
     start = _begin(lesson, result.chosen["start"] == "probe")
     method = result.config.method
     assert isinstance(method, Method)
-    trained, _ = _train(start.model, method, result.chosen["epochs"], start, lesson)
+    trained, _ = _train(start, method, result.chosen["epochs"], lesson)
     return start.model, trained
 
 

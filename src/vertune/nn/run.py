@@ -21,9 +21,7 @@ def tensors(arrays: dict[str, NDArray[Any]], device: torch.device | str = "cpu")
 
 
 @torch.no_grad()
-def outputs(
-    model: Vertical, encoder: Encoder, features: Sequence[Feature], tokens: int = 8192, states: bool = False
-) -> list[NDArray[Any]]:
+def outputs(model: Vertical, encoder: Encoder, features: Sequence[Feature], tokens: int = 8192, states: bool = False) -> list[NDArray[Any]]:
     """The model's outputs (or, with `states`, what its head would read), one float32 array a feature, in order.
 
     Outputs of one row a token are cut to the length of their feature.
