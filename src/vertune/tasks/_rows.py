@@ -9,9 +9,6 @@ import polars as pl
 from vertune.core.errors import DataError
 from vertune.core.records import Cleaned, Column
 
-TEXT = Column("text", "The text.")
-PAIR = Column("text_pair", "A second text that belongs to the first.", required=False)
-
 Problem = tuple[pl.Expr, pl.Expr | str]
 """When a row is bad, and the reason that is given."""
 

@@ -33,13 +33,14 @@ def truncated(count: int, features: Sequence[Feature]) -> list[bool]:
     return [bool(value) for value in lost]
 
 
-def shares(features: Sequence[Feature], weights: NDArray[Any] | None = None) -> NDArray[np.float32] | None:
-    """What each feature weighs in the loss, so that a record of many windows counts once; None where all weigh 1.
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities of logits (rows, classes)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
+    result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return result
 
-    `weights`, shape (records,), are the weights of the records themselves.
-    """
-    place = owners(features)
-    windows = np.bincount(place)[place] if len(place) else place
-    if weights is None and (windows == 1).all():
-        return None
-    return ((1.0 if weights is None else weights[place]) / windows).astype(np.float32)
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probability of each logit, without overflow."""
+    result: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits))
+    return result

@@ -1,0 +1,61 @@
+"""Finds again the entities of the training texts by longest match; knows nothing of models."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from vertune.core.records import Record, Span
+from vertune.metrics.words import pieces
+
+
+class Gazetteer:
+    """The entities of training texts, each with the label that it has most often.
+
+    An entity that the training texts hold more often without a label than with one is left out.
+    """
+
+    def __init__(self, train: Sequence[Record]) -> None:
+        seen: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        for record in train:
+            for span in record["spans"]:
+                name = _words(record["text"][span["start"] : span["end"]])
+                if name:
+                    seen[name][span["label"]] += 1
+        self._labels = {name: max(sorted(counts), key=lambda label: counts[label]) for name, counts in seen.items()}
+        self._index()
+        unlabelled: Counter[tuple[str, ...]] = Counter()
+        for record in train:
+            marked = {(span["start"], span["end"]) for span in record["spans"]}
+            for name, span in self._matches(record["text"]):
+                unlabelled[name] += (span["start"], span["end"]) not in marked
+        self._labels = {name: label for name, label in self._labels.items() if unlabelled[name] <= seen[name].total()}
+        self._index()
+
+    def _index(self) -> None:
+        """The lengths of the entities that begin with each word, longest first."""
+        lengths: dict[str, set[int]] = defaultdict(set)
+        for name in self._labels:
+            lengths[name[0]].add(len(name))
+        self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
+
+    def _matches(self, text: str) -> Iterator[tuple[tuple[str, ...], Span]]:
+        found = pieces(text)
+        words = tuple(text[start:end] for start, end in found)
+        place = 0
+        while place < len(words):
+            for length in self._lengths.get(words[place], ()):
+                name = words[place : place + length]
+                if len(name) == length and name in self._labels:
+                    yield name, Span(start=found[place][0], end=found[place + length - 1][1], label=self._labels[name])
+                    place += length - 1
+                    break
+            place += 1
+
+    def spans(self, text: str) -> list[Span]:
+        """The known entities in this text, from left to right; of two at one place the longer."""
+        return [span for _, span in self._matches(text)]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text[start:end] for start, end in pieces(text))

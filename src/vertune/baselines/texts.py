@@ -1,0 +1,63 @@
+"""Texts and pairs of texts as sparse TF-IDF vectors of words and characters; knows nothing of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vertune.core.errors import MissingExtra
+from vertune.core.records import Record, texts
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+FIELDS = ("text", "text_pair")
+LONGEST = 4_000
+"""Code points of a text that are read: what comes later changes a baseline less than it costs."""
+
+_WORD = r"(?u)\b\w+\b"
+_FILLER = ["0", "0"]
+"""Two more texts, so that no vocabulary is empty, not even where every word is rare."""
+
+
+class Vectors:
+    """Vectors of records: words and pairs of words, and characters within words, each part of length 1.
+
+    Character n-grams make it work where no space ends a word. A pair of texts is both sides' vectors, the products of
+    their entries, and the cosine of each part.
+    """
+
+    def __init__(self, train: Sequence[Record], fields: Sequence[str] = FIELDS) -> None:
+        try:
+            from sklearn.feature_extraction.text import TfidfVectorizer
+        except ImportError as error:
+            raise MissingExtra("Fitting baselines", "train", "scikit-learn") from error
+        self.fields = [field for field in fields if any(record.get(field) for record in train)] or list(fields[:1])
+        seen = [text for field in self.fields for text in _read(train, field)]
+        rare = 2 if len(seen) > 500 else 1
+        options: dict[str, Any] = {"sublinear_tf": True, "min_df": rare, "dtype": np.float32, "max_features": 50_000}
+        self.parts = [
+            TfidfVectorizer(analyzer="word", token_pattern=_WORD, ngram_range=(1, 2), **options),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), **options),
+        ]
+        for part in self.parts:
+            part.fit([*seen, *_FILLER])
+
+    def of(self, records: Sequence[Record]) -> sparse.csr_matrix:
+        """One row a record, float32."""
+        from scipy import sparse
+
+        blocks = []
+        for part in self.parts:
+            sides = [part.transform(_read(records, field)) for field in self.fields]
+            blocks += sides
+            if len(sides) == 2:
+                product = sides[0].multiply(sides[1])
+                blocks += [product, sparse.csr_matrix(product.sum(axis=1))]
+        return sparse.csr_matrix(sparse.hstack(blocks, format="csr", dtype=np.float32))
+
+
+def _read(records: Sequence[Record], field: str) -> list[str]:
+    return [text[:LONGEST] for text in texts(records, field)]

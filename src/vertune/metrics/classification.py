@@ -1,0 +1,120 @@
+"""Classification scores from additive counts: one class a row, or any set of labels a row; knows nothing of records.
+
+Every score is a function of sums over rows, so that resampling rows is resampling counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""True positives, false positives and false negatives, each of shape (..., classes)."""
+
+
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """The quotient, and 0 where `whole` is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
+    result: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
+    return result
+
+
+def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """True positives, false positives, false negatives a class, shape (rows, 3 * classes), from class indices (rows,)."""
+    counts = np.zeros((len(truth), 3, classes))
+    rows, right = np.arange(len(truth)), truth == guess
+    counts[rows[right], 0, truth[right]] = 1
+    counts[rows[~right], 1, guess[~right]] = 1
+    counts[rows[~right], 2, truth[~right]] = 1
+    return counts.reshape(len(truth), 3 * classes)
+
+
+def split(total: NDArray[Any], classes: int) -> Counts:
+    """The three counts inside summed tallies of shape (..., 3 * classes or more)."""
+    counts = total[..., : 3 * classes].reshape(*total.shape[:-1], 3, classes)
+    return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
+
+
+def f1(counts: Counts) -> NDArray[np.float64]:
+    """F1 of each class, 0 for a class that occurs nowhere."""
+    hit, wrong, missed = counts
+    return ratio(2 * hit, 2 * hit + wrong + missed)
+
+
+def _over_present(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
+    return ratio((values * weights).sum(-1), weights.sum(-1))
+
+
+def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64]]:
+    """Accuracy, macro and weighted F1, balanced accuracy and Matthews correlation from summed tallies.
+
+    Macro F1 is over the classes that occur in truth or answers, balanced accuracy over those in the truth; the correlation
+    is that of several classes (Gorodkin 2004), 0 where it is undefined.
+    """
+    counts = split(total, classes)
+    hit, wrong, missed = counts
+    support, answered = hit + missed, hit + wrong
+    rows, right = support.sum(-1), hit.sum(-1)
+    covariance = right * rows - (support * answered).sum(-1)
+    spread = np.sqrt((rows**2 - (support**2).sum(-1)) * (rows**2 - (answered**2).sum(-1)))
+    each = f1(counts)
+    return {
+        "accuracy": ratio(right, rows),
+        "macro_f1": _over_present(each, hit + wrong + missed > 0),
+        "weighted_f1": _over_present(each, support),
+        "balanced_accuracy": _over_present(ratio(hit, support), support > 0),
+        "mcc": ratio(covariance, spread),
+    }
+
+
+def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Counts of label sets, shape (rows, 3 * labels + 3), from two arrays of shape (rows, labels).
+
+    After the three counts a label stand: one a row, whether both sets are equal, and the F1 of the two sets (1 where both
+    are empty).
+    """
+    hit, wrong, missed = truth & guess, guess & ~truth, truth & ~guess
+    size = truth.sum(1) + guess.sum(1)
+    each = np.where(size > 0, ratio(2 * hit.sum(1), size), 1.0)
+    last = [np.ones(len(truth)), (truth == guess).all(1), each]
+    return np.concatenate([hit, wrong, missed, np.stack(last, axis=1)], axis=1).astype(np.float64)
+
+
+def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.float64]]:
+    """Micro, macro, weighted and per-row F1, subset accuracy and Hamming loss from summed tallies of label sets.
+
+    Macro F1 is over the labels that occur in truth or answers.
+    """
+    counts = split(total, labels)
+    hit, wrong, missed = counts
+    hits, wrongs, misses = (part.sum(-1) for part in counts)
+    rows = total[..., 3 * labels]
+    each = f1(counts)
+    return {
+        "micro_f1": ratio(2 * hits, 2 * hits + wrongs + misses),
+        "macro_f1": _over_present(each, hit + wrong + missed > 0),
+        "weighted_f1": _over_present(each, hit + missed),
+        "samples_f1": ratio(total[..., 3 * labels + 2], rows),
+        "micro_precision": ratio(hits, hits + wrongs),
+        "micro_recall": ratio(hits, hits + misses),
+        "subset_accuracy": ratio(total[..., 3 * labels + 1], rows),
+        "hamming_loss": ratio(wrongs + misses, rows * labels),
+    }
+
+
+def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support of each label from one summed tally."""
+    hit, wrong, missed = counts = split(total, len(labels))
+    columns = (ratio(hit, hit + wrong), ratio(hit, hit + missed), f1(counts))
+    return [
+        {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+        for label, p, r, f, n in zip(labels, *columns, hit + missed, strict=True)
+    ]
+
+
+def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """How often each class (row) was answered as each (column)."""
+    return np.bincount(truth * classes + guess, minlength=classes * classes).reshape(classes, classes)

@@ -1,0 +1,61 @@
+"""Regression scores from additive sums; knows nothing of records.
+
+Every score but Spearman's is a function of sums over rows, so that resampling rows is resampling sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.metrics.classification import ratio
+
+COLUMNS = 8
+
+
+def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float = 0.0) -> NDArray[np.float64]:
+    """Sums a row that `summarise` needs, shape (rows, 8).
+
+    `centre` is a number near the mean: it is subtracted first, so that squares of large values lose no digits.
+    """
+    x, y = truth - centre, guess - centre
+    error = y - x
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, np.abs(error), error * error], axis=1)
+
+
+def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Pearson's correlation, RMSE, MAE and R2 from summed tallies of shape (..., 8).
+
+    The correlation is 0 where truth or answers do not vary, R2 where the truth does not.
+    """
+    n, x, y, xx, yy, xy, absolute, squared = np.moveaxis(np.asarray(total, np.float64), -1, 0)
+    spread_x, spread_y = _spread(n, x, xx), _spread(n, y, yy)
+    covariance = xy - ratio(x * y, n)
+    return {
+        "pearson": np.clip(ratio(covariance, np.sqrt(spread_x * spread_y)), -1, 1),
+        "rmse": np.sqrt(ratio(squared, n)),
+        "mae": ratio(absolute, n),
+        "r2": np.where(spread_x > 0, 1 - ratio(squared, spread_x), 0.0),
+    }
+
+
+def _spread(n: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum of squares around the mean; what rounding leaves of a constant counts as 0."""
+    spread = second - ratio(first * first, n)
+    return np.where(spread > 1e-12 * np.abs(second), spread, 0.0)
+
+
+def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks from 1, ties share their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
+    return mean
+
+
+def spearman(truth: NDArray[np.float64], guess: NDArray[np.float64]) -> float:
+    """Correlation of ranks; 0 where either side does not vary. Ranks depend on all rows, so it is not additive."""
+    centre = (len(truth) + 1) / 2
+    return float(summarise(tally(ranks(truth), ranks(guess), centre).sum(0))["pearson"])

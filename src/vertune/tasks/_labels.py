@@ -1,0 +1,104 @@
+"""Label columns: how labels are read, counted, put in order and looked up; knows nothing of texts or models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vertune.core.errors import DataError
+
+
+def words(name: str) -> pl.Expr:
+    """A label column as trimmed words; an empty one is null."""
+    text = pl.col(name).cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def as_classes(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
+    """The frame with its label column as something that names classes; DataError where it holds measurements.
+
+    Whole numbers that were read as floats, because a cell was empty, become whole numbers again.
+    """
+    column = frame[name]
+    if column.dtype.is_nested():
+        raise DataError(
+            f"The column '{name}' must hold one label a row, but it holds {column.dtype}. For several labels a row: task: multilabel."
+        )
+    numbers = column.cast(pl.Float64, strict=False) if column.dtype.is_numeric() or column.dtype == pl.String else None
+    if numbers is None or column.dtype.is_integer():
+        return frame
+    given = column.drop_nulls().cast(pl.String).str.strip_chars()
+    given = given.filter(given != "")
+    parsed = given.cast(pl.Float64, strict=False)
+    if given.is_empty() or not bool(parsed.is_finite().fill_null(False).all()) or given.is_in(list(known)).all():
+        return frame
+    fraction = parsed != parsed.round()
+    if fraction.any():
+        raise DataError(
+            f"The column '{name}' must hold classes, but it holds numbers such as {given.filter(fraction)[0]}. To answer numbers: "
+            f"task: regress with `fields: {{score: …}}`. If they are classes, list them: task: {{name: classify, labels: [...]}}."
+        )
+    if column.dtype.is_float():
+        return frame.with_columns(numbers.cast(pl.Int64).alias(name))
+    return frame
+
+
+def ordered(labels: Iterable[str]) -> list[str]:
+    """Labels in their order: by value where all are whole numbers, else by code points."""
+    found = set(labels)
+    if all(label.removeprefix("-").isdecimal() for label in found):
+        return sorted(found, key=lambda label: (int(label), label))
+    return sorted(found)
+
+
+def learnt(counts: Mapping[str, int], given: Sequence[str], task: str) -> list[str]:
+    """The labels of a task: those given, in their order, or those found in the training rows; DataError below two."""
+    if not given:
+        if len(counts) < 2:
+            only = f"all have '{next(iter(counts))}'" if counts else "none has a label"
+            raise DataError(
+                f"The task '{task}' needs training rows of at least two labels, but {only}. Check which column is read as the label."
+            )
+        return ordered(counts)
+    unknown = {label: count for label, count in counts.items() if label not in set(given)}
+    if unknown:
+        raise DataError(f"{_listed(unknown)}. The config lists: {_some(given)}. Add the label to `labels`, or correct the rows.")
+    return list(given)
+
+
+def index(names: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
+    """The place of each name among the labels; DataError names those that are not there."""
+    places = {label: place for place, label in enumerate(labels)}
+    found = np.fromiter((places.get(name, -1) for name in names), np.int64, len(names))
+    if (found < 0).any():
+        unknown = Counter(str(names[row]) for row in np.flatnonzero(found < 0).tolist())
+        raise DataError(
+            f"{_listed(unknown)}. The model knows: {_some(labels)}. Correct these rows, or train again with rows of that label."
+        )
+    return found
+
+
+def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Which labels each row has, shape (rows, labels); DataError names those that are not known."""
+    present = np.zeros((len(sets), len(labels)), bool)
+    rows = np.repeat(np.arange(len(sets)), [len(names) for names in sets])
+    present[rows, index([name for names in sets for name in names], labels)] = True
+    return present
+
+
+def _listed(unknown: Mapping[str, int]) -> str:
+    """How often which unknown labels came, as the start of a sentence."""
+    total = sum(unknown.values())
+    shown = ", ".join(f"'{label}' ({count})" for label, count in sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:10])
+    more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+    return f"{total} {'row has a label' if total == 1 else 'rows have labels'} that the task does not know: {shown}{more}"
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:20])
+    return f"{shown} and {len(labels) - 20} more" if len(labels) > 20 else shown or "none yet"

@@ -1,0 +1,223 @@
+"""One label out of several, for a text or for two texts.
+
+Knows nothing of the encoder: it reads one row of outputs a feature and merges the windows of a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertune.core.errors import ConfigError, UnknownName
+from vertune.core.kinds import Run, Task
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.metrics import calibration, classification
+from vertune.tasks import _labels, _rows, _texts, _windows
+
+if TYPE_CHECKING:
+    import polars as pl
+    import torch
+
+SKEWED = 3.0
+"""How many times the rows of the smallest class the largest must have before `imbalance: auto` weighs classes."""
+_EVEN = frozenset({"macro_f1", "balanced_accuracy"})
+"""Metrics in which every class counts the same, however few rows it has."""
+_ERRORS = 30
+
+
+class ClassAnswer(TypedDict):
+    """What is said of one record."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    truncated: bool
+
+
+class Classify(Task):
+    """Options of classification."""
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        _texts.TEXT,
+        _texts.PAIR,
+        Column("label", "The class: a word or a whole number.", role="target", type="label"),
+    )
+    answer: ClassVar[type[Any]] = ClassAnswer
+    linear_head: ClassVar[bool] = True
+    native_head: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "f1")
+
+    labels: list[str] = Field(default=[])
+    """The classes in their order; learnt from the training rows where none are given."""
+    counts: list[int] = Field(default=[])
+    """Training rows of each class, learnt."""
+    positive: str | None = None
+    """The class that the metric `f1` looks at; of two classes it is the last one where nothing is said."""
+    imbalance: Literal["auto", "none", "weight", "focal", "resample"] = "auto"
+    """What is done for rare classes: a weight in the loss, a focal loss, or more visits; auto weighs them where the metric in
+    use counts every class the same and one has 3 times the rows of another, else nothing, because weights cost accuracy."""
+    gamma: float = Field(default=2.0, ge=0)
+    """How strongly the focal loss turns away from what is answered right already."""
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+
+    def clean(self, frame: pl.DataFrame) -> Cleaned:
+        """Rows with their texts and, where there is a `label`, that as a word; DataError where labels are measurements."""
+        _rows.need(frame, self.columns, self.name)
+        problems, results = _texts.checked(frame, self.columns)
+        if "label" in frame.columns:
+            frame = _labels.as_classes(frame, "label", self.labels)
+            problems.append((_labels.words("label").is_null(), "label is missing"))
+            results.append(_labels.words("label").alias("label"))
+        return _rows.sift(frame, [column.name for column in self.columns], problems, results)
+
+    def fit(self, frame: pl.DataFrame) -> Self:
+        """A copy that knows the classes, how many rows each has, and what is done about their imbalance."""
+        counts = dict(_rows.target(frame, "label", self.name).drop_nulls().value_counts().iter_rows())
+        labels = _labels.learnt(counts, self.labels, self.name)
+        positive = self.positive or (labels[-1] if len(labels) == 2 else None)
+        if positive is not None and positive not in labels:
+            raise UnknownName("label", positive, labels)
+        if self.goal == "f1" and positive is None:
+            raise ConfigError(
+                f"The metric f1 looks at one class, and there are {len(labels)}. Write `positive: LABEL`, or choose macro_f1."
+            )
+        rows = [counts.get(label, 0) for label in labels]
+        imbalance = self.imbalance
+        if imbalance == "auto":
+            imbalance = "weight" if self.goal in _EVEN and max(rows) >= SKEWED * max(1, min(rows)) else "none"
+        return self.model_copy(update={"labels": labels, "counts": rows, "positive": positive, "imbalance": imbalance})
+
+    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
+        """One sequence of the text, or of both texts together."""
+        return _texts.views(columns)
+
+    @property
+    def size(self) -> int:
+        """One number a class."""
+        return len(self.labels)
+
+    def head(self, width: int) -> torch.nn.Module:
+        """One linear layer."""
+        from torch import nn
+
+        return nn.Linear(width, self.size)
+
+    def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
+        """The class of each feature's record, int64; DataError names labels that the task does not know."""
+        place = _windows.owners(features)
+        truth = self._truth(records)[place]
+        weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
+        return Targets(list(truth), weights)
+
+    def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
+        """With `resample`, visits that give every class the same share of an epoch of the same length."""
+        return self._evening()[self._truth(records)] if self.imbalance == "resample" else None
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of each feature, or focal loss."""
+        from vertune.nn import losses
+
+        if self.imbalance == "focal":
+            return losses.focal(outputs, targets, self.gamma, self.smoothing)
+        return losses.cross_entropy(outputs, targets, self.smoothing)
+
+    def decode(
+        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
+    ) -> list[Answer]:
+        """The most probable class of each record; the probabilities of its windows are averaged by their tokens."""
+        logits = np.stack(outputs).astype(np.float64) if len(outputs) else np.empty((0, self.size))
+        merged = _windows.merge(len(records), features, _windows.softmax(logits))
+        return self._answers(merged, _windows.truncated(len(records), features))
+
+    def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
+        """True positives, false positives and false negatives a class, shape (records, 3 * classes)."""
+        return classification.tally(self._truth(records), self._guess(answers), self.size)
+
+    def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The metrics of classification, and `f1` where there is a positive class."""
+        values = classification.summarise(total, self.size)
+        if self.positive is not None:
+            values["f1"] = classification.f1(classification.split(total, self.size))[..., self.labels.index(self.positive)]
+        return values
+
+    def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
+        """Scores a class, the confusion matrix, calibration, and the most confident wrong answers."""
+        truth, guess = self._truth(records), self._guess(answers)
+        confidence = np.array([answer["probability"] for answer in answers], np.float64)
+        wrong = np.flatnonzero(truth != guess)
+        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_ERRORS]
+        return {
+            "per_class": classification.per_class(classification.tally(truth, guess, self.size).sum(0), self.labels),
+            "confusion": {"labels": self.labels, "matrix": classification.confusion(truth, guess, self.size).tolist()},
+            "calibration": calibration.reliability(confidence, truth == guess, bins=15),
+            "errors": [
+                {
+                    "row": int(row),
+                    **_texts.shown(records[row]),
+                    "expected": self.labels[truth[row]],
+                    "answered": self.labels[guess[row]],
+                    "probability": float(confidence[row]),
+                }
+                for row in worst
+            ],
+        }
+
+    def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
+        """The most frequent class, and logistic regression on TF-IDF of words and characters."""
+        from vertune.baselines import linear
+
+        truth = self._truth(train)
+        share = np.bincount(truth, minlength=self.size) / max(1, len(truth))
+        fitted = linear.classes(train, truth, self.size, (validation, self._truth(validation)))
+        return {
+            "majority": self._answers(np.repeat(share[None], len(test), axis=0)),
+            "tfidf": self._answers(fitted(test)),
+        }
+
+    def example(self, rows: int = 64) -> list[dict[str, Any]]:
+        """Questions to a bank in three classes that one word tells apart."""
+        cues = {"card": ("card", "cards"), "transfer": ("transfer", "transfers"), "exchange": ("rate", "currency")}
+        frames = (
+            "where is my {}",
+            "tell me about the {}",
+            "i have a problem with a {} today",
+            "why was the {} refused",
+            "please help, {} is wrong",
+        )
+        names = sorted(cues)
+        made = []
+        for row in range(rows):
+            label = names[row % len(names)]
+            made.append({"text": frames[(row // 3) % len(frames)].format(cues[label][(row // 15) % 2]), "label": label})
+        return made
+
+    def _truth(self, records: Sequence[Record]) -> NDArray[np.int64]:
+        return _labels.index([record.get("label") for record in records], self.labels)
+
+    def _guess(self, answers: Sequence[Answer]) -> NDArray[np.int64]:
+        return _labels.index([answer["label"] for answer in answers], self.labels)
+
+    def _evening(self) -> NDArray[np.float64]:
+        """What each class weighs so that all weigh the same and a training row weighs 1 on average."""
+        counts = np.array(self.counts, np.float64)
+        present = counts > 0
+        return np.where(present, counts.sum() / (max(1, present.sum()) * np.maximum(counts, 1)), 1.0)
+
+    def _answers(self, probabilities: NDArray[np.float64], truncated: Sequence[bool] = ()) -> list[Answer]:
+        """Answers from one row of probabilities a record."""
+        best = probabilities.argmax(axis=1).tolist() if len(probabilities) else []
+        cut = truncated or [False] * len(probabilities)
+        return [
+            {
+                "label": self.labels[place],
+                "probability": row[place],
+                "probabilities": dict(zip(self.labels, row, strict=True)),
+                "truncated": lost,
+            }
+            for place, row, lost in zip(best, probabilities.tolist(), cut, strict=True)
+        ]

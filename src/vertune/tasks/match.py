@@ -1,0 +1,35 @@
+"""How two texts belong together, read side by side: equivalence, entailment, relevance.
+
+It is classification of a pair; knows nothing of the encoder. For search among many texts, `embed` is the task.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from vertune.core.records import Column
+from vertune.tasks import _texts
+from vertune.tasks.classify import Classify
+
+
+class Match(Classify):
+    """Options of matching; two texts are required."""
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        _texts.TEXT,
+        Column("text_pair", "The text that is compared with the first."),
+        Column("label", "How they belong together: a word or a whole number.", role="target", type="label"),
+    )
+
+    def example(self, rows: int = 64) -> list[dict[str, Any]]:
+        """Sentences of which the second says the same, the contrary, or something else."""
+        things = ("bank", "shop", "train", "river", "garden", "market")
+        states = ("open", "quiet", "large", "old", "full")
+        second = {"contradicts": "the {} is not {}", "entails": "the {} is really {}", "neutral": "perhaps a {} was {}"}
+        names = sorted(second)
+        made = []
+        for row in range(rows):
+            words = things[(row // 3) % len(things)], states[(row // 5) % len(states)]
+            label = names[row % len(names)]
+            made.append({"text": "the {} is {}".format(*words), "text_pair": second[label].format(*words), "label": label})
+        return made

@@ -1,0 +1,196 @@
+"""A number for a text, or for two texts.
+
+Knows nothing of the encoder: it reads one output a feature and merges the windows of a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from vertune.core.errors import ConfigError, DataError
+from vertune.core.kinds import Run, Task
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.metrics import regression
+from vertune.tasks import _rows, _texts, _windows
+
+if TYPE_CHECKING:
+    import polars as pl
+    import torch
+
+_ERRORS = 30
+
+
+class NumberAnswer(TypedDict):
+    """What is said of one record."""
+
+    score: float
+    truncated: bool
+
+
+class Regress(Task):
+    """Options of regression."""
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        _texts.TEXT,
+        _texts.PAIR,
+        Column("score", "The number.", role="target", type="number"),
+    )
+    answer: ClassVar[type[Any]] = NumberAnswer
+    linear_head: ClassVar[bool] = True
+    native_head: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("pearson", "rmse", "mae", "r2")
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"rmse", "mae"})
+
+    mean: float | None = None
+    """Mean of the training rows, learnt: the model answers in standard deviations from it."""
+    deviation: float | None = None
+    """Standard deviation of the training rows, learnt."""
+    bounds: tuple[float, float] | None = None
+    """Least and greatest answer; what lies beyond is moved to them."""
+    objective: Literal["squared", "huber"] = "squared"
+    """What is minimised; huber lets outliers pull less."""
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        if self.bounds and self.bounds[0] >= self.bounds[1]:
+            raise ConfigError(f"bounds must be the least answer, then the greatest; got {list(self.bounds)}.")
+        return self
+
+    def clean(self, frame: pl.DataFrame) -> Cleaned:
+        """Rows with their texts and, where there is a `score`, that as a finite number."""
+        import polars as pl
+
+        _rows.need(frame, self.columns, self.name)
+        problems, results = _texts.checked(frame, self.columns)
+        if "score" in frame.columns:
+            kind = frame.schema["score"]
+            if kind.is_nested() or kind.is_temporal():
+                raise DataError(f"The column 'score' must hold numbers, but it holds {kind}.")
+            raw = pl.col("score").cast(pl.String).str.strip_chars()
+            number = (raw if kind == pl.String else pl.col("score")).cast(pl.Float64, strict=False)
+            self._refuse_words(frame.select(raw=raw, number=number))
+            problems.append((raw.is_null() | (raw == ""), "score is missing"))
+            problems.append((~number.is_finite().fill_null(False), pl.format("score is '{}', which is not a finite number", raw)))
+            results.append(number.alias("score"))
+        return _rows.sift(frame, [column.name for column in self.columns], problems, results)
+
+    @staticmethod
+    def _refuse_words(column: pl.DataFrame) -> None:
+        """DataError where no value at all is a number: then it is the wrong column or the wrong task."""
+        given = column.filter(column["raw"].is_not_null() & (column["raw"] != ""))
+        if len(given) and given["number"].is_null().all():
+            raise DataError(
+                f"The column 'score' must hold numbers, but it holds words such as '{given['raw'][0]}'. To answer words: task: classify."
+            )
+
+    def fit(self, frame: pl.DataFrame) -> Self:
+        """A copy that knows the mean and the standard deviation of the training rows."""
+        values = _rows.target(frame, "score", self.name).to_numpy()
+        mean, deviation = float(values.mean()), float(values.std())
+        if not deviation > 1e-12 * max(1.0, abs(mean)):
+            raise DataError(f"The task '{self.name}' needs training rows of different scores, but all {len(values)} have {values[0]:g}.")
+        return self.model_copy(update={"mean": mean, "deviation": deviation})
+
+    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
+        """One sequence of the text, or of both texts together."""
+        return _texts.views(columns)
+
+    @property
+    def size(self) -> int:
+        """One number."""
+        return 1
+
+    def head(self, width: int) -> torch.nn.Module:
+        """One linear layer."""
+        from torch import nn
+
+        return nn.Linear(width, self.size)
+
+    def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
+        """Standardised score of each feature's record, float32."""
+        mean, deviation = self._scale()
+        values = ((self._truth(records) - mean) / deviation).astype(np.float32)
+        return Targets(list(values[_windows.owners(features)]))
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Squared or Huber loss of each feature, in standard deviations."""
+        from vertune.nn import losses
+
+        return losses.huber(outputs, targets) if self.objective == "huber" else losses.squared_error(outputs, targets)
+
+    def decode(
+        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
+    ) -> list[Answer]:
+        """The score of each record, within the bounds; those of its windows are averaged by their tokens."""
+        mean, deviation = self._scale()
+        each = np.stack(outputs).astype(np.float64) if len(outputs) else np.empty((0, 1))
+        merged = _windows.merge(len(records), features, each)[:, 0] * deviation + mean
+        return self._answers(merged, _windows.truncated(len(records), features))
+
+    def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
+        """Sums of scores, answers and errors, shape (records, 8)."""
+        return regression.tally(self._truth(records), self._guess(answers), self._scale()[0])
+
+    def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Pearson's correlation, RMSE, MAE and R2."""
+        return dict(regression.summarise(total))
+
+    def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
+        """Spearman's correlation and the answers that are furthest off."""
+        truth, guess = self._truth(records), self._guess(answers)
+        worst = np.argsort(-np.abs(guess - truth), kind="stable")[:_ERRORS]
+        return {
+            "spearman": regression.spearman(truth, guess),
+            "errors": [
+                {"row": int(row), **_texts.shown(records[row]), "expected": float(truth[row]), "answered": float(guess[row])}
+                for row in worst
+                if truth[row] != guess[row]
+            ],
+        }
+
+    def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
+        """The mean of the training rows, and ridge regression on TF-IDF of words and characters."""
+        from vertune.baselines import linear
+
+        values = self._truth(train)
+        mean, deviation = self._scale()
+        fitted = linear.numbers(train, (values - mean) / deviation, (validation, (self._truth(validation) - mean) / deviation))
+        return {
+            "majority": self._answers(np.full(len(test), values.mean() if len(values) else mean)),
+            "tfidf": self._answers(fitted(test) * deviation + mean),
+        }
+
+    def example(self, rows: int = 64) -> list[dict[str, Any]]:
+        """Opinions on a service, from 1 to 5, told by one word."""
+        cues = {5.0: "excellent", 1.0: "terrible", 4.0: "good", 2.0: "poor", 3.0: "average"}
+        things = ("service", "food", "room", "staff")
+        frames = ("the {} was {}", "we found the {} {}", "their {} is {} as always")
+        scores = tuple(cues)
+        made = []
+        for row in range(rows):
+            score = scores[row % len(scores)]
+            made.append({"text": frames[row % len(frames)].format(things[(row // 3) % len(things)], cues[score]), "score": score})
+        return made
+
+    def _scale(self) -> tuple[float, float]:
+        """Mean and standard deviation in use: 0 and 1 before anything is learnt."""
+        return (0.0 if self.mean is None else self.mean), (1.0 if self.deviation is None else self.deviation)
+
+    @staticmethod
+    def _truth(records: Sequence[Record]) -> NDArray[np.float64]:
+        return np.fromiter((record["score"] for record in records), np.float64, len(records))
+
+    @staticmethod
+    def _guess(answers: Sequence[Answer]) -> NDArray[np.float64]:
+        return np.fromiter((answer["score"] for answer in answers), np.float64, len(answers))
+
+    def _answers(self, values: NDArray[np.float64], truncated: Sequence[bool] = ()) -> list[Answer]:
+        """Answers from one number a record."""
+        within = np.clip(values, *self.bounds) if self.bounds else values
+        cut = truncated or [False] * len(values)
+        return [{"score": value, "truncated": lost} for value, lost in zip(within.tolist(), cut, strict=True)]
