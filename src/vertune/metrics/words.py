@@ -1,0 +1,58 @@
+"""Cuts a text into words where spaces divide words, into characters where they don't; knows nothing of tokenizers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+
+# Thai, Lao, Tibetan, Myanmar, Khmer, Tai and Balinese to Javanese scripts; Hangul, whose particles stand against the noun;
+# kana, bopomofo, Han with its extensions, halfwidth kana
+_UNSPACED = (
+    "\u0e00-\u109f\u1100-\u11ff\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9df\uaa60-\uaa7f"
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u303c\u3040-\u318f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7ff"
+    "\uf900-\ufaff\uff66-\uffdc\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """A word of a spaced script; a word or any other visible character; a character of an unspaced script."""
+    unspaced = re.compile(f"[{_UNSPACED}]")
+    marks = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char)[0] == "M" and not unspaced.match(char))
+    # accents and vowel signs are no letters to `re`, yet they never end a word
+    word = f"(?:[^\\W_{_UNSPACED}]|[{marks}])+"
+    return re.compile(word), re.compile(f"{word}|\\S"), unspaced
+
+
+def runs(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each unbroken run of letters and digits of scripts written with spaces, in code points."""
+    for match in _patterns()[0].finditer(text):
+        yield match.span()
+
+
+def pieces(text: str) -> list[tuple[int, int]]:
+    """Start and end of everything visible: runs of letters and digits, every other character on its own."""
+    return [match.span() for match in _patterns()[1].finditer(text)]
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words, and single characters of unspaced scripts; punctuation is left out."""
+    lower = text.lower()
+    found = (lower[start:end] for start, end in pieces(lower))
+    return [word for word in found if word[0].isalnum()]
+
+
+def terms(text: str) -> list[str]:
+    """What a search index holds: the words, and for unspaced scripts the pairs of neighbouring characters as well."""
+    unspaced = _patterns()[2]
+    found = words(text)
+    pairs = [a + b for a, b in pairwise(found) if unspaced.fullmatch(a) and unspaced.fullmatch(b)]
+    return found + pairs
+
+
+def split_unspaced(text: str) -> list[str]:
+    """The parts between spaces, in which every character of an unspaced script stands on its own."""
+    return _patterns()[2].sub(lambda match: f" {match[0]} ", text).split()

@@ -1,0 +1,48 @@
+"""The contrastive loss of a bi-encoder over one batch, and its head; knows nothing of texts or of how records are drawn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Unit(nn.Module):
+    """A head without parameters: states of length one, so that the inner product is the cosine."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Same shape as the states."""
+        return functional.normalize(states, dim=-1)
+
+
+def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """InfoNCE (van den Oord et al. 2018) of each query that has an answer among the documents of the batch.
+
+    Shapes: vectors (features, width) of length one; targets (features, 4), whole numbers: role (0 query, 1 document), id of
+    the query's text, id of the document's text, label (1 fits, 0 does not). A query with label 1 must pick its document out
+    of all documents of the batch; those with label 0 are hard negatives and never ask themselves. A document that stands in
+    the batch twice counts once, and other documents that fit the same query are left out. The result has shape (features,),
+    scaled so that its mean is the mean over asking queries; it is 0 where none asks.
+    """
+    role, query, document, label = targets.unbind(1)
+    asking = torch.nonzero((role == 0) & (label == 1)).flatten()
+    candidates = _first(torch.nonzero(role == 1).flatten(), document)
+    losses = vectors.sum(1) * 0  # keeps the graph where no query asks
+    if not len(asking):
+        return losses
+    scores = vectors[asking] @ vectors[candidates].T / temperature
+    own = document[asking, None] == document[None, candidates]
+    right = torch.nonzero((role == 1) & (label == 1)).flatten()
+    same_query = (query[asking, None] == query[None, right]).float()
+    same_document = (document[right, None] == document[None, candidates]).float()
+    also_fits = same_query @ same_document > 0
+    scores = scores.masked_fill(also_fits & ~own, -torch.inf)
+    chosen = functional.cross_entropy(scores, own.int().argmax(1), reduction="none")
+    return losses.index_add(0, asking, chosen * (len(targets) / len(asking)))
+
+
+def _first(rows: Tensor, ids: Tensor) -> Tensor:
+    """Those rows whose id no earlier row has."""
+    equal = ids[rows, None] == ids[None, rows]
+    earlier = torch.tril(equal, diagonal=-1).any(1)
+    return rows[~earlier]

@@ -1,0 +1,34 @@
+"""Losses of models that answer token by token; knows nothing of tags, answers or text."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+IGNORED = -100
+"""The target of a token that the loss must not see."""
+
+
+def labelled(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each feature, mean over its labelled tokens, 0 without any.
+
+    Shapes: outputs (features, tokens, classes), targets (features, tokens) with IGNORED where there is no label.
+    """
+    losses = functional.cross_entropy(outputs.transpose(1, 2), targets.long(), ignore_index=IGNORED, reduction="none")
+    return losses.sum(1) / (targets != IGNORED).sum(1).clamp(min=1)
+
+
+def pointed(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each feature's start and end, each a choice among its tokens (Devlin et al. 2019), mean of the two.
+
+    Shapes: outputs (features, tokens, 2), targets (features, tokens) with IGNORED where no answer may start or end, else
+    1 at a start, 2 at an end, 3 at both, 0 elsewhere. Several marked places count as one right choice.
+    """
+    barred = targets == IGNORED
+    bits = targets.masked_fill(barred, 0)
+    losses = []
+    for place, bit in enumerate((1, 2)):
+        scores = outputs[..., place].masked_fill(barred, -1e4)
+        marked = scores.masked_fill((bits & bit) == 0, -1e4)
+        losses.append(scores.logsumexp(1) - marked.logsumexp(1))
+    return (losses[0] + losses[1]) / 2

@@ -1,0 +1,121 @@
+"""How answers inside a context are read, checked and marked on tokens; knows nothing of models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vertune.core.errors import ModelError
+from vertune.core.records import Feature
+
+ANSWERS = pl.List(pl.Struct({"start": pl.Int64(), "text": pl.String()}))
+START, END = 1, 2
+"""Bits of a token's target; 0 is neither, -100 is where no answer may be."""
+
+
+def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The frame with `answers` as ANSWERS and `__problem` with the reason why a row's can't be; how many were found elsewhere.
+
+    A cell is a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON. An answer
+    that does not stand at its start is taken where the context holds it exactly once.
+    """
+    values, reasons, moved = [], [], 0
+    for cell, context in zip(frame["answers"].to_list(), frame["context"].cast(pl.String).to_list(), strict=True):
+        try:
+            found = _parse(cell)
+            placed = None if found is None else [_placed(start, text, context or "") for start, text in found]
+        except (ValueError, TypeError, KeyError) as error:
+            values.append(None)
+            reasons.append(str(error) if isinstance(error, _Misplaced) else "the answers are no list of {start, text}")
+            continue
+        moved += sum(start != item["start"] for (start, _), item in zip(found or (), placed or (), strict=True))
+        values.append(placed)
+        reasons.append(None)
+    return frame.with_columns(pl.Series("answers", values, ANSWERS), pl.Series("__problem", reasons, pl.String)), moved
+
+
+class _Misplaced(ValueError):
+    """An answer that the context does not hold where it should."""
+
+
+def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
+    """Start and text of each answer of one cell; None where there is no cell."""
+    if isinstance(cell, str):
+        if cell.lstrip()[:1] not in ("[", "{"):
+            return [(None, cell)] if cell.strip() else []
+        cell = json.loads(cell)
+    if cell is None:
+        return None
+    if isinstance(cell, Mapping):
+        starts = cell.get("answer_start") or [None] * len(cell["text"])
+        return [(start, str(text)) for start, text in zip(starts, cell["text"], strict=True)]
+    return [(item.get("start", item.get("answer_start")), item["text"]) if isinstance(item, Mapping) else (None, item) for item in cell]
+
+
+def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
+    """The answer where it stands in the context."""
+    if not text.strip():
+        raise _Misplaced("an answer is empty; write [] where the context holds none")
+    if start is not None and start >= 0 and context[start : start + len(text)] == text:
+        return {"start": int(start), "text": text}
+    place = context.find(text)
+    if place < 0:
+        raise _Misplaced("an answer is not in the context")
+    if context.find(text, place + 1) >= 0:
+        raise _Misplaced(f"an answer does not stand at its start ({start}), and the context holds it more than once")
+    return {"start": place, "text": text}
+
+
+def nowhere(feature: Feature) -> int:
+    """The token that stands for no answer: the first special one, [CLS] in most bases."""
+    special = np.flatnonzero(feature.segments < 0)
+    if not len(special):
+        raise ModelError("The task 'extract' needs a base whose tokenizer adds a special token such as [CLS]; this one adds none.")
+    return int(special[0])
+
+
+def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
+    """The target of each token, and whether the feature holds an answer whole; without one, the place of no answer is marked."""
+    bits = np.full(len(feature), -100, np.int64)
+    context = np.flatnonzero(feature.segments == 1)
+    none = nowhere(feature)
+    bits[context] = bits[none] = 0
+    starts, ends = feature.offsets[context].T
+    held = False
+    for answer in answers:
+        start, end = int(answer["start"]), int(answer["start"]) + len(answer["text"])
+        touched = context[(ends > start) & (starts < end)]
+        if len(touched) and feature.offsets[touched[0], 0] <= start and feature.offsets[touched[-1], 1] >= end:
+            bits[touched[0]] |= START
+            bits[touched[-1]] |= END
+            held = True
+    if not held:
+        bits[none] = START | END
+    return bits, held
+
+
+def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
+    """Log-probability of no answer, of the best answer, and that answer's start and end in code points of the context.
+
+    Both are sums over start and end under a softmax over the context and the place of no answer.
+    """
+    none = nowhere(feature)
+    context = np.flatnonzero((feature.segments == 1) & (feature.offsets[:, 1] > feature.offsets[:, 0]))
+    if not len(context):
+        return 0.0, -np.inf, 0, 0
+    logits = output[np.concatenate([[none], context])].astype(np.float64)
+    logits -= logits.max(axis=0)
+    scores = logits - np.log(np.exp(logits).sum(axis=0))
+    starts, ends = feature.offsets[context].T
+    length = ends[None, :] - starts[:, None]
+    allowed = np.triu(np.ones(length.shape, bool)) & (length <= longest)
+    if not allowed.any():
+        return float(scores[0].sum()), -np.inf, 0, 0
+    joint = np.where(allowed, scores[1:, 0][:, None] + scores[1:, 1][None, :], -np.inf)
+    first, last = np.unravel_index(int(joint.argmax()), joint.shape)
+    return float(scores[0].sum()), float(joint[first, last]), int(starts[first]), int(ends[last])

@@ -1,0 +1,100 @@
+"""How tasks read and check lists of spans in a frame; knows nothing of tokens or models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from vertune.core.errors import DataError
+from vertune.tasks._bio import longest
+
+FIELDS = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
+SPANS = pl.List(pl.Struct(FIELDS))
+
+
+def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The frame with the column as SPANS, and `__unread` with the reason where a value is no list of spans."""
+    kind = frame.schema[name]
+    inner = kind.inner if isinstance(kind, pl.List) else None
+    fields = {field.name: field.dtype for field in inner.fields} if isinstance(inner, pl.Struct) else {}
+    plain = (
+        kind == pl.Null
+        or inner == pl.Null
+        or all(key in fields and (fields[key].is_integer() if key != "label" else fields[key] == pl.String) for key in FIELDS)
+    )
+    if plain:
+        value = pl.col(name)
+        if fields:
+            value = value.list.eval(pl.struct(pl.element().struct.field(key).cast(dtype) for key, dtype in FIELDS.items()))
+        return frame.with_columns(value.cast(SPANS), pl.lit(None, pl.String).alias("__unread"))
+    if not (kind == pl.String or kind.is_nested() or kind == pl.Object):
+        raise DataError(f"The column '{name}' must hold lists of spans such as [{{start: 0, end: 5, label: PER}}], but it holds {kind}.")
+    values, reasons = zip(*(_parse(value) for value in frame[name].to_list()), strict=True) if frame.height else ((), ())
+    return frame.with_columns(pl.Series(name, values, SPANS), pl.Series("__unread", reasons, pl.String))
+
+
+def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """One cell: a list of mappings or of (start, end, label), or the same written as JSON; else the reason."""
+    try:
+        items = json.loads(value) if isinstance(value, str) else value
+        if items is None:
+            return None, None
+        return [_span(item) for item in items], None
+    except (ValueError, TypeError, KeyError):
+        return None, "the spans are no list of {start, end, label} with whole numbers"
+
+
+def _span(item: Any) -> dict[str, Any]:
+    start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
+    if int(start) != start or int(end) != end:
+        raise ValueError("offsets are whole numbers")
+    return {"start": int(start), "end": int(end), "label": str(label) if label is not None else None}
+
+
+def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
+    """The frame with `__problem`, the reason why a row's spans can't be, and `__overlap`, whether two spans overlap."""
+    numbered = frame.with_row_index("__number")
+    long = (
+        numbered.filter(pl.col(name).list.len() > 0)
+        .select("__number", pl.col(text).cast(pl.String).str.len_chars().alias("length"), pl.col(name).alias("span"))
+        .explode("span")
+        .with_columns(pl.col("span").struct.field(key).alias(key) for key in FIELDS)
+        .sort("__number", "start", "end")
+    )
+    place = pl.format("({}, {})", pl.col("start"), pl.col("end"))
+    bounds = (pl.col("start") >= 0) & (pl.col("end") <= pl.col("length")) & (pl.col("start") < pl.col("end"))
+    problem = (
+        pl.when(pl.col("start").is_null() | pl.col("end").is_null())
+        .then(pl.lit("a span has no start or no end"))
+        .when(~bounds)
+        .then(pl.format("the span {} is empty or outside the text of {} code points", place, pl.col("length")))
+        .when(pl.col("label").is_null() | (pl.col("label").str.strip_chars() == ""))
+        .then(pl.format("the span {} has no label", place))
+    )
+    overlap = pl.col("start") < pl.col("end").cum_max().shift(1).over("__number")
+    found = (
+        long.with_columns(problem.alias("__problem"), overlap.alias("__overlap"))
+        .group_by("__number")
+        .agg(pl.col("__problem").drop_nulls().first(), pl.col("__overlap").any())
+    )
+    return (
+        numbered.join(found, on="__number", how="left", maintain_order="left")
+        .drop("__number")
+        .with_columns(pl.col("__overlap").fill_null(False))
+    )
+
+
+def resolve(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, int]:
+    """The frame with only the longest of overlapping spans where `__overlap` says so, and how many spans that leaves out."""
+    rows = frame["__overlap"].to_numpy().nonzero()[0]
+    if not len(rows):
+        return frame, 0
+    values = frame[name].to_list()
+    before = sum(len(values[row]) for row in rows)
+    for row in rows:
+        values[row] = longest(values[row])
+    after = sum(len(values[row]) for row in rows)
+    return frame.with_columns(pl.Series(name, values, SPANS)), before - after
