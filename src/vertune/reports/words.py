@@ -1,0 +1,60 @@
+"""Metrics and differences in plain words; knows nothing of how they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vertune.reports.scales import Unit, change, measure
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is shown."""
+
+    name: str
+    title: str
+    unit: Unit
+    about: str
+
+    def says(self, value: float | None) -> str:
+        """What this value means, in one sentence."""
+        known = value is not None
+        return self.about.format(hundred=f"{100 * value:.0f}" if known else "?", value=measure(value, self.unit))  # type: ignore[operator]
+
+
+@cache
+def _known() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "metrics.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def metric(name: str) -> Metric:
+    """How a metric is shown; one that has no words is a number under its own name."""
+    words = _known().get(name, {})
+    return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
+
+
+def verdict(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
+    """1 where `ours` is better, -1 where `theirs` is, 0 where the data can't tell; and a sentence that says so.
+
+    `difference` is ours − theirs with `value`, `low` and `high`.
+    """
+    low, high = difference["low"], difference["high"]
+    if low is None or high is None or low <= 0 <= high:
+        return 0, f"The data can't tell whether {ours} is better than {theirs}: the 95 % interval of the difference includes 0."
+    better = (low > 0) is not lower_is_better
+    said = f"{'better' if better else 'worse'} than {theirs}: the 95 % interval of the difference excludes 0."
+    return (1 if better else -1), f"{ours[:1].upper()}{ours[1:]} is {said}"
+
+
+def gap(difference: Mapping[str, float | None], shown: Metric) -> str:
+    """A difference and its interval: `+4.0 points (+3.1 to +4.9)`."""
+    low, high = (change(difference[end], shown.unit).removesuffix(" points") for end in ("low", "high"))
+    return f"{change(difference['value'], shown.unit)} ({low} to {high})"
+

@@ -1,0 +1,225 @@
+"""evaluate: from a model to a report on how good it is, how sure that is, and what it is worth; draws no page itself.
+
+Everything that the page shows is in metrics.json, so that a report can be drawn again without the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vertune import __version__
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, storage, working, write_json, write_text
+from vertune.core.errors import DataError, NotFound
+from vertune.core.kinds import Task
+from vertune.core.records import Answer, Record
+from vertune.reports import evaluation
+from vertune.runtime.predictor import Predictor
+from vertune.steps import measure
+from vertune.steps.dataset import read
+from vertune.steps.measure import ROUNDS, Sample
+
+BASELINE_ROWS = 20_000
+"""Training rows that baselines learn from at most: more take minutes and change little; the report says so."""
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows that are measured, and what a reader must know of where they come from."""
+
+    records: list[dict[str, Any]]
+    split: str
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(
+    model: Artifact, home: Home, split: str = "test", progress: Progress | None = None, frame: pl.DataFrame | None = None
+) -> Artifact:
+    """Measure a model on a split of its dataset, or on a frame of labelled rows, and write a report artifact.
+
+    Where the split is missing, validation stands in and the report says so. Raises NotFound where the dataset is gone,
+    DataError where no row can be measured.
+    """
+    manifest = model.manifest
+    dataset = _dataset(manifest, home, needed=frame is None)
+    parents = [model.id, *([dataset.id] if dataset else [])]
+    run = home.begin("reports", manifest["name"], step="evaluate", config=manifest["config"], parents=parents, split=split)
+    with working(home, run, progress) as recorder:
+        predictor = Predictor.open(model)
+        rows = _given(frame, predictor.task) if frame is not None else _of_split(dataset, split, manifest)
+        recorder("answering", rows=len(rows.records))
+        answers = predictor.answer(rows.records)
+        measured, tally = _measured(predictor, rows, answers, dataset, recorder)
+        measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
+        measured["training"] = _training(model, dataset, predictor.task)
+        _write(run.folder, measured, rows, answers, tally)
+        return home.finish(
+            run, metrics={rows.split: measured["metrics"]}, split=rows.split, rows={rows.split: len(rows.records)},
+            seed=measured["seed"], data_hash=measured["rows_hash"], versions={"vertune": __version__},
+        )  # fmt: skip
+
+
+def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact | None:
+    """The dataset that the model learnt from."""
+    for parent in manifest.get("parents", ()):
+        try:
+            return home.get("datasets", parent)
+        except NotFound:
+            continue
+    if needed:
+        raise NotFound(
+            f"The dataset of {manifest['id']} ({', '.join(manifest.get('parents', ())) or 'none named'}) is not in {home.folder}. "
+            f"Give labelled rows instead: vertune evaluate {manifest['id']} --data FILE"
+        )
+    return None
+
+
+def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any]) -> _Rows:
+    """The rows of a split; validation where it is missing."""
+    assert dataset is not None
+    notes, used = [], split
+    try:
+        frame = read(dataset, split)
+    except NotFound:
+        if split != "test":
+            raise
+        used, frame = "validation", read(dataset, "validation")
+        notes.append(
+            "There is no test split: these figures are from validation, which also chose the best checkpoint, so they are too kind. "
+            "Give test rows (data.test, or a split with a test part) for an honest measure."
+        )
+    if used == "validation" and (manifest.get("chosen") or {}).get("refit"):
+        notes.append("The final model was trained on the validation rows too: these figures say nothing about new rows.")
+    if used == "train":
+        notes.append("These are the rows that the model learnt from: the figures say nothing about new rows.")
+    if not frame.height:
+        raise DataError(f"The {used} split of {dataset.id} has no rows to measure. Prepare a dataset with test rows.")
+    return _Rows(frame.to_dicts(), used, notes=notes)
+
+
+def _given(frame: pl.DataFrame, task: Task) -> _Rows:
+    """The good rows of a frame that somebody hands over."""
+    cleaned = task.clean(frame)
+    if not cleaned.frame.height:
+        reasons = ", ".join(sorted({str(row["reason"]) for row in cleaned.rejected})) or "there are none"
+        raise DataError(f"None of the {frame.height} rows can be measured: {reasons}.")
+    missing = [column.name for column in task.columns if column.role == "target" and column.required and column.name not in cleaned.frame.columns]
+    if missing:
+        raise DataError(f"To measure a model the rows need '{missing[0]}', what is to be answered; the columns are: {', '.join(frame.columns)}.")
+    notes = [f"{len(cleaned.rejected)} of {frame.height} rows could not be read and were left out; rejected.jsonl says why."] if cleaned.rejected else []
+    return _Rows(cleaned.frame.to_dicts(), "given", cleaned.rejected, notes)
+
+
+def _measured(
+    predictor: Predictor, rows: _Rows, answers: Sequence[Answer], dataset: Artifact | None, recorder: Recorder
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """What metrics.json says, and the model's tally."""
+    task, config = predictor.task, predictor.config
+    sample = Sample(task, rows.records, config.seed)
+    tally = task.tally(rows.records, answers)
+    notes = [*rows.notes, *(f"There is no column '{name}' to cut the report by." for name in config.slices if name not in rows.records[0])]
+    baselines, used = _baselines(task, dataset, rows.records, config.seed, recorder)
+    if dataset is None:
+        notes.append("The model's dataset is not here, so there are no simple ways to compare with.")
+    recorder("measuring", units=len(tally))
+    measured = {
+        "task": task.name,
+        "split": rows.split,
+        "rows": len(rows.records),
+        "units": len(tally),
+        "rejected": len(rows.rejected),
+        "goal": task.goal,
+        "lower_is_better": sorted(task.lower_is_better),
+        "metrics": sample.metrics(answers, tally),
+        **measure.against(sample, tally, baselines),
+        "baseline_rows": used,
+        "truncated": float(np.mean([bool(answer.get("truncated")) for answer in answers])),
+        "slices": measure.slices(sample, tally, [name for name in config.slices if name in rows.records[0]]),
+        "details": task.details(rows.records, answers),
+        "notes": notes,
+        "rounds": ROUNDS,
+        "seed": config.seed,
+        "version": __version__,
+        "rows_hash": _hash(task, rows.records),
+    }
+    return measured, tally
+
+
+def _baselines(
+    task: Task, dataset: Artifact | None, test: Sequence[Record], seed: int, recorder: Recorder
+) -> tuple[dict[str, list[Answer]], dict[str, int]]:
+    """What the simple ways answer, and how many training rows they learnt from."""
+    if dataset is None:
+        return {}, {"used": 0, "of": 0}
+    frame = read(dataset, "train")
+    try:
+        validation = _some(read(dataset, "validation"), seed)
+    except NotFound:
+        validation = frame.clear()
+    train = _some(frame, seed)
+    recorder("baselines", rows=train.height, of=frame.height)
+    return task.baselines(train.to_dicts(), validation.to_dicts(), test), {"used": train.height, "of": frame.height}
+
+
+def _some(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """At most BASELINE_ROWS rows, drawn by the seed, in their order."""
+    if frame.height <= BASELINE_ROWS:
+        return frame
+    return frame[np.sort(np.random.default_rng(seed).choice(frame.height, BASELINE_ROWS, replace=False))]
+
+
+def _hash(task: Task, records: Sequence[Record]) -> str:
+    """sha256 of what is asked and expected, in order: two reports with the same one are of the same rows."""
+    names = [column.name for column in task.columns]
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(_line({name: record.get(name) for name in names if name in record}).encode())
+    return digest.hexdigest()
+
+
+def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str, Any]:
+    """How the model came to be, from its manifest and events."""
+    manifest = model.manifest
+    config = manifest["config"]
+    method = config.get("method")
+    return {
+        "base": config.get("encoder", {}).get("base"),
+        "method": method["name"] if isinstance(method, dict) else method,
+        "chosen": manifest.get("chosen"),
+        "trained": manifest.get("trained"),
+        "rows": dataset.manifest.get("rows", {}).get("train") if dataset else None,
+        "curves": measure.curves(model.events(), -1.0 if task.goal in task.lower_is_better else 1.0),
+    }
+
+
+def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequence[Answer], tally: NDArray[Any]) -> None:
+    """The files of a report."""
+    write_json(folder / "metrics.json", measured)
+    write_text(folder / "report.html", evaluation.page(measured))
+    _write_lines(folder / "answers.jsonl", ({"record": record, "answer": answer} for record, answer in zip(rows.records, answers, strict=True)))
+    if rows.rejected:
+        _write_lines(folder / "rejected.jsonl", rows.rejected)
+    with storage(folder):
+        names = [str(column) for column in range(tally.shape[1])]
+        pl.DataFrame(np.ascontiguousarray(tally, np.float64), schema=names, orient="row").write_parquet(folder / "tally.parquet")
+
+
+def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    with storage(path), path.open("w", encoding="utf-8") as file:
+        file.writelines(_line(value) + "\n" for value in values)
+
+
+def _line(value: Any) -> str:
+    """A value as one line of JSON; what JSON does not know, such as a date, as its text."""
+    return json.dumps(value, ensure_ascii=False, default=lambda other: other.tolist() if hasattr(other, "tolist") else str(other))
+
+

@@ -1,0 +1,150 @@
+"""What answers are worth: metrics with intervals, beside baselines and in slices; knows nothing of models, files or pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.kinds import Task
+from vertune.core.records import Answer, Record
+from vertune.metrics.bootstrap import Interval, intervals, paired
+from vertune.reports.words import verdict
+
+ROUNDS = 1000
+_MOST_VALUES = 12
+"""Values of one column that get a slice of their own; the rest share one."""
+
+Entry = dict[str, float | None]
+"""`value`, `low` and `high` of a metric; None where it can't be computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The rows that are measured, with what two ways to answer them are compared by."""
+
+    task: Task
+    records: Sequence[Record]
+    seed: int = 0
+
+    def metrics(self, answers: Sequence[Answer], tally: NDArray[Any]) -> dict[str, Entry]:
+        """Every metric, with its interval where it is a function of summed tallies."""
+        found = intervals(tally, self.task.summarise, ROUNDS, self.seed)
+        scores = self.task.score(self.records, answers)
+        return {
+            name: {**entry(found[name]), "value": _finite(value)} if name in found else {"value": _finite(value), "low": None, "high": None}
+            for name, value in scores.items()
+        }
+
+    def differences(self, ours: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Entry]:
+        """Model − baseline of every metric, with paired intervals."""
+        summarise = self.task.summarise
+        return {name: entry(found) for name, found in paired((ours, summarise), (theirs, summarise), ROUNDS, self.seed).items()}
+
+
+def entry(found: Interval) -> Entry:
+    """An interval as JSON takes it."""
+    return {"value": _finite(found.value), "low": _finite(found.low), "high": _finite(found.high)}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def against(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
+    """`baselines`, `differences` and `verdicts` of a report, each by the baseline's name."""
+    goal = sample.task.goal
+    lower = goal in sample.task.lower_is_better
+    result: dict[str, Any] = {"baselines": {}, "differences": {}, "verdicts": {}}
+    for name, answers in baselines.items():
+        theirs = sample.task.tally(sample.records, answers)
+        differences = sample.differences(tally, theirs)
+        winner, sentence = verdict(differences.get(goal, entry(_UNKNOWN)), lower, "the model", name)
+        result["baselines"][name] = sample.metrics(answers, theirs)
+        result["differences"][name] = differences
+        result["verdicts"][name] = {"winner": (None, "model", "baseline")[winner], "sentence": sentence}
+    return result
+
+
+_UNKNOWN = Interval(np.nan, np.nan, np.nan)
+
+
+def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The metrics of parts of the rows: by length, and by the values of each of these columns.
+
+    A unit must be a record: where it is something wider, such as a query, a part of the rows is no smaller sample of the
+    same question, and there are no slices.
+    """
+    if len(tally) != len(sample.records):
+        return []
+    parts = [("length", _by_length(sample)), *((column, _by_value(sample.records, column)) for column in columns)]
+    return [
+        {
+            "column": column,
+            "values": [
+                {"name": name, "rows": len(rows), "metrics": _summary(sample, tally[rows])} for name, rows in groups.items() if len(rows)
+            ],
+        }
+        for column, groups in parts
+        if len(groups) > 1
+    ]
+
+
+def _summary(sample: Sample, tally: NDArray[Any]) -> dict[str, Entry]:
+    return {name: entry(found) for name, found in intervals(tally, sample.task.summarise, ROUNDS, sample.seed).items()}
+
+
+def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
+    """The shortest, middle and longest third of the rows, by characters of all inputs."""
+    fields = [column.name for column in sample.task.columns if column.role == "input" and column.type == "text"]
+    lengths = np.array([sum(len(str(record.get(field) or "")) for field in fields) for record in sample.records])
+    first, second = (int(value) for value in np.quantile(lengths, [1 / 3, 2 / 3]))
+    groups = {
+        f"short, to {first} characters": np.flatnonzero(lengths <= first),
+        f"middle, to {second}": np.flatnonzero((lengths > first) & (lengths <= second)),
+        f"long, to {lengths.max()}": np.flatnonzero(lengths > second),
+    }
+    return {name: rows for name, rows in groups.items() if len(rows)}
+
+
+def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.int64]]:
+    """The rows of each value of a column, the most frequent values first."""
+    values = np.array(["(none)" if record.get(column) is None else str(record[column]) for record in records])
+    names, counts = np.unique(values, return_counts=True)
+    order = names[np.argsort(-counts, kind="stable")]
+    groups = {str(name): np.flatnonzero(values == name) for name in order[:_MOST_VALUES]}
+    rest = order[_MOST_VALUES:]
+    return {**groups, f"{len(rest)} other values": np.flatnonzero(np.isin(values, rest))} if len(rest) else groups
+
+
+def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int = 120) -> dict[str, list[list[float]]]:
+    """`loss` and `metric` over steps from a model's events; `sign` is -1 where the loop negated the metric.
+
+    Of several trainings in one run the last that validation watched counts; a resumed one goes on from its checkpoint.
+    """
+    loss: dict[int, float] = {}
+    metric: dict[int, float] = {}
+    before = (loss, metric)
+    for event in events:
+        kind, step = event.get("event"), event.get("step", 0)
+        if kind == "refit":
+            break
+        if kind == "training":
+            before, (loss, metric) = (loss, metric), ({}, {})
+        elif kind == "resumed":
+            loss, metric = ({at: value for at, value in old.items() if at <= step} for old in before)
+        elif kind == "step":
+            loss[step] = event["loss"]
+        elif kind == "evaluated":
+            metric[step] = sign * event["metric"]
+    return {"loss": _thinned(sorted(loss.items()), points), "metric": [[float(at), value] for at, value in sorted(metric.items())]}
+
+
+def _thinned(curve: Sequence[tuple[int, float]], points: int) -> list[list[float]]:
+    """A curve with at most this many points, each the mean of its neighbours."""
+    if not curve:
+        return []
+    return [[float(value) for value in part.mean(axis=0)] for part in np.array_split(np.array(curve, float), min(points, len(curve)))]
