@@ -155,7 +155,7 @@ def _split(part: Rows, frame: pl.DataFrame, path: Path) -> pl.Series:
     assert part.sha1 is not None
     keys = path.read_text(encoding="utf-8").splitlines()[1:] if part.sha1.of == "line" else frame[part.sha1.of].to_list()
     assert len(keys) == frame.height, "a hash of lines needs a row a line"
-    places = {place: "validation" for place in part.sha1.validation} | {place: "test" for place in part.sha1.test}
+    places = dict.fromkeys(part.sha1.validation, "validation") | dict.fromkeys(part.sha1.test, "test")
     return pl.Series([places.get(bucket(key), "train") for key in keys])
 
 
@@ -193,7 +193,7 @@ def config(name: str, row: Row, seed: int, options: argparse.Namespace) -> confi
         folder.mkdir(parents=True, exist_ok=True)
         table(row, seed, options.limit).write_parquet(folder / "part")
         (folder / "part").replace(file)
-    data = {**row.config.get("data", {}), "source": "rows.parquet", "split": {"name": "given", "column": SPLIT}}
+    data = {**row.config.get("data", {}), "source": "rows.parquet", "split": {"name": "given", "by": SPLIT}}
     value = {**row.config, "name": f"{name}-{seed}", "seed": seed, "data": data}
     (folder / "run.yaml").write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return configs.load(folder / "run.yaml", options.set)
@@ -229,6 +229,8 @@ def outcome(row: Row, dataset: Artifact, model: Artifact, report: Artifact) -> d
         "data_hash": dataset.manifest["data_hash"],
         "metrics": measured["metrics"],
         "baselines": measured["baselines"],
+        "differences": measured["differences"],
+        "truncated": measured["truncated"],
         "chosen": made.get("chosen"),
         "trained": made.get("trained"),
         "bytes": made.get("bytes"),
@@ -305,13 +307,16 @@ def summary(name: str, row: Row, seeds: dict[str, Any]) -> dict[str, Any]:
 
 
 def strongest(seeds: dict[str, Any], metric: str) -> dict[str, Any] | None:
-    """The baseline with the best mean over seeds, with the difference of the model from it."""
-    names = set.intersection(*(set(seed["baselines"]) for seed in seeds.values()))
-    means = {name: statistics.fmean(seed["baselines"][name]["metrics"][metric]["value"] for seed in seeds.values()) for name in names}
+    """The baseline with the best mean over seeds, with the paired difference of the model from it."""
+    means = {
+        name: statistics.fmean(values)
+        for name in next(iter(seeds.values()))["baselines"]
+        if None not in (values := [seed["baselines"][name][metric]["value"] for seed in seeds.values()])
+    }
     if not means:
         return None
     name = max(sorted(means), key=lambda item: means[item])
-    paired = [seed["baselines"][name]["difference"][metric] for seed in seeds.values()]
+    paired = [seed["differences"][name][metric] for seed in seeds.values()]
     return {
         "name": name,
         "mean": means[name],

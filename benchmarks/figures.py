@@ -1,7 +1,7 @@
 """Copies measured figures into README and its Chinese twin; knows nothing of how they were measured.
 
-    python benchmarks/figures.py            fill every block between <!-- figures: NAME --> and <!-- /figures -->
-    python benchmarks/figures.py --check    fail when a block is not what the result files say
+python benchmarks/figures.py            fill every block between <!-- figures: NAME --> and <!-- /figures -->
+python benchmarks/figures.py --check    fail when a block is not what the result files say
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_figures_are_those_that_were_measured(name: str) -> None:
     assert figures.BLOCK.search(PAGES[name])
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")) + [ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"])
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"])
 def test_links_of_other_pages_lead_somewhere(page: Path) -> None:
     if "_built" in page.parts:
         pytest.skip("built, not committed")
