@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.learning.conftest import method
+from vertune.core.errors import ModelError
+from vertune.learning import session
+from vertune.learning.defaults import Rates
+from vertune.learning.examples import encode
+from vertune.learning.loop import Lesson, Plan, _Training, learn
+from vertune.nn.build import build, trainable
+
+
+class Killed(BaseException):
+    """Stands for a process that dies between two steps."""
+
+
+def lesson_of(config, material, progress, folder=None) -> Lesson:
+    examples = encode(material.train, config.task, config.encoder, config.task.views(material.columns))
+    return Lesson(config, config.task, config.encoder, examples, None, progress, folder)
+
+
+def prepared(config, name="full", seed=0, **options):
+    torch.manual_seed(seed)
+    model = build(config.encoder, config.task)
+    chosen = method(name, **options)
+    chosen.prepare(model, config.task, 12)
+    return model, Plan(chosen, Rates(1e-3, 1e-2), 12, 3.0)
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adafactor", "sgd"])
+@pytest.mark.parametrize(("name", "options"), [("full", {}), ("lora", {"dropout": 0.1}), ("adalora", {})])
+def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(configured, tmp_path, optimiser, name, options):
+    config, material = configured(optimiser={"name": optimiser}, training={"checkpoint": 0, "batch": 32})
+    steps = 12
+    plain, plan = prepared(config, name, **options)
+    learn(plain, plan, lesson_of(config, material, lambda kind, **fields: None))
+    random = np.random.default_rng(len(name) + len(optimiser))
+    for attempt in sorted(random.choice(np.arange(1, steps), 2, replace=False)):
+
+        def die(kind, until=attempt, **fields):
+            if kind == "step" and fields["step"] == until:
+                raise Killed
+
+        model, plan = prepared(config, name, **options)
+        with pytest.raises(Killed):
+            learn(model, plan, lesson_of(config, material, die, tmp_path / "checkpoint"))
+    seen = []
+    model, plan = prepared(config, name, **options)
+    learn(model, plan, lesson_of(config, material, lambda kind, **fields: seen.append(kind), tmp_path / "checkpoint"))
+    assert seen[0] == "resumed"
+    assert seen.count("step") < steps
+    expected = weights(plain)
+    assert expected.keys() == weights(model).keys()
+    assert all(torch.equal(value, expected[key]) for key, value in weights(model).items())
+
+
+def test_micro_batches_give_the_step_of_the_whole_batch(configured, quiet):
+    results = []
+    for tokens in (64, 100_000):
+        config, material = configured(device={"tokens": tokens, "threads": 1, "precision": "float32"}, optimiser={"name": "sgd", "clip": 0})
+        torch.manual_seed(0)
+        model = build(config.encoder, config.task)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # dropout is drawn a micro-batch and would differ
+        model.backbone.config.attention_probs_dropout_prob = 0.0
+        chosen = method("full")
+        chosen.prepare(model, config.task, 3)
+        learn(model, Plan(chosen, Rates(0.1, 0.1), 3, 1.0), lesson_of(config, material, quiet))
+        results.append(weights(model))
+    assert all(torch.allclose(value, results[1][key], atol=1e-5) for key, value in results[0].items())
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(configured, quiet):
+    config, material = configured()
+    model, _ = prepared(config)
+    plan = Plan(method("full"), Rates(1e30, 1e30), 12, 3.0)
+    with pytest.raises(ModelError, match=r"optimiser\.rate"):
+        learn(model, plan, lesson_of(config, material, quiet))
+
+
+def test_the_best_weights_are_kept_and_patience_stops(configured, quiet):
+    config, material = configured(training={"patience": 2, "evaluations": 4})
+    model, plan = prepared(config)
+    lesson = lesson_of(config, material, quiet)
+    values = iter([0.1, 0.9, 0.5, 0.4, 0.3, 0.2])
+    kept = {}
+
+    def score():
+        value = next(values)
+        kept[value] = weights(model)
+        return value
+
+    lesson.score = score
+    learnt = learn(model, plan, lesson)
+    assert learnt.position.best == 0.9
+    assert learnt.position.stale == 2
+    assert learnt.steps < plan.steps
+    assert all(torch.equal(value, kept[0.9][key]) for key, value in weights(model).items())
+
+
+def test_rows_are_visited_once_an_epoch(configured, quiet):
+    config, material = configured()
+    model, plan = prepared(config)
+    lesson = lesson_of(config, material, quiet)
+    training = _Training(model, plan, lesson)
+    epochs = [np.concatenate([training._rows(step) for step in range(first, first + 4)]) for first in (0, 4, 8)]
+    assert all(sorted(rows) == list(range(120)) for rows in epochs)
+    assert epochs[0].tolist() != epochs[1].tolist()
+
+
+@pytest.mark.parametrize("name", ["full", "head", "lora"])
+def test_teach_learns_what_can_be_learnt(configured, quiet, tmp_path, name):
+    config, material = configured(rows=240, method=name, optimiser={"rate": 3e-3}, training={"epochs": 4})
+    result = session.teach(config, material, tmp_path, quiet)
+    assert result.metrics["accuracy"] > 0.9
+    assert result.trained == sum(parameter.numel() for parameter in trainable(result.model).values())
+
+
+def test_refit_uses_every_label_and_reports_the_metrics_of_the_held_out_ones(configured, tmp_path):
+    config, material = configured(method="full", training={"epochs": 2}, optimiser={"rate": 3e-3})
+    material.cut = True
+    seen = []
+    result = session.teach(config, material, tmp_path, lambda kind, **fields: seen.append((kind, fields)))
+    assert result.chosen["refit"] == 180
+    assert [fields["rows"] for kind, fields in seen if kind == "training"] == [120, 180]
+    assert "accuracy" in result.metrics
