@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,11 @@ class Multilabel(Task):
     """All labels in their order; learnt from the training rows where none are given."""
     delimiter: str = Field(default=",", min_length=1)
     """What stands between labels where they are written as one string."""
-    threshold: float | Literal["auto"] = Field(default="auto", ge=0, le=1)
+    threshold: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     """Probability from which a label is given; auto learns one a label on validation."""
     thresholds: list[float] = Field(default=[])
     """The threshold of each label, learnt."""
-    at_least: int | Literal["auto"] = Field(default="auto", ge=0)
+    at_least: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Labels that every record gets, the most probable first; auto is 1 where each training row has a label, else 0."""
     objective: Literal["binary_cross_entropy", "focal"] = "binary_cross_entropy"
     """What is minimised; focal turns away from what is answered right already, which may help rare labels."""
@@ -177,7 +177,7 @@ class Multilabel(Task):
         from vertune.baselines import linear
 
         present = self._truth(train)
-        often = Counter(map(bytes, present)).most_common(1)[0][0] if len(train) else bytes(self.size)
+        often = max(Counter(map(bytes, present)).items(), key=lambda item: (item[1], item[0]), default=(bytes(self.size), 0))[0]
         usual = np.frombuffer(often, np.bool_).astype(np.float64)
         fitted = linear.sets(train, present)
         learnt = self._learn(self._truth(validation), fitted(validation)) if validation else self

@@ -5,6 +5,7 @@ Knows nothing of the encoder: it reads one output a feature and merges the windo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 _ERRORS = 30
+_POINTS = 500
 
 
 class NumberAnswer(TypedDict):
@@ -90,8 +92,9 @@ class Regress(Task):
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """A copy that knows the mean and the standard deviation of the training rows."""
-        values = _rows.target(frame, "score", self.name).to_numpy()
-        mean, deviation = float(values.mean()), float(values.std())
+        values = _rows.target(frame, "score", self.name).to_list()
+        mean = math.fsum(values) / len(values)  # exact sums, so that the order of rows does not matter
+        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
         if not deviation > 1e-12 * max(1.0, abs(mean)):
             raise DataError(f"The task '{self.name}' needs training rows of different scores, but all {len(values)} have {values[0]:g}.")
         return self.model_copy(update={"mean": mean, "deviation": deviation})
@@ -141,13 +144,20 @@ class Regress(Task):
         return dict(regression.summarise(total))
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Spearman's correlation and the answers that are furthest off."""
+        """Spearman's correlation, some pairs of score and answer, and the answers that are furthest off."""
         truth, guess = self._truth(records), self._guess(answers)
         worst = np.argsort(-np.abs(guess - truth), kind="stable")[:_ERRORS]
         return {
             "spearman": regression.spearman(truth, guess),
+            "points": np.stack([truth, guess], axis=1)[:: max(1, len(truth) // _POINTS)].tolist(),
             "errors": [
-                {"row": int(row), **_texts.shown(records[row]), "expected": float(truth[row]), "answered": float(guess[row])}
+                {
+                    "row": int(row),
+                    **_texts.shown(records[row]),
+                    "expected": float(truth[row]),
+                    "answered": float(guess[row]),
+                    "error": float(guess[row] - truth[row]),
+                }
                 for row in worst
                 if truth[row] != guess[row]
             ],

@@ -1,0 +1,309 @@
+"""What every task must keep to, as functions that take the class of a task; knows nothing of any one task.
+
+They need no pretrained model: features are made of words, states are drawn at random. Authors of tasks run them too:
+
+    for check in CHECKS:
+        check(MyTask)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, get_type_hints
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vertune.core.config import dump
+from vertune.core.errors import ConfigError, DataError
+from vertune.core.kinds import Encoder, Task
+from vertune.core.records import Answer, Feature, Record, View
+
+_WIDTH = 8
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
+
+
+class Words(Encoder):
+    """Features made of words (of characters, in Chinese), in windows of at most `room` of them where the view allows it."""
+
+    room: int = 64
+    """Words of the last field that one feature holds."""
+
+    def encode(self, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
+        """Features in order of records, then views, then windows."""
+        return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
+
+    def _view(self, row: int, record: Record, view: View) -> list[Feature]:
+        fields = [field for place, field in enumerate(view.fields) if place == 0 or record.get(field)]
+        pieces = [[found.span() for found in _WORD.finditer(str(record.get(field) or ""))] for field in fields]
+        cut = len(pieces) - 1 if view.cut is None else view.cut
+        room = self.room if view.windows else len(pieces[cut])
+        starts = range(0, max(1, len(pieces[cut])), max(1, room // 2)) if room < len(pieces[cut]) else range(1)
+        return [
+            _feature(row, view.role, [piece[start : start + room] if place == cut else piece for place, piece in enumerate(pieces)], window)
+            for window, start in enumerate(starts)
+        ]
+
+
+def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], window: int) -> Feature:
+    """A special token, then each piece with a special token behind it."""
+    segments, offsets = [-1], [(0, 0)]
+    for place, piece in enumerate(pieces):
+        segments += [place] * len(piece) + [-1]
+        offsets += [*piece, (0, 0)]
+    types = [max(0, segment) for segment in segments]
+    ids = np.arange(len(segments), dtype=np.int32)
+    return Feature(
+        row, role, ids, np.array(segments, np.int8), np.array(offsets, np.int32), np.array(types, np.int8), truncated=0, window=window
+    )
+
+
+def frame_of(kind: type[Task], rows: int = 60) -> pl.DataFrame:
+    """The task's example as a source would give it."""
+    frame = pl.DataFrame(kind().example(rows))
+    return frame.with_columns(pl.lit("example.csv").alias("__file"), pl.int_range(1, pl.len() + 1).alias("__row"), kept=pl.lit("kept"))
+
+
+def fitted(kind: type[Task], rows: int = 60) -> tuple[Task, list[dict[str, Any]]]:
+    """The task after its example has been cleaned and fitted, with the records."""
+    frame = kind().clean(frame_of(kind, rows)).frame
+    return kind().fit(frame), frame.to_dicts()
+
+
+def features_of(task: Task, records: Sequence[Record], room: int = 64) -> list[Feature]:
+    """Features of the records in the task's views."""
+    return Words(room=room).encode(records, task.views(list(records[0])))
+
+
+def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[NDArray[Any]]:
+    """What an untrained head says of random states, one array a feature."""
+    import torch
+
+    torch.manual_seed(seed)
+    head = task.head(_WIDTH)
+    with torch.no_grad():
+        shapes = [(len(feature), _WIDTH) if task.states == "tokens" else (_WIDTH,) for feature in features]
+        return [head(torch.randn(shape)[None])[0].numpy() for shape in shapes]
+
+
+def answers_of(task: Task, records: Sequence[Record], seed: int = 0) -> list[Answer]:
+    """Answers of an untrained head to random states."""
+    features = features_of(task, records)
+    return task.decode(records, features, outputs_of(task, features, seed))
+
+
+def check_schema(kind: type[Task]) -> None:
+    """Columns and metrics are named once, the answer says what was truncated, a metric that there is not is refused."""
+    names = [column.name for column in kind.columns]
+    assert len(set(names)) == len(names), f"columns are named twice: {names}"
+    assert {"input", "target"} <= {column.role for column in kind.columns}, "a task reads an input and learns a target"
+    assert all(column.about.strip() for column in kind.columns), "each column says what it is"
+    assert kind.states in {"pooled", "tokens"}
+    assert kind.metrics, "a task has metrics, the default one first"
+    assert len(set(kind.metrics)) == len(kind.metrics)
+    assert kind.lower_is_better <= set(kind.metrics)
+    assert "truncated" in get_type_hints(kind.answer), "an answer says whether its input was truncated"
+    said = _refusal(lambda: kind(metric="no-such-metric"), ConfigError)
+    assert kind.metrics[0] in said, "a metric that there is not must be refused with the ones that there are"
+
+
+def check_round_trip(kind: type[Task]) -> None:
+    """What fit learnt is options: written as JSON and parsed again, the task is the same; fit goes by content, not order."""
+    task, _ = fitted(kind)
+    written = json.loads(json.dumps(dump(task), allow_nan=False))
+    assert Task.model_validate(written) == task
+    frame = kind().clean(frame_of(kind)).frame
+    assert kind().fit(frame.reverse()) == task, "fit must not depend on the order of rows"
+    assert task.fit(frame) == task, "fitting again on the same rows changes nothing"
+
+
+def check_clean(kind: type[Task]) -> None:
+    """The example is clean, other columns stay, cleaning twice is cleaning once, rows without targets are taken."""
+    frame = frame_of(kind)
+    cleaned = kind().clean(frame)
+    assert not cleaned.rejected, f"the example has bad rows: {cleaned.rejected[:3]}"
+    assert cleaned.frame["__row"].to_list() == frame["__row"].to_list()
+    assert {"kept", "__file"} <= set(cleaned.frame.columns)
+    again = kind().clean(cleaned.frame)
+    assert again.frame.equals(cleaned.frame), "cleaning what is clean must change nothing"
+    inputs = frame.drop([column.name for column in kind.columns if column.role == "target"], strict=False)
+    alone = kind().clean(inputs)
+    assert len(alone.frame) == len(frame), "rows to predict have no targets"
+    assert not alone.rejected
+
+
+def check_rejects(kind: type[Task]) -> None:
+    """An input column that is missing is an error that names it; an empty input or a missing target costs that row alone."""
+    frame = frame_of(kind)
+    for column in kind.columns:
+        if not column.required:
+            continue
+        if column.role == "input":
+            said = _refusal(partial(kind().clean, frame.drop(column.name)), DataError)
+            assert column.name in said, f"data without '{column.name}' must be refused by its name"
+        if column.role == "extra":
+            continue
+        empty = pl.when(pl.col("__row") == 3).then(None).otherwise(pl.col(column.name)).alias(column.name)
+        cleaned = kind().clean(frame.with_columns(empty))
+        assert len(cleaned.frame) == len(frame) - 1, f"a row without '{column.name}' must be rejected, and no other"
+        (rejected,) = cleaned.rejected
+        assert (rejected["row"], rejected["file"]) == (3, "example.csv")
+        assert rejected["reason"]
+        json.dumps(rejected, allow_nan=False)
+
+
+def check_loss(kind: type[Task]) -> None:
+    """There is one finite loss a feature, and it reaches every weight of the head."""
+    import torch
+
+    from vertune.learning.examples import encode
+
+    task, records = fitted(kind)
+    examples = encode(records[:12], task, Words(), task.views(list(records[0])))
+    assert len(examples.targets.values) == len(examples.features)
+    head = task.head(_WIDTH)
+    length = max(map(len, examples.features))
+    torch.manual_seed(0)
+    outputs = head(torch.randn(len(examples.features), *([length] if task.states == "tokens" else []), _WIDTH))
+    losses = task.loss(outputs, examples.target(range(len(examples.features)), length))
+    assert losses.shape == (len(examples.features),)
+    assert bool(torch.isfinite(losses).all())
+    if any(parameter.requires_grad for parameter in head.parameters()):
+        losses.mean().backward()
+        assert all(parameter.grad is not None for parameter in head.parameters())
+    if task.linear_head:
+        assert isinstance(head, torch.nn.Linear)
+        assert head.out_features == task.size
+    visits = task.sampling(records)
+    assert visits is None or np.asarray(visits).shape == (len(records),)
+
+
+def check_decode(kind: type[Task]) -> None:
+    """One answer a record in the answer's schema, whatever the order of features, with windows and without."""
+    task, records = fitted(kind)
+    known = get_type_hints(kind.answer)
+    for room in (64, 3):
+        features = features_of(task, records, room)
+        outputs = outputs_of(task, features)
+        before = [output.copy() for output in outputs]
+        answers = task.decode(records, features, outputs)
+        assert all(np.array_equal(old, new) for old, new in zip(before, outputs, strict=True)), "decode must not change outputs"
+        assert len(answers) == len(records)
+        for answer in answers:
+            assert set(answer) <= set(known), f"not in the schema: {set(answer) - set(known)}"
+            assert kind.answer.__required_keys__ <= set(answer), f"missing: {kind.answer.__required_keys__ - set(answer)}"
+            assert answer["truncated"] is False
+            json.dumps(answer, allow_nan=False)
+        rows = np.random.default_rng(0).permutation(len(records)).tolist()
+        moved = features_of(task, [records[row] for row in rows], room)
+        pairs = {(feature.record, feature.role, feature.window): output for feature, output in zip(features, outputs, strict=True)}
+        theirs = [pairs[rows[feature.record], feature.role, feature.window] for feature in moved]
+        again = task.decode([records[row] for row in rows], moved, theirs)
+        assert _plain(again) == _plain([answers[row] for row in rows]), "an answer depends on its own record alone"
+
+
+def check_truncated(kind: type[Task]) -> None:
+    """A record of which tokens were lost says so in its answer, the others do not."""
+    task, records = fitted(kind)
+    features = features_of(task, records)
+    for feature in features:
+        feature.truncated = 5 if feature.record == 2 else 0
+    answers = task.decode(records, features, outputs_of(task, features))
+    assert [row for row, answer in enumerate(answers) if answer["truncated"]] == [2]
+
+
+def check_tally(kind: type[Task]) -> None:
+    """Tallies are finite sums: metrics are made of their total, for one total or many, whatever the order of records."""
+    task, records = fitted(kind)
+    answers = answers_of(task, records)
+    tally = task.tally(records, answers)
+    assert tally.dtype == np.float64
+    assert tally.ndim == 2
+    assert 0 < len(tally) <= len(records)
+    assert np.isfinite(tally).all()
+    score = task.score(records, answers)
+    assert task.goal in score
+    assert set(score) <= set(kind.metrics), f"not among the metrics: {set(score) - set(kind.metrics)}"
+    totals = np.stack([tally.sum(0), tally[: len(tally) // 2].sum(0), np.zeros(tally.shape[1])])
+    many = task.summarise(totals)
+    for name, values in many.items():
+        assert values.shape == (3,), f"{name}: one value for each total"
+        assert np.isfinite(values).all(), f"{name} is not finite, perhaps of nothing"
+        assert np.isclose(values[0], score[name])
+        assert np.isclose(values[1], task.summarise(totals[1])[name])
+    rows = np.random.default_rng(0).permutation(len(records))
+    moved = task.score([records[row] for row in rows], [answers[row] for row in rows])
+    assert all(np.isclose(moved[name], score[name]) for name in score), "a score must not depend on the order of records"
+    if not kind.whole_batch:  # else records are compared with one another, and a part has other rivals than the whole
+        parts = [task.tally(records[start::2], answers[start::2]).sum(0) for start in (0, 1)]
+        assert np.allclose(parts[0] + parts[1], tally.sum(0)), "tallies of parts must add up to the tally of the whole"
+
+
+def check_details(kind: type[Task]) -> None:
+    """What a report shows besides metrics can be written as JSON."""
+    task, records = fitted(kind)
+    details = task.details(records, answers_of(task, records))
+    json.dumps(details, allow_nan=False, default=lambda value: value.tolist())
+    for row in details.get("errors", []):
+        assert 0 <= row["row"] < len(records)
+        assert {"expected", "answered"} <= set(row)
+
+
+def check_baselines(kind: type[Task]) -> None:
+    """Baselines answer every record in the task's schema, and the best of them learns the example better than chance."""
+    task, records = fitted(kind, 96)
+    train, validation, test = records[:64], records[64:80], records[80:]
+    found = task.baselines(train, validation, test)
+    assert found, "a task has a baseline that a model must beat"
+    sign = -1 if task.goal in kind.lower_is_better else 1
+    scores = {}
+    for name, answers in found.items():
+        assert len(answers) == len(test), f"{name}: one answer a record"
+        assert all(kind.answer.__required_keys__ <= set(answer) for answer in answers)
+        scores[name] = sign * task.score(test, answers)[task.goal]
+    chance = sign * task.score(test, answers_of(task, test))[task.goal]
+    assert max(scores.values()) > chance, f"the example can't be learnt: {scores}, by chance {chance}"
+
+
+def check_calibrate(kind: type[Task]) -> None:
+    """What is learnt on validation is options too: it survives being written, and answers are the same after it."""
+    task, records = fitted(kind)
+    features = features_of(task, records)
+    outputs = outputs_of(task, features)
+    calibrated = task.calibrate(records, features, outputs)
+    parsed = Task.model_validate(json.loads(json.dumps(dump(calibrated), allow_nan=False)))
+    assert parsed == calibrated
+    assert parsed.decode(records, features, outputs) == calibrated.decode(records, features, outputs)
+
+
+def _refusal(call: Callable[[], object], error: type[Exception]) -> str:
+    """What a call says when it is refused; nothing when it is not."""
+    try:
+        call()
+    except error as refused:
+        return str(refused)
+    return ""
+
+
+def _plain(value: Any) -> Any:
+    """A value with its floats rounded, because sums in another order differ in the last digit."""
+    return json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 6))
+
+
+CHECKS: tuple[Callable[[type[Task]], None], ...] = (
+    check_schema,
+    check_round_trip,
+    check_clean,
+    check_rejects,
+    check_loss,
+    check_decode,
+    check_truncated,
+    check_tally,
+    check_details,
+    check_baselines,
+    check_calibrate,
+)
