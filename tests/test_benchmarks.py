@@ -131,10 +131,10 @@ def test_a_bar_is_judged_on_all_seeds_only() -> None:
 def test_figures_are_written_as_the_field_writes_them() -> None:
     assert figures._figure("accuracy", 0.93456) == "93.5"
     assert figures._figure("pearson", 0.8765) == "0.876"
-    page = "before\n<!-- figures: accuracy -->\nold\n<!-- /figures -->\nafter\n"
+    page = "before\n<!-- figures: accuracy -->\nstale words\n<!-- /figures -->\nafter\n"
     new = figures.filled(page, "en")
     assert new.startswith("before\n")
     assert new.endswith("<!-- /figures -->\nafter\n")
-    assert "old" not in new
+    assert "stale words" not in new
     assert all(f"`{name}`" in new for name in ROWS)
     assert figures.filled(new, "en") == new
