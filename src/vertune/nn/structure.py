@@ -7,7 +7,9 @@ i + 1 for layer i, the number of layers for a norm after the last one, and that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -17,6 +19,20 @@ from vertune.nn.vertical import Vertical
 Role = Literal["query", "key", "value", "qkv", "attention_output", "position", "up", "down"]
 BACKBONE = "backbone."
 """What names inside a backbone start with, seen from its vertical."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """Names only: what methods hang on a backbone later does not change them."""
+
+    stages: dict[str, int]
+    poolers: tuple[str, ...]
+    above: int
+    """Depth of the head."""
+
+
+_outlines: WeakKeyDictionary[nn.Module, _Outline] = WeakKeyDictionary()
+"""Kept, because every step and every parameter asks for it."""
 
 
 def layers(backbone: nn.Module) -> dict[str, nn.Module]:
@@ -147,12 +163,11 @@ def stages(backbone: nn.Module) -> dict[str, int]:
 
 def depth_of(model: Vertical, name: str) -> int:
     """Depth of the module or parameter with this name in a vertical."""
-    if not name.startswith(BACKBONE):
-        return count(model.backbone) + 1
-    inside = name.removeprefix(BACKBONE)
-    if any(f"{inside}.".startswith(f"{pooler}.") for pooler in poolers(model.backbone)):
-        return count(model.backbone) + 1
-    return depth_within(stages(model.backbone), inside)
+    outline = _outline(model.backbone)
+    inside = f"{name}.".removeprefix(BACKBONE)
+    if not name.startswith(BACKBONE) or any(inside.startswith(f"{pooler}.") for pooler in outline.poolers):
+        return outline.above
+    return depth_within(outline.stages, inside)
 
 
 def depth_within(pieces: Mapping[str, int], name: str) -> int:
@@ -163,17 +178,13 @@ def depth_within(pieces: Mapping[str, int], name: str) -> int:
 
 def lowest(model: Vertical) -> int:
     """The lowest depth at which something is trained; one above the head's where nothing is."""
-    above = count(model.backbone) + 1
-    heads = set(head_parameters(model))
-    pieces = stages(model.backbone)
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    inside = [name.removeprefix(BACKBONE) for name in names if name.startswith(BACKBONE) and name not in heads]
-    return min([depth_within(pieces, name) for name in inside] or [above + (not names)])
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return min((depth_of(model, name) for name in trained), default=_outline(model.backbone).above + 1)
 
 
 def quiet_below(model: Vertical, depth: int) -> None:
     """Switch dropout off in every stage below this depth: what nothing trains gives the same states each time."""
-    for name, stage in stages(model.backbone).items():
+    for name, stage in _outline(model.backbone).stages.items():
         if stage < depth and name:
             model.backbone.get_submodule(name).eval()
 
@@ -188,6 +199,13 @@ def head_parameters(model: Vertical) -> dict[str, nn.Parameter]:
         f"{BACKBONE}{name}.{inner}": item for name, pooler in poolers(model.backbone).items() for inner, item in pooler.named_parameters()
     }
     return {**own, **pooled}
+
+
+def _outline(backbone: nn.Module) -> _Outline:
+    found = _outlines.get(backbone)
+    if found is None:
+        found = _outlines[backbone] = _Outline(stages(backbone), tuple(poolers(backbone)), count(backbone) + 1)
+    return found
 
 
 def _after(backbone: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -1,0 +1,236 @@
+"""What every method must do on every base and task; authors of methods run the same checks on theirs.
+
+Each `check_…` takes a method and a `Stand`, and raises AssertionError saying what went wrong. A method that can't work on a
+stand raises ConfigError from `Stand.prepared`, as it would in training.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from vertune.core.edits import EDIT_KINDS, Edit
+from vertune.core.kinds import Encoder, Method, Task
+from vertune.nn import delta, structure
+from vertune.nn import edits as changes
+from vertune.nn.build import build, trainable
+from vertune.nn.run import tensors
+from vertune.nn.vertical import Vertical
+
+STEPS = 14
+_SAME = 2e-5
+_WEIGHTS = ("layers", "bias", "head")
+
+
+class Stand:
+    """A task's example on a base: everything a method needs to be tried."""
+
+    def __init__(self, encoder: Encoder, task: Task, rows: int = 32) -> None:
+        records = task.example(rows)
+        frame = task.clean(pl.DataFrame(records)).frame
+        self.task = task.fit(frame)
+        self.records = frame.to_dicts()
+        views = self.task.views(frame.columns)
+        self.encoder = encoder.resolve(self.records, views)
+        self.features = self.encoder.encode(self.records, views)
+        self.inputs = tensors(self.encoder.collate(self.features))
+        self.targets = self._targets()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self._template = build(self.encoder, self.task).eval()
+        self._trained: dict[str, tuple[Vertical, list[float]]] = {}
+
+    def fresh(self) -> Vertical:
+        """The untrained model, the same each time."""
+        return copy.deepcopy(self._template)
+
+    def prepared(self, method: Method, steps: int = STEPS) -> Vertical:
+        """A model that the method has made ready; ConfigError where it can't."""
+        model = self.fresh()
+        torch.manual_seed(1)
+        method.prepare(model, self.task, steps)
+        return model
+
+    def trained(self, method: Method) -> tuple[Vertical, list[float]]:
+        """A model after some steps over the whole example, and its loss, dropout off, before and after; made once a method."""
+        key = f"{type(method).__module__} {method.model_dump_json()}"
+        if key not in self._trained:
+            model = self.prepared(method)
+            losses = [self.loss(model)]
+            # tiny random bases need larger steps than pretrained ones
+            optimiser = torch.optim.AdamW(trainable(model).values(), lr=max(1e-2, 3 * method.pace), weight_decay=0)
+            for step in range(STEPS):
+                model.train()
+                structure.quiet_below(model, structure.lowest(model))
+                self.step(model, method, optimiser, step)
+            self._trained[key] = model, [*losses, self.loss(model)]
+        return self._trained[key]
+
+    def step(self, model: Vertical, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
+        """One step as the training loop does it."""
+        loss = self.task.loss(model(self.inputs), self.targets).mean()
+        penalty = method.penalty(model)
+        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        method.after_backward(model, step)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def answers(self, model: Vertical) -> Tensor:
+        """Outputs of the whole example."""
+        model.eval()
+        out: Tensor = model(self.inputs)
+        return out
+
+    @torch.no_grad()
+    def loss(self, model: Vertical) -> float:
+        """Mean loss on the example, dropout off."""
+        return float(self.task.loss(self.answers(model), self.targets).mean())
+
+    def _targets(self) -> Tensor:
+        values = self.task.targets(self.records, self.features).values
+        if np.ndim(values[0]) and len({len(value) for value in values}) > 1 or self.task.states == "tokens":
+            longest = self.inputs["input_ids"].shape[1]
+            values = [_padded(np.asarray(value), longest) for value in values]
+        return torch.from_numpy(np.stack(values))
+
+
+def _padded(value: Any, longest: int) -> Any:
+    """Targets of one entry a token, filled up to the length of the batch."""
+    if value.ndim == 0 or value.shape[0] >= longest:
+        return value
+    widths = [(0, longest - value.shape[0]), *[(0, 0)] * (value.ndim - 1)]
+    return np.pad(value, widths, constant_values=-100)
+
+
+def check_loss_falls(method: Method, stand: Stand) -> None:
+    """Some steps on an example that can be learnt lower its loss."""
+    _, (before, after) = stand.trained(method)
+    assert after < 0.97 * before, f"{method.name}: the loss went from {before:.4f} to {after:.4f}"
+
+
+def check_only_declared_weights_move(method: Method, stand: Stand) -> None:
+    """Of the base's own weights, training moves exactly those that the edits declare, and something moves in each edit."""
+    model, _ = stand.trained(method)
+    before = stand.fresh().state_dict()
+    after = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    declared = {f"{edit.site}.{name}" for edit in method.edits(model) if edit.kind in _WEIGHTS for name in edit.tensors}
+    declared |= {_twin(name, stand) for name in declared}
+    assert moved <= declared, f"{method.name}: moved without being declared: {sorted(moved - declared)}"
+    frozen = {name for name in declared - moved if before.get(name) is not None and before[name].is_floating_point()}
+    felt = {edit.site for edit in method.edits(model) if any(f"{edit.site}.{name}" not in frozen for name in edit.tensors)}
+    still = {edit.site for edit in method.edits(model)} - felt
+    assert not still, f"{method.name}: declared, but nothing moved at {sorted(still)}"
+
+
+def _twin(name: str, stand: Stand) -> str:
+    """The other name of a weight that a native model and its backbone both hold."""
+    model = stand.fresh()
+    if model.native is None or not name.startswith(structure.BACKBONE):
+        return name
+    inside = next(place for place, module in model.native.named_modules() if module is model.backbone)
+    return f"native.{inside}.{name.removeprefix(structure.BACKBONE)}"
+
+
+def check_edits_are_well_formed(method: Method, stand: Stand) -> None:
+    """Edits are of known kinds, at sites of a fresh model, at the depth of their site, the head among them, on the CPU."""
+    edits = method.edits(stand.prepared(method))
+    fresh = stand.fresh()
+    above = structure.count(fresh.backbone) + 1
+    for edit in edits:
+        fresh.get_submodule(edit.site)
+        assert edit.kind in EDIT_KINDS, edit.kind
+        assert edit.tensors, f"{edit.site} changes nothing"
+        assert all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in edit.tensors.values()), edit.site
+        assert edit.depth == structure.depth_of(fresh, edit.site), f"{edit.site} is at {edit.depth}"
+        assert (edit.kind == "head") == (edit.depth == above), edit.site
+    lowest = min(edit.depth for edit in edits)
+    assert lowest == structure.lowest(stand.prepared(method)), f"edits begin at {lowest}"
+
+
+def check_random_delta_changes_answers(method: Method, stand: Stand) -> None:
+    """Noise in the edits of any one kind and depth is felt in the answers."""
+    edits = method.edits(stand.prepared(method))
+    plain = _rebuilt(stand, edits)
+    random = torch.Generator().manual_seed(2)
+    for kind, depth in sorted({(edit.kind, edit.depth) for edit in edits}):
+        noisy = [_noisy(edit, random) if (edit.kind, edit.depth) == (kind, depth) else edit for edit in edits]
+        gap = float((_rebuilt(stand, noisy) - plain).abs().max())
+        assert gap > 1e-4, f"{method.name}: noise in {kind} at depth {depth} changed answers by {gap:.1e} only"
+
+
+def _noisy(edit: Edit, random: torch.Generator) -> Edit:
+    noise = {name: tensor + 0.3 * torch.randn(tensor.shape, generator=random) for name, tensor in edit.tensors.items()}
+    return replace(edit, tensors=noise)
+
+
+def _rebuilt(stand: Stand, edits: Sequence[Edit]) -> Tensor:
+    model = stand.fresh()
+    changes.apply(model, edits)
+    return stand.answers(model)
+
+
+def check_saved_and_loaded_answers_are_equal(method: Method, stand: Stand, folder: Path) -> None:
+    """Edits of a trained model, saved, loaded and applied to a fresh base, answer as the trained model does."""
+    model, _ = stand.trained(method)
+    edits = method.edits(model)
+    delta.save(folder, edits)
+    loaded = delta.load(folder)
+    for old, new in zip(edits, loaded, strict=True):
+        assert replace(old, tensors={}) == replace(new, tensors={}), old.site
+        assert all(torch.equal(old.tensors[name], new.tensors[name]) for name in old.tensors), old.site
+    expected, found = stand.answers(model), _rebuilt(stand, loaded)
+    _close(expected, found, f"{method.name}: rebuilt")
+    if not {edit.kind for edit in edits} & {"bottleneck", "prefix_states", "prompt_rows"}:
+        merged = stand.fresh()
+        changes.merge(merged, loaded)
+        _close(expected, stand.answers(merged), f"{method.name}: merged")
+
+
+def _close(expected: Tensor, found: Tensor, what: str) -> None:
+    gap = float((expected - found).abs().max())
+    assert gap <= _SAME * max(1.0, float(expected.abs().max())), f"{what} answers differ by {gap:.1e}"
+
+
+def check_training_resumes_exactly(method: Method, stand: Stand) -> None:
+    """State and weights put into a newly prepared model go on as if training had not stopped."""
+    half, steps = 6, 12
+    straight = _run(method, stand, stand.prepared(method, steps), range(steps))
+    stopped = _run(method, stand, stand.prepared(method, steps), range(half))
+    state = {name: value.clone() for name, value in method.state(stopped).items()}
+    resumed = stand.prepared(method, steps)
+    with torch.no_grad():
+        for name, parameter in trainable(resumed).items():
+            parameter.copy_(trainable(stopped)[name])
+    method.restore(resumed, state)
+    _run(method, stand, resumed, range(half, steps))
+    for name, parameter in trainable(straight).items():
+        assert torch.equal(parameter, trainable(resumed)[name]), f"{method.name}: {name} differs after resuming"
+
+
+def _run(method: Method, stand: Stand, model: Vertical, steps: range) -> Vertical:
+    """Steps of plain gradient descent, whose only state is the method's."""
+    optimiser = torch.optim.SGD(trainable(model).values(), lr=0.05)
+    for step in steps:
+        model.train()
+        torch.manual_seed(step)
+        stand.step(model, method, optimiser, step)
+    return model
+
+
+CHECKS = (
+    check_edits_are_well_formed,
+    check_loss_falls,
+    check_only_declared_weights_move,
+    check_random_delta_changes_answers,
+)
+"""The checks that need nothing but a method and a stand, and may tell one stand from another."""

@@ -1,0 +1,106 @@
+"""Every method on every family and every task keeps the contract; methods, tasks and families find themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vertune.core import part
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Method, Task
+from vertune.encoders.text import Text
+from vertune.testing import methods as contract
+from vertune.testing import tiny
+
+METHODS = part.names("methods")
+TASKS = part.names("tasks")
+REFUSED = {("bitfit", "modernbert"): "has none", ("top_layers", "albert"): "share"}
+"""Method and family that can't work, and a word of the reason that is given."""
+
+Stands = Callable[[str, str], contract.Stand]
+
+
+def method(name: str) -> Method:
+    """The method with options that suit a base of two layers."""
+    options: dict[str, dict[str, Any]] = {"top_layers": {"n": 1}, "adalora": {"rank": 4, "target": 2}, "prefix": {"positions": 4}}
+    found = part.find("methods", name)
+    assert issubclass(found, Method)
+    return found(**options.get(name, {}))
+
+
+@cache
+def task(name: str) -> Task:
+    found = part.find("tasks", name)
+    assert issubclass(found, Task)
+    return found()
+
+
+def words() -> set[str]:
+    """Every word of the tasks' examples, so that tiny bases can tell them apart."""
+    values = [str(value) for name in TASKS for record in task(name).example(32) for value in record.values()]
+    return {word for value in values for word in value.lower().split() if word.isalpha() and word.isascii()}
+
+
+@pytest.fixture(scope="session")
+def stands(tmp_path_factory: pytest.TempPathFactory) -> Stands:
+    make = tiny.maker(tmp_path_factory.mktemp("bases"), words())
+
+    @cache
+    def stand(task_name: str, family: str) -> contract.Stand:
+        return contract.Stand(Text(base=str(make(family))), task(task_name), rows=16)
+
+    return stand
+
+
+def keep(name: str, stand: contract.Stand, folder: Path, checks: tuple[Any, ...] = contract.CHECKS) -> None:
+    for check in checks:
+        check(method(name), stand)
+    contract.check_saved_and_loaded_answers_are_equal(method(name), stand, folder)
+
+
+def attempt(name: str, task_name: str, family: str, stands: Stands, folder: Path) -> None:
+    """Keep the contract, or be refused with the reason where that is known to be right."""
+    stand = stands(task_name, family)
+    reason = REFUSED.get((name, family))
+    if name == "head" and not list(stand.fresh().head.parameters()):
+        reason = "no weights"
+    if reason is None:
+        return keep(name, stand, folder)
+    with pytest.raises(ConfigError, match=reason) as error:
+        stand.prepared(method(name))
+    assert "Choose" in str(error.value)
+    return None
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_work_on_all_families(name: str, family: str, stands: Stands, tmp_path: Path) -> None:
+    attempt(name, "classify", family, stands, tmp_path)
+
+
+@pytest.mark.parametrize("task_name", [name for name in TASKS if name != "classify"])
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_work_on_all_tasks(name: str, task_name: str, stands: Stands, tmp_path: Path) -> None:
+    attempt(name, task_name, "bert", stands, tmp_path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_resume_exactly(name: str, stands: Stands) -> None:
+    contract.check_training_resumes_exactly(method(name), stands("classify", "bert"))
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_whole_product(name: str, task_name: str, family: str, stands: Stands, tmp_path: Path) -> None:
+    attempt(name, task_name, family, stands, tmp_path)
+
+
+def test_what_is_refused_exists() -> None:
+    assert {name for name, _ in REFUSED} <= set(METHODS)
+    assert {family for _, family in REFUSED} <= set(tiny.FAMILIES)
