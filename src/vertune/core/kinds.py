@@ -79,6 +79,10 @@ class Encoder(Part):
         """What a feature costs in tokens."""
         return len(feature)
 
+    def unknown_share(self, strings: Sequence[str]) -> float:
+        """Share of the tokens of these texts that the base does not know; 0 where it knows everything."""
+        return 0.0
+
     def model(self) -> torch.nn.Module:
         """The pretrained backbone."""
         raise NotImplementedError
@@ -146,6 +150,12 @@ class Task(Part):
     def size(self) -> int:
         """Numbers that the head gives a row, or a token."""
         raise NotImplementedError
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What the head's numbers are called, in their order; empty where they have no names."""
+        labels = tuple(getattr(self, "labels", ()))
+        return labels if len(labels) == self.size else ()
 
     def head(self, width: int) -> torch.nn.Module:
         """The layer on top of states of this width."""

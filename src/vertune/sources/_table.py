@@ -1,0 +1,79 @@
+"""Builds frames from rows of Python values, with file, row and error beside them; knows nothing of files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+FILE, ROW, ERROR = "__file", "__row", "__error"
+
+
+def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None = None, first: int = 1) -> pl.DataFrame:
+    """The frame with `__file`, `__row` (from `first`) and `__error`."""
+    rows = pl.Series(ROW, range(first, first + frame.height), dtype=pl.Int64)
+    why = pl.Series(ERROR, errors if errors is not None else [None] * frame.height, dtype=pl.String)
+    return frame.with_columns(pl.lit(file, dtype=pl.String).alias(FILE), rows, why)
+
+
+def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """One frame of several; columns that one lacks are null in its rows, types are widened."""
+    return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed", rechunk=False)
+
+
+def blank_as_null(frame: pl.DataFrame) -> pl.DataFrame:
+    """An empty text is a missing value, whatever format it comes from."""
+    names = [name for name, kind in frame.schema.items() if kind == pl.String and not name.startswith("__")]
+    return frame.with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in names)
+
+
+def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Values by column; what a row lacks is None."""
+    table: dict[str, list[Any]] = {}
+    for place, row in enumerate(rows):
+        for name, value in row.items():
+            column = table.setdefault(name, [])
+            column.extend([None] * (place - len(column)))
+            column.append(value)
+    longest = max(map(len, table.values()), default=0)
+    return {name: [*column, *[None] * (longest - len(column))] for name, column in table.items()}
+
+
+def series(name: str, values: list[Any]) -> pl.Series:
+    """A column of JSON values: one type where all agree, numbers widened, else text, so that no value is lost."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and len(kinds) == 2:
+        return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)
+    if len(kinds) == 1 and not kinds & {dict, list}:
+        kind = next(iter(kinds))
+        try:
+            return pl.Series(name, values, dtype={str: pl.String, bool: pl.Boolean, int: pl.Int64, float: pl.Float64}[kind])
+        except (OverflowError, TypeError):
+            pass  # an integer beyond 64 bits: kept as text
+    if kinds in ({dict}, {list}):
+        aligned = _aligned(values)
+        try:
+            column = pl.Series(name, aligned, strict=True)
+            if column.to_list() == aligned:
+                return column
+        except (TypeError, pl.exceptions.PolarsError):
+            pass  # entries of several types: kept as JSON text
+    return pl.Series(name, [_as_text(value) for value in values], dtype=pl.String)
+
+
+def _aligned(values: list[Any]) -> list[Any]:
+    """Lists of objects with the same keys in each, because a column has one type."""
+    objects = [item for value in values if isinstance(value, list) for item in value if isinstance(item, dict)]
+    keys = list(dict.fromkeys(key for item in objects for key in item))
+    if all(len(item) == len(keys) for item in objects):
+        return values
+    return [
+        [{key: item.get(key) for key in keys} if isinstance(item, dict) else item for item in value] if isinstance(value, list) else value
+        for value in values
+    ]
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

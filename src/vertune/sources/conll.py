@@ -1,0 +1,164 @@
+"""Token-a-line files of tagged sentences: 2 to 4 columns, tags in IOB1, BIO, BIOES or BMES.
+
+Gives the text of each sentence and its spans in code points. One reading covers all four schemes (Tjong Kim Sang and
+Buchholz, 2000): B and S open a span, E and S close one, and I, M or E open one where none of their label is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+
+from vertune.core.errors import DataError
+from vertune.core.kinds import Source
+from vertune.sources import _decode, _files, _table
+
+_SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
+_OPEN, _CLOSE = frozenset("BSU"), frozenset("ESLU")
+_KNOWN = frozenset("BIOEMSLU")
+_BLANK = " \t\r\n"
+_DOCUMENT = "-DOCSTART-"
+_CJK = (
+    (0x2E80, 0x303F),  # radicals and punctuation
+    (0x3040, 0x30FF),  # kana
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0xFF00, 0xFFEF),  # full-width forms
+    (0x20000, 0x3FFFF),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    document: int
+    line: int
+    lines: list[list[str]]
+
+
+class Conll(Source):
+    """Options of token-a-line files."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".conll", ".bio", ".iob", ".bioes", ".bmes")
+    path: str
+    """The file, or a pattern such as `data/*.conll`."""
+    token: int = 0
+    """Which column holds the token, from 0."""
+    tag: int = -1
+    """Which column holds the tag, from 0; -1 is the last."""
+    join: Literal["auto", "space", "none"] = "auto"
+    """Between tokens: auto writes a space, but none between two CJK characters, and none where CJK text has a token a character."""
+    document: str | None = None
+    """Name of a column to add with the number of the document, counted by -DOCSTART- lines, for `split: group`."""
+    encoding: str = "auto"
+    """auto finds UTF-8, UTF-16 and GB18030; or a name."""
+
+    def read(self) -> pl.DataFrame:
+        """A row a sentence with `text` and `spans`; a sentence that can't be read carries its error."""
+        return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def _file(self, path: Path) -> pl.DataFrame:
+        text = _decode.text(path, self.encoding, "CoNLL file")
+        found = [(sentence.document, *self._row(text, sentence)) for sentence in _sentences(text)]
+        if not found:
+            raise DataError(f"{path} holds no sentences: expected a token and its tag a line, and an empty line between sentences.")
+        documents, texts, spans, errors = (list(column) for column in zip(*found, strict=True))
+        if all(errors):
+            raise DataError(f"{path} is no CoNLL file: none of its {len(errors)} blocks of lines can be read; the first {errors[0]}.")
+        text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
+        frame = pl.DataFrame([pl.Series("text", texts, dtype=pl.String), pl.Series("spans", spans, dtype=_SPANS)])
+        if self.document:
+            frame = frame.with_columns(pl.Series(self.document, [f"{path.name}:{number}" for number in documents]))
+        return _table.marked(frame, str(path), errors)
+
+    def _row(self, text: _decode.Text, sentence: _Sentence) -> tuple[str | None, list[dict[str, Any]] | None, str | None]:
+        """Text, spans and error of one sentence."""
+        width = len(sentence.lines[0])
+        columns = (self.token, self.tag)
+        for number, fields in enumerate(sentence.lines, sentence.line):
+            flaw = next(filter(None, map(text.flaw, fields)), None)
+            if flaw:
+                return None, None, flaw
+            if len(fields) != width or width < 2 or any(not -width <= column < width for column in columns):
+                return None, None, f"has {len(fields)} columns in line {number}, where {max(width, 2)} are expected"
+        tokens = [fields[self.token].strip(" ") for fields in sentence.lines]
+        if not all(tokens):
+            return None, None, f"has no token in line {sentence.line + tokens.index('')}"
+        tags = [fields[self.tag] for fields in sentence.lines]
+        wrong = next((place for place, tag in enumerate(tags) if not _valid(tag)), None)
+        if wrong is not None:
+            return None, None, f"has the tag '{tags[wrong]}' in line {sentence.line + wrong}, where O or one such as B-PER is expected"
+        joined, offsets = join(tokens, self.join)
+        return joined, spans(tags, offsets), None
+
+
+def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") -> tuple[str, list[tuple[int, int]]]:
+    """The text of these tokens, and start and end of each in code points."""
+    if how == "auto" and any(map(_cjk, (token[0] for token in tokens))) and all(len(token) == 1 for token in tokens):
+        how = "none"
+    parts: list[str] = []
+    offsets: list[tuple[int, int]] = []
+    length = 0
+    for place, token in enumerate(tokens):
+        apart = place > 0 and how != "none" and not (how == "auto" and _cjk(tokens[place - 1][-1]) and _cjk(token[0]))
+        length += apart
+        parts.append(" " + token if apart else token)
+        offsets.append((length, length + len(token)))
+        length += len(token)
+    return "".join(parts), offsets
+
+
+def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """The spans that these tags mark, in order."""
+    found: list[dict[str, Any]] = []
+    inside: str | None = None
+    for tag, (start, end) in zip(tags, offsets, strict=True):
+        prefix, _, label = tag.partition("-")
+        if prefix == "O":
+            inside = None
+            continue
+        if prefix in _OPEN or label != inside:
+            found.append({"start": start, "end": end, "label": label})
+        else:
+            found[-1]["end"] = end
+        inside = None if prefix in _CLOSE else label
+    return found
+
+
+def _valid(tag: str) -> bool:
+    prefix, dash, label = tag.partition("-")
+    return tag == "O" or (prefix in _KNOWN and prefix != "O" and bool(dash) and bool(label))
+
+
+def _cjk(character: str) -> bool:
+    point = ord(character)
+    return any(low <= point <= high for low, high in _CJK)
+
+
+def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
+    document, started = 0, 1
+    lines: list[list[str]] = []
+    with text.open() as file:
+        for number, line in enumerate(file, 1):
+            line = line.strip(_BLANK)
+            # only tabs and plain spaces divide columns: other kinds of space may stand inside a token
+            fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
+            if fields and fields[0] != _DOCUMENT and not _comment(fields):
+                started = started if lines else number
+                lines.append(fields)
+                continue
+            if lines:
+                yield _Sentence(document, started, lines)
+                lines = []
+            document += bool(fields) and fields[0] == _DOCUMENT
+    if lines:
+        yield _Sentence(document, started, lines)
+
+
+def _comment(fields: list[str]) -> bool:
+    """Whether the line is a note such as `# sent_id = 4`, which tagged tokens never look like."""
+    return fields[0] == "#" and len(fields) > 2 and fields[2] == "="

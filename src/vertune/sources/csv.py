@@ -1,0 +1,204 @@
+"""Tables in delimited text: CSV, TSV and their kin, in whatever delimiter and encoding.
+
+Every column is read as text; a task gives it its type. A line that can't be read is a row with an error, never lost.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+from pydantic import Field
+
+from vertune.core.errors import ConfigError, DataError
+from vertune.core.kinds import Source
+from vertune.sources import _decode, _files, _table
+
+_DELIMITERS = ",\t;|"
+_SAMPLE = 1 << 16
+_CHUNK = 50_000
+_LONGEST = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    delimiter: str
+    quoting: Literal[0, 3]
+    """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
+
+    def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=True)
+
+
+class Csv(Source):
+    """Options of delimited text."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".tab")
+    path: str
+    """The file, or a pattern such as `data/*.csv`."""
+    delimiter: str = Field(default="auto", min_length=1)
+    """The character between fields; auto finds comma, tab, semicolon or bar."""
+    encoding: str = "auto"
+    """auto finds UTF-8, UTF-16, GB18030 and common others; or a name such as gb18030."""
+    quotes: bool | Literal["auto"] = "auto"
+    """Whether a field may stand in double quotes; auto takes them as plain characters in tab-separated text where they don't pair."""
+    header: bool = True
+    """Whether the first line names the columns; else they are column_1, column_2 …"""
+
+    def read(self) -> pl.DataFrame:
+        """All rows of all files; NotFound, or DataError when a file is no delimited text."""
+        return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def _file(self, path: Path) -> pl.DataFrame:
+        text = _decode.text(path, self.encoding, "CSV")
+        limit = csv.field_size_limit(_LONGEST)
+        try:
+            return self._table(text, self._dialect(text))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} ends in the middle of a character: it was cut, or it is not {text.encoding.upper()}.") from error
+        finally:
+            csv.field_size_limit(limit)
+
+    def _dialect(self, text: _decode.Text) -> _Dialect:
+        with text.open(newline="") as file:
+            sample = file.read(_SAMPLE)
+        lines = sample.splitlines(keepends=True)
+        if len(sample) == _SAMPLE and len(lines) > 1:
+            lines = lines[:-1]  # cut in the middle
+        delimiter = _delimiter(lines) if self.delimiter == "auto" else {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
+        if len(delimiter) != 1:
+            raise ConfigError(f"The option 'delimiter' is one character, or tab; got '{self.delimiter}'.")
+        quotes = (delimiter != "\t" or _pairs(lines)) if self.quotes == "auto" else self.quotes
+        return _Dialect(delimiter, csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+
+    def _table(self, text: _decode.Text, dialect: _Dialect) -> pl.DataFrame:
+        names = self._names(text, dialect)
+        frames: list[pl.DataFrame] = []
+        flawed, first = 0, 1
+        with text.open(newline="") as file:
+            for chunk in _chunks(dialect.parse(file), _Check(text, len(names), dialect.delimiter), self.header):
+                flawed += chunk.flawed
+                table = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, chunk.columns(), strict=True)]
+                frames.append(_table.marked(_table.blank_as_null(pl.DataFrame(table)), str(text.path), chunk.errors, first))
+                first += len(chunk.rows)
+        if not frames:
+            raise DataError(f"{text.path} has a header ({', '.join(names)}) and no rows. Check how the file was written.")
+        text.refuse_mixed(flawed, first - 1)
+        return pl.concat(frames)
+
+    def _names(self, text: _decode.Text, dialect: _Dialect) -> list[str]:
+        try:
+            with text.open(newline="") as file:
+                first = next((row for row in dialect.parse(file) if row), None)
+        except csv.Error as error:
+            raise DataError(f"{text.path} is no CSV: its first line can't be read ({error}). Check its quotes and delimiter.") from error
+        if first is None:
+            raise DataError(f"{text.path} is empty: expected a header and rows. Check how the file was written.")
+        if not self.header:
+            return [f"column_{place}" for place in range(1, len(first) + 1)]
+        names = [_decode.printable(name).strip() or f"column_{place}" for place, name in enumerate(first, 1)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"The header of {text.path} names '{twice[0]}' more than once. Rename one of the columns.")
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What a row must be like."""
+
+    text: _decode.Text
+    width: int
+    delimiter: str
+
+    def count(self, row: list[str]) -> str | None:
+        """Why a row of another width than the header can't be used; None where only empty fields follow."""
+        if len(row) > self.width and not any(row[self.width :]):
+            return None
+        return (
+            f"has {len(row)} fields where the header has {self.width}: put quotes around fields that hold {self.delimiter!r} or a line end"
+        )
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Some rows, each of the header's width, and why some can't be used."""
+
+    rows: list[list[str]]
+    errors: list[str | None]
+    flawed: int = 0
+
+    def add(self, row: list[str], check: _Check) -> None:
+        error = None
+        if len(row) != check.width:
+            error = check.count(row)
+            row = [*row, *[""] * check.width][: check.width]
+        if not check.text.whole:
+            flaw = next(filter(None, map(check.text.flaw, row)), None)
+            self.flawed += flaw is not None
+            error = error or flaw
+            row = [_decode.printable(value) for value in row]
+        self.rows.append(row)
+        self.errors.append(error)
+
+    def broken(self, error: str, check: _Check) -> None:
+        self.rows.append([""] * check.width)
+        self.errors.append(error)
+
+    def columns(self) -> Iterator[tuple[str, ...]]:
+        return zip(*self.rows, strict=True)
+
+
+def _chunks(reader: Any, check: _Check, header: bool) -> Iterator[_Chunk]:
+    """The rows after the header; blank lines are none."""
+    chunk, skip, before = _Chunk([], []), header, 0
+    while True:
+        before = reader.line_num
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            lines = f"line {before + 1}" if reader.line_num == before + 1 else f"lines {before + 1} to {reader.line_num}"
+            chunk.broken(f"{lines}: {error}: a quote is opened and not closed well; double the quotes inside a field", check)
+            continue
+        if skip and row:
+            skip = False
+        elif row:
+            chunk.add(row, check)
+        if len(chunk.rows) == _CHUNK:
+            yield chunk
+            chunk = _Chunk([], [])
+    if chunk.rows:
+        yield chunk
+
+
+def _delimiter(lines: list[str]) -> str:
+    """The candidate by which most lines have as many fields as the first; comma where none divides the first line."""
+    best, chosen = (0.0, 0), ","
+    for candidate in _DELIMITERS:
+        counts = _counts(lines, candidate)
+        if counts and counts[0] > 1:
+            score = (round(counts.count(counts[0]) / len(counts), 2), counts[0])
+            if score > best:
+                best, chosen = score, candidate
+    return chosen
+
+
+def _counts(lines: list[str], delimiter: str) -> list[int]:
+    reader = csv.reader(lines, delimiter=delimiter)
+    return [len(row) for row in reader if row]
+
+
+def _pairs(lines: list[str]) -> bool:
+    """Whether double quotes in these lines always open and close a field."""
+    try:
+        for _ in csv.reader(lines, delimiter="\t", strict=True):
+            pass
+    except csv.Error:
+        return False
+    return True

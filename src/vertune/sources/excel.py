@@ -1,0 +1,54 @@
+"""Sheets of Excel workbooks (.xlsx, .xls, .xlsb, .ods)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from vertune.core.errors import DataError, MissingExtra, UnknownName
+from vertune.core.kinds import Source
+from vertune.sources import _files, _table
+
+
+class Excel(Source):
+    """Options of Excel workbooks."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+    path: str
+    """The workbook, or a pattern such as `data/*.xlsx`."""
+    sheet: str | None = None
+    """Name of the sheet; None takes the first."""
+
+    def read(self) -> pl.DataFrame:
+        """All rows under the sheet's header line; DataError when it is no workbook."""
+        return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def _file(self, path: Path) -> pl.DataFrame:
+        workbook = _open(path)
+        sheets: list[str] = workbook.sheet_names
+        if self.sheet is not None and self.sheet not in sheets:
+            raise UnknownName(f"sheet in {path}", self.sheet, sheets)
+        frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, dtype_coercion="coerce").to_polars()
+        frame = frame.with_columns(pl.col(pl.Null).cast(pl.String))
+        # a blank line inside a sheet is a row to Excel: it keeps the number of its line, and is no record
+        frame = _table.marked(_table.blank_as_null(frame), str(path))
+        values = [name for name in frame.columns if not name.startswith("__")]
+        frame = frame.filter(~pl.all_horizontal(pl.col(values).is_null()))
+        if frame.is_empty():
+            raise DataError(
+                f"The sheet '{self.sheet or sheets[0]}' of {path} has no rows under its header. Name another with the option 'sheet'."
+            )
+        return frame
+
+
+def _open(path: Path) -> Any:
+    try:
+        import fastexcel
+    except ImportError as error:
+        raise MissingExtra("Reading Excel workbooks", "excel", "fastexcel") from error
+    try:
+        return fastexcel.read_excel(path)
+    except fastexcel.FastExcelError as error:
+        raise DataError(f"{path} is no workbook that can be read ({str(error).splitlines()[0]}). Save it again as .xlsx.") from error

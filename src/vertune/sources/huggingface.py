@@ -1,0 +1,74 @@
+"""Data sets of the Hugging Face hub, or saved by its library in a local folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName
+from vertune.core.kinds import Source
+from vertune.sources import _table
+
+
+class Huggingface(Source):
+    """Options of Hugging Face data sets."""
+
+    path: str
+    """A hub id such as `owner/name`, or a folder that `save_to_disk` wrote."""
+    split: str = "train"
+    """Which split to read."""
+    subset: str | None = None
+    """The data set's configuration, where it has several."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+
+    def read(self) -> pl.DataFrame:
+        """All rows of the split, class numbers as their names; NotFound when neither the folder nor the hub has it."""
+        try:
+            import datasets
+        except ImportError as error:
+            raise MissingExtra("Reading Hugging Face data sets", "huggingface", "datasets") from error
+        chosen = self._local(datasets) if Path(self.path).expanduser().is_dir() else self._hub(datasets)
+        frame = pl.from_arrow(chosen.with_format("arrow")[:])
+        if not isinstance(frame, pl.DataFrame) or frame.is_empty():
+            raise DataError(f"The split '{self.split}' of {self.path} has no rows.")
+        named = [
+            pl.col(name).map_elements(feature.int2str, return_dtype=pl.String) if frame.schema[name].is_integer() else pl.col(name)
+            for name, feature in chosen.features.items()
+            if isinstance(feature, datasets.ClassLabel)
+        ]
+        return _table.marked(_table.blank_as_null(frame.with_columns(named)), f"{self.path}:{self.split}")
+
+    def _local(self, datasets: Any) -> Any:
+        folder = Path(self.path).expanduser()
+        try:
+            found = datasets.load_from_disk(str(folder))
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{folder} is not a folder that save_to_disk of the datasets library wrote. "
+                "For plain files use the source csv, jsonl or parquet."
+            ) from error
+        if not isinstance(found, datasets.DatasetDict):
+            return found
+        if self.split not in found:
+            raise UnknownName(f"split in {folder}", self.split, found)
+        return found[self.split]
+
+    def _hub(self, datasets: Any) -> Any:
+        from huggingface_hub.errors import HfHubHTTPError
+
+        level = datasets.utils.logging.get_verbosity()
+        datasets.utils.logging.set_verbosity_error()
+        try:
+            return datasets.load_dataset(self.path, self.subset, split=self.split, revision=self.revision)
+        except (OSError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
+            raise NotFound(
+                f"The data set '{self.path}' is no folder here, and the hub does not give it ({type(error).__name__}). "
+                "Check the name and the network, or name a local file with the source csv, jsonl or parquet."
+            ) from error
+        except ValueError as error:  # an unknown subset or split
+            raise DataError(f"The data set '{self.path}' can't be read: {str(error).splitlines()[0]}") from error
+        finally:
+            datasets.utils.logging.set_verbosity(level)

@@ -1,0 +1,101 @@
+"""One JSON object a line; a file that is one array of objects is read too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from vertune.core.errors import DataError
+from vertune.core.kinds import Source
+from vertune.sources import _decode, _files, _table
+
+_Row = tuple[dict[str, Any], str | None]
+
+
+class Jsonl(Source):
+    """Options of JSON lines."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
+    path: str
+    """The file, or a pattern such as `data/*.jsonl`."""
+    encoding: str = "auto"
+    """auto finds UTF-8, UTF-16 and GB18030; or a name."""
+
+    def read(self) -> pl.DataFrame:
+        """All objects as rows; keys that an object lacks are null, lists and objects keep their structure."""
+        return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def _file(self, path: Path) -> pl.DataFrame:
+        text = _decode.text(path, self.encoding, "JSON")
+        errors: list[str | None] = []
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for row, error in _objects(text):
+                errors.append(error)
+                yield row
+
+        table = _table.columns(rows())
+        if not any(table.values()):
+            raise DataError(
+                f'{path} holds no JSON objects: expected one a line, such as {{"text": "…"}}. {errors[0] if errors else ""}'.rstrip()
+            )
+        text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
+        return _table.marked(
+            _table.blank_as_null(pl.DataFrame([_table.series(name, values) for name, values in table.items()])), str(path), errors
+        )
+
+
+def _objects(text: _decode.Text) -> Iterator[_Row]:
+    """Each object with None, or an empty one with the reason."""
+    with text.open() as file:
+        start = file.read(1)
+        while start.isspace():
+            start = file.read(1)
+        file.seek(0)
+        if start == "[":
+            yield from _array(text, file.read())
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _parsed(text, line, number)
+
+
+def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
+    flaw = text.flaw(line)
+    if flaw:
+        return {}, flaw
+    try:
+        return _checked(json.loads(line, parse_constant=_refused), line)
+    except (ValueError, RecursionError) as error:
+        return {}, f"line {number} is no JSON: {error}"
+
+
+def _array(text: _decode.Text, whole: str) -> Iterator[_Row]:
+    try:
+        values = json.loads(whole, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{text.path} begins like a JSON array, but is none: {error}. Write one object a line, or repair the array."
+        ) from error
+    for value in values:
+        yield _checked(value, "\\ud" if "\\ud" in whole else "")
+
+
+def _checked(value: Any, source: str) -> _Row:
+    """Refuse what is no object, and halves of characters, which have no place in Unicode text."""
+    if not isinstance(value, dict):
+        return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
+    if "\\ud" in source.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return {}, "holds half a character (a lone surrogate such as \\ud800)"
+    return value, None
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")

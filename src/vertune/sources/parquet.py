@@ -1,0 +1,46 @@
+"""Parquet files, with the types that they carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+
+from vertune.core.errors import DataError
+from vertune.core.kinds import Source
+from vertune.sources import _files, _table
+
+
+class Parquet(Source):
+    """Options of Parquet."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+    path: str
+    """The file, or a pattern such as `data/*.parquet`."""
+
+    def read(self) -> pl.LazyFrame:
+        """All rows, lazily; DataError when a file is no Parquet."""
+        frames = [_scan(path) for path in _files.find(self.path)]
+        return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    try:
+        frame = pl.scan_parquet(path, glob=False)
+        schema = frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} is no Parquet file that can be read ({str(error).splitlines()[0]}). Check how it was written.") from error
+    texts = [name for name, kind in schema.items() if kind == pl.String]
+    categories = [name for name, kind in schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
+    return (
+        frame.drop(_table.FILE, _table.ROW, _table.ERROR, strict=False)
+        .with_columns(pl.col(categories).cast(pl.String))
+        .with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in [*texts, *categories])
+        .with_row_index(_table.ROW, offset=1)
+        .with_columns(
+            pl.col(_table.ROW).cast(pl.Int64),
+            pl.lit(str(path), dtype=pl.String).alias(_table.FILE),
+            pl.lit(None, dtype=pl.String).alias(_table.ERROR),
+        )
+    )

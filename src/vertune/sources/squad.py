@@ -1,0 +1,62 @@
+"""Questions on contexts with marked answers, in the JSON of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vertune.core.errors import DataError
+from vertune.core.kinds import Source
+from vertune.sources import _decode, _files, _table
+
+_ANSWERS = pl.List(pl.Struct({"start": pl.Int64, "text": pl.String}))
+_SCHEMA: dict[str, Any] = {"id": pl.String, "title": pl.String, "question": pl.String, "context": pl.String, "answers": _ANSWERS}
+
+
+class Squad(Source):
+    """Options of SQuAD's JSON."""
+
+    path: str
+    """The file, or a pattern such as `data/*.json`."""
+
+    def read(self) -> pl.DataFrame:
+        """A row a question: `id`, `title`, `question`, `context`, `answers` (starts in code points; empty where there is none)."""
+        return _table.stacked([_file(path) for path in _files.find(self.path)])
+
+
+def _file(path: Path) -> pl.DataFrame:
+    whole, flaw = _decode.decode(path, "auto")
+    try:
+        value = json.loads(whole)
+        rows = list(_questions(value["data"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = flaw or f"{type(error).__name__}: {error}"
+        raise DataError(
+            f'{path} is no SQuAD file ({reason}): expected {{"data": [{{"title", "paragraphs": [{{"context", "qas": […]}}]}}]}}, '
+            'each of "qas" with "id", "question" and "answers".'
+        ) from error
+    if not rows:
+        raise DataError(f"{path} holds no questions. Check that its paragraphs have 'qas'.")
+    frame = pl.DataFrame([pl.Series(name, [row[name] for row, _ in rows], dtype=kind) for name, kind in _SCHEMA.items()])
+    return _table.marked(_table.blank_as_null(frame), str(path), [error for _, error in rows])
+
+
+def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Each question with its context, and why it can't be used."""
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            context = paragraph["context"]
+            for item in paragraph["qas"]:
+                answers = (
+                    [] if item.get("is_impossible") else [(answer["answer_start"], answer["text"]) for answer in item.get("answers", [])]
+                )
+                wrong = next((text for start, text in answers if start < 0 or not context.startswith(text, start)), None)
+                error = (
+                    None if wrong is None else f"the answer '{wrong}' does not stand where its answer_start says (counted in code points)"
+                )
+                row = {"id": str(item["id"]), "title": article.get("title", ""), "question": item["question"], "context": context}
+                yield {**row, "answers": [{"start": start, "text": text} for start, text in answers]}, error

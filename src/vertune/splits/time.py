@@ -1,0 +1,61 @@
+"""Trained on the past, tested on what came after."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertune.core.errors import DataError
+from vertune.core.kinds import Split
+from vertune.splits import _cut
+
+
+class Time(Split):
+    """Options of a division by time."""
+
+    by: str
+    """The column that says when: a date, a time, a number, or text such as 2024-05-31 or 2024-05-31T12:30:00."""
+    format: str | None = None
+    """How text is read, such as %d.%m.%Y; None takes numbers and ISO 8601."""
+    test: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the rows that are kept for the test: the latest."""
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the remaining rows that are cut for validation: the latest of them."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The column of the times."""
+        return (self.by,)
+
+    def divide(self, frame: pl.DataFrame) -> pl.Series:
+        """Names of splits; rows of one time stay together. DataError where a time can't be read, or there are too few."""
+        times, place = np.unique(self._times(_cut.column(frame, self.by, "its times")), return_inverse=True)
+        latest_first = np.bincount(place, minlength=len(times))[::-1]
+        return pl.Series("split", _cut.blocks(latest_first, self.test, self.validation)[::-1][place], dtype=pl.String)
+
+    def _times(self, values: pl.Series) -> NDArray[np.float64]:
+        """Each time as a number that grows with it."""
+        if values.null_count():
+            raise DataError(f"The column '{self.by}' says no time in {values.null_count()} rows. Fill them, or leave these rows out.")
+        if values.dtype.is_numeric() or values.dtype.is_temporal():
+            return values.to_physical().cast(pl.Float64).to_numpy()
+        texts = values.cast(pl.String).str.strip_chars()
+        numbers = texts.cast(pl.Float64, strict=False)
+        if not numbers.null_count() and not self.format:
+            return numbers.to_numpy()
+        distinct = texts.unique()
+        return texts.replace_strict(distinct, [self._seconds(text) for text in distinct], return_dtype=pl.Float64).to_numpy()
+
+    def _seconds(self, text: str) -> float:
+        try:
+            found = datetime.strptime(text, self.format) if self.format else datetime.fromisoformat(text)
+        except ValueError as error:
+            wanted = f"the format {self.format}" if self.format else "ISO 8601, such as 2024-05-31"
+            raise DataError(
+                f"The column '{self.by}' holds '{text}', which is no time in {wanted}. Say how it is written with 'format'."
+            ) from error
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,58 @@
+"""What a dataset holds: a Parquet file a split, and the rows that were rejected; knows nothing of how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vertune.core import content
+from vertune.core.artifact import Artifact, storage, write_text
+from vertune.core.errors import NotFound, StorageError
+
+SPLITS = ("train", "validation", "test")
+MARKS = ("__file", "__row")
+"""Where each row came from; a row is counted from 1."""
+
+
+def read(dataset: Artifact, split: str) -> pl.DataFrame:
+    """The rows of one split; NotFound says which splits there are."""
+    path = dataset.folder / f"{split}.parquet"
+    if not path.exists():
+        there = [name for name in SPLITS if (dataset.folder / f"{name}.parquet").exists()]
+        raise NotFound(f"The dataset {dataset.id} has no split '{split}'. It has: {', '.join(there) or 'none'}.")
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StorageError(f"{path} can't be read ({str(error).splitlines()[0]}): the dataset is damaged. Prepare it again.") from error
+
+
+def rejected(dataset: Artifact) -> list[dict[str, Any]]:
+    """The rows that are in no split, each with `file`, `row`, `reason` and `values`."""
+    path = dataset.folder / "rejected.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def write(folder: Path, frames: Mapping[str, pl.DataFrame]) -> None:
+    """A Parquet file for each split that has rows; StorageError when the disk is full."""
+    for name, frame in frames.items():
+        if frame.height:
+            with storage(folder):
+                frame.write_parquet(folder / f"{name}.parquet", compression="zstd")
+
+
+def write_rejected(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One JSON object a rejected row."""
+    write_text(folder / "rejected.jsonl", "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+
+
+def fingerprint(frames: Mapping[str, pl.DataFrame]) -> str:
+    """A hash of what the rows of each split say, whatever their order and wherever they came from."""
+    parts = []
+    for name in sorted(frames):
+        columns = sorted(column for column in frames[name].columns if column not in MARKS)
+        parts.append(f"{name}:{content.of_table(frames[name], columns)}")
+    return content.of_texts(parts)

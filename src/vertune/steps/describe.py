@@ -1,0 +1,235 @@
+"""What is worth knowing of a dataset before anything is trained on it; knows nothing of files or pages.
+
+Everything is counted over all rows, except what needs the base's tokenizer: lengths and unknown tokens are measured on
+evenly spaced rows where a split has more than some ten thousand, and the report says how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vertune.core import content
+from vertune.core.config import dump
+from vertune.core.kinds import Encoder, Task
+from vertune.reports.scales import plural
+from vertune.steps.dataset import SPLITS
+
+SAMPLE = 20_000
+FEW = 5
+"""Training rows below which a label can hardly be learnt."""
+IMBALANCE = 10.0
+"""Rows of the largest label for one of the smallest, above which it is said."""
+UNKNOWN = 0.05
+TRUNCATED = 0.05
+_EXAMPLES = 20
+_SHOWN = 200
+_BINS = 24
+
+
+def describe(splits: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) -> dict[str, Any]:
+    """Labels, duplicates, contradictions, leakage, lengths and unknown tokens of a fitted task's splits."""
+    frames = {name: splits[name] for name in SPLITS if splits[name].height}
+    keys = {name: _keys(frame) for name, frame in frames.items()}
+    return {
+        "targets": [_target(frames, column.name) for column in task.columns if _is_target(column, frames["train"])],
+        "duplicates": {name: frames[name].height - table.unique().height for name, table in keys.items()},
+        "conflicts": _conflicts(frames, keys),
+        "leakage": [_leak(frames, keys, first, second) for first, second in combinations(frames, 2)],
+        **_measured(frames, task, encoder),
+    }
+
+
+def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Share of the rows in which each of these columns holds nothing."""
+    blank = {name: pl.col(name).is_null() for name in names}
+    for name in names:
+        if frame.schema[name] == pl.String:
+            blank[name] = blank[name] | (pl.col(name).str.strip_chars() == "")
+    row: dict[str, float] = frame.select(value.mean().alias(name) for name, value in blank.items()).row(0, named=True)
+    return {name: value or 0.0 for name, value in row.items()}
+
+
+def labels(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Every label of every row, as columns `row` (from 0) and `label`; of answers, whether there is one; of numbers, nothing."""
+    values = frame[name]
+    table = pl.DataFrame({"row": pl.int_range(frame.height, eager=True), "label": values})
+    if values.dtype == pl.String:
+        return table
+    if isinstance(values.dtype, pl.List):
+        inner = values.dtype.inner
+        if inner == pl.String:
+            return table.explode("label", empty_as_null=True).drop_nulls()
+        if isinstance(inner, pl.Struct) and any(item.name == "label" for item in inner.fields):
+            return table.explode("label", empty_as_null=True).with_columns(pl.col("label").struct.field("label")).drop_nulls()
+        answered = pl.when(pl.col("label").list.len() > 0).then(pl.lit("answer")).otherwise(pl.lit("no answer"))
+        return table.with_columns(answered.alias("label"))
+    return table.clear().with_columns(pl.col("label").cast(pl.String))
+
+
+def warnings(report: Mapping[str, Any]) -> list[str]:
+    """What a person should look at, each in one sentence with what to do."""
+    rows = report["rows"]
+    found = []
+    if rows["rejected"]:
+        found.append(f"{plural(rows['rejected'], 'row')} can't be used; rejected.jsonl says which, and why.")
+    found += [sentence for target in report["targets"] for sentence in _about_labels(target)]
+    if report["conflicts"]["texts"]:
+        found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers: correct them, or leave them out.")
+    for leak in report["leakage"]:
+        if leak["rows"]:
+            first, second = leak["splits"]
+            found.append(
+                f"{plural(leak['rows'], 'row')} of {second} ({leak['share']:.1%}) with a text that {first} has too: "
+                f"what is measured on {second} looks better than it is. Remove them, or divide with `split: group`."
+            )
+    limit = report["encoder"].get("max_tokens")
+    for name, lengths in report["lengths"].items():
+        if lengths["truncated"] > TRUNCATED:
+            found.append(
+                f"{lengths['truncated']:.1%} of the rows of {name} are longer than {limit} tokens and would be cut. "
+                "Raise encoder.max_tokens, or choose `truncation: window`."
+            )
+    unknown = report["unknown"]["share"]
+    if unknown > UNKNOWN:
+        found.append(
+            f"{unknown:.1%} of the tokens are unknown to the base: it was trained on another language or script. Choose another base."
+        )
+    return found
+
+
+def _about_labels(target: Mapping[str, Any]) -> list[str]:
+    found = []
+    if target["few"]:
+        shown = ", ".join(f"'{item['label']}' ({item['rows']})" for item in target["few"][:10])
+        more = f" and {len(target['few']) - 10} more" if len(target["few"]) > 10 else ""
+        found.append(f"Labels with fewer than {FEW} training rows can hardly be learnt: {shown}{more}. Add rows of them.")
+    if target["imbalance"] and target["imbalance"] > IMBALANCE:
+        found.append(
+            f"The most frequent value of {target['name']} comes {target['imbalance']:.0f} times as often as the rarest. "
+            "Look at macro F1 beside accuracy, and at the task's option `imbalance`."
+        )
+    return found
+
+
+def _is_target(column: Any, frame: pl.DataFrame) -> bool:
+    return column.role == "target" and column.name in frame.columns
+
+
+def _keys(frame: pl.DataFrame) -> pl.DataFrame:
+    """Hashes of what is read of each row, and of what must be answered."""
+    targets = [name for name in content.TARGETS if name in frame.columns]
+    answers = content.of_rows(frame, targets) if targets else np.zeros(frame.height, np.uint64)
+    return pl.DataFrame({"input": content.of_inputs(frame), "target": answers})
+
+
+def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
+    """How often each label comes in each split, or how numbers are spread."""
+    if frames["train"].schema[name].is_numeric():
+        return {"name": name, "numbers": {split: _spread(frame[name].to_numpy()) for split, frame in frames.items()}, "labels": [],
+                "few": [], "imbalance": None}  # fmt: skip
+    counts = {split: dict(labels(frame, name)["label"].value_counts().iter_rows()) for split, frame in frames.items()}
+    order = sorted({label for found in counts.values() for label in found}, key=lambda label: (-counts["train"].get(label, 0), label))
+    table = [{"label": label, "rows": {split: found.get(label, 0) for split, found in counts.items()}} for label in order]
+    trained = list(counts["train"].values())
+    few = [{"label": label, "rows": counts["train"].get(label, 0)} for label in reversed(order) if counts["train"].get(label, 0) < FEW]
+    return {"name": name, "numbers": {}, "labels": table, "few": few, "imbalance": max(trained) / min(trained) if trained else None}
+
+
+def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """Texts that stand in several rows with different answers."""
+    table = pl.concat([keys[name].with_columns(pl.lit(name).alias("split")).with_row_index("row") for name in keys])
+    groups = table.group_by("input").agg(pl.col("target").n_unique().alias("answers"), pl.len().alias("rows")).filter(pl.col("answers") > 1)
+    chosen = groups.sort("rows", "input", descending=[True, False]).head(_EXAMPLES)["input"]
+    rows = table.filter(pl.col("input").is_in(chosen.implode())).unique(subset=["input", "target"], keep="first", maintain_order=True)
+    examples: dict[int, dict[str, Any]] = {}
+    for place, split, key in rows.select("row", "split", "input").iter_rows():
+        record = frames[split].row(place, named=True)
+        entry = examples.setdefault(key, {"text": _shown(record), "answers": []})
+        entry["answers"].append(_answer(record))
+    return {"texts": groups.height, "rows": int(groups["rows"].sum()), "examples": list(examples.values())}
+
+
+def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], first: str, second: str) -> dict[str, Any]:
+    """Texts that stand in two splits: how many rows of the second one that concerns."""
+    hit = keys[second].with_row_index("row").filter(pl.col("input").is_in(keys[first]["input"].unique().implode()))
+    shown = hit.unique(subset="input", keep="first", maintain_order=True).head(_EXAMPLES)["row"]
+    return {
+        "splits": [first, second],
+        "texts": hit["input"].n_unique(),
+        "rows": hit.height,
+        "share": hit.height / frames[second].height,
+        "examples": [_shown(frames[second].row(place, named=True)) for place in shown],
+    }
+
+
+def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) -> dict[str, Any]:
+    """Lengths in tokens, what would be cut, and what the base does not know."""
+    inputs = [column.name for column in task.columns if column.role == "input" and column.name in frames["train"].columns]
+    names = [name for name in inputs if frames["train"][name].null_count() < frames["train"].height]
+    samples = {split: frame.gather_every(max(1, frame.height // SAMPLE)) for split, frame in frames.items()}
+    views = task.views(names)
+    encoder = encoder.resolve(samples["train"].select(names).to_dicts(), views)
+    lengths, classes = {}, {}
+    for split, sample in samples.items():
+        size, cut = _sizes(encoder, sample.select([name for name in names if name in sample.columns]).to_dicts(), views)
+        lengths[split] = {"sampled": sample.height, "of": frames[split].height, **_spread(size), "truncated": float(cut.mean()),
+                          "histogram": _histogram(size)}  # fmt: skip
+        classes[split] = _cut_by_label(sample, task, cut)
+    strings = [str(text) for name in names for text in samples["train"][name].drop_nulls()]
+    return {
+        "encoder": dump(encoder),
+        "lengths": lengths,
+        "truncated_labels": classes,
+        "unknown": {"share": float(encoder.unknown_share(strings)), "sampled": samples["train"].height, "of": frames["train"].height},
+    }
+
+
+def _sizes(encoder: Encoder, records: list[dict[str, Any]], views: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The longest feature of each record in tokens before anything is cut, and whether any of it is."""
+    size, cut = np.zeros(len(records), np.int64), np.zeros(len(records), bool)
+    for feature in encoder.encode(records, views):
+        size[feature.record] = max(size[feature.record], encoder.cost(feature) + feature.truncated)
+        cut[feature.record] |= feature.truncated > 0
+    return size, cut
+
+
+def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Share of the rows of each label that would be cut, highest first."""
+    column = next((column for column in task.columns if _is_target(column, sample)), None)
+    if column is None:
+        return []
+    table = labels(sample, column.name).unique()
+    table = table.with_columns(pl.Series("cut", cut[table["row"].to_numpy()]))
+    shares = table.group_by("label").agg(pl.len().alias("rows"), pl.col("cut").mean().alias("truncated"))
+    return shares.sort("truncated", "label", descending=[True, False]).to_dicts()
+
+
+def _spread(values: NDArray[Any]) -> dict[str, float]:
+    """Where values lie."""
+    at = np.quantile(values, [0.5, 0.9, 0.99])
+    return {"mean": float(values.mean()), "least": float(values.min()), "median": float(at[0]), "p90": float(at[1]), "p99": float(at[2]),
+            "most": float(values.max())}  # fmt: skip
+
+
+def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
+    """How many values fall where, up to the 99.9 % quantile; the rest is in the last bin."""
+    edge = float(np.quantile(values, 0.999)) + 1
+    counts, edges = np.histogram(np.minimum(values, edge), bins=min(_BINS, max(1, int(edge))), range=(0, edge))
+    return [
+        {"low": float(low), "high": float(high), "count": int(count)} for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    ]
+
+
+def _shown(record: Mapping[str, Any]) -> str:
+    text = " | ".join(str(record[name]) for name in content.INPUTS if record.get(name))
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _answer(record: Mapping[str, Any]) -> str:
+    return "; ".join(str(record[name]) for name in content.TARGETS if record.get(name) is not None)
