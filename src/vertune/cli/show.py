@@ -1,0 +1,37 @@
+"""`vertune show`: everything that an artifact says of itself; knows nothing of what it holds inside."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vertune.cli import options, output
+
+
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An id, a vertical's name, an alias, or a folder.")],
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Show where an artifact came from and what is in it."""
+    import yaml
+
+    from vertune.core.artifact import Home
+    from vertune.steps.remove import find
+
+    artifact = find(Home(home), name)
+    manifest = artifact.manifest
+    if json:
+        output.as_json(manifest)
+        return
+    output.facts({"folder": output.near(artifact.folder), "size": output.size(output.weight(artifact.folder))})
+    for key, value in manifest.items():
+        if value in (None, [], {}):
+            continue
+        if isinstance(value, (dict, list)):
+            output.say()
+            output.say(f"{key}", "bold")
+            output.say(yaml.safe_dump(value, allow_unicode=True, sort_keys=False, default_flow_style=None, width=110).rstrip())
+        else:
+            output.facts({key: value})

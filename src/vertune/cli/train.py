@@ -1,0 +1,67 @@
+"""`vertune train`: trains a config on its dataset; knows nothing of how weights move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vertune.cli import options, output
+
+if TYPE_CHECKING:
+    from vertune.core.artifact import Artifact
+
+
+def run(
+    config: options.Run,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped or killed.")] = False,
+    set: options.Set = None,
+    home: options.Home = None,
+) -> None:
+    """Train a model on the prepared dataset.
+
+    The dataset is prepared first where there is none for this config.
+    """
+    from vertune.cli.progress import watching
+    from vertune.core.artifact import Home
+    from vertune.core.config import load
+    from vertune.steps.fit import prepared
+    from vertune.steps.train import train
+
+    settings = load(config, set or [])
+    place = Home(home)
+    with watching("train") as progress:
+        dataset = prepared(settings, place, progress, resume)
+        try:
+            model = train(settings, dataset, place, progress, resume)
+        except KeyboardInterrupt:
+            output.then(f"vertune train {output.near(config)} --resume")
+            raise
+    show(model)
+    output.then(f"vertune evaluate {settings.name}", f'vertune predict {settings.name} "a text"')
+
+
+def show(model: Artifact) -> None:
+    """The model as a newcomer reads it: how good on validation, how big, and what `auto` chose."""
+    manifest = model.manifest
+    validation = manifest.get("metrics", {}).get("validation", {})
+    method = manifest["config"].get("method")
+    output.facts(
+        {
+            "model": model.id,
+            "method": method.get("name") if isinstance(method, dict) else method,
+            "chosen": _reason(manifest.get("chosen")),
+            "validation": ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if isinstance(value, (int, float))) or None,
+            "trained": f"{manifest['trained']:,} parameters" if "trained" in manifest else None,
+            "size": output.size(output.weight(model.folder)),
+            "card": output.near(model.folder / "README.md"),
+        }
+    )
+
+
+def _reason(chosen: object) -> str | None:
+    """Why `method: auto` chose what it chose, in its own words."""
+    if isinstance(chosen, dict):
+        reason = chosen.get("reason") or chosen.get("why")
+        return str(reason) if reason else ", ".join(f"{key}: {output.plain(value)}" for key, value in chosen.items() if not isinstance(value, dict))
+    return str(chosen) if chosen else None

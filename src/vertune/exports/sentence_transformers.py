@@ -1,0 +1,99 @@
+"""A folder for SentenceTransformer: any model with mean or cls pooling.
+
+Holds the backbone, its pooling and, where the head is one linear layer, a Dense module.
+`encode` gives the vectors of an embedding model, and the raw numbers of the head for any other task.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertune.core.artifact import storage, write_json
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Export
+
+if TYPE_CHECKING:
+    from vertune.nn.trained import Trained
+
+_MODULES = "sentence_transformers.models"
+
+
+class SentenceTransformers(Export):
+    """It has no options."""
+
+    def write(self, model: Trained, folder: Path) -> None:
+        """Write backbone, pooling and head as modules; ConfigError where sentence-transformers has none like the model's."""
+        from vertune.exports import _files
+
+        plain = model.plain()
+        if plain.native is not None or plain.pooling not in {"mean", "cls"}:
+            raise ConfigError(
+                f"sentence-transformers has no module for pooling '{'native' if plain.native is not None else plain.pooling}'. "
+                "Export transformers, or train with encoder.pooling=mean for this form."
+            )
+        dense = _dense(plain.head)
+        encoder: Any = model.encoder
+        _files.write_model(plain.backbone, folder)
+        _files.write_tokenizer(model, folder)
+        longest = encoder.longest if encoder.max_tokens == "auto" else encoder.max_tokens
+        write_json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
+        modes = {f"pooling_mode_{mode}": mode.startswith(plain.pooling) for mode in ("cls_token", "mean_tokens", "max_tokens")}
+        (folder / "1_Pooling").mkdir()
+        write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": plain.width, **modes})
+        modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+        if dense is not None:
+            _write_dense(dense, folder / "2_Dense")
+            modules.append(("2_Dense", "Dense"))
+        write_json(
+            folder / "modules.json",
+            [{"idx": place, "name": str(place), "path": path, "type": f"{_MODULES}.{kind}"} for place, (path, kind) in enumerate(modules)],
+        )
+        write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"})
+        _files.write_readme(
+            model,
+            folder,
+            "sentence-transformers",
+            'from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer("FOLDER")\nvectors = model.encode(["a text"])',
+            "`encode` gives " + ("the model's vectors." if dense is None else "the raw numbers of the head; `task.json` names them in their order."),
+        )
+
+    def check(self, model: Trained, folder: Path) -> None:
+        """Load the folder with SentenceTransformer alone; ModelError unless its vectors equal the model's outputs."""
+        import numpy as np
+
+        from vertune.exports import _files
+        from vertune.nn.trained import same
+
+        library = _files.need("sentence_transformers", "sentence-transformers", "sentence_transformers")
+        with _files.quiet():
+            loaded = library.SentenceTransformer(str(folder), device="cpu")
+            given = [fields[0] if len(fields) == 1 else fields for fields in model.probes()]
+            found = [np.asarray(loaded.encode([fields], show_progress_bar=False)[0]) for fields in given]
+        same(model.outputs(), found, "sentence-transformers")
+
+
+def _dense(head: Any) -> Any:
+    """The head as one linear layer; None where it hands the states through."""
+    import torch
+
+    if isinstance(head, torch.nn.Identity):
+        return None
+    if isinstance(head, torch.nn.Linear):
+        return head
+    raise ConfigError(
+        f"sentence-transformers has a module for a head of one linear layer; the model's is {type(head).__name__}. "
+        "Export transformers with encoder.pooling=native, or keep the model as it is and take a bundle: vertune bundle MODEL."
+    )
+
+
+def _write_dense(head: Any, folder: Path) -> None:
+    """The head's weights as a Dense module without activation."""
+    from safetensors.torch import save_file
+
+    bias = head.bias is not None
+    options = {"in_features": head.in_features, "out_features": head.out_features, "bias": bias}
+    with storage(folder):
+        folder.mkdir()
+        save_file({f"linear.{name}": value.detach().contiguous() for name, value in head.state_dict().items()}, folder / "model.safetensors")
+    write_json(folder / "config.json", {**options, "activation_function": "torch.nn.modules.linear.Identity"})

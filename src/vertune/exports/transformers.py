@@ -1,0 +1,98 @@
+"""A folder for transformers' own classes: models with native pooling, and those that tag tokens.
+
+Loaded by AutoModelForSequenceClassification, …TokenClassification or …QuestionAnswering.
+Works where the head is the family's own (`pooling: native`) or reads each token through one linear layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Export
+
+if TYPE_CHECKING:
+    from vertune.nn.trained import Trained
+
+
+class Transformers(Export):
+    """It has no options."""
+
+    def write(self, model: Trained, folder: Path) -> None:
+        """Write config, weights and tokenizer; ConfigError where transformers has no head like the model's."""
+        from vertune.exports import _files
+
+        plain = model.plain()
+        whole: Any = plain.native if plain.native is not None else _token_head(model, plain)
+        names = model.task.output_names
+        if names:
+            whole.config.id2label = dict(enumerate(names))
+            whole.config.label2id = {name: place for place, name in enumerate(names)}
+        _files.write_model(whole, folder)
+        _files.write_tokenizer(model, folder)
+        kind = type(whole).__name__
+        _files.write_readme(
+            model,
+            folder,
+            "transformers",
+            f"from transformers import AutoTokenizer, {_auto(model)}\n\n"
+            f'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\nmodel = {_auto(model)}.from_pretrained("FOLDER")\n'
+            'outputs = model(**tokenizer("a text", return_tensors="pt"))',
+            f"The folder loads as {kind}; its outputs are the raw numbers of the head. `task.json` holds what turns them into answers.",
+        )
+
+    def check(self, model: Trained, folder: Path) -> None:
+        """Load the folder with transformers alone, tokenizer included; ModelError unless its outputs equal the model's."""
+        import torch
+        import transformers
+
+        from vertune.exports import _files
+        from vertune.nn.trained import same
+
+        with _files.quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            loaded = getattr(transformers, _auto(model)).from_pretrained(folder).eval()
+        found = []
+        with torch.no_grad():
+            for fields in model.probes():
+                out = loaded(**tokenizer(*fields, return_tensors="pt"))
+                logits = torch.stack([out.start_logits, out.end_logits], -1) if "start_logits" in out else out.logits
+                found.append(logits[0].float().numpy())
+        same(model.outputs(), found, "transformers")
+
+
+def _auto(model: Trained) -> str:
+    """The class of transformers that loads the folder."""
+    if model.task.states == "pooled":
+        return "AutoModelForSequenceClassification"
+    asked = any(column.type == "answers" for column in model.task.columns)
+    return "AutoModelForQuestionAnswering" if asked else "AutoModelForTokenClassification"
+
+
+def _token_head(model: Trained, plain: Any) -> Any:
+    """The family's own model with our head in the place of its one linear layer; ConfigError where that can't be."""
+    import torch
+    import transformers
+
+    from vertune.exports import _files
+
+    if plain.pooling != "tokens" or not isinstance(plain.head, torch.nn.Linear):
+        raise ConfigError(
+            f"transformers has no class for a head on '{plain.pooling}' pooling. Train with encoder.pooling=native for this form, "
+            "or export sentence_transformers (mean or cls pooling) or peft (lora, dora, adalora, ia3)."
+        )
+    with _files.quiet():
+        whole = getattr(transformers, _auto(model)).from_pretrained(
+            model.encoder.path, num_labels=model.task.size, dtype=torch.float32, local_files_only=True  # type: ignore[attr-defined]
+        )
+    inside = {id(parameter) for parameter in whole.base_model.parameters()}
+    own = [module for module in whole.modules() if isinstance(module, torch.nn.Linear) and id(module.weight) not in inside]
+    others = sum(parameter.numel() for parameter in whole.parameters() if id(parameter) not in inside)
+    if len(own) != 1 or own[0].weight.shape != plain.head.weight.shape or others != own[0].weight.numel() + own[0].out_features:
+        raise ConfigError(
+            f"{type(whole).__name__} puts more than one linear layer on the states, the model has one. Train with encoder.pooling=native for this form."
+        )
+    own[0].load_state_dict(plain.head.state_dict())
+    whole.base_model.load_state_dict(plain.backbone.state_dict(), strict=False)
+    return whole.eval()

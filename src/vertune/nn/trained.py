@@ -1,0 +1,72 @@
+"""A trained model as exports see it: how it answers, what was changed, and a plain copy; knows nothing of any other software."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.edits import Edit
+from vertune.core.errors import ConfigError, ModelError
+from vertune.core.kinds import Encoder, Task
+from vertune.core.records import Feature
+from vertune.nn import edits as changes
+from vertune.nn import run
+from vertune.nn.build import build
+from vertune.nn.vertical import Vertical
+
+TOLERANCE = 1e-4
+"""Largest difference of an output, in parts of the largest output, that still counts as the same: float32 in another order."""
+
+
+@dataclass(slots=True)
+class Trained:
+    """A model as it answers, with all that a form for other software is made from."""
+
+    name: str
+    encoder: Encoder
+    task: Task
+    model: Vertical
+    edits: Sequence[Edit]
+
+    @property
+    def base(self) -> str:
+        """How the config names the base."""
+        return str(getattr(self.encoder, "base", ""))
+
+    def plain(self) -> Vertical:
+        """A fresh copy whose plain weights hold every change; ConfigError where a change has no such form."""
+        model = build(self.encoder, self.task)
+        changes.merge(model, self.edits)
+        return model.eval()
+
+    def probes(self) -> list[list[str]]:
+        """The one or two texts of each sequence that the task's own examples make."""
+        records, views = self._examples()
+        return [[record[field] for field in view.fields if record.get(field)] for record in records for view in views]
+
+    def outputs(self, model: Vertical | None = None) -> list[NDArray[Any]]:
+        """What the model, or another one in its place, says of each probe."""
+        records, views = self._examples()
+        features: list[Feature] = self.encoder.encode(records, views)
+        if len(features) != len(records) * len(views) or any(feature.truncated for feature in features):
+            raise ConfigError("max_tokens is so small that the task's own examples are cut, so an export can't be checked. Train with more.")
+        return run.outputs(model or self.model, self.encoder, features)
+
+    def _examples(self) -> tuple[list[dict[str, str]], Sequence[Any]]:
+        inputs = [column.name for column in self.task.columns if column.role == "input"]
+        records = [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
+        return records, self.task.views(sorted({key for record in records for key in record}))
+
+
+def same(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
+    """ModelError unless another software gives these outputs too."""
+    for place, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        if ours.shape != theirs.shape:
+            raise ModelError(f"{where} gives outputs of shape {theirs.shape} for probe {place}, the model {ours.shape}. The export was not kept.")
+        gap = float(np.abs(ours - theirs).max(initial=0.0))
+        if not gap <= TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0))):
+            raise ModelError(f"{where} answers otherwise than the model: probe {place} differs by {gap:.2g}. The export was not kept.")

@@ -1,0 +1,144 @@
+"""What a column of a table looks like: text, word, number, several words, spans; knows nothing of configs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+Kind = Literal["text", "word", "words", "number", "spans", "answers", "other"]
+
+_LABELS = (
+    "label", "labels", "category", "categories", "class", "intent", "sentiment", "topic", "topics", "tags", "tag", "score", "rating",
+    "stars", "target", "polarity", "relatedness", "similarity", "entailment", "type", "y", "grade", "标签", "类别", "分类", "意图", "情感",
+)  # fmt: skip
+_TEXTS = (
+    "text", "sentence", "content", "utterance", "query", "question", "message", "review", "comment", "body", "document", "description",
+    "title", "headline", "文本", "内容", "评论", "问题", "句子", "标题",
+)  # fmt: skip
+_NUMBERS = ("score", "rating", "stars", "relatedness", "similarity", "grade", "price", "value")
+_IDS = ("id", "index", "idx", "uuid", "key", "row", "no", "编号")
+_SPLITS = frozenset({"train", "training", "test", "testing", "validation", "valid", "dev", "val", "unused"})
+_DELIMITERS = ("|", ";")
+_MOST_WORDS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a column looks like."""
+
+    name: str
+    kind: Kind
+    unique: int
+    length: float
+    """Mean characters of a value."""
+    said: str
+    """The look in words, for a comment."""
+    label_score: float
+    """How much it looks like what must be answered; 0 where it can't be that."""
+    text_score: float
+    """How much it looks like running text; 0 where it can't be that."""
+
+
+def look(frame: pl.DataFrame) -> list[Look]:
+    """The look of every column that holds anything."""
+    found = [_look(frame[name], place, frame.width) for place, name in enumerate(frame.columns)]
+    return [column for column in found if column is not None]
+
+
+def says_split(frame: pl.DataFrame, column: Look) -> bool:
+    """Whether the values of a column name splits, train and at least one other."""
+    if column.kind != "word" or column.unique > len(_SPLITS):
+        return False
+    values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()}
+    return values <= _SPLITS and len(values) > 1 and any(value.startswith("train") for value in values)
+
+
+def _look(series: pl.Series, place: int, width: int) -> Look | None:
+    values = series.drop_nulls()
+    if not len(values):
+        return None
+    kind = _structure(values)
+    if kind is not None:
+        return Look(series.name, kind, 0, 0.0, {"words": "a list of words"}.get(kind, kind), 8.0 if kind == "words" else 0.0, 0.0)
+    texts = values.cast(pl.String)
+    unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
+    kind = _plain(series.name, texts, unique, length)
+    said = _said(kind, texts, unique, length)
+    last = 0.5 if place == width - 1 else 0.0
+    name = _rank(series.name, _LABELS)
+    able = {"word": 2.0, "words": 2.0, "number": 1.0}.get(kind, 0.0) if unique > 1 else 0.0
+    label = 0.0 if not able or series.name.strip().lower() in _IDS else able + 6 * name + last - 0.5 * unique / len(texts)
+    text = (1 + 4 * _rank(series.name, _TEXTS) + min(length, 400) / 100 + unique / len(texts)) if kind == "text" else 0.0
+    return Look(series.name, kind, unique, length, said, label, text)
+
+
+def _structure(values: pl.Series) -> Kind | None:
+    """What nested values say by themselves; JSON in a cell of a table counts as nested."""
+    first: Any = values[0]
+    if isinstance(first, pl.Series):
+        rows = [list(row) for row in values.head(100)]
+        entry = next((row[0] for row in rows if row), None)
+    elif isinstance(first, str) and first.lstrip().startswith("[") and re.search(r'"(start|answer_start)"\s*:', "".join(values.head(100))):
+        return "answers" if '"text"' in first and '"label"' not in first else "spans"
+    elif isinstance(first, (dict, list)):
+        return "answers" if isinstance(first, dict) and "answer_start" in first else "other"
+    else:
+        return None
+    if isinstance(entry, dict):
+        return "spans" if {"start", "end", "label"} <= set(entry) else "answers" if "text" in entry else "other"
+    return "words" if isinstance(entry, str) or entry is None else "other"
+
+
+def _plain(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
+    """What single values look like."""
+    numbers = texts.cast(pl.Float64, strict=False)
+    if not numbers.null_count():
+        whole = bool((numbers == numbers.round()).all())
+        measured = _rank(name, _NUMBERS) > 0 and unique > 2
+        return "word" if whole and not measured and unique <= max(2, min(200, len(texts) // 5)) else "number"
+    pieces = _pieces(texts)
+    if pieces and 1 < len(pieces) <= max(3, min(_MOST_WORDS, len(texts) // 2)) and sum(map(len, pieces)) / len(pieces) < 40:
+        return "words"
+    few = unique <= max(2, min(_MOST_WORDS, len(texts) // 2))
+    named = _rank(name, _LABELS) > 0 and unique < len(texts) and length <= 40
+    return "word" if (few and length <= 60 and not _rank(name, _TEXTS)) or named else "text"
+
+
+def _pieces(texts: pl.Series) -> Counter[str]:
+    """The delimited words of a column that lists words in a cell; none where most cells hold no delimiter."""
+    for delimiter in _DELIMITERS:
+        if float(texts.str.contains(delimiter, literal=True).mean() or 0.0) >= 0.05:  # type: ignore[arg-type]
+            return Counter(piece.strip() for row in texts.str.split(delimiter) for piece in row if piece.strip())
+    return Counter()
+
+
+def _said(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
+    """A look in words."""
+    if kind == "text":
+        return f"text of {length:.0f} characters on average, {unique:,} different"
+    if kind == "number":
+        numbers = texts.cast(pl.Float64, strict=False)
+        return f"numbers from {numbers.min():g} to {numbers.max():g}"
+    counts = _pieces(texts) if kind == "words" else Counter(texts)
+    top = ", ".join(f"{_short(word)} ({count / len(texts):.0%})" for word, count in counts.most_common(3))
+    return f"{len(counts):,} different words{'' if kind == 'word' else ' in lists'}: {top}{' …' if len(counts) > 3 else ''}"
+
+
+def _short(word: str) -> str:
+    flat = " ".join(word.split())
+    return flat if len(flat) <= 30 else flat[:29] + "…"
+
+
+def _rank(name: str, known: Sequence[str]) -> float:
+    """1 where a column bears the first of these names, less for later ones and for names that only contain one, 0 for others."""
+    lower = name.strip().lower()
+    words = re.split(r"[^a-z0-9一-鿿]+", lower)
+    for place, candidate in enumerate(known):
+        if lower == candidate:
+            return 1 - 0.5 * place / len(known)
+    return 0.3 if any(word in known for word in words) else 0.0

@@ -1,0 +1,29 @@
+"""export: writes a model in the form of other software, kept only if it answers the same there; knows nothing of the forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vertune.core.artifact import Artifact
+from vertune.core.kinds import Export
+from vertune.core.parse import build
+from vertune.runtime.predictor import Predictor
+from vertune.steps._place import filled
+
+
+def export(model: Artifact, form: str | Export, folder: Path) -> Path:
+    """Write a model into a new or empty folder and return its path.
+
+    Raises Conflict where the folder holds anything, ConfigError where that software has no counterpart, ModelError where it
+    answers otherwise than the model; a failed export leaves nothing behind.
+    """
+    from vertune.nn import delta
+    from vertune.nn.trained import Trained
+
+    chosen = form if isinstance(form, Export) else build(Export, form)
+    with filled(folder) as place:
+        opened = Predictor.open(model)
+        trained = Trained(str(model.manifest["name"]), opened.encoder, opened.task, opened.model, delta.load(model.folder))
+        chosen.write(trained, place)
+        chosen.check(trained, place)
+    return folder.absolute()

@@ -1,0 +1,163 @@
+"""predict: answers texts, records, frames and files with a trained model; knows nothing of how a model answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vertune.core.artifact import Artifact, Progress, storage
+from vertune.core.config import Config, source_of
+from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.core.kinds import Source, Task
+from vertune.core.parse import build
+from vertune.core.records import Answer
+from vertune.runtime.predictor import Predictor
+from vertune.steps._place import replaced
+from vertune.steps.fields import MARKS, named
+
+FORMS = (".csv", ".jsonl", ".parquet")
+"""Endings of the files that answers can be written to."""
+_PREFIX = "answer_"
+_CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer a row, None where the row can't be answered, with the reasons by row from 0."""
+
+    answers: list[Answer | None]
+    errors: dict[int, str]
+
+
+def opened(model: Artifact | Predictor) -> Predictor:
+    """The model in memory."""
+    return model if isinstance(model, Predictor) else Predictor.open(model)
+
+
+def predict(model: Artifact | Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Answer]:
+    """One answer a record, in order; DataError names the first record that can't be answered.
+
+    Columns may bear the names that the training data had, or those that the task reads.
+    """
+    found = answer(opened(model), _frame(records))
+    if found.errors:
+        row, reason = next(iter(found.errors.items()))
+        more = f" ({len(found.errors)} such records)" if len(found.errors) > 1 else ""
+        raise DataError(f"Record {row + 1} can't be answered: {reason}{more}.")
+    return [one for one in found.answers if one is not None]
+
+
+def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None) -> Answered:
+    """Answer every row that can be; the others keep their place and say why."""
+    answers: list[Answer | None] = [None] * frame.height
+    if not frame.height:
+        return Answered(answers, {})
+    marked = frame.drop("__row", strict=False).with_row_index("__row")
+    errors: dict[int, str] = {}
+    if "__error" in marked.columns:
+        bad = marked.filter(pl.col("__error").is_not_null())
+        errors = dict(zip(bad["__row"], bad["__error"], strict=True))
+        marked = marked.filter(pl.col("__error").is_null())
+    cleaned = predictor.task.clean(asked(marked, predictor))
+    errors |= {int(row["row"]): str(row["reason"]) for row in cleaned.rejected}
+    good = cleaned.frame
+    for start in range(0, good.height, _CHUNK):
+        part = good.slice(start, _CHUNK)
+        for row, found in zip(part["__row"], predictor.answer(part.to_dicts()), strict=True):
+            answers[row] = found
+        if progress:
+            progress("answered", step=start + part.height, steps=good.height)
+    return Answered(answers, dict(sorted(errors.items())))
+
+
+def asked(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
+    """What the task reads, from columns named as in the training data, else as in the task; what it must answer is left out."""
+    columns = predictor.task.columns
+    inputs = {column.name for column in columns if column.role == "input"}
+    said = {name: _listed(value) for name, value in predictor.config.data.fields.items() if name in inputs}
+    fields: dict[str, str | list[str]] = {
+        name: value[0] if len(value) == 1 else value
+        for name, value in said.items()
+        if set(value) <= set(frame.columns) or name not in frame.columns
+    }
+    read = inputs.union(*said.values())
+    answered = [column.name for column in columns if column.role == "target" and column.name not in read]
+    return named(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
+
+
+def record(task: Task, texts: Sequence[str]) -> dict[str, str]:
+    """A record of plain texts in the order in which the task names its inputs."""
+    inputs = [column.name for column in task.columns if column.role == "input"]
+    if len(texts) > len(inputs):
+        raise ConfigError(f"The task '{task.name}' reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces.")
+    return dict(zip(inputs, texts, strict=False))
+
+
+def rows(path: Path) -> pl.DataFrame:
+    """All rows of a file with the marks of its source."""
+    if not path.exists():
+        raise NotFound(f"There is no file '{path}'.")
+    read = build(Source, source_of(str(path))).read()
+    return read.collect() if isinstance(read, pl.LazyFrame) else read
+
+
+def labelled(model: Artifact, path: Path) -> pl.DataFrame:
+    """The rows of a labelled file in the names that the model's task reads, with the columns that its report is cut by."""
+    config = build(Config, model.manifest["config"])
+    frame = rows(path).filter(pl.col("__error").is_null())
+    return named(frame, config.data.fields, config.task, [name for name in config.slices if name in frame.columns]).frame
+
+
+def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> Answered:
+    """Answer every row of a file and write the rows with `answer_…` columns beside their own.
+
+    The form follows the ending of `out`; in CSV, lists and mappings are JSON. A row that can't be answered stays, with the
+    reason in `answer_error`.
+    """
+    if out.suffix.lower() not in FORMS:
+        raise ConfigError(f"Answers are written as {', '.join(FORMS)}; got '{out}'.")
+    predictor = opened(model)
+    frame = rows(file)
+    found = answer(predictor, frame, progress)
+    write(frame.drop(MARKS, strict=False), found, out)
+    return found
+
+
+def write(frame: pl.DataFrame, found: Answered, out: Path) -> None:
+    """Rows and their answers as CSV, JSON lines or Parquet; StorageError when they can't be written."""
+    names = list(dict.fromkeys(key for one in found.answers if one for key in one))
+    columns = {_PREFIX + name: [one.get(name) if one else None for one in found.answers] for name in names}
+    if found.errors:
+        columns[_PREFIX + "error"] = [found.errors.get(row) for row in range(frame.height)]
+    form = out.suffix.lower()
+    with storage(out), replaced(out) as place:
+        if form == ".parquet":
+            frame.with_columns([pl.Series(name, values, strict=False) for name, values in columns.items()]).write_parquet(place)
+        elif form == ".csv":
+            flat = {name: [_cell(value) for value in values] for name, values in columns.items()}
+            nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+            plain = frame.with_columns([pl.Series(name, [_cell(value) for value in frame[name].to_list()]) for name in nested])
+            plain.with_columns([pl.Series(name, values, strict=False) for name, values in flat.items()]).write_csv(place)
+        else:
+            with place.open("w", encoding="utf-8") as file:
+                for row, own in enumerate(frame.iter_rows(named=True)):
+                    line = {**own, **{name: values[row] for name, values in columns.items()}}
+                    file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+
+
+def _cell(value: Any) -> Any:
+    """A value as one cell of a table."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _frame(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.DataFrame:
+    return records if isinstance(records, pl.DataFrame) else pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
