@@ -81,7 +81,7 @@ def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDA
 
 def _joined(drawn: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
     """The metrics of all chunks, one array of shape (rounds,) each."""
-    return {name: np.concatenate([np.asarray(part[name], np.float64).reshape(-1) for part in drawn]) for name in (drawn[0] if drawn else ())}
+    return {name: np.concatenate([np.asarray(part[name], np.float64).reshape(-1) for part in drawn]) for name in drawn[0]}
 
 
 def _between(measured: dict[str, NDArray[Any]], drawn: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:

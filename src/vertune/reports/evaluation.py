@@ -7,7 +7,7 @@ from typing import Any
 
 from vertune.reports import render
 from vertune.reports.scales import change, count, interval, measure, plural, short
-from vertune.reports.words import Metric, gap, metric
+from vertune.reports.words import Metric, gap, metric, way
 
 _FEW = 100
 """Below so many units a reader is told that the figures are rough."""
@@ -15,8 +15,10 @@ _LARGEST = 150
 """Labels of the largest confusion matrix that is drawn."""
 _CUT_SHARE = 0.01
 """From this share of truncated inputs on, the page says so at its top."""
-_ERROR = ("row", "expected", "answered", "probability", "error")
-"""What an error says besides the texts of its record."""
+_NEAR = 0.02
+"""Within this, confidence and accuracy are said to agree."""
+_SAID = ("expected", "answered")
+_TITLES = {"probability": "how sure it was", "error": "off by"}
 
 Measured = Mapping[str, Any]
 
@@ -25,18 +27,19 @@ def page(measured: Measured) -> str:
     """The HTML of a report; `measured` is what steps/evaluate.py writes as metrics.json."""
     goal = metric(measured["goal"])
     confusion = measured["details"].get("confusion")
+    differences = _differences(measured, goal)
     return render(
         "evaluate.html",
         m=measured,
         goal=goal,
-        best=best_baseline(measured),
         verdicts=_verdicts(measured, goal),
         notices=_notices(measured),
         bars=_bars(measured, goal),
-        differences=_differences(measured),
+        differences=differences,
+        closest=next((row for row in differences if row["way"] == best_baseline(measured)), None),
         metrics=_metric_table(measured),
         glossary=[metric(name) for name in measured["metrics"]],
-        mistakes=mistakes(confusion)[:12] if confusion else [],
+        mistakes=_frequent(mistakes(confusion)) if confusion else [],
         confusion=_readable(confusion) if confusion else None,
         classes=sorted(measured["details"].get("per_class", ()), key=lambda row: (row["f1"], -row["support"])),
         errors=_error_table(measured["details"].get("errors", ())),
@@ -65,6 +68,11 @@ def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
         if number and row != column
     ]
     return sorted(found, key=lambda item: (-item["count"], item["of"], item["expected"], item["answered"]))
+
+
+def _frequent(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mistakes that are listed: those made more than once, or a few of those that were made once."""
+    return [item for item in found[:12] if item["count"] > 1] or found[:5]
 
 
 def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
@@ -97,9 +105,11 @@ def _against(measured: Measured, goal: Metric) -> dict[str, str]:
     theirs = measure(measured["baselines"][name][goal.name]["value"], goal.unit)
     said = f" Difference: {gap(difference, goal)}." if difference else ""
     figure, tone = {"model": ("Yes", "good"), "baseline": ("No, worse", "bad")}.get(winner, ("Can't tell", "warn"))
+    if not winner:
+        said += " The interval includes 0: more test rows would tell."
     if difference and winner and goal.unit == "share":
         figure = f"{'Yes' if winner == 'model' else 'No'}, {change(difference['value'], goal.unit)}"
-    return {"title": title, "figure": figure, "tone": tone, "text": f"The best simple way, {name}, reaches {theirs}.{said}"}
+    return {"title": title, "figure": figure, "tone": tone, "text": f"The best simple way, {way(name)}, reaches {theirs}.{said}"}
 
 
 def _wrong(measured: Measured) -> dict[str, str]:
@@ -111,19 +121,22 @@ def _wrong(measured: Measured) -> dict[str, str]:
         text = "No row was answered wrongly."
         if found:
             first = found[0]
-            text = f"Most often: “{short(first['expected'], 40)}” answered as “{short(first['answered'], 40)}”, {first['count']} of {first['of']} times."
+            pair = f"“{short(first['expected'], 40)}” answered as “{short(first['answered'], 40)}”"
+            text = f"Most often: {pair}, {first['count']} of {first['of']} times."
         return {"title": title, "figure": f"{count(wrong)} of {count(total)}", "text": text}
     seen = [row for row in details.get("per_class", ()) if row["support"]]
     if seen:
         weak = min(seen, key=lambda row: row["f1"])
-        text = f"The weakest label: F1 {measure(weak['f1'], 'share')}. It finds {measure(weak['recall'], 'share')} of {plural(weak['support'], 'case')}."
+        recall = f"It finds {measure(weak['recall'], 'share')} of {plural(weak['support'], 'case')}."
+        text = f"The weakest label: F1 {measure(weak['f1'], 'share')}. {recall}"
         return {"title": title, "figure": short(weak["label"], 18), "text": text}
     for name in ("mae", "rmse"):
         if name in measured["metrics"]:
             off = measured["metrics"][name]["value"]
-            return {"title": title, "figure": f"Off by {measure(off)}", "text": f"{metric(name).says(off)} The worst answers are listed below."}
-    errors = details.get("errors", ())
-    return {"title": title, "figure": "See below" if errors else "Nothing listed", "text": f"{plural(len(errors), 'of the worst answer', 'of the worst answers')} listed below."}
+            return {"title": title, "figure": f"Off by {measure(off)}", "text": metric(name).says(off)}
+    if details.get("errors"):
+        return {"title": title, "figure": "See below", "text": f"The worst {plural(len(details['errors']), 'answer')} are listed."}
+    return {"title": title, "figure": "Not listed", "text": "This task lists no single answers."}
 
 
 def _notices(measured: Measured) -> list[str]:
@@ -141,7 +154,7 @@ def _notices(measured: Measured) -> list[str]:
 
 def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
     """The model and its baselines on the goal metric."""
-    ways = {"this model": measured["metrics"], **measured["baselines"]}
+    ways = {"this model": measured["metrics"], **{way(name): values for name, values in measured["baselines"].items()}}
     return [
         {
             "name": name,
@@ -155,13 +168,20 @@ def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
     ]
 
 
-def _differences(measured: Measured) -> list[dict[str, Any]]:
+def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
+    """Model − baseline on the goal metric, with the sentence on it."""
     tones = {"model": "good", "baseline": "bad"}
-    goal = measured["goal"]
     return [
-        {"name": f"model − {name}", **found[goal], **measured["verdicts"][name], "tone": tones.get(measured["verdicts"][name]["winner"], "warn")}
+        {
+            "way": name,
+            "name": f"model − {way(name)}",
+            **found[goal.name],
+            "sentence": measured["verdicts"][name]["sentence"],
+            "gap": gap(found[goal.name], goal),
+            "tone": tones.get(measured["verdicts"][name]["winner"], "warn"),
+        }
         for name, found in measured["differences"].items()
-        if goal in found
+        if goal.name in found
     ]
 
 
@@ -172,8 +192,8 @@ def _metric_table(measured: Measured) -> dict[str, Any]:
         shown = metric(name)
         others = [measure(values.get(name, {}).get("value"), shown.unit) for values in measured["baselines"].values()]
         rows.append([shown.title, measure(entry["value"], shown.unit), interval(entry["low"], entry["high"], shown.unit), *others])
-    columns = [{"title": "", "kind": "word"}, *({"title": title, "kind": "number"} for title in ("this model", "95 % interval", *measured["baselines"]))]
-    return {"columns": columns, "rows": rows}
+    titles = ["this model", "95 % interval", *map(way, measured["baselines"])]
+    return {"columns": [{"title": "", "kind": "word"}, *({"title": title, "kind": "number"} for title in titles)], "rows": rows}
 
 
 def _readable(confusion: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,28 +211,20 @@ def _readable(confusion: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The worst answers with what they were given."""
+    """The worst answers: the texts that were given, what was expected and answered, then figures."""
     if not errors:
         return None
-    fields = list(dict.fromkeys(field for row in errors for field in row if field not in _ERROR))
-    extra = [name for name in ("probability", "error") if any(name in row for row in errors)]
-    titles = {"probability": "how sure it was", "error": "off by"}
-    columns = [
-        *({"title": field.replace("_", " "), "kind": "text"} for field in fields),
-        {"title": "expected", "kind": "word"},
-        {"title": "answered", "kind": "word"},
-        *({"title": titles[name], "kind": "number"} for name in extra),
-    ]
-    rows = [
-        [
-            *(short(row.get(field, ""), 400) for field in fields),
-            _plain(row["expected"]),
-            _plain(row["answered"]),
-            *(measure(row.get(name), "share" if name == "probability" else "number") for name in extra),
-        ]
-        for row in errors
-    ]
+    names = [name for name in dict.fromkeys(name for row in errors for name in row) if name != "row"]
+    figures = [name for name in names if all(isinstance(row.get(name, 0.0), float | int) for row in errors) and name not in _SAID]
+    order = [name for name in names if name not in (*_SAID, *figures)] + [name for name in _SAID if name in names] + figures
+    kinds = {**dict.fromkeys(order, "text"), **dict.fromkeys(_SAID, "word"), **dict.fromkeys(figures, "number")}
+    columns = [{"title": _TITLES.get(name, name.replace("_", " ")), "kind": kinds[name]} for name in order]
+    rows = [[_figure(row.get(name), name) if name in figures else _plain(row.get(name, "")) for name in order] for row in errors]
     return {"columns": columns, "rows": rows}
+
+
+def _figure(value: float | None, name: str) -> str:
+    return measure(value, "share" if name == "probability" else metric(name).unit)
 
 
 def _plain(value: Any) -> str:
@@ -223,7 +235,7 @@ def _plain(value: Any) -> str:
         return short(", ".join(f"{key}: {_plain(item)}" for key, item in value.items()), 200)
     if isinstance(value, list | tuple):
         return short(", ".join(map(_plain, value)), 200) or "nothing"
-    return short(value, 200) or "nothing"
+    return short(value, 400) or "nothing"
 
 
 def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
@@ -245,18 +257,21 @@ def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     total = sum(row["count"] for row in found["bins"])
     said, right = (sum(row[key] * row["count"] for row in found["bins"]) / total for key in ("confidence", "accuracy"))
-    way = "about as sure as it is right" if abs(said - right) < 0.02 else "surer than it is right" if said > right else "less sure than it could be"
-    return {**found, "said": said, "right": right, "way": way}
+    words = "surer than it is right" if said > right else "less sure than it could be"
+    return {**found, "said": said, "right": right, "way": words if abs(said - right) >= _NEAR else "about as sure as it is right"}
 
 
 def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
     """The training loss and the goal metric on validation, each with its own axis."""
-    shown = []
-    if len(curves.get("loss", ())) > 1:
-        shown.append({"title": "Loss on the training rows", "points": curves["loss"], "tone": "plain", "unit": "number", "about": "what training lowers"})
-    if len(curves.get("metric", ())) > 1:
-        shown.append({"title": f"{goal.title} on validation", "points": curves["metric"], "tone": "accent", "unit": goal.unit, "about": "rows it did not learn from"})
-    return shown
+    kinds = (
+        ("loss", "Loss on the training rows", "what training lowers", "number", "plain"),
+        ("metric", f"{goal.title} on validation", "on rows it did not learn from", goal.unit, "accent"),
+    )
+    return [
+        {"title": title, "about": about, "unit": unit, "tone": tone, "points": curves[name]}
+        for name, title, about, unit, tone in kinds
+        if len(curves.get(name, ())) > 1
+    ]
 
 
 def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 Unit = Literal["share", "number"]
 """`share` is shown in per cent, `number` with the digits that matter."""
+Axis = Literal["share", "number", "points", "change"]
+"""What an axis shows: a unit, or signed differences of one (`points` of a share, `change` of a number)."""
 
 MISSING = "–"
+PER_CENT = "\u00a0%"
+"""The sign with a space before it that no line breaks at."""
 
 
 def count(value: float | None) -> str:
@@ -25,7 +29,7 @@ def measure(value: float | None, unit: Unit = "number") -> str:
     if isinstance(value, int) and unit == "number":
         return _minus(count(value))
     if unit == "share":
-        return _minus(f"{100 * value:.1f} %")
+        return _minus(f"{100 * value:.1f}{PER_CENT}")
     size = abs(value)
     return _minus(f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}")
 
@@ -34,7 +38,7 @@ def change(value: float | None, unit: Unit = "number") -> str:
     """A difference with its sign: 0.041 as a share is `+4.1 points`."""
     if value is None or not math.isfinite(value):
         return MISSING
-    text = measure(value, unit).replace(" %", " points")
+    text = measure(value, unit).replace(PER_CENT, " points")
     return text if value < 0 and text.startswith("−") else f"+{text}"
 
 
@@ -49,7 +53,7 @@ def interval(low: float | None, high: float | None, unit: Unit = "number") -> st
     """A range in words: `92.4 to 94.3 %`."""
     if low is None or high is None:
         return MISSING
-    return f"{measure(low, unit).removesuffix(' %')} to {measure(high, unit)}"
+    return f"{measure(low, unit).removesuffix(PER_CENT)} to {measure(high, unit)}"
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -64,10 +68,11 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(place * step, 12) for place in range(first, last + 1)]
 
 
-def tick(value: float, unit: Unit = "number") -> str:
+def tick(value: float, unit: Axis = "number") -> str:
     """The label of a tick, with no more digits than it needs."""
-    text = f"{100 * value:.6g} %" if unit == "share" else f"{value:,.6g}"
-    return _minus(text)
+    sign = "+" if value > 0 and unit in {"points", "change"} else ""
+    text = f"{100 * value:.6g}" if unit in {"share", "points"} else f"{value:,.6g}"
+    return sign + _minus(text) + (PER_CENT if unit == "share" else "")
 
 
 def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = True) -> tuple[float, float]:
@@ -90,7 +95,16 @@ def place(value: float, ends: Sequence[float]) -> float:
 
 def width(text: str) -> int:
     """Columns that a text takes: a Chinese character takes two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1 for letter in text)
+    return sum(_columns(letter) for letter in text)
+
+
+def _columns(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1
+
+
+def ems(text: str) -> float:
+    """About how wide a text is drawn, in units of the size of its letters."""
+    return sum((0.0, 0.64, 1.0)[_columns(letter)] for letter in text)
 
 
 def short(text: Any, columns: int = 40) -> str:
@@ -118,6 +132,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "tick": tick,
     "short": short,
     "plural": plural,
-    "text_width": width,
+    "ems": ems,
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {"ticks": ticks, "domain": domain, "place": place, "interval": interval}

@@ -29,14 +29,19 @@ class Metric:
 
 
 @cache
-def _known() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "metrics.yaml").read_text(encoding="utf-8"))
+def _read(file: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parent / file).read_text(encoding="utf-8"))
     return found
+
+
+def way(name: str) -> str:
+    """What a simple way is called."""
+    return str(_read("ways.yaml").get(name, name))
 
 
 def metric(name: str) -> Metric:
     """How a metric is shown; one that has no words is a number under its own name."""
-    words = _known().get(name, {})
+    words = _read("metrics.yaml").get(name, {})
     return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
 
 
@@ -57,4 +62,3 @@ def gap(difference: Mapping[str, float | None], shown: Metric) -> str:
     """A difference and its interval: `+4.0 points (+3.1 to +4.9)`."""
     low, high = (change(difference[end], shown.unit).removesuffix(" points") for end in ("low", "high"))
     return f"{change(difference['value'], shown.unit)} ({low} to {high})"
-

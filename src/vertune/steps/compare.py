@@ -30,8 +30,9 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
     said_left, said_right = (read_json(report.folder / "metrics.json") for report in (left, right))
     if said_left["rows_hash"] != said_right["rows_hash"] or said_left["units"] != said_right["units"]:
         raise Conflict(
-            f"Only reports on the same rows can be compared: {left.id} is of {said_left['rows']} {said_left['split']} rows, {right.id} of "
-            f"{said_right['rows']} {said_right['split']} rows, and they differ. Evaluate both models on one file: vertune evaluate MODEL --data FILE"
+            f"Only reports on the same rows can be compared: {left.id} is of {said_left['rows']} {said_left['split']} rows, "
+            f"{right.id} of {said_right['rows']} {said_right['split']} rows, and they differ. "
+            "Evaluate both models on one file: vertune evaluate MODEL --data FILE"
         )
     task = _task(right)
     found = paired((_tally(right), task.summarise), (_tally(left), _task(left).summarise), ROUNDS, said_right["seed"])

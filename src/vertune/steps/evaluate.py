@@ -25,6 +25,7 @@ from vertune.reports import evaluation
 from vertune.runtime.predictor import Predictor
 from vertune.steps import measure
 from vertune.steps.dataset import read
+from vertune.steps.fields import named
 from vertune.steps.measure import ROUNDS, Sample
 
 BASELINE_ROWS = 20_000
@@ -55,7 +56,7 @@ def evaluate(
     run = home.begin("reports", manifest["name"], step="evaluate", config=manifest["config"], parents=parents, split=split)
     with working(home, run, progress) as recorder:
         predictor = Predictor.open(model)
-        rows = _given(frame, predictor.task) if frame is not None else _of_split(dataset, split, manifest)
+        rows = _given(frame, predictor) if frame is not None else _of_split(dataset, split, manifest)
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
         measured, tally = _measured(predictor, rows, answers, dataset, recorder)
@@ -106,17 +107,20 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
     return _Rows(frame.to_dicts(), used, notes=notes)
 
 
-def _given(frame: pl.DataFrame, task: Task) -> _Rows:
-    """The good rows of a frame that somebody hands over."""
-    cleaned = task.clean(frame)
+def _given(frame: pl.DataFrame, predictor: Predictor) -> _Rows:
+    """The good rows of a frame that somebody hands over, named as the training data or as the task names them."""
+    config, task = predictor.config, predictor.task
+    there = set(frame.columns)
+    fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
+    table = named(frame, fields, task, keep=[name for name in config.slices if name in frame.columns]).frame
+    unread = table.filter(pl.col("__error").is_not_null()) if "__error" in table.columns else table.clear()
+    cleaned = task.clean(table.filter(pl.col("__error").is_null()) if "__error" in table.columns else table)
+    rejected = [{"row": row.get("__row"), "reason": row["__error"]} for row in unread.iter_rows(named=True)] + cleaned.rejected
     if not cleaned.frame.height:
-        reasons = ", ".join(sorted({str(row["reason"]) for row in cleaned.rejected})) or "there are none"
-        raise DataError(f"None of the {frame.height} rows can be measured: {reasons}.")
-    missing = [column.name for column in task.columns if column.role == "target" and column.required and column.name not in cleaned.frame.columns]
-    if missing:
-        raise DataError(f"To measure a model the rows need '{missing[0]}', what is to be answered; the columns are: {', '.join(frame.columns)}.")
-    notes = [f"{len(cleaned.rejected)} of {frame.height} rows could not be read and were left out; rejected.jsonl says why."] if cleaned.rejected else []
-    return _Rows(cleaned.frame.to_dicts(), "given", cleaned.rejected, notes)
+        reasons = ", ".join(sorted({str(row["reason"]) for row in rejected})) or "there are none"
+        raise DataError(f"None of the {frame.height} rows can be measured: {reasons}. Correct the rows, or give others.")
+    notes = [f"{len(rejected)} of {frame.height} rows could not be read and were left out; rejected.jsonl says why."] if rejected else []
+    return _Rows(cleaned.frame.to_dicts(), "given", rejected, notes)
 
 
 def _measured(
@@ -205,7 +209,8 @@ def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequenc
     """The files of a report."""
     write_json(folder / "metrics.json", measured)
     write_text(folder / "report.html", evaluation.page(measured))
-    _write_lines(folder / "answers.jsonl", ({"record": record, "answer": answer} for record, answer in zip(rows.records, answers, strict=True)))
+    pairs = zip(rows.records, answers, strict=True)
+    _write_lines(folder / "answers.jsonl", ({"record": record, "answer": _rounded(answer)} for record, answer in pairs))
     if rows.rejected:
         _write_lines(folder / "rejected.jsonl", rows.rejected)
     with storage(folder):
@@ -218,8 +223,15 @@ def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(_line(value) + "\n" for value in values)
 
 
+def _rounded(value: Any) -> Any:
+    """Floats with 6 digits: what more there are is noise, and takes most of the file."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def _line(value: Any) -> str:
     """A value as one line of JSON; what JSON does not know, such as a date, as its text."""
     return json.dumps(value, ensure_ascii=False, default=lambda other: other.tolist() if hasattr(other, "tolist") else str(other))
-
-

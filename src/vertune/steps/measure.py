@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.metrics.bootstrap import Interval, intervals, paired
-from vertune.reports.words import verdict
+from vertune.reports.words import verdict, way
 
 ROUNDS = 1000
 _MOST_VALUES = 12
@@ -62,7 +62,7 @@ def against(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequenc
     for name, answers in baselines.items():
         theirs = sample.task.tally(sample.records, answers)
         differences = sample.differences(tally, theirs)
-        winner, sentence = verdict(differences.get(goal, entry(_UNKNOWN)), lower, "the model", name)
+        winner, sentence = verdict(differences.get(goal, entry(_UNKNOWN)), lower, "the model", way(name))
         result["baselines"][name] = sample.metrics(answers, theirs)
         result["differences"][name] = differences
         result["verdicts"][name] = {"winner": (None, "model", "baseline")[winner], "sentence": sentence}

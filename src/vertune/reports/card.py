@@ -1,0 +1,110 @@
+"""The model card that lies beside a model's weights (after Mitchell et al. 2019); knows nothing of how a model is trained.
+
+Everything in it comes from the manifests of the model and of its dataset; what they don't say, the card says is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vertune.core import base as bases
+from vertune.core.errors import VertuneError
+from vertune.reports import render
+from vertune.reports.scales import interval, measure
+from vertune.reports.words import metric
+
+_LISTED = 40
+"""Labels that are named; of more, so many and how many more there are."""
+
+
+def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
+    """The text of a model's README.md in Markdown; `dataset` is the manifest of its dataset.
+
+    A metric in the manifest is a number, or `{"value", "low", "high"}` with its 95 % interval.
+    """
+    config = manifest["config"]
+    base = config.get("encoder", {}).get("base")
+    return render(
+        "card.md",
+        m=manifest,
+        head=_head(manifest, base),
+        task=config["task"]["name"],
+        labels=_labels(config["task"].get("labels") or []),
+        base=base,
+        base_licence=base_licence(base),
+        method=_name(config.get("method")),
+        chosen=manifest.get("chosen") or {},
+        data=_data(config, dataset or {}),
+        splits=[(split, [_row(*item) for item in values.items()]) for split, values in manifest.get("metrics", {}).items() if values],
+        sure=any(isinstance(value, Mapping) for values in manifest.get("metrics", {}).values() for value in values.values()),
+        known=len(config["task"].get("labels") or []),
+        encoder=config.get("encoder", {}),
+    )
+
+
+def base_licence(base: str | None) -> str | None:
+    """What the base's own card states as its licence; None where it does not, or the base is not on this machine."""
+    try:
+        text = (bases.resolve(base) / "README.md").read_text(encoding="utf-8") if base else ""
+        front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
+    except (VertuneError, OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    stated = front.get("license") if isinstance(front, dict) else None
+    return ", ".join(stated) if isinstance(stated, list) else stated
+
+
+def data_licence(source: str | None) -> str | None:
+    """The first line of the licence file that lies beside the data; None where there is none."""
+    folder = Path(source).parent if source else None
+    if folder is None or not folder.is_dir():
+        return None
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            return next((line.strip().lstrip("# ") for line in lines if line.strip()), None)
+    return None
+
+
+def _head(manifest: Mapping[str, Any], base: str | None) -> str:
+    """The front matter that model hubs read."""
+    hub = bases.ALIASES.get(base, base) if base else None
+    tags = ["vertune", manifest["config"]["task"]["name"]]
+    known = {"library_name": "vertune", "base_model": hub, "license": base_licence(base), "tags": tags}
+    return yaml.safe_dump({key: value for key, value in known.items() if value}, sort_keys=False, allow_unicode=True)
+
+
+def _labels(labels: Iterable[str]) -> str:
+    known = [f"`{label}`" for label in labels]
+    return ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
+
+
+def _name(part: Any) -> str:
+    return str(part["name"] if isinstance(part, Mapping) else part)
+
+
+def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the records came from and how many there were."""
+    source = (config.get("data") or {}).get("source") or {}
+    path = source.get("path")
+    return {
+        "source": Path(path).name if path else source.get("name") or "frames handed over in Python",
+        "rows": {name: rows for name, rows in (dataset.get("rows") or {}).items() if rows},
+        "licence": data_licence(path),
+    }
+
+
+def _row(name: str, value: Any) -> dict[str, str]:
+    """One metric as it is written."""
+    shown = metric(name)
+    entry = value if isinstance(value, Mapping) else {"value": value}
+    low, high = entry.get("low"), entry.get("high")
+    return {
+        "title": shown.title,
+        "value": measure(entry.get("value"), shown.unit),
+        "interval": interval(low, high, shown.unit) if low is not None else "",
+        "about": shown.says(entry.get("value")),
+    }
