@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -58,7 +60,12 @@ def sift(frame: pl.DataFrame, names: Sequence[str], problems: Sequence[Problem],
     rejected = []
     for row in bad.iter_rows(named=True):
         place = {"file": row["__file"]} if "__file" in row else {}
-        values = {name: row[name] for name in names if name in row}
+        values = {name: _writable(row[name]) for name in names if name in row}
         rejected.append({**place, "row": row.get("__row", row["__place"]), "reason": row["__reason"], "values": values})
     good = marked.filter(pl.col("__reason").is_null()).drop("__reason", "__place").with_columns(results)
     return Cleaned(good, rejected)
+
+
+def _writable(value: Any) -> Any:
+    """A value as JSON can hold it, which has no NaN."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -173,7 +173,7 @@ def check_loss(kind: type[Task]) -> None:
     assert losses.shape == (len(examples.features),)
     assert bool(torch.isfinite(losses).all())
     if any(parameter.requires_grad for parameter in head.parameters()):
-        losses.mean().backward()
+        losses.mean().backward()  # type: ignore[no-untyped-call]
         assert all(parameter.grad is not None for parameter in head.parameters())
     if task.linear_head:
         assert isinstance(head, torch.nn.Linear)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vertune.core.errors import ConfigError, DataError
+from vertune.core.kinds import Task
+from vertune.tasks.multilabel import Multilabel
+from vertune.testing.tasks import features_of
+
+ROWS = [
+    {"text": "央行降息，股市上涨", "labels": ["宏观", "股市"]},
+    {"text": "股市收盘", "labels": ["股市"]},
+    {"text": "油价上涨", "labels": ["能源"]},
+    {"text": "降息与油价", "labels": ["宏观", "能源"]},
+]
+
+
+def fitted(rows=ROWS, **options):
+    task = Multilabel(**options)
+    frame = task.clean(pl.DataFrame(rows)).frame
+    return task.fit(frame), frame.to_dicts()
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b c", "d", "e-1"]), unique=True), min_size=1, max_size=6))
+def test_a_list_and_a_delimited_string_say_the_same(lists):
+    texts = ["x"] * len(lists)
+    listed = Multilabel().clean(pl.DataFrame({"text": texts, "labels": lists}, schema={"text": pl.String, "labels": pl.List(pl.String)}))
+    joined = Multilabel(delimiter=" | ").clean(pl.DataFrame({"text": texts, "labels": [" | ".join(labels) for labels in lists]}))
+    assert listed.frame["labels"].to_list() == joined.frame["labels"].to_list() == lists
+
+
+def test_labels_are_trimmed_and_distinct_and_may_be_none():
+    cleaned = Multilabel(delimiter=";").clean(pl.DataFrame({"text": ["x", "y", "z"], "labels": ["b; a;;b ", "", None]}))
+    assert cleaned.frame["labels"].to_list() == [["b", "a"], []]
+    assert cleaned.notes == {"rows_without_labels": 1}
+    assert [(row["row"], row["reason"]) for row in cleaned.rejected] == [(3, "labels are missing")]
+
+
+def test_numbers_are_labels_but_measurements_are_not():
+    assert Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [[3, 1]]})).frame["labels"].to_list() == [["3", "1"]]
+    assert Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [3]})).frame["labels"].to_list() == [["3"]]
+    with pytest.raises(DataError, match="must hold lists or words"):
+        Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [0.5]}))
+
+
+def test_every_record_gets_a_label_where_every_training_row_has_one():
+    task, records = fitted()
+    features = features_of(task, records[:1])
+    outputs = [np.array([-3.0, -1.0, -2.0], np.float32)]
+    assert task.at_least == 1
+    assert task.decode(records[:1], features, outputs)[0]["labels"] == [task.labels[1]]
+    free, _ = fitted([*ROWS, {"text": "天气", "labels": []}])
+    assert free.at_least == 0
+    assert free.decode(records[:1], features, outputs)[0]["labels"] == []
+
+
+def test_labels_stand_in_order_of_their_probability():
+    task, records = fitted()
+    (answer,) = task.decode(records[:1], features_of(task, records[:1]), [np.array([1.0, 3.0, 2.0], np.float32)])
+    assert answer["labels"] == [task.labels[1], task.labels[2], task.labels[0]]
+    assert answer["probabilities"][task.labels[1]] == pytest.approx(1 / (1 + np.exp(-3)))
+
+
+def test_thresholds_are_learnt_on_validation_and_used():
+    task, _ = fitted(ROWS * 5, at_least=0)
+    records = [{"text": "x", "labels": [task.labels[row % 3]]} for row in range(60)]
+    features = features_of(task, records)
+    outputs = [np.where(np.arange(3) == row % 3, -2.0, -4.0) for row in range(60)]
+    assert task.score(records, task.decode(records, features, outputs))["micro_f1"] == 0
+    calibrated = task.calibrate(records, features, outputs)
+    assert calibrated.score(records, calibrated.decode(records, features, outputs))["micro_f1"] == 1
+    fixed = task.model_copy(update={"threshold": 0.3})
+    assert fixed.calibrate(records, features, outputs) == fixed
+
+
+def test_options_out_of_range_are_refused():
+    for options in ({"threshold": 1.5}, {"at_least": -1}, {"delimiter": ""}):
+        with pytest.raises(ConfigError, match=next(iter(options))):
+            Task.model_validate({"name": "multilabel", **options})
+
+
+def test_unknown_labels_are_named():
+    task, records = fitted()
+    with pytest.raises(DataError, match=r"1 row has a label that the task does not know: 'x' \(1\)"):
+        task.tally([{**records[0], "labels": ["股市", "x"]}], [{"labels": []}])
+
+
+def test_the_baseline_learns_chinese():
+    task, records = fitted(ROWS * 8)
+    found = task.baselines(records, records[:8], records)
+    assert task.score(records, found["tfidf"])["micro_f1"] == 1
+    assert {tuple(answer["labels"]) for answer in found["majority"]} <= {tuple(row["labels"]) for row in ROWS} | {
+        ("宏观", "能源"),
+        ("能源", "宏观"),
+    }
+
+
+def test_the_worst_errors_are_the_most_surprising_sets():
+    task, records = fitted()
+    right = [
+        {"labels": record["labels"], "probabilities": {label: float(label in record["labels"]) for label in task.labels}}
+        for record in records
+    ]
+    assert task.details(records, right)["errors"] == []
+    wrong = [{**right[0], "labels": ["能源"]}, *right[1:]]
+    (error,) = task.details(records, wrong)["errors"]
+    assert (error["row"], error["expected"], error["answered"]) == (0, ["宏观", "股市"], ["能源"])
