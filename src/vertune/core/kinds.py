@@ -203,7 +203,8 @@ class Task(Part):
         a row a true label, a column an answered one; `calibration`: what `metrics.calibration.reliability` gives;
         `errors`: `[{"row", "expected", "answered", …}, …]`, worst first, `row` an index into the records, what was expected and
         answered as words or numbers, with `probability` or `error` (a distance) where there is one; any other entry is a
-        text of the record to show; `points`: `[[expected, answered], …]` of numbers.
+        text of the record to show; `points`: `[[expected, answered], …]` of numbers; a float is one more metric, without an
+        interval, because it is no function of summed tallies.
         """
         return {}
 

@@ -135,6 +135,8 @@ def _measured(
     if dataset is None:
         notes.append("The model's dataset is not here, so there are no simple ways to compare with.")
     recorder("measuring", units=len(tally))
+    details = task.details(rows.records, answers)
+    further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
     measured = {
         "task": task.name,
         "split": rows.split,
@@ -143,12 +145,12 @@ def _measured(
         "rejected": len(rows.rejected),
         "goal": task.goal,
         "lower_is_better": sorted(task.lower_is_better),
-        "metrics": sample.metrics(answers, tally),
+        "metrics": sample.metrics(answers, tally) | further,
         **measure.against(sample, tally, baselines),
         "baseline_rows": used,
         "truncated": float(np.mean([bool(answer.get("truncated")) for answer in answers])),
         "slices": measure.slices(sample, tally, [name for name in config.slices if name in rows.records[0]]),
-        "details": task.details(rows.records, answers),
+        "details": {name: value for name, value in details.items() if name not in further},
         "notes": notes,
         "rounds": ROUNDS,
         "seed": config.seed,
