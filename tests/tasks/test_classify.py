@@ -108,7 +108,7 @@ def test_resampling_visits_every_class_as_often():
 
 
 def test_windows_are_averaged_by_their_tokens():
-    task, records = fitted()
+    task, _ = fitted()
     features = features_of(task, [{"text": "一二三四五"}], room=3)
     sizes = np.array([len(feature) for feature in features])
     assert len(features) == 5
@@ -134,7 +134,7 @@ def test_f1_looks_at_the_positive_class():
     assert task.score(records, answers)["f1"] == pytest.approx(2 / 3)
     other, _ = fitted(positive="a")
     assert other.score(records, answers)["f1"] == pytest.approx(4 / 5)
-    with pytest.raises(UnknownName, match="no label 'bb'. Did you mean 'b'"):
+    with pytest.raises(UnknownName, match=r"no label 'bb'\. Did you mean 'b'"):
         fitted(positive="bb")
 
 
