@@ -9,6 +9,9 @@ from vertune.core.config import Config
 from vertune.core.kinds import Method
 
 
+_RANDOM_HEAD = 2e-3
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Peak learning rates."""
@@ -20,17 +23,19 @@ class Rates:
 def rates(config: Config, method: Method, width: int, solved: bool) -> Rates:
     """Rates of the body and of the head.
 
-    The method's pace holds at width 384 and falls with the square root of the width; a head that was solved moves at the
-    body's rate, one that was drawn at random at ten times it.
+    The method's pace holds up to width 384 and falls with the square of the width above it, which is what published
+    recipes of base and large encoders come to; a head that was solved moves at the body's rate, one that was drawn at
+    random at least at 2e-3 at width 384, because it has further to go.
     """
     said = config.optimiser
-    body = method.pace * math.sqrt(384 / width) if said.rate == "auto" else said.rate
-    head = body * (1 if solved else 10) if said.head_rate == "auto" else said.head_rate
+    share = min(1.0, 384 / width) ** 2
+    body = method.pace * share if said.rate == "auto" else said.rate
+    head = (body if solved else max(body, _RANDOM_HEAD * share)) if said.head_rate == "auto" else said.head_rate
     return Rates(body, head)
 
 
 def epochs(config: Config, rows: int) -> float:
-    """Passes over the data: 4 from 8,000 rows on, more on fewer rows, never more than 12."""
+    """Passes over the data: about 1,000 steps, in at least 4 passes and at most 8."""
     if config.training.epochs != "auto":
         return config.training.epochs
-    return float(min(12, max(4, math.ceil(1000 * config.training.batch / max(1, rows)))))
+    return float(min(8, max(4, math.ceil(1000 * config.training.batch / max(1, rows)))))
