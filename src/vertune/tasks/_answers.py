@@ -24,7 +24,9 @@ def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     A cell is a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON. An answer
     that does not stand at its start is taken where the context holds it exactly once.
     """
-    values, reasons, moved = [], [], 0
+    values: list[list[dict[str, Any]] | None] = []
+    reasons: list[str | None] = []
+    moved = 0
     for cell, context in zip(frame["answers"].to_list(), frame["context"].cast(pl.String).to_list(), strict=True):
         try:
             found = _parse(cell)
@@ -53,12 +55,14 @@ def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
         return None
     if isinstance(cell, Mapping):
         starts = cell.get("answer_start") or [None] * len(cell["text"])
-        return [(start, str(text)) for start, text in zip(starts, cell["text"], strict=True)]
+        return [(start, text) for start, text in zip(starts, cell["text"], strict=True)]
     return [(item.get("start", item.get("answer_start")), item["text"]) if isinstance(item, Mapping) else (None, item) for item in cell]
 
 
 def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
     """The answer where it stands in the context."""
+    if not isinstance(text, str):
+        raise TypeError("an answer is a text")
     if not text.strip():
         raise _Misplaced("an answer is empty; write [] where the context holds none")
     if start is not None and start >= 0 and context[start : start + len(text)] == text:

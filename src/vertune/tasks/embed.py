@@ -158,12 +158,12 @@ class Embed(Task):
             return [(query, found) for query, rows in queries.items() if (found := _among_own(rows, records, answers)) is not None]
         documents = {text: number for number, text in enumerate(dict.fromkeys(record["text_pair"] for record in records))}
         vectors = _vectors(records, answers, len(documents), documents)
-        found = []
+        ranked = []
         for query, rows in queries.items():
             relevant = np.array(sorted({documents[records[row]["text_pair"]] for row in rows}), np.int64)
             places = _among_all(answers[rows[0]], relevant, vectors)
-            found.append((query, ranking.statistics(places[places <= _DEPTH], len(relevant))))
-        return found
+            ranked.append((query, ranking.statistics(places[places <= _DEPTH], len(relevant))))
+        return ranked
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Means over queries."""

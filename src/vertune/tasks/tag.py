@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 import numpy as np
@@ -116,16 +117,13 @@ class Tag(Task):
         Spans that do not begin and end where units do are logged with their share.
         """
         known = self._numbers(records)
-        inside = [_bio.inside(record["text"]) for record in records]
-        values = []
-        for feature in features:
-            record = records[feature.record]
-            cut = _bio.units(record["text"], feature, inside[feature.record])
-            tagged, _ = _bio.tags(_bio.longest(record["spans"]), cut, known)
-            value = np.full(len(feature), -100, np.int64)
-            value[cut.tokens] = tagged
-            values.append(value)
-        fit = self.alignment(records, features)
+        read = _read(records, features)
+        values = [np.full(len(feature), -100, np.int64) for feature in features]
+        for record, reading in zip(records, read, strict=True):
+            tagged, _ = _bio.tags(_bio.longest(record["spans"]), reading.whole, known)
+            for number, cut in zip(reading.numbers, reading.cuts, strict=True):
+                values[number][cut.tokens] = tagged[np.searchsorted(reading.whole.starts, cut.starts)]
+        fit = _alignment(records, read)
         if fit["misaligned"] or fit["truncated"]:
             _log.warning(
                 "%d of %d spans do not begin and end where units of the text do and can't be found exactly; %d more are truncated.",
@@ -147,16 +145,7 @@ class Tag(Task):
 
     def alignment(self, records: Sequence[Record], features: Sequence[Feature]) -> dict[str, int]:
         """How many gold spans there are, and how many a perfect tagger would miss: `misaligned`, or in `truncated` text."""
-        known: Mapping[str, int] = dict.fromkeys((span["label"] for record in records for span in record["spans"]), 0)
-        counts = {"spans": 0, "misaligned": 0, "truncated": 0}
-        for record, (cut, _) in zip(records, _units(records, features), strict=True):
-            gold = _bio.longest(record["spans"])
-            _, exact = _bio.tags(gold, cut, known)
-            counts["spans"] += len(gold)
-            for span, fits in zip(gold, exact, strict=True):
-                seen = len(cut) and cut.starts[0] <= span["start"] and span["end"] <= cut.ends[-1]
-                counts["misaligned" if seen else "truncated"] += not fits
-        return counts
+        return _alignment(records, _read(records, features))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of the tags, mean over the units of a feature."""
@@ -168,26 +157,24 @@ class Tag(Task):
         self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
     ) -> list[Answer]:
         """Spans from the best valid tags; a unit in several windows is read in the one where it has the most context."""
-        cuts = _units(records, features)
+        read = _read(records, features)
         answers: list[Answer] = []
         for start in range(0, len(records), _TOGETHER):
-            part = cuts[start : start + _TOGETHER]
-            scores = [_log_softmax(self._logits(cut, owners, outputs)) for cut, owners in part]
-            for (cut, _), score, path in zip(part, scores, _bio.viterbi(scores), strict=True):
+            part = read[start : start + _TOGETHER]
+            scores = [_log_softmax(self._logits(reading, outputs)) for reading in part]
+            for reading, score, path in zip(part, scores, _bio.viterbi(scores), strict=True):
                 sure = np.take_along_axis(score, path[:, None], axis=1)[:, 0]
-                found = [
-                    {**span, "probability": float(np.exp(sure[covered].sum()))} for span, covered in _bio.spans(path, cut, self.labels)
-                ]
-                answers.append({"spans": found})
+                found = _bio.spans(path, reading.whole, self.labels)
+                answers.append({"spans": [{**span, "probability": float(np.exp(sure[covered].sum()))} for span, covered in found]})
         for answer, lost in zip(answers, truncated(len(records), features), strict=True):
             answer["truncated"] = lost
         return answers
 
-    def _logits(self, cut: _bio.Units, owners: NDArray[np.int64], outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    def _logits(self, reading: _Reading, outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The outputs at the first token of each unit, shape (units, tags)."""
-        if not len(cut):
+        if not len(reading.whole):
             return np.zeros((0, self.size))
-        return np.stack([outputs[owner][token] for owner, token in zip(owners, cut.tokens, strict=True)])
+        return np.stack([outputs[owner][token] for owner, token in zip(reading.owners, reading.whole.tokens, strict=True)])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
         """Right, predicted and gold spans of each label, a row a record."""
@@ -245,18 +232,42 @@ class Tag(Task):
         return records
 
 
-def _units(records: Sequence[Record], features: Sequence[Feature]) -> list[tuple[_bio.Units, NDArray[np.int64]]]:
-    """The units of each record over all its windows, with the feature that answers each."""
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The units of one record, in each of its windows and put together."""
+
+    numbers: list[int]
+    """Its features."""
+    cuts: list[_bio.Units]
+    whole: _bio.Units
+    owners: NDArray[np.int64]
+    """The feature that answers each unit of the whole."""
+
+
+def _read(records: Sequence[Record], features: Sequence[Feature]) -> list[_Reading]:
     windows: list[list[int]] = [[] for _ in records]
     for number, feature in enumerate(features):
         windows[feature.record].append(number)
-    merged = []
+    read = []
     for record, numbers in zip(records, windows, strict=True):
         inside = _bio.inside(record["text"])
         held = [features[number] for number in numbers]
-        cut, window = _bio.merge([_bio.units(record["text"], feature, inside) for feature in held], held)
-        merged.append((cut, np.array(numbers, np.int64)[window]))
-    return merged
+        cuts = [_bio.units(record["text"], feature, inside) for feature in held]
+        whole, window = _bio.merge(cuts, held)
+        read.append(_Reading(numbers, cuts, whole, np.array(numbers, np.int64)[window]))
+    return read
+
+
+def _alignment(records: Sequence[Record], read: Sequence[_Reading]) -> dict[str, int]:
+    counts = {"spans": 0, "misaligned": 0, "truncated": 0}
+    for record, reading in zip(records, read, strict=True):
+        gold, cut = _bio.longest(record["spans"]), reading.whole
+        _, exact = _bio.tags(gold, cut, dict.fromkeys((span["label"] for span in gold), 0))
+        counts["spans"] += len(gold)
+        for span, fits in zip(gold, exact, strict=True):
+            seen = len(cut) and cut.starts[0] <= span["start"] and span["end"] <= cut.ends[-1]
+            counts["misaligned" if seen else "truncated"] += not fits
+    return counts
 
 
 def _named(text: str, spans: Sequence[Mapping[str, Any]]) -> str:
