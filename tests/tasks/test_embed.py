@@ -100,7 +100,9 @@ def test_labelled_queries_rank_their_own_rows_and_those_without_an_answer_do_not
     assert found["mrr"] == 1
     assert found["recall_at_1"] == pytest.approx(0.75)
     assert Embed().score(records[2:3], given[:1])["map"] == 0
-    assert Embed().details(records, given)["errors"] == [{"text": "q", "average_precision": pytest.approx(5 / 6)}]
+    (error,) = Embed().details(records, given)["errors"]
+    assert (error["row"], error["text"], error["average_precision"]) == (0, "q", pytest.approx(5 / 6))
+    assert (error["expected"], error["answered"]) == ("b", "c")
 
 
 def test_unlabelled_queries_rank_every_document_once() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 import numpy as np
@@ -146,33 +147,28 @@ class Embed(Task):
 
         With labels, a query ranks the documents of its own rows; without, all documents of these records.
         """
-        rows = self._rows(records, answers)
-        return np.array([row for _, row in rows], np.float64).reshape(-1, 1 + len(ranking.NAMES))
-
-    def _rows(self, records: Sequence[Record], answers: Sequence[Answer]) -> list[tuple[str, NDArray[np.float64]]]:
-        """Each query that counts, with its row of the tally, in order of first appearance."""
-        queries: dict[str, list[int]] = {}
-        for row, record in enumerate(records):
-            queries.setdefault(record["text"], []).append(row)
-        if any(record.get("label") is not None for record in records):
-            return [(query, found) for query, rows in queries.items() if (found := _among_own(rows, records, answers)) is not None]
-        documents = {text: number for number, text in enumerate(dict.fromkeys(record["text_pair"] for record in records))}
-        vectors = _vectors(records, answers, len(documents), documents)
-        ranked = []
-        for query, rows in queries.items():
-            relevant = np.array(sorted({documents[records[row]["text_pair"]] for row in rows}), np.int64)
-            places = _among_all(answers[rows[0]], relevant, vectors)
-            ranked.append((query, ranking.statistics(places[places <= _DEPTH], len(relevant))))
-        return ranked
+        return np.array([query.statistics for query in _queries(records, answers)], np.float64).reshape(-1, 1 + len(ranking.NAMES))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Means over queries."""
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """The queries with the worst average precision."""
-        rows = sorted(self._rows(records, answers), key=lambda item: float(item[1][1]))
-        return {"errors": [{"text": query, "average_precision": float(row[1])} for query, row in rows[:_ERRORS] if row[1] < 1]}
+        """The queries with the worst average precision, each with the document that should have come first and the one that did."""
+        queries = sorted(_queries(records, answers), key=lambda query: float(query.statistics[1]))
+        return {
+            "errors": [
+                {
+                    "row": query.row,
+                    "text": records[query.row]["text"],
+                    "expected": records[query.relevant]["text_pair"],
+                    "answered": records[query.first]["text_pair"],
+                    "average_precision": float(query.statistics[1]),
+                }
+                for query in queries[:_ERRORS]
+                if query.statistics[1] < 1
+            ]
+        }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
         """BM25 over the documents of the split: words, and for scripts without spaces characters and pairs of them."""
@@ -214,29 +210,59 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def _among_own(rows: Sequence[int], records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64] | None:
-    """The tally's row of a query that ranks the documents of its own rows; None where none of them fits."""
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """How well one query found its documents."""
+
+    row: int
+    """Its first record."""
+    statistics: NDArray[np.float64]
+    """Its row of the tally."""
+    relevant: int
+    """A record whose document fits it."""
+    first: int
+    """A record whose document it puts first."""
+
+
+def _queries(records: Sequence[Record], answers: Sequence[Answer]) -> list[_Query]:
+    """Each query that counts, in order of first appearance."""
+    queries: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        queries.setdefault(record["text"], []).append(row)
+    if any(record.get("label") is not None for record in records):
+        return [query for rows in queries.values() if (query := _among_own(rows, records, answers)) is not None]
+    documents: dict[str, int] = {}
+    for row, record in enumerate(records):
+        documents.setdefault(record["text_pair"], row)
+    holders = np.array(list(documents.values()), np.int64)
+    places = {text: number for number, text in enumerate(documents)}
+    vectors = np.array([answers[row]["vector_pair"] for row in holders], np.float32) if answers and "vector_pair" in answers[0] else None
+    return [
+        _among_all([places[records[row]["text_pair"]] for row in rows], rows[0], answers, holders, vectors) for rows in queries.values()
+    ]
+
+
+def _among_own(rows: Sequence[int], records: Sequence[Record], answers: Sequence[Answer]) -> _Query | None:
+    """A query that ranks the documents of its own rows; None where none of them fits."""
     relevant = np.array([_fits(records[row]) for row in rows], bool)
     if not relevant.any():
         return None
     scores = np.array([answers[row]["score"] for row in rows], np.float64)
-    return ranking.statistics(ranking.ranks(relevant, scores), int(relevant.sum()))
+    statistics = ranking.statistics(ranking.ranks(relevant, scores), int(relevant.sum()))
+    return _Query(rows[0], statistics, rows[int(relevant.argmax())], rows[int(scores.argmax())])
 
 
-def _vectors(records: Sequence[Record], answers: Sequence[Answer], count: int, places: dict[str, int]) -> NDArray[np.float32] | None:
-    """The vector of each document; None where the answers have none."""
-    if not answers or "vector_pair" not in answers[0]:
-        return None
-    vectors = np.zeros((count, len(answers[0]["vector_pair"])), np.float32)
-    for record, answer in zip(records, answers, strict=True):
-        vectors[places[record["text_pair"]]] = answer["vector_pair"]
-    return vectors
-
-
-def _among_all(answer: Answer, relevant: NDArray[np.int64], vectors: NDArray[np.float32] | None) -> NDArray[np.int64]:
-    """Ranks of the relevant documents, ascending, by the answer's ranking or by the cosine with its vector."""
-    if vectors is None:
-        return np.flatnonzero(np.isin(answer["ranking"], relevant)) + 1
-    mask = np.zeros(len(vectors), bool)
+def _among_all(
+    relevant: Sequence[int], row: int, answers: Sequence[Answer], holders: NDArray[np.int64], vectors: NDArray[np.float32] | None
+) -> _Query:
+    """A query that ranks all documents, by its answer's ranking or by the cosine with its vector."""
+    mask = np.zeros(len(holders), bool)
     mask[relevant] = True
-    return ranking.ranks(mask, vectors @ np.asarray(answer["vector"], np.float32))
+    if vectors is None:
+        order = np.array(answers[row]["ranking"], np.int64)
+        found, first = np.flatnonzero(mask[order]) + 1, int(order[0])
+    else:
+        scores = vectors @ np.asarray(answers[row]["vector"], np.float32)
+        found, first = ranking.ranks(mask, scores), int(scores.argmax())
+    statistics = ranking.statistics(found[found <= _DEPTH], int(mask.sum()))
+    return _Query(row, statistics, int(holders[relevant[0]]), int(holders[first]))
