@@ -136,13 +136,13 @@ class Classify(Task):
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
         """True positives, false positives and false negatives a class, shape (records, 3 * classes)."""
-        return classification.tally(self._truth(records), self._guess(answers), self.size)
+        return classification.tally(self._truth(records), self._guess(answers), len(self.labels))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The metrics of classification, and `f1` where there is a positive class."""
-        values = classification.summarise(total, self.size)
+        values = classification.summarise(total, len(self.labels))
         if self.positive is not None:
-            values["f1"] = classification.f1(classification.split(total, self.size))[..., self.labels.index(self.positive)]
+            values["f1"] = classification.f1(classification.split(total, len(self.labels)))[..., self.labels.index(self.positive)]
         return values
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
@@ -152,8 +152,8 @@ class Classify(Task):
         wrong = np.flatnonzero(truth != guess)
         worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_ERRORS]
         return {
-            "per_class": classification.per_class(classification.tally(truth, guess, self.size).sum(0), self.labels),
-            "confusion": {"labels": self.labels, "matrix": classification.confusion(truth, guess, self.size).tolist()},
+            "per_class": classification.per_class(classification.tally(truth, guess, len(self.labels)).sum(0), self.labels),
+            "confusion": {"labels": self.labels, "matrix": classification.confusion(truth, guess, len(self.labels)).tolist()},
             "calibration": calibration.reliability(confidence, truth == guess, bins=15),
             "errors": [
                 {
@@ -172,8 +172,8 @@ class Classify(Task):
         from vertune.baselines import linear
 
         truth = self._truth(train)
-        share = np.bincount(truth, minlength=self.size) / max(1, len(truth))
-        fitted = linear.classes(train, truth, self.size, (validation, self._truth(validation)))
+        share = np.bincount(truth, minlength=len(self.labels)) / max(1, len(truth))
+        fitted = linear.classes(train, truth, len(self.labels), (validation, self._truth(validation)))
         return {
             "majority": self._answers(np.repeat(share[None], len(test), axis=0)),
             "tfidf": self._answers(fitted(test)),
