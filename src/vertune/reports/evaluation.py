@@ -83,7 +83,7 @@ def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
     if entry["low"] is None:
         sure |= {"figure": "Not known", "text": "This metric has no interval."}
     elif entry["low"] == entry["high"]:
-        sure["text"] = f"All {units} came out alike, so resampling can't show how sure this is. Test on more rows."
+        sure |= {"figure": "Can't say", "text": f"All {units} came out alike, so resampling shows no spread. Test on more rows."}
     else:
         rough = " That is few: more rows would say it more exactly." if measured["units"] < _FEW else ""
         sure["text"] = f"The 95 % interval, from {units}: with other rows of this kind, the figure would lie about here.{rough}"
@@ -105,7 +105,7 @@ def _against(measured: Measured, goal: Metric) -> dict[str, str]:
     theirs = measure(measured["baselines"][name][goal.name]["value"], goal.unit)
     said = f" Difference: {gap(difference, goal)}." if difference else ""
     figure, tone = {"model": ("Yes", "good"), "baseline": ("No, worse", "bad")}.get(winner, ("Can't tell", "warn"))
-    if not winner:
+    if not winner and difference and difference["low"] != difference["high"]:
         said += " The interval includes 0: more test rows would tell."
     if difference and winner and goal.unit == "share":
         figure = f"{'Yes' if winner == 'model' else 'No'}, {change(difference['value'], goal.unit)}"
@@ -136,7 +136,8 @@ def _wrong(measured: Measured) -> dict[str, str]:
             return {"title": title, "figure": f"Off by {measure(off)}", "text": metric(name).says(off)}
     if details.get("errors"):
         return {"title": title, "figure": "See below", "text": f"The worst {plural(len(details['errors']), 'answer')} are listed."}
-    return {"title": title, "figure": "Not listed", "text": "This task lists no single answers."}
+    said = ("Nothing", "No answer was wrong.") if "errors" in details else ("Not listed", "This task lists no single answers.")
+    return {"title": title, "figure": said[0], "text": said[1]}
 
 
 def _notices(measured: Measured) -> list[str]:
@@ -218,7 +219,7 @@ def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     figures = [name for name in names if all(isinstance(row.get(name, 0.0), float | int) for row in errors) and name not in _SAID]
     order = [name for name in names if name not in (*_SAID, *figures)] + [name for name in _SAID if name in names] + figures
     kinds = {**dict.fromkeys(order, "text"), **dict.fromkeys(_SAID, "word"), **dict.fromkeys(figures, "number")}
-    columns = [{"title": _TITLES.get(name, name.replace("_", " ")), "kind": kinds[name]} for name in order]
+    columns = [{"title": _TITLES.get(name) or metric(name).title, "kind": kinds[name]} for name in order]
     rows = [[_figure(row.get(name), name) if name in figures else _plain(row.get(name, "")) for name in order] for row in errors]
     return {"columns": columns, "rows": rows}
 
@@ -230,7 +231,7 @@ def _figure(value: float | None, name: str) -> str:
 def _plain(value: Any) -> str:
     """What was expected or answered, as a reader writes it: labels with commas, spans by their label."""
     if isinstance(value, float):
-        return measure(value)
+        return f"{value:.4g}"
     if isinstance(value, dict):
         return short(", ".join(f"{key}: {_plain(item)}" for key, item in value.items()), 200)
     if isinstance(value, list | tuple):
@@ -283,7 +284,7 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Why this method", chosen.get("why")),
         ("Training rows", count(training["rows"]) if training.get("rows") else None),
         ("Trained weights", count(training["trained"]) if training.get("trained") else None),
-        ("Passes over the rows", measure(float(chosen["epochs"])) if chosen.get("epochs") is not None else None),
+        ("Passes over the rows", f"{chosen['epochs']:.3g}" if chosen.get("epochs") is not None else None),
         ("Steps", f"{count(chosen['steps'])}, best after {count(chosen['best_step'])}" if chosen.get("best_step") else None),
         ("Trained again on all labels", plural(chosen["refit"], "row") if chosen.get("refit") else None),
         ("Seconds of training", count(chosen["seconds"]) if chosen.get("seconds") is not None else None),

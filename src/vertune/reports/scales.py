@@ -39,7 +39,7 @@ def change(value: float | None, unit: Unit = "number") -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     text = measure(value, unit).replace(PER_CENT, " points")
-    return text if value < 0 and text.startswith("−") else f"+{text}"
+    return f"+{text}" if value > 0 and any(digit in text for digit in "123456789") else text
 
 
 def _minus(text: str) -> str:
@@ -110,14 +110,26 @@ def ems(text: str) -> float:
 def short(text: Any, columns: int = 40) -> str:
     """A text cut to this many columns, with an ellipsis where something is left out."""
     whole = " ".join(str(text).split())
+    return whole if width(whole) <= columns else _head(whole, columns - 1).rstrip() + "…"
+
+
+def middle(text: Any, columns: int = 28) -> str:
+    """A name cut in its middle, because names that begin alike often end differently."""
+    whole = " ".join(str(text).split())
     if width(whole) <= columns:
         return whole
-    kept = ""
-    for letter in whole:
-        if width(kept + letter) > columns - 1:
-            break
-        kept += letter
-    return kept.rstrip() + "…"
+    tail = (columns - 1) // 2
+    return _head(whole, columns - 1 - tail) + "…" + _head(whole[::-1], tail)[::-1]
+
+
+def _head(text: str, columns: int) -> str:
+    """The first letters of a text that fit."""
+    room = columns
+    for place, letter in enumerate(text):
+        room -= _columns(letter)
+        if room < 0:
+            return text[:place]
+    return text
 
 
 def plural(number: float, one: str, many: str | None = None) -> str:
@@ -131,6 +143,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "change": change,
     "tick": tick,
     "short": short,
+    "middle": middle,
     "plural": plural,
     "ems": ems,
 }

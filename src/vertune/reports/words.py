@@ -12,6 +12,8 @@ import yaml
 
 from vertune.reports.scales import Unit, change, measure
 
+_INCLUDES = "the 95 % interval of the difference includes 0"
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -52,7 +54,8 @@ def verdict(difference: Mapping[str, float | None], lower_is_better: bool, ours:
     """
     low, high = difference["low"], difference["high"]
     if low is None or high is None or low <= 0 <= high:
-        return 0, f"The data can't tell whether {ours} is better than {theirs}: the 95 % interval of the difference includes 0."
+        why = "no interval is known" if low is None else "they do equally well here" if low == high else _INCLUDES
+        return 0, f"The data can't tell whether {ours} is better than {theirs}: {why}."
     better = (low > 0) is not lower_is_better
     said = f"{'better' if better else 'worse'} than {theirs}: the 95 % interval of the difference excludes 0."
     return (1 if better else -1), f"{ours[:1].upper()}{ours[1:]} is {said}"

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from vertune.reports.card import base_licence, card, data_licence
+
+
+@pytest.fixture
+def base(tmp_path):
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Base\n")
+    return folder
+
+
+@pytest.fixture
+def manifest(base, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    (tmp_path / "LICENSE").write_text("\n# Some Licence 1.0\nmore\n")
+    return {
+        "name": "topics",
+        "id": "topics-1",
+        "config": {
+            "task": {"name": "classify", "labels": [f"label {place}" for place in range(50)]},
+            "encoder": {"base": str(base), "max_tokens": 64, "truncation": "head_tail"},
+            "method": {"name": "lora"},
+            "data": {"source": {"name": "csv", "path": str(tmp_path / "rows.csv")}},
+        },
+        "metrics": {"validation": {"accuracy": {"value": 0.93, "low": 0.92, "high": 0.94}, "mcc": 0.9}},
+        "chosen": {"why": "12 s were left", "epochs": 3.0, "refit": 120},
+        "trained": 1000,
+        "seed": 7,
+        "versions": {"vertune": "0.1.0"},
+        "data_hash": "abc",
+    }
+
+
+def test_a_card_says_what_a_reader_must_know(manifest, base):
+    text = card(manifest, {"rows": {"train": 100, "validation": 20, "test": 0}})
+    for wanted in (
+        "# topics", 'vertune.load("topics-1")', "`label 0`", "and 10 more",
+        "93.0\u00a0%", "92.0 to 94.0\u00a0%", "| 0.900 |", "100 train, 20 validation.",
+        "`abc`", "`lora`, 1,000 trained weights", "12 s were left", "both ends are kept",
+        "100 rows only", "trained once more", "apache-2.0", "Some Licence 1.0",
+    ):  # fmt: skip
+        assert wanted in text, wanted
+    front = yaml.safe_load(text.split("---")[1])
+    assert front == {"library_name": "vertune", "base_model": str(base), "license": "apache-2.0", "tags": ["vertune", "classify"]}
+    assert "\n\n\n" not in text
+
+
+def test_what_is_not_known_is_said_to_be_unknown(manifest, tmp_path):
+    bare = {
+        "name": "topics",
+        "id": "topics-1",
+        "config": {"task": {"name": "regress"}, "encoder": {"base": str(tmp_path / "gone")}, "method": "full"},
+    }
+    text = card(bare)
+    assert "not stated by the base" in text
+    assert "Data: not stated" in text
+    assert "It was not measured" in text
+
+
+def test_a_table_without_intervals_has_no_column_for_them(manifest):
+    text = card({**manifest, "metrics": {"validation": {"accuracy": 0.9}}})
+    assert "95 % interval |" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {4}
+
+
+def test_a_licence_that_can_not_be_read_is_none(base, tmp_path):
+    (base / "README.md").write_text("---\nlicense: [mit, apache-2.0]\n---\n")
+    assert base_licence(str(base)) == "mit, apache-2.0"
+    (base / "README.md").write_text("---\n: : :\n---\n")
+    assert base_licence(str(base)) is None
+    assert base_licence(None) is None
+    assert data_licence(str(tmp_path / "nowhere" / "rows.csv")) is None
