@@ -40,9 +40,9 @@ def task(name: str) -> Task:
 
 
 def words() -> set[str]:
-    """Every word of the tasks' examples, so that tiny bases can tell them apart."""
-    values = [str(value) for name in TASKS for record in task(name).example(32) for value in record.values()]
-    return {word for value in values for word in value.lower().split() if word.isalpha() and word.isascii()}
+    """Every word of the tasks' examples, and every character beyond ASCII, so that tiny bases can tell them apart."""
+    text = " ".join(str(value) for name in TASKS for record in task(name).example(32) for value in record.values()).lower()
+    return {word for word in text.split() if word.isalpha() and word.isascii()} | {letter for letter in text if not letter.isascii()}
 
 
 @pytest.fixture(scope="session")

@@ -40,13 +40,15 @@ class Adalora(LowRank):
         if steps < 1:
             raise ConfigError("method 'adalora' plans its ranks by the number of steps, and got none. Set training.epochs, or choose lora.")
         if self.target >= self.rank:
-            raise ConfigError(f"target is {self.target}, but ranks fall from rank, which is {self.rank}. Choose a target below it, or lora.")
+            raise ConfigError(
+                f"target is {self.target}, but ranks fall from rank, which is {self.rank}. Choose a target below it, or lora."
+            )
         config = library().AdaLoraConfig(
             init_r=self.rank, target_r=self.target, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.where(model),
             total_step=steps, tinit=steps // 10, tfinal=steps * 3 // 10,
         )  # fmt: skip
         inject(model, config)
-        model.ranks = RankAllocator(model.backbone, config, ADAPTER)
+        model.ranks = RankAllocator(model.backbone, config, ADAPTER)  # type: ignore[no-untyped-call]
 
     def after_backward(self, model: Any, step: int) -> None:
         """Weigh each singular value by its gradient, and set to zero what the budget of this step leaves out."""

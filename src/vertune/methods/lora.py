@@ -20,7 +20,5 @@ class Lora(LowRank):
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Put the factors beside the weights; ConfigError where the roles of a layer's linear maps can't be told."""
-        config = library().LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.where(model)
-        )
+        config = library().LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.where(model))
         inject(model, config)

@@ -39,7 +39,11 @@ def load(folder: Path) -> list[Edit]:
         tensors = load_file(folder / TENSORS)
         edits = [
             Edit(
-                item["kind"], item["site"], item["depth"], {name: tensors.pop(f"{place}.{name}") for name in item["tensors"]}, item["options"]
+                item["kind"],
+                item["site"],
+                item["depth"],
+                {name: tensors.pop(f"{place}.{name}") for name in item["tensors"]},
+                item["options"],
             )
             for place, item in enumerate(listed)
         ]

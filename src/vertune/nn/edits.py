@@ -51,9 +51,7 @@ def biases(model: Vertical) -> list[Edit]:
     }
     skipped = set(structure.head_parameters(model))
     kept = {name: parameter for name, parameter in names.items() if name not in skipped}
-    return [
-        Edit("bias", _owner(name), structure.depth_of(model, name), {"bias": copied(parameter)}) for name, parameter in kept.items()
-    ]
+    return [Edit("bias", _owner(name), structure.depth_of(model, name), {"bias": copied(parameter)}) for name, parameter in kept.items()]
 
 
 def attached(model: Vertical) -> list[Edit]:
@@ -169,7 +167,9 @@ def _module(model: Vertical, edit: Edit) -> nn.Module:
 
 def _linear(module: nn.Module, edit: Edit) -> nn.Linear:
     if not isinstance(module, nn.Linear):
-        raise ModelError(f"The delta expects a linear map at {edit.site}, and there is {type(module).__name__}. Name the base it was trained with.")
+        raise ModelError(
+            f"The delta expects a linear map at {edit.site}, and there is {type(module).__name__}. Name the base it was trained with."
+        )
     return module
 
 

@@ -5,7 +5,7 @@ Each hangs on the map it changes as a submodule with a hook, so that the names o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,10 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor, out: Tensor, bias: Tensor | None) -> Tensor:
         """The changed output of the map for its input and its own output."""
         change = self.scaling * functional.linear(functional.linear(x, self.a), self.b)
-        gain: Any = self.gain
+        gain = cast("Tensor | None", self.gain)
         if gain is None:
             return out + change
-        if bias is None:
-            return gain * (out + change)
-        return gain * (out - bias + change) + bias
+        return gain * (out + change) if bias is None else gain * (out - bias + change) + bias
 
 
 class Scale(nn.Module):
@@ -46,7 +44,8 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The scaled states."""
-        return x * self.scale
+        scaled: Tensor = x * self.scale
+        return scaled
 
 
 def row_gain(weight: Tensor, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor) -> Tensor:

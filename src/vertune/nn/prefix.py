@@ -45,7 +45,7 @@ def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tens
     def note(name: str, states: Tensor) -> None:
         seen.setdefault(name, states[0].detach().clone())
 
-    name, module = structure.embeddings(backbone)
+    _, module = structure.embeddings(backbone)
     hooks = [module.register_forward_hook(lambda _, args, out: note("", out))]
     for layer, part in structure.layers(backbone).items():
         hook = partial(_peek, note, layer)
@@ -102,14 +102,8 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
 
 
 def _limit(backbone: nn.Module) -> int | None:
-    """The longest sequence, positions included, of a base with a table of fixed positions outside its embeddings."""
-    longest = getattr(getattr(backbone, "config", None), "max_position_embeddings", None)
-    inside = set(structure.embeddings(backbone)[1].modules())
-    for module in backbone.modules():
-        # such tables are classes of their own; a plain nn.Embedding of this size holds clamped relative distances
-        if isinstance(module, nn.Embedding) and type(module) is not nn.Embedding and module not in inside and module.num_embeddings == longest:
-            return longest
-    return None
+    """The longest sequence, positions included; None where nothing but the embeddings counts positions."""
+    return min((table.num_embeddings for table in structure.fixed_positions(backbone).values()), default=None)
 
 
 # Hooks are plain functions of the module that they hang on and of numbers, so that a copied model uses its own rows.
@@ -154,9 +148,7 @@ def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tenso
     return torch.cat([states.new_zeros(len(states), positions, states.shape[2]), states], dim=1)
 
 
-def _replace(
-    names: tuple[str, ...], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[()], dict[str, Any]]:
+def _replace(names: tuple[str, ...], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
     """The layer's own states at the positions, seen by every token."""
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
     positions = len(layer.prefix.rows)

@@ -95,9 +95,10 @@ def sites(layer: nn.Module) -> dict[Role, list[str]]:
         if inner == hidden:  # nothing but the order tells attention from feed-forward here
             break
     if not ups or not rest or rest[0][1].in_features != hidden:
+        shapes = ", ".join(f"{name} {module.in_features} to {module.out_features}" for name, module in linears)
         raise ConfigError(
-            f"Expected attention followed by a feed-forward network in {type(layer).__name__}; "
-            f"its linear maps are {[(name, module.in_features, module.out_features) for name, module in linears]}. Choose full or top_layers."
+            f"Expected attention followed by a feed-forward network in {type(layer).__name__}; its linear maps are: {shapes or 'none'}. "
+            "Choose full or top_layers."
         )
     return {**_attention(rest, hidden), "up": ups, "down": [down]}
 
@@ -125,6 +126,19 @@ def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
         if any(module is word for module in child.modules()):
             return name, child
     raise ConfigError(f"Expected {type(backbone).__name__} to hold its input embeddings, and it does not. Choose another base.")
+
+
+def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
+    """Tables of positions that are computed, never learnt, and stand outside the embeddings, as in RoFormer.
+
+    Such a table is a class of its own; a plain nn.Embedding there holds relative distances, which are learnt and clamped.
+    """
+    inside = set(embeddings(backbone)[1].modules())
+    return {
+        name: module
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Embedding) and type(module) is not nn.Embedding and module not in inside
+    }
 
 
 def poolers(backbone: nn.Module) -> dict[str, nn.Module]:

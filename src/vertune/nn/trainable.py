@@ -29,14 +29,13 @@ def open_head(model: Vertical) -> None:
 def pieces(model: Vertical, depth: int = 0) -> list[nn.Parameter]:
     """Every parameter of the backbone's stages from this depth on, which a head can feel."""
     stages = structure.stages(model.backbone)
-    skipped = set(map(id, structure.head_parameters(model).values()))
-    pooled = {id(item) for pooler in structure.poolers(model.backbone).values() for item in pooler.parameters()}
-    kept = []
-    for name, parameter in model.backbone.named_parameters():
-        deep_enough = id(parameter) not in skipped | pooled and structure.depth_within(stages, name) >= depth
-        if deep_enough:
-            kept.append(parameter)
-    return kept
+    unfelt = [*structure.poolers(model.backbone).values(), *structure.fixed_positions(model.backbone).values()]
+    skipped = {id(parameter) for module in unfelt for parameter in module.parameters()}
+    return [
+        parameter
+        for name, parameter in model.backbone.named_parameters()
+        if id(parameter) not in skipped and structure.depth_within(stages, name) >= depth
+    ]
 
 
 def require_some(model: Vertical, method: str, instead: str) -> None:

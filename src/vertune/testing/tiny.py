@@ -18,8 +18,12 @@ LAYERS = 2
 LONGEST = 128
 
 _SHAPE: dict[str, Any] = {
-    "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": LONGEST,
-}  # fmt: skip
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": LONGEST,
+}
 _ROBERTA: dict[str, Any] = {**_SHAPE, "max_position_embeddings": LONGEST + 2, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -28,7 +32,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": WIDTH, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 48, "max_position_embeddings": LONGEST},
     "electra": {**_SHAPE, "embedding_size": 24},
     "albert": {**_SHAPE, "embedding_size": 24, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
-    "mpnet": {**_ROBERTA, "relative_attention_num_buckets": 8},
+    "mpnet": {**_ROBERTA, "relative_attention_num_buckets": 32},
     "xlm-roberta": _ROBERTA,
     "deberta-v2": {
         **_SHAPE, "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm",
@@ -63,15 +67,15 @@ def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, *
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = AutoModel.from_config(config)
+        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         _tilt(model)
         model.save_pretrained(folder)
     finally:
         torch.random.set_rng_state(state)
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
 
