@@ -24,7 +24,12 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _FLAW = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
 _HIGH = re.compile(rb"[\x80-\xff]")
+_LEGACY = ("cp1252", "cp1251", "cp1250", "cp1253", "koi8_r", "big5", "shift_jis", "euc_jp", "euc_kr")
+"""What charset-normalizer may choose from, common ones first: among all that it knows it takes rare ones for French."""
+_AS_LIKELY = 0.05
+"""Difference in its measure of disorder below which the more common one is taken."""
 _SAMPLE = 1 << 18
 _TOLERATED = 0.1
 
@@ -104,11 +109,12 @@ def _fits(path: Path, encoding: str) -> bool:
 
 
 def _wide(path: Path, head: bytes, wanted: str) -> str:
-    """UTF-16 without a mark: the zero bytes of its ASCII characters are all at odd, or all at even places."""
+    """UTF-16 without a mark: the zero bytes of its ASCII characters are nearly all at odd, or all at even places."""
     zeros = [head[place::2].count(0) for place in (0, 1)]
-    for name, most, least in (("utf-16-le", zeros[1], zeros[0]), ("utf-16-be", zeros[0], zeros[1])):
-        if most > len(head) // 8 and least <= most // 50 and _fits(path, name):
-            return name
+    name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    start = head[: len(head) // 2 * 2].decode(name, errors="ignore")
+    if min(zeros) <= max(zeros) // 5 and not _CONTROL.search(start) and _fits(path, name):
+        return name
     raise DataError(
         f"{path} is no {wanted}: it holds zero bytes, as binary files do. Name a text file, or a source that reads this format."
     )
@@ -134,10 +140,10 @@ def _legacy(path: Path) -> str:
         return "gb18030"
     from charset_normalizer import from_bytes
 
-    best = from_bytes(bytes(sample)).best()
-    if best is None:
+    likely = {match.encoding: match.chaos for match in from_bytes(bytes(sample), cp_isolation=list(_LEGACY))}
+    if not likely:
         raise DataError(f"The encoding of {path} can't be told. Save it in UTF-8, or name it with the source's option 'encoding'.")
-    return codecs.lookup(best.encoding).name
+    return next(name for name in _LEGACY if name in likely and likely[name] <= min(likely.values()) + _AS_LIKELY)
 
 
 def _chinese(sample: bytes) -> bool:

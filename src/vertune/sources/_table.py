@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+_SCALARS: dict[type, pl.DataType] = {str: pl.String(), bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64()}
 FILE, ROW, ERROR = "__file", "__row", "__error"
 
 
@@ -42,37 +43,34 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def series(name: str, values: list[Any]) -> pl.Series:
-    """A column of JSON values: one type where all agree, numbers widened, else text, so that no value is lost."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} and len(kinds) == 2:
-        return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)
-    if len(kinds) == 1 and not kinds & {dict, list}:
-        kind = next(iter(kinds))
+    """A column of JSON values: one type where all agree, numbers widened, else JSON text, so that no value is lost."""
+    kind = _kind(values)
+    if kind is not None:
         try:
-            return pl.Series(name, values, dtype={str: pl.String, bool: pl.Boolean, int: pl.Int64, float: pl.Float64}[kind])
-        except (OverflowError, TypeError):
-            pass  # an integer beyond 64 bits: kept as text
-    if kinds in ({dict}, {list}):
-        aligned = _aligned(values)
-        try:
-            column = pl.Series(name, aligned, strict=True)
-            if column.to_list() == aligned:
-                return column
-        except (TypeError, pl.exceptions.PolarsError):
-            pass  # entries of several types: kept as JSON text
+            return pl.Series(name, values, dtype=kind)
+        except (OverflowError, TypeError, pl.exceptions.PolarsError):
+            pass  # an integer beyond 64 bits
     return pl.Series(name, [_as_text(value) for value in values], dtype=pl.String)
 
 
-def _aligned(values: list[Any]) -> list[Any]:
-    """Lists of objects with the same keys in each, because a column has one type."""
-    objects = [item for value in values if isinstance(value, list) for item in value if isinstance(item, dict)]
-    keys = list(dict.fromkeys(key for item in objects for key in item))
-    if all(len(item) == len(keys) for item in objects):
-        return values
-    return [
-        [{key: item.get(key) for key in keys} if isinstance(item, dict) else item for item in value] if isinstance(value, list) else value
-        for value in values
-    ]
+def _kind(values: Iterable[Any]) -> pl.DataType | None:
+    """The type that holds all of these values; None where there is none."""
+    known = [value for value in values if value is not None]
+    kinds = {type(value) for value in known}
+    if not kinds:
+        return pl.String()
+    if len(kinds) == 1 and kinds <= set(_SCALARS):
+        return _SCALARS[kinds.pop()]
+    if kinds == {int, float}:
+        return pl.Float64()
+    if kinds == {list}:
+        inner = _kind(item for value in known for item in value)
+        return None if inner is None else pl.List(inner)
+    if kinds == {dict}:
+        names = dict.fromkeys(key for value in known for key in value)
+        fields = {key: _kind(value.get(key) for value in known) for key in names}
+        return pl.Struct({key: kind for key, kind in fields.items() if kind is not None}) if all(fields.values()) and fields else None
+    return None
 
 
 def _as_text(value: Any) -> str | None:

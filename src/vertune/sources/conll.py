@@ -144,7 +144,7 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
     lines: list[list[str]] = []
     with text.open() as file:
         for number, line in enumerate(file, 1):
-            line = line.strip(_BLANK)
+            line = line.rstrip(_BLANK)
             # only tabs and plain spaces divide columns: other kinds of space may stand inside a token
             fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
             if fields and fields[0] != _DOCUMENT and not _comment(fields):

@@ -21,7 +21,7 @@ from vertune.sources import _table
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PASSWORD = re.compile(
-    r"://[^:/@\s]*:(?P<password>.+)@|[?&;](?:password|passwd|pwd|token|secret)(?:=|%3D)(?P<option>[^&;]+)", re.IGNORECASE
+    r"://[^:/@\s]*:(?P<password>.+)@|(?:[?&;]|%3B)(?:password|passwd|pwd|token|secret)(?:=|%3D)(?P<option>(?:(?!%3B)[^&;])+)", re.IGNORECASE
 )
 
 

@@ -1,0 +1,71 @@
+"""What every split must keep to, as functions that take one with its options and rows; knows nothing of any one way.
+
+Authors of splits run them on theirs, with some hundred rows that have the columns it goes by:
+
+    for check in CHECKS:
+        check(MySplit(), rows())
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import polars as pl
+
+from vertune.core.kinds import Split
+
+NAMES = frozenset({"train", "validation", "test", "unused"})
+
+
+def rows(count: int = 300) -> pl.DataFrame:
+    """Texts, one in five of them twice, with a label, and a column for each way of dividing that we have."""
+    draw = random.Random(0)  # noqa: S311 (no secret)
+    texts = [f"text number {row if row % 5 else max(0, row - 5)}" for row in range(count)]
+    return pl.DataFrame(
+        {
+            "text": texts,
+            "label": [draw.choice("aaabbc") for _ in range(count)],
+            "group": [f"customer {draw.randrange(count // 6)}" for _ in range(count)],
+            "time": [f"2024-{1 + draw.randrange(12):02d}-{1 + draw.randrange(28):02d}" for _ in range(count)],
+            "given": [draw.choice(["train", "train", "test", "unused"]) for _ in range(count)],
+        }
+    )
+
+
+def check_names(split: Split, frame: pl.DataFrame) -> None:
+    """Every row gets a name that there is, and some rows are for training and some for validation."""
+    names = split.divide(frame)
+    assert len(names) == frame.height, f"{split.name}: {len(names)} names for {frame.height} rows"
+    assert set(names) <= NAMES, f"{split.name}: {set(names) - NAMES} are no splits"
+    assert {"train", "validation"} <= set(names), f"{split.name}: only {set(names)} got rows"
+
+
+def check_order(split: Split, frame: pl.DataFrame) -> None:
+    """The order of rows changes nothing: their content decides."""
+    marked = frame.with_row_index("place")
+    other = marked.sample(fraction=1.0, shuffle=True, seed=1)
+    names = pl.DataFrame({"place": other["place"], "name": split.divide(other.drop("place"))}).sort("place")["name"]
+    assert names.to_list() == split.divide(frame).to_list(), f"{split.name}: shuffled rows are divided in another way"
+
+
+def check_columns(split: Split, frame: pl.DataFrame) -> None:
+    """The columns it goes by, besides the task's fields, are in `reads`, so that prepare keeps them."""
+    needed = frame.select(*dict.fromkeys(["text", "label", *split.reads]))
+    assert split.divide(needed).to_list() == split.divide(frame).to_list(), f"{split.name}: it looks at columns that `reads` does not name"
+
+
+def check_sparing(split: Split, frame: pl.DataFrame) -> None:
+    """A split whose rows come from files of their own is not cut here."""
+    for given in ({"validation"}, {"test"}, {"validation", "test"}):
+        able = given & set(type(split).model_fields)
+        found = able & set(split.sparing(frozenset(given)).divide(frame))
+        assert not found - _by_column(split, frame), f"{split.name}: {found} is cut although it is given"
+
+
+def _by_column(split: Split, frame: pl.DataFrame) -> set[str]:
+    """Splits that a column of the data itself names."""
+    return {str(value) for name in split.reads for value in frame[name].cast(pl.String).unique()}
+
+
+CHECKS: tuple[Callable[[Split, pl.DataFrame], None], ...] = (check_names, check_order, check_columns, check_sparing)

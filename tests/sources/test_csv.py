@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.sources.csv import Csv
+
+CHINESE = "text,label\n" + "".join(f"我的银行卡被自动取款机吞了怎么办{place},卡片\n" for place in range(30))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes, name: str = "rows.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def rows(path, **options):
+    frame = Csv(path=str(path), **options).read()
+    return frame, list(frame.drop("__file", "__row", "__error").iter_rows())
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(",", "a.csv"), ("\t", "a.tsv"), (";", "a.csv"), ("|", "a.txt")])
+def test_delimiter_is_found(write, delimiter, name):
+    lines = [["text", "label"], ["one, two; three|four" if delimiter == "\t" else "one two", "a"], ["five", "b"]]
+    frame, found = rows(write("\n".join(delimiter.join(line) for line in lines), name))
+    assert found == [tuple(line) for line in lines[1:]]
+    assert frame["__row"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "gb18030"])
+def test_encoding_is_found(write, encoding):
+    frame, found = rows(write(CHINESE.encode(encoding)))
+    assert frame.columns[:2] == ["text", "label"]
+    assert found[0] == ("我的银行卡被自动取款机吞了怎么办0", "卡片")
+    assert frame["__error"].null_count() == 30
+
+
+def test_western_encoding_is_not_taken_for_chinese(write):
+    text = "texte,label\n" + "".join(f"Où est passée ma carte débitée hier à la gare numéro {place} ?,échoué\n" for place in range(40))
+    _, found = rows(write(text.encode("cp1252")))
+    assert found[0] == ("Où est passée ma carte débitée hier à la gare numéro 0 ?", "échoué")
+
+
+def test_named_encoding_is_used(write):
+    _, found = rows(write("text,label\nпривет мир,да\n".encode("cp1251")), encoding="cp1251")
+    assert found == [("привет мир", "да")]
+    with pytest.raises(ConfigError, match="no encoding 'utf-9'"):
+        rows(write("a,b\n1,2\n"), encoding="utf-9")
+
+
+def test_a_few_lines_in_another_encoding_are_rejected_with_their_row(write):
+    lines = [f"卡片问题 {place},card".encode() for place in range(40)]
+    lines[6] = "卡片问题,card".encode("gb18030")
+    frame, found = rows(write(b"text,label\n" + b"\n".join(lines)))
+    bad = frame.filter(frame["__error"].is_not_null())
+    assert bad["__row"].to_list() == [7]
+    assert "mixes encodings" in bad["__error"][0]
+    assert len(found) == 40
+
+
+def test_a_file_half_in_each_encoding_is_refused(write):
+    halves = CHINESE.encode() + CHINESE.encode("gb18030")
+    with pytest.raises(DataError, match=r"mixes encodings.*Save it in UTF-8"):
+        rows(write(halves))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*[st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12) for _ in range(3)]),
+        min_size=1,
+        max_size=8,
+    ),
+    st.sampled_from(",;|"),
+)
+def test_what_a_csv_writer_writes_is_read_back(tmp_path_factory, table, delimiter):
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+    writer.writerows([("first", "second", "third"), *table])
+    path.write_text(buffer.getvalue(), encoding="utf-8", newline="")
+    frame, found = rows(path)
+    assert found == [tuple(value or None for value in row) for row in table]
+    assert frame["__error"].null_count() == len(table)
+
+
+def test_rows_of_another_width_are_rejected_not_lost(write):
+    frame, _ = rows(write("text,label\ngood,a\nno quotes, here,b\nshort\ntrailing,c,,\n"))
+    errors = frame["__error"].to_list()
+    assert [bool(error) for error in errors] == [False, True, True, False]
+    assert "has 3 fields where the header has 2" in errors[1]
+    assert frame["__row"].to_list() == [1, 2, 3, 4]
+
+
+def test_a_bad_quote_costs_only_its_own_lines(write):
+    frame, found = rows(write('text,label\ngood,a\n"bad"quote,b\nfine,c\n"never closed,d\nswallowed,e\n'))
+    errors = frame["__error"].to_list()
+    assert [bool(error) for error in errors] == [False, True, False, True]
+    assert "line 3" in errors[1]
+    assert "lines 5 to 6" in errors[3]
+    assert found[2] == ("fine", "c")
+
+
+def test_quotes_are_plain_characters_in_tabs_where_they_do_not_pair(write):
+    _, found = rows(write('text\tlabel\n"he said\ta\nshe "said"\tb\n', "a.tsv"))
+    assert found == [('"he said', "a"), ('she "said"', "b")]
+
+
+def test_a_text_longer_than_the_usual_limit_is_read(write):
+    _, found = rows(write(f"text,label\n{'x' * 200_000},a\n"))
+    assert len(found[0][0]) == 200_000
+
+
+def test_files_without_a_header_and_patterns(write, tmp_path):
+    write("one,a\n", "p1.csv")
+    write("two,b\nthree,c\n", "p2.csv")
+    frame, found = rows(tmp_path / "p*.csv", header=False)
+    assert frame.columns[:2] == ["column_1", "column_2"]
+    assert found == [("one", "a"), ("two", "b"), ("three", "c")]
+    assert frame["__row"].to_list() == [1, 1, 2]
+
+
+def test_one_column_needs_no_delimiter(write):
+    _, found = rows(write("text\nhello, there\nyes\n"), delimiter="|")
+    assert found == [("hello, there",), ("yes",)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"text,label\n", "has a header .text, label. and no rows"),
+        (b"a,a\n1,2\n", "names 'a' more than once"),
+        (b"PK\x03\x04abc", "begins like a zip or Excel file"),
+        (b"PAR1abc", "begins like a Parquet file"),
+        (bytes(range(256)) * 20, "zero bytes"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_sentence(write, content, words):
+    with pytest.raises(DataError, match=words) as caught:
+        rows(write(content))
+    assert "rows.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_names_the_nearest(write, tmp_path):
+    write("a,b\n1,2\n", "train.csv")
+    with pytest.raises(NotFound, match=r"Did you mean 'train.csv'"):
+        rows(tmp_path / "trian.csv")
+    with pytest.raises(DataError, match="is a folder"):
+        rows(tmp_path)
+
+
+def test_a_delimiter_of_two_characters_is_refused(write):
+    with pytest.raises(ConfigError, match="one character"):
+        rows(write("a,b\n1,2\n"), delimiter="||")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from tests.sources import samples
+from vertune.core.errors import DataError, NotFound, UnknownName
+from vertune.sources.huggingface import Huggingface
+from vertune.sources.parquet import Parquet
+from vertune.sources.squad import Squad
+
+
+def test_parquet_is_lazy_and_keeps_types(tmp_path):
+    path = tmp_path / "a.parquet"
+    frame = pl.DataFrame({"text": ["a", ""], "labels": [["x"], []], "kind": pl.Series(["u", "v"], dtype=pl.Categorical), "__row": [9, 9]})
+    frame.write_parquet(path)
+    lazy = Parquet(path=str(path)).read()
+    assert isinstance(lazy, pl.LazyFrame)
+    read = lazy.collect()
+    assert read["text"].to_list() == ["a", None]
+    assert read.schema["labels"] == pl.List(pl.String)
+    assert read.schema["kind"] == pl.String
+    assert read["__row"].to_list() == [1, 2]
+
+
+def test_what_is_no_parquet_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_text("text\n")
+    with pytest.raises(DataError, match="no Parquet file"):
+        Parquet(path=str(path)).read()
+
+
+def test_squad_has_a_row_a_question(tmp_path):
+    frame = Squad(**samples.squad(tmp_path)).read()
+    assert frame["question"].to_list() == ["Where?", "When?"]
+    answer = frame["answers"].to_list()[0][0]
+    assert frame["context"][0][answer["start"] :].startswith(answer["text"])
+    assert frame["answers"].to_list()[1] == []
+    assert frame["title"].to_list() == ["Ada", "Ada"]
+
+
+def test_squad_answers_in_the_wrong_place_are_rejected(tmp_path):
+    options = samples.squad(tmp_path)
+    path = tmp_path / "rows.json"
+    value = json.loads(path.read_text())
+    value["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 1
+    path.write_text(json.dumps(value))
+    assert "does not stand where" in Squad(**options).read()["__error"][0]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"data": [{"title": "x"}]}', '{"data": []}'])
+def test_what_is_no_squad_is_refused(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"no SQuAD file|holds no questions"):
+        Squad(path=str(path)).read()
+
+
+def test_hub_folders_name_their_splits_and_classes(tmp_path):
+    options = samples.huggingface(tmp_path)
+    assert Huggingface(**options).read()["label"].to_list() == ["card", "rate", "card"]
+    assert Huggingface(**options, split="test").read().height == 1
+    with pytest.raises(UnknownName, match=r"no split in .* 'tets'. Did you mean 'test'"):
+        Huggingface(**options, split="tets").read()
+    with pytest.raises(DataError, match="save_to_disk"):
+        Huggingface(path=str(tmp_path)).read()
+
+
+def test_a_hub_that_is_not_reachable_says_so(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+
+    def fail(*_args, **_options):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(NotFound, match="the hub does not give it"):
+        Huggingface(path="owner/name").read()
