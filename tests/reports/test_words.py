@@ -13,7 +13,7 @@ def entry(value, low, high):
 @pytest.mark.parametrize("name", part.names("tasks"))
 def test_every_metric_of_every_task_has_words(name):
     task = part.find("tasks", name)
-    lower = task.model_fields and task.lower_is_better
+    lower = task.lower_is_better
     for shown in map(metric, task.metrics):
         assert shown.about, f"{shown.name} needs a sentence in reports/metrics.yaml"
         assert ("lower is better" in shown.about) == (shown.name in lower)

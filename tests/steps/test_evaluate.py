@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from tests.learning.conftest import sentences
+from vertune.core.artifact import Home, read_json
+from vertune.core.config import Config, dump
+from vertune.core.errors import ConfigError, DataError, ModelError, NotFound
+from vertune.core.parse import build
+from vertune.steps import dataset as datasets
+from vertune.steps import evaluate as step
+from vertune.steps.evaluate import evaluate
+
+FRAMES = {
+    "train": sentences(150),
+    "validation": sentences(40, 1),
+    "test": [{**row, "channel": str(place % 2)} for place, row in enumerate(sentences(90, 2))],
+}
+
+
+class Oracle:
+    """A predictor that knows the expected labels and is wrong in every tenth row."""
+
+    def __init__(self, config):
+        self.config, self.task = config, config.task
+
+    def answer(self, records):
+        first = self.task.labels[0]
+        labels = [first if row % 10 == 0 else record["label"] for row, record in enumerate(records)]
+        return [
+            {"label": label, "probability": 0.8, "probabilities": {label: 0.8}, "truncated": row % 20 == 0}
+            for row, label in enumerate(labels)
+        ]
+
+
+def trained(home, frames, fields=None, **entries):
+    """A model artifact of a dataset, as train leaves it, without weights."""
+    tables = {name: pl.DataFrame(rows) for name, rows in frames.items()}
+    run = home.begin("datasets", "topics", step="prepare")
+    datasets.write(run.folder, tables)
+    dataset = home.finish(run, rows={name: table.height for name, table in tables.items()})
+    config = build(Config, {"name": "topics", "data": {"fields": fields or {}}, "method": "full", "slices": ["channel"]})
+    config = config.model_copy(update={"task": config.task.fit(tables["train"])})
+    run = home.begin("models", "topics", step="train", config=dump(config), parents=[dataset.id], **entries)
+    run.event("training")
+    for at in (1, 2, 3):
+        run.event("step", step=at, loss=1 / at)
+        run.event("evaluated", step=at, metric=0.2 * at)
+    return home.finish(run)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    opened = SimpleNamespace(open=lambda model: Oracle(build(Config, model.manifest["config"])))
+    monkeypatch.setattr(step, "Predictor", opened)
+    return Home(tmp_path / "home")
+
+
+def test_a_report_holds_what_a_person_and_a_machine_need(home):
+    model = trained(home, FRAMES, chosen={"why": "12 s were left"})
+    report = evaluate(model, home)
+    measured = read_json(report.folder / "metrics.json")
+    assert {path.name for path in report.folder.iterdir()} == {
+        "manifest.json", "events.jsonl", "metrics.json", "report.html", "answers.jsonl", "tally.parquet",
+    }  # fmt: skip
+    assert report.manifest["parents"] == [model.id, model.manifest["parents"][0]]
+    assert report.manifest["status"] == "done"
+    assert measured["metrics"]["accuracy"] == report.manifest["metrics"]["test"]["accuracy"]
+    assert 0.9 <= measured["metrics"]["accuracy"]["value"] < 1
+    assert set(measured["baselines"]) == set(measured["differences"]) == set(measured["verdicts"]) == {"majority", "tfidf"}
+    assert measured["verdicts"]["majority"]["winner"] == "model"
+    assert measured["truncated"] == pytest.approx(5 / 90)
+    assert [part["column"] for part in measured["slices"]] == ["length", "channel"]
+    lines = [json.loads(line) for line in (report.folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["record"]["text"] for line in lines] == [row["text"] for row in FRAMES["test"]]
+    assert pl.read_parquet(report.folder / "tally.parquet").shape == (90, 9)
+    assert [event["event"] for event in report.events()] == ["answering", "baselines", "measuring"]
+
+
+def test_the_page_answers_the_four_questions_at_its_top(home):
+    page = (evaluate(trained(home, FRAMES, chosen={"why": "12 s were left"}), home).folder / "report.html").read_text(encoding="utf-8")
+    top = page.split("<body>")[1].split("<main>")[0]
+    for wanted in ("How good?", "How sure?", "Better than a simple way?", "What does it get wrong?", "of 90", "5.6\u00a0% of the inputs"):
+        assert wanted in top, wanted
+    for wanted in (
+        "12 s were left",
+        "Confusion matrix",
+        "Reliability diagram",
+        "Loss on the training rows",
+        "By channel",
+        "The worst answers",
+    ):
+        assert wanted in page, wanted
+
+
+def test_the_same_evaluation_says_the_same(home):
+    model = trained(home, FRAMES)
+    first, second = (read_json(evaluate(model, home).folder / "metrics.json") for _ in range(2))
+    assert first == second
+
+
+def test_a_missing_test_split_is_said_loudly(home):
+    report = evaluate(trained(home, {name: FRAMES[name] for name in ("train", "validation")}, chosen={"refit": 190}), home)
+    measured = read_json(report.folder / "metrics.json")
+    assert (measured["split"], measured["rows"]) == ("validation", 40)
+    page = (report.folder / "report.html").read_text(encoding="utf-8")
+    assert "There is no test split" in page
+    assert "trained on the validation rows too" in page
+    assert any("channel" in note for note in measured["notes"])
+
+
+def test_other_splits_are_not_replaced(home):
+    model = trained(home, {"train": FRAMES["train"], "test": FRAMES["test"]})
+    with pytest.raises(NotFound, match="no split 'validation'"):
+        evaluate(model, home, "validation")
+    assert "learnt from" in read_json(evaluate(model, home, "train").folder / "metrics.json")["notes"][0]
+
+
+def test_baselines_of_many_rows_learn_from_some_and_say_so(home, monkeypatch):
+    monkeypatch.setattr(step, "BASELINE_ROWS", 50)
+    report = evaluate(trained(home, FRAMES), home)
+    assert read_json(report.folder / "metrics.json")["baseline_rows"] == {"used": 50, "of": 150}
+    assert "learnt from 50 of the 150 training rows" in (report.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_frame_may_bear_the_names_of_the_training_data(home):
+    model = trained(home, FRAMES, fields={"text": "utterance", "label": "intent"})
+    rows = pl.DataFrame([{"utterance": row["text"], "intent": row["label"]} for row in FRAMES["test"][:30]])
+    given = read_json(evaluate(model, home, frame=rows).folder / "metrics.json")
+    plain = read_json(evaluate(model, home, frame=rows.rename({"utterance": "text", "intent": "label"})).folder / "metrics.json")
+    assert (given["split"], given["rows"]) == ("given", 30)
+    assert given["metrics"] == plain["metrics"]
+    assert given["rows_hash"] == plain["rows_hash"]
+
+
+def test_bad_rows_of_a_frame_are_counted_and_listed(home):
+    rows = pl.DataFrame(
+        [{**row, "__error": None} for row in FRAMES["test"][:10]] + [{"text": " ", "label": "food"}, {"text": "x", "label": None}]
+    )
+    rows = rows.with_row_index("__row").with_columns(pl.when(pl.col("__row") == 3).then(pl.lit("broken")).alias("__error"))
+    report = evaluate(trained(home, FRAMES), home, frame=rows)
+    rejected = [json.loads(line) for line in (report.folder / "rejected.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(row["row"] for row in rejected) == [3, 10, 11]
+    assert "3 of 12 rows could not be read" in (report.folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "said"),
+    [
+        ([{"text": " ", "label": "food"}], DataError, "None of the 1 rows"),
+        ([{"words": "x", "label": "food"}], DataError, "text"),
+        ([{"text": "x"}], DataError, "label"),
+        ([{"text": "x", "label": "sport"}], DataError, "sport"),
+    ],
+)
+def test_a_frame_that_can_not_be_measured_is_refused(home, rows, error, said):
+    with pytest.raises(error, match=said):
+        evaluate(trained(home, FRAMES), home, frame=pl.DataFrame(rows))
+    assert home.shelf("reports") == []
+    assert home.runs()[0].manifest["status"] == "failed"
+
+
+def test_without_its_dataset_a_model_is_measured_on_given_rows_only(home):
+    model = trained(home, FRAMES)
+    home.remove("datasets", model.manifest["parents"][0])
+    with pytest.raises(NotFound, match="--data FILE"):
+        evaluate(model, home)
+    report = evaluate(model, home, frame=pl.DataFrame(FRAMES["test"]))
+    page = (report.folder / "report.html").read_text(encoding="utf-8")
+    assert "no simple ways to compare with" in page
+    assert "Not known" in page
+
+
+def test_an_error_of_the_model_fails_the_run(home, monkeypatch):
+    def broken(model):
+        raise ModelError("another base")
+
+    monkeypatch.setattr(step, "Predictor", SimpleNamespace(open=broken))
+    with pytest.raises(ModelError, match="another base"):
+        evaluate(trained(home, FRAMES), home)
+    assert home.runs()[0].manifest["error"] == "ModelError: another base"
+
+
+def test_texts_of_a_page_are_escaped(home):
+    frames = {**FRAMES, "test": [{**row, "text": f"<img src=x onerror=alert(1)> {row['text']}"} for row in FRAMES["test"]]}
+    page = (evaluate(trained(home, frames), home).folder / "report.html").read_text(encoding="utf-8")
+    assert "<img" not in page
+    assert "&lt;img" in page
+
+
+def test_every_task_has_a_page(home, monkeypatch):
+    """Each task's example, answered by its own best baseline."""
+    from vertune.core import part
+
+    for name in part.names("tasks"):
+        task = part.find("tasks", name)()
+        rows = task.example(90)
+        frames = {"train": rows[:60], "validation": rows[60:75], "test": rows[75:]}
+        tables = {split: pl.DataFrame(values) for split, values in frames.items()}
+        fitted = task.fit(tables["train"])
+        answers = list(fitted.baselines(*(tables[split].to_dicts() for split in ("train", "validation", "test"))).values())[-1]
+        model = _of_task(home, name, fitted, tables)
+        predictor = SimpleNamespace(
+            config=build(Config, model.manifest["config"]), task=fitted, answer=lambda records, found=answers: found
+        )
+        monkeypatch.setattr(step, "Predictor", SimpleNamespace(open=lambda model, made=predictor: made))
+        measured = read_json(evaluate(model, home).folder / "metrics.json")
+        assert measured["metrics"][measured["goal"]]["low"] is not None, name
+        assert measured["baselines"], name
+
+
+def _of_task(home, name, task, tables):
+    run = home.begin("datasets", name)
+    datasets.write(run.folder, tables)
+    dataset = home.finish(run)
+    return home.finish(
+        home.begin("models", name, config=dump(build(Config, {"name": name, "data": {}, "task": task})), parents=[dataset.id])
+    )
+
+
+def test_an_unknown_split_is_refused(home):
+    with pytest.raises((NotFound, ConfigError)):
+        evaluate(trained(home, FRAMES), home, "tset")

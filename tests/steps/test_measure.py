@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vertune.metrics.bootstrap import intervals, paired
+from vertune.steps import measure
+from vertune.steps.measure import Sample, against, curves, slices
+from vertune.tasks.classify import Classify
+from vertune.tasks.regress import Regress
+
+
+def said(label, probability=0.9):
+    return {"label": label, "probability": probability, "probabilities": {label: probability}, "truncated": False}
+
+
+@pytest.fixture
+def sample():
+    random = np.random.default_rng(0)
+    records = [
+        {
+            "text": "x" * int(length),
+            "label": str(random.choice(["a", "b", "c"])),
+            "channel": None if row % 10 == 0 else f"channel {row % 3}",
+        }
+        for row, length in enumerate(random.integers(1, 90, 240))
+    ]
+    return Sample(Classify().fit(pl.DataFrame(records)), records, seed=4)
+
+
+@pytest.fixture
+def answers(sample):
+    random = np.random.default_rng(1)
+    return [said(record["label"] if random.random() < 0.8 else "a") for record in sample.records]
+
+
+def test_metrics_are_the_score_with_its_interval(sample, answers):
+    tally = sample.task.tally(sample.records, answers)
+    found = sample.metrics(answers, tally)
+    expected = intervals(tally, sample.task.summarise, measure.ROUNDS, 4)
+    assert set(found) == set(sample.task.score(sample.records, answers))
+    for name, entry in found.items():
+        assert entry["value"] == pytest.approx(expected[name].value)
+        assert (entry["low"], entry["high"]) == (expected[name].low, expected[name].high)
+        assert entry["low"] <= entry["value"] <= entry["high"]
+
+
+@pytest.mark.parametrize(
+    ("label", "winner", "sentence"), [("a", "model", "excludes 0"), (None, None, "equally well"), ("right", "baseline", "worse than")]
+)
+def test_a_baseline_gets_a_paired_difference_and_a_verdict(sample, answers, label, winner, sentence):
+    theirs = {
+        "a": [said("a") for _ in answers],
+        None: answers,
+        "right": [said(record["label"]) for record in sample.records],
+    }[label]
+    tally = sample.task.tally(sample.records, answers)
+    found = against(sample, tally, {"simple": theirs})
+    assert found["verdicts"]["simple"]["winner"] == winner
+    assert sentence in found["verdicts"]["simple"]["sentence"]
+    summarise = sample.task.summarise
+    expected = paired((tally, summarise), (sample.task.tally(sample.records, theirs), summarise), measure.ROUNDS, 4)["accuracy"]
+    assert found["differences"]["simple"]["accuracy"] == {"value": expected.value, "low": expected.low, "high": expected.high}
+    assert found["baselines"]["simple"]["accuracy"]["value"] == sample.task.score(sample.records, theirs)["accuracy"]
+
+
+def test_a_lower_error_wins_where_lower_is_better():
+    records = [{"text": "t", "score": float(row % 5)} for row in range(60)]
+    task = Regress(metric="mae").fit(pl.DataFrame(records))
+    near, far = ([{"score": record["score"] + off, "truncated": False} for record in records] for off in (0.1, 1.0))
+    sample = Sample(task, records)
+    assert against(sample, task.tally(records, near), {"far": far})["verdicts"]["far"]["winner"] == "model"
+    assert against(sample, task.tally(records, far), {"near": near})["verdicts"]["near"]["winner"] == "baseline"
+
+
+def test_slices_divide_the_rows_and_score_each_part(sample, answers):
+    tally = sample.task.tally(sample.records, answers)
+    found = {part["column"]: part["values"] for part in slices(sample, tally, ["channel"])}
+    assert [sum(row["rows"] for row in values) for values in found.values()] == [240, 240]
+    assert {row["name"] for row in found["channel"]} == {"channel 0", "channel 1", "channel 2", "(none)"}
+    assert len(found["length"]) == 3
+    for row in found["channel"]:
+        wanted = None if row["name"] == "(none)" else row["name"]
+        chosen = [place for place, record in enumerate(sample.records) if record["channel"] == wanted]
+        part = sample.task.score([sample.records[place] for place in chosen], [answers[place] for place in chosen])
+        assert row["metrics"]["accuracy"]["value"] == pytest.approx(part["accuracy"])
+
+
+def test_rare_values_share_a_slice(sample, answers):
+    for row, record in enumerate(sample.records):
+        record["id"] = f"value {row % 40}"
+    values = slices(sample, sample.task.tally(sample.records, answers), ["id"])[1]["values"]
+    assert len(values) == 13
+    assert values[-1]["name"] == "28 other values"
+    assert sum(row["rows"] for row in values) == 240
+
+
+def test_units_wider_than_a_record_and_a_single_value_give_no_slices(sample, answers):
+    tally = sample.task.tally(sample.records, answers)
+    assert slices(sample, tally[:9], ["channel"]) == []
+    same = Sample(sample.task, [{**record, "text": "same", "channel": "one"} for record in sample.records])
+    assert slices(same, tally, ["channel"]) == []
+
+
+def step(at, loss=1.0):
+    return {"event": "step", "step": at, "loss": loss}
+
+
+def test_a_curve_follows_a_resumed_training_and_stops_at_the_refit():
+    events = [
+        {"event": "training"}, step(1, 9.0),
+        {"event": "training"}, step(1, 3.0), step(2, 2.0), {"event": "evaluated", "step": 2, "metric": -0.5}, step(3, 7.0),
+        {"event": "training"}, {"event": "resumed", "step": 2}, step(3, 1.5), {"event": "evaluated", "step": 3, "metric": -0.25},
+        {"event": "refit"}, {"event": "training"}, step(1, 0.1),
+    ]  # fmt: skip
+    found = curves(events, sign=-1.0)
+    assert found == {"loss": [[1.0, 3.0], [2.0, 2.0], [3.0, 1.5]], "metric": [[2.0, 0.5], [3.0, 0.25]]}
+
+
+def test_a_long_curve_is_thinned_without_moving_its_mean():
+    found = curves([{"event": "training"}, *(step(at, float(at)) for at in range(1, 1001))], points=100)["loss"]
+    assert len(found) == 100
+    assert np.mean([loss for _, loss in found]) == pytest.approx(500.5)
+    assert all(at == pytest.approx(loss) for at, loss in found)
+
+
+def test_no_events_are_no_curve():
+    assert curves([]) == {"loss": [], "metric": []}
