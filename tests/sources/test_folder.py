@@ -27,7 +27,7 @@ def test_lines_encodings_and_files_that_are_no_text(tmp_path):
     (tmp_path / "a" / "1.txt").write_bytes("我的银行卡被吞了\n\n第二行文字也在这里\n".encode("gb18030"))
     (tmp_path / "a" / "2.txt").write_bytes(b"PK\x03\x04")
     frame = Folder(path=str(tmp_path), rows="line").read()
-    assert frame["text"].to_list() == ["我的银行卡被吞了", "第二行文字也在这里", None]
+    assert frame["text"].to_list() == ["我的银行卡被吞了", "第二行文字也在这里", ""]
     assert frame["__row"].to_list() == [1, 3, 1]
     assert "begins like a zip" in frame["__error"][2]
 
@@ -35,7 +35,7 @@ def test_lines_encodings_and_files_that_are_no_text(tmp_path):
 def test_an_empty_file_is_an_empty_text(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.txt").touch()
-    assert Folder(path=str(tmp_path)).read()["text"].to_list() == [None]
+    assert Folder(path=str(tmp_path)).read()["text"].to_list() == [""]
 
 
 def test_nothing_to_read(tmp_path):

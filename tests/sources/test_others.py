@@ -19,7 +19,7 @@ def test_parquet_is_lazy_and_keeps_types(tmp_path):
     lazy = Parquet(path=str(path)).read()
     assert isinstance(lazy, pl.LazyFrame)
     read = lazy.collect()
-    assert read["text"].to_list() == ["a", None]
+    assert read["text"].to_list() == ["a", ""]
     assert read.schema["labels"] == pl.List(pl.String)
     assert read.schema["kind"] == pl.String
     assert read["__row"].to_list() == [1, 2]

@@ -22,7 +22,7 @@ def database(tmp_path):
 
 def test_types_and_marks(database):
     frame = Sql(url=f"sqlite:///{database}", query="select * from tickets order by rowid").read()
-    assert frame["text"].to_list() == ["one", None, "three"]
+    assert frame["text"].to_list() == ["one", "", "three"]
     assert frame["score"].to_list() == [1.5, 2.0, None]
     assert frame["__row"].to_list() == [1, 2, 3]
 

@@ -24,12 +24,6 @@ def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed", rechunk=False)
 
 
-def blank_as_null(frame: pl.DataFrame) -> pl.DataFrame:
-    """An empty text is a missing value, whatever format it comes from."""
-    names = [name for name, kind in frame.schema.items() if kind == pl.String and not name.startswith("__")]
-    return frame.with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in names)
-
-
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Values by column; what a row lacks is None."""
     table: dict[str, list[Any]] = {}

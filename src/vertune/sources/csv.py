@@ -83,7 +83,7 @@ class Csv(Source):
             for chunk in _chunks(dialect.parse(file), _Check(text, len(names), dialect.delimiter), self.header):
                 flawed += chunk.flawed
                 table = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, chunk.columns(), strict=True)]
-                frames.append(_table.marked(_table.blank_as_null(pl.DataFrame(table)), str(text.path), chunk.errors, first))
+                frames.append(_table.marked(pl.DataFrame(table), str(text.path), chunk.errors, first))
                 first += len(chunk.rows)
         if not frames:
             raise DataError(f"{text.path} has a header ({', '.join(names)}) and no rows. Check how the file was written.")

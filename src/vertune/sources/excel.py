@@ -33,7 +33,7 @@ class Excel(Source):
         frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, dtype_coercion="coerce").to_polars()
         frame = frame.with_columns(pl.col(pl.Null).cast(pl.String))
         # a blank line inside a sheet is a row to Excel: it keeps the number of its line, and is no record
-        frame = _table.marked(_table.blank_as_null(frame), str(path))
+        frame = _table.marked(frame, str(path))
         values = [name for name in frame.columns if not name.startswith("__")]
         frame = frame.filter(~pl.all_horizontal(pl.col(values).is_null()))
         if frame.is_empty():

@@ -47,5 +47,5 @@ class Folder(Source):
         frame = pl.DataFrame({"text": pl.Series(lines, dtype=pl.String)}).with_columns(
             pl.lit(label).alias("label"), pl.lit(file.relative_to(root).as_posix()).alias("document")
         )
-        frame = _table.marked(_table.blank_as_null(frame), str(file), [error] * frame.height)
-        return frame.filter(pl.col("text").is_not_null()) if self.rows == "line" and not error else frame
+        frame = _table.marked(frame, str(file), [error] * frame.height)
+        return frame.filter(pl.col("text").str.strip_chars() != "") if self.rows == "line" and not error else frame

@@ -39,7 +39,7 @@ class Huggingface(Source):
             for name, feature in chosen.features.items()
             if isinstance(feature, datasets.ClassLabel)
         ]
-        return _table.marked(_table.blank_as_null(frame.with_columns(named)), f"{self.path}:{self.split}")
+        return _table.marked(frame.with_columns(named), f"{self.path}:{self.split}")
 
     def _local(self, datasets: Any) -> Any:
         folder = Path(self.path).expanduser()

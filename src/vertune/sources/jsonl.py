@@ -44,9 +44,7 @@ class Jsonl(Source):
                 f'{path} holds no JSON objects: expected one a line, such as {{"text": "…"}}. {errors[0] if errors else ""}'.rstrip()
             )
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
-        return _table.marked(
-            _table.blank_as_null(pl.DataFrame([_table.series(name, values) for name, values in table.items()])), str(path), errors
-        )
+        return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
 
 
 def _objects(text: _decode.Text) -> Iterator[_Row]:

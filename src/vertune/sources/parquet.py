@@ -31,12 +31,10 @@ def _scan(path: Path) -> pl.LazyFrame:
         schema = frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} is no Parquet file that can be read ({str(error).splitlines()[0]}). Check how it was written.") from error
-    texts = [name for name, kind in schema.items() if kind == pl.String]
     categories = [name for name, kind in schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
     return (
         frame.drop(_table.FILE, _table.ROW, _table.ERROR, strict=False)
         .with_columns(pl.col(categories).cast(pl.String))
-        .with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in [*texts, *categories])
         .with_row_index(_table.ROW, offset=1)
         .with_columns(
             pl.col(_table.ROW).cast(pl.Int64),

@@ -58,7 +58,7 @@ class Sql(Source):
             frame = pl.read_database(sqlalchemy.text(self.query), connection, infer_schema_length=None)
         if frame.is_empty():
             raise DataError(f"The query to {self.url} gave no rows. Check its conditions.")
-        return _table.marked(_table.blank_as_null(frame), self.url)
+        return _table.marked(frame, self.url)
 
     def _engine(self, sqlalchemy: Any) -> Any:
         return sqlalchemy.create_engine(_filled(self.url), poolclass=sqlalchemy.pool.NullPool, hide_parameters=True)

@@ -42,7 +42,7 @@ def _file(path: Path) -> pl.DataFrame:
     if not rows:
         raise DataError(f"{path} holds no questions. Check that its paragraphs have 'qas'.")
     frame = pl.DataFrame([pl.Series(name, [row[name] for row, _ in rows], dtype=kind) for name, kind in _SCHEMA.items()])
-    return _table.marked(_table.blank_as_null(frame), str(path), [error for _, error in rows])
+    return _table.marked(frame, str(path), [error for _, error in rows])
 
 
 def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:

@@ -32,7 +32,9 @@ class Group(Split):
         """Names of splits: groups in the order of their hashes fill test, then validation. DataError where there are too few."""
         given = _cut.column(frame, self.by, "its groups").cast(pl.String)
         alone = pl.Series(content.of_inputs(frame)).cast(pl.String)
-        named = pl.select(pl.when(given.is_null()).then("row " + alone).otherwise("group " + given)).to_series()
+        named = pl.select(
+            pl.when(given.is_null() | (given.str.strip_chars() == "")).then("row " + alone).otherwise("group " + given)
+        ).to_series()
         groups, place = np.unique(content.hashes(named.to_list(), str(self.seed)), return_inverse=True)
         names = _cut.blocks(np.bincount(place, minlength=len(groups)), self.test, self.validation)
         return pl.Series("split", names[place], dtype=pl.String)

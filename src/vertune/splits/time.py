@@ -39,8 +39,9 @@ class Time(Split):
 
     def _times(self, values: pl.Series) -> NDArray[np.float64]:
         """Each time as a number that grows with it."""
-        if values.null_count():
-            raise DataError(f"The column '{self.by}' says no time in {values.null_count()} rows. Fill them, or leave these rows out.")
+        missing = values.is_null() | (values.cast(pl.String).str.strip_chars() == "").fill_null(False)
+        if missing.any():
+            raise DataError(f"The column '{self.by}' says no time in {missing.sum()} rows. Fill them, or leave these rows out.")
         if values.dtype.is_numeric() or values.dtype.is_temporal():
             return values.to_physical().cast(pl.Float64).to_numpy()
         texts = values.cast(pl.String).str.strip_chars()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -20,6 +20,7 @@ from vertune.core.config import Config, dump
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.records import Column
 from vertune.reports import render
+from vertune.reports.scales import plural
 from vertune.steps import dataset, describe
 from vertune.steps.fields import named
 
@@ -50,11 +51,13 @@ def prepare(config: Config, home: Home, progress: Progress | None = None, frames
         rows = _Rows()
         try:
             _gather(config, frames, rows, recorder)
+            _filled(rows.tables["train"], "training", rows.rejected)
             recorder("split", rows=sum(frame.height for frame in rows.tables.values()))
             splits, cut = _divided(config, rows.tables)
             splits = _known(config, splits, rows.rejected)
             unused = splits.pop("unused").height
-            _check(splits, rows.rejected)
+            for name in ("train", "validation"):
+                _filled(splits[name], name, rows.rejected)
             task = config.task.fit(splits["train"])
         finally:
             dataset.write_rejected(run.folder, rows.rejected)
@@ -126,8 +129,6 @@ def _frame(config: Config, frames: Mapping[str, pl.DataFrame] | None, place: str
 def _divided(config: Config, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], set[str]]:
     """The rows of each split and of `unused`, and which splits were cut from the source's rows."""
     source = tables["train"]
-    if source.is_empty():
-        raise DataError("No row is left to divide.")
     given = frozenset(tables) - {"train"}
     names = config.data.split.sparing(given).divide(source)
     found = set(names.unique())
@@ -172,12 +173,11 @@ def _without_strangers(frame: pl.DataFrame, split: str, column: Column, known: s
     return frame.with_row_index("__place").filter(~pl.col("__place").is_in(list(strangers))).drop("__place") if strangers else frame
 
 
-def _check(splits: Mapping[str, pl.DataFrame], rejected: list[dict[str, Any]]) -> None:
-    """DataError where a split that must have rows has none."""
-    for name in ("train", "validation"):
-        if splits[name].is_empty():
-            why = f" {len(rejected)} rows were rejected, the first because: {rejected[0]['reason']}." if rejected else ""
-            raise DataError(f"No row is left for {name}.{why} Add rows, or change the split.")
+def _filled(frame: pl.DataFrame, name: str, rejected: Sequence[Mapping[str, Any]]) -> None:
+    """DataError where rows are needed and none is left."""
+    if frame.is_empty():
+        why = f": {plural(len(rejected), 'row was', 'rows were')} rejected, the first because {rejected[0]['reason']}" if rejected else ""
+        raise DataError(f"No row is left for {name}{why}. Correct the rows, add some, or change the split.")
 
 
 def _reasons(rejected: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -35,13 +35,10 @@ def check_marks(source: Source) -> None:
 
 
 def check_columns(source: Source) -> None:
-    """Columns of the source's own never begin with two underscores, which mark ours, and empty texts are null."""
+    """Columns of the source's own never begin with two underscores, which mark ours."""
     frame = source.read().lazy().collect()
     strangers = [name for name in frame.columns if name.startswith("__") and name not in MARKS]
     assert not strangers, f"{source.name}: {strangers} begin with two underscores"
-    for name, kind in frame.schema.items():
-        if kind == pl.String:
-            assert not (frame[name] == "").any(), f"{source.name}: an empty text in '{name}' must be null, as in every source"
 
 
 def check_again(source: Source) -> None:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from vertune.core.errors import ConfigError, DataError, UnknownName
+from vertune.steps.fields import named
+from vertune.tasks.classify import Classify
+
+FRAME = pl.DataFrame(
+    {
+        "title": ["Card", None, "  "],
+        "body": ["It is gone", "Too high", None],
+        "amount": [5, None, 7],
+        "label": ["a", "b", "a"],
+        "parts": [["x"], ["y"], []],
+        "__file": ["f.csv"] * 3,
+        "__row": [1, 2, 3],
+    }
+)
+
+
+def test_columns_are_joined_as_name_and_value():
+    table = named(FRAME, {"text": ["title", "body", "amount"]}, Classify())
+    assert table.frame["text"].to_list() == ["title: Card; body: It is gone; amount: 5", "body: Too high", "amount: 7"]
+    assert table.frame.columns == ["text", "label", "__file", "__row"]
+    assert table.origin == {"text": ["title", "body", "amount"], "label": ["label"]}
+
+
+def test_a_row_with_nothing_to_join_is_empty():
+    assert named(FRAME, {"text": ["title"]}, Classify()).frame["text"].to_list() == ["Card", None, "  "]
+    assert named(FRAME.with_columns(amount=None), {"text": ["title", "amount"]}, Classify()).frame["text"].to_list()[1] in (None, "")
+
+
+def test_further_columns_are_kept_and_lazy_frames_read():
+    table = named(FRAME.lazy(), {"text": "body"}, Classify(), keep=["amount", "title", "amount", "label"])
+    assert table.frame.columns == ["text", "label", "amount", "title", "__file", "__row"]
+
+
+def test_rows_to_answer_need_no_targets():
+    assert named(FRAME.drop("label"), {"text": "body"}, Classify(), targets=False).frame.columns == ["text", "__file", "__row"]
+    assert "label" not in named(FRAME, {"text": "body", "label": "no such"}, Classify(), targets=False).frame.columns
+
+
+@pytest.mark.parametrize(
+    ("fields", "keep", "error", "words"),
+    [
+        ({"text": "boody"}, [], UnknownName, r"no column of f.csv 'boody'. Did you mean 'body'"),
+        ({"text": ["title", "boddy"]}, [], UnknownName, r"Did you mean 'body'"),
+        ({"text": "body"}, ["amont"], UnknownName, r"Did you mean 'amount'"),
+        ({"txt": "body"}, [], UnknownName, r"no field of the task 'classify' 'txt'. Did you mean 'text'"),
+        ({}, [], DataError, r"'classify' reads the column 'text', and f.csv has: title.*fields: \{text: COLUMN\}"),
+        ({"text": ["title", "parts"]}, [], ConfigError, r"joins the column 'parts', which holds List"),
+        ({"text": "body", "label": "title"}, ["label"], ConfigError, r"'label' can't be kept under its name"),
+    ],
+)
+def test_what_is_not_there_is_named(fields, keep, error, words):
+    with pytest.raises(error, match=words):
+        named(FRAME, fields, Classify(), keep)
+
+
+def test_the_nearest_column_is_offered_where_none_is_said():
+    with pytest.raises(DataError, match=r"Did you mean 'texts'\? .*fields: \{text: texts\}"):
+        named(FRAME.rename({"body": "texts"}), {}, Classify())
