@@ -43,14 +43,15 @@ def test_clean_says_why_rows_are_rejected() -> None:
         ("Al", [{**SPAN, "label": " "}]),
         ("Al", [{**SPAN, "start": None}]),
         ("Al", None),
+        ("Al is", [SPAN, SPAN, {**SPAN, "start": None}]),
         ("没有", []),
     ]
-    frame = pl.DataFrame({"text": [row[0] for row in rows], "spans": [row[1] for row in rows], "__row": range(1, 9), "more": "x"})
+    frame = pl.DataFrame({"text": [row[0] for row in rows], "spans": [row[1] for row in rows], "__row": range(1, 10), "more": "x"})
     cleaned = Tag().clean(frame)
-    assert cleaned.frame["__row"].to_list() == [1, 8]
+    assert cleaned.frame["__row"].to_list() == [1, 9]
     assert set(cleaned.frame.columns) == set(frame.columns)
     reasons = {item["row"]: item["reason"] for item in cleaned.rejected}
-    assert sorted(reasons) == [2, 3, 4, 5, 6, 7]
+    assert sorted(reasons) == [2, 3, 4, 5, 6, 7, 8]
     for row, word in ((2, "text is empty"), (3, "outside the text of 2"), (4, "(2, 2)"), (5, "no label"), (6, "no start"), (7, "missing")):
         assert word in reasons[row]
 

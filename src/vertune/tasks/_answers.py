@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from vertune.core.errors import ModelError
 from vertune.core.records import Feature
 
-ANSWERS = pl.List(pl.Struct({"start": pl.Int64(), "text": pl.String()}))
+FIELDS = {"start": pl.Int64(), "text": pl.String()}
+ANSWERS = pl.List(pl.Struct(FIELDS))
 START, END = 1, 2
 """Bits of a token's target; 0 is neither, -100 is where no answer may be."""
 
@@ -24,10 +25,16 @@ def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     A cell is a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON. An answer
     that does not stand at its start is taken where the context holds it exactly once.
     """
+    plain = _plain(frame.schema["answers"])
+    numbered = frame.with_row_index("__number")
+    if plain:
+        fields = pl.struct(pl.element().struct.field(name).cast(kind) for name, kind in FIELDS.items())
+        numbered = numbered.with_columns(pl.col("answers").list.eval(fields).cast(ANSWERS))
+    hard = numbered.filter(~_standing(numbered)) if plain else numbered
     values: list[list[dict[str, Any]] | None] = []
     reasons: list[str | None] = []
     moved = 0
-    for cell, context in zip(frame["answers"].to_list(), frame["context"].cast(pl.String).to_list(), strict=True):
+    for cell, context in zip(hard["answers"].to_list(), hard["context"].cast(pl.String).to_list(), strict=True):
         try:
             found = _parse(cell)
             placed = None if found is None else [_placed(start, text, context or "") for start, text in found]
@@ -38,7 +45,31 @@ def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         moved += sum(start != item["start"] for (start, _), item in zip(found or (), placed or (), strict=True))
         values.append(placed)
         reasons.append(None)
-    return frame.with_columns(pl.Series("answers", values, ANSWERS), pl.Series("__problem", reasons, pl.String)), moved
+    checked = hard.select("__number").with_columns(pl.Series("__placed", values, ANSWERS), pl.Series("__problem", reasons, pl.String))
+    joined = numbered.join(checked, on="__number", how="left", maintain_order="left")
+    column = pl.coalesce("__placed", "answers") if plain else pl.col("__placed")
+    return joined.with_columns(column.alias("answers")).drop("__number", "__placed"), moved
+
+
+def _plain(kind: pl.DataType) -> bool:
+    """Whether a column already holds lists of a whole number and a text."""
+    inner = kind.inner if isinstance(kind, pl.List) else None
+    fields = {field.name: field.dtype for field in inner.fields} if isinstance(inner, pl.Struct) else {}
+    return "start" in fields and fields["start"].is_integer() and fields.get("text") == pl.String
+
+
+def _standing(numbered: pl.DataFrame) -> pl.Expr:
+    """Whether all answers of a row stand where they say; also where there is none or no list."""
+    long = (
+        numbered.filter(pl.col("answers").list.len() > 0)
+        .select("__number", pl.col("context").cast(pl.String), pl.col("answers").alias("answer"))
+        .explode("answer")
+        .with_columns(pl.col("answer").struct.field("start"), pl.col("answer").struct.field("text"))
+    )
+    there = pl.col("context").str.slice(pl.col("start"), pl.col("text").str.len_chars()) == pl.col("text")
+    visible = pl.col("text").str.strip_chars() != ""
+    wrong = long.filter(~(there & visible & (pl.col("start") >= 0)).fill_null(False))["__number"].unique()
+    return ~pl.col("__number").is_in(wrong.implode())
 
 
 class _Misplaced(ValueError):

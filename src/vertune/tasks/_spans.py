@@ -13,6 +13,8 @@ from vertune.tasks._bio import longest
 
 FIELDS = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
 SPANS = pl.List(pl.Struct(FIELDS))
+_LINE = 1 << 32
+"""More code points than any text has."""
 
 
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -74,22 +76,21 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
         .when(pl.col("label").is_null() | (pl.col("label").str.strip_chars() == ""))
         .then(pl.format("the span {} has no label", place))
     )
-    overlap = pl.col("start") < pl.col("end").cum_max().shift(1).over("__number")
-    found = (
-        long.with_columns(problem.alias("__problem"), overlap.alias("__overlap"))
-        .group_by("__number")
-        .agg(pl.col("__problem").drop_nulls().first(), pl.col("__overlap").any())
-    )
+    # rows lie one after another on one line, so that the furthest end so far can be asked without grouping
+    row = pl.col("__number").cast(pl.Int64) * _LINE
+    reached = (row + pl.col("end").clip(0, _LINE - 1)).cum_max().shift(1)
+    problems = long.select("__number", problem.alias("__problem")).drop_nulls().unique("__number", keep="first", maintain_order=True)
+    overlapping = long.filter(row + pl.col("start") < reached)["__number"].unique()
     return (
-        numbered.join(found, on="__number", how="left", maintain_order="left")
+        numbered.join(problems, on="__number", how="left", maintain_order="left")
+        .with_columns(pl.col("__number").is_in(overlapping.implode()).alias("__overlap"))
         .drop("__number")
-        .with_columns(pl.col("__overlap").fill_null(False))
     )
 
 
 def resolve(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, int]:
-    """The frame with only the longest of overlapping spans where `__overlap` says so, and how many spans that leaves out."""
-    rows = frame["__overlap"].to_numpy().nonzero()[0]
+    """The frame with only the longest of overlapping spans where `__overlap` says so and nothing is wrong; how many that leaves out."""
+    rows = frame.select(pl.col("__overlap") & pl.col("__problem").is_null()).to_series().to_numpy().nonzero()[0]
     if not len(rows):
         return frame, 0
     values = frame[name].to_list()
