@@ -74,7 +74,8 @@ def freeze(model: Vertical, encoder: Encoder, examples: Examples, tokens: int) -
     counts = np.array([int(mask.sum()) for mask in labelled])
     rows = np.concatenate([state[mask] for state, mask in zip(states, labelled, strict=True)])
     values = np.concatenate([value[mask] for value, mask in zip(examples.targets.values, labelled, strict=True)])
-    groups, weights = np.repeat(owners, counts), np.repeat(examples.weights, counts)
+    # the loss of a feature is the mean over its tokens, so each token has its share of the feature's weight
+    groups, weights = np.repeat(owners, counts), np.repeat(examples.weights / np.maximum(counts, 1), counts)
     if len(rows) > _TOKENS:
         kept = np.sort(np.random.default_rng(0).permutation(len(rows))[:_TOKENS])
         rows, values, groups, weights = rows[kept], values[kept], groups[kept], weights[kept]
