@@ -17,7 +17,7 @@ def _drawn(seed, rows=200, labels=4, share=0.3):
 @pytest.mark.parametrize("seed", range(4))
 def test_each_label_takes_its_best_cut(seed):
     truth, probability = _drawn(seed)
-    found = thresholds.learn(truth, probability, "macro")
+    found = thresholds.best(truth, probability, "macro")
     for label in range(truth.shape[1]):
         tried = [f1_score(truth[:, label], probability[:, label] >= cut) for cut in np.arange(0.05, 1, 0.1)]
         assert f1_score(truth[:, label], probability[:, label] >= found[label]) == pytest.approx(max(tried))
@@ -26,7 +26,7 @@ def test_each_label_takes_its_best_cut(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_micro_f1_is_at_least_that_of_any_common_threshold_and_of_any_change_of_one(seed):
     truth, probability = _drawn(seed, labels=3)
-    found = thresholds.learn(truth, probability)
+    found = thresholds.best(truth, probability, "micro")
     best = f1_score(truth, probability >= found, average="micro")
     for cut in np.arange(0.05, 1, 0.1):
         assert best >= f1_score(truth, probability >= cut, average="micro") - 1e-12
@@ -45,6 +45,15 @@ def test_a_rare_label_shares_the_threshold_of_all():
     found = thresholds.learn(truth, probability)
     assert found[2] == thresholds._common(truth, probability)
     assert len(set(found.tolist())) > 1
+
+
+def test_a_label_is_trusted_the_more_the_more_positive_rows_it_has():
+    truth, probability = _drawn(0, labels=3)
+    probability[:, 1] /= 3
+    own, common = thresholds.best(truth, probability, "micro")[1], thresholds._common(truth, probability)
+    few, many = (thresholds.learn(np.tile(truth, (n, 1)), np.tile(probability, (n, 1)))[1] for n in (1, 20))
+    assert own < many < few < common
+    assert many == pytest.approx(own, abs=0.01)
 
 
 def test_without_any_positive_row_the_threshold_is_one_half():

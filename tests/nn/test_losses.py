@@ -29,11 +29,11 @@ def test_focal_loss_without_focus_is_cross_entropy_and_with_it_turns_to_hard_row
     assert share[1] > share[0] > share[2]
 
 
-def test_binary_losses_are_means_over_labels():
+def test_binary_losses_are_sums_over_labels():
     chance = torch.where(PRESENT > 0, LOGITS.sigmoid(), 1 - LOGITS.sigmoid())
-    torch.testing.assert_close(losses.binary_cross_entropy(LOGITS, PRESENT), -chance.log().mean(-1))
+    torch.testing.assert_close(losses.binary_cross_entropy(LOGITS, PRESENT), -chance.log().sum(-1))
     torch.testing.assert_close(losses.binary_focal(LOGITS, PRESENT, 0.0), losses.binary_cross_entropy(LOGITS, PRESENT))
-    torch.testing.assert_close(losses.binary_focal(LOGITS, PRESENT, 2.0), ((1 - chance) ** 2 * -chance.log()).mean(-1))
+    torch.testing.assert_close(losses.binary_focal(LOGITS, PRESENT, 2.0), ((1 - chance) ** 2 * -chance.log()).sum(-1))
 
 
 def test_losses_of_numbers():

@@ -25,15 +25,18 @@ def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, smoothing: float =
 
 
 def binary_cross_entropy(logits: Tensor, present: Tensor) -> Tensor:
-    """Mean over labels of the cross-entropy of each label's own logit; `present` is 0 or 1, both (rows, labels)."""
-    return functional.binary_cross_entropy_with_logits(logits, present, reduction="none").mean(-1)
+    """Sum over labels of the cross-entropy of each label's own logit; `present` is 0 or 1, both (rows, labels).
+
+    A sum and no mean, so that a label is learnt and regularised as strongly however many others there are.
+    """
+    return functional.binary_cross_entropy_with_logits(logits, present, reduction="none").sum(-1)
 
 
 def binary_focal(logits: Tensor, present: Tensor, gamma: float = 2.0) -> Tensor:
     """Binary cross-entropy with each label scaled down by (1 - p)^gamma of its right answer (Lin et al. 2017)."""
     right = torch.where(present > 0.5, logits, -logits).sigmoid()
     each = functional.binary_cross_entropy_with_logits(logits, present, reduction="none")
-    return (_remaining(right) ** gamma * each).mean(-1)
+    return (_remaining(right) ** gamma * each).sum(-1)
 
 
 def squared_error(outputs: Tensor, values: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Multilabel(Task):
         return Targets(list(present[_windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean of the binary losses of all labels, of each feature."""
+        """Sum of the binary losses of all labels, of each feature."""
         from vertune.nn import losses
 
         if self.objective == "focal":
