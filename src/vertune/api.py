@@ -106,7 +106,10 @@ class Vertical:
 
         if isinstance(data, (list, tuple)) or _is_array(data):
             task = self._predictor().task
-            return [record(task, [one]) if isinstance(one, str) else record(task, one) if isinstance(one, (list, tuple)) else one for one in data]
+            return [
+                record(task, [one]) if isinstance(one, str) else record(task, one) if isinstance(one, (list, tuple)) else one
+                for one in data
+            ]
         return _frame(data)
 
 
@@ -240,7 +243,9 @@ def _paired(texts: Any, labels: Any) -> pl.DataFrame:
     if len(left) != len(right):
         raise DataError(f"There are {len(left)} texts and {len(right)} labels; each text needs one.")
     target = "labels" if right and isinstance(right[0], (list, tuple)) else _TARGET
-    values = [list(value) for value in right] if target == "labels" else [value.item() if hasattr(value, "item") else value for value in right]
+    values = (
+        [list(value) for value in right] if target == "labels" else [value.item() if hasattr(value, "item") else value for value in right]
+    )
     return pl.DataFrame({"text": [str(text) for text in left], target: values}, strict=False)
 
 

@@ -50,6 +50,9 @@ def show(report: Artifact, json: bool = False) -> None:
             for name, value in metrics.items()
         ],
     )
+    for text in measured.get("notes", []):
+        output.note(text, "yellow")
+    output.say()
     output.facts({"report": output.near(report.folder / "report.html")})
 
 

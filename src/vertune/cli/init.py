@@ -13,9 +13,13 @@ from vertune.cli import output
 def run(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file or folder with labelled records.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the config goes.")] = Path("run.yaml"),
-    text: Annotated[list[str] | None, typer.Option("--text", help="The column of the text, where the guess would be wrong; twice for two.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="The column of the text, where the guess would be wrong; twice for two.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="The column of the label, where the guess would be wrong.")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="The task, where the guess would be wrong; `vertune parts tasks` lists them.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The task, where the guess would be wrong; `vertune parts tasks` lists them.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a config that is there.")] = False,
 ) -> None:
     """Look at a file and write a commented run.yaml for it."""

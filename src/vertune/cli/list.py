@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    shelf: Annotated[str | None, typer.Argument(metavar="[SHELF]", help="datasets, models, reports or runs; all where nothing is said.")] = None,
+    shelf: Annotated[
+        str | None, typer.Argument(metavar="[SHELF]", help="datasets, models, reports or runs; all where nothing is said.")
+    ] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
@@ -71,7 +73,11 @@ def _what(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]
     if isinstance(rows, dict):
         parts.append(", ".join(f"{name} {count:,}" for name, count in rows.items() if count))
     for split, metrics in (manifest.get("metrics") or {}).items():
-        first = next(((name, value) for name, value in metrics.items() if isinstance(value, (int, float))), None) if isinstance(metrics, dict) else None
+        first = (
+            next(((name, value) for name, value in metrics.items() if isinstance(value, (int, float))), None)
+            if isinstance(metrics, dict)
+            else None
+        )
         if first:
             parts.append(f"{split} {first[0]} {first[1]:.4f}")
     return ", ".join(parts)

@@ -21,7 +21,8 @@ _SHOWN = 5
 def run(
     model: options.Model,
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="The input; two for a task that reads two texts. '-' reads standard input.")
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]...", help="The input; two for a task that reads two texts. '-' reads standard input."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Answer every row of a file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where rows and answers go: .csv, .jsonl or .parquet.")] = None,
@@ -90,7 +91,9 @@ def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
     output.facts({"rows": len(found.answers), "answered": len(found.answers) - len(found.errors), "file": output.near(out)})
     if found.errors:
         row, reason = next(iter(found.errors.items()))
-        output.note(f"{len(found.errors)} rows could not be answered; answer_error says why. The first is row {row + 1}: {reason}.", "yellow")
+        output.note(
+            f"{len(found.errors)} rows could not be answered; answer_error says why. The first is row {row + 1}: {reason}.", "yellow"
+        )
 
 
 def show(answer: dict[str, Any], text: str = "") -> None:
@@ -105,7 +108,10 @@ def show(answer: dict[str, Any], text: str = "") -> None:
         if len(likely) > _SHOWN:
             output.note(f"and {len(likely) - _SHOWN} more; --json shows all")
     if answer.get("spans"):
-        output.table(["label", "text", "from", "to"], [[span["label"], text[span["start"] : span["end"]], span["start"], span["end"]] for span in answer["spans"]])
+        output.table(
+            ["label", "text", "from", "to"],
+            [[span["label"], text[span["start"] : span["end"]], span["start"], span["end"]] for span in answer["spans"]],
+        )
     elif "spans" in answer and "text" not in answer:
         output.say("no spans")
     if "vector" in answer:

@@ -26,27 +26,23 @@ class _Drawing(Protocol):
 class Listener:
     """Turns events into what is drawn.
 
-    An event with `step` and `steps` moves the bar; `evaluated` adds the metric; `warning` and `chosen` are lines that
-    stay; any other event names the stage that the work is in.
+    `evaluated` adds the metric; what must not be missed stays as a line; any other event with `step` and `steps` moves the
+    bar, and one without names the stage that the work is in.
     """
 
     def __init__(self, drawing: _Drawing) -> None:
         self.drawing = drawing
         self.metric = ""
-        self.seen: set[str] = set()
 
     def __call__(self, kind: str, **fields: Any) -> None:
         """Take one event."""
         if kind == "evaluated" and "metric" in fields:
             self.metric = f"{fields.get('name', 'metric')} {fields['metric']:.4f}"
             self.drawing.line(f"  step {fields.get('step', 0):,}: {self.metric}")
+        elif kind in _LASTING:
+            self.drawing.line(f"  {_sentence(kind, fields)}")
         elif "step" in fields and "steps" in fields:
             self.drawing.move(int(fields["step"]), int(fields["steps"]), self._facts(fields), fields.get("seconds_left"))
-        elif kind in _LASTING:
-            text = _sentence(kind, fields)
-            if text not in self.seen:
-                self.seen.add(text)
-                self.drawing.line(f"  {text}")
         elif kind not in _SILENT:
             self.drawing.stage(_sentence(kind, fields))
 
@@ -60,17 +56,35 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_LASTING = frozenset({"warning", "chosen", "resumed", "note"})
+_LASTING = frozenset({"warning", "chosen", "resumed", "solved"})
+"""Events that stay on the screen as lines."""
 _SILENT = frozenset({"checkpoint"})
+_SAID = {
+    "read": "reading {split} ({source})",
+    "clean": "checking {rows:,} rows of {split}",
+    "split": "dividing {rows:,} rows",
+    "describe": "describing the data",
+    "solved": "the head is solved on frozen states, {seconds:.0f} s",
+    "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",
+    "refit": "training again with all {rows:,} rows",
+    "chosen": "{method} is chosen: {why}",
+    "resumed": "going on at step {step:,} of {steps:,}",
+    "saved": "saved",
+    "answering": "answering {rows:,} rows",
+    "baselines": "answering with the simple baselines",
+    "measuring": "measuring",
+    "warning": "warning: {message}",
+}
+"""Events in words; one that is not here shows its name and its plain fields."""
 
 
 def _sentence(kind: str, fields: dict[str, Any]) -> str:
-    """An event in words: its message where it has one, else its plain fields."""
-    for key in ("message", "text", "reason", "stage"):
-        if isinstance(fields.get(key), str):
-            return f"{kind}: {fields[key]}" if kind in _LASTING and kind != "note" else str(fields[key])
-    facts = ", ".join(f"{key} {output.plain(value)}" for key, value in fields.items() if isinstance(value, (str, int, float)))
-    return f"{kind.replace('_', ' ')}{': ' if facts else ''}{facts}"
+    """An event in words."""
+    try:
+        return _SAID[kind].format(**fields)
+    except (KeyError, ValueError, IndexError):
+        facts = ", ".join(f"{key} {output.plain(value)}" for key, value in fields.items() if isinstance(value, (str, int, float)))
+        return f"{kind.replace('_', ' ')}{': ' if facts else ''}{facts}"
 
 
 class _Bar:
@@ -114,7 +128,8 @@ class _Lines:
         if time.monotonic() - self.last < 10:
             return
         self.last = time.monotonic()
-        output.note(f"  step {done:,} of {total:,}  {facts}" + (f"  {clock(left)} left" if left is not None else ""))
+        remaining = f"{clock(left)} left" if left is not None else ""
+        output.note("  ".join(part for part in (f"  {done:,} of {total:,}", facts, remaining) if part))
 
     def line(self, text: str) -> None:
         output.note(text)

@@ -10,7 +10,9 @@ from vertune.cli import options, output
 
 
 def run(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="What `vertune list` shows; a bare name is refused, because it may mean several.")],
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="What `vertune list` shows; a bare name is refused, because it may mean several.")
+    ],
     home: options.Home = None,
 ) -> None:
     """Delete artifacts by their ids.

@@ -8,6 +8,9 @@ import typer
 
 from vertune.cli import options, output
 
+_HIDDEN = ("asked", "format")
+"""What --json alone shows: the config before it was resolved, and the version of the manifest."""
+
 
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An id, a vertical's name, an alias, or a folder.")],
@@ -25,13 +28,11 @@ def run(
     if json:
         output.as_json(manifest)
         return
-    output.facts({"folder": output.near(artifact.folder), "size": output.size(output.weight(artifact.folder))})
-    for key, value in manifest.items():
-        if value in (None, [], {}):
-            continue
+    shown = {key: value for key, value in manifest.items() if value not in (None, [], {}) and key not in _HIDDEN}
+    place = {"folder": output.near(artifact.folder), "size": output.size(output.weight(artifact.folder))}
+    output.facts({**place, **{key: value for key, value in shown.items() if not isinstance(value, (dict, list))}})
+    for key, value in shown.items():
         if isinstance(value, (dict, list)):
             output.say()
-            output.say(f"{key}", "bold")
+            output.say(key, "bold")
             output.say(yaml.safe_dump(value, allow_unicode=True, sort_keys=False, default_flow_style=None, width=110).rstrip())
-        else:
-            output.facts({key: value})

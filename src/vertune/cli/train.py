@@ -63,5 +63,9 @@ def _reason(chosen: object) -> str | None:
     """Why `method: auto` chose what it chose, in its own words."""
     if isinstance(chosen, dict):
         reason = chosen.get("reason") or chosen.get("why")
-        return str(reason) if reason else ", ".join(f"{key}: {output.plain(value)}" for key, value in chosen.items() if not isinstance(value, dict))
+        return (
+            str(reason)
+            if reason
+            else ", ".join(f"{key}: {output.plain(value)}" for key, value in chosen.items() if not isinstance(value, dict))
+        )
     return str(chosen) if chosen else None

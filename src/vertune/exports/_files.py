@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertune.core.artifact import storage, write_json, write_text
+from vertune.core.artifact import read_json, storage, write_json, write_text
 from vertune.core.config import dump
 from vertune.core.errors import MissingExtra
 
@@ -17,23 +19,25 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Load with transformers without its progress bars and its remarks on unused weights."""
-    import transformers
-
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    """Load with transformers without progress bars, remarks on unused weights and warnings between libraries."""
+    logging: Any = importlib.import_module("transformers.utils.logging")
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # libraries warn of one another's deprecations here, which nobody who exports can act on
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
-        transformers.logging.set_verbosity(level)
-        transformers.utils.logging.enable_progress_bar()
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def need(package: str, extra: str, form: str) -> Any:
     """The other software, imported; MissingExtra when it is not installed."""
-    import importlib
-
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -47,14 +51,33 @@ def write_model(model: Any, folder: Path) -> None:
 
 
 def write_tokenizer(model: Trained, folder: Path) -> None:
-    """The base's tokenizer, cutting where the model was trained to cut."""
+    """The tokenizer that the model was trained with, cutting where it was trained to cut.
+
+    It is written as it is, not as the class of its family would build it again, so that ids are the same everywhere.
+    """
     import transformers
 
     encoder: Any = model.encoder
+    longest = encoder.longest if encoder.max_tokens == "auto" else encoder.max_tokens
+    inputs = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in model.model.accepted]
     with storage(folder), quiet():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(encoder.path, local_files_only=True)
-        tokenizer.model_max_length = encoder.longest if encoder.max_tokens == "auto" else encoder.max_tokens
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=encoder.tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder)
+        )
         tokenizer.save_pretrained(folder)
+
+
+def _special(encoder: Any) -> dict[str, str]:
+    """The special tokens by their use, as far as the base names them; padding always."""
+    found: dict[str, str] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        said = read_json(encoder.path / name) if (encoder.path / name).exists() else {}
+        for use in ("unk_token", "bos_token", "eos_token", "cls_token", "sep_token", "mask_token", "pad_token"):
+            token = said.get(use)
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str) and encoder.tokenizer.token_to_id(token) is not None:
+                found[use] = token
+    return {**found, "pad_token": encoder.tokenizer.id_to_token(encoder.pad)}
 
 
 def write_readme(model: Trained, folder: Path, form: str, code: str, about: str) -> None:
@@ -62,5 +85,6 @@ def write_readme(model: Trained, folder: Path, form: str, code: str, about: str)
     from vertune import __version__
 
     write_json(folder / "task.json", {"task": dump(model.task), "outputs": list(model.task.output_names), "encoder": dump(model.encoder)})
-    text = f"# {model.name}, for {form}\n\nWritten by vertune {__version__}. {about}\n\n```python\n{code.replace('FOLDER', str(folder.name))}\n```\n"
+    shown = code.replace("FOLDER", folder.name)
+    text = f"# {model.name}, for {form}\n\nWritten by vertune {__version__}. {about}\n\n```python\n{shown}\n```\n"
     write_text(folder / "README.md", text)

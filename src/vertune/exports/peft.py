@@ -1,6 +1,7 @@
 """An adapter for PEFT, loaded on the base that the model was trained on: lora, dora, adalora and ia3 have one.
 
-Writes adapter_config.json and adapter_model.safetensors. LoRA, DoRA and AdaLoRA become a LoRA config with a rank for each site, IA3 an IA3 config.
+Writes adapter_config.json and adapter_model.safetensors. The first three become a LoRA config
+with a rank for each site, the last one an IA3 config.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Peft(Export):
         changes = _changes(model.edits)
         whole = _fresh(model)
         heads = _native_heads(model, whole)
-        adapted = library.get_peft_model(whole, _config(library, model, changes, _prefix(model, whole), sorted(heads)))
+        with _files.quiet():
+            adapted = library.get_peft_model(whole, _config(library, model, changes, _prefix(model, whole), sorted(heads)))
         with torch.no_grad():
             for edit in changes:
                 _fill(adapted.get_submodule(_WRAPPED + _prefix(model, whole) + edit.site.removeprefix(_BACKBONE)), edit)
@@ -145,7 +147,11 @@ def _native_heads(model: Trained, whole: Any) -> dict[str, dict[str, Any]]:
     prefix = _prefix(model, whole)
     for edit in model.edits:
         if edit.kind == "head":
-            site = f"{edit.site}.".replace("native.", "", 1) if edit.site.startswith("native") else prefix + edit.site.removeprefix(_BACKBONE) + "."
+            site = (
+                f"{edit.site}.".replace("native.", "", 1)
+                if edit.site.startswith("native")
+                else prefix + edit.site.removeprefix(_BACKBONE) + "."
+            )
             for local, value in edit.tensors.items():
                 name = site + local
                 steps = 1 + (prefix.count(".") if name.startswith(prefix) else 0)

@@ -32,7 +32,7 @@ class SentenceTransformers(Export):
                 f"sentence-transformers has no module for pooling '{'native' if plain.native is not None else plain.pooling}'. "
                 "Export transformers, or train with encoder.pooling=mean for this form."
             )
-        dense = _dense(plain.head)
+        kind = _module_of(plain.head)
         encoder: Any = model.encoder
         _files.write_model(plain.backbone, folder)
         _files.write_tokenizer(model, folder)
@@ -42,20 +42,26 @@ class SentenceTransformers(Export):
         (folder / "1_Pooling").mkdir()
         write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": plain.width, **modes})
         modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
-        if dense is not None:
-            _write_dense(dense, folder / "2_Dense")
-            modules.append(("2_Dense", "Dense"))
+        if kind == "Dense":
+            _write_dense(plain.head, folder / "2_Dense")
+        if kind:
+            (folder / f"2_{kind}").mkdir(exist_ok=True)
+            modules.append((f"2_{kind}", kind))
         write_json(
             folder / "modules.json",
             [{"idx": place, "name": str(place), "path": path, "type": f"{_MODULES}.{kind}"} for place, (path, kind) in enumerate(modules)],
         )
-        write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"})
+        write_json(
+            folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+        )
+        gives = "the model's vectors." if kind != "Dense" else "the raw numbers of the head; `task.json` names them in their order."
         _files.write_readme(
             model,
             folder,
             "sentence-transformers",
-            'from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer("FOLDER")\nvectors = model.encode(["a text"])',
-            "`encode` gives " + ("the model's vectors." if dense is None else "the raw numbers of the head; `task.json` names them in their order."),
+            "from sentence_transformers import SentenceTransformer\n\n"
+            'model = SentenceTransformer("FOLDER")\nvectors = model.encode(["a text"])',
+            f"`encode` gives {gives}",
         )
 
     def check(self, model: Trained, folder: Path) -> None:
@@ -73,17 +79,21 @@ class SentenceTransformers(Export):
         same(model.outputs(), found, "sentence-transformers")
 
 
-def _dense(head: Any) -> Any:
-    """The head as one linear layer; None where it hands the states through."""
+def _module_of(head: Any) -> str:
+    """The module of sentence-transformers that does what the head does; empty where the head hands the states through."""
     import torch
 
+    from vertune.nn.contrastive import Unit
+
     if isinstance(head, torch.nn.Identity):
-        return None
+        return ""
+    if isinstance(head, Unit):
+        return "Normalize"
     if isinstance(head, torch.nn.Linear):
-        return head
+        return "Dense"
     raise ConfigError(
-        f"sentence-transformers has a module for a head of one linear layer; the model's is {type(head).__name__}. "
-        "Export transformers with encoder.pooling=native, or keep the model as it is and take a bundle: vertune bundle MODEL."
+        f"sentence-transformers has modules for a linear head and for vectors of length one; the model's head is {type(head).__name__}. "
+        "Export transformers with encoder.pooling=native, or take the model with its base: vertune bundle MODEL."
     )
 
 
@@ -95,5 +105,7 @@ def _write_dense(head: Any, folder: Path) -> None:
     options = {"in_features": head.in_features, "out_features": head.out_features, "bias": bias}
     with storage(folder):
         folder.mkdir()
-        save_file({f"linear.{name}": value.detach().contiguous() for name, value in head.state_dict().items()}, folder / "model.safetensors")
+        save_file(
+            {f"linear.{name}": value.detach().contiguous() for name, value in head.state_dict().items()}, folder / "model.safetensors"
+        )
     write_json(folder / "config.json", {**options, "activation_function": "torch.nn.modules.linear.Identity"})

@@ -82,16 +82,20 @@ def _token_head(model: Trained, plain: Any) -> Any:
             f"transformers has no class for a head on '{plain.pooling}' pooling. Train with encoder.pooling=native for this form, "
             "or export sentence_transformers (mean or cls pooling) or peft (lora, dora, adalora, ia3)."
         )
+    encoder: Any = model.encoder
     with _files.quiet():
         whole = getattr(transformers, _auto(model)).from_pretrained(
-            model.encoder.path, num_labels=model.task.size, dtype=torch.float32, local_files_only=True  # type: ignore[attr-defined]
+            encoder.path,
+            num_labels=model.task.size,
+            dtype=torch.float32,
+            local_files_only=True,
         )
     inside = {id(parameter) for parameter in whole.base_model.parameters()}
     own = [module for module in whole.modules() if isinstance(module, torch.nn.Linear) and id(module.weight) not in inside]
     others = sum(parameter.numel() for parameter in whole.parameters() if id(parameter) not in inside)
     if len(own) != 1 or own[0].weight.shape != plain.head.weight.shape or others != own[0].weight.numel() + own[0].out_features:
         raise ConfigError(
-            f"{type(whole).__name__} puts more than one linear layer on the states, the model has one. Train with encoder.pooling=native for this form."
+            f"{type(whole).__name__} puts more on the states than one linear layer. Train with encoder.pooling=native for this form."
         )
     own[0].load_state_dict(plain.head.state_dict())
     whole.base_model.load_state_dict(plain.backbone.state_dict(), strict=False)

@@ -53,7 +53,9 @@ class Trained:
         records, views = self._examples()
         features: list[Feature] = self.encoder.encode(records, views)
         if len(features) != len(records) * len(views) or any(feature.truncated for feature in features):
-            raise ConfigError("max_tokens is so small that the task's own examples are cut, so an export can't be checked. Train with more.")
+            raise ConfigError(
+                "max_tokens is so small that the task's own examples are cut, so an export can't be checked. Train with more."
+            )
         return run.outputs(model or self.model, self.encoder, features)
 
     def _examples(self) -> tuple[list[dict[str, str]], Sequence[Any]]:
@@ -66,7 +68,9 @@ def same(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where:
     """ModelError unless another software gives these outputs too."""
     for place, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         if ours.shape != theirs.shape:
-            raise ModelError(f"{where} gives outputs of shape {theirs.shape} for probe {place}, the model {ours.shape}. The export was not kept.")
+            raise ModelError(
+                f"{where} gives outputs of shape {theirs.shape} for probe {place}, the model {ours.shape}. The export was not kept."
+            )
         gap = float(np.abs(ours - theirs).max(initial=0.0))
         if not gap <= TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0))):
             raise ModelError(f"{where} answers otherwise than the model: probe {place} differs by {gap:.2g}. The export was not kept.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from vertune.core.kinds import Encoder, Task
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
 
+BASE = "base"
+"""The folder of an artifact that holds its base, where it was bundled with it."""
 _CHUNK = 4096
 
 
@@ -35,7 +38,7 @@ class Predictor:
         from vertune.nn.build import build as assemble
 
         manifest = artifact.manifest
-        config = build(Config, manifest["config"])
+        config = build(Config, _bundled(manifest["config"], artifact.folder / BASE))
         check_base(artifact.id, manifest["fingerprint"], config.encoder)
         model = assemble(config.encoder, config.task)
         edits.apply(model, delta.load(artifact.folder))
@@ -57,6 +60,11 @@ class Predictor:
             features = self.encoder.encode(part, views)
             answers += self.task.decode(part, features, self.outputs(features), run=self.outputs)
         return answers
+
+
+def _bundled(config: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The config with the base that lies inside the artifact, where there is one."""
+    return {**config, "encoder": {**config["encoder"], "base": str(base)}} if base.is_dir() else config
 
 
 def check_base(model: str, trained: dict[str, str], encoder: Encoder) -> None:

@@ -8,11 +8,9 @@ from typing import Any
 
 from vertune.core.artifact import Artifact, storage
 from vertune.core.errors import ConfigError, ModelError
-from vertune.runtime.predictor import Predictor
+from vertune.runtime.predictor import BASE, Predictor
 from vertune.steps._place import filled
 
-BASE = "base"
-"""The folder inside a bundle that holds the base."""
 _LEFT_OUT = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc")
 """Endings of other forms of the weights, and of what could run when it is loaded."""
 

@@ -63,7 +63,9 @@ def _needed(home: Home) -> set[str]:
     """Ids of aliased models, of what they were made of, and of the reports on them."""
     needed = set(home.aliases().values())
     parents: dict[str, list[str]] = {
-        artifact.id: list(artifact.manifest.get("parents", [])) for shelf in SHELVES for artifact in home.shelf(shelf)  # type: ignore[arg-type]
+        artifact.id: list(artifact.manifest.get("parents", []))
+        for shelf in SHELVES
+        for artifact in home.shelf(shelf)  # type: ignore[arg-type]
     }
     needed |= {report.id for report in home.shelf("reports") if needed & set(parents[report.id])}
     waiting = list(needed)

@@ -122,8 +122,8 @@ def _said(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
     if kind == "text":
         return f"text of {length:.0f} characters on average, {unique:,} different"
     if kind == "number":
-        numbers = texts.cast(pl.Float64, strict=False)
-        return f"numbers from {numbers.min():g} to {numbers.max():g}"
+        numbers = texts.cast(pl.Float64, strict=False).drop_nulls().to_list()
+        return f"numbers from {min(numbers):g} to {max(numbers):g}"
     counts = _pieces(texts) if kind == "words" else Counter(texts)
     top = ", ".join(f"{_short(word)} ({count / len(texts):.0%})" for word, count in counts.most_common(3))
     return f"{len(counts):,} different words{'' if kind == 'word' else ' in lists'}: {top}{' …' if len(counts) > 3 else ''}"

@@ -55,7 +55,9 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
     for dataset in reversed(home.shelf("datasets")):
         manifest = dataset.manifest
         made = manifest.get("config", {})
-        if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder")) and _unchanged(config, manifest["created"]):
+        if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder")) and _unchanged(
+            config, manifest["created"]
+        ):
             return dataset
     return prepare(config, home, progress)
 

@@ -58,8 +58,8 @@ def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: 
     if not path.exists():
         raise NotFound(f"There is no file or folder '{path}'. Give the path of your labelled records.")
     guess = guess_frame(rows(path).filter(pl.col("__error").is_null()), str(path), texts, label, task)
-    for part, names in _TESTS.items():
-        setattr(guess, part, None if guess.split else _sibling(path, names))
+    for split, names in _TESTS.items():
+        setattr(guess, split, None if guess.split else _sibling(path, names))
     return guess
 
 
@@ -186,7 +186,9 @@ def _best(found: Sequence[Look], taken: Sequence[Look], count: int) -> list[Look
     able = sorted((column for column in found if column not in taken and column.text_score > 0), key=lambda column: -column.text_score)
     rest = [column for column in found if column not in taken]
     if not rest:
-        raise DataError(f"There is no column for the text beside {', '.join(column.name for column in taken)}. Add one, or check the delimiter.")
+        raise DataError(
+            f"There is no column for the text beside {', '.join(column.name for column in taken)}. Add one, or check the delimiter."
+        )
     return able[:count] or rest
 
 
@@ -209,10 +211,10 @@ def written(guess: Guess, path: Path, folder: Path) -> str:
         "data:",
         f"  source: {_quoted(_relative(path, folder))}",
     ]
-    for part in _TESTS:
-        other = getattr(guess, part)
+    for split in _TESTS:
+        other = getattr(guess, split)
         if other:
-            lines.append(f"  {part}: {_quoted(_relative(other, folder))}  # found beside the source")
+            lines.append(f"  {split}: {_quoted(_relative(other, folder))}  # found beside the source")
     lines.append("  fields:  # field of the task: column of the file")
     for name, columns in guess.fields.items():
         value = _quoted(columns[0]) if len(columns) == 1 else f"[{', '.join(map(_quoted, columns))}]"

@@ -94,7 +94,9 @@ def record(task: Task, texts: Sequence[str]) -> dict[str, str]:
     """A record of plain texts in the order in which the task names its inputs."""
     inputs = [column.name for column in task.columns if column.role == "input"]
     if len(texts) > len(inputs):
-        raise ConfigError(f"The task '{task.name}' reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces.")
+        raise ConfigError(
+            f"The task '{task.name}' reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces."
+        )
     return dict(zip(inputs, texts, strict=False))
 
 

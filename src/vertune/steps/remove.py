@@ -16,7 +16,7 @@ def find(home: Home, name: str) -> Artifact:
             return artifact
     for shelf in ("models", "datasets", "reports"):
         try:
-            return home.get(shelf, name)  # type: ignore[arg-type]
+            return home.get(shelf, name)
         except NotFound:
             continue
     raise UnknownName(f"artifact in {home.folder}", name, [*(artifact.id for artifact in everything(home)), *home.aliases()])

@@ -105,6 +105,11 @@ class Tag(Task):
         """Outside, and for each label its beginning and its inside."""
         return 1 + 2 * len(self.labels)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The tags in the order of the head's numbers."""
+        return ("O", *(f"{place}-{label}" for label in self.labels for place in "BI"))
+
     def head(self, width: int) -> torch.nn.Module:
         """One linear layer over each token's state."""
         from torch import nn
