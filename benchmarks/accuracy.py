@@ -13,6 +13,7 @@ command can be repeated. Results go to benchmarks/results/accuracy/, work to ben
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import json
@@ -32,6 +33,7 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+import vertune
 from vertune.core import config as configs
 from vertune.core.artifact import Artifact, Home, read_json, write_json
 from vertune.core.errors import NotFound
@@ -39,13 +41,14 @@ from vertune.core.kinds import Source
 from vertune.core.parse import build
 from vertune.steps.evaluate import evaluate
 from vertune.steps.fit import prepared
+from vertune.steps.prepare import prepare
 from vertune.steps.train import train
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "accuracy"
 WORK = HERE / ".work"
 SPLIT = "__split__"
-PACKAGES = ("vertune", "torch", "transformers", "tokenizers", "peft", "accelerate", "scikit-learn", "numpy", "polars")
+PACKAGES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "scikit-learn", "numpy", "polars")
 
 
 class Entry(BaseModel):
@@ -205,12 +208,10 @@ def measure(name: str, row: Row, seed: int, options: argparse.Namespace) -> dict
     settings = config(name, row, seed, options)
     say = Talk(f"{name} seed {seed}")
     started = time.monotonic()
-    dataset = prepared(settings, home, say)
+    # a trial starts anew, because the code may have changed since the last one
+    dataset = prepare(settings, home, say) if is_trial(options) else prepared(settings, home, say)
     trained_from = time.monotonic()
-    try:
-        model = train(settings, dataset, home, say, resume=True)
-    except NotFound:
-        model = train(settings, dataset, home, say)
+    model = learn(settings, dataset, home, say, resume=not is_trial(options))
     evaluated_from = time.monotonic()
     report = evaluate(model, home, options.split, say)
     seconds = {
@@ -219,6 +220,14 @@ def measure(name: str, row: Row, seed: int, options: argparse.Namespace) -> dict
         "evaluate": round(time.monotonic() - evaluated_from, 1),
     }
     return outcome(row, dataset, model, report) | {"seconds": seconds}
+
+
+def learn(settings: configs.Config, dataset: Artifact, home: Home, say: Talk, resume: bool) -> Artifact:
+    """Train, or go on with a training that was killed."""
+    if resume:
+        with contextlib.suppress(NotFound):
+            return train(settings, dataset, home, say, resume=True)
+    return train(settings, dataset, home, say)
 
 
 def outcome(row: Row, dataset: Artifact, model: Artifact, report: Artifact) -> dict[str, Any]:
@@ -236,7 +245,7 @@ def outcome(row: Row, dataset: Artifact, model: Artifact, report: Artifact) -> d
         "bytes": made.get("bytes"),
         "validation": made["metrics"]["validation"],
         "fingerprint": made["fingerprint"],
-        "config": made["config"],
+        "config": {key: value for key, value in made["config"].items() if key != "data"},
     }
 
 
@@ -258,9 +267,8 @@ class Talk:
 
 def measure_row(name: str, row: Row, options: argparse.Namespace) -> dict[str, Any]:
     """Measure the seeds that are missing, writing the result after each."""
-    trial = bool(options.limit or options.set or options.split != "test")
-    file = (WORK / "trials" if trial else RESULTS) / f"{name}.json"
-    known = read_json(file)["seeds"] if file.exists() and not trial else {}
+    file = (WORK / "trials" if is_trial(options) else RESULTS) / f"{name}.json"
+    known = read_json(file)["seeds"] if file.exists() and not is_trial(options) else {}
     for seed in options.seeds or row.seeds:
         if str(seed) in known and not options.again:
             continue
@@ -268,6 +276,11 @@ def measure_row(name: str, row: Row, options: argparse.Namespace) -> dict[str, A
         write_json(file, summary(name, row, known))
     result: dict[str, Any] = read_json(file)
     return result
+
+
+def is_trial(options: argparse.Namespace) -> bool:
+    """Whether the result is of something else than the row says."""
+    return bool(options.limit or options.set or options.split != "test")
 
 
 def machine() -> dict[str, Any]:
@@ -281,7 +294,11 @@ def machine() -> dict[str, Any]:
         "commit": git(["git", "rev-parse", "HEAD"]).stdout.strip(),
         "changed": bool(git(["git", "status", "--porcelain", "--", str(HERE.parent / "src")]).stdout.strip()),
         "cpu": {"model": said.get("model name", platform.processor()), "cores": os.cpu_count(), "flags": flags},
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {
+            "vertune": vertune.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in PACKAGES},
+        },
     }
 
 
