@@ -67,6 +67,15 @@ def test_a_few_lines_in_another_encoding_are_rejected_with_their_row(write):
     assert len(found) == 40
 
 
+def test_utf8_lines_in_a_gb18030_file_are_not_read_as_other_characters(write):
+    lines = [f"卡片问题 {place},card".encode("gb18030") for place in range(40)]
+    lines[6] = "卡片问题,card".encode()
+    lines[9] = "联通,card".encode("gb18030")
+    frame, found = rows(write(b"text,label\n" + b"\n".join(lines)))
+    assert frame.filter(frame["__error"].is_not_null())["__row"].to_list() == [7]
+    assert found[9] == ("联通", "card")
+
+
 def test_a_file_half_in_each_encoding_is_refused(write):
     halves = CHINESE.encode() + CHINESE.encode("gb18030")
     with pytest.raises(DataError, match=r"mixes encodings.*Save it in UTF-8"):

@@ -239,7 +239,7 @@ def test_the_page_is_whole_safe_and_needs_no_network(home, tmp_path):
     ("task", "columns"),
     [
         ("regress", {"text": "text {p}", "score": "{p}.5"}),
-        ("multilabel", {"text": "text {p}", "labels": "\"{a},{b}\""}),
+        ("multilabel", {"text": "text {p}", "labels": '"{a},{b}"'}),
         ("match", {"text": "text {p}", "text_pair": "other {p}", "label": "{a}"}),
     ],
 )
@@ -288,6 +288,26 @@ def test_bad_data_ends_in_one_clear_sentence(home, tmp_path, name):
     failed = home.runs()[0].manifest
     assert failed["status"] == "failed"
     assert not home.shelf("datasets")
+
+
+def test_lines_in_another_encoding_are_rejected_or_the_file_is_refused(home, tmp_path):
+    path = tmp_path / "a.csv"
+    lines = [f"卡片问题 {place},{'ab'[place % 2]}" for place in range(60)]
+    path.write_bytes(b"text,label\n" + b"\n".join(line.encode("gb18030" if place == 7 else "utf-8") for place, line in enumerate(lines)))
+    dataset = run(home, {"source": str(path)})
+    assert [(row["row"], "mixes encodings" in row["reason"]) for row in datasets.rejected(dataset)] == [(8, True)]
+    path.write_bytes(
+        b"text,label\n" + b"\n".join(line.encode("gb18030" if place % 3 else "utf-8") for place, line in enumerate(lines[:30]))
+    )
+    with pytest.raises(DataError, match=r"mixes encodings.*UTF-8"):
+        run(home, {"source": str(path)})
+
+
+def test_contradictory_spans_are_shown_in_words(home, tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("\n".join(["Ada B-PER\nmet O\n", "Ada B-ORG\nmet O\n", "ada O\nmet O\n", *(f"Bob{p} B-PER\n" for p in range(20))]))
+    facts = report(run(home, {"source": str(path)}, task="tag"))
+    assert sorted(facts["conflicts"]["examples"][0]["answers"]) == ["ORG 'Ada'", "PER 'Ada'", "nothing"]
 
 
 def test_what_was_rejected_before_a_failure_is_kept(home, tmp_path):

@@ -49,9 +49,19 @@ class Text:
 
     def flaw(self, text: str) -> str | None:
         """Why this stretch of the file can't be used; None when it can."""
-        if self.whole or not _FLAW.search(text):
+        if self.whole or not (_FLAW.search(text) or self._hides_utf8(text)):
             return None
         return f"holds bytes that are not {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
+
+    def _hides_utf8(self, text: str) -> bool:
+        """Whether this was UTF-8 that another encoding could read too, as GB18030 reads nearly everything, wrongly."""
+        if self.encoding.startswith("utf") or text.isascii():
+            return False
+        try:
+            # characters of three bytes or more: shorter ones come about by chance
+            return max(text.encode(self.encoding, "surrogateescape").decode("utf-8")) >= "\u0800"
+        except UnicodeError:
+            return False
 
     def refuse_mixed(self, flawed: int, rows: int) -> None:
         """DataError when so many rows don't fit that the file as a whole is read wrongly."""
@@ -78,8 +88,8 @@ def text(path: Path, encoding: str, wanted: str) -> Text:
         return Text(path, _wide(path, head, wanted), False)
     if _fits(path, "utf-8"):
         return Text(path, "utf-8", True)
-    name = _legacy(path)
-    return Text(path, name, name != "utf-8" and _fits(path, name))
+    name, mixed = _legacy(path)
+    return Text(path, name, not mixed and _fits(path, name))
 
 
 def decode(path: Path, encoding: str) -> tuple[str, str | None]:
@@ -120,8 +130,8 @@ def _wide(path: Path, head: bytes, wanted: str) -> str:
     )
 
 
-def _legacy(path: Path) -> str:
-    """The encoding of a file that is not UTF-8; `utf-8` when only a few of its lines are not."""
+def _legacy(path: Path) -> tuple[str, bool]:
+    """The encoding of a file that is not UTF-8 (`utf-8` when less than half of its lines are not), and whether some lines are."""
     valid, strange, sample = 0, 0, bytearray()
     with path.open("rb") as file:
         for line in file:
@@ -135,15 +145,15 @@ def _legacy(path: Path) -> str:
                 if len(sample) < _SAMPLE:
                     sample += line
     if valid > strange:
-        return "utf-8"
+        return "utf-8", True
     if _chinese(bytes(sample)):
-        return "gb18030"
+        return "gb18030", valid > 0
     from charset_normalizer import from_bytes
 
     likely = {match.encoding: match.chaos for match in from_bytes(bytes(sample), cp_isolation=list(_LEGACY))}
     if not likely:
         raise DataError(f"The encoding of {path} can't be told. Save it in UTF-8, or name it with the source's option 'encoding'.")
-    return next(name for name in _LEGACY if name in likely and likely[name] <= min(likely.values()) + _AS_LIKELY)
+    return next(name for name in _LEGACY if name in likely and likely[name] <= min(likely.values()) + _AS_LIKELY), valid > 0
 
 
 def _chinese(sample: bytes) -> bool:

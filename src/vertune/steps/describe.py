@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vertune.core import content
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task
-from vertune.reports.scales import plural
+from vertune.reports.scales import measure, plural
 from vertune.steps.dataset import SPLITS
 
 SAMPLE = 20_000
@@ -85,20 +85,20 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
         if leak["rows"]:
             first, second = leak["splits"]
             found.append(
-                f"{plural(leak['rows'], 'row')} of {second} ({leak['share']:.1%}) with a text that {first} has too: "
-                f"what is measured on {second} looks better than it is. Remove them, or divide with `split: group`."
+                f"{plural(leak['rows'], 'row')} of {second} ({measure(leak['share'], 'share')}) with a text that {first} has too: "
+                f"what is measured on {second} looks better than it is. Take them out of {first}."
             )
     limit = report["encoder"].get("max_tokens")
     for name, lengths in report["lengths"].items():
         if lengths["truncated"] > TRUNCATED:
             found.append(
-                f"{lengths['truncated']:.1%} of the rows of {name} are longer than {limit} tokens and would be cut. "
-                "Raise encoder.max_tokens, or choose `truncation: window`."
+                f"{measure(lengths['truncated'], 'share')} of the rows of {name} are longer than {limit} tokens and would be cut. "
+                "Raise encoder.max_tokens, or choose encoder.truncation: window."
             )
     unknown = report["unknown"]["share"]
     if unknown > UNKNOWN:
         found.append(
-            f"{unknown:.1%} of the tokens are unknown to the base: it was trained on another language or script. Choose another base."
+            f"{measure(unknown, 'share')} of the tokens are unknown to the base: it learnt another language or script. Choose another."
         )
     return found
 
@@ -112,7 +112,7 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
     if target["imbalance"] and target["imbalance"] > IMBALANCE:
         found.append(
             f"The most frequent value of {target['name']} comes {target['imbalance']:.0f} times as often as the rarest. "
-            "Look at macro F1 beside accuracy, and at the task's option `imbalance`."
+            "Look at the scores of each one, not only at the whole."
         )
     return found
 
@@ -232,4 +232,20 @@ def _shown(record: Mapping[str, Any]) -> str:
 
 
 def _answer(record: Mapping[str, Any]) -> str:
-    return "; ".join(str(record[name]) for name in content.TARGETS if record.get(name) is not None)
+    """What must be answered of a record, in words; a span as its label and text."""
+    return "; ".join(_said(record, record[name]) for name in content.TARGETS if record.get(name) is not None)
+
+
+def _said(record: Mapping[str, Any], value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    text = str(record.get("text") or "")
+    entries = [
+        item
+        if isinstance(item, str)
+        else f"{item['label']} '{text[item['start'] : item['end']]}'"
+        if "label" in item
+        else f"'{item['text']}'"
+        for item in value
+    ]
+    return ", ".join(entries) or "nothing"
