@@ -21,7 +21,8 @@ TASKS = part.names("tasks")
 REFUSED = {("bitfit", "modernbert"): "has none", ("top_layers", "albert"): "share"}
 """Method and family that can't work, and a word of the reason that is given."""
 
-Stands = Callable[[str, str], contract.Stand]
+Stands = Callable[..., contract.Stand]
+"""`stand(task, family)`, or with the family's own head `stand(task, family, "native")`."""
 
 
 def method(name: str) -> Method:
@@ -50,8 +51,8 @@ def stands(tmp_path_factory: pytest.TempPathFactory) -> Stands:
     make = tiny.maker(tmp_path_factory.mktemp("bases"), words())
 
     @cache
-    def stand(task_name: str, family: str) -> contract.Stand:
-        return contract.Stand(Text(base=str(make(family))), task(task_name), rows=16)
+    def stand(task_name: str, family: str, pooling: Any = "auto") -> contract.Stand:
+        return contract.Stand(Text(base=str(make(family)), pooling=pooling), task(task_name), rows=16)
 
     return stand
 
@@ -88,9 +89,24 @@ def test_methods_work_on_all_tasks(name: str, task_name: str, stands: Stands, tm
     attempt(name, task_name, "bert", stands, tmp_path)
 
 
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_work_under_a_native_head(name: str, family: str, stands: Stands, tmp_path: Path) -> None:
+    if (name, family) not in REFUSED:
+        keep(name, stands("classify", family, "native"), tmp_path)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_resume_exactly(name: str, stands: Stands) -> None:
     contract.check_training_resumes_exactly(method(name), stands("classify", "bert"))
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_work_under_every_native_head(name: str, family: str, stands: Stands, tmp_path: Path) -> None:
+    if (name, family) not in REFUSED:
+        keep(name, stands("classify", family, "native"), tmp_path)
 
 
 @pytest.mark.matrix

@@ -36,8 +36,8 @@ def targets(model: Vertical, layers: Layers, roles: Sequence[str] | None = None)
 
     return [
         f"{name}.{site}"
-        for name, layer in structure.top(model.backbone, layers).items()
-        for role, places in structure.sites(layer).items()
+        for name in structure.top(model.backbone, layers)
+        for role, places in structure.sites(model.backbone, name).items()
         if roles is None or role in roles
         for site in places
     ]

@@ -36,7 +36,7 @@ class Adapter(Method):
 
         trainable.only(model)
         for name, layer in structure.top(model.backbone, self.layers).items():
-            roles = structure.sites(layer)
+            roles = structure.sites(model.backbone, name)
             outputs = roles.get("attention_output", [])
             if self.placement == "houlsby" and not outputs:
                 raise ConfigError(f"Expected a linear map after the attention of {name}, and there is none. Choose placement: pfeiffer.")

@@ -34,37 +34,29 @@ class Rows(nn.Module):
         return torch.cat([rows, states], dim=1)
 
 
-@torch.no_grad()
 def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tensor]]:
     """States that random words of the vocabulary have: after the embeddings, and at the input of each layer by its name.
 
     Beginning where real states lie trains better than beginning from noise (Li & Liang 2021, section 7.4).
     """
     seen: dict[str, Tensor] = {}
-
-    def note(name: str, states: Tensor) -> None:
-        seen.setdefault(name, states[0].detach().clone())
-
-    _, module = structure.embeddings(backbone)
-    hooks = [module.register_forward_hook(lambda _, args, out: note("", out))]
-    for layer, part in structure.layers(backbone).items():
-        hook = partial(_peek, note, layer)
-        hooks.append(part.register_forward_pre_hook(hook, with_kwargs=True))
     words = backbone.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    training = backbone.training
-    backbone.eval()
-    try:
-        ids = torch.randint(words, (1, positions), device=next(backbone.parameters()).device)
+    ids = torch.randint(words, (1, positions), device=next(backbone.parameters()).device)
+    with structure.probing(backbone) as hooks:
+        hooks.append(structure.embeddings(backbone)[1].register_forward_hook(partial(_embedded, seen)))
+        for name, layer in structure.layers(backbone).items():
+            hooks.append(layer.register_forward_pre_hook(partial(_entering, seen, name), with_kwargs=True))
         backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
-    finally:
-        backbone.train(training)
-        for handle in hooks:
-            handle.remove()
     return seen.pop(""), seen
 
 
-def _peek(note: Any, layer: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    note(layer, args[0] if args else kwargs["hidden_states"])
+def _embedded(seen: dict[str, Tensor], module: nn.Module, args: Any, out: Tensor) -> None:
+    seen[""] = out[0].clone()
+
+
+def _entering(seen: dict[str, Tensor], name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    states = args[0] if args else kwargs["hidden_states"]
+    seen.setdefault(name, states[0].clone())  # a shared layer begins with what its first pass sees
 
 
 def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:

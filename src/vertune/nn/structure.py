@@ -1,17 +1,21 @@
-"""What a backbone is made of, found by its structure; knows nothing of model names, tasks or methods.
+"""What a backbone is made of, found by its modules and the order in which they run; knows nothing of model names or methods.
 
 A backbone is embeddings, layers and what follows them. Depths: 0 for the embeddings and all else that feeds every layer,
-i + 1 for layer i, the number of layers for a norm after the last one, and that number + 1 for the head.
+i + 1 for layer i and what runs between it and the next, and the number of layers + 1 for the head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, cast
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from vertune.core.errors import ConfigError
 from vertune.nn.vertical import Vertical
@@ -23,10 +27,12 @@ BACKBONE = "backbone."
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
-    """Names only: what methods hang on a backbone later does not change them."""
+    """What one small forward pass shows. Names only: what methods hang on a backbone later does not change them."""
 
     stages: dict[str, int]
     poolers: tuple[str, ...]
+    linears: dict[str, list[str]]
+    """The linear maps of each layer, named as in the layer, in order of use."""
     above: int
     """Depth of the head."""
 
@@ -48,7 +54,7 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
     if not lists:
         raise ConfigError(
             f"Expected a base made of a list of layers with linear maps; {type(backbone).__name__} has none. "
-            "Choose a transformer encoder as base, or method: full."
+            "Choose a transformer encoder as base."
         )
     name, module = max(lists, key=lambda item: _size(item[1]))
     return dict(_opened(name, module))
@@ -81,12 +87,13 @@ def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Modul
     return dict(list(found.items())[len(found) - number :])
 
 
-def sites(layer: nn.Module) -> dict[Role, list[str]]:
-    """The linear maps of a layer by their role, named as in the layer; ConfigError where the roles can't be told.
+def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
+    """The linear maps of the layer with this name by their role, named as in the layer; ConfigError where roles can't be told.
 
-    The maps come in order of definition: attention, then feed-forward, whose last one returns to the hidden size.
+    The order of their use tells the roles: attention, then feed-forward, whose last map returns to the hidden size.
     """
-    linears = [(name, module) for name, module in layer.named_modules() if isinstance(module, nn.Linear)]
+    layer = layers(backbone)[name]
+    linears = [(inside, cast(nn.Linear, layer.get_submodule(inside))) for inside in _outline(backbone).linears[name]]
     *rest, (down, last) = linears or [("", nn.Linear(0, 0))]
     hidden, inner = last.out_features, last.in_features
     ups: list[str] = []
@@ -109,8 +116,12 @@ def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Ro
         roles: dict[Role, list[str]] = {"qkv": [linears[0][0]]}
         rest = linears[1:]
     else:
-        names: tuple[Role, ...] = ("query", "key", "value")
-        roles = {role: [name] for role, (name, _) in zip(names, linears, strict=False)}
+        three: tuple[Role, ...] = ("query", "key", "value")
+        names = [name for name, _ in linears[:3]]
+        initials = {name.rpartition(".")[2][0]: name for name in names}
+        if set(initials) == set("qkv"):  # some bases use the key before the query, and then only the names tell
+            names = [initials[initial] for initial in "qkv"]
+        roles = {role: [name] for role, name in zip(three, names, strict=False)}
         rest = linears[3:]
     outputs = [name for name, module in rest if module.out_features == hidden]
     if outputs:
@@ -142,8 +153,8 @@ def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
 
 
 def poolers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """What reads the last states only for a native head: children with linear maps, defined after the layers."""
-    return {name: child for name, child in _after(backbone) if _has_linear(child)}
+    """What reads the last states for a native head only: children with linear maps that run after the layers, or never."""
+    return {name: backbone.get_submodule(name) for name in _outline(backbone).poolers}
 
 
 def stages(backbone: nn.Module) -> dict[str, int]:
@@ -151,42 +162,21 @@ def stages(backbone: nn.Module) -> dict[str, int]:
 
     A piece is a layer or a module without layers; a name may be that of a module with parameters of its own.
     """
-    found = layers(backbone)
-    skipped = set(map(id, poolers(backbone).values()))
-    norms = {id(child) for _, child in _after(backbone)} - skipped
-    inner = {id(module): depth for depth, module in enumerate(found.values(), 1)}
-    shared = shares_layers(backbone)
-    result: dict[str, int] = {}
-
-    def visit(name: str, module: nn.Module) -> None:
-        if id(module) in skipped or not any(True for _ in module.parameters()):
-            return
-        if id(module) in inner:
-            result[name] = 1 if shared else inner[id(module)]
-        elif not any(id(part) in inner for part in module.modules()):
-            result[name] = count(backbone) if id(module) in norms and _is_norm(module) else 0
-        else:
-            if any(True for _ in module.parameters(recurse=False)):
-                result[name] = 0
-            for child, part in module.named_children():
-                visit(f"{name}.{child}" if name else child, part)
-
-    visit("", backbone)
-    return result
+    return dict(_outline(backbone).stages)
 
 
 def depth_of(model: Vertical, name: str) -> int:
     """Depth of the module or parameter with this name in a vertical."""
     outline = _outline(model.backbone)
-    inside = f"{name}.".removeprefix(BACKBONE)
-    if not name.startswith(BACKBONE) or any(inside.startswith(f"{pooler}.") for pooler in outline.poolers):
+    inside = name.removeprefix(BACKBONE)
+    if not name.startswith(BACKBONE) or any(within(inside, pooler) for pooler in outline.poolers):
         return outline.above
     return depth_within(outline.stages, inside)
 
 
 def depth_within(pieces: Mapping[str, int], name: str) -> int:
     """Depth of the piece that a name in the backbone lies in; 0 where it lies in none."""
-    owners = [(len(piece), depth) for piece, depth in pieces.items() if not piece or f"{name}.".startswith(f"{piece}.")]
+    owners = [(len(piece), depth) for piece, depth in pieces.items() if within(name, piece)]
     return max(owners, default=(0, 0))[1]
 
 
@@ -215,19 +205,101 @@ def head_parameters(model: Vertical) -> dict[str, nn.Parameter]:
     return {**own, **pooled}
 
 
+@contextmanager
+def probing(backbone: nn.Module) -> Iterator[list[RemovableHandle]]:
+    """Forward passes without dropout or gradients; hooks put into the list are removed and every mode is as before."""
+    modes = [(module, module.training) for module in backbone.modules()]
+    hooks: list[RemovableHandle] = []
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            yield hooks
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes:
+            module.training = mode
+
+
 def _outline(backbone: nn.Module) -> _Outline:
     found = _outlines.get(backbone)
     if found is None:
-        found = _outlines[backbone] = _Outline(stages(backbone), tuple(poolers(backbone)), count(backbone) + 1)
+        found = _outlines[backbone] = _drawn(backbone)
     return found
 
 
-def _after(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The children of the backbone that are defined after the one with the layers."""
-    children = list(backbone.named_children())
-    holder = next(iter(layers(backbone))).partition(".")[0]
-    place = [name for name, _ in children].index(holder)
-    return children[place + 1 :]
+def _calls(backbone: nn.Module) -> list[str]:
+    """Names of the modules that one short sequence passes, in order; ConfigError where the base does not take it."""
+    called: list[str] = []
+    with probing(backbone) as hooks:
+        for name, module in backbone.named_modules():
+            hooks.append(module.register_forward_pre_hook(partial(_note, called, name)))
+        ids = torch.full((1, 4), 5, device=next(backbone.parameters()).device)
+        try:
+            backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{type(backbone).__name__} does not answer to token ids and a mask alone ({error}). Choose a text encoder as base."
+            ) from error
+    return called
+
+
+def _note(called: list[str], name: str, module: nn.Module, args: Any) -> None:
+    called.append(name)
+
+
+def _drawn(backbone: nn.Module) -> _Outline:
+    """Look at one forward pass: what runs before, between and after the layers."""
+    found, above = layers(backbone), count(backbone) + 1
+    calls = _calls(backbone)
+    owners = [next((layer for layer in found if within(name, layer)), None) for name in calls]
+    places = [place for place, owner in enumerate(owners) if owner is not None]
+    end = max(places, default=len(calls))
+    depths = {name: 1 if shares_layers(backbone) else depth for depth, name in enumerate(found, 1)}
+
+    def depth(piece: str) -> int:
+        if piece in found:
+            return depths[piece]
+        first = next((place for place, name in enumerate(calls) if within(name, piece)), 0)  # what is never called may feed all
+        if first > end:
+            return above - 1
+        return max((depths[owner] for owner in owners[:first] if owner is not None), default=0)
+
+    holders = {name.partition(".")[0] for name in (*found, embeddings(backbone)[0])}
+    late = [name for name, child in backbone.named_children() if name not in holders and _has_linear(child)]
+    first = {name: next((place for place, call in enumerate(calls) if within(call, name)), end + 1) for name in late}
+    after = tuple(name for name in late if first[name] > end)
+    linears = {
+        layer: list(dict.fromkeys(name.removeprefix(f"{layer}.") for name in calls if within(name, layer) and _is_linear(backbone, name)))
+        for layer in found
+    }
+    return _Outline({piece: depth(piece) for piece in _pieces(backbone, found, after)}, after, linears, above)
+
+
+def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequence[str]) -> Iterator[str]:
+    """Layers, the largest modules without layers, and modules around layers that have parameters of their own."""
+
+    def visit(name: str, module: nn.Module) -> Iterator[str]:
+        if name in skipped or not any(True for _ in module.parameters()):
+            return
+        if name in found or not any(within(layer, name) for layer in found):
+            yield name
+            return
+        if any(True for _ in module.parameters(recurse=False)):
+            yield name
+        for child, part in module.named_children():
+            yield from visit(f"{name}.{child}" if name else child, part)
+
+    return visit("", backbone)
+
+
+def within(name: str, owner: str) -> bool:
+    """Whether a name is that of a module, or of something inside it; the empty name owns all."""
+    return not owner or name == owner or name.startswith(f"{owner}.")
+
+
+def _is_linear(backbone: nn.Module, name: str) -> bool:
+    return isinstance(backbone.get_submodule(name), nn.Linear)
 
 
 def _opened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -244,10 +316,6 @@ def _opened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _has_linear(module: nn.Module) -> bool:
     return any(isinstance(part, nn.Linear) for part in module.modules())
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return all(parameter.dim() == 1 for parameter in module.parameters())
 
 
 def _size(module: nn.Module) -> int:
