@@ -36,6 +36,12 @@ def test_numbers_take_the_penalty_that_is_best_on_validation():
     assert said == pytest.approx([-1, 1], abs=0.2)
 
 
+def test_no_records_have_no_answers():
+    assert linear.classes(RECORDS, TOPIC, 3, ([], TOPIC[:0]))([]).shape == (0, 3)
+    assert linear.sets(RECORDS, np.stack([TOPIC == 0, TOPIC == 1], axis=1))([]).shape == (0, 2)
+    assert linear.numbers(RECORDS, TOPIC * 1.0, ([], np.empty(0)))([]).shape == (0,)
+
+
 def test_large_data_is_read_evenly_and_the_same_each_time(monkeypatch):
     monkeypatch.setattr(linear, "ROWS", 10)
     rows = linear._some(1000)

@@ -57,7 +57,7 @@ def classes(
         return say
 
     say = _best(fitted, _STRENGTHS, seen, vectors, validation, lambda said, right: float((said.argmax(1) == right).mean()))
-    return lambda records: say(vectors.of(records))
+    return _reader(vectors, say, count)
 
 
 def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
@@ -77,12 +77,11 @@ def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
                 else float(column[0])
             )
 
-    def say(records: Sequence[Record]) -> NDArray[np.float64]:
-        matrix = vectors.of(records)
-        columns = [np.full(len(records), model) if isinstance(model, float) else model.predict_proba(matrix)[:, 1] for model in models]
+    def say(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
+        columns = [np.full(matrix.shape[0], model) if isinstance(model, float) else model.predict_proba(matrix)[:, 1] for model in models]
         return np.stack(columns, axis=1)
 
-    return say
+    return _reader(vectors, say, present.shape[1])
 
 
 def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: tuple[Sequence[Record], NDArray[np.float64]]) -> Answer:
@@ -98,7 +97,12 @@ def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: tu
         return lambda matrix: np.asarray(model.predict(matrix), np.float64)
 
     say = _best(fitted, _PENALTIES, seen, vectors, validation, lambda said, right: -float(((said - right) ** 2).mean()))
-    return lambda records: say(vectors.of(records))
+    return _reader(vectors, say)
+
+
+def _reader(vectors: Vectors, say: Callable[[sparse.csr_matrix], NDArray[np.float64]], *width: int) -> Answer:
+    """What is said of vectors, said of records; scikit-learn refuses to be asked of none."""
+    return lambda records: say(vectors.of(records)) if len(records) else np.empty((0, *width))
 
 
 def _best(
