@@ -29,7 +29,8 @@ def manifest(base, tmp_path):
             "method": {"name": "lora"},
             "data": {"source": {"name": "csv", "path": str(tmp_path / "rows.csv")}},
         },
-        "metrics": {"validation": {"accuracy": {"value": 0.93, "low": 0.92, "high": 0.94}, "mcc": 0.9}},
+        "metrics": {"validation": {"accuracy": 0.93, "mcc": 0.9}},
+        "intervals": {"validation": {"accuracy": [0.92, 0.94]}},
         "chosen": {"why": "12 s were left", "epochs": 3.0, "refit": 120},
         "trained": 1000,
         "seed": 7,
@@ -65,7 +66,7 @@ def test_what_is_not_known_is_said_to_be_unknown(manifest, tmp_path):
 
 
 def test_a_table_without_intervals_has_no_column_for_them(manifest):
-    text = card({**manifest, "metrics": {"validation": {"accuracy": 0.9}}})
+    text = card({**manifest, "intervals": {}})
     assert "95 % interval |" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Method, Task
 from vertune.core.parse import build as parse
-from vertune.core.records import Record
+from vertune.core.records import Answer, Record
 from vertune.learning import auto, defaults, probe
 from vertune.learning.examples import Examples, encode
 from vertune.learning.loop import Learnt, Lesson, Plan, accelerator, learn, steps_of
 from vertune.learning.threads import use_threads
+from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
 from vertune.nn.run import outputs
 from vertune.nn.vertical import Vertical
@@ -48,6 +50,8 @@ class Result:
     """With the method and the calibrated task that were trained."""
     metrics: dict[str, float]
     """On validation, before any refit; empty where there is none."""
+    intervals: dict[str, list[float]]
+    """Low and high end of the bootstrap 95 % interval of each metric that has one."""
     chosen: dict[str, Any]
     """What was decided and why, for the report."""
     trained: int
@@ -144,11 +148,12 @@ def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
             "best_step": learnt.position.best_step,
             "examples_per_second": round(learnt.examples_per_second, 1),
         }
-    task, metrics = lesson.task, {}
+    task, metrics, ends = lesson.task, {}, {}
     if held:
         task = lesson.task.calibrate(held.records, held.features, outputs(model, lesson.encoder, held.features, config.device.tokens))
-        metrics = _metrics(model, replace(lesson, task=task), held)
-    return Result(model, config.model_copy(update={"method": method, "task": task}), metrics, chosen, trained, threads)
+        answers = _answers(model, replace(lesson, task=task), held)
+        metrics, ends = task.score(held.records, answers), _intervals(task, held.records, answers, config.seed)
+    return Result(model, config.model_copy(update={"method": method, "task": task}), metrics, ends, chosen, trained, threads)
 
 
 def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: float | None = None) -> tuple[int, Learnt | None]:
@@ -182,9 +187,7 @@ def _choice(lesson: Lesson, start: _Start, epochs: float, started: float) -> dic
         left /= 2  # the second half is for the refit on all labels
     tokens = int(lesson.examples.costs.sum())
     wanted = lesson.config.method
-    choice = (
-        auto.choose(start.model, tokens, speed, left, epochs) if wanted == "auto" else auto.fit_in(wanted, tokens, speed, left, epochs)
-    )
+    choice = auto.choose(start.model, tokens, speed, left, epochs) if wanted == "auto" else auto.fit_in(wanted, tokens, speed, left, epochs)
     method = choice.method or parse(Method, "head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
@@ -208,12 +211,22 @@ def _worth_a_refit(config: Config, material: Material) -> bool:
 
 def _metrics(model: Vertical, lesson: Lesson, held: Examples) -> dict[str, float]:
     """The task's metrics on held-out examples."""
+    return lesson.task.score(held.records, _answers(model, lesson, held))
+
+
+def _answers(model: Vertical, lesson: Lesson, held: Examples) -> list[Answer]:
+    """What the model says of held-out examples."""
 
     def run(features: Sequence[Any]) -> list[Any]:
         return outputs(model, lesson.encoder, features, lesson.config.device.tokens)
 
-    answers = lesson.task.decode(held.records, held.features, run(held.features), run=run)
-    return lesson.task.score(held.records, answers)
+    return lesson.task.decode(held.records, held.features, run(held.features), run=run)
+
+
+def _intervals(task: Task, records: Sequence[Record], answers: Sequence[Answer], seed: int) -> dict[str, list[float]]:
+    """How sure each metric is; one that can't be computed has no interval."""
+    found = bootstrap.intervals(task.tally(records, answers), task.summarise, seed=seed)
+    return {name: [entry.low, entry.high] for name, entry in found.items() if math.isfinite(entry.high - entry.low)}
 
 
 def _sign(task: Task) -> float:

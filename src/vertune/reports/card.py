@@ -24,10 +24,11 @@ _LISTED = 40
 def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
     """The text of a model's README.md in Markdown; `dataset` is the manifest of its dataset.
 
-    A metric in the manifest is a number, or `{"value", "low", "high"}` with its 95 % interval.
+    Its `metrics` and `intervals` are by split, then by metric: a number, and the low and high end of its 95 % interval.
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
+    known = manifest.get("intervals", {})
     return render(
         "card.md",
         m=manifest,
@@ -39,9 +40,9 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) 
         method=_name(config.get("method")),
         chosen=manifest.get("chosen") or {},
         data=_data(config, dataset or {}),
-        splits=[(split, [_row(*item) for item in values.items()]) for split, values in manifest.get("metrics", {}).items() if values],
-        sure=any(isinstance(value, Mapping) for values in manifest.get("metrics", {}).values() for value in values.values()),
-        known=len(config["task"].get("labels") or []),
+        splits=[(split, _rows(values, known.get(split, {}))) for split, values in manifest.get("metrics", {}).items() if values],
+        sure=any(known.values()),
+        label_count=len(config["task"].get("labels") or []),
         encoder=config.get("encoder", {}),
     )
 
@@ -97,14 +98,14 @@ def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _row(name: str, value: Any) -> dict[str, str]:
-    """One metric as it is written."""
-    shown = metric(name)
-    entry = value if isinstance(value, Mapping) else {"value": value}
-    low, high = entry.get("low"), entry.get("high")
-    return {
-        "title": shown.title,
-        "value": measure(entry.get("value"), shown.unit),
-        "interval": interval(low, high, shown.unit) if low is not None else "",
-        "about": shown.says(entry.get("value")),
-    }
+def _rows(metrics: Mapping[str, float], intervals: Mapping[str, list[float]]) -> list[dict[str, str]]:
+    """The metrics as they are written."""
+    return [
+        {
+            "title": metric(name).title,
+            "value": measure(value, metric(name).unit),
+            "interval": interval(intervals[name][0], intervals[name][1], metric(name).unit) if name in intervals else "",
+            "about": metric(name).says(value),
+        }
+        for name, value in metrics.items()
+    ]

@@ -105,6 +105,7 @@ def _entries(run: Artifact, result: Result, dataset: Artifact) -> dict[str, Any]
         "fingerprint": result.config.encoder.fingerprint(),
         "data_hash": dataset.manifest.get("data_hash"),
         "metrics": {"validation": result.metrics},
+        "intervals": {"validation": result.intervals},
         "chosen": result.chosen,
         "trained": result.trained,
         "seed": result.config.seed,
