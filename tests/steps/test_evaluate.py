@@ -7,12 +7,13 @@ import polars as pl
 import pytest
 
 from tests.learning.conftest import sentences
-from vertune.core.artifact import Home, read_json
+from vertune.core.artifact import Home, read_json, write_json
 from vertune.core.config import Config, dump
 from vertune.core.errors import ConfigError, DataError, ModelError, NotFound
 from vertune.core.parse import build
 from vertune.steps import dataset as datasets
 from vertune.steps import evaluate as step
+from vertune.steps import measure
 from vertune.steps.evaluate import evaluate
 
 FRAMES = {
@@ -57,6 +58,7 @@ def trained(home, frames, fields=None, **entries):
 def home(tmp_path, monkeypatch):
     opened = SimpleNamespace(open=lambda model: Oracle(build(Config, model.manifest["config"])))
     monkeypatch.setattr(step, "Predictor", opened)
+    monkeypatch.setattr(measure, "ROUNDS", 100)
     return Home(tmp_path / "home")
 
 
@@ -111,6 +113,17 @@ def test_a_missing_test_split_is_said_loudly(home):
     assert "There is no test split" in page
     assert "trained on the validation rows too" in page
     assert any("channel" in note for note in measured["notes"])
+
+
+def test_texts_that_training_saw_are_said(home):
+    model = trained(home, FRAMES)
+    folder = home.get("datasets", model.manifest["parents"][0]).folder
+    leaks = [{"splits": ["train", split], "rows": rows, "share": rows / 90} for split, rows in (("test", 9), ("validation", 9))]
+    write_json(folder / "report.json", {"leakage": leaks})
+    (note,) = read_json(evaluate(model, home).folder / "metrics.json")["notes"]
+    assert "9 rows measured here (10.0\u00a0%)" in note
+    write_json(folder / "report.json", {"leakage": [{"splits": ["train", "test"], "rows": 0, "share": 0.0}]})
+    assert read_json(evaluate(model, home).folder / "metrics.json")["notes"] == []
 
 
 def test_other_splits_are_not_replaced(home):

@@ -17,19 +17,24 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vertune import __version__
-from vertune.core.artifact import Artifact, Home, Progress, Recorder, storage, working, write_json, write_text
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, read_json, storage, working, write_json, write_text
 from vertune.core.errors import DataError, NotFound
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.reports import evaluation
+from vertune.reports.scales import measure as percent
+from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 from vertune.steps import measure
 from vertune.steps.dataset import read
 from vertune.steps.fields import named
-from vertune.steps.measure import ROUNDS, Sample
+from vertune.steps.measure import Sample
 
 BASELINE_ROWS = 20_000
 """Training rows that baselines learn from at most: more take minutes and change little; the report says so."""
+
+_LEAK_SHARE = 0.01
+"""From this share of rows with a training text on, the report says so."""
 
 
 @dataclass(slots=True)
@@ -104,7 +109,19 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
         notes.append("These are the rows that the model learnt from: the figures say nothing about new rows.")
     if not frame.height:
         raise DataError(f"The {used} split of {dataset.id} has no rows to measure. Prepare a dataset with test rows.")
-    return _Rows(frame.to_dicts(), used, notes=notes)
+    return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used)])
+
+
+def _leaks(dataset: Artifact, split: str) -> list[str]:
+    """What prepare found of the measured texts among the training rows, where it is more than a few."""
+    path = dataset.folder / "report.json"
+    found = read_json(path).get("leakage", []) if path.exists() else []
+    return [
+        f"{plural(leak['rows'], 'row')} measured here ({percent(leak['share'], 'share')}) have a text that the training rows have too, "
+        "so these figures are too kind. Remove them, or divide with split: group."
+        for leak in found
+        if leak["splits"] == ["train", split] and leak["share"] >= _LEAK_SHARE
+    ]
 
 
 def _given(frame: pl.DataFrame, predictor: Predictor) -> _Rows:
@@ -152,7 +169,7 @@ def _measured(
         "slices": measure.slices(sample, tally, [name for name in config.slices if name in rows.records[0]]),
         "details": {name: value for name, value in details.items() if name not in further},
         "notes": notes,
-        "rounds": ROUNDS,
+        "rounds": measure.ROUNDS,
         "seed": config.seed,
         "version": __version__,
         "rows_hash": _hash(task, rows.records),
