@@ -56,7 +56,7 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command; an error becomes one sentence on standard error and the exit code of its class."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [*(sys.argv[1:] if arguments is None else arguments)]  # `list` is a command's module here
     ours = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:ours]
     words = [word for place, word in enumerate(words) if word != "--debug" or place >= ours]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Encoder, Task
-from vertune.core.records import Feature
+from vertune.core.records import View
 from vertune.nn import edits as changes
 from vertune.nn import run
 from vertune.nn.build import build
@@ -51,17 +51,22 @@ class Trained:
     def outputs(self, model: Vertical | None = None) -> list[NDArray[Any]]:
         """What the model, or another one in its place, says of each probe."""
         records, views = self._examples()
-        features: list[Feature] = self.encoder.encode(records, views)
-        if len(features) != len(records) * len(views) or any(feature.truncated for feature in features):
-            raise ConfigError(
-                "max_tokens is so small that the task's own examples are cut, so an export can't be checked. Train with more."
-            )
-        return run.outputs(model or self.model, self.encoder, features)
+        return run.outputs(model or self.model, self.encoder, self.encoder.encode(records, views))
 
-    def _examples(self) -> tuple[list[dict[str, str]], Sequence[Any]]:
+    def _examples(self) -> tuple[list[dict[str, str]], Sequence[View]]:
+        """Records and views, the texts short enough that none is cut: how long texts are cut is not what an export must match."""
         inputs = [column.name for column in self.task.columns if column.role == "input"]
         records = [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
-        return records, self.task.views(sorted({key for record in records for key in record}))
+        views = self.task.views(sorted({key for record in records for key in record}))
+        while self._cut(records, views):
+            records = [{key: text[: len(text) // 2].strip() for key, text in record.items()} for record in records]
+            if not all(text for record in records for text in record.values()):
+                raise ConfigError("max_tokens leaves no room for a text, so an export can't be checked. Train with more.")
+        return records, views
+
+    def _cut(self, records: Sequence[dict[str, str]], views: Sequence[View]) -> bool:
+        features = self.encoder.encode(records, views)
+        return len(features) != len(records) * len(views) or any(feature.truncated for feature in features)
 
 
 def same(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:

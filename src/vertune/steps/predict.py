@@ -78,14 +78,16 @@ def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None 
 def asked(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     """What the task reads, from columns named as in the training data, else as in the task; what it must answer is left out."""
     columns = predictor.task.columns
-    inputs = {column.name for column in columns if column.role == "input"}
+    inputs = [column.name for column in columns if column.role == "input"]
     said = {name: _listed(value) for name, value in predictor.config.data.fields.items() if name in inputs}
-    fields: dict[str, str | list[str]] = {
-        name: value[0] if len(value) == 1 else value
-        for name, value in said.items()
-        if set(value) <= set(frame.columns) or name not in frame.columns
-    }
-    read = inputs.union(*said.values())
+    fields: dict[str, str | list[str]] = {}
+    for name, value in said.items():
+        there = set(value) <= set(frame.columns)
+        if there and name in frame.columns and len(value) == 1:
+            frame = frame.with_columns(pl.coalesce(value[0], name).alias(value[0]))  # records of both namings in one list
+        if there or name not in frame.columns:
+            fields[name] = value[0] if len(value) == 1 else value
+    read = set(inputs).union(*said.values())
     answered = [column.name for column in columns if column.role == "target" and column.name not in read]
     return named(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
 

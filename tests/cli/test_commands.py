@@ -1,0 +1,196 @@
+"""Each command on a small trained vertical: what it does, what it says, where it sends a newcomer next."""
+
+import io
+import json
+
+import polars as pl
+import pytest
+import yaml
+
+from tests.cli.test_main import leave
+
+
+@pytest.fixture
+def run(home, capsys):
+    """Run a command in the copied home and give its exit code, output and errors."""
+
+    def call(*words):
+        capsys.readouterr()
+        code = leave([str(word) for word in words])
+        said = capsys.readouterr()
+        return code or 0, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def model(home):
+    return home.get("models", "support")
+
+
+def test_init_then_prepare(run, table, tmp_path, tiny_base):
+    out = tmp_path / "made.yaml"
+    code, shown, said = run("init", table, "--out", out)
+    assert code == 0, said
+    assert "classify" in shown
+    assert f"vertune fit {out}" in said
+    config = yaml.safe_load(out.read_text())
+    assert config["data"]["fields"] == {"text": "query", "label": "kind"}
+    code, shown, said = run("prepare", out, "--set", f"base={tiny_base}", "--set", "name=other")
+    assert code == 0, said
+    assert "train 43" in shown
+    assert "vertune train" in said
+
+
+def test_init_writes_over_nothing(run, table, tmp_path):
+    out = tmp_path / "run.yaml"
+    out.write_text("mine: true\n")
+    code, _, said = run("init", table, "--out", out)
+    assert code == 6
+    assert "--force" in said
+    assert out.read_text() == "mine: true\n"
+    assert run("init", table, "--out", out, "--force")[0] == 0
+
+
+def test_train_takes_the_dataset_that_is_there(run, home, run_yaml):
+    code, shown, said = run("train", run_yaml)
+    assert code == 0, said
+    assert len(home.shelf("datasets")) == 1
+    assert len(home.shelf("models")) == 2
+    assert "accuracy" in shown
+    assert "vertune evaluate support" in said
+
+
+def test_fit_keeps_the_alias_that_is_there(run, home, run_yaml):
+    before = home.aliases()["support@live"]
+    code, shown, said = run("fit", run_yaml, "--set", "seed=1")
+    assert code == 0, said
+    assert home.aliases()["support@live"] == before
+    assert f"vertune compare support@live {home.shelf('models')[-1].id}" in said
+    assert "report.html" in shown
+
+
+def test_evaluate_on_a_split_and_on_a_file(run, home, table):
+    code, shown, said = run("evaluate", "support", "--split", "validation")
+    assert code == 0, said
+    assert "accuracy" in shown
+    assert "majority" in shown
+    code, shown, said = run("evaluate", "support@live", "--data", table, "--json")
+    assert code == 0, said
+    assert json.loads(shown)["rows"] == 60
+
+
+def test_predict_a_text(run, model):
+    code, shown, said = run("predict", "support", "tell me 3 of paris and rome")
+    assert code == 0, said
+    assert shown.splitlines()[0].startswith("label ")
+    answer = json.loads(run("predict", model.folder, "tell me 3 of paris and rome", "--json")[1])
+    assert set(answer) == {"label", "probability", "probabilities", "truncated"}
+
+
+def test_predict_lines_of_standard_input(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO('some bread\n\n{"query": "paris"}\n{"text": "rome"}\n'))
+    code, shown, said = run("predict", "support", "-")
+    assert code == 0, said
+    assert len([json.loads(line)["label"] for line in shown.splitlines()]) == 3
+
+
+def test_predict_says_which_line_is_broken(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("some bread\n{broken\n"))
+    code, _, said = run("predict", "support")
+    assert code == 3
+    assert "Line 2" in said
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_predict_a_file(run, tmp_path, form):
+    given, out = tmp_path / "in.csv", tmp_path / f"out.{form}"
+    pl.DataFrame({"id": [1, 2, 3], "query": ["bread", "", "paris"]}).write_csv(given)
+    code, shown, said = run("predict", "support", "--file", given, "--out", out)
+    assert code == 0, said
+    assert "1 row" in said or "1 rows" in said
+    read = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, "parquet": pl.read_parquet}[form](out)
+    assert read.height == 3
+    assert {"id", "query", "answer_label", "answer_probability", "answer_error"} <= set(read.columns)
+    assert read["answer_label"].null_count() == 1
+    assert "empty" in read["answer_error"][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--file", "x.csv"], "--out answers.csv"),
+        (["--out", "x.csv"], "--out goes with --file"),
+        (["a", "b", "c"], "3 texts came"),
+        (["--file", "x.csv", "--out", "y.xlsx"], ".csv, .jsonl, .parquet"),
+    ],
+)
+def test_predict_says_how_it_is_written(run, words, said):
+    code, _, shown = run("predict", "support", *words)
+    assert code == 2
+    assert said in shown
+
+
+def test_predict_names_the_models_that_there_are(run, model):
+    code, _, said = run("predict", "suport", "a text")
+    assert code == 5
+    assert model.id in said
+
+
+def test_list_show_alias_compare(run, model):
+    code, shown, _ = run("list")
+    assert code == 0
+    assert model.id in shown
+    assert "support@live" in shown
+    assert json.loads(run("list", "models", "--json")[1])["models"][0]["id"] == model.id
+    assert run("list", "modles")[0] == 2
+    assert model.id in run("show", "support")[1]
+    assert json.loads(run("show", "support@live", "--json")[1])["step"] == "train"
+    assert run("show", "nothing")[0] == 2
+    assert run("alias", "support@next", model.id)[1].strip() == f"support@next is {model.id}"
+    assert "support@next" in run("alias")[1]
+    assert run("alias", "support@next")[0] == 2
+    code, shown, _ = run("compare", "support", model.id)
+    assert code == 0
+    assert "95 % interval" in shown
+
+
+def test_an_empty_home_says_where_to_start(capsys, tmp_path):
+    assert leave(["list", "--home", str(tmp_path)]) == 0
+    assert "vertune init" in capsys.readouterr().err
+
+
+def test_remove_and_clean_refuse_what_an_alias_points_to(run, home, model):
+    assert run("remove", "support")[0] == 2
+    code, _, said = run("remove", model.id)
+    assert code == 6
+    assert "support@live" in said
+    assert run("clean", "--unused")[0] == 0
+    assert [artifact.id for artifact in home.shelf("models")] == [model.id]
+    assert home.shelf("datasets")
+    assert home.shelf("reports")
+    report = home.shelf("reports")[0].id
+    assert run("remove", report)[0] == 0
+    assert not home.shelf("reports")
+
+
+def test_export_and_bundle(run, home, tmp_path):
+    code, shown, said = run("export", "support", "sentence_transformers", tmp_path / "out")
+    assert code == 0, said
+    assert "same outputs" in shown
+    assert run("export", "support", "sentence_transformers", tmp_path / "out")[0] == 6
+    code, _, said = run("export", "support", "transformers", tmp_path / "other")
+    assert code == 2
+    assert "pooling=native" in said
+    assert not (tmp_path / "other").exists()
+    code, shown, said = run("bundle", "support", tmp_path / "bundle")
+    assert code == 0, said
+    assert run("predict", tmp_path / "bundle", "some bread")[0] == 0
+
+
+def test_doctor(run, tiny_base):
+    code, shown, _ = run("doctor", "--base", tiny_base)
+    assert code == 0
+    assert f"{tiny_base}: found in" in shown
+    assert "threads" in shown
+    assert "not on this machine" in run("doctor", "--base", "nobody/nothing")[1] or "neither" in run("doctor", "--base", "nothing")[1]

@@ -1,0 +1,119 @@
+"""The command line as a whole: quick help, light imports, errors as one sentence with the exit code of their class."""
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vertune import cli
+from vertune.cli import main
+from vertune.core import errors
+
+HEAVY = ["torch", "transformers", "sklearn", "polars", "numpy", "peft", "accelerate"]
+
+
+def python(*words, **env):
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **env},
+    )  # fmt: skip
+
+
+def leave(words):
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    return left.value.code
+
+
+@pytest.mark.parametrize("words", [["--help"], ["parts"], ["--version"]])
+def test_what_is_asked_most_imports_nothing_heavy(words):
+    code = (
+        "import sys\nfrom vertune.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit as left:\n    assert not left.code, left.code\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("HEAVY []")
+
+
+def test_python_dash_m():
+    done = python("-m", "vertune", "--version")
+    assert done.stdout.startswith("vertune ")
+
+
+def test_every_file_of_a_command_is_in_the_help(capsys):
+    from pathlib import Path
+
+    named = [name for names in cli.PANELS.values() for name in names]
+    shared = {"__init__", "options", "output", "progress"}
+    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - shared
+    assert sorted(named) == sorted(files)
+    assert leave(["--help"]) in (0, None)
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown for name in named)
+
+
+@pytest.mark.parametrize("name", [name for names in cli.PANELS.values() for name in names])
+def test_every_command_has_help_that_fits_the_list(name, capsys):
+    first = (importlib.import_module(f"vertune.cli.{name}").run.__doc__ or "").split("\n")[0]
+    assert 10 < len(first) <= 58
+    assert leave([name, "--help"]) in (0, None)
+    assert "Usage: vertune" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ConfigError("a"), errors.UnknownName("part", "lorra", ["lora"]), errors.DataError("b"), errors.MissingExtra("X", "train"),
+        errors.NotFound("c"), errors.Conflict("d"), errors.ModelError("e"), errors.AccessError("f"), errors.Busy("g"), errors.StorageError("h"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence_and_its_exit_code(error, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("vertune.core.artifact.Home.aliases", fail)
+    assert leave(["alias"]) == error.exit_code
+    said = capsys.readouterr()
+    assert said.err == f"Error: {error}\n"
+    assert not said.out
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    def fail(*_, **__):
+        raise errors.ConfigError("a")
+
+    monkeypatch.setattr("vertune.core.artifact.Home.aliases", fail)
+    for words in (["--debug", "alias"], ["alias", "--debug"]):
+        with pytest.raises(errors.ConfigError):
+            main(words)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 4, r"pip install 'vertune\[train\]'"),
+        (PermissionError(13, "Permission denied", "/x"), 10, "Can't read or write /x"),
+        (ZeroDivisionError("division by zero"), 1, "a bug in vertune"),
+    ],
+)
+def test_what_was_not_foreseen_is_said_in_one_sentence_too(error, code, said, monkeypatch, capsys):
+    import re
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("vertune.core.artifact.Home.aliases", fail)
+    assert leave(["alias"]) == code
+    shown = capsys.readouterr().err
+    assert re.search(said, shown)
+    assert shown.count("\n") == 1
+
+
+def test_a_wrong_option_leaves_with_the_code_of_a_config_error(capsys):
+    assert leave(["train", "--no-such-option"]) == errors.ConfigError.exit_code
+    capsys.readouterr()

@@ -1,0 +1,69 @@
+"""A small trained vertical that the tests of commands, steps and the Python interface share."""
+
+from pathlib import Path
+
+import pytest
+
+from vertune.core.artifact import Home
+
+CITIES = ["london", "paris", "rome", "oslo", "cairo", "lima"]
+FOODS = ["bread", "cheese", "soup", "rice", "apple", "cake"]
+
+
+def rows(count: int = 60) -> list[dict[str, str]]:
+    """Texts that are about a place or about food, with another column beside."""
+    found = []
+    for place in range(count):
+        words, label = (CITIES, "place") if place % 2 else (FOODS, "food")
+        first, second = words[place % 6], words[(place * 5 + 1) % 6]
+        found.append({"query": f"tell me {place} of {first} and {second}", "kind": label, "channel": "web" if place % 3 else "mail"})
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory) -> Path:
+    from vertune.testing import tiny
+
+    words = [*CITIES, *FOODS, "tell", "me", "of", "and"]
+    return tiny.write("bert", tmp_path_factory.mktemp("base") / "bert", words)
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory) -> Path:
+    import polars as pl
+
+    path = tmp_path_factory.mktemp("data") / "queries.csv"
+    pl.DataFrame(rows()).write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_yaml(table, tiny_base) -> Path:
+    """A config that trains in a moment."""
+    path = table.with_name("run.yaml")
+    path.write_text(
+        "name: support\n"
+        f"data: {{source: {table.name}, fields: {{text: query, label: kind}}, keep: [channel]}}\n"
+        f"base: {tiny_base}\nmethod: head\ntraining: {{epochs: 1}}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def fitted(run_yaml, tmp_path_factory):
+    """A home with a dataset, a model, a report and the alias support@live."""
+    from vertune.core.config import load
+    from vertune.steps.fit import fit
+
+    home = Home(tmp_path_factory.mktemp("home"))
+    return home, fit(load(run_yaml), home)
+
+
+@pytest.fixture
+def home(fitted, tmp_path, monkeypatch) -> Home:
+    """A copy of that home which a test may change, in use by VERTUNE_HOME."""
+    import shutil
+
+    shutil.copytree(fitted[0].folder, tmp_path / "home")
+    monkeypatch.setenv("VERTUNE_HOME", str(tmp_path / "home"))
+    return Home(tmp_path / "home")
