@@ -48,6 +48,8 @@ class View:
     """Which of the fields is shortened when both don't fit; None shortens the longer one."""
     windows: bool = False
     """Whether the task can merge several windows of one record."""
+    places: bool = False
+    """Whether the answer is a place in the text, so that what is cut away can't be answered."""
 
 
 @dataclass(slots=True)

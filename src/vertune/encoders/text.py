@@ -67,8 +67,9 @@ class Text(Encoder):
     """How token states become one: auto as the base was trained (mean where it does not say); native is the family's own head."""
     max_tokens: int | Literal["auto"] = "auto"
     """Longest sequence; auto covers 99.5 % of the training records, up to 512 or what the base can take."""
-    truncation: Literal["head", "tail", "head_tail", "window"] = "head"
-    """What is kept of a longer text: its head, its tail, both ends, or all of it in overlapping windows."""
+    truncation: Literal["auto", "head", "tail", "head_tail", "window"] = "auto"
+    """What is kept of a longer text: its head, its tail, both ends, or all of it in overlapping windows; auto takes windows where
+    the answer is a place in the text, else the head."""
     stride: float = Field(default=0.25, ge=0, lt=0.9)
     """Share of a window that overlaps the one before."""
 
@@ -232,7 +233,8 @@ class Text(Encoder):
             ]
             others = len(pieces[other])
         room = max(1, room - others)
-        if self.truncation == "window" and view.windows:
+        how = ("window" if view.places else "head") if self.truncation == "auto" else self.truncation
+        if how == "window" and view.windows:
             return [
                 _feature(
                     row,
@@ -244,7 +246,7 @@ class Text(Encoder):
                 )
                 for number, index in enumerate(_windows(len(pieces[cut]), room, self.stride))
             ]
-        how: Any = "head" if self.truncation == "window" else self.truncation
+        how = "head" if how == "window" else how
         short = [piece.take(_kept(len(piece), room, how)) if place == cut else piece for place, piece in enumerate(pieces)]
         return [_feature(row, view.role, short, template, total - sum(map(len, short)), 0)]
 
@@ -255,7 +257,7 @@ class Text(Encoder):
         return max(range(len(pieces)), key=lambda place: len(pieces[place]))
 
 
-def _kept(length: int, room: int, how: Literal["head", "tail", "head_tail"]) -> NDArray[np.int64]:
+def _kept(length: int, room: int, how: str) -> NDArray[np.int64]:
     """Which tokens stay."""
     if length <= room:
         return np.arange(length)

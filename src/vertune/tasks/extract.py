@@ -92,7 +92,7 @@ class Extract(Task):
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
         """Question and context together; the context is what is cut into windows."""
-        return (View("pair", ("question", "context"), cut=1, windows=True),)
+        return (View("pair", ("question", "context"), cut=1, windows=True, places=True),)
 
     @property
     def size(self) -> int:

@@ -98,7 +98,7 @@ class Tag(Task):
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
         """The text alone; a long one may be cut into windows."""
-        return (View("text", ("text",), windows=True),)
+        return (View("text", ("text",), windows=True, places=True),)
 
     @property
     def size(self) -> int:
