@@ -167,7 +167,7 @@ def test_the_threshold_is_the_best_of_all(tmp_path: Path) -> None:
 def test_what_is_cut_away_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     records = [record("one " * 30 + "two", "two")]
     task = Extract(unanswerable=True)
-    features = encoder(tmp_path, max_tokens=24).encode(records, task.views([]))
+    features = encoder(tmp_path, max_tokens=24, truncation="head").encode(records, task.views([]))
     answer = task.decode(records, features, perfect(task, records, features))[0]
     assert "1 of 1 answers" in caplog.text
     assert (answer["truncated"], answer["text"], answer["spans"]) == (True, "", [])

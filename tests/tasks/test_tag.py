@@ -136,7 +136,7 @@ def test_spans_inside_words_and_behind_the_cut_are_counted_and_said(tmp_path: Pa
         }
     ]
     task = Tag(labels=("p",))
-    features = encoder(tmp_path, max_tokens=11).encode(records, task.views(["text"]))
+    features = encoder(tmp_path, max_tokens=11, truncation="head").encode(records, task.views(["text"]))
     assert task.alignment(records, features) == {"spans": 3, "misaligned": 1, "truncated": 1}
     task.targets(records, features)
     assert "1 of 3 spans" in caplog.text
