@@ -182,7 +182,7 @@ def _choice(lesson: Lesson, start: _Start, epochs: float, started: float) -> dic
     if file.exists():
         return dict(read_json(file))
     speed = auto.measure(start.model, lesson, start.forward)
-    left = auto.limit(lesson.config) - (time.monotonic() - started)
+    left = max(0.0, auto.limit(lesson.config) - (time.monotonic() - started))
     if len(lesson.examples) < FEW_ROWS:
         left /= 2  # the second half is for the refit on all labels
     tokens = int(lesson.examples.costs.sum())
