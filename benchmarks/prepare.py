@@ -89,9 +89,7 @@ def main() -> None:
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         runs.append({"asked": rows, **json.loads(output.splitlines()[-1])})
         last = runs[-1]
-        print(
-            f"{rows:>9,} rows: {last['seconds']:7.2f} s, {last['processor_seconds']:6.2f} s of processor, {last['peak_bytes'] / 1e9:5.2f} GB"
-        )
+        print(f"{rows:>9,} rows: {last['seconds']:7.2f} s, {last['processor_seconds']:6.2f} s CPU, {last['peak_bytes'] / 1e9:5.2f} GB")
     growth = {
         kind: [round(after[kind] / before[kind], 2) for before, after in itertools.pairwise(runs)]
         for kind in ("seconds", "processor_seconds")

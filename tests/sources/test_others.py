@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import polars as pl
 import pytest
 
 from tests.sources import samples
-from vertune.core.errors import DataError, NotFound, UnknownName
+from vertune.core import part
+from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName
+from vertune.core.parse import build
 from vertune.sources.huggingface import Huggingface
 from vertune.sources.parquet import Parquet
 from vertune.sources.squad import Squad
@@ -77,3 +80,11 @@ def test_a_hub_that_is_not_reachable_says_so(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(NotFound, match="the hub does not give it"):
         Huggingface(path="owner/name").read()
+
+
+@pytest.mark.parametrize(("name", "package"), [("excel", "fastexcel"), ("sql", "sqlalchemy"), ("huggingface", "datasets")])
+def test_a_missing_package_is_named_with_its_extra(name, package, tmp_path, monkeypatch):
+    source = build(part.find("sources", name), samples.SAMPLES[name](tmp_path))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'vertune\[{name}\]'"):
+        source.read()

@@ -175,3 +175,5 @@ def test_given_cuts_validation_where_there_is_none():
 def test_two_texts_are_too_few():
     with pytest.raises(DataError, match="2 distinct texts can't be divided"):
         Stratified().divide(table({"a": 1, "b": 1}))
+    both = frozenset({"validation", "test"})
+    assert Stratified().sparing(both).divide(table({"a": 1, "b": 1})).to_list() == ["train", "train"]
