@@ -27,7 +27,8 @@ Stands = Callable[..., contract.Stand]
 
 def method(name: str) -> Method:
     """The method with options that suit a base of two layers."""
-    options: dict[str, dict[str, Any]] = {"top_layers": {"n": 1}, "adalora": {"rank": 4, "target": 2}, "prefix": {"positions": 4}}
+    few = {"positions": 4}  # more would drown the ten tokens of an example
+    options: dict[str, dict[str, Any]] = {"top_layers": {"n": 1}, "adalora": {"rank": 4, "target": 2}, "prefix": few, "prompt": few}
     found = part.find("methods", name)
     assert issubclass(found, Method)
     return found(**options.get(name, {}))

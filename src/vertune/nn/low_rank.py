@@ -50,7 +50,8 @@ class Scale(nn.Module):
 
 def row_gain(weight: Tensor, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor) -> Tensor:
     """What each row of the changed weight is multiplied by so that its norm becomes the magnitude, shape (outputs,)."""
-    return magnitude / torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1)
+    return magnitude / norms
 
 
 def attach_low_rank(linear: nn.Linear, change: LowRank) -> None:

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -67,8 +68,7 @@ class Stand:
         if key not in self._trained:
             model = self.prepared(method)
             losses = [self.loss(model)]
-            # tiny random bases need larger steps than pretrained ones
-            optimiser = torch.optim.AdamW(trainable(model).values(), lr=max(1e-2, 10 * method.pace), weight_decay=0)
+            optimiser = torch.optim.AdamW(_groups(model, method), weight_decay=0)
             for step in range(STEPS):
                 model.train()
                 structure.quiet_below(model, structure.lowest(model))
@@ -100,6 +100,13 @@ class Stand:
     def loss(self, model: Vertical) -> float:
         """Mean loss on the example, dropout off."""
         return float(self.task.loss(self.answers(model), self.targets).mean())
+
+
+def _groups(model: Vertical, method: Method) -> list[dict[str, Any]]:
+    """The head and the rest, each at its rate; tiny random bases need larger steps than pretrained ones."""
+    heads = structure.head_parameters(model)
+    rest = [parameter for name, parameter in trainable(model).items() if name not in heads]
+    return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 10 * method.pace)}]
 
 
 def check_loss_falls(method: Method, stand: Stand) -> None:
