@@ -53,7 +53,8 @@ def test_a_model_holds_only_what_changed_and_answers_as_it_was_trained(home, bas
     manifest = model.manifest
     assert manifest["status"] == "done"
     assert manifest["metrics"]["validation"]["accuracy"] > 0.8
-    assert {file.name for file in model.folder.iterdir()} == {"manifest.json", "events.jsonl", "delta.safetensors", "edits.json", "README.md"}
+    files = {file.name for file in model.folder.iterdir()}
+    assert files == {"manifest.json", "events.jsonl", "delta.safetensors", "edits.json", "README.md"}
     tensors = load_file(model.folder / "delta.safetensors")
     assert sum(tensor.numel() for tensor in tensors.values()) == manifest["trained"]
     answers = Predictor.open(model).answer([{"text": "my bank loan"}, {"text": "train ticket"}])
@@ -82,7 +83,7 @@ def test_another_base_is_refused(home, base, tmp_path):
     manifest = model.manifest
     manifest["config"]["encoder"]["base"] = str(other)
     write_json(model.folder / "manifest.json", manifest)
-    with pytest.raises(ModelError, match="base under .* has changed"):
+    with pytest.raises(ModelError, match=r"base under .* has changed"):
         Predictor.open(model)
 
 
