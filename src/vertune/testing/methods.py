@@ -25,7 +25,7 @@ from vertune.nn.build import build, trainable
 from vertune.nn.run import tensors
 from vertune.nn.vertical import Vertical
 
-STEPS = 60
+STEPS = 120
 _ROUND = 5
 """Steps between two looks at the loss; training ends when it has fallen."""
 _FALLEN = 0.97
