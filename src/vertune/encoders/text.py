@@ -139,16 +139,17 @@ class Text(Encoder):
         return "tokens" if states == "tokens" and self.pooled != "native" else self.pooled
 
     def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
-        """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8."""
+        """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8, and whose truncation is said."""
+        how = ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
         if self.max_tokens != "auto":
             if self.max_tokens > self.longest:
                 raise ConfigError(f"max_tokens is {self.max_tokens}, but the base '{self.base}' takes at most {self.longest}.")
-            return self
+            return self.model_copy(update={"truncation": how})
         step = max(1, len(records) // _SAMPLE)
         lengths = self.lengths(records[::step], views)
         wanted = int(np.quantile(lengths, 0.995)) if len(lengths) else 128
         size = min(max(16, math.ceil(wanted / 8) * 8), self.longest, _LIMIT)
-        return self.model_copy(update={"max_tokens": size})
+        return self.model_copy(update={"max_tokens": size, "truncation": how})
 
     def lengths(self, records: Sequence[Record], views: Sequence[View]) -> NDArray[np.int64]:
         """Tokens of each view of each record before anything is cut, special tokens included; shape (records x views,)."""
