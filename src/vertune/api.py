@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from vertune.core.artifact import Artifact, Home, Progress, read_json, storage
 from vertune.core.config import Config, source_of
-from vertune.core.errors import ConfigError, DataError
+from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.parse import build
-from vertune.core.records import Answer
 
 if TYPE_CHECKING:
     import polars as pl
@@ -218,7 +217,7 @@ def _frame(data: Any) -> pl.DataFrame:
     if _is_path(data):
         return rows(Path(data).expanduser())
     if isinstance(data, str):
-        raise DataError(f"There is no file '{data}'. Give a path, a frame, a list of records, or (texts, labels).")
+        raise NotFound(f"There is no file '{data}'. Give a path, a frame, a list of records, or (texts, labels).")
     if isinstance(data, pl.LazyFrame):
         return data.collect()
     if isinstance(data, pl.DataFrame):
@@ -249,4 +248,4 @@ def _paired(texts: Any, labels: Any) -> pl.DataFrame:
     return pl.DataFrame({"text": [str(text) for text in left], target: values}, strict=False)
 
 
-__all__ = ["Answer", "Vertical", "fit", "load"]
+__all__ = ["Vertical", "fit", "load"]

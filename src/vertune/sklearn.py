@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -65,8 +67,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise DataError(f"Each text needs one label: there are {len(columns['text'])} texts, and labels of shape {labels.shape}.")
         self.classes_, places = np.unique(labels, return_inverse=True)
         frame = pl.DataFrame({**columns, "label": [str(place) for place in places]})
-        self._temporary = None if self.home else tempfile.TemporaryDirectory(prefix="vertune-")
-        home = Home(self.home or (self._temporary.name if self._temporary else None))
+        home = Home(self.home or self._own_folder())
         settings = build(Config, self._settings())
         dataset = prepare(settings, home, frames={"train": frame})
         self.vertical_ = Vertical(train(settings, dataset, home), home)
@@ -96,11 +97,17 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own = {"base": self.base, "method": self.method, "seed": self.seed}
         return {"name": _NAME, "task": "classify", **said, **own, "training": {**said.get("training", {}), **limit}, "data": data}
 
+    def _own_folder(self) -> Path:
+        """A new temporary folder that is deleted with the estimator."""
+        folder = Path(tempfile.mkdtemp(prefix="vertune-"))
+        self._discard = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
     def __getstate__(self) -> dict[str, Any]:
         """The parameters, and the files of the model, so that a copy or a pickle stands on its own."""
         state: dict[str, Any] = super().__getstate__()
         vertical = state.pop("vertical_", None)
-        state.pop("_temporary", None)
+        state.pop("_discard", None)
         if vertical is not None:
             folder = vertical.artifact.folder
             files = [path for path in folder.rglob("*") if path.is_file()]
@@ -117,8 +124,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if files is None:
             return
-        self._temporary = tempfile.TemporaryDirectory(prefix="vertune-")
-        folder = Path(self._temporary.name) / "models" / name
+        folder = self._own_folder() / "models" / name
         for place, content in files.items():
             path = folder / place
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,120 @@
+"""vertune in Python: fit on whatever holds rows, load, predict, evaluate, save."""
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import vertune
+from tests.conftest import rows
+from vertune.core.errors import ConfigError, Conflict, DataError, NotFound, UnknownName
+
+LABELLED = [(row["query"], row["kind"]) for row in rows()]
+TEXTS, LABELS = map(list, zip(*LABELLED, strict=True))
+QUICK = {"method": "head", "training": {"epochs": 1}}
+
+
+@pytest.fixture(scope="session")
+def support(fitted):
+    return vertune.load("support", fitted[0].folder)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (TEXTS, LABELS),
+        [{"text": text, "label": label} for text, label in LABELLED],
+        pd.DataFrame({"text": TEXTS, "label": pd.Categorical(LABELS)}, index=range(100, 160)),
+        pl.DataFrame({"text": TEXTS, "label": LABELS}).lazy(),
+        {"train": (TEXTS[:40], LABELS[:40]), "test": [{"text": text, "label": label} for text, label in LABELLED[40:]]},
+    ],
+    ids=["pair", "records", "pandas", "polars", "splits"],
+)
+def test_fit_takes_whatever_holds_rows(data, tiny_base, tmp_path):
+    vertical = vertune.fit(data, home=tmp_path, base=str(tiny_base), **QUICK)
+    assert vertical.labels == ["food", "place"]
+    assert vertical.predict("some bread")["label"] in {"food", "place"}
+    assert 0 <= vertical.metrics["validation"]["accuracy"] <= 1
+
+
+def test_fit_takes_a_path_and_names_of_columns(table, tiny_base, tmp_path):
+    vertical = vertune.fit(table, text="query", label="channel", time_limit=60, home=tmp_path, base=str(tiny_base), name="by-channel", **QUICK)
+    assert vertical.labels == ["mail", "web"]
+    assert vertical.config["data"]["fields"] == {"text": "query", "label": "channel"}
+    assert vertical.config["training"]["time_limit"] == 60
+    assert vertune.load("by-channel@live", tmp_path).id == vertical.id
+
+
+def test_fit_another_task(tiny_base, tmp_path):
+    events = []
+    data = [{"text": row["query"], "length": len(row["query"]) / 7} for row in rows()]
+    vertical = vertune.fit(
+        data, text="text", label="length", task="regress", home=tmp_path, base=str(tiny_base), progress=lambda kind, **_: events.append(kind), **QUICK
+    )
+    assert isinstance(vertical.predict("some bread")["score"], float)
+    assert "clean" in events
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "error", "said"),
+    [
+        ("no/such.csv", {}, NotFound, "no file"),
+        ((["a", "b"], ["x"]), {}, DataError, "2 texts and 1 labels"),
+        (7, {}, DataError, "Data is a path"),
+        ((TEXTS, LABELS), {"text": "txt"}, UnknownName, "text"),
+        ((TEXTS, LABELS), {"methd": "head"}, ConfigError, "Did you mean 'method'"),
+        ({"test": (TEXTS, LABELS), "train": "queries.csv"}, {}, NotFound, "There is no file"),
+        ({"test": (TEXTS, LABELS)}, {}, ConfigError, "need 'train'"),
+    ],
+)
+def test_fit_says_what_is_wrong(data, options, error, said, tmp_path):
+    with pytest.raises(error, match=said):
+        vertune.fit(data, home=tmp_path, **options)
+
+
+def test_predict_has_the_shape_of_what_it_is_given(support, table):
+    one = support.predict("some bread")
+    assert support.predict({"text": "some bread"}) == one
+    assert support.predict({"query": "some bread"}) == one
+    assert support.predict(["some bread", {"query": "some bread"}]) == [one, one]
+    assert support.predict(pd.Series(["some bread"])) == [one]
+    assert support.predict(pd.DataFrame({"query": ["some bread"], "kind": ["nonsense"]})) == [one]
+    assert support.predict(pl.DataFrame({"text": ["some bread"]})) == [one]
+    assert len(support.predict(table)) == 60
+    assert support.predict([]) == []
+
+
+def test_predict_names_the_record_that_it_can_not_answer(support):
+    with pytest.raises(DataError, match="Record 2 can't be answered: .*empty"):
+        support.predict(["some bread", " "])
+    with pytest.raises(DataError, match="text"):
+        support.predict(pl.DataFrame({"other": ["some bread"]}))
+
+
+def test_evaluate_on_the_test_split_and_on_other_rows(support):
+    measured = support.evaluate()
+    assert measured["split"] == "test"
+    assert measured["report"].endswith("report.html")
+    assert support.evaluate(pl.DataFrame(rows(20)))["rows"] == 20
+
+
+def test_save_and_load_from_a_folder(support, tmp_path):
+    for base in (False, True):
+        folder = support.save(tmp_path / f"model-{base}", base=base)
+        assert vertune.load(folder).predict("some bread") == support.predict("some bread")
+        assert (folder / "base").is_dir() == base
+        with pytest.raises(Conflict, match="not empty"):
+            support.save(folder)
+
+
+def test_export(support, tmp_path):
+    assert (support.export("sentence_transformers", tmp_path / "out") / "modules.json").exists()
+
+
+def test_load_says_what_there_is(fitted):
+    with pytest.raises(NotFound, match="support"):
+        vertune.load("suport", fitted[0].folder)
+
+
+def test_it_shows_what_it_is(support):
+    assert repr(support).startswith("Vertical('support-")
+    assert "accuracy" in repr(support)
