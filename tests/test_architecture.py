@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-import vertune
 from vertune.core import part
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,11 +181,3 @@ def test_listing_all_parts_is_light() -> None:
 
 def test_the_command_line_starts_light() -> None:
     assert not _loaded("import vertune.cli") & {*HEAVY, "polars"}
-
-
-def test_public_names() -> None:
-    assert vertune.__all__ == ["Vertical", "__version__", "fit", "load"]
-    for name in vertune.__all__:
-        assert getattr(vertune, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = vertune.nothing
