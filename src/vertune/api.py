@@ -177,7 +177,7 @@ def _settings(
         data |= {"source" if name == "train" else name: source_of(str(Path(part).expanduser())) for name, part in parts.items()}
     data.setdefault("fields", {name: value[0] if len(value) == 1 else value for name, value in guess.fields.items()})
     if guess.split and "split" not in data:
-        data["split"] = {"name": "given", "column": guess.split}
+        data["split"] = {"name": "given", "by": guess.split}
     if limit is not None:
         said["training"] = {**said.get("training", {}), "time_limit": limit}
     return {"task": guess.task, **said, "data": data}
