@@ -37,7 +37,9 @@ def test_fit_takes_whatever_holds_rows(data, tiny_base, tmp_path):
 
 
 def test_fit_takes_a_path_and_names_of_columns(table, tiny_base, tmp_path):
-    vertical = vertune.fit(table, text="query", label="channel", time_limit=60, home=tmp_path, base=str(tiny_base), name="by-channel", **QUICK)
+    vertical = vertune.fit(
+        table, text="query", label="channel", time_limit=60, home=tmp_path, base=str(tiny_base), name="by-channel", **QUICK
+    )
     assert vertical.labels == ["mail", "web"]
     assert vertical.config["data"]["fields"] == {"text": "query", "label": "channel"}
     assert vertical.config["training"]["time_limit"] == 60
@@ -48,7 +50,14 @@ def test_fit_another_task(tiny_base, tmp_path):
     events = []
     data = [{"text": row["query"], "length": len(row["query"]) / 7} for row in rows()]
     vertical = vertune.fit(
-        data, text="text", label="length", task="regress", home=tmp_path, base=str(tiny_base), progress=lambda kind, **_: events.append(kind), **QUICK
+        data,
+        text="text",
+        label="length",
+        task="regress",
+        home=tmp_path,
+        base=str(tiny_base),
+        progress=lambda kind, **_: events.append(kind),
+        **QUICK,
     )
     assert isinstance(vertical.predict("some bread")["score"], float)
     assert "clean" in events

@@ -18,7 +18,9 @@ def test_all_names_are_there_and_sorted():
 
 def test_lazy_names_are_those_of_the_interface():
     tree = ast.parse(Path(vertune.__file__).read_text(encoding="utf-8"))
-    lazy = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "vertune.api" for alias in node.names}
+    lazy = {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "vertune.api" for alias in node.names
+    }
     assert lazy == set(vertune.__all__) - {"__version__"}
     assert all(getattr(vertune, name) is getattr(vertune.api, name) for name in lazy)
 
@@ -31,5 +33,7 @@ def test_nothing_else_is_public():
 
 def test_modules_of_the_interface_name_what_they_define():
     for module in (vertune.api, vertune.sklearn):
-        defined = [name for name, value in vars(module).items() if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__]
+        defined = [
+            name for name, value in vars(module).items() if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+        ]
         assert sorted(defined) == sorted(module.__all__)

@@ -23,7 +23,9 @@ LABELS = np.array([7 if row["kind"] == "food" else 12 for row in rows(36)])
 
 @pytest.fixture(scope="module")
 def new(tiny_base):
-    return lambda **options: VertuneClassifier(**{"base": str(tiny_base), "method": "head", "config": {"training": {"epochs": 1}}, **options})
+    return lambda **options: VertuneClassifier(
+        **{"base": str(tiny_base), "method": "head", "config": {"training": {"epochs": 1}}, **options}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,9 @@ def test_peft_refuses_what_it_has_no_adapter_for(trained, tmp_path, method):
 
 @pytest.mark.parametrize("method", ["full", "lora", "dora", "ia3", "bitfit", "top_layers", "head"])
 def test_transformers_loads_a_native_model(trained, tmp_path, method):
-    folder = exported(trained(method={"name": method, "n": 1} if method == "top_layers" else method, pooling="native"), "transformers", tmp_path / "out")
+    folder = exported(
+        trained(method={"name": method, "n": 1} if method == "top_layers" else method, pooling="native"), "transformers", tmp_path / "out"
+    )
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
     assert list(config["id2label"].values()) == list(trained(method="full", pooling="native").task.labels)
@@ -128,7 +130,11 @@ def test_added_modules_have_no_form_in_plain_weights(trained, tmp_path, form):
 
 @pytest.mark.parametrize(
     ("form", "pooling", "file"),
-    [("transformers", "native", "model.safetensors"), ("sentence_transformers", "mean", "model.safetensors"), ("peft", "mean", "adapter_model.safetensors")],
+    [
+        ("transformers", "native", "model.safetensors"),
+        ("sentence_transformers", "mean", "model.safetensors"),
+        ("peft", "mean", "adapter_model.safetensors"),
+    ],
 )
 def test_a_wrong_weight_is_found(trained, tmp_path, form, pooling, file):
     from safetensors.torch import load_file, save_file

@@ -95,11 +95,13 @@ def _asked(guess: Guess, found: list[Look], texts: Sequence[str], label: str | N
         chosen = _target(guess, found, texts)
     own = [name for name in inputs if name in by_name]
     read = list(texts) or own
+    places = inputs if texts or not own else own
     if not read:
         others = [column for column in found if column is not chosen]
         pair = _pair(others) if len(inputs) > 1 else ()
         read = list(pair) or [column.name for column in _best(others, [], 1)]
-    _read(guess, inputs if texts or not own else own, [by_name[name] for name in read])
+        places = inputs if pair else inputs[:1]
+    _read(guess, places, [by_name[name] for name in read])
     if chosen is not None:
         target = chosen.name if chosen.name in targets else targets[0]
         guess.fields[target], guess.reasons[target] = [chosen.name], chosen.said
@@ -141,7 +143,7 @@ def _labelled(guess: Guess, found: list[Look], texts: Sequence[str], label: str 
     named = list(texts) or list(pair)
     read = [next(column for column in found if column.name == name) for name in named] or _best(others, [chosen], 1)
     guess.task, target, guess.reasons["task"] = _task(chosen, len(named) == 2)
-    _read(guess, ("text", "text_pair"), read)
+    _read(guess, ("text", "text_pair") if named else ("text",), read)
     guess.fields[target], guess.reasons[target] = [chosen.name], chosen.said
     rest = [column.name for column in others if column not in read]
     if rest:
@@ -235,7 +237,7 @@ def written(guess: Guess, path: Path, folder: Path) -> str:
 
 def _split_lines(guess: Guess) -> list[str]:
     if guess.split:
-        return [f"  split: {{name: given, column: {_quoted(guess.split)}}}  # its values name the splits"]
+        return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # its values name the splits"]
     if guess.test:
         return []
     return ["  split: stratified  # the same share of every label is kept for the test; or group, time, given"]

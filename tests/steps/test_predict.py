@@ -1,0 +1,63 @@
+"""Answers keep the order and number of rows, whatever the columns are called and whatever can't be answered."""
+
+import json
+
+import polars as pl
+import pytest
+
+from vertune.core.errors import ConfigError
+from vertune.runtime.predictor import Predictor
+from vertune.steps.predict import answer, predict, predict_file, record
+
+
+@pytest.fixture(scope="module")
+def predictor(fitted):
+    return Predictor.open(fitted[1].model)
+
+
+def test_rows_that_can_not_be_answered_keep_their_place(predictor):
+    frame = pl.DataFrame(
+        {"query": ["bread", None, "paris", "  "], "__error": [None, None, "is broken", None]}, schema_overrides={"__error": pl.String}
+    )
+    found = answer(predictor, frame)
+    assert [one is None for one in found.answers] == [False, True, True, True]
+    assert list(found.errors) == [1, 2, 3]
+    assert found.errors[2] == "is broken"
+
+
+def test_the_columns_of_targets_are_not_looked_at(predictor):
+    plain = predict(predictor, [{"query": "bread"}])
+    assert predict(predictor, [{"query": "bread", "kind": None, "label": 7}]) == plain
+
+
+def test_batches_change_nothing(predictor, monkeypatch):
+    texts = [{"text": f"bread and {place}"} for place in range(7)]
+    expected = [one["label"] for one in predict(predictor, texts)]
+    monkeypatch.setattr("vertune.steps.predict._CHUNK", 3)
+    assert [one["label"] for one in predict(predictor, texts)] == expected
+
+
+def test_texts_fill_the_inputs_in_their_order(predictor):
+    assert record(predictor.task, ["a", "b"]) == {"text": "a", "text_pair": "b"}
+    with pytest.raises(ConfigError, match="3 texts"):
+        record(predictor.task, ["a", "b", "c"])
+
+
+def test_a_column_that_is_missing_is_named(predictor):
+    with pytest.raises(ConfigError, match="query"):
+        predict(predictor, [{"body": "bread"}])
+
+
+def test_a_file_is_written_whole_or_not_at_all(predictor, tmp_path, monkeypatch):
+    given, out = tmp_path / "in.jsonl", tmp_path / "deep" / "out.jsonl"
+    given.write_text('{"query": "bread", "more": [1, {"a": null}]}\n{"query": "rome", "more": []}\n')
+    predict_file(predictor, given, out)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["query"] for line in lines] == ["bread", "rome"]
+    assert set(lines[0]["answer_probabilities"]) == {"food", "place"}
+    before = out.read_text()
+    monkeypatch.setattr("vertune.steps.predict.json.dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predict_file(predictor, given, out)
+    assert out.read_text() == before
+    assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
