@@ -105,7 +105,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """The parameters, and the files of the model, so that a copy or a pickle stands on its own."""
-        state: dict[str, Any] = super().__getstate__()
+        state = dict(super().__getstate__())  # what comes is the estimator's own dictionary
         vertical = state.pop("vertical_", None)
         state.pop("_discard", None)
         if vertical is not None:
@@ -120,6 +120,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from vertune.api import Vertical
         from vertune.core.artifact import Artifact
 
+        state = dict(state)
         files, name = state.pop("_files", None), state.pop("_id", _NAME)
         super().__setstate__(state)
         if files is None:

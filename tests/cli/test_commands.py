@@ -106,7 +106,7 @@ def test_predict_says_which_line_is_broken(run, monkeypatch):
 def test_predict_a_file(run, tmp_path, form):
     given, out = tmp_path / "in.csv", tmp_path / f"out.{form}"
     pl.DataFrame({"id": [1, 2, 3], "query": ["bread", "", "paris"]}).write_csv(given)
-    code, shown, said = run("predict", "support", "--file", given, "--out", out)
+    code, _, said = run("predict", "support", "--file", given, "--out", out)
     assert code == 0, said
     assert "1 row" in said or "1 rows" in said
     read = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, "parquet": pl.read_parquet}[form](out)

@@ -69,7 +69,8 @@ def test_every_command_has_help_that_fits_the_list(name, capsys):
     "error",
     [
         errors.ConfigError("a"), errors.UnknownName("part", "lorra", ["lora"]), errors.DataError("b"), errors.MissingExtra("X", "train"),
-        errors.NotFound("c"), errors.Conflict("d"), errors.ModelError("e"), errors.AccessError("f"), errors.Busy("g"), errors.StorageError("h"),
+        errors.NotFound("c"), errors.Conflict("d"), errors.ModelError("e"), errors.AccessError("f"), errors.Busy("g"),
+        errors.StorageError("h"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_sentence_and_its_exit_code(error, monkeypatch, capsys):

@@ -25,7 +25,7 @@ def test_every_option_has_a_type_and_says_what_it_does(folder, name, capsys):
     assert part.about(folder, name) in lines[0]
     fields = part.find(folder, name).model_fields
     for field in fields:
-        line = next(line for line in lines if line.startswith(f"{field} ") or line.startswith(f"{fields[field].alias} "))
+        line = next(line for line in lines if line.startswith((f"{field} ", f"{fields[field].alias} ")))
         assert len(line.split("  ")) > 2, line
 
 

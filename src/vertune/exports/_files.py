@@ -61,9 +61,8 @@ def write_tokenizer(model: Trained, folder: Path) -> None:
     longest = encoder.longest if encoder.max_tokens == "auto" else encoder.max_tokens
     inputs = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in model.model.accepted]
     with storage(folder), quiet():
-        tokenizer = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=encoder.tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder)
-        )
+        kind: Any = transformers.PreTrainedTokenizerFast
+        tokenizer = kind(tokenizer_object=encoder.tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder))
         tokenizer.save_pretrained(folder)
 
 
