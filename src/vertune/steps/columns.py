@@ -14,7 +14,8 @@ Kind = Literal["text", "word", "words", "number", "spans", "answers", "other"]
 
 _LABELS = (
     "label", "labels", "category", "categories", "class", "intent", "sentiment", "topic", "topics", "tags", "tag", "score", "rating",
-    "stars", "target", "polarity", "relatedness", "similarity", "entailment", "type", "kind", "y", "grade", "标签", "类别", "分类", "意图", "情感",
+    "stars", "target", "polarity", "relatedness", "similarity", "entailment", "type", "kind",
+    "y", "grade", "标签", "类别", "分类", "意图", "情感",
 )  # fmt: skip
 _TEXTS = (
     "text", "sentence", "content", "utterance", "query", "question", "message", "review", "comment", "body", "document", "description",
