@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def reliability(
-    confidence: Sequence[float] | NDArray[Any], correct: Sequence[float] | NDArray[Any], bins: int = 10
-) -> dict[str, Any]:
+def reliability(confidence: Sequence[float] | NDArray[Any], correct: Sequence[float] | NDArray[Any], bins: int = 10) -> dict[str, Any]:
     """Expected calibration error and the reliability diagram, over bins of equal width.
 
     `confidence` is the probability of each answer that was given, in [0, 1]; `correct` is 1 where it was right, else 0;
