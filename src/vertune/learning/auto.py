@@ -72,17 +72,17 @@ def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
         else by_tokens(order, examples.costs, lesson.config.device.tokens, lesson.config.training.batch)
     )
     seconds, count = 0.0, 0
-    for number, part_ in enumerate([batch[0], *batch]):  # the first one twice: its first time warms up
-        started = time.perf_counter()
-        inputs = tensors(encoder.collate([examples.features[feature] for feature in part_]), engine.device)
-        targets = examples.target(part_, inputs["input_ids"].shape[1]).to(engine.device)
-        with engine.autocast():
-            loss = task.loss(model(inputs).float(), targets).mean()
-        engine.backward(loss)
-        model.zero_grad(set_to_none=True)
-        if number:
-            seconds += time.perf_counter() - started
-            count += int(examples.costs[part_].sum())
+    for chosen in batch:
+        inputs = tensors(encoder.collate([examples.features[feature] for feature in chosen]), engine.device)
+        targets = examples.target(chosen, inputs["input_ids"].shape[1]).to(engine.device)
+        for warm in (False, True):  # the first time that a shape is seen, kernels are made for it
+            started = time.perf_counter()
+            with engine.autocast():
+                loss = task.loss(model(inputs).float(), targets).mean()
+            engine.backward(loss)
+            model.zero_grad(set_to_none=True)
+            seconds += (time.perf_counter() - started) * warm
+        count += int(examples.costs[chosen].sum())
     return Speed(forward, max(seconds / max(1, count) * 1.1, forward))  # a tenth more for the optimiser's step
 
 
