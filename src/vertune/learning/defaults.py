@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from vertune.core.config import Config
 from vertune.core.kinds import Method
 
-
 _RANDOM_HEAD = 2e-3
 
 
