@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,11 @@ _CURVES = ("loss", "rate", "examples_per_second", "metric")
 
 
 @contextmanager
-def tracking(config: Config, folder: Path, progress: Progress) -> Iterator[Progress]:
+def tracking(config: Config, folder: Path, home: Path, progress: Progress) -> Iterator[Progress]:
     """A progress that also feeds the trackers; without trackers, the progress itself.
 
-    Accelerate leaves out a tracker that is not installed without a word, so that is checked first.
+    TensorBoard and Weights & Biases write into the run's folder, MLflow into one database under the home, where its runs are
+    compared. Accelerate leaves out a tracker that is not installed without a word, so that is checked first.
     """
     names = config.training.trackers
     for name in names:
@@ -31,7 +33,12 @@ def tracking(config: Config, folder: Path, progress: Progress) -> Iterator[Progr
     from accelerate import Accelerator
 
     tracker = Accelerator(log_with=list(names), project_dir=str(folder))
-    tracker.init_trackers(config.name, config=_flat(dump(config)), init_kwargs=_offline(folder))
+    if "mlflow" in names and "MLFLOW_TRACKING_URI" not in os.environ:
+        import mlflow
+
+        mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
+    offline = {"wandb": {"mode": "offline", "dir": str(folder)}}
+    tracker.init_trackers(config.name, config=_flat(dump(config)), init_kwargs=offline)
 
     def both(kind: str, **fields: Any) -> None:
         progress(kind, **fields)
@@ -43,14 +50,6 @@ def tracking(config: Config, folder: Path, progress: Progress) -> Iterator[Progr
         yield both
     finally:
         tracker.end_training()
-
-
-def _offline(folder: Path) -> dict[str, dict[str, Any]]:
-    """Where trackers that would call home write instead."""
-    return {
-        "wandb": {"mode": "offline", "dir": str(folder)},
-        "mlflow": {"logging_dir": str(folder), "tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"},
-    }
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -44,7 +44,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     if run is None:
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
     run.update(status="running", error=None, pid=os.getpid())
-    with working(home, run, progress) as recorder, tracking(config, run.folder, recorder) as report:
+    with working(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
         resolved, material = _material(config, dataset, run)
         result = session.teach(resolved, material, run.folder, report)
         _save(run, result, recorder)
