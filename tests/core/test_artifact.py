@@ -79,6 +79,12 @@ def test_names_that_could_leave_the_home_are_refused(home, name):
         home.alias(f"{name}@live", made(home).id)
 
 
+def test_an_artifact_of_the_longest_name_is_found_by_its_id(home):
+    model = home.finish(home.begin("models", "a" * 80))
+    home.alias("long@live", model.id)
+    assert home.get("models", model.id) == home.get("models", "long") == model
+
+
 def test_a_broken_or_newer_manifest_is_said(home):
     model = made(home)
     (model.folder / "manifest.json").write_text('{"format": 99}')

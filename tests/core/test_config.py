@@ -31,6 +31,10 @@ def test_auto_is_a_method_and_a_typo_is_not():
         ({"data": {}, "trainning": {}}, "Did you mean 'training'"),
         ({"data": {}, "training": {"epoch": 3}}, r"'training.epoch'.*Did you mean 'epochs'"),
         ({"data": {}, "training": {"batch": 0}}, "'training.batch' is 0"),
+        ({"data": {}, "training": {"epochs": -1}}, "is -1"),
+        ({"data": {}, "training": {"epochs": float("inf")}}, "is inf"),
+        ({"data": {}, "optimiser": {"rate": 0}}, "is 0"),
+        ({"data": {}, "base": "one", "encoder": {"name": "text", "base": "other"}}, "said twice"),
         ({"data": {}, "name": "../x"}, "A name has"),
         ({}, "'data' is missing"),
         ({"data": {"source": "a.unknown"}}, "No source is known"),
@@ -46,6 +50,8 @@ def test_override_reaches_into_a_part_that_was_given_by_name():
     assert override({}, ["training.batch=8", "seed=3"]) == {"training": {"batch": 8}, "seed": 3}
     with pytest.raises(ConfigError, match="key=value"):
         override({}, ["batch"])
+    with pytest.raises(ConfigError, match="'x' inside 3"):
+        override({"seed": 3}, ["seed.x=1"])
 
 
 def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
@@ -54,6 +60,8 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
     config = load(tmp_path / "run.yaml")
     assert config.data.source.path == str(tmp_path / "train.csv")
     assert config.encoder.base == str(tmp_path / "here")
+    (tmp_path / "run.yaml").write_text("data: {}\nencoder: {name: text, base: here}\n")
+    assert load(tmp_path / "run.yaml").encoder.base == str(tmp_path / "here")
 
 
 def test_a_missing_or_broken_file_is_said(tmp_path):

@@ -26,6 +26,8 @@ FORMAT = 1
 Shelf = Literal["datasets", "models", "reports"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
+_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
+"""A name with the time and a random number behind it."""
 
 
 def check_name(name: str) -> str:
@@ -171,7 +173,7 @@ class Home:
     def get(self, shelf: Shelf, name: str) -> Artifact:
         """An artifact by its id, its alias (`name@live`), its bare name (the live one, else the newest), or its path."""
         folder = self.folder / shelf / name
-        if _NAME.fullmatch(name) and (folder / "manifest.json").exists():
+        if _ID.fullmatch(name) and (folder / "manifest.json").exists():
             return Artifact(folder)
         if "@" in name:
             return self._aliased(shelf, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
@@ -14,6 +14,8 @@ from vertune.core.artifact import check_name
 from vertune.core.errors import ConfigError, NotFound
 from vertune.core.kinds import Encoder, Method, Source, Split, Task
 from vertune.core.parse import build
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -62,7 +64,7 @@ class Data(Section):
 class Training(Section):
     """How long and on what terms the one loop runs."""
 
-    epochs: float | Literal["auto"] = "auto"
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
     """Passes over the training records; auto goes by the number of rows, as docs/defaults.md says."""
     batch: int = Field(default=32, ge=1, le=65536)
     """Rows of one step of the optimiser."""
@@ -89,9 +91,9 @@ class Optimiser(Section):
 
     name: Literal["adamw", "adafactor", "sgd"] = "adamw"
     """The rule of the update."""
-    rate: float | Literal["auto"] = "auto"
+    rate: Rate | Literal["auto"] = "auto"
     """Learning rate; auto goes by method and width of the base, as docs/defaults.md says."""
-    head_rate: float | Literal["auto"] = "auto"
+    head_rate: Rate | Literal["auto"] = "auto"
     """Learning rate of the head; auto goes by how the head starts."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls after the warm-up."""
@@ -108,8 +110,8 @@ class Optimiser(Section):
 class Device(Section):
     """What of the machine is used."""
 
-    threads: int | Literal["auto"] = "auto"
-    """Threads of one process; auto takes the physical cores that it may use."""
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Threads of one process; auto takes the processors that it may use."""
     tokens: int = Field(default=8192, ge=64)
     """Tokens of one forward pass at most; a step of more is cut into micro-batches."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -145,6 +147,8 @@ class Config(Section):
         rest = {key: item for key, item in value.items() if key != "base"}
         encoder = rest.get("encoder", "text")
         options = {"name": encoder} if isinstance(encoder, str) else encoder
+        if isinstance(options, dict) and options.get("base", value["base"]) != value["base"]:
+            raise ConfigError(f"The base is said twice: base is '{value['base']}', encoder.base is '{options['base']}'. Leave one out.")
         return {**rest, "encoder": {**options, "base": value["base"]}}
 
     @field_validator("name")
@@ -168,6 +172,8 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
+    if not isinstance(value, (str, dict, type(None))):
+        raise ConfigError(f"--set can't set '{steps[0]}' inside {value!r}, which has no options.")
     inner = {"name": value} if isinstance(value, str) else dict(value or {})
     inner[steps[0]] = item if len(steps) == 1 else _put(inner.get(steps[0]), steps[1:], item)
     return inner
@@ -199,10 +205,15 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
             elif isinstance(item, dict) and isinstance(item.get("path"), str):
                 anchored[key] = {**item, "path": str(folder / item["path"])}
         value = {**value, "data": anchored}
-    base = value.get("base")
-    if isinstance(base, str) and (folder / base).is_dir():
-        value = {**value, "base": str(folder / base)}
+    value = _anchored_base(value, folder)
+    if isinstance(value.get("encoder"), dict):
+        value = {**value, "encoder": _anchored_base(value["encoder"], folder)}
     return value
+
+
+def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:
+    base = value.get("base")
+    return {**value, "base": str(folder / base)} if isinstance(base, str) and (folder / base).is_dir() else value
 
 
 def dump(config: BaseModel) -> dict[str, Any]:
