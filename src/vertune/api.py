@@ -66,13 +66,8 @@ class Vertical:
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
         """Write a report on a split of the dataset, or on labelled data, and return what its metrics.json says."""
         from vertune.steps.evaluate import evaluate
-        from vertune.steps.fields import named
 
-        frame = None
-        if data is not None:
-            predictor = self._predictor()
-            frame = named(_frame(data), predictor.config.data.fields, predictor.task, predictor.config.slices).frame
-        report = evaluate(self.artifact, self.home, split, None, frame)
+        report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data))
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     def save(self, folder: str | Path, base: bool = False) -> Path:

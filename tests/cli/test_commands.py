@@ -80,6 +80,13 @@ def test_evaluate_on_a_split_and_on_a_file(run, home, table):
     assert json.loads(shown)["rows"] == 60
 
 
+def test_evaluate_counts_the_rows_of_a_file_that_can_not_be_read(run, home, tmp_path):
+    (tmp_path / "more.csv").write_text("query,kind\ntell me of rome,place\ntell me of rice,food,and,more\ntell me of soup,food\n")
+    code, shown, said = run("evaluate", "support", "--data", tmp_path / "more.csv", "--json")
+    assert code == 0, said
+    assert (json.loads(shown)["rows"], json.loads(shown)["rejected"]) == (2, 1)
+
+
 def test_predict_a_text(run, model):
     code, shown, said = run("predict", "support", "tell me 3 of paris and rome")
     assert code == 0, said

@@ -73,6 +73,16 @@ def test_windows_cover_every_token_and_overlap(base):
     assert [feature.window for feature in features] == list(range(len(features)))
 
 
+def test_what_windows_leave_out_of_the_other_text_is_counted(base):
+    view = View("pair", ("question", "context"), cut=1, windows=True, places=True)
+    record = {"question": " ".join(["w1"] * 20), "context": " ".join(["w2"] * 30)}
+    found = Text(base=base, max_tokens=19).encode([record], (view,))
+    assert len(found) > 1
+    assert {feature.truncated for feature in found} == {20 - 8}
+    record["context"] = "\u200b"  # a context of no tokens still has a feature, and with it an answer
+    assert len(Text(base=base, max_tokens=19).encode([record], (view,))) == 1
+
+
 def test_a_long_first_text_leaves_room_for_the_other(base):
     long = " ".join(["w1"] * 50)
     (feature,) = Text(base=base, max_tokens=21).encode([{"text": long, "text_pair": long}], PAIR)

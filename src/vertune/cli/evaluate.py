@@ -24,12 +24,12 @@ def run(
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
     from vertune.steps.evaluate import evaluate
-    from vertune.steps.predict import labelled
+    from vertune.steps.predict import rows
 
     place = Home(home)
     artifact = place.get("models", model)
     with watching("evaluate", quiet=json) as progress:
-        report = evaluate(artifact, place, split, progress, labelled(artifact, data) if data else None)
+        report = evaluate(artifact, place, split, progress, rows(data) if data else None)
     show(report, json)
 
 

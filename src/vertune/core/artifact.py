@@ -110,6 +110,14 @@ class Artifact:
             raise StorageError(f"{self.folder} is no artifact that this version reads: expected a manifest of format {FORMAT} or older.")
         return value
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """The manifest, or nothing where a run was killed before it wrote one."""
+        try:
+            return self.manifest
+        except StorageError:
+            return {}
+
     def update(self, **entries: Any) -> None:
         """Change entries of the manifest."""
         write_json(self.folder / "manifest.json", {**self.manifest, **entries})

@@ -236,13 +236,14 @@ class Text(Encoder):
         room = max(1, room - others)
         how = ("window" if view.places else "head") if self.truncation == "auto" else self.truncation
         if how == "window" and view.windows:
+            lost = total - len(pieces[cut]) - others  # of the other side, which no window holds
             return [
                 _feature(
                     row,
                     view.role,
                     [piece.take(index) if place == cut else piece for place, piece in enumerate(pieces)],
                     template,
-                    0,
+                    lost,
                     number,
                 )
                 for number, index in enumerate(_windows(len(pieces[cut]), room, self.stride))
@@ -271,10 +272,10 @@ def _kept(length: int, room: int, how: str) -> NDArray[np.int64]:
 
 
 def _windows(length: int, room: int, stride: float) -> list[NDArray[np.int64]]:
-    """Overlapping stretches that cover all tokens."""
+    """Overlapping stretches that cover all tokens; one empty stretch where there are none."""
     step = max(1, int(room * (1 - stride)))
     starts = range(0, max(1, length - room + step), step)
-    return [np.arange(start, min(start + room, length)) for start in starts if start < length]
+    return [np.arange(start, min(start + room, length)) for start in starts if start < max(1, length)]
 
 
 def _feature(row: int, role: str, pieces: list[_Piece], template: _Template, truncated: int, window: int) -> Feature:

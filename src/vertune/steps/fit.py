@@ -50,12 +50,12 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
     """
     wanted = dump(config)
     for run in reversed(home.runs()) if resume else ():
-        if run.manifest.get("asked") == wanted:
-            return home.get("datasets", run.manifest["parents"][0])
+        if run.told.get("asked") == wanted:
+            return home.get("datasets", run.told["parents"][0])
     for dataset in reversed(home.shelf("datasets")):
         manifest = dataset.manifest
         made = manifest.get("config", {})
-        if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder")) and _unchanged(
+        if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder", "slices")) and _unchanged(
             config, manifest["created"]
         ):
             return dataset
@@ -63,9 +63,14 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
 
 
 def _unchanged(config: Config, since: str) -> bool:
-    """Whether every source is made of files none of which was written after this time."""
+    """Whether every source is made of files none of which was written, or put in its place, after this time."""
     moment = datetime.fromisoformat(since).timestamp()
     sources = [source for source in (config.data.source, config.data.validation, config.data.test) if source is not None]
     paths = [Path(path) for path in (getattr(source, "path", None) for source in sources) if isinstance(path, str)]
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
-    return len(paths) == len(sources) and all(path.exists() for path in paths) and all(file.stat().st_mtime < moment for file in files)
+    return len(paths) == len(sources) and all(path.exists() for path in paths) and all(_touched(file) < moment for file in files)
+
+
+def _touched(file: Path) -> float:
+    """When a file last changed; moving an old file over it counts, and leaves its time of writing as it was."""
+    return max(file.stat().st_mtime, file.stat().st_ctime)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from vertune.core.artifact import Artifact, Progress, storage
-from vertune.core.config import Config, source_of
+from vertune.core.config import source_of
 from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
@@ -108,13 +108,6 @@ def rows(path: Path) -> pl.DataFrame:
         raise NotFound(f"There is no file '{path}'.")
     read = build(Source, source_of(str(path))).read()
     return read.collect() if isinstance(read, pl.LazyFrame) else read
-
-
-def labelled(model: Artifact, path: Path) -> pl.DataFrame:
-    """The rows of a labelled file in the names that the model's task reads, with the columns that its report is cut by."""
-    config = build(Config, model.manifest["config"])
-    frame = rows(path).filter(pl.col("__error").is_null())
-    return named(frame, config.data.fields, config.task, [name for name in config.slices if name in frame.columns]).frame
 
 
 def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> Answered:

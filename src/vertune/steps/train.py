@@ -59,7 +59,7 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     """The newest run of this config and dataset that did not end."""
     asked = dump(config)
     for run in reversed(home.runs()):
-        manifest = run.manifest
+        manifest = run.told
         if manifest.get("step") == "train" and manifest.get("asked") == asked and manifest.get("parents") == [dataset.id]:
             return run
     raise NotFound(
