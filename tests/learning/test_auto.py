@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.learning.conftest import method
+from tests.learning.test_loop import lesson_of
+from vertune.core.config import Config
+from vertune.core.config import build as parse
 from vertune.learning import auto, session
 from vertune.learning.auto import Speed
 from vertune.learning.optimiser import factor
@@ -13,9 +18,6 @@ from vertune.nn.build import build
 
 @pytest.fixture(scope="module")
 def model(base):
-    from vertune.core.config import Config
-    from vertune.core.config import build as parse
-
     config = parse(Config, {"data": {}, "base": str(base), "task": {"name": "classify", "labels": ["a", "b"]}})
     return build(config.encoder, config.task)
 
@@ -34,6 +36,63 @@ def test_what_was_chosen_fits_in_the_time(model):
         if choice.method:
             share = 1.0 if choice.method.name == "full" else choice.method.n / 2
             assert choice.epochs * 1000 * speed.passing(share) <= left
+
+
+def test_where_nothing_stands_yet_something_is_trained(model):
+    choice = auto.choose(model, 1000, Speed(0.01, 0.03), 0.0, 4.0, None)
+    assert (choice.method.name, choice.method.n) == ("top_layers", 1)
+    assert 0 < choice.epochs < 1
+    assert auto.fit_in(method("full"), 1000, Speed(0.01, 0.03), 0.0, 3).epochs > 0
+
+
+@pytest.mark.parametrize("name", ["auto", "full"])
+def test_a_random_head_is_trained_however_short_the_time(configured, tmp_path, quiet, name):
+    config, material = configured(method=name, training={"start": "random", "time_limit": 1e-6})
+    assert session.teach(config, material, tmp_path, quiet).chosen["steps"] == 1
+
+
+def test_a_pass_without_gradients_is_timed_where_no_head_was_solved(configured, quiet):
+    config, material = configured()
+    speed = auto.measure(build(config.encoder, config.task), lesson_of(config, material, quiet), 0.0)
+    assert 0 < speed.forward < speed.full
+
+
+@pytest.mark.parametrize(("share", "refit"), [(1.0, "never"), (0.5, "always")])
+def test_half_of_the_time_is_kept_for_a_second_training_that_comes(configured, tmp_path, quiet, monkeypatch, share, refit):
+    config, material = configured(training={"time_limit": 100, "refit": refit, "epochs": 1})
+    material.cut = True
+    seen = []
+    monkeypatch.setattr(auto, "choose", lambda *args, real=auto.choose: seen.append(args[3]) or real(*args))
+    session.teach(config, material, tmp_path, quiet)
+    assert seen[0] == pytest.approx(100 * share, rel=0.2)
+
+
+def test_what_was_not_measured_in_time_is_measured_before_it_is_given_up(configured, tmp_path, quiet, monkeypatch):
+    config, material = configured(method="auto", training={"epochs": 4}, optimiser={"rate": 3e-3})
+    monkeypatch.setattr(session, "learn", lambda model, plan, lesson, real=session.learn: real(model, replace(plan, seconds=1e-9), lesson))
+    asked = []
+    monkeypatch.setattr(
+        session, "_best", lambda learnt, score, real=session._best: asked.append(learnt.position.best) or real(learnt, score)
+    )
+    session.teach(config, material, tmp_path, quiet)
+    assert asked == [None]
+
+
+def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet, monkeypatch):
+    records = parse(Config, {"data": {}, "task": "embed"}).task.example(48)
+    config = parse(Config, {"data": {}, "base": str(base), "task": "embed", "device": {"threads": 1}, "training": {"epochs": 1}})
+    monkeypatch.setattr(session, "_best", lambda learnt, score: -1.0)
+    material = session.Material(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
+    result = session.teach(config, material, tmp_path, quiet)
+    assert "the base as it is" in result.chosen["why"]
+    assert (result.trained, result.config.method.edits(result.model)) == (0, [])
+
+
+def test_what_a_kill_left_of_checkpoints_is_gone_from_the_model(tmp_path):
+    for name in ("checkpoint", ".checkpoint.old", ".checkpoint.12ab34cd", "refit"):
+        (tmp_path / name).mkdir()
+    session.forget(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_resumed_auto_does_what_was_chosen_first(configured, tmp_path, monkeypatch, quiet):

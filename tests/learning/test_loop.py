@@ -132,3 +132,27 @@ def test_refit_uses_every_label_and_reports_the_metrics_of_the_held_out_ones(con
     assert result.chosen["refit"] == 180
     assert [fields["rows"] for kind, fields in seen if kind == "training"] == [120, 180]
     assert "accuracy" in result.metrics
+
+
+def test_updating_used_rows_learns_what_updating_every_row_learns(configured, quiet, tmp_path):
+    results = {}
+    for exact in (False, True):
+        config, material = configured(
+            rows=240, method="full", optimiser={"rate": 3e-3, "exact": exact}, training={"epochs": 6, "evaluations": 0, "start": "random"}
+        )
+        results[exact] = session.teach(config, material, tmp_path / str(exact), quiet)
+    accuracy = {exact: result.metrics["accuracy"] for exact, result in results.items()}
+    assert min(accuracy.values()) > 0.9
+    assert abs(accuracy[True] - accuracy[False]) < 0.05
+
+
+def test_rows_that_no_text_uses_stay_as_they_are(configured, quiet):
+    config, material = configured()
+    model, plan = prepared(config)
+    before = model.backbone.get_input_embeddings().weight.detach().clone()
+    lesson = lesson_of(config, material, quiet)
+    learn(model, plan, lesson)
+    used = np.unique(np.concatenate([feature.ids for feature in lesson.examples.features]))
+    after = model.backbone.get_input_embeddings().weight.detach()
+    moved = (before != after).any(1).nonzero().flatten().numpy()
+    assert set(used) <= set(moved) <= {*used, config.encoder.pad}

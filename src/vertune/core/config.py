@@ -103,6 +103,8 @@ class Optimiser(Section):
     """Decoupled decay; biases and norms have none."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Factor on the rate for each layer further from the head."""
+    exact: bool = False
+    """Update every row of the word embeddings in every step, as plain AdamW does, not only those that the step used."""
     clip: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 does not clip."""
 

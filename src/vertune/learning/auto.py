@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from vertune.batching.batches import by_tokens
 from vertune.core import part
@@ -27,6 +28,8 @@ _FEWEST_PASSES = 1.5
 _MARGIN = 0.85
 """Share of the time left that is planned for; the rest is for validation, saving, and a machine that slows down."""
 _MEASURED_STEPS = 4
+_LEAST = 1e-3
+"""Passes where none fits and something must be learnt: one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Choice:
     """What auto decided."""
 
     method: Method | None
-    """None keeps the solved head."""
+    """None keeps what stands already."""
     epochs: float
     why: str
     """The reason in words, for the report."""
@@ -59,7 +62,7 @@ def limit(config: Config) -> float:
 
 
 def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
-    """Time forward and backward passes of a few typical micro-batches; the weights stay as they are."""
+    """Time passes of a few typical micro-batches, those without gradients where `forward` is 0; the weights stay as they are."""
     examples, encoder, task = lesson.examples, lesson.encoder, lesson.task
     engine = accelerator(lesson.config)
     model.to(engine.device).train()
@@ -71,7 +74,7 @@ def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
         if task.whole_batch
         else by_tokens(order, examples.costs, lesson.config.device.tokens, lesson.config.training.batch)
     )
-    seconds, count = 0.0, 0
+    seconds, alone, count = 0.0, 0.0, 0
     for chosen in batch:
         inputs = tensors(encoder.collate([examples.features[feature] for feature in chosen]), engine.device)
         targets = examples.target(chosen, inputs["input_ids"].shape[1]).to(engine.device)
@@ -82,7 +85,13 @@ def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
             engine.backward(loss)
             model.zero_grad(set_to_none=True)
             seconds += (time.perf_counter() - started) * warm
+        if not forward:
+            started = time.perf_counter()
+            with torch.no_grad(), engine.autocast():
+                model(inputs)
+            alone += time.perf_counter() - started
         count += int(examples.costs[chosen].sum())
+    forward = forward or alone / max(1, count)
     return Speed(forward, max(seconds / max(1, count) * 1.1, forward))  # a tenth more for the optimiser's step
 
 
@@ -91,21 +100,25 @@ def fit_in(method: Method, tokens: int, speed: Speed, left: float, epochs: float
     passes = left * _MARGIN / (tokens * speed.full)
     if passes >= epochs:
         return Choice(method, epochs, f"all {epochs:g} passes fit in the {left:.0f} s that were left")
-    return Choice(method, passes, f"{left:.0f} s were left, which is enough for {passes:.2f} of {epochs:g} passes")
+    return Choice(method, max(passes, _LEAST), f"{left:.0f} s were left, which is enough for {passes:.2f} of {epochs:g} passes")
 
 
-def choose(model: Vertical, tokens: int, speed: Speed, left: float, epochs: float) -> Choice:
-    """The deepest method that can make enough passes over this many tokens in the seconds left."""
+def choose(model: Vertical, tokens: int, speed: Speed, left: float, epochs: float, stands: str | None = "the solved head") -> Choice:
+    """The deepest method that can make enough passes over this many tokens in the seconds left.
+
+    Where none can, what `stands` is kept; where nothing does, the shallowest makes what passes it can.
+    """
     total = count(model.backbone)
-    budget = left * _MARGIN
+    numbers = [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]
+    fitting = {number: left * _MARGIN / (tokens * speed.passing(number / total)) for number in numbers}
     said = f"{left:.0f} s were left; one pass over {tokens:,} tokens with every layer takes about {tokens * speed.full:.0f} s here"
-    for number in [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]:
-        passes = budget / (tokens * speed.passing(number / total))
-        if passes >= min(epochs, _FEWEST_PASSES):
-            name = "full" if number == total else "top_layers"
-            options = {} if number == total else {"n": number}
-            method = build(part.find("methods", name), options)
-            assert isinstance(method, Method)
-            chosen = min(epochs, passes)
-            return Choice(method, chosen, f"{said}, so {name if number == total else f'the top {number} layers'} for {chosen:.1f} passes")
-    return Choice(None, 0.0, f"{said}, so no layer could be trained and the solved head stands")
+    number = next((number for number in numbers if fitting[number] >= min(epochs, _FEWEST_PASSES)), None)
+    if number is None:
+        if stands:
+            return Choice(None, 0.0, f"{said}, so no layer could be trained and {stands} stands")
+        number = numbers[-1]
+    name = "full" if number == total else "top_layers"
+    method = build(part.find("methods", name), {} if number == total else {"n": number})
+    assert isinstance(method, Method)
+    passes = max(min(epochs, fitting[number]), _LEAST)
+    return Choice(method, passes, f"{said}, so {name if number == total else f'the top {number} layers'} for {passes:.1f} passes")

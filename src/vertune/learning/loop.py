@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,8 +100,10 @@ class _Training:
         self.parameters = trainable(model)
         if not self.parameters:
             raise ModelError(f"The method '{plan.method.name}' left nothing to train.")
+        half = self.accelerator.scaler is not None  # its scaled gradients must all pass through one optimiser
+        self.rows = None if half else optimiser.embedding_rows(model, self.config.optimiser, plan.rates)
         self.optimiser = self.accelerator.prepare_optimizer(
-            optimiser.build(model, self.config.optimiser, plan.rates), device_placement=False
+            optimiser.build(model, self.config.optimiser, plan.rates, self.rows), device_placement=False
         )
         self.depth = lowest(model)
         self.position = Position()
@@ -124,6 +127,8 @@ class _Training:
                 parameter.copy_(stored["weights"][name])
         checkpoint.restore_state(self.optimiser, stored.get("optimiser", {}), extra["optimiser"])
         self.plan.method.restore(self.model, stored.get("method", {}))
+        if self.rows:
+            self.rows.restore(stored["rows"])
         self.best = stored.get("best", {})
         self.lesson.progress("resumed", step=self.position.step, steps=self.plan.steps)
 
@@ -186,7 +191,26 @@ class _Training:
         quiet_below(self.model, self.depth)
         rows = self._rows(step)
         features = examples.rows_of(rows)
-        total = float(examples.weights[features].sum())
+        with self._gathered(features):
+            self.loss = self._gradients(features)
+            self._move(step)
+        if not math.isfinite(self.loss):
+            raise ModelError(
+                f"The loss is {self.loss} at step {step}. Lower optimiser.rate (now {self.plan.rates.body:g}) or check the records."
+            )
+        self.seen += len(rows)
+        self.position.step += 1
+
+    def _gathered(self, features: NDArray[np.int64]) -> AbstractContextManager[Any]:
+        """The word embeddings that a step uses, the same on every process, as a small table; nothing where all of them move."""
+        if self.rows is None:
+            return nullcontext()
+        inputs = self.lesson.encoder.collate([self.lesson.examples.features[feature] for feature in features])
+        return self.rows.gathered(torch.from_numpy(np.unique(inputs["input_ids"])))
+
+    def _gradients(self, features: NDArray[np.int64]) -> float:
+        """The gradient of the mean over all rows of a step; returns that mean."""
+        total = float(self.lesson.examples.weights[features].sum())
         loss = torch.zeros((), device=self.accelerator.device)
         for part in self._shares(features):
             loss += self._backward(part, total)
@@ -194,20 +218,24 @@ class _Training:
         if penalty is not None:
             self.accelerator.backward(penalty / self.accelerator.num_processes)
         self._gather()
-        self.plan.method.after_backward(self.model, step)
-        if self.config.optimiser.clip:
-            self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.config.optimiser.clip)
+        return float(self.accelerator.reduce(loss, "sum"))
+
+    def _move(self, step: int) -> None:
+        """The optimiser's step."""
         options = self.config.optimiser
-        optimiser.set_rate(self.optimiser, optimiser.factor(options.schedule, options.warmup, step, self.plan.steps))
+        self.plan.method.after_backward(self.model, step)
+        if options.clip:
+            self.accelerator.clip_grad_norm_(self._moving(), options.clip)
+        optimiser.set_rate(self.optimiser, self.rows, optimiser.factor(options.schedule, options.warmup, step, self.plan.steps))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.loss = float(self.accelerator.reduce(loss, "sum"))
-        if not math.isfinite(self.loss):
-            raise ModelError(
-                f"The loss is {self.loss} at step {step}. Lower optimiser.rate (now {self.plan.rates.body:g}) or check the records."
-            )
-        self.seen += len(rows)
-        self.position.step += 1
+        if self.rows:
+            self.rows.step()
+
+    def _moving(self) -> list[torch.Tensor]:
+        """What has a gradient in this step: the parameters, with the used rows in the place of the word embeddings."""
+        table = self.rows.module.weight if self.rows else None
+        return [*(item for item in self.parameters.values() if item is not table), *([self.rows.rows] if self.rows else [])]
 
     def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
         """Micro-batches of this process: features from long to short, dealt in turn, cut by tokens."""
@@ -234,7 +262,7 @@ class _Training:
         """Sum gradients over processes; each holds its own rows' part of the same mean."""
         if self.accelerator.num_processes == 1:
             return
-        for parameter in self.parameters.values():
+        for parameter in self._moving():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
@@ -276,6 +304,8 @@ class _Training:
         state, plain = checkpoint.flat_state(self.optimiser)
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         stored = {"weights": weights, "optimiser": state, "method": self.plan.method.state(self.model), "best": self.best}
+        if self.rows:
+            stored["rows"] = self.rows.state()
         checkpoint.save(self.lesson.folder, self.position, stored, {"optimiser": plain})
         self.lesson.progress("checkpoint", step=self.position.step)
 

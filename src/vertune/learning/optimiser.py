@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 import torch
+from torch import nn
 
 from vertune.core.config import Optimiser
 from vertune.learning.defaults import Rates
+from vertune.learning.rows import EmbeddingRows
 from vertune.nn.build import trainable
 from vertune.nn.structure import count, depth_of
 from vertune.nn.vertical import Vertical
@@ -25,11 +27,13 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
     return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def groups(model: Vertical, options: Optimiser, rates: Rates) -> list[dict[str, Any]]:
+def groups(model: Vertical, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
     """Parameters by rate and decay: the head has its own rate, lower layers less of it, biases and norms no decay."""
     top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trainable(model).items():
+        if without and parameter is without.module.weight:
+            continue
         depth = depth_of(model, name)
         rate = rates.head if depth == top else rates.body * options.layer_decay ** (top - 1 - depth)
         decay = options.weight_decay if parameter.ndim > 1 else 0.0
@@ -37,9 +41,18 @@ def groups(model: Vertical, options: Optimiser, rates: Rates) -> list[dict[str, 
     return [{"params": members, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), members in found.items()]
 
 
-def build(model: Vertical, options: Optimiser, rates: Rates) -> torch.optim.Optimizer:
-    """The optimiser that the config names."""
-    members = groups(model, options, rates)
+def embedding_rows(model: Vertical, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
+    """What updates only the used rows of the word embeddings; None where they are frozen, or every row is to be updated."""
+    find: Any = model.backbone.get_input_embeddings
+    module = find()
+    if options.name != "adamw" or options.exact or type(module) is not nn.Embedding or not module.weight.requires_grad:
+        return None
+    return EmbeddingRows(module, rates.body * options.layer_decay ** count(model.backbone), options.weight_decay)
+
+
+def build(model: Vertical, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
+    """The optimiser that the config names, for all that moves but what `without` updates."""
+    members = groups(model, options, rates, without)
     if options.name == "adafactor":
         return torch.optim.Adafactor(members)
     if options.name == "sgd":
@@ -47,7 +60,9 @@ def build(model: Vertical, options: Optimiser, rates: Rates) -> torch.optim.Opti
     return torch.optim.AdamW(members, fused=True)
 
 
-def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
+def set_rate(optimiser: torch.optim.Optimizer, rows: EmbeddingRows | None, share: float) -> None:
     """Give every group its share of its own peak."""
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
+    if rows:
+        rows.rate = rows.peak * share

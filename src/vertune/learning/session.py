@@ -20,11 +20,12 @@ from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
 from vertune.learning import auto, defaults, probe
 from vertune.learning.examples import Examples, encode
-from vertune.learning.loop import Learnt, Lesson, Plan, accelerator, learn, steps_of
+from vertune.learning.loop import Learnt, Lesson, Plan, Score, accelerator, learn, steps_of
 from vertune.learning.threads import use_threads
 from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
 from vertune.nn.run import outputs
+from vertune.nn.structure import head_parameters
 from vertune.nn.vertical import Vertical
 
 FEW_ROWS = 2000
@@ -63,8 +64,9 @@ def teach(config: Config, material: Material, folder: Path, progress: Progress) 
     threads = use_threads(config.device.threads)
     lesson = _lesson(config, material.train, material.columns, folder, progress)
     held = _lesson(config, material.validation, material.columns, folder, progress).examples if material.validation else None
-    result = _first(lesson, held, threads)
-    if material.cut and held and _worth_a_refit(config, material):
+    refit = bool(held) and _worth_a_refit(config, material)
+    result = _first(lesson, held, threads, refit)
+    if refit:
         rows = [*material.train, *material.validation]
         progress("refit", rows=len(rows))
         again = _lesson(result.config, rows, material.columns, folder, progress)
@@ -76,8 +78,8 @@ def teach(config: Config, material: Material, folder: Path, progress: Progress) 
 
 def forget(folder: Path) -> None:
     """Remove checkpoint and choice once the model is saved."""
-    for name in ("checkpoint", ".checkpoint.old", "refit"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for place in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # also one cut short by a kill
+        shutil.rmtree(place, ignore_errors=True)
     (folder / "choice.json").unlink(missing_ok=True)
 
 
@@ -93,7 +95,14 @@ class _Start:
     model: Vertical
     solution: probe.Solution | None
     forward: float
-    """Seconds a token of a pass without gradients."""
+    """Seconds a token of a pass without gradients; 0 where none was made."""
+
+    @property
+    def stands(self) -> str | None:
+        """What answers where nothing more is learnt; None where that is only a head drawn at random."""
+        if self.solution:
+            return "the solved head"
+        return None if head_parameters(self.model) else "the base as it is"
 
 
 def _begin(lesson: Lesson, solve: bool) -> _Start:
@@ -112,7 +121,7 @@ def _begin(lesson: Lesson, solve: bool) -> _Start:
     return _Start(model, solution, forward)
 
 
-def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
+def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> Result:
     """The training that validation watches."""
     config = lesson.config
     started = time.monotonic()
@@ -124,23 +133,23 @@ def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
     model = start.model
     score = (lambda: _metrics(model, lesson, held)[lesson.task.goal] * _sign(lesson.task)) if held else None
     lesson.score = score
-    before = score() if score and (start.solution or not trainable(model.head)) else None
+    before = score() if score and start.stands else None
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before is not None:
         chosen["solved_head"] = {lesson.task.goal: before * _sign(lesson.task)}
     method, epochs = config.method, defaults.epochs(config, len(lesson.examples))
     limit = None
     if method == "auto" or config.training.time_limit:
-        choice = _choice(lesson, start, epochs, started)
+        choice = _choice(lesson, start, epochs, auto.limit(config) - (time.monotonic() - started), refit)
         chosen["why"] = choice["why"]
         method, epochs, limit = parse(Method, choice["method"]), choice["epochs"], choice["seconds"]
     trained, learnt = _train(start, method, epochs, lesson, limit)
-    if learnt and before is not None and config.method == "auto" and (learnt.position.best or 0.0) < before:
-        chosen["why"] += "; on validation it was no better than the solved head, which is kept"
+    if learnt and score and before is not None and config.method == "auto" and _best(learnt, score) < before:
+        chosen["why"] += f"; on validation it was no better than {start.stands}, which is kept"
         method, epochs = parse(Method, "head"), 0.0
-        model = _begin(lesson, True).model
-        method.prepare(model, lesson.task, 0)
-        trained, learnt = sum(p.numel() for p in trainable(model).values()), None
+        start = _begin(lesson, config.training.start != "random")
+        model = start.model
+        trained, learnt = _train(start, method, epochs, lesson)
     chosen |= {"method": method.name, "epochs": round(epochs, 3), "seconds": round(time.monotonic() - started, 1)}
     if learnt:
         chosen |= {
@@ -156,10 +165,17 @@ def _first(lesson: Lesson, held: Examples | None, threads: int) -> Result:
     return Result(model, config.model_copy(update={"method": method, "task": task}), metrics, ends, chosen, trained, threads)
 
 
+def _best(learnt: Learnt, score: Score) -> float:
+    """The best value on validation; measured now where the time was up before the first evaluation."""
+    return score() if learnt.position.best is None else learnt.position.best
+
+
 def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: float | None = None) -> tuple[int, Learnt | None]:
-    """Prepare and learn; nothing is left to learn where only a solved head may move."""
+    """Prepare and learn; nothing is left to learn where only a solved head may move, or where the base stands as it is."""
     model = start.model
     steps = steps_of(lesson.config, len(lesson.examples), epochs) if epochs else 0
+    if not steps and not head_parameters(model):
+        return 0, None
     torch.manual_seed(lesson.config.seed)
     method.prepare(model, lesson.task, steps)
     parameters = trainable(model)
@@ -175,19 +191,23 @@ def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: 
     return trained, learn(model, Plan(method, rates, steps, epochs, limit), replace(lesson, folder=checkpoints))
 
 
-def _choice(lesson: Lesson, start: _Start, epochs: float, started: float) -> dict[str, Any]:
+def _choice(lesson: Lesson, start: _Start, epochs: float, left: float, refit: bool) -> dict[str, Any]:
     """What fits in the time limit: read back where a killed run had chosen already, so that it goes on with the same steps."""
     assert lesson.folder is not None
     file = lesson.folder / "choice.json"
     if file.exists():
         return dict(read_json(file))
+    started = time.monotonic()
     speed = auto.measure(start.model, lesson, start.forward)
-    left = max(0.0, auto.limit(lesson.config) - (time.monotonic() - started))
-    if len(lesson.examples) < FEW_ROWS:
-        left /= 2  # the second half is for the refit on all labels
+    left = max(0.0, left - (time.monotonic() - started))
+    if refit:
+        left /= 2  # the second half is for the same training on all labels
     tokens = int(lesson.examples.costs.sum())
     wanted = lesson.config.method
-    choice = auto.choose(start.model, tokens, speed, left, epochs) if wanted == "auto" else auto.fit_in(wanted, tokens, speed, left, epochs)
+    if wanted == "auto":
+        choice = auto.choose(start.model, tokens, speed, left, epochs, start.stands)
+    else:
+        choice = auto.fit_in(wanted, tokens, speed, left, epochs)
     method = choice.method or parse(Method, "head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
@@ -205,6 +225,8 @@ def _again(lesson: Lesson, result: Result) -> tuple[Vertical, int]:
 
 
 def _worth_a_refit(config: Config, material: Material) -> bool:
+    if not material.cut:
+        return False
     few = len(material.train) + len(material.validation) <= FEW_ROWS
     return config.training.refit == "always" or (config.training.refit == "auto" and few)
 
