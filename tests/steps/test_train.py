@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.learning.conftest import FILLERS, TOPICS, sentences
+from vertune.core import part
 from vertune.core.artifact import Artifact, Home, write_json
 from vertune.core.config import Config, build, dump
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, NotFound, StorageError
@@ -103,6 +104,30 @@ def test_a_model_that_does_not_answer_as_trained_fails_the_step(home, base, monk
         train(config_of(base), dataset_of(home), home)
     assert home.shelf("models") == []
     assert home.runs()[0].manifest["status"] == "failed"
+
+
+def test_an_embedder_without_time_to_learn_is_its_base(home, base):
+    run = home.begin("datasets", "faq", step="prepare")
+    rows = pl.DataFrame(part.find("tasks", "embed")().example(48))
+    frames = {"train": rows[:32], "validation": rows[32:]}
+    datasets.write(run.folder, frames)
+    data = home.finish(run, rows={"train": 32, "validation": 16}, data_hash=datasets.fingerprint(frames), config={}, validation_cut=True)
+    model = train(config_of(base, task="embed", method="auto", training={"time_limit": 1e-6}), data, home)
+    assert model.manifest["trained"] == 0
+    assert len(Predictor.open(model).answer([{"text": "tea"}])[0]["vector"]) > 1
+
+
+def test_a_training_goes_on_with_the_threads_it_began_with(home, base, monkeypatch):
+    data, config = dataset_of(home), config_of(base, device={"precision": "float32"}, method="head")
+    cores = iter([{0}, {0, 1}])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: next(cores))
+
+    def stop(kind, **fields):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, home, stop)
+    assert train(config, data, home, resume=True).manifest["threads"] == 1
 
 
 def test_what_can_not_work_is_refused(home, base):

@@ -38,12 +38,16 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("Training", "train", package)
     from vertune.learning import session
+    from vertune.learning.threads import use_threads
     from vertune.learning.trackers import tracking
 
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
-    run.update(status="running", error=None, pid=os.getpid())
+    # the number of threads decides the last bits of a sum, so a training goes on with as many as it began with
+    threads = use_threads(run.manifest.get("threads") or config.device.threads)
+    config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
+    run.update(status="running", error=None, pid=os.getpid(), threads=threads)
     with working(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
         resolved, material = _material(config, dataset, run)
         result = session.teach(resolved, material, run.folder, report)
