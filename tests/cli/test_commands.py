@@ -2,12 +2,14 @@
 
 import io
 import json
+import shutil
 
 import polars as pl
 import pytest
 import yaml
 
 from tests.cli.test_main import leave
+from vertune.core.artifact import write_json
 
 
 @pytest.fixture
@@ -70,6 +72,30 @@ def test_fit_keeps_the_alias_that_is_there(run, home, run_yaml):
     assert "report.html" in shown
 
 
+@pytest.mark.parametrize("command", ["fit", "train"])
+def test_a_stopped_training_says_how_it_goes_on(run, home, run_yaml, monkeypatch, command):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vertune.learning.session.teach", stop)
+        code, _, said = run(command, run_yaml, "--set", "seed=7")
+    assert code == 130
+    assert f"vertune train {run_yaml} --resume --set seed=7" in said
+    code, _, said = run("train", run_yaml, "--resume", "--set", "seed=7")
+    assert code == 0, said
+
+
+def test_what_is_stopped_after_training_is_not_said_to_go_on(run, home, run_yaml, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vertune.steps.fit.evaluate", stop)
+    code, _, said = run("fit", run_yaml, "--set", "seed=8")
+    assert code == 130
+    assert "--resume" not in said
+
+
 def test_evaluate_on_a_split_and_on_a_file(run, home, table):
     code, shown, said = run("evaluate", "support", "--split", "validation")
     assert code == 0, said
@@ -78,6 +104,22 @@ def test_evaluate_on_a_split_and_on_a_file(run, home, table):
     code, shown, said = run("evaluate", "support@live", "--data", table, "--json")
     assert code == 0, said
     assert json.loads(shown)["rows"] == 60
+
+
+def test_evaluate_says_when_a_simple_way_is_better(home, capsys):
+    from vertune.cli import evaluate
+
+    report = home.begin("reports", "worse")
+    verdicts = {
+        "majority": {"winner": "model", "sentence": "The model is better than nothing."},
+        "tfidf": {"winner": "baseline", "sentence": "The model is worse than counting."},
+    }
+    write_json(report.folder / "metrics.json", {"metrics": {"accuracy": 0.5}, "verdicts": verdicts})
+    evaluate.show(report)
+    said = capsys.readouterr().err
+    shutil.rmtree(report.folder)
+    assert "worse than counting" in said
+    assert "better than nothing" not in said
 
 
 def test_evaluate_counts_the_rows_of_a_file_that_can_not_be_read(run, home, tmp_path):
@@ -142,6 +184,7 @@ def test_predict_names_the_models_that_there_are(run, model):
     code, _, said = run("predict", "suport", "a text")
     assert code == 5
     assert model.id in said
+    assert "Did you mean 'support'?" in said
 
 
 def test_list_show_alias_compare(run, model):
@@ -200,4 +243,4 @@ def test_doctor(run, tiny_base):
     assert code == 0
     assert f"{tiny_base}: found in" in shown
     assert "threads" in shown
-    assert "not on this machine" in run("doctor", "--base", "nobody/nothing")[1] or "neither" in run("doctor", "--base", "nothing")[1]
+    assert "not on this machine" in run("doctor", "--base", "nobody/nothing")[1] or "neither" in run("doctor", "--base", "./nothing")[1]

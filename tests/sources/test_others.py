@@ -65,7 +65,7 @@ def test_hub_folders_name_their_splits_and_classes(tmp_path):
     options = samples.huggingface(tmp_path)
     assert Huggingface(**options).read()["label"].to_list() == ["card", "rate", "card"]
     assert Huggingface(**options, split="test").read().height == 1
-    with pytest.raises(UnknownName, match=r"no split in .* 'tets'. Did you mean 'test'"):
+    with pytest.raises(UnknownName, match=r"no split 'tets' in .*. Did you mean 'test'"):
         Huggingface(**options, split="tets").read()
     with pytest.raises(DataError, match="save_to_disk"):
         Huggingface(path=str(tmp_path)).read()

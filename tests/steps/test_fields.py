@@ -45,10 +45,10 @@ def test_rows_to_answer_need_no_targets():
 @pytest.mark.parametrize(
     ("fields", "keep", "error", "words"),
     [
-        ({"text": "boody"}, [], UnknownName, r"no column of f.csv 'boody'. Did you mean 'body'"),
+        ({"text": "boody"}, [], UnknownName, r"no column 'boody' in f.csv. Did you mean 'body'"),
         ({"text": ["title", "boddy"]}, [], UnknownName, r"Did you mean 'body'"),
         ({"text": "body"}, ["amont"], UnknownName, r"Did you mean 'amount'"),
-        ({"txt": "body"}, [], UnknownName, r"no field of the task 'classify' 'txt'. Did you mean 'text'"),
+        ({"txt": "body"}, [], UnknownName, r"no field 'txt' in the task 'classify'. Did you mean 'text'"),
         ({}, [], DataError, r"'classify' reads the column 'text', and f.csv has: title.*fields: \{text: COLUMN\}"),
         ({"text": ["title", "parts"]}, [], ConfigError, r"joins the column 'parts', which holds List"),
         ({"text": "body", "label": "title"}, ["label"], ConfigError, r"'label' can't be kept under its name"),

@@ -47,6 +47,14 @@ def test_a_table_is_recognised(name):
     assert set(guess.fields) <= set(guess.reasons)
 
 
+def test_an_empty_cell_is_no_label():
+    guess = guess_frame(frame(text=text, label=lambda place: ["yes", "no", "", " "][place % 4]), "the data")
+    assert (guess.task, guess.fields) == ("classify", {"text": ["text"], "label": ["label"]})
+    assert guess.reasons["label"].startswith("2 different words: ")
+    with pytest.raises(DataError, match="No column"):
+        guess_frame(frame(text=text, label=lambda place: "yes" if place else ""), "the data")
+
+
 @pytest.mark.parametrize("name", ["classify", "regress", "multilabel", "match", "tag", "extract", "list"])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_what_is_written_is_a_config(name, form, tmp_path):

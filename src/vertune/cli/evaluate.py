@@ -50,7 +50,8 @@ def show(report: Artifact, json: bool = False) -> None:
             for name, value in metrics.items()
         ],
     )
-    for text in measured.get("notes", []):
+    worse = [verdict["sentence"] for verdict in measured.get("verdicts", {}).values() if verdict["winner"] == "baseline"]
+    for text in [*measured.get("notes", []), *worse]:
         output.note(text, "yellow")
     output.say()
     output.facts({"report": output.near(report.folder / "report.html")})

@@ -18,12 +18,8 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
 
     settings = load(config, set or [])
     place = Home(home)
-    with watching("fit") as progress:
-        try:
-            fitted = fit(settings, place, progress)
-        except KeyboardInterrupt:
-            output.then(f"vertune train {output.near(config)} --resume")
-            raise
+    with watching("fit") as progress, train.stoppable(settings, place, config, set):
+        fitted = fit(settings, place, progress)
     prepare.show(fitted.dataset)
     output.say()
     train.show(fitted.model)

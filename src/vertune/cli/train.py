@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +12,10 @@ import typer
 from vertune.cli import options, output
 
 if TYPE_CHECKING:
-    from vertune.core.artifact import Artifact
+    from pathlib import Path
+
+    from vertune.core.artifact import Artifact, Home
+    from vertune.core.config import Config
 
 
 def run(
@@ -32,13 +38,24 @@ def run(
     place = Home(home)
     with watching("train") as progress:
         dataset = prepared(settings, place, progress, resume)
-        try:
+        with stoppable(settings, place, config, set):
             model = train(settings, dataset, place, progress, resume)
-        except KeyboardInterrupt:
-            output.then(f"vertune train {output.near(config)} --resume")
-            raise
     show(model)
     output.then(f"vertune evaluate {settings.name}", f'vertune predict {settings.name} "a text"')
+
+
+@contextmanager
+def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str] | None) -> Iterator[None]:
+    """Say how a training that is stopped here goes on: with the same config, and so with the same changes to it."""
+    from vertune.core.config import dump
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any(run.told.get("step") == "train" and run.told.get("asked") == dump(settings) for run in home.runs()):
+            sets = "".join(f" --set {shlex.quote(change)}" for change in changes or ())
+            output.then(f"vertune train {shlex.quote(output.near(config))} --resume{sets}")
+        raise
 
 
 def show(model: Artifact) -> None:

@@ -6,6 +6,7 @@ that a crash never leaves half an artifact that looks whole.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -189,11 +190,14 @@ class Home:
             return Artifact(Path(name).absolute())
         if shelf == "models" and (self.folder / "aliases" / f"{name}@live").exists():
             return self._aliased(shelf, f"{name}@live")
-        named = [artifact for artifact in self.shelf(shelf) if artifact.manifest.get("name") == name]
+        named = [artifact for artifact in self.shelf(shelf) if artifact.told.get("name") == name]
         if named:
             return named[-1]
-        known = [artifact.id for artifact in self.shelf(shelf)][-10:]
-        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}. There are: {', '.join(known) or 'none yet'}.")
+        known = {str(artifact.told.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
+        near = difflib.get_close_matches(name, [*known, *known.values()], n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        listed = ", ".join(f"{vertical} (newest: {newest})" for vertical, newest in list(known.items())[-10:])
+        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}.{hint} There are: {listed or 'none yet'}.")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
         target = self.aliases().get(alias)
@@ -255,5 +259,5 @@ def working(home: Home, run: Artifact, listener: Progress | None = None) -> Iter
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         with suppress(StorageError):  # the disk that failed the step may not take the note; the error itself goes on
-            run.update(status="stopped" if stopped else "failed", error=f"{type(error).__name__}: {error}")
+            run.update(status="stopped" if stopped else "failed", error=None if stopped else f"{type(error).__name__}: {error}")
         raise

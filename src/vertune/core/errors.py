@@ -36,14 +36,14 @@ class ConfigError(VertuneError):
 
 
 class UnknownName(ConfigError):
-    """A name that is not among the known ones; the message offers the nearest."""
+    """A name that is not among the known ones; the message offers the nearest, and says after `where` it was looked for."""
 
-    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, what: str, name: str, known: Iterable[str], where: str = "") -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
-        super().__init__(f"There is no {what} '{name}'.{hint} Known: {listed or 'none'}.")
+        super().__init__(f"There is no {what} '{name}'{where and f' in {where}'}.{hint} Known: {listed or 'none'}.")
 
 
 class DataError(VertuneError):

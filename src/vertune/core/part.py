@@ -88,7 +88,7 @@ def find(folder: str, name: str) -> type[Part]:
     """The class of a part, importing its module only."""
     modules = _modules(folder)
     if name not in modules:
-        raise UnknownName(f"part among {folder}", name, modules)
+        raise UnknownName(folder.removesuffix("s"), name, modules)
     target, _, attribute = modules[name].partition(":")
     module = importlib.import_module(target)
     if attribute:

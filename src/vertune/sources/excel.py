@@ -29,7 +29,7 @@ class Excel(Source):
         workbook = _open(path)
         sheets: list[str] = workbook.sheet_names
         if self.sheet is not None and self.sheet not in sheets:
-            raise UnknownName(f"sheet in {path}", self.sheet, sheets)
+            raise UnknownName("sheet", self.sheet, sheets, str(path))
         frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, dtype_coercion="coerce").to_polars()
         frame = frame.with_columns(pl.col(pl.Null).cast(pl.String))
         # a blank line inside a sheet is a row to Excel: it keeps the number of its line, and is no record

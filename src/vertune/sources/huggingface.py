@@ -53,7 +53,7 @@ class Huggingface(Source):
         if not isinstance(found, datasets.DatasetDict):
             return found
         if self.split not in found:
-            raise UnknownName(f"split in {folder}", self.split, found)
+            raise UnknownName("split", self.split, found, str(folder))
         return found[self.split]
 
     def _hub(self, datasets: Any) -> Any:

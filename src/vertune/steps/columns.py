@@ -61,6 +61,8 @@ def says_split(frame: pl.DataFrame, column: Look) -> bool:
 
 def _look(series: pl.Series, place: int, width: int) -> Look | None:
     values = series.drop_nulls()
+    if values.dtype == pl.String:
+        values = values.filter(values.str.strip_chars() != "")  # an empty cell says nothing
     if not len(values):
         return None
     kind = _structure(values)

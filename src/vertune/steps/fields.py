@@ -37,7 +37,7 @@ def named(frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: 
     where = _where(frame)
     strangers = [name for name in fields if name not in {column.name for column in task.columns}]
     if strangers:
-        raise UnknownName(f"field of the task '{task.name}'", strangers[0], [column.name for column in task.columns])
+        raise UnknownName("field", strangers[0], [column.name for column in task.columns], f"the task '{task.name}'")
     origin = {column.name: _origin(column, fields, known, task, where, targets) for column in task.columns}
     origin = {name: columns for name, columns in origin.items() if columns}
     chosen = {name: _joined(name, columns, schema, name in fields) for name, columns in origin.items()}
@@ -93,7 +93,7 @@ def _joined(name: str, columns: Sequence[str], schema: pl.Schema, asked: bool) -
 
 def _there(name: str, known: Sequence[str], where: str) -> None:
     if name not in known:
-        raise UnknownName(f"column of {where}", name, known)
+        raise UnknownName("column", name, known, where)
 
 
 def _where(frame: pl.DataFrame | pl.LazyFrame) -> str:

@@ -70,7 +70,7 @@ def guess_frame(frame: pl.DataFrame, where: str, texts: Sequence[str] = (), labe
     known = [column.name for column in found]
     for name in (*texts, *([label] if label else ())):
         if name not in known:
-            raise UnknownName(f"column in {where}", name, known)
+            raise UnknownName("column", name, known, where)
     guess = Guess(where, frame.height, task or "", {}, {"task": "as it was asked for"}, found)
     split = next((column for column in found if looks.says_split(frame, column) and column.name not in (*texts, label)), None)
     if split:
