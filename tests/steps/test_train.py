@@ -96,6 +96,13 @@ def test_a_delta_cut_short_is_said(home, base):
         Predictor.open(model)
 
 
+def test_a_manifest_that_lost_its_config_is_said(home, base):
+    model = train(config_of(base, method="head"), dataset_of(home), home)
+    write_json(model.folder / "manifest.json", {**model.manifest, "config": None})
+    with pytest.raises(StorageError, match="no config"):
+        Predictor.open(model)
+
+
 def test_a_model_that_does_not_answer_as_trained_fails_the_step(home, base, monkeypatch):
     from vertune.nn import delta
 

@@ -171,3 +171,8 @@ def test_a_column_of_lists_is_sent_to_multilabel():
         Classify().clean(pl.DataFrame({"text": ["x"], "label": [["a"]]}))
     with pytest.raises(DataError, match="must hold texts"):
         Classify().clean(pl.DataFrame({"text": [["x"]], "label": ["a"]}))
+
+
+def test_a_label_that_is_listed_twice_is_refused():
+    with pytest.raises(ConfigError, match="lists a more than once"):
+        fitted(labels=["a", "b", "a"])

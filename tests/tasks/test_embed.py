@@ -144,3 +144,8 @@ def test_the_figures_of_trec_qa() -> None:
     found = Embed().baselines([], [], records)["bm25"]
     assert len(Embed().tally(records, found)) == 89
     assert Embed().score(records, found)["map"] == pytest.approx(0.768, abs=0.005)
+
+
+def test_queries_without_documents_can_not_be_measured():
+    with pytest.raises(DataError, match="1 of 2 records have no text_pair"):
+        Embed().tally([row("a", "b"), {"text": "c"}], [{"vector": [1.0], "vector_pair": [1.0]}, {"vector": [1.0]}])

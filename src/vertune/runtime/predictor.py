@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact
 from vertune.core.config import Config
-from vertune.core.errors import ModelError
+from vertune.core.errors import ModelError, StorageError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
@@ -38,6 +38,11 @@ class Predictor:
         from vertune.nn.build import build as assemble
 
         manifest = artifact.manifest
+        lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
+        if lacking:
+            raise StorageError(
+                f"The manifest of {artifact.id} has no {' and no '.join(lacking)}: it is damaged. Restore it or train again."
+            )
         config = build(Config, _bundled(manifest["config"], artifact.folder / BASE))
         check_base(artifact.id, manifest["fingerprint"], config.encoder)
         model = assemble(config.encoder, config.task)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vertune.core.errors import DataError
+from vertune.core.errors import ConfigError, DataError
 
 
 def words(name: str) -> pl.Expr:
@@ -65,6 +65,9 @@ def learnt(counts: Mapping[str, int], given: Sequence[str], task: str) -> list[s
                 f"The task '{task}' needs training rows of at least two labels, but {only}. Check which column is read as the label."
             )
         return ordered(counts)
+    twice = [label for label, count in Counter(given).items() if count > 1]
+    if twice:
+        raise ConfigError(f"The option `labels` of the task '{task}' lists {_some(twice)} more than once. Write each label once.")
     unknown = {label: count for label, count in counts.items() if label not in set(given)}
     if unknown:
         raise DataError(f"{_listed(unknown)}. The config lists: {_some(given)}. Add the label to `labels`, or correct the rows.")

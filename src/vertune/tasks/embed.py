@@ -226,6 +226,12 @@ class _Query:
 
 def _queries(records: Sequence[Record], answers: Sequence[Answer]) -> list[_Query]:
     """Each query that counts, in order of first appearance."""
+    alone = sum(record.get("text_pair") is None for record in records)
+    if alone:
+        raise DataError(
+            f"{alone} of {len(records)} records have no text_pair, and without one no query can be measured. "
+            "Say where it is with `fields: {text_pair: COLUMN}`."
+        )
     queries: dict[str, list[int]] = {}
     for row, record in enumerate(records):
         queries.setdefault(record["text"], []).append(row)
