@@ -41,7 +41,7 @@ class Predictor:
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
         if lacking:
             raise StorageError(
-                f"The manifest of {artifact.id} has no {' and no '.join(lacking)}: it is damaged. Restore it or train again."
+                f"The manifest of {artifact.id} has no {' and no '.join(lacking)}: it is damaged. Restore it, or train again."
             )
         config = build(Config, _bundled(manifest["config"], artifact.folder / BASE))
         check_base(artifact.id, manifest["fingerprint"], config.encoder)
