@@ -64,6 +64,13 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path):
     assert load(tmp_path / "run.yaml").encoder.base == str(tmp_path / "here")
 
 
+def test_a_hub_id_is_no_path_unless_it_is_there(tmp_path):
+    (tmp_path / "run.yaml").write_text("data: {source: {name: huggingface, path: owner/name}}\n")
+    assert load(tmp_path / "run.yaml").data.source.path == "owner/name"
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert load(tmp_path / "run.yaml").data.source.path == str(tmp_path / "owner" / "name")
+
+
 def test_a_missing_or_broken_file_is_said(tmp_path):
     with pytest.raises(NotFound, match="vertune init"):
         load(tmp_path / "none.yaml")

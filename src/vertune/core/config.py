@@ -204,13 +204,20 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
             item = anchored.get(key)
             if isinstance(item, str) and item not in part.names("sources"):
                 anchored[key] = str(folder / item)
-            elif isinstance(item, dict) and isinstance(item.get("path"), str):
+            elif isinstance(item, dict) and isinstance(item.get("path"), str) and _here(item, folder):
                 anchored[key] = {**item, "path": str(folder / item["path"])}
         value = {**value, "data": anchored}
     value = _anchored_base(value, folder)
     if isinstance(value.get("encoder"), dict):
         value = {**value, "encoder": _anchored_base(value["encoder"], folder)}
     return value
+
+
+def _here(source: dict[str, Any], folder: Path) -> bool:
+    """Whether the path of a source is one beside the file, and no name on a hub."""
+    name = source.get("name")
+    kind = part.find("sources", name) if isinstance(name, str) and name in part.names("sources") else None
+    return (folder / source["path"]).exists() or not getattr(kind, "elsewhere", False)
 
 
 def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:

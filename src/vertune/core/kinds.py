@@ -33,6 +33,8 @@ class Source(Part):
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File endings that this source is chosen for when a config gives a bare path."""
+    elsewhere: ClassVar[bool] = False
+    """Whether a path that is not there may be the name of something on a hub."""
 
     def read(self) -> pl.DataFrame | pl.LazyFrame:
         """All rows with the source's own columns, and `__file`, `__row` (from 1) and `__error` (null when readable)."""

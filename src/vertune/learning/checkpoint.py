@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ class Position:
     best_step: int = 0
     stale: int = 0
     """Evaluations since the best one."""
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,6 @@ class Lesson:
     progress: Progress
     folder: Path | None = None
     """Where checkpoints go; None writes none."""
-    accelerator: Accelerator | None = None
 
 
 @dataclass(slots=True)
@@ -74,7 +73,6 @@ class Learnt:
     steps: int
     seconds: float
     examples_per_second: float
-    trained: int = field(default=0)
 
 
 def steps_of(config: Config, rows: int, epochs: float) -> int:
@@ -95,7 +93,7 @@ class _Training:
     def __init__(self, model: Vertical, plan: Plan, lesson: Lesson) -> None:
         self.model, self.plan, self.lesson = model, plan, lesson
         self.config = lesson.config
-        self.accelerator = lesson.accelerator or accelerator(self.config)
+        self.accelerator = accelerator(self.config)
         self.model.to(self.accelerator.device)
         self.parameters = trainable(model)
         if not self.parameters:
@@ -149,13 +147,7 @@ class _Training:
                 saved = time.monotonic()
         self._take_best()
         seconds = time.monotonic() - started
-        return Learnt(
-            self.position,
-            self.position.step,
-            before + seconds,
-            self.seen / max(seconds, 1e-9),
-            sum(p.numel() for p in self.parameters.values()),
-        )
+        return Learnt(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9))
 
     def _finished(self) -> bool:
         patience, limit = self.config.training.patience, self.plan.seconds
@@ -284,7 +276,6 @@ class _Training:
         assert self.lesson.score is not None
         value = self.lesson.score()
         position = self.position
-        position.history.append({"step": position.step, "loss": self.loss, "metric": value})
         if position.best is None or value >= position.best:
             position.best, position.best_step, position.stale = value, position.step, 0
             self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from vertune.sources import _table
 
 class Huggingface(Source):
     """Options of Hugging Face data sets."""
+
+    elsewhere: ClassVar[bool] = True
 
     path: str
     """A hub id such as `owner/name`, or a folder that `save_to_disk` wrote."""
