@@ -150,6 +150,14 @@ def test_a_frame_may_bear_the_names_of_the_training_data(home):
     assert given["rows_hash"] == plain["rows_hash"]
 
 
+def test_given_rows_that_the_model_learnt_from_are_told(home):
+    model = trained(home, FRAMES)
+    seen = {row["text"] for row in FRAMES["train"]}
+    for rows, told in ((FRAMES["train"], True), ([row for row in FRAMES["test"] if row["text"] not in seen], False)):
+        notes = read_json(evaluate(model, home, frame=pl.DataFrame(rows)).folder / "metrics.json")["notes"]
+        assert any("a text that the training rows have too" in note for note in notes) == told, notes
+
+
 def test_bad_rows_of_a_frame_are_counted_and_listed(home):
     rows = pl.DataFrame(
         [{**row, "__error": None} for row in FRAMES["test"][:10]] + [{"text": " ", "label": "food"}, {"text": "x", "label": None}]

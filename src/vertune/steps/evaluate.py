@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vertune import __version__
+from vertune.core import content
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, read_json, storage, working, write_json, write_text
 from vertune.core.errors import DataError, NotFound
 from vertune.core.kinds import Task
@@ -61,7 +62,7 @@ def evaluate(
     run = home.begin("reports", manifest["name"], step="evaluate", config=manifest["config"], parents=parents, split=split)
     with working(home, run, progress) as recorder:
         predictor = Predictor.open(model)
-        rows = _given(frame, predictor) if frame is not None else _of_split(dataset, split, manifest)
+        rows = _given(frame, predictor, dataset) if frame is not None else _of_split(dataset, split, manifest)
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
         measured, tally = _measured(predictor, rows, answers, dataset, recorder)
@@ -117,14 +118,31 @@ def _leaks(dataset: Artifact, split: str) -> list[str]:
     path = dataset.folder / "report.json"
     found = read_json(path).get("leakage", []) if path.exists() else []
     return [
-        f"{plural(leak['rows'], 'row')} measured here ({percent(leak['share'], 'share')}) have a text that the training rows have too, "
-        "so these figures are too kind. Remove them, or divide with split: group."
+        f"{_too_kind(leak['rows'], leak['share'])} Remove them, or divide with split: group."
         for leak in found
         if leak["splits"] == ["train", split] and leak["share"] >= _LEAK_SHARE
     ]
 
 
-def _given(frame: pl.DataFrame, predictor: Predictor) -> _Rows:
+def _learnt(frame: pl.DataFrame, dataset: Artifact | None) -> list[str]:
+    """How many rows that somebody hands over the model learnt from, where it is more than a few."""
+    if dataset is None:
+        return []
+    train = read(dataset, "train")
+    shared = [name for name in content.INPUTS if name in frame.columns and name in train.columns]
+    known = np.isin(content.of_inputs(frame.select(shared)), content.of_inputs(train.select(shared)))
+    share = float(known.mean())
+    return [f"{_too_kind(int(known.sum()), share)} Give rows that it has not seen."] if share >= _LEAK_SHARE else []
+
+
+def _too_kind(rows: int, share: float) -> str:
+    return (
+        f"{plural(rows, 'row')} measured here ({percent(share, 'share')}) have a text that the training rows have too, "
+        "so these figures are too kind."
+    )
+
+
+def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) -> _Rows:
     """The good rows of a frame that somebody hands over, named as the training data or as the task names them."""
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
@@ -137,7 +155,7 @@ def _given(frame: pl.DataFrame, predictor: Predictor) -> _Rows:
         reasons = ", ".join(sorted({str(row["reason"]) for row in rejected})) or "there are none"
         raise DataError(f"None of the {frame.height} rows can be measured: {reasons}. Correct the rows, or give others.")
     notes = [f"{len(rejected)} of {frame.height} rows could not be read and were left out; rejected.jsonl says why."] if rejected else []
-    return _Rows(cleaned.frame.to_dicts(), "given", rejected, notes)
+    return _Rows(cleaned.frame.to_dicts(), "given", rejected, [*notes, *_learnt(cleaned.frame, dataset)])
 
 
 def _measured(

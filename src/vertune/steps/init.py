@@ -156,7 +156,7 @@ def _target(guess: Guess, found: list[Look], texts: Sequence[str]) -> Look:
     if not able or len(found) < 2:
         raise DataError(
             f"No column of {guess.where} looks like a label; its columns are {', '.join(column.name for column in found)}. "
-            "Name the label with --label (and the text with --text), or add a column with it."
+            "Name the label with --label and the text with --text (in Python label= and text=), or add a column with it."
         )
     return max(able, key=lambda column: column.label_score)
 

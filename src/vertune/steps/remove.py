@@ -19,7 +19,7 @@ def find(home: Home, name: str) -> Artifact:
             return home.get(shelf, name)
         except NotFound:
             continue
-    raise UnknownName(f"artifact in {home.folder}", name, [*(artifact.id for artifact in everything(home)), *home.aliases()])
+    raise UnknownName("artifact", name, [*(artifact.id for artifact in everything(home)), *home.aliases()], str(home.folder))
 
 
 def everything(home: Home) -> list[Artifact]:
@@ -35,7 +35,7 @@ def remove(home: Home, name: str) -> int:
     """
     found = {artifact.id: artifact for artifact in everything(home)}
     if name not in found:
-        raise UnknownName("artifact with the id", name, found)
+        raise UnknownName("id", name, found, str(home.folder))
     artifact = found[name]
     freed = weight(artifact.folder)
     shelf = artifact.folder.parent.name
