@@ -33,3 +33,10 @@ def test_a_run_that_was_killed_before_its_manifest_is_no_obstacle(home, run_yaml
     dataset = prepared(config, home, resume=True)
     with pytest.raises(NotFound, match="without --resume"):
         train(config, dataset, home, resume=True)
+
+
+def test_a_damaged_dataset_is_no_obstacle(home, run_yaml):
+    config = load(run_yaml)
+    damaged = prepared(config, home)
+    (damaged.folder / "manifest.json").write_text('{"format": 1, "id"')
+    assert prepared(config, home).id != damaged.id

@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from vertune.core.errors import ConfigError
+from vertune.core.errors import ConfigError, StorageError
 from vertune.runtime.predictor import Predictor
 from vertune.steps.predict import answer, predict, predict_file, record
 
@@ -61,3 +61,10 @@ def test_a_file_is_written_whole_or_not_at_all(predictor, tmp_path, monkeypatch)
         predict_file(predictor, given, out)
     assert out.read_text() == before
     assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
+
+
+def test_what_can_not_be_written_is_said_before_the_work(predictor, table, tmp_path, monkeypatch):
+    monkeypatch.setattr("vertune.steps.predict.answer", lambda *_: pytest.fail("answered first"))
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="Can't write"):
+        predict_file(predictor, table, tmp_path / "file" / "answers.csv")

@@ -44,7 +44,9 @@ def storage(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"Can't write {path}: {error.strerror or error}. Free space or choose another VERTUNE_HOME.") from error
+        raise StorageError(
+            f"Can't write {path}: {error.strerror or error}. Free space there, or name another place (artifacts: VERTUNE_HOME)."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

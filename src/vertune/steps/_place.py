@@ -35,6 +35,15 @@ def filled(folder: Path) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
+def check_writable(file: Path) -> None:
+    """StorageError before long work where its file could not be written after it."""
+    place = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    with storage(file):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        place.unlink()
+
+
 @contextmanager
 def replaced(file: Path) -> Iterator[Path]:
     """A path to write to that takes the place of `file` when the block ends well, and is deleted when it does not."""

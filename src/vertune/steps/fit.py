@@ -53,7 +53,7 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
         if run.told.get("asked") == wanted:
             return home.get("datasets", run.told["parents"][0])
     for dataset in reversed(home.shelf("datasets")):
-        manifest = dataset.manifest
+        manifest = dataset.told  # a damaged dataset is none of this data
         made = manifest.get("config", {})
         if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder", "slices")) and _unchanged(
             config, manifest["created"]

@@ -17,7 +17,7 @@ from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
 from vertune.core.records import Answer
 from vertune.runtime.predictor import Predictor
-from vertune.steps._place import replaced
+from vertune.steps._place import check_writable, replaced
 from vertune.steps.fields import MARKS, named
 
 FORMS = (".csv", ".jsonl", ".parquet")
@@ -118,8 +118,9 @@ def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: P
     """
     if out.suffix.lower() not in FORMS:
         raise ConfigError(f"Answers are written as {', '.join(FORMS)}; got '{out}'.")
-    predictor = opened(model)
     frame = rows(file)
+    check_writable(out)
+    predictor = opened(model)
     found = answer(predictor, frame, progress)
     write(frame.drop(MARKS, strict=False), found, out)
     return found
