@@ -10,7 +10,9 @@ from vertune.learning import session
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import encode
 from vertune.learning.loop import Lesson, Plan, _Training, learn
+from vertune.learning.optimiser import groups
 from vertune.nn.build import build, trainable
+from vertune.nn.vertical import Vertical
 
 
 class Killed(BaseException):
@@ -156,3 +158,71 @@ def test_rows_that_no_text_uses_stay_as_they_are(configured, quiet):
     after = model.backbone.get_input_embeddings().weight.detach()
     moved = (before != after).any(1).nonzero().flatten().numpy()
     assert set(used) <= set(moved) <= {*used, config.encoder.pad}
+
+
+@pytest.mark.parametrize("name", ["full", "adalora"])
+def test_a_training_killed_in_the_refit_ends_with_the_same_weights_bit_for_bit(configured, tmp_path, quiet, name):
+    config, material = configured(method=name, training={"epochs": 1, "checkpoint": 0}, optimiser={"rate": 3e-3})
+    material.cut = True
+    plain = session.teach(config, material, tmp_path / "plain", quiet)
+    seen = []
+
+    def die(kind, **fields):
+        seen.append(kind)
+        if "refit" in seen and kind == "step" and fields["step"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        session.teach(config, material, tmp_path / "killed", die)
+    seen.clear()
+    again = session.teach(config, material, tmp_path / "killed", lambda kind, **fields: seen.append(kind))
+    assert "resumed" in seen[seen.index("refit") :]
+    assert again.metrics == plain.metrics
+    expected = weights(plain.model)
+    assert all(torch.equal(value, expected[key]) for key, value in weights(again.model).items())
+
+
+def test_recomputed_activations_give_the_same_weights(configured, quiet):
+    results, passes = [], []
+    for again in (False, True):
+        config, material = configured(device={"threads": 1, "precision": "float32", "checkpoint_gradients": again})
+        model, plan = prepared(config)
+        calls = []
+        model.backbone.encoder.layer[0].attention.register_forward_hook(lambda *call, calls=calls: calls.append(1))
+        learn(model, plan, lesson_of(config, material, quiet))
+        passes.append(len(calls))
+        results.append(weights(model))
+    assert passes == [plan.steps, 2 * plan.steps]
+    assert all(torch.allclose(value, results[1][key], atol=1e-5) for key, value in results[0].items())
+
+
+def test_bfloat16_is_for_training_alone(configured, quiet, tmp_path, monkeypatch):
+    config, material = configured(method="full", device={"threads": 1, "precision": "bfloat16"}, optimiser={"rate": 3e-3})
+    seen = set()
+
+    def watched(self, inputs, forward=Vertical.forward):
+        seen.add((self.training, torch.is_autocast_enabled("cpu")))
+        return forward(self, inputs)
+
+    monkeypatch.setattr(Vertical, "forward", watched)
+    result = session.teach(config, material, tmp_path, quiet)
+    assert result.metrics["accuracy"] > 0.9
+    assert {parameter.dtype for parameter in result.model.parameters()} == {torch.float32}
+    assert seen == {(True, True), (False, False)}
+
+
+def test_rates_and_decay_go_by_depth_and_by_kind_of_weight(configured):
+    config, _ = configured(optimiser={"layer_decay": 0.5, "weight_decay": 0.1})
+    model, _ = prepared(config)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {}
+    for group in groups(model, config.optimiser, Rates(1.0, 8.0)):
+        found |= {names[id(parameter)]: (group["peak"], group["weight_decay"]) for parameter in group["params"]}
+    assert found.keys() == weights(model).keys()
+    assert found["head.weight"] == (8.0, 0.1)
+    assert found["head.bias"] == (8.0, 0.0)
+    top, below = (f"backbone.encoder.layer.{layer}.output" for layer in (1, 0))
+    assert found[f"{top}.dense.weight"] == (1.0, 0.1)
+    assert found[f"{top}.LayerNorm.weight"] == (1.0, 0.0)
+    assert found[f"{below}.dense.weight"] == (0.5, 0.1)
+    assert found["backbone.embeddings.word_embeddings.weight"] == (0.25, 0.1)

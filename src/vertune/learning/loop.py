@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vertune.batching.batches import by_tokens, epoch
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
-from vertune.core.errors import ModelError
+from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Encoder, Method, Task
 from vertune.learning import checkpoint, optimiser
 from vertune.learning.checkpoint import Position, Tensors
@@ -110,9 +110,8 @@ class _Training:
         self.seen = 0
         self._epoch: list[NDArray[np.int64]] = []
         self._first = self._number = 0
-        if self.config.device.checkpoint_gradients and hasattr(model.backbone, "gradient_checkpointing_enable"):
-            enable: Any = model.backbone.gradient_checkpointing_enable
-            enable({"use_reentrant": False})
+        if self.config.device.checkpoint_gradients:
+            _recompute(model.backbone)
 
     def resume(self) -> None:
         """Take up the last checkpoint, if any."""
@@ -299,6 +298,18 @@ class _Training:
             stored["rows"] = self.rows.state()
         checkpoint.save(self.lesson.folder, self.position, stored, {"optimiser": plain})
         self.lesson.progress("checkpoint", step=self.position.step)
+
+
+def _recompute(backbone: torch.nn.Module) -> None:
+    """Compute activations again in the backward pass; ConfigError where the base can't."""
+    names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the second is the older name
+    enable: Any = next((getattr(backbone, name) for name in names if hasattr(backbone, name)), None)
+    try:
+        if enable is None:
+            raise ValueError("it has no way to turn that on")
+        enable({"use_reentrant": False})
+    except ValueError as error:
+        raise ConfigError(f"{type(backbone).__name__} can't recompute activations. Set device.checkpoint_gradients: false.") from error
 
 
 def accelerator(config: Config) -> Accelerator:
