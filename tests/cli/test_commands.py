@@ -144,6 +144,15 @@ def test_predict_lines_of_standard_input(run, monkeypatch):
     assert len([json.loads(line)["label"] for line in shown.splitlines()]) == 3
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_predict_says_that_standard_input_is_not_utf8(run, monkeypatch, errors):
+    given = io.BytesIO("bread\n\u7f8e\u5473\n".encode("gb18030"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given, encoding="utf-8", errors=errors))
+    code, shown, said = run("predict", "support", "-")
+    assert (code, shown) == (3, "")
+    assert "Expected UTF-8" in said
+
+
 def test_predict_says_which_line_is_broken(run, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("some bread\n{broken\n"))
     code, _, said = run("predict", "support")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +69,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
 
     predictor = opened(artifact)
     records: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_readable(lines), 1):
         text = line.strip()
         if text.startswith("{"):
             try:
@@ -80,6 +80,23 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
             records.append(dict(record(predictor.task, [text])))
     for answer in predict(predictor, records) if records else []:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+
+
+def _readable(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, as long as they are UTF-8; which of two errors other bytes give depends on the locale (PEP 538, PEP 540)."""
+    from vertune.core.errors import DataError
+
+    good = 0
+    try:
+        for line in lines:
+            line.encode()
+            good += 1
+            yield line
+    except UnicodeError as error:
+        raise DataError(
+            f"Expected UTF-8 on standard input, but after {good} lines other bytes came. "
+            "Convert the text, or answer it as a file, whose encoding is recognised: --file texts.csv --out answers.csv"
+        ) from error
 
 
 def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
