@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from vertune.core.errors import ConfigError, StorageError
+from vertune.core.errors import ConfigError, DataError, StorageError
 from vertune.runtime.predictor import Predictor
 from vertune.steps.predict import answer, predict, predict_file, record
 
@@ -46,6 +46,11 @@ def test_texts_fill_the_inputs_in_their_order(predictor):
 def test_a_column_that_is_missing_is_named(predictor):
     with pytest.raises(ConfigError, match="query"):
         predict(predictor, [{"body": "bread"}])
+
+
+def test_bytes_that_were_not_decoded_are_refused(predictor):
+    with pytest.raises(DataError, match="another encoding"):
+        predict(predictor, [{"text": b"\xb2\xe2".decode(errors="surrogateescape")}])
 
 
 def test_a_file_is_written_whole_or_not_at_all(predictor, tmp_path, monkeypatch):

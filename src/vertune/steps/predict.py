@@ -158,4 +158,11 @@ def _listed(value: str | list[str]) -> list[str]:
 
 
 def _frame(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.DataFrame:
-    return records if isinstance(records, pl.DataFrame) else pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
+    if isinstance(records, pl.DataFrame):
+        return records
+    try:
+        return pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Expected Unicode text, but {error.object[:40]!r} holds bytes of another encoding. Decode it with that."
+        ) from error
