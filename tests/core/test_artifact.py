@@ -114,3 +114,11 @@ def test_json_takes_numpy_and_refuses_nan(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text())["y"] == [0, 1]
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "b.json", {"x": float("nan")})
+
+
+def test_a_folder_beside_us_is_found_by_its_name_alone(tmp_path, monkeypatch):
+    home = Home(tmp_path / "home")
+    made = home.finish(home.begin("models", "support"))
+    made.folder.rename(tmp_path / "support-bundle")
+    monkeypatch.chdir(tmp_path)
+    assert home.get("models", "support-bundle").folder == tmp_path / "support-bundle"

@@ -195,6 +195,8 @@ class Home:
         named = [artifact for artifact in self.shelf(shelf) if artifact.told.get("name") == name]
         if named:
             return named[-1]
+        if (Path(name) / "manifest.json").exists():  # a folder beside us, such as a bundle
+            return Artifact(Path(name).absolute())
         known = {str(artifact.told.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
         near = difflib.get_close_matches(name, [*known, *known.values()], n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
