@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +126,24 @@ def test_a_folder_beside_us_is_found_by_its_name_alone(tmp_path, monkeypatch):
     made.folder.rename(tmp_path / "support-bundle")
     monkeypatch.chdir(tmp_path)
     assert home.get("models", "support-bundle").folder == tmp_path / "support-bundle"
+
+
+def test_a_run_is_at_work_while_its_process_lives(home):
+    run = home.begin("models", "intent")
+    assert not run.working  # this process does not wait for itself
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        run.update(pid=other.pid)
+        assert run.working
+        run.update(host="elsewhere")
+        assert not run.working
+        run.update(host=platform.node(), status="failed")
+        assert not run.working
+        run.update(status="running")
+        other.communicate(b"\n")
+    assert not run.working
+
+
+def test_the_newest_is_the_one_made_last_whatever_the_file_system_says(home):
+    first, second = made(home), made(home)
+    os.utime(second.folder, (0, 0))
+    assert [artifact.id for artifact in home.shelf("models")] == [first.id, second.id]

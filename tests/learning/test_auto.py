@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.learning.conftest import method
 from tests.learning.test_loop import lesson_of
+from vertune.core import part
 from vertune.core.config import Config
 from vertune.core.config import build as parse
 from vertune.learning import auto, session
@@ -71,17 +72,26 @@ def test_what_was_not_measured_in_time_is_measured_before_it_is_given_up(configu
     config, material = configured(method="auto", training={"epochs": 4}, optimiser={"rate": 3e-3})
     monkeypatch.setattr(session, "learn", lambda model, plan, lesson, real=session.learn: real(model, replace(plan, seconds=1e-9), lesson))
     asked = []
-    monkeypatch.setattr(
-        session, "_best", lambda learnt, score, real=session._best: asked.append(learnt.position.best) or real(learnt, score)
-    )
+    monkeypatch.setattr(session, "_worse", lambda task, after, before: asked.append(after.shape == before.shape))
     session.teach(config, material, tmp_path, quiet)
-    assert asked == [None]
+    assert asked == [True]
+
+
+@pytest.mark.parametrize(("rows", "lost", "worse"), [(77, 1, False), (77, 12, True), (3000, 40, True), (3000, 0, False)])
+def test_training_is_given_up_only_when_it_is_worse_by_more_than_chance(rows, lost, worse):
+    task = part.find("tasks", "classify")(labels=["a", "b"])
+    truth = [{"text": "", "label": "ab"[row % 2]} for row in range(rows)]
+    right = [{"label": record["label"], "probability": 1.0, "probabilities": {}} for record in truth]
+    # the trained model errs on some rows of its own, and on as many others as the solved head does
+    solved = [{**answer, "label": "b"} if row in range(0, 40, 2) else answer for row, answer in enumerate(right)]
+    trained = [{**answer, "label": "a"} if row in range(1, 40 + 2 * lost, 2) else answer for row, answer in enumerate(right)]
+    assert session._worse(task, task.tally(truth, trained), task.tally(truth, solved)) == worse
 
 
 def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet, monkeypatch):
     records = parse(Config, {"data": {}, "task": "embed"}).task.example(48)
     config = parse(Config, {"data": {}, "base": str(base), "task": "embed", "device": {"threads": 1}, "training": {"epochs": 1}})
-    monkeypatch.setattr(session, "_best", lambda learnt, score: -1.0)
+    monkeypatch.setattr(session, "_worse", lambda task, after, before: True)
     material = session.Material(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
     result = session.teach(config, material, tmp_path, quiet)
     assert "the base as it is" in result.chosen["why"]

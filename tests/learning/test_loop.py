@@ -226,3 +226,11 @@ def test_rates_and_decay_go_by_depth_and_by_kind_of_weight(configured):
     assert found[f"{top}.LayerNorm.weight"] == (1.0, 0.0)
     assert found[f"{below}.dense.weight"] == (0.5, 0.1)
     assert found["backbone.embeddings.word_embeddings.weight"] == (0.25, 0.1)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adafactor", "sgd"])
+def test_every_optimiser_learns_at_its_own_rate(configured, quiet, tmp_path, optimiser):
+    config, material = configured(
+        rows=240, method="full", optimiser={"name": optimiser}, training={"epochs": 30, "start": "random", "evaluations": 0}
+    )
+    assert session.teach(config, material, tmp_path, quiet).metrics["accuracy"] > 0.8

@@ -29,6 +29,9 @@ class Oracle:
     def __init__(self, config):
         self.config, self.task = config, config.task
 
+    def untrained(self):
+        return None
+
     def answer(self, records):
         first = self.task.labels[0]
         labels = [first if row % 10 == 0 else record["label"] for row, record in enumerate(records)]
@@ -226,7 +229,7 @@ def test_every_task_has_a_page(home, monkeypatch):
         answers = list(fitted.baselines(*(tables[split].to_dicts() for split in ("train", "validation", "test"))).values())[-1]
         model = _of_task(home, name, fitted, tables)
         predictor = SimpleNamespace(
-            config=build(Config, model.manifest["config"]), task=fitted, answer=lambda records, found=answers: found
+            untrained=lambda: None, config=build(Config, model.manifest["config"]), task=fitted, answer=lambda records, found=answers: found
         )
         monkeypatch.setattr(step, "Predictor", SimpleNamespace(open=lambda model, made=predictor: made))
         measured = read_json(evaluate(model, home).folder / "metrics.json")

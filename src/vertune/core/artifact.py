@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -69,6 +70,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=_plain) + "\n")
 
 
+def at_work() -> dict[str, Any]:
+    """Entries of a manifest that say who is at work: this process, on this machine."""
+    return {"status": "running", "pid": os.getpid(), "host": platform.node()}
+
+
 def _plain(value: Any) -> Any:
     """NumPy scalars and arrays, paths and pydantic models as plain JSON values."""
     for convert in ("model_dump", "tolist", "as_posix"):
@@ -121,6 +127,21 @@ class Artifact:
         except StorageError:
             return {}
 
+    @property
+    def working(self) -> bool:
+        """Whether another process of this machine is making it."""
+        told = self.told
+        pid = told.get("pid")
+        if told.get("status") != "running" or told.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True  # somebody else's process has that number
+        return True
+
     def update(self, **entries: Any) -> None:
         """Change entries of the manifest."""
         write_json(self.folder / "manifest.json", {**self.manifest, **entries})
@@ -154,7 +175,8 @@ class Home:
         """The finished artifacts of one sort, oldest first."""
         folder = self.folder / shelf
         found = [path for path in folder.glob("[!.]*") if (path / "manifest.json").exists()] if folder.exists() else []
-        return [Artifact(path) for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+        made = [Artifact(path) for path in found]
+        return sorted(made, key=lambda artifact: (str(artifact.told.get("created")), artifact.id))
 
     def runs(self) -> list[Artifact]:
         """The artifacts that are not finished: running, failed or killed."""
@@ -167,7 +189,7 @@ class Home:
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         with storage(run.folder):
             run.folder.mkdir(parents=True)
-        base = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "status": "running", "created": stamp.isoformat()}
+        base = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **at_work()}
         write_json(run.folder / "manifest.json", {**base, **entries})
         return run
 

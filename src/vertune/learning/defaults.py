@@ -9,6 +9,9 @@ from vertune.core.config import Config
 from vertune.core.kinds import Method
 
 _RANDOM_HEAD = 2e-3
+_OPTIMISERS = {"adamw": 1.0, "adafactor": 20.0, "sgd": 50.0}
+"""How much larger a rate the rule of an update needs to move weights as far as AdamW does: Adafactor's is relative to the size
+of the weights, SGD's to that of the gradient, which is clipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ def rates(config: Config, method: Method, width: int, solved: bool) -> Rates:
     random at least at 2e-3 at width 384, because it has further to go.
     """
     said = config.optimiser
-    share = min(1.0, 384 / width) ** 2
+    share = min(1.0, 384 / width) ** 2 * _OPTIMISERS[said.name]
     body = method.pace * share if said.rate == "auto" else said.rate
     head = (body if solved else max(body, _RANDOM_HEAD * share)) if said.head_rate == "auto" else said.head_rate
     return Rates(body, head)

@@ -47,8 +47,16 @@ class Predictor:
         check_base(artifact.id, manifest["fingerprint"], config.encoder)
         model = assemble(config.encoder, config.task)
         edits.apply(model, delta.load(artifact.folder))
-        model.eval()
-        return cls(config, config.encoder, config.task, model)
+        return cls(config, config.encoder, config.task, model.to(_device()).eval())
+
+    def untrained(self) -> Self | None:
+        """The same task on the base as it is; None where its head must be learnt first."""
+        from vertune.nn.build import build as assemble
+
+        model = assemble(self.encoder, self.task)
+        if any(True for _ in model.head.parameters()) or model.native is not None:
+            return None
+        return type(self)(self.config, self.encoder, self.task, model.to(_device()).eval())
 
     def outputs(self, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""
@@ -65,6 +73,13 @@ class Predictor:
             features = self.encoder.encode(part, views)
             answers += self.task.decode(part, features, self.outputs(features), run=self.outputs)
         return answers
+
+
+def _device() -> str:
+    """The GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _bundled(config: dict[str, Any], base: Path) -> dict[str, Any]:

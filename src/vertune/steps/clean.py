@@ -28,7 +28,7 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     """Delete runs that ended in nothing and what a crash left of removed artifacts.
 
     With `unused`, also every dataset, model and report that no alias needs: an aliased model keeps its dataset and the
-    reports on it. With `dry`, only say what would be deleted. A run that wrote an event in the last ten minutes stays.
+    reports on it. With `dry`, only say what would be deleted. A run that is at work, or wrote in the last ten minutes, stays.
     """
     doomed = [(run, _state(run)) for run in home.runs() if not _alive(run)]
     if unused:
@@ -47,7 +47,9 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
 
 
 def _alive(run: Artifact) -> bool:
-    """Whether a run says that it is running and wrote something lately."""
+    """Whether another process is at work on it, or it says that it is running and wrote something lately."""
+    if run.working:
+        return True
     newest = max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0)
     return _state(run) == "running" and time.time() - newest < _QUIET
 

@@ -65,7 +65,8 @@ def evaluate(
         rows = _given(frame, predictor, dataset) if frame is not None else _of_split(dataset, split, manifest)
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
-        measured, tally = _measured(predictor, rows, answers, dataset, recorder)
+        refitted = bool((manifest.get("chosen") or {}).get("refit"))
+        measured, tally = _measured(predictor, rows, answers, dataset, refitted, recorder)
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
         _write(run.folder, measured, rows, answers, tally)
@@ -159,14 +160,14 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
 
 
 def _measured(
-    predictor: Predictor, rows: _Rows, answers: Sequence[Answer], dataset: Artifact | None, recorder: Recorder
+    predictor: Predictor, rows: _Rows, answers: Sequence[Answer], dataset: Artifact | None, refitted: bool, recorder: Recorder
 ) -> tuple[dict[str, Any], NDArray[Any]]:
     """What metrics.json says, and the model's tally."""
     task, config = predictor.task, predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
     notes = [*rows.notes, *(f"There is no column '{name}' to cut the report by." for name in config.slices if name not in rows.records[0])]
-    baselines, used = _baselines(task, dataset, rows.records, config.seed, recorder)
+    baselines, used = _baselines(predictor, dataset, rows.records, refitted, recorder)
     if dataset is None:
         notes.append("The model's dataset is not here, so there are no simple ways to compare with.")
     recorder("measuring", units=len(tally))
@@ -196,19 +197,26 @@ def _measured(
 
 
 def _baselines(
-    task: Task, dataset: Artifact | None, test: Sequence[Record], seed: int, recorder: Recorder
+    predictor: Predictor, dataset: Artifact | None, test: Sequence[Record], refitted: bool, recorder: Recorder
 ) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """What the simple ways answer, and how many training rows they learnt from."""
+    """What the simple ways answer, and how many training rows they learnt from: those that the model saw in the end.
+
+    A model whose head has no weights has one more: the base as it is.
+    """
+    untrained = {} if (plain := predictor.untrained()) is None else {"base": plain.answer(test)}
     if dataset is None:
-        return {}, {"used": 0, "of": 0}
+        return untrained, {"used": 0, "of": 0}
+    seed = predictor.config.seed
     frame = read(dataset, "train")
     try:
-        validation = _some(read(dataset, "validation"), seed)
+        held = read(dataset, "validation")
     except NotFound:
-        validation = frame.clear()
+        held = frame.clear()
+    frame = pl.concat([frame, held], how="diagonal_relaxed") if refitted else frame
     train = _some(frame, seed)
     recorder("baselines", rows=train.height, of=frame.height)
-    return task.baselines(train.to_dicts(), validation.to_dicts(), test), {"used": train.height, "of": frame.height}
+    simple = predictor.task.baselines(train.to_dicts(), _some(held, seed).to_dicts(), test)
+    return simple | untrained, {"used": train.height, "of": frame.height}
 
 
 def _some(frame: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -6,7 +6,6 @@ The run's folder holds the checkpoint, so a killed training goes on with `resume
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from vertune import __version__
-from vertune.core.artifact import Artifact, Home, Progress, Recorder, working, write_text
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, at_work, working, write_text
 from vertune.core.config import Config, dump
-from vertune.core.errors import DataError, MissingExtra, ModelError, NotFound
+from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, NotFound
 from vertune.steps.dataset import read
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     # the number of threads decides the last bits of a sum, so a training goes on with as many as it began with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
-    run.update(status="running", error=None, pid=os.getpid(), threads=threads)
+    run.update(error=None, threads=threads, **at_work())
     with working(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
         resolved, material = _material(config, dataset, run)
         result = session.teach(resolved, material, run.folder, report)
@@ -65,6 +64,8 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     for run in reversed(home.runs()):
         manifest = run.told
         if manifest.get("step") == "train" and manifest.get("asked") == asked and manifest.get("parents") == [dataset.id]:
+            if run.working:
+                raise Conflict(f"{run.id} is being trained by process {manifest['pid']} now. Wait for it, or stop it first.")
             return run
     raise NotFound(
         f"There is no unfinished training of '{config.name}' with this config on dataset {dataset.id}. Start it without --resume."
@@ -132,7 +133,7 @@ def _prove(run: Artifact, entries: dict[str, Any], result: Result, material: Any
     expected = outputs(result.model, config.encoder, features, config.device.tokens)
     run.update(**entries)
     found = Predictor.open(run).outputs(features)
-    worst = max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
+    worst = max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in zip(expected, found, strict=True))
     if not worst <= _TOLERANCE:
         raise ModelError(
             f"The saved model does not answer as the trained one: outputs differ by {worst:g} (at most {_TOLERANCE:g} is allowed). "
