@@ -225,6 +225,8 @@ class Method(Part):
     folder: ClassVar[str] = "methods"
     pace: ClassVar[float] = 1e-4
     """The learning rate that suits this method on a backbone of width 384; `rate: auto` starts from it."""
+    pace_of_few: ClassVar[float | None] = None
+    """The same on fewer than 3,000 rows, where that differs."""
 
     def prepare(self, model: torch.nn.Module, task: Task, steps: int) -> None:
         """Change the model in place and mark what may be trained; ConfigError where its structure rules that out."""

@@ -196,7 +196,7 @@ def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: 
         return trained, None
     if start.solution:
         start.solution.give(model.head, tight=True)
-    rates = defaults.rates(lesson.config, method, model.width, start.solution is not None)
+    rates = defaults.rates(lesson.config, method, (model.width, start.solution is not None), len(lesson.examples))
     lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
     checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
     return trained, learn(model, Plan(method, rates, steps, epochs, limit), replace(lesson, folder=checkpoints))

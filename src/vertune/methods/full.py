@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Full(Method):
     """Full fine-tuning has no options."""
 
-    pace: ClassVar[float] = 2e-4
+    pace: ClassVar[float] = 1e-4
+    pace_of_few: ClassVar[float | None] = 2e-4
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Mark every weight that the head can feel."""

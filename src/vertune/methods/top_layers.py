@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class TopLayers(Method):
     """How many layers move."""
 
-    pace: ClassVar[float] = 2e-4
+    pace: ClassVar[float] = 1e-4
+    pace_of_few: ClassVar[float | None] = 2e-4
     n: int = Field(default=2, ge=1)
     """Layers that are trained, counted from the head."""
 
