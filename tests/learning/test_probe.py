@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -63,3 +64,25 @@ def test_a_regression_head_is_ridges():
     guess = states @ solution.weight.numpy()[0] + solution.bias.item()
     expected = Ridge(1e-3).fit(states, values).predict(states)
     assert np.abs(guess - expected).mean() < 0.05
+
+
+def test_only_as_many_tokens_are_frozen_as_a_head_needs(base, monkeypatch):
+    from vertune.core.config import Config, build
+    from vertune.learning import probe
+    from vertune.learning.examples import encode
+    from vertune.nn.build import build as assemble
+
+    config = build(Config, {"data": {}, "base": str(base), "task": "tag"})
+    records = config.task.example(40)
+    task = config.task.fit(pl.DataFrame(records))
+    examples = encode(records, task, config.encoder, task.views(["text", "spans"]))
+    model = assemble(config.encoder, task)
+    whole = probe.freeze(model, config.encoder, examples, 1000)
+    labelled = sum(int((value != -100).sum()) for value in examples.targets.values)
+    assert (len(whole.states), whole.cost) == (labelled, examples.costs.sum())
+    monkeypatch.setattr(probe, "_TOKENS", 50)
+    some = probe.freeze(model, config.encoder, examples, 1000)
+    assert 50 <= len(some.states) < labelled
+    assert some.cost < whole.cost
+    place = next(row for row in range(len(whole.groups)) if whole.groups[row] == some.groups[0])
+    assert torch.allclose(whole.states[place], some.states[0], atol=1e-5)

@@ -37,6 +37,8 @@ class Frozen:
     weights: torch.Tensor
     groups: NDArray[np.int64]
     """The record of each row: the rows of one record stay in one fold."""
+    cost: int = 0
+    """Tokens that the pass read."""
 
 
 @dataclass(slots=True)
@@ -66,22 +68,32 @@ def solvable(model: Vertical, task: Task, examples: Examples) -> bool:
 
 
 def freeze(model: Vertical, encoder: Encoder, examples: Examples, tokens: int) -> Frozen:
-    """One pass of the base over all training features, without dropout."""
-    states = outputs(model, encoder, examples.features, tokens, states=True)
-    owners = np.array([feature.record for feature in examples.features], dtype=np.int64)
+    """One pass of the base over the training features, without dropout.
+
+    Where there is one target a token, features are drawn until they hold 100,000 labelled tokens: what is more would fill
+    the memory and no longer change a linear head.
+    """
+    counts = np.array([int((value != -100).sum()) if examples.per_token else 1 for value in examples.targets.values])
+    used = np.arange(len(counts))
+    if examples.per_token and counts.sum() > _TOKENS:
+        drawn = np.random.default_rng(0).permutation(len(counts))
+        used = np.sort(drawn[: int(np.searchsorted(np.cumsum(counts[drawn]), _TOKENS)) + 1])
+    states = outputs(model, encoder, [examples.features[place] for place in used], tokens, states=True)
+    targets = [examples.targets.values[place] for place in used]
+    owners = np.array([examples.features[place].record for place in used], dtype=np.int64)
+    weights, cost = examples.weights[used], int(examples.costs[used].sum())
     if not examples.per_token:
-        targets = torch.from_numpy(np.stack(examples.targets.values))
-        return Frozen(torch.from_numpy(np.stack(states)), targets, torch.from_numpy(examples.weights).float(), owners)
-    labelled = [value != -100 for value in examples.targets.values]
-    counts = np.array([int(mask.sum()) for mask in labelled])
+        return Frozen(torch.from_numpy(np.stack(states)), torch.from_numpy(np.stack(targets)), _floats(weights), owners, cost)
+    labelled = [value != -100 for value in targets]
     rows = np.concatenate([state[mask] for state, mask in zip(states, labelled, strict=True)])
-    values = np.concatenate([value[mask] for value, mask in zip(examples.targets.values, labelled, strict=True)])
+    values = np.concatenate([value[mask] for value, mask in zip(targets, labelled, strict=True)])
     # the loss of a feature is the mean over its tokens, so each token has its share of the feature's weight
-    groups, weights = np.repeat(owners, counts), np.repeat(examples.weights / np.maximum(counts, 1), counts)
-    if len(rows) > _TOKENS:
-        kept = np.sort(np.random.default_rng(0).permutation(len(rows))[:_TOKENS])
-        rows, values, groups, weights = rows[kept], values[kept], groups[kept], weights[kept]
-    return Frozen(torch.from_numpy(rows), torch.from_numpy(values)[:, None], torch.from_numpy(weights).float(), groups)
+    shares = np.repeat(weights / np.maximum(counts[used], 1), counts[used])
+    return Frozen(torch.from_numpy(rows), torch.from_numpy(values)[:, None], _floats(shares), np.repeat(owners, counts[used]), cost)
+
+
+def _floats(values: NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(values).float()
 
 
 def solve(frozen: Frozen, task: Task, size: int) -> Solution:

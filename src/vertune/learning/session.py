@@ -115,7 +115,7 @@ def _begin(lesson: Lesson, solve: bool) -> _Start:
         return _Start(model, None, 0.0)
     started = time.perf_counter()
     frozen = probe.freeze(model, lesson.encoder, lesson.examples, lesson.config.device.tokens)
-    forward = (time.perf_counter() - started) / max(1, int(lesson.examples.costs.sum()))
+    forward = (time.perf_counter() - started) / max(1, frozen.cost)
     solution = probe.solve(frozen, lesson.task, lesson.task.size)
     solution.give(model.head)
     lesson.progress("solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.looseness, loss=solution.loss)
