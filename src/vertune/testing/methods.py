@@ -106,7 +106,7 @@ def _groups(model: Vertical, method: Method) -> list[dict[str, Any]]:
     """The head and the rest, each at its rate; tiny random bases need larger steps than pretrained ones."""
     heads = structure.head_parameters(model)
     rest = [parameter for name, parameter in trainable(model).items() if name not in heads]
-    return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 10 * method.pace)}]
+    return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 5 * method.pace)}]
 
 
 def check_loss_falls(method: Method, stand: Stand) -> None:
