@@ -3,7 +3,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-say() { printf '\n$ %s\n' "$*"; "$@"; }
+# shows a command as it must be typed, with quotes around a text, and runs it
+say() {
+  printf '\n$'
+  for word; do case $word in *\ *) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac; done
+  printf '\n'
+  "$@"
+}
 
 say vertune fit run.yaml
 say vertune predict bank-support "I still have not received my new card, I ordered over a week ago."
