@@ -140,7 +140,7 @@ class Text(Encoder):
 
     def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
         """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8, and whose truncation is said."""
-        how = ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
+        how = self._truncation(views)
         if self.max_tokens != "auto":
             if self.max_tokens > self.longest:
                 raise ConfigError(f"max_tokens is {self.max_tokens}, but the base '{self.base}' takes at most {self.longest}.")
@@ -150,6 +150,10 @@ class Text(Encoder):
         wanted = int(np.quantile(lengths, 0.995)) if len(lengths) else 128
         size = min(max(16, math.ceil(wanted / 8) * 8), self.longest, _LIMIT)
         return self.model_copy(update={"max_tokens": size, "truncation": how})
+
+    def _truncation(self, views: Sequence[View]) -> str:
+        """How a longer text is cut: as was said, else in windows where an answer is a place in the text."""
+        return ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
 
     def lengths(self, records: Sequence[Record], views: Sequence[View]) -> NDArray[np.int64]:
         """Tokens of each view of each record before anything is cut, special tokens included; shape (records x views,)."""
@@ -234,7 +238,7 @@ class Text(Encoder):
             ]
             others = len(pieces[other])
         room = max(1, room - others)
-        how = ("window" if view.places else "head") if self.truncation == "auto" else self.truncation
+        how = self._truncation([view])
         if how == "window" and view.windows:
             lost = total - len(pieces[cut]) - others  # of the other side, which no window holds
             return [

@@ -197,7 +197,7 @@ class _Training:
         if self.rows is None:
             return nullcontext()
         inputs = self.lesson.encoder.collate([self.lesson.examples.features[feature] for feature in features])
-        return self.rows.gathered(torch.from_numpy(np.unique(inputs["input_ids"])))
+        return self.rows.gathered(torch.from_numpy(inputs["input_ids"]))
 
     def _gradients(self, features: NDArray[np.int64]) -> float:
         """The gradient of the mean over all rows of a step; returns that mean."""
