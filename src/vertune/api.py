@@ -99,9 +99,9 @@ class Vertical:
         from vertune.steps.predict import record
 
         if isinstance(data, (list, tuple)) or _is_array(data):
-            task = self._predictor().task
+            reads = self._predictor()
             return [
-                record(task, [one]) if isinstance(one, str) else record(task, one) if isinstance(one, (list, tuple)) else one
+                record(reads, [one]) if isinstance(one, str) else record(reads, one) if isinstance(one, (list, tuple)) else one
                 for one in data
             ]
         return _frame(data)

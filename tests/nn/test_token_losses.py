@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from vertune.nn.losses import focal
 from vertune.nn.token_losses import labelled, pointed
 
 
@@ -39,3 +40,14 @@ def test_pointed_takes_any_of_several_marked_places_and_padding_changes_nothing(
     assert (outputs.grad[0, 3] == 0).all()
     longer = functional.pad(both, (0, 3), value=-100)
     assert pointed(torch.zeros(1, 7, 2), longer).item() == pytest.approx(loss.item())
+
+
+def test_labelled_can_be_smoothed_and_turn_to_what_is_not_yet_right() -> None:
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(1, 4, 3), torch.tensor([[0, 2, -100, 1]])
+    kept = outputs[0, [0, 1, 3]], torch.tensor([0, 2, 1])
+    smooth = functional.cross_entropy(*kept, label_smoothing=0.1)
+    assert labelled(outputs, targets, smoothing=0.1).item() == pytest.approx(smooth.item(), abs=1e-6)
+    assert labelled(outputs, targets, gamma=2.0).item() == pytest.approx(focal(*kept, gamma=2.0).mean().item(), abs=1e-6)
+    both = focal(*kept, gamma=1.5, smoothing=0.1).mean()
+    assert labelled(outputs, targets, 0.1, 1.5).item() == pytest.approx(both.item(), abs=1e-6)

@@ -1,6 +1,7 @@
 """Answers keep the order and number of rows, whatever the columns are called and whatever can't be answered."""
 
 import json
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -38,9 +39,12 @@ def test_batches_change_nothing(predictor, monkeypatch):
 
 
 def test_texts_fill_the_inputs_in_their_order(predictor):
-    assert record(predictor.task, ["a", "b"]) == {"text": "a", "text_pair": "b"}
+    pairs = replace(predictor, columns=("text", "text_pair", "label"))
+    assert record(pairs, ["a", "b"]) == {"text": "a", "text_pair": "b"}
     with pytest.raises(ConfigError, match="3 texts"):
-        record(predictor.task, ["a", "b", "c"])
+        record(pairs, ["a", "b", "c"])
+    with pytest.raises(ConfigError, match="reads text, but 2 texts"):  # it was trained on single texts
+        record(predictor, ["a", "b"])
 
 
 def test_a_column_that_is_missing_is_named(predictor):

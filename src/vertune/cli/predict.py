@@ -52,7 +52,7 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
     from vertune.steps.predict import opened, predict, record
 
     predictor = opened(artifact)
-    given = record(predictor.task, texts)
+    given = record(predictor, texts)
     answer = predict(predictor, [given])[0]
     if json:
         output.as_json(answer)
@@ -77,7 +77,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
             except ValueError as error:
                 raise DataError(f"Line {number} of standard input starts like JSON, but is none: {error}.") from error
         elif text:
-            records.append(dict(record(predictor.task, [text])))
+            records.append(dict(record(predictor, [text])))
     for answer in predict(predictor, records) if records else []:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
 

@@ -160,8 +160,7 @@ def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> 
         }
     task, metrics, ends = lesson.task, {}, {}
     if held:
-        task = lesson.task.calibrate(held.records, held.features, outputs(model, lesson.encoder, held.features, config.device.tokens))
-        answers = _answers(model, replace(lesson, task=task), held)
+        task, answers = _answered(model, lesson, held)
         metrics, ends = task.score(held.records, answers), _intervals(task, held.records, answers, config.seed)
     return Result(model, config.model_copy(update={"method": method, "task": task}), metrics, ends, chosen, trained, threads)
 
@@ -178,7 +177,8 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
 
 def _tally(model: Vertical, lesson: Lesson, held: Examples) -> NDArray[Any]:
     """The additive statistics of what the model says of held-out examples."""
-    return lesson.task.tally(held.records, _answers(model, lesson, held))
+    task, answers = _answered(model, lesson, held)
+    return task.tally(held.records, answers)
 
 
 def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: float | None = None) -> tuple[int, Learnt | None]:
@@ -244,16 +244,19 @@ def _worth_a_refit(config: Config, material: Material) -> bool:
 
 def _metrics(model: Vertical, lesson: Lesson, held: Examples) -> dict[str, float]:
     """The task's metrics on held-out examples."""
-    return lesson.task.score(held.records, _answers(model, lesson, held))
+    task, answers = _answered(model, lesson, held)
+    return task.score(held.records, answers)
 
 
-def _answers(model: Vertical, lesson: Lesson, held: Examples) -> list[Answer]:
-    """What the model says of held-out examples."""
+def _answered(model: Vertical, lesson: Lesson, held: Examples) -> tuple[Task, list[Answer]]:
+    """What the model says of held-out examples, and the task calibrated on them: thresholds are learnt before anything is compared."""
 
     def run(features: Sequence[Any]) -> list[Any]:
         return outputs(model, lesson.encoder, features, lesson.config.device.tokens)
 
-    return lesson.task.decode(held.records, held.features, run(held.features), run=run)
+    found = run(held.features)
+    task = lesson.task.calibrate(held.records, held.features, found)
+    return task, task.decode(held.records, held.features, found, run=run)
 
 
 def _intervals(task: Task, records: Sequence[Record], answers: Sequence[Answer], seed: int) -> dict[str, list[float]]:

@@ -21,7 +21,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
 def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy scaled down by (1 - p)^gamma where the answer is right already (Lin et al. 2017)."""
     right = logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1).exp()
-    return _remaining(right) ** gamma * cross_entropy(logits, labels, smoothing)
+    return remaining(right) ** gamma * cross_entropy(logits, labels, smoothing)
 
 
 def binary_cross_entropy(logits: Tensor, present: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def binary_focal(logits: Tensor, present: Tensor, gamma: float = 2.0) -> Tensor:
     """Binary cross-entropy with each label scaled down by (1 - p)^gamma of its right answer (Lin et al. 2017)."""
     right = torch.where(present > 0.5, logits, -logits).sigmoid()
     each = functional.binary_cross_entropy_with_logits(logits, present, reduction="none")
-    return (_remaining(right) ** gamma * each).sum(-1)
+    return (remaining(right) ** gamma * each).sum(-1)
 
 
 def squared_error(outputs: Tensor, values: Tensor) -> Tensor:
@@ -49,6 +49,6 @@ def huber(outputs: Tensor, values: Tensor, delta: float = 1.0) -> Tensor:
     return functional.huber_loss(outputs.squeeze(-1), values, reduction="none", delta=delta)
 
 
-def _remaining(right: Tensor) -> Tensor:
+def remaining(right: Tensor) -> Tensor:
     """1 - p, kept off 0 because the gradient of a power below 1 is infinite there."""
     return (1 - right).clamp(min=1e-6)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from vertune.nn.losses import remaining
+
 IGNORED = -100
 """The target of a token that the loss must not see."""
 
 
-def labelled(outputs: Tensor, targets: Tensor) -> Tensor:
+def labelled(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: float = 0.0) -> Tensor:
     """Cross-entropy of each feature, mean over its labelled tokens, 0 without any.
 
     Shapes: outputs (features, tokens, classes), targets (features, tokens) with IGNORED where there is no label.
+    `smoothing` spreads a share of the target over all classes; with `gamma` a token weighs (1 - p)^gamma (Lin et al. 2017).
     """
-    losses = functional.cross_entropy(outputs.transpose(1, 2), targets.long(), ignore_index=IGNORED, reduction="none")
+    scores = outputs.transpose(1, 2)
+    losses = functional.cross_entropy(scores, targets.long(), ignore_index=IGNORED, reduction="none", label_smoothing=smoothing)
+    if gamma:
+        plain = losses if not smoothing else functional.cross_entropy(scores, targets.long(), ignore_index=IGNORED, reduction="none")
+        losses = remaining((-plain).exp()) ** gamma * losses
     return losses.sum(1) / (targets != IGNORED).sum(1).clamp(min=1)
 
 

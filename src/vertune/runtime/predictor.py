@@ -30,6 +30,8 @@ class Predictor:
     task: Task
     model: Any
     """The torch module; see nn/vertical.py."""
+    columns: tuple[str, ...] = ()
+    """The columns of the task that the model was trained on; empty where that is not known."""
 
     @classmethod
     def open(cls, artifact: Artifact) -> Self:
@@ -47,7 +49,7 @@ class Predictor:
         check_base(artifact.id, manifest["fingerprint"], config.encoder)
         model = assemble(config.encoder, config.task)
         edits.apply(model, delta.load(artifact.folder))
-        return cls(config, config.encoder, config.task, model.to(_device()).eval())
+        return cls(config, config.encoder, config.task, model.to(_device()).eval(), tuple(manifest.get("columns", ())))
 
     def untrained(self) -> Self | None:
         """The same task on the base as it is; None where its head must be learnt first."""
@@ -56,7 +58,7 @@ class Predictor:
         model = assemble(self.encoder, self.task)
         if any(True for _ in model.head.parameters()) or model.native is not None:
             return None
-        return type(self)(self.config, self.encoder, self.task, model.to(_device()).eval())
+        return type(self)(self.config, self.encoder, self.task, model.to(_device()).eval(), self.columns)
 
     def outputs(self, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""

@@ -13,7 +13,7 @@ import polars as pl
 from vertune.core.artifact import Artifact, Progress, storage
 from vertune.core.config import source_of
 from vertune.core.errors import ConfigError, DataError, NotFound
-from vertune.core.kinds import Source, Task
+from vertune.core.kinds import Source
 from vertune.core.parse import build
 from vertune.core.records import Answer
 from vertune.runtime.predictor import Predictor
@@ -92,12 +92,14 @@ def asked(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     return named(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
 
 
-def record(task: Task, texts: Sequence[str]) -> dict[str, str]:
-    """A record of plain texts in the order in which the task names its inputs."""
-    inputs = [column.name for column in task.columns if column.role == "input"]
+def record(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
+    """A record of plain texts in the order in which the task names its inputs; ConfigError for more than the model learnt from."""
+    named = [column.name for column in predictor.task.columns if column.role == "input"]
+    inputs = [name for name in named if not predictor.columns or name in predictor.columns]
     if len(texts) > len(inputs):
         raise ConfigError(
-            f"The task '{task.name}' reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces."
+            f"This model reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces; "
+            "many texts are answered from a file or from standard input."
         )
     return dict(zip(inputs, texts, strict=False))
 

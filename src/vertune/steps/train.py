@@ -51,7 +51,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
         resolved, material = _material(config, dataset, run)
         result = session.teach(resolved, material, run.folder, report)
         _save(run, result, recorder)
-        entries = _entries(run, result, dataset)
+        entries = _entries(run, result, dataset) | {"columns": list(material.columns)}
         _prove(run, entries, result, material)
         write_text(run.folder / "README.md", _card({**run.manifest, **entries}, dataset))
         session.forget(run.folder)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vertune.baselines.gazetteer import Gazetteer
 from vertune.core.errors import DataError
@@ -61,6 +62,12 @@ class Tag(Task):
 
     labels: tuple[str, ...] = ()
     """What a span can be, learnt from the training rows where it is not given."""
+    objective: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """What is minimised; focal turns away from what is answered right already, as most tokens outside of spans are."""
+    gamma: float = Field(default=2.0, ge=0)
+    """How strongly the focal loss does so."""
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over all tags."""
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Rows with spans inside their text; of overlapping spans the longest stays, and the notes count the others."""
@@ -153,10 +160,10 @@ class Tag(Task):
         return _alignment(records, _read(records, features))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the tags, mean over the units of a feature."""
+        """Cross-entropy of the tags or focal loss, mean over the units of a feature."""
         from vertune.nn.token_losses import labelled
 
-        return labelled(outputs, targets)
+        return labelled(outputs, targets, self.smoothing, self.gamma if self.objective == "focal" else 0.0)
 
     def decode(
         self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
