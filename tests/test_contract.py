@@ -97,6 +97,16 @@ def test_methods_work_under_a_native_head(name: str, family: str, stands: Stands
         keep(name, stands("classify", family, "native"), tmp_path)
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", [name for name in METHODS if "layers" in part.find("methods", name).model_fields])
+def test_the_layers_below_are_remembered(name: str, family: str, stands: Stands) -> None:
+    if (name, family) in REFUSED or family == "albert":  # whose layers are one
+        pytest.skip("refused")
+    limited = method(name).model_copy(update={"layers": 1})
+    contract.check_depth_is_that_of_the_lowest_edit(limited, stands("classify", family))
+    assert limited.depth(2) == 2
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_resume_exactly(name: str, stands: Stands) -> None:
     contract.check_training_resumes_exactly(method(name), stands("classify", "bert"))

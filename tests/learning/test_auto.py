@@ -12,7 +12,7 @@ from vertune.core import part
 from vertune.core.config import Config
 from vertune.core.config import build as parse
 from vertune.learning import auto, session
-from vertune.learning.auto import Speed
+from vertune.learning.auto import Load, Speed
 from vertune.learning.optimiser import factor
 from vertune.nn.build import build
 
@@ -25,7 +25,7 @@ def model(base):
 
 @pytest.mark.parametrize(("left", "name", "passes"), [(1000, "full", 4), (100, "full", 2.8), (40, "top_layers", 1.6), (1, None, 0)])
 def test_the_deepest_that_fits_is_chosen(model, left, name, passes):
-    choice = auto.choose(model, 1000, Speed(0.01, 0.03), left, 4.0)
+    choice = auto.choose(model, Load(1000), Speed(0.01, 0.03), left, 4.0)
     assert (choice.method.name if choice.method else None) == name
     assert choice.epochs == pytest.approx(passes, abs=0.15)
 
@@ -33,38 +33,38 @@ def test_the_deepest_that_fits_is_chosen(model, left, name, passes):
 def test_what_was_chosen_fits_in_the_time(model):
     speed = Speed(0.01, 0.03)
     for left in range(1, 200, 7):
-        choice = auto.choose(model, 1000, speed, left, 4.0)
+        choice = auto.choose(model, Load(1000), speed, left, 4.0)
         if choice.method:
             share = 1.0 if choice.method.name == "full" else choice.method.n / 2
-            assert choice.epochs * 1000 * speed.passing(share) <= left
+            assert choice.epochs * Load(1000).passing(speed, share) <= left
 
 
 def test_where_nothing_stands_yet_something_is_trained(model):
-    choice = auto.choose(model, 1000, Speed(0.01, 0.03), 0.0, 4.0, None)
+    choice = auto.choose(model, Load(1000), Speed(0.01, 0.03), 0.0, 4.0, None)
     assert (choice.method.name, choice.method.n) == ("top_layers", 1)
     assert 0 < choice.epochs < 1
-    assert auto.fit_in(method("full"), 1000, Speed(0.01, 0.03), 0.0, 3).epochs > 0
+    assert auto.fit_in(method("full"), model, Load(1000), Speed(0.01, 0.03), 0.0, 3).epochs > 0
 
 
 @pytest.mark.parametrize("name", ["auto", "full"])
 def test_a_random_head_is_trained_however_short_the_time(configured, tmp_path, quiet, name):
     config, material = configured(method=name, training={"start": "random", "time_limit": 1e-6})
-    assert session.teach(config, material, tmp_path, quiet).chosen["steps"] == 1
+    assert session.teach(config, material, session.Place(tmp_path), quiet).chosen["steps"] == 1
 
 
 def test_a_pass_without_gradients_is_timed_where_no_head_was_solved(configured, quiet):
     config, material = configured()
-    speed = auto.measure(build(config.encoder, config.task), lesson_of(config, material, quiet), 0.0)
+    speed = auto.measure(build(config.encoder, config.task), lesson_of(config, material, quiet))
     assert 0 < speed.forward < speed.full
 
 
-@pytest.mark.parametrize(("share", "refit"), [(1.0, "never"), (0.5, "always")])
-def test_half_of_the_time_is_kept_for_a_second_training_that_comes(configured, tmp_path, quiet, monkeypatch, share, refit):
+@pytest.mark.parametrize(("share", "refit"), [(1.0, "never"), (0.4, "always")])
+def test_time_is_kept_for_a_second_training_on_half_as_many_rows_more(configured, tmp_path, quiet, monkeypatch, share, refit):
     config, material = configured(training={"time_limit": 100, "refit": refit, "epochs": 1})
     material.cut = True
     seen = []
     monkeypatch.setattr(auto, "choose", lambda *args, real=auto.choose: seen.append(args[3]) or real(*args))
-    session.teach(config, material, tmp_path, quiet)
+    session.teach(config, material, session.Place(tmp_path), quiet)
     assert seen[0] == pytest.approx(100 * share, rel=0.2)
 
 
@@ -73,7 +73,7 @@ def test_what_was_not_measured_in_time_is_measured_before_it_is_given_up(configu
     monkeypatch.setattr(session, "learn", lambda model, plan, lesson, real=session.learn: real(model, replace(plan, seconds=1e-9), lesson))
     asked = []
     monkeypatch.setattr(session, "_worse", lambda task, after, before: asked.append(after.shape == before.shape))
-    session.teach(config, material, tmp_path, quiet)
+    session.teach(config, material, session.Place(tmp_path), quiet)
     assert asked == [True]
 
 
@@ -93,7 +93,7 @@ def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet
     config = parse(Config, {"data": {}, "base": str(base), "task": "embed", "device": {"threads": 1}, "training": {"epochs": 1}})
     monkeypatch.setattr(session, "_worse", lambda task, after, before: True)
     material = session.Material(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
-    result = session.teach(config, material, tmp_path, quiet)
+    result = session.teach(config, material, session.Place(tmp_path), quiet)
     assert "the base as it is" in result.chosen["why"]
     assert (result.trained, result.config.method.edits(result.model)) == (0, [])
 
@@ -107,16 +107,16 @@ def test_what_a_kill_left_of_checkpoints_is_gone_from_the_model(tmp_path):
 
 def test_a_resumed_auto_does_what_was_chosen_first(configured, tmp_path, monkeypatch, quiet):
     config, material = configured(training={"epochs": 1})
-    first = session.teach(config, material, tmp_path, quiet)
+    first = session.teach(config, material, session.Place(tmp_path), quiet)
     monkeypatch.setattr(auto, "measure", lambda *ignored: pytest.fail("measured again"))
-    again = session.teach(config, material, tmp_path, quiet)
+    again = session.teach(config, material, session.Place(tmp_path), quiet)
     assert {**again.chosen, "seconds": 0, "examples_per_second": 0} == {**first.chosen, "seconds": 0, "examples_per_second": 0}
 
 
-def test_a_method_that_was_asked_for_gets_the_passes_that_fit():
+def test_a_method_that_was_asked_for_gets_the_passes_that_fit(model):
     speed = Speed(0.01, 0.03)
-    assert auto.fit_in(method("full"), 1000, speed, 1000, 3).epochs == 3
-    assert auto.fit_in(method("full"), 1000, speed, 30, 3).epochs == pytest.approx(0.85)
+    assert auto.fit_in(method("full"), model, Load(1000), speed, 1000, 3).epochs == 3
+    assert auto.fit_in(method("full"), model, Load(1000), speed, 30, 3).epochs == pytest.approx(0.85)
 
 
 @settings(max_examples=50)

@@ -70,18 +70,20 @@ def test_only_as_many_tokens_are_frozen_as_a_head_needs(base, monkeypatch):
     from vertune.core.config import Config, build
     from vertune.learning import probe
     from vertune.learning.examples import encode
+    from vertune.learning.loop import Lesson
     from vertune.nn.build import build as assemble
 
-    config = build(Config, {"data": {}, "base": str(base), "task": "tag"})
+    config = build(Config, {"data": {}, "base": str(base), "task": "tag", "device": {"tokens": 1000, "precision": "float32"}})
     records = config.task.example(40)
     task = config.task.fit(pl.DataFrame(records))
     examples = encode(records, task, config.encoder, task.views(["text", "spans"]))
     model = assemble(config.encoder, task)
-    whole = probe.freeze(model, config.encoder, examples, 1000)
+    lesson = Lesson(config, task, config.encoder, examples, None, lambda kind, **fields: None)
+    whole = probe.freeze(model, lesson)
     labelled = sum(int((value != -100).sum()) for value in examples.targets.values)
     assert (len(whole.states), whole.cost) == (labelled, examples.costs.sum())
     monkeypatch.setattr(probe, "_TOKENS", 50)
-    some = probe.freeze(model, config.encoder, examples, 1000)
+    some = probe.freeze(model, lesson)
     assert 50 <= len(some.states) < labelled
     assert some.cost < whole.cost
     place = next(row for row in range(len(whole.groups)) if whole.groups[row] == some.groups[0])

@@ -56,7 +56,7 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_LASTING = frozenset({"warning", "chosen", "resumed", "solved"})
+_LASTING = frozenset({"warning", "chosen", "resumed", "solved", "uncached"})
 """Events that stay on the screen as lines."""
 _SILENT = frozenset({"checkpoint"})
 _SAID = {
@@ -66,6 +66,8 @@ _SAID = {
     "describe": "describing the data",
     "solved": "the head is solved on frozen states, {seconds:.0f} s",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",
+    "remembering": "running {layers} over {rows:,} texts once",
+    "uncached": "the states of frozen layers are not remembered: {reason}",
     "refit": "training again with all {rows:,} rows",
     "chosen": "{method} is chosen: {why}",
     "resumed": "going on at step {step:,} of {steps:,}",

@@ -120,6 +120,10 @@ class Device(Section):
     """Arithmetic of training's matrix products; auto is bfloat16 where the GPU or CPU has it in hardware, else float32."""
     checkpoint_gradients: bool = False
     """Recompute activations in the backward pass to save memory."""
+    cache: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
+    """Gigabytes of disk for the states of layers that are not trained, so that they are computed once; auto is 10, 0 remembers none."""
+    cache_precision: Literal["auto", "float16", "float32"] = "auto"
+    """Numbers that states are remembered in; auto is float16, and float32 where only the head reads them."""
 
 
 class Config(Section):

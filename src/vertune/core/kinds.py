@@ -77,6 +77,10 @@ class Encoder(Part):
         """The features as padded arrays, named as the backbone's forward takes them."""
         raise NotImplementedError
 
+    def content(self, feature: Feature) -> bytes:
+        """All of a feature that the model sees: features of equal content have equal states."""
+        raise NotImplementedError
+
     def cost(self, feature: Feature) -> int:
         """What a feature costs in tokens."""
         return len(feature)
@@ -227,6 +231,10 @@ class Method(Part):
     """The learning rate that suits this method on a backbone of width 384; `rate: auto` starts from it."""
     pace_of_few: ClassVar[float | None] = None
     """The same on fewer than 3,000 rows, where that differs."""
+
+    def depth(self, layers: int) -> int:
+        """The lowest depth that this method changes in a base of so many layers; below it, states are computed once."""
+        return 0
 
     def prepare(self, model: torch.nn.Module, task: Task, steps: int) -> None:
         """Change the model in place and mark what may be trained; ConfigError where its structure rules that out."""

@@ -183,6 +183,10 @@ class Text(Encoder):
                 features += self._cut(row, view, [tokenised[field][row] for field in fields], size)
         return features
 
+    def content(self, feature: Feature) -> bytes:
+        """Token ids and their types."""
+        return feature.ids.tobytes() + feature.types.tobytes()
+
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
         """`input_ids`, `attention_mask` and `token_type_ids` (int64), padded to the longest feature."""
         shape = (len(features), max(len(feature) for feature in features))

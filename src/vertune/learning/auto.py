@@ -14,7 +14,6 @@ import torch
 
 from vertune.batching.batches import by_tokens
 from vertune.core import part
-from vertune.core.config import Config
 from vertune.core.kinds import Method
 from vertune.core.parse import build
 from vertune.learning.loop import Lesson, accelerator
@@ -34,15 +33,40 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds a token on this machine."""
+    """Seconds of the pieces that a training is made of, on this machine."""
 
     forward: float
+    """A token through every layer, without gradients."""
     full: float
-    """Forward and backward through every layer."""
+    """A token forward and backward through every layer."""
+    update: float = 0.0
+    """A step of the optimiser that moves every layer."""
 
-    def passing(self, share: float) -> float:
-        """Seconds a token when this share of the layers learns."""
-        return self.forward + (self.full - self.forward) * share
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one pass over the data is made of."""
+
+    tokens: int
+    steps: int = 0
+    watched: int = 0
+    """Tokens of validation that are read for each pass."""
+    remembered: bool = False
+    """Whether the states of layers that don't move are computed once."""
+
+    def once(self, speed: Speed, share: float) -> float:
+        """Seconds before the first pass when this share of the layers learns."""
+        return (self.tokens + self.watched) * speed.forward * (1 - share) * self.remembered
+
+    def passing(self, speed: Speed, share: float) -> float:
+        """Seconds of one pass."""
+        below = 0.0 if self.remembered else speed.forward * (1 - share)
+        learning = self.tokens * (below + speed.full * share) + self.steps * speed.update * share
+        return learning + self.watched * (below + speed.forward * share)
+
+    def passes(self, speed: Speed, share: float, left: float) -> float:
+        """How many passes fit in the seconds left."""
+        return max(0.0, left * _MARGIN - self.once(speed, share)) / self.passing(speed, share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +80,8 @@ class Choice:
     """The reason in words, for the report."""
 
 
-def limit(config: Config) -> float:
-    """Seconds that auto may take."""
-    return config.training.time_limit or CPU_LIMIT
-
-
-def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
-    """Time passes of a few typical micro-batches, those without gradients where `forward` is 0; the weights stay as they are."""
+def measure(model: Vertical, lesson: Lesson) -> Speed:
+    """Time passes of a few typical micro-batches, and a step of the optimiser; the weights stay as they are."""
     examples, encoder, task = lesson.examples, lesson.encoder, lesson.task
     engine = accelerator(lesson.config)
     model.to(engine.device).train()
@@ -74,7 +93,7 @@ def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
         if task.whole_batch
         else by_tokens(order, examples.costs, lesson.config.device.tokens, lesson.config.training.batch)
     )
-    seconds, alone, count = 0.0, 0.0, 0
+    full, forward, tokens = 0.0, 0.0, 0
     for chosen in batch:
         inputs = tensors(encoder.collate([examples.features[feature] for feature in chosen]), engine.device)
         targets = examples.target(chosen, inputs["input_ids"].shape[1]).to(engine.device)
@@ -83,35 +102,49 @@ def measure(model: Vertical, lesson: Lesson, forward: float) -> Speed:
             with engine.autocast():
                 loss = task.loss(model(inputs).float(), targets).mean()
             engine.backward(loss)
+            full += (time.perf_counter() - started) * warm
             model.zero_grad(set_to_none=True)
-            seconds += (time.perf_counter() - started) * warm
-        if not forward:
-            started = time.perf_counter()
-            with torch.no_grad(), engine.autocast():
-                model(inputs)
-            alone += time.perf_counter() - started
-        count += int(examples.costs[chosen].sum())
-    forward = forward or alone / max(1, count)
-    return Speed(forward, max(seconds / max(1, count) * 1.1, forward))  # a tenth more for the optimiser's step
+        started = time.perf_counter()
+        with torch.no_grad(), engine.autocast():
+            model(inputs)
+        forward += time.perf_counter() - started
+        tokens += int(examples.costs[chosen].sum())
+    return Speed(forward / max(1, tokens), max(full, forward) / max(1, tokens), _update(model))
 
 
-def fit_in(method: Method, tokens: int, speed: Speed, left: float, epochs: float) -> Choice:
-    """A method that was asked for, with as many passes as fit in the seconds left, at the speed of training all layers."""
-    passes = left * _MARGIN / (tokens * speed.full)
+def _update(model: Vertical) -> float:
+    """Seconds of a step of AdamW over all layers, at a rate of 0."""
+    word = model.backbone.get_input_embeddings()  # type: ignore[operator]
+    copies = [parameter.detach().clone() for parameter in model.backbone.parameters() if parameter is not word.weight]
+    for copy in copies:
+        copy.grad = torch.zeros_like(copy)
+    optimiser = torch.optim.AdamW(copies, lr=0.0, fused=True)
+    optimiser.step()  # makes the moments
+    started = time.perf_counter()
+    optimiser.step()
+    return time.perf_counter() - started
+
+
+def fit_in(method: Method, model: Vertical, load: Load, speed: Speed, left: float, epochs: float) -> Choice:
+    """A method that was asked for, with as many passes as fit in the seconds left."""
+    total = count(model.backbone)
+    passes = load.passes(speed, min(total, max(1, total + 1 - method.depth(total))) / total, left)
     if passes >= epochs:
         return Choice(method, epochs, f"all {epochs:g} passes fit in the {left:.0f} s that were left")
     return Choice(method, max(passes, _LEAST), f"{left:.0f} s were left, which is enough for {passes:.2f} of {epochs:g} passes")
 
 
-def choose(model: Vertical, tokens: int, speed: Speed, left: float, epochs: float, stands: str | None = "the solved head") -> Choice:
-    """The deepest method that can make enough passes over this many tokens in the seconds left.
+def choose(model: Vertical, load: Load, speed: Speed, left: float, epochs: float, stands: str | None = "the solved head") -> Choice:
+    """The deepest method that can make enough passes in the seconds left.
 
     Where none can, what `stands` is kept; where nothing does, the shallowest makes what passes it can.
     """
     total = count(model.backbone)
     numbers = [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]
-    fitting = {number: left * _MARGIN / (tokens * speed.passing(number / total)) for number in numbers}
-    said = f"{left:.0f} s were left; one pass over {tokens:,} tokens with every layer takes about {tokens * speed.full:.0f} s here"
+    fitting = {number: load.passes(speed, number / total, left) for number in numbers}
+    said = (
+        f"{left:.0f} s were left; one pass over {load.tokens:,} tokens with every layer takes about {load.passing(speed, 1.0):.0f} s here"
+    )
     number = next((number for number in numbers if fitting[number] >= min(epochs, _FEWEST_PASSES)), None)
     if number is None:
         if stands:

@@ -27,6 +27,7 @@ from vertune.learning import checkpoint, optimiser
 from vertune.learning.checkpoint import Position, Tensors
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, visits
+from vertune.learning.memory import TRIED, Memory, Remembered, around
 from vertune.nn.build import trainable
 from vertune.nn.run import tensors
 from vertune.nn.structure import lowest, quiet_below
@@ -63,6 +64,12 @@ class Lesson:
     progress: Progress
     folder: Path | None = None
     """Where checkpoints go; None writes none."""
+    memory: Memory | None = None
+    """Where the states of frozen layers are remembered; None computes them in every pass."""
+    below: Remembered | None = None
+    """The states of these examples that the training starts from."""
+    deadline: float | None = None
+    """When, by the monotonic clock, everything must have ended; None takes the time it takes."""
 
 
 @dataclass(slots=True)
@@ -104,6 +111,7 @@ class _Training:
             optimiser.build(model, self.config.optimiser, plan.rates, self.rows), device_placement=False
         )
         self.depth = lowest(model)
+        self.below = self._checked(lesson.below)
         self.position = Position()
         self.best: Tensors = {}
         self.loss = math.nan
@@ -112,6 +120,13 @@ class _Training:
         self._first = self._number = 0
         if self.config.device.checkpoint_gradients:
             _recompute(model.backbone)
+
+    def _checked(self, below: Remembered | None) -> Remembered | None:
+        """The remembered states, where the prepared model answers from them as it would without."""
+        if below is None or below.trunk.depth > self.depth:
+            return None
+        features = self.lesson.examples.features[:TRIED]
+        return below if below.trunk.works(tensors(self.lesson.encoder.collate(features), self.accelerator.device)) else None
 
     def resume(self) -> None:
         """Take up the last checkpoint, if any."""
@@ -243,7 +258,7 @@ class _Training:
         inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
         targets = examples.target(features, inputs["input_ids"].shape[1] if "input_ids" in inputs else 0).to(device)
         weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
-        with self.accelerator.autocast():
+        with around(self.accelerator, self.below, features):
             losses = self.lesson.task.loss(self.model(inputs).float(), targets)
         loss = (losses * weights).sum() / total
         self.accelerator.backward(loss)

@@ -6,16 +6,22 @@ states, with the strength of the regularisation chosen on a held-out fold of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vertune.core.kinds import Encoder, Task
+from vertune.core.kinds import Task
 from vertune.learning.examples import Examples
+from vertune.learning.loop import Lesson, accelerator
+from vertune.learning.memory import Remembered, around
 from vertune.nn.run import outputs
+from vertune.nn.structure import count
 from vertune.nn.vertical import Vertical
 
 LOOSENESS = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -67,18 +73,19 @@ def solvable(model: Vertical, task: Task, examples: Examples) -> bool:
     return task.linear_head and isinstance(model.head, nn.Linear) and (task.states == "pooled" or examples.per_token)
 
 
-def freeze(model: Vertical, encoder: Encoder, examples: Examples, tokens: int) -> Frozen:
-    """One pass of the base over the training features, without dropout.
+def freeze(model: Vertical, lesson: Lesson, below: Remembered | None = None) -> Frozen:
+    """One pass of the base over the training features, without dropout, in training's precision, from the states `below`.
 
     Where there is one target a token, features are drawn until they hold 100,000 labelled tokens: what is more would fill
     the memory and no longer change a linear head.
     """
+    examples = lesson.examples
     counts = np.array([int((value != -100).sum()) if examples.per_token else 1 for value in examples.targets.values])
     used = np.arange(len(counts))
     if examples.per_token and counts.sum() > _TOKENS:
         drawn = np.random.default_rng(0).permutation(len(counts))
         used = np.sort(drawn[: int(np.searchsorted(np.cumsum(counts[drawn]), _TOKENS)) + 1])
-    states = outputs(model, encoder, [examples.features[place] for place in used], tokens, states=True)
+    states = _states(model, lesson, used, below)
     targets = [examples.targets.values[place] for place in used]
     owners = np.array([examples.features[place].record for place in used], dtype=np.int64)
     weights, cost = examples.weights[used], int(examples.costs[used].sum())
@@ -90,6 +97,25 @@ def freeze(model: Vertical, encoder: Encoder, examples: Examples, tokens: int) -
     # the loss of a feature is the mean over its tokens, so each token has its share of the feature's weight
     shares = np.repeat(weights / np.maximum(counts[used], 1), counts[used])
     return Frozen(torch.from_numpy(rows), torch.from_numpy(values)[:, None], _floats(shares), np.repeat(owners, counts[used]), cost)
+
+
+def _states(model: Vertical, lesson: Lesson, used: NDArray[np.int64], below: Remembered | None) -> Sequence[NDArray[Any]]:
+    """What the head reads of these features: remembered where it is one state a feature, or where nothing but the head moves."""
+    trunk = count(model.backbone) + 1
+    if below and below.trunk.depth == trunk:
+        return below.of(used)
+    features = lesson.examples.features
+    if lesson.memory and not lesson.examples.per_token:
+        known = lesson.memory.recall(model, trunk, features, below)
+        if known:
+            return known.of(used)
+    engine = accelerator(lesson.config)
+    chosen = [features[place] for place in used]
+
+    def passing(rows: Sequence[int]) -> AbstractContextManager[None]:
+        return around(engine, below, used[list(rows)].tolist())
+
+    return outputs(model, lesson.encoder, chosen, lesson.config.device.tokens, states=True, around=passing)
 
 
 def _floats(values: NDArray[np.float64]) -> torch.Tensor:

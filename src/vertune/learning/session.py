@@ -6,7 +6,8 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,19 @@ from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
 from vertune.learning import auto, defaults, probe
 from vertune.learning.examples import Examples, encode
-from vertune.learning.loop import Learnt, Lesson, Plan, accelerator, learn, steps_of
+from vertune.learning.loop import Learnt, Lesson, Plan, Score, accelerator, learn, steps_of
+from vertune.learning.memory import Memory, Remembered, around
 from vertune.learning.threads import use_threads
 from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
-from vertune.nn.run import outputs
-from vertune.nn.structure import head_parameters
+from vertune.nn.run import Around, outputs
+from vertune.nn.structure import count, head_parameters
 from vertune.nn.vertical import Vertical
 
 FEW_ROWS = 2000
 """Below this many labels, those held out for validation are worth a second training on all of them."""
+_ENDING = 2.0
+"""Seconds in which a model is saved, loaded again and compared."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,18 @@ class Material:
     validation: Sequence[Record]
     columns: Sequence[str]
     cut: bool = False
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a training keeps what it may need again, and since when it runs."""
+
+    folder: Path
+    """Of the run: the checkpoint, and what was chosen."""
+    cache: Path | None = None
+    """Of the states of frozen layers; None remembers none."""
+    started: float = field(default_factory=time.monotonic)
+    """What a time limit counts from."""
 
 
 @dataclass(slots=True)
@@ -58,22 +74,23 @@ class Result:
     """What was decided and why, for the report."""
     trained: int
     threads: int
+    solved: bool
+    """Whether the solved head is all there is, so that solving it again on more rows costs next to nothing."""
 
 
-def teach(config: Config, material: Material, folder: Path, progress: Progress) -> Result:
-    """Train what the config describes; `folder` keeps the checkpoint and the choice of a run that may be killed."""
+def teach(config: Config, material: Material, place: Place, progress: Progress) -> Result:
+    """Train what the config describes; a killed run goes on from what its place holds."""
     threads = use_threads(config.device.threads)
-    lesson = _lesson(config, material.train, material.columns, folder, progress)
-    held = _lesson(config, material.validation, material.columns, folder, progress).examples if material.validation else None
+    lesson = _lesson(config, material.train, material.columns, place, progress)
+    held = _lesson(config, material.validation, material.columns, place, progress).examples if material.validation else None
     refit = bool(held) and _worth_a_refit(config, material)
     result = _first(lesson, held, threads, refit)
-    if refit:
+    if refit or (held and result.solved and material.cut and config.training.refit == "auto"):
         rows = [*material.train, *material.validation]
         progress("refit", rows=len(rows))
-        again = _lesson(result.config, rows, material.columns, folder, progress)
-        again.folder = folder / "refit"
-        model, trained = _again(again, result)
-        result = replace(result, model=model, trained=trained, chosen={**result.chosen, "refit": len(rows)})
+        again = _lesson(result.config, rows, material.columns, place, progress)
+        again.folder, again.deadline = place.folder / "refit", lesson.deadline
+        result = _again(again, result)
     return result
 
 
@@ -84,9 +101,13 @@ def forget(folder: Path) -> None:
     (folder / "choice.json").unlink(missing_ok=True)
 
 
-def _lesson(config: Config, records: Sequence[Record], columns: Sequence[str], folder: Path, progress: Progress) -> Lesson:
+def _lesson(config: Config, records: Sequence[Record], columns: Sequence[str], place: Place, progress: Progress) -> Lesson:
     examples = encode(records, config.task, config.encoder, config.task.views(columns))
-    return Lesson(config, config.task, config.encoder, examples, None, progress, folder)
+    memory = Memory(place.cache, config, accelerator(config), progress) if place.cache else None
+    lesson = Lesson(config, config.task, config.encoder, examples, None, progress, place.folder, memory)
+    limit = config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
+    lesson.deadline = place.started + limit if limit else None
+    return lesson
 
 
 @dataclass(slots=True)
@@ -95,8 +116,8 @@ class _Start:
 
     model: Vertical
     solution: probe.Solution | None
-    forward: float
-    """Seconds a token of a pass without gradients; 0 where none was made."""
+    below: Remembered | None
+    """States of the layers that the method will not move."""
 
     @property
     def stands(self) -> str | None:
@@ -106,51 +127,58 @@ class _Start:
         return None if head_parameters(self.model) else "the base as it is"
 
 
-def _begin(lesson: Lesson, solve: bool) -> _Start:
+def _begin(lesson: Lesson, solve: bool, method: Method | None) -> _Start:
     """A fresh model drawn from the seed; its head is solved on the frozen states of these examples."""
     torch.manual_seed(lesson.config.seed)
     model = build(lesson.encoder, lesson.task)
     model.to(accelerator(lesson.config).device)
+    below = _below(lesson, model, lesson.examples, method) if method else None
     if not solve or not probe.solvable(model, lesson.task, lesson.examples):
-        return _Start(model, None, 0.0)
+        return _Start(model, None, below)
     started = time.perf_counter()
-    frozen = probe.freeze(model, lesson.encoder, lesson.examples, lesson.config.device.tokens)
-    forward = (time.perf_counter() - started) / max(1, frozen.cost)
+    frozen = probe.freeze(model, lesson, below)
     solution = probe.solve(frozen, lesson.task, lesson.task.size)
     solution.give(model.head)
     lesson.progress("solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.looseness, loss=solution.loss)
-    return _Start(model, solution, forward)
+    return _Start(model, solution, below)
+
+
+def _below(lesson: Lesson, model: Vertical, examples: Examples, method: Method) -> Remembered | None:
+    """The states of the layers that this method leaves alone, computed where they are not known yet."""
+    depth = method.depth(count(model.backbone))
+    return lesson.memory.recall(model, depth, examples.features) if lesson.memory and depth > 1 else None
 
 
 def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> Result:
     """The training that validation watches."""
     config = lesson.config
     started = time.monotonic()
-    start = _begin(lesson, config.training.start != "random")
+    solve = config.training.start != "random"
+    start = _begin(lesson, solve, None if config.method == "auto" else config.method)
     if config.training.start == "probe" and start.solution is None:
         raise ConfigError(
             f"start: probe needs a linear head that can be solved; '{lesson.task.name}' with this pooling has none. Write start: auto."
         )
-    model = start.model
-    score = (lambda: _metrics(model, lesson, held)[lesson.task.goal] * _sign(lesson.task)) if held else None
-    lesson.score = score
-    before = _tally(model, lesson, held) if held and start.stands else None
+    begun = time.monotonic()
+    before = _answered(start.model, lesson, held) if held and start.stands else None
+    ending = time.monotonic() - begun + _ENDING
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
-    if start.solution and before is not None:
-        chosen["solved_head"] = {lesson.task.goal: float(lesson.task.summarise(before.sum(axis=0))[lesson.task.goal])}
-    method, epochs = config.method, defaults.epochs(config, len(lesson.examples))
-    limit = None
-    if method == "auto" or config.training.time_limit:
-        choice = _choice(lesson, start, epochs, auto.limit(config) - (time.monotonic() - started), refit)
+    if start.solution and before:
+        chosen["solved_head"] = {lesson.task.goal: before.metrics[lesson.task.goal]}
+    method, epochs, limit = config.method, defaults.epochs(config, len(lesson.examples)), None
+    if lesson.deadline is not None:
+        left = lesson.deadline - ending
+        choice = _choice(lesson, start, held, (left, begun - started) if refit else (left, None))
         chosen["why"] = choice["why"]
         method, epochs, limit = parse(Method, choice["method"]), choice["epochs"], choice["seconds"]
-    trained, learnt = _train(start, method, epochs, lesson, limit)
-    if learnt and held and before is not None and config.method == "auto" and _worse(lesson.task, _tally(model, lesson, held), before):
+    assert isinstance(method, Method)
+    trained, learnt = _train(start, (method, epochs, limit), lesson, held)
+    after = _answered(start.model, lesson, held) if held and (learnt or not before) else before
+    if learnt and before and after and config.method == "auto" and _worse(lesson.task, after.tally, before.tally):
         chosen["why"] += f"; on validation it was worse than {start.stands}, which is kept"
-        method, epochs = parse(Method, "head"), 0.0
-        start = _begin(lesson, config.training.start != "random")
-        model = start.model
-        trained, learnt = _train(start, method, epochs, lesson)
+        method, epochs, after = parse(Method, "head"), 0.0, before
+        start = _begin(lesson, solve, method)
+        trained, learnt = _train(start, (method, epochs, None), lesson, None)
     chosen |= {"method": method.name, "epochs": round(epochs, 3), "seconds": round(time.monotonic() - started, 1)}
     if learnt:
         chosen |= {
@@ -158,11 +186,41 @@ def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> 
             "best_step": learnt.position.best_step,
             "examples_per_second": round(learnt.examples_per_second, 1),
         }
-    task, metrics, ends = lesson.task, {}, {}
-    if held:
-        task, answers = _answered(model, lesson, held)
-        metrics, ends = task.score(held.records, answers), _intervals(task, held.records, answers, config.seed)
-    return Result(model, config.model_copy(update={"method": method, "task": task}), metrics, ends, chosen, trained, threads)
+    task = after.task if after else lesson.task
+    metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
+    settled = config.model_copy(update={"method": method, "task": task})
+    return Result(start.model, settled, metrics, ends, chosen, trained, threads, solved=start.solution is not None and not learnt)
+
+
+@dataclass(slots=True)
+class _Answered:
+    """What a model says of held-out records, with the task calibrated on them: thresholds are learnt before models are compared."""
+
+    task: Task
+    records: Sequence[Record]
+    answers: list[Answer]
+
+    @property
+    def tally(self) -> NDArray[Any]:
+        """The additive statistics of the answers."""
+        return self.task.tally(self.records, self.answers)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The task's metrics."""
+        return self.task.score(self.records, self.answers)
+
+
+def _answered(model: Vertical, lesson: Lesson, held: Examples, within: Around | None = None) -> _Answered:
+    """What the model says of held-out examples, as it will answer (float32), or within a cheaper forward pass."""
+
+    def run(features: Sequence[Any]) -> list[Any]:
+        given = within if features is held.features else None
+        return outputs(model, lesson.encoder, features, lesson.config.device.tokens, around=given)
+
+    found = run(held.features)
+    task = lesson.task.calibrate(held.records, held.features, found)
+    return _Answered(task, held.records, task.decode(held.records, held.features, found, run=run))
 
 
 def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
@@ -175,23 +233,23 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
     return bool(found.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
 
 
-def _tally(model: Vertical, lesson: Lesson, held: Examples) -> NDArray[Any]:
-    """The additive statistics of what the model says of held-out examples."""
-    task, answers = _answered(model, lesson, held)
-    return task.tally(held.records, answers)
+def _train(start: _Start, wanted: tuple[Method, float, float | None], lesson: Lesson, held: Examples | None) -> tuple[int, Learnt | None]:
+    """Prepare and learn with a method, for so many passes, in so many seconds.
 
-
-def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: float | None = None) -> tuple[int, Learnt | None]:
-    """Prepare and learn; nothing is left to learn where only a solved head may move, or where the base stands as it is."""
-    model = start.model
+    Nothing is left to learn where only a solved head may move, or where the base stands as it is.
+    """
+    model, (method, epochs, limit) = start.model, wanted
     steps = steps_of(lesson.config, len(lesson.examples), epochs) if epochs else 0
     if not steps and not head_parameters(model):
         return 0, None
     torch.manual_seed(lesson.config.seed)
+    solved = start.solution is not None and method.depth(count(model.backbone)) > count(model.backbone)
+    below = start.below if solved or not steps else start.below or _below(lesson, model, lesson.examples, method)
+    score = _score(model, lesson, held, method) if held and steps and not solved else None
+    torch.manual_seed(lesson.config.seed)
     method.prepare(model, lesson.task, steps)
     parameters = trainable(model)
     trained = sum(parameter.numel() for parameter in parameters.values())
-    solved = start.solution is not None and all(name.startswith("head.") for name in parameters)
     if solved or not steps or not parameters:
         return trained, None
     if start.solution:
@@ -199,26 +257,44 @@ def _train(start: _Start, method: Method, epochs: float, lesson: Lesson, limit: 
     rates = defaults.rates(lesson.config, method, (model.width, start.solution is not None), len(lesson.examples))
     lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
     checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
-    return trained, learn(model, Plan(method, rates, steps, epochs, limit), replace(lesson, folder=checkpoints))
+    plan = Plan(method, rates, steps, epochs, limit)
+    return trained, learn(model, plan, replace(lesson, folder=checkpoints, below=below, score=score))
 
 
-def _choice(lesson: Lesson, start: _Start, epochs: float, left: float, refit: bool) -> dict[str, Any]:
-    """What fits in the time limit: read back where a killed run had chosen already, so that it goes on with the same steps."""
+def _score(model: Vertical, lesson: Lesson, held: Examples, method: Method) -> Score:
+    """The metric on held-out examples while training runs: in its precision, from remembered states."""
+    below = _below(lesson, model, held, method) if lesson.config.training.evaluations else None
+    within = partial(around, accelerator(lesson.config), below)
+    return lambda: _answered(model, lesson, held, within).metrics[lesson.task.goal] * _sign(lesson.task)
+
+
+def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
+    """What fits in the time limit: read back where a killed run had chosen already, so that it goes on with the same steps.
+
+    `times` are when training must end, and what the head took, where all of it is done once more on all labels.
+    """
     assert lesson.folder is not None
     file = lesson.folder / "choice.json"
     if file.exists():
         return dict(read_json(file))
-    started = time.monotonic()
-    speed = auto.measure(start.model, lesson, start.forward)
-    left = max(0.0, left - (time.monotonic() - started))
-    if refit:
-        left /= 2  # the second half is for the same training on all labels
-    tokens = int(lesson.examples.costs.sum())
-    wanted = lesson.config.method
-    if wanted == "auto":
-        choice = auto.choose(start.model, tokens, speed, left, epochs, start.stands)
+    config = lesson.config
+    speed = auto.measure(start.model, lesson)
+    until, again = times
+    left = until - time.monotonic()
+    if again is not None:
+        left = (left - again) / (2 + len(held or ()) / max(1, len(lesson.examples)))  # the second training has more rows
+    left = max(0.0, left)
+    load = auto.Load(
+        tokens=int(lesson.examples.costs.sum()),
+        steps=steps_of(config, len(lesson.examples), 1),
+        watched=int(held.costs.sum()) * config.training.evaluations if held else 0,
+        remembered=bool(lesson.memory and config.device.cache),
+    )
+    epochs = defaults.epochs(config, len(lesson.examples))
+    if config.method == "auto":
+        choice = auto.choose(start.model, load, speed, left, epochs, start.stands)
     else:
-        choice = auto.fit_in(wanted, tokens, speed, left, epochs)
+        choice = auto.fit_in(config.method, start.model, load, speed, left, epochs)
     method = choice.method or parse(Method, "head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
@@ -226,13 +302,17 @@ def _choice(lesson: Lesson, start: _Start, epochs: float, left: float, refit: bo
     return value
 
 
-def _again(lesson: Lesson, result: Result) -> tuple[Vertical, int]:
-    """The same training on all labels, for as many passes, without anything held out."""
-    start = _begin(lesson, result.chosen["start"] == "probe")
-    method = result.config.method
+def _again(lesson: Lesson, result: Result) -> Result:
+    """The same training on all labels, for as many passes, without anything held out; cut short by the time limit, it is dropped."""
+    method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
-    trained, _ = _train(start, method, result.chosen["epochs"], lesson)
-    return start.model, trained
+    start = _begin(lesson, result.chosen["start"] == "probe", method)
+    left = max(1.0, lesson.deadline - time.monotonic() - _ENDING) if lesson.deadline is not None else None
+    trained, learnt = _train(start, (method, epochs, left), lesson, None)
+    if learnt and learnt.steps < steps_of(lesson.config, len(lesson.examples), epochs):
+        lesson.progress("warning", message="the time limit came before the training on all labels had ended; the first model is kept")
+        return result
+    return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(lesson.examples)})
 
 
 def _worth_a_refit(config: Config, material: Material) -> bool:
@@ -242,26 +322,9 @@ def _worth_a_refit(config: Config, material: Material) -> bool:
     return config.training.refit == "always" or (config.training.refit == "auto" and few)
 
 
-def _metrics(model: Vertical, lesson: Lesson, held: Examples) -> dict[str, float]:
-    """The task's metrics on held-out examples."""
-    task, answers = _answered(model, lesson, held)
-    return task.score(held.records, answers)
-
-
-def _answered(model: Vertical, lesson: Lesson, held: Examples) -> tuple[Task, list[Answer]]:
-    """What the model says of held-out examples, and the task calibrated on them: thresholds are learnt before anything is compared."""
-
-    def run(features: Sequence[Any]) -> list[Any]:
-        return outputs(model, lesson.encoder, features, lesson.config.device.tokens)
-
-    found = run(held.features)
-    task = lesson.task.calibrate(held.records, held.features, found)
-    return task, task.decode(held.records, held.features, found, run=run)
-
-
-def _intervals(task: Task, records: Sequence[Record], answers: Sequence[Answer], seed: int) -> dict[str, list[float]]:
+def _intervals(answered: _Answered, seed: int) -> dict[str, list[float]]:
     """How sure each metric is; one that can't be computed has no interval."""
-    found = bootstrap.intervals(task.tally(records, answers), task.summarise, seed=seed)
+    found = bootstrap.intervals(answered.tally, answered.task.summarise, seed=seed)
     return {name: [entry.low, entry.high] for name, entry in found.items() if math.isfinite(entry.high - entry.low)}
 
 

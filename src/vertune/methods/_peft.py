@@ -6,19 +6,18 @@ PEFT is needed to train only; a trained model answers with modules of our own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from vertune.core.edits import Edit
 from vertune.core.errors import MissingExtra
-from vertune.core.kinds import Method
+from vertune.methods._layered import Layered, Layers
 
 if TYPE_CHECKING:
     from vertune.nn.vertical import Vertical
 
 ADAPTER = "default"
-Layers = Literal["all"] | Annotated[int, Field(ge=1)]
 
 
 def library() -> Any:
@@ -61,7 +60,7 @@ def injected(model: Vertical, mark: str) -> Iterator[tuple[str, int, Any]]:
             yield name, structure.depth_of(model, name), module
 
 
-class LowRank(Method):
+class LowRank(Layered):
     """Options and edits of the methods that add a product of two thin matrices to weights."""
 
     rank: int = Field(default=8, ge=1, le=1024)
@@ -72,8 +71,6 @@ class LowRank(Method):
     """Share of the inputs of a change that are dropped while training."""
     sites: Literal["auto", "attention", "all"] = "auto"
     """Which linear maps change: those of attention, all, or (auto) all but maps of relative positions."""
-    layers: Layers = "all"
-    """All layers, or this many, counted from the head."""
 
     def where(self, model: Vertical) -> list[str]:
         """Names in the backbone of the maps that change."""

@@ -5,19 +5,19 @@ Each begins as the identity, so that training starts from what the base answers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Method
+from vertune.methods._layered import Layered
 
 if TYPE_CHECKING:
     from vertune.core.kinds import Task
 
 
-class Adapter(Method):
+class Adapter(Layered):
     """Where bottlenecks stand, and how wide they are."""
 
     pace: ClassVar[float] = 1e-3
@@ -27,8 +27,6 @@ class Adapter(Method):
     """Width of the bottleneck."""
     activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
     """What stands between the way down and the way up."""
-    layers: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
-    """All layers, or this many, counted from the head."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Attach the bottlenecks; ConfigError where the roles of a layer's linear maps can't be told."""

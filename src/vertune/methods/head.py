@@ -19,6 +19,10 @@ class Head(Method):
 
     pace: ClassVar[float] = 3e-3
 
+    def depth(self, layers: int) -> int:
+        """Above all layers."""
+        return layers + 1
+
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Mark the head; ConfigError where it has no weights."""
         from vertune.nn import trainable

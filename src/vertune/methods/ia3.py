@@ -8,19 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vertune.core.edits import Edit
-from vertune.core.kinds import Method
-from vertune.methods._peft import ADAPTER, Layers, inject, injected, library, targets
+from vertune.methods._layered import Layered
+from vertune.methods._peft import ADAPTER, inject, injected, library, targets
 
 if TYPE_CHECKING:
     from vertune.core.kinds import Task
 
 
-class Ia3(Method):
+class Ia3(Layered):
     """In which layers factors are trained."""
 
     pace: ClassVar[float] = 5e-3
-    layers: Layers = "all"
-    """All layers, or this many, counted from the head."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Put factors of 1 on the maps; ConfigError where the roles of a layer's linear maps can't be told."""

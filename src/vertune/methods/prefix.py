@@ -5,25 +5,23 @@ Our own modules: what other libraries call prefix tuning is silently ignored by 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from vertune.core.edits import Edit
-from vertune.core.kinds import Method
+from vertune.methods._layered import Layered
 
 if TYPE_CHECKING:
     from vertune.core.kinds import Task
 
 
-class Prefix(Method):
+class Prefix(Layered):
     """How many positions are trained, in which layers."""
 
     pace: ClassVar[float] = 5e-3
     positions: int = Field(default=16, ge=1, le=256)
     """Trained states in front of a text."""
-    layers: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
-    """All layers, or this many, counted from the head; the layers below neither see the positions nor change."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Attach the states, begun as those of random words."""

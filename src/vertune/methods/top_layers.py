@@ -24,12 +24,16 @@ class TopLayers(Method):
     n: int = Field(default=2, ge=1)
     """Layers that are trained, counted from the head."""
 
+    def depth(self, layers: int) -> int:
+        """The lowest of the n layers."""
+        return layers - self.n + 1
+
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Mark the last n layers and the norm after them; ConfigError where there are fewer, or where layers share weights."""
         from vertune.nn import structure, trainable
 
         structure.top(model.backbone, self.n)
-        trainable.only(model, trainable.pieces(model, structure.count(model.backbone) - self.n + 1))
+        trainable.only(model, trainable.pieces(model, self.depth(structure.count(model.backbone))))
 
     def edits(self, model: Any) -> list[Edit]:
         """The weights of the last n layers, and the head."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from vertune.core.kinds import Encoder
 from vertune.core.records import Feature
 from vertune.nn.vertical import Vertical
 
+Around = Callable[[Sequence[int]], AbstractContextManager[None]]
+"""What the forward pass of the batch of these features runs in: a precision, states that are known already."""
+
 
 def tensors(arrays: dict[str, NDArray[Any]], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     """A collated batch on the device."""
@@ -21,7 +25,9 @@ def tensors(arrays: dict[str, NDArray[Any]], device: torch.device | str = "cpu")
 
 
 @torch.no_grad()
-def outputs(model: Vertical, encoder: Encoder, features: Sequence[Feature], tokens: int = 8192, states: bool = False) -> list[NDArray[Any]]:
+def outputs(
+    model: Vertical, encoder: Encoder, features: Sequence[Feature], tokens: int = 8192, states: bool = False, around: Around | None = None
+) -> list[NDArray[Any]]:
     """The model's outputs (or, with `states`, what its head would read), one float32 array a feature, in order.
 
     Outputs of one row a token are cut to the length of their feature.
@@ -32,7 +38,8 @@ def outputs(model: Vertical, encoder: Encoder, features: Sequence[Feature], toke
     try:
         for rows, arrays in batches(encoder, features, tokens):
             inputs = tensors(arrays, next(model.parameters()).device)
-            out = (model.states(inputs) if states else model(inputs)).float().cpu().numpy()
+            with around(rows) if around else nullcontext():
+                out = (model.states(inputs) if states else model(inputs)).float().cpu().numpy()
             per_token = out.ndim > 2
             for place, row in enumerate(rows):
                 result[row] = out[place, : len(features[row])].copy() if per_token else out[place]

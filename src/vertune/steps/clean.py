@@ -27,8 +27,8 @@ class Freed:
 def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     """Delete runs that ended in nothing and what a crash left of removed artifacts.
 
-    With `unused`, also every dataset, model and report that no alias needs: an aliased model keeps its dataset and the
-    reports on it. With `dry`, only say what would be deleted. A run that is at work, or wrote in the last ten minutes, stays.
+    With `unused`, also every dataset, model and report that no alias needs (an aliased model keeps its dataset and the
+    reports on it), and the states of frozen layers, which a training computes again. With `dry`, only say what would be deleted. A run that is at work, or wrote in the last ten minutes, stays.
     """
     doomed = [(run, _state(run)) for run in home.runs() if not _alive(run)]
     if unused:
@@ -43,7 +43,18 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     if not dry:
         for artifact, _ in doomed:
             remove(home, artifact.id)
-    return freed + _rests(home, dry)
+    return freed + _rests(home, dry) + (_states(home, dry) if unused else [])
+
+
+def _states(home: Home, dry: bool) -> list[Freed]:
+    """Remembered states of frozen layers that no training used in the last ten minutes."""
+    folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= _QUIET]
+    freed = [Freed(f"states {path.name[:8]}", weight(path), "a training can compute it again") for path in folders]
+    if not dry:
+        for path in folders:
+            with storage(path):
+                shutil.rmtree(path)
+    return freed
 
 
 def _alive(run: Artifact) -> bool:

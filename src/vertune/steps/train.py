@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     With `resume`, the newest unfinished run of the same config and dataset goes on from its checkpoint. Raises ConfigError
     for a combination that can't work, ModelError when the saved model does not answer as the trained one did.
     """
+    started = time.monotonic()
     for package in ("torch", "transformers", "accelerate"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("Training", "train", package)
@@ -49,7 +51,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     run.update(error=None, threads=threads, **at_work())
     with working(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
         resolved, material = _material(config, dataset, run)
-        result = session.teach(resolved, material, run.folder, report)
+        result = session.teach(resolved, material, session.Place(run.folder, home.folder / "cache" / "trunk", started), report)
         _save(run, result, recorder)
         entries = _entries(run, result, dataset) | {"columns": list(material.columns)}
         _prove(run, entries, result, material)

@@ -23,6 +23,7 @@ from vertune.nn import delta, structure
 from vertune.nn import edits as changes
 from vertune.nn.build import build, trainable
 from vertune.nn.run import tensors
+from vertune.nn.trunk import Trunk
 from vertune.nn.vertical import Vertical
 
 STEPS = 120
@@ -225,7 +226,19 @@ def _run(method: Method, stand: Stand, model: Vertical, steps: range) -> Vertica
     return model
 
 
+def check_depth_is_that_of_the_lowest_edit(method: Method, stand: Stand) -> None:
+    """Nothing moves below the depth that is declared, and answers from remembered states below it are those of the whole model."""
+    model = stand.prepared(method)
+    declared, lowest = method.depth(structure.count(model.backbone)), structure.lowest(model)
+    assert declared == lowest or declared < 2, f"{method.name} declares depth {declared}; its lowest edit is at {lowest}"
+    assert declared <= lowest, f"{method.name} declares depth {declared}, and moves what is at {lowest}"
+    alone = structure.shares_layers(model.backbone) and model.native is not None  # layers that are one module can't be told apart
+    if declared > 1 and not alone:
+        assert Trunk(model, declared).works(stand.inputs), f"{method.name}: remembered states at depth {declared} answer otherwise"
+
+
 CHECKS = (
+    check_depth_is_that_of_the_lowest_edit,
     check_edits_are_well_formed,
     check_loss_falls,
     check_only_declared_weights_move,
