@@ -1,6 +1,7 @@
 """What clean and remove delete, and what they leave alone."""
 
 import os
+import time
 
 import pytest
 
@@ -70,3 +71,15 @@ def test_find_by_id_name_alias_and_path(shelves):
     assert find(home, "a") == find(home, "a@live") == find(home, str(model.folder)) == model
     with pytest.raises(UnknownName, match=f"Did you mean '{model.id[:-1]}"):
         find(home, model.id[:-1] + "_")
+
+
+def test_unused_frees_states_that_no_training_reads_now(shelves):
+    home = shelves[0]
+    for name, age in (("idle", 1e5), ("read", 0)):
+        folder = home.folder / "cache" / "trunk" / name
+        folder.mkdir(parents=True)
+        (folder / "a.states").write_bytes(b"0" * 10)
+        os.utime(folder, (time.time() - age,) * 2)
+    assert not [item for item in clean(home) if "states" in item.id]
+    assert [item.size for item in clean(home, unused=True) if item.id == "states idle"] == [10]
+    assert sorted(path.name for path in (home.folder / "cache" / "trunk").iterdir()) == ["read"]

@@ -113,7 +113,7 @@ class Device(Section):
     """What of the machine is used."""
 
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads of one process; auto takes the processors that it may use."""
+    """Threads of one process; auto takes the number, up to the processors that it may use, that multiplies fastest when training starts."""
     tokens: int = Field(default=8192, ge=64)
     """Tokens of one forward pass at most; a step of more is cut into micro-batches."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

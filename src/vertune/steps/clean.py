@@ -27,8 +27,9 @@ class Freed:
 def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     """Delete runs that ended in nothing and what a crash left of removed artifacts.
 
-    With `unused`, also every dataset, model and report that no alias needs (an aliased model keeps its dataset and the
-    reports on it), and the states of frozen layers, which a training computes again. With `dry`, only say what would be deleted. A run that is at work, or wrote in the last ten minutes, stays.
+    With `unused`, also every dataset, model and report that no alias needs (an aliased model keeps its dataset and the reports
+    on it), and the states of frozen layers, which a training computes again. With `dry`, only say what would be deleted. A
+    run that is at work, or wrote in the last ten minutes, stays.
     """
     doomed = [(run, _state(run)) for run in home.runs() if not _alive(run)]
     if unused:
