@@ -31,15 +31,18 @@ def run(
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
     from vertune.core.config import load
+    from vertune.learning import team
     from vertune.steps.fit import prepared
     from vertune.steps.train import train
 
     settings = load(config, set or [])
     place = Home(home)
-    with watching("train") as progress:
+    with watching("train", quiet=not team.leads()) as progress:
         dataset = prepared(settings, place, progress, resume)
         with stoppable(settings, place, config, set):
             model = train(settings, dataset, place, progress, resume)
+    if not team.leads():
+        return
     show(model)
     output.then(f"vertune evaluate {settings.name}", f'vertune predict {settings.name} "a text"')
 

@@ -23,7 +23,7 @@ from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Encoder, Method, Task
-from vertune.learning import checkpoint, optimiser
+from vertune.learning import checkpoint, optimiser, team
 from vertune.learning.checkpoint import Position, Tensors
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, visits
@@ -165,7 +165,8 @@ class _Training:
 
     def _finished(self) -> bool:
         patience, limit = self.config.training.patience, self.plan.seconds
-        return bool(patience and self.position.stale >= patience) or bool(limit and self.position.seconds > limit)
+        late = bool(limit) and team.agreed(self.accelerator, self.position.seconds) > (limit or 0)
+        return late or bool(patience and self.position.stale >= patience)
 
     def _evaluation_steps(self) -> int:
         """Steps between two evaluations."""
@@ -217,6 +218,8 @@ class _Training:
     def _gradients(self, features: NDArray[np.int64]) -> float:
         """The gradient of the mean over all rows of a step; returns that mean."""
         total = float(self.lesson.examples.weights[features].sum())
+        if self.lesson.task.whole_batch:
+            total *= self.accelerator.num_processes
         loss = torch.zeros((), device=self.accelerator.device)
         for part in self._shares(features):
             loss += self._backward(part, total)
@@ -246,7 +249,7 @@ class _Training:
     def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
         """Micro-batches of this process: features from long to short, dealt in turn, cut by tokens."""
         if self.lesson.task.whole_batch:
-            return [features.tolist()]
+            return [features.tolist()]  # on every process: each text is compared with all of the batch
         costs = self.lesson.examples.costs
         order = features[np.argsort(-costs[features], kind="stable")]
         mine = order[self.accelerator.process_index :: self.accelerator.num_processes]
@@ -288,7 +291,7 @@ class _Training:
     def _evaluate(self) -> None:
         """Score on validation; keep the weights when they are the best so far."""
         assert self.lesson.score is not None
-        value = self.lesson.score()
+        value = team.agreed(self.accelerator, self.lesson.score())
         position = self.position
         if position.best is None or value >= position.best:
             position.best, position.best_step, position.stale = value, position.step, 0

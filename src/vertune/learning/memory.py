@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Progress, storage
 from vertune.core.config import Config
 from vertune.core.records import Feature
+from vertune.learning import team
 from vertune.nn.run import batches, tensors
 from vertune.nn.trunk import Trunk
 from vertune.nn.vertical import Vertical
@@ -165,12 +166,14 @@ class Memory:
         needed = {key: 1 if trunk.pooled else len(feature) for key, feature in zip(keys, features, strict=True) if key not in states.places}
         size = sum(needed.values()) * model.width * np.dtype(kind).itemsize
         reason = self._room(states.folder, size)
-        if reason:
-            self.progress("uncached", reason=reason)
+        if team.agreed(self.engine, bool(reason)):
+            self.progress("uncached", reason=reason or "the first process has no room for them")
             return None
+        self.engine.wait_for_everyone()  # each process has seen the same segments before any writes a new one
         if needed:
             self._compute(trunk, states, (keys, features), below)
-            states.refresh()
+        self.engine.wait_for_everyone()
+        states.refresh()
         if any(key not in states.places for key in keys):  # float16 could not hold them, or someone removed them meanwhile
             self.progress("uncached", reason="states are larger than float16 holds; set device.cache_precision: float32")
             return None
@@ -226,7 +229,6 @@ class Memory:
                 continue
             states.add(self._passes(trunk, states, (missing, keys, features), below))
             self.progress("remembered", step=done, steps=len(features))
-        self.engine.wait_for_everyone()
 
     def _passes(
         self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: Remembered | None

@@ -20,7 +20,7 @@ from vertune.core.errors import ConfigError
 from vertune.core.kinds import Method, Task
 from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
-from vertune.learning import auto, defaults, probe
+from vertune.learning import auto, defaults, probe, team
 from vertune.learning.examples import Examples, encode
 from vertune.learning.loop import Learnt, Lesson, Plan, Score, accelerator, learn, steps_of
 from vertune.learning.memory import Memory, Remembered, around
@@ -275,7 +275,8 @@ def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[f
     """
     assert lesson.folder is not None
     file = lesson.folder / "choice.json"
-    if file.exists():
+    if file.exists() or not team.leads():
+        team.wait()
         return dict(read_json(file))
     config = lesson.config
     speed = auto.measure(start.model, lesson)
@@ -285,7 +286,7 @@ def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[f
         left = (left - again) / (2 + len(held or ()) / max(1, len(lesson.examples)))  # the second training has more rows
     left = max(0.0, left)
     load = auto.Load(
-        tokens=int(lesson.examples.costs.sum()),
+        tokens=int(lesson.examples.costs.sum()) // team.size(),
         steps=steps_of(config, len(lesson.examples), 1),
         watched=int(held.costs.sum()) * config.training.evaluations if held else 0,
         remembered=bool(lesson.memory and config.device.cache),
@@ -299,6 +300,7 @@ def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[f
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
     write_json(file, value)
+    team.wait()
     return value
 
 

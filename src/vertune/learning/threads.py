@@ -40,8 +40,11 @@ def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
 
 
 def _usable() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The processors that this process may use: its share of them where several train together, fewer where OMP_NUM_THREADS says so."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = max(1, here // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(here, int(said)) if said.isdecimal() and int(said) else here
 
 
 def _candidates(usable: int) -> list[int]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.config import Config, dump
+from vertune.core.errors import ConfigError
+from vertune.learning import team
 from vertune.steps.evaluate import evaluate
 from vertune.steps.prepare import prepare
 from vertune.steps.train import train
@@ -29,6 +31,8 @@ class Fitted:
 
 def fit(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Fitted:
     """Prepare, train, and evaluate on test (on validation where there is no test); `NAME@live` is set where there is none."""
+    if team.size() > 1:
+        raise ConfigError("fit works in one process. Train in several with: accelerate launch -m vertune train run.yaml, then evaluate.")
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)
     model = train(config, dataset, home, progress)
     report = evaluate(model, home, measured_on(dataset), progress)
@@ -46,8 +50,18 @@ def measured_on(dataset: Artifact) -> str:
 def prepared(config: Config, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
     """The newest dataset of exactly this data, task and seed whose files have not changed since, else a new one.
 
-    With `resume`, the dataset of the newest unfinished training of this config, so that it goes on with the same rows.
+    With `resume`, the dataset of the newest unfinished training of this config, so that it goes on with the same rows. Of
+    several processes one prepares, and the others find what it made.
     """
+    if not team.leads():
+        team.wait()
+        return _found(config, home, progress, resume)
+    dataset = _found(config, home, progress, resume)
+    team.wait()
+    return dataset
+
+
+def _found(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
     wanted = dump(config)
     for run in reversed(home.runs()) if resume else ():
         if run.told.get("asked") == wanted:

@@ -38,10 +38,12 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     for package in ("torch", "transformers", "accelerate"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("Training", "train", package)
-    from vertune.learning import session
+    from vertune.learning import session, team
     from vertune.learning.threads import use_threads
     from vertune.learning.trackers import tracking
 
+    if not team.leads():
+        return _follow(config, dataset, home, started)
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
@@ -49,15 +51,31 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
     run.update(error=None, threads=threads, **at_work())
+    team.told(run.id)
     with working(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
-        resolved, material = _material(config, dataset, run)
+        resolved, material = _material(config, dataset)
         result = session.teach(resolved, material, session.Place(run.folder, home.folder / "cache" / "trunk", started), report)
         _save(run, result, recorder)
         entries = _entries(run, result, dataset) | {"columns": list(material.columns)}
         _prove(run, entries, result, material)
         write_text(run.folder / "README.md", _card({**run.manifest, **entries}, dataset))
         session.forget(run.folder)
-        return home.finish(run, **entries)
+        model = home.finish(run, **entries)
+    team.wait()
+    return model
+
+
+def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Artifact:
+    """Train as one of the processes that the leader shares the work with; it alone writes, and says which run it is."""
+    from vertune.learning import session, team
+    from vertune.learning.threads import use_threads
+
+    run = Artifact(home.folder / "runs" / team.told())
+    config = config.model_copy(update={"device": config.device.model_copy(update={"threads": use_threads(run.manifest["threads"])})})
+    resolved, material = _material(config, dataset)
+    session.teach(resolved, material, session.Place(run.folder, home.folder / "cache" / "trunk", started), lambda kind, **fields: None)
+    team.wait()
+    return home.get("models", run.id)
 
 
 def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
@@ -74,7 +92,7 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     )
 
 
-def _material(config: Config, dataset: Artifact, run: Artifact) -> tuple[Config, Any]:
+def _material(config: Config, dataset: Artifact) -> tuple[Config, Any]:
     """The config with its task fitted and its encoder resolved, and the records."""
     from vertune.learning.session import Material
 
