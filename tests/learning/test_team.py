@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -45,11 +44,9 @@ def trained(folder: Path, base: Path, config: str, launch: list[str]) -> tuple[l
     return losses, load_file(model.folder / "delta.safetensors"), model.manifest
 
 
-@pytest.mark.parametrize(
-    "config",
-    ["method: full\ntraining: {epochs: 2, start: random}", "method: {name: top_layers, n: 1}\ntraining: {epochs: 2, start: random}"],
-)
-def test_two_processes_learn_what_one_learns(tmp_path, still, config):
+@pytest.mark.parametrize("method", ["full", pytest.param("{name: top_layers, n: 1}", marks=pytest.mark.matrix)])
+def test_two_processes_learn_what_one_learns(tmp_path, still, method):
+    config = f"method: {method}\ntraining: {{epochs: 2, start: random}}"
     one = trained(tmp_path / "one", still, config, [])
     two = trained(tmp_path / "two", still, config, LAUNCH)
     assert len(one[0]) == len(two[0]) > 4
@@ -61,7 +58,7 @@ def test_two_processes_learn_what_one_learns(tmp_path, still, config):
 def test_two_processes_agree_on_what_a_clock_decides(tmp_path, still):
     losses, _, manifest = trained(tmp_path / "both", still, "method: auto\ntraining: {time_limit: 20, epochs: 3}", LAUNCH)
     assert manifest["chosen"]["why"]
-    assert manifest["chosen"]["refit"] == 90
+    assert manifest["chosen"]["refit"] == 72
     assert len(losses) > 0
 
 
@@ -70,4 +67,4 @@ def test_alone_a_process_leads_and_waits_for_nobody(monkeypatch):
     team.wait()
     assert team.leads()
     assert team.told("run-1") == "run-1"
-    assert json.loads(json.dumps(team.size())) == 1
+    assert team.size() == 1
