@@ -29,6 +29,7 @@ from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, visits
 from vertune.learning.memory import TRIED, Memory, Remembered, around
 from vertune.nn.build import trainable
+from vertune.nn.dropout import quicken
 from vertune.nn.run import tensors
 from vertune.nn.structure import lowest, quiet_below
 from vertune.nn.vertical import Vertical
@@ -102,6 +103,7 @@ class _Training:
         self.config = lesson.config
         self.accelerator = accelerator(self.config)
         self.model.to(self.accelerator.device)
+        quicken(model)
         self.parameters = trainable(model)
         if not self.parameters:
             raise ModelError(f"The method '{plan.method.name}' left nothing to train.")

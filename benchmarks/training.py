@@ -1,0 +1,372 @@
+"""Speed of training beside what users would run instead; the same texts, batch, precision and threads on every side.
+
+    python benchmarks/training.py                       every row, five rounds, into benchmarks/results/training.json
+    python benchmarks/training.py --only full head      some rows
+
+Each side of each round is a process of its own, so that its peak of memory is its own, and sides take turns (A B A B …).
+What is quoted is the median of the ratios of the rounds, with the least and the largest. Speed is read from the clock at the
+ends of steps, after some steps to warm up. Imports, loading and evaluation are on no side. The machine's rate of
+matrix products is measured in the same processes at the shapes in use; operations are counted on real tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE / "results" / "training.json"
+BATCH = 32
+WARM = 5
+"""Steps of every side before its clock starts."""
+TOP = 2
+
+ROWS: dict[str, dict[str, Any]] = {
+    "full": {"ours": "ours", "peers": ["trainer", "grouped", "classic"], "rows": 1600, "peer_rows": 640},
+    "full-bfloat16": {"ours": "ours", "peers": ["trainer", "grouped"], "rows": 3200, "peer_rows": 1600, "precision": "bfloat16"},
+    "top-layers": {"ours": "ours-top", "peers": ["trainer-top"], "rows": 1600, "peer_rows": 960},
+    "head": {"ours": "ours-head", "peers": ["forward"], "rows": 10003, "peer_rows": 10003},
+}
+"""Sides that are compared, and how many rows each reads: enough for some ten seconds."""
+BARS = {
+    ("full", "trainer"): (3.5, 4.5),
+    ("full", "grouped"): (1.3, 1.6),
+    ("full", "classic"): (10.0, 13.0),
+    ("top-layers", "trainer-top"): (5.0, 7.0),
+    ("head", "forward"): (1 / 1.3, 1 / 1.1),
+}
+"""Least ratio of our speed to the peer's, and the goal."""
+SHARE = (0.6, 0.7)
+"""Of the matrix rate, full fine-tuning."""
+
+
+class Clock:
+    """Rows and tokens that were trained on, between the end of the first steps and that of the last."""
+
+    def __init__(self, warm: int = WARM) -> None:
+        self.warm, self.steps = warm, 0
+        self.rows = self.tokens = 0
+        self.from_time = self.from_work = self.to_time = self.to_work = 0.0
+
+    def step(self, rows: int, tokens: int) -> None:
+        """One step has ended."""
+        self.steps += 1
+        self.to_time, self.to_work = time.perf_counter(), time.process_time()
+        if self.steps <= self.warm:
+            self.from_time, self.from_work = self.to_time, self.to_work
+        else:
+            self.rows, self.tokens = self.rows + rows, self.tokens + tokens
+
+    def found(self) -> dict[str, Any]:
+        """Speeds, with the work of the processor."""
+        seconds = self.to_time - self.from_time
+        return {
+            "examples_per_second": self.rows / seconds,
+            "tokens_per_second": self.tokens / seconds,
+            "processor_seconds_a_row": (self.to_work - self.from_work) / self.rows,
+        }
+
+
+# ── sides ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def texts(rows: int) -> list[dict[str, str]]:
+    """The first rows of Banking77's training part in a fixed random order."""
+    import polars as pl
+
+    folder = Path(os.environ.get("VERTUNE_DATA") or HERE.parent.parent / "shared" / "data")
+    table = pl.read_csv(folder / "banking77" / "train.csv").rename({"category": "label"})
+    found = table.select("text", "label").to_dicts()
+    random.Random(0).shuffle(found)
+    return found[:rows]
+
+
+def ours(options: argparse.Namespace) -> dict[str, Any]:
+    """Our loop with the method and the precision asked for, without validation."""
+    from vertune.core.config import Config
+    from vertune.core.parse import build
+    from vertune.learning import session
+
+    records = texts(options.rows)
+    method = {"ours": "full", "ours-top": {"name": "top_layers", "n": TOP}, "ours-head": "head"}[options.side]
+    # the second epoch of a training whose lower layers were run in the first
+    epochs = 2 if options.side == "ours-top" else 1
+    start = "auto" if options.side == "ours-head" else "random"
+    device = {"threads": options.threads, "precision": options.precision}
+    value = {"data": {}, "base": "minilm", "method": method, "training": {"epochs": epochs, "start": start}, "device": device}
+    config = build(Config, value)
+    tokens = tokens_of([record["text"] for record in records])
+    steps = -(-len(records) // BATCH)
+    clock = Clock(warm=steps if options.side == "ours-top" else WARM)
+
+    def watch(kind: str, **fields: Any) -> None:
+        if kind == "step":
+            clock.step(BATCH, round(BATCH * tokens / len(records)))
+
+    with tempfile.TemporaryDirectory() as folder:
+        started, worked = time.perf_counter(), time.process_time()
+        frame = _frame(records)
+        task = config.task.fit(frame)
+        encoder = config.encoder.resolve(records, task.views(["text", "label"]))
+        settled = config.model_copy(update={"task": task, "encoder": encoder})
+        place = session.Place(Path(folder), Path(folder) / "cache")
+        session.teach(settled, session.Material(records, [], ["text", "label"]), place, watch)
+        whole = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - worked}
+    return whole if options.side == "ours-head" else clock.found() | whole
+
+
+def _frame(records: list[dict[str, str]]) -> Any:
+    import polars as pl
+
+    return pl.DataFrame(records)
+
+
+def trainer(options: argparse.Namespace) -> dict[str, Any]:
+    """transformers' Trainer with its defaults at batch 32, or with its own grouping by length, or with lower layers frozen."""
+    import transformers
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    records, tokenizer, model = _plain(options)
+    if options.side == "trainer-top":
+        for parameter in model.base_model.parameters():
+            parameter.requires_grad_(False)
+        for layer in model.base_model.encoder.layer[-TOP:]:
+            layer.requires_grad_(True)
+    labels = {label: place for place, label in enumerate(sorted({record["label"] for record in records}))}
+    rows = [{**tokenizer(record["text"], truncation=True), "labels": labels[record["label"]]} for record in records]
+    real = sum(len(row["input_ids"]) for row in rows) / len(rows)
+    clock = Clock()
+
+    class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            clock.step(BATCH, round(BATCH * real))
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder, per_device_train_batch_size=BATCH, num_train_epochs=1, use_cpu=True, report_to=[], save_strategy="no",
+            logging_strategy="no", disable_tqdm=True, bf16=options.precision == "bfloat16",
+            train_sampling_strategy="group_by_length" if options.side == "grouped" else "random",
+        )  # fmt: skip
+        Trainer(
+            model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorWithPadding(tokenizer), callbacks=[Watch()]
+        ).train()
+    return clock.found()
+
+
+def classic(options: argparse.Namespace) -> dict[str, Any]:
+    """The script of most tutorials: every text padded to 128 tokens, batches of 16 in random order, two of them a step."""
+    import torch
+
+    records, tokenizer, model = _plain(options)
+    labels = {label: place for place, label in enumerate(sorted({record["label"] for record in records}))}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-5)
+    model.train()
+    clock = Clock(warm=2)
+    for start in range(0, len(records) - BATCH + 1, BATCH):
+        tokens = 0
+        for half in (records[start : start + BATCH // 2], records[start + BATCH // 2 : start + BATCH]):
+            inputs = tokenizer(
+                [record["text"] for record in half], padding="max_length", truncation=True, max_length=128, return_tensors="pt"
+            )
+            tokens += int(inputs["attention_mask"].sum())
+            (model(**inputs, labels=torch.tensor([labels[record["label"]] for record in half])).loss / 2).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        clock.step(BATCH, tokens)
+    return clock.found()
+
+
+def forward(options: argparse.Namespace) -> dict[str, Any]:
+    """One pass without gradients over all texts in plain torch, sorted by length, in batches of 32."""
+    import torch
+
+    records, tokenizer, model = _plain(options)
+    base = model.base_model.eval()
+    started, worked = time.perf_counter(), time.process_time()
+    rows = sorted((tokenizer(record["text"], truncation=True) for record in records), key=lambda row: len(row["input_ids"]))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
+        for start in range(0, len(rows), BATCH):
+            inputs = tokenizer.pad(rows[start : start + BATCH], return_tensors="pt")
+            base(**inputs).last_hidden_state.mean(1)
+    return {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - worked}
+
+
+def _plain(options: argparse.Namespace) -> tuple[list[dict[str, str]], Any, Any]:
+    """Texts, tokenizer and model as a user of transformers loads them."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from vertune.core.base import resolve
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    records = texts(options.rows)
+    folder = str(resolve("minilm"))
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len({record["label"] for record in records}))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.no_padding()
+    return records, tokenizer, model
+
+
+SIDES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "ours": ours, "ours-top": ours, "ours-head": ours,
+    "trainer": trainer, "grouped": trainer, "trainer-top": trainer, "classic": classic, "forward": forward,
+}  # fmt: skip
+
+
+# ── what bounds them ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tokens_of(strings: list[str]) -> int:
+    """Real tokens of these texts, special ones included."""
+    from tokenizers import Tokenizer
+
+    from vertune.core.base import resolve
+
+    tokenizer = Tokenizer.from_file(str(resolve("minilm") / "tokenizer.json"))
+    tokenizer.no_padding()
+    return sum(len(encoding.ids) for encoding in tokenizer.encode_batch(strings))
+
+
+def operations(layers: int = 6, width: int = 384, inner: int = 1536) -> float:
+    """Operations of matrix products a token, forward and backward; attention's own products are left out."""
+    return 3 * layers * 2 * (4 * width * width + 2 * width * inner)
+
+
+def rate(threads: int, precision: str) -> float:
+    """Operations a second of matrix products at the shapes of a layer, the best of some tries."""
+    import torch
+
+    torch.set_num_threads(threads)
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    states, up = torch.randn(512, 384).to(kind), torch.randn(384, 1536).to(kind)
+    best = 0.0
+    for _ in range(20):
+        started = time.perf_counter()
+        for _ in range(10):
+            states @ up
+        best = max(best, 10 * 2 * 512 * 384 * 1536 / (time.perf_counter() - started))
+    return best
+
+
+# ── rounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def child(options: argparse.Namespace) -> None:
+    """One side in this process; the result goes to a file."""
+    found = SIDES[options.side](options)
+    found["matrix_rate"] = rate(options.threads, options.precision)
+    Path(options.out).write_text(json.dumps(found))
+
+
+def run(side: str, row: dict[str, Any], threads: int) -> dict[str, Any]:
+    """One side in a process of its own, with its peak of resident memory."""
+    rows = row["rows"] if side == row["ours"] else row["peer_rows"]
+    if side == "classic":
+        rows = 320
+    with tempfile.NamedTemporaryFile(suffix=".json") as out:
+        command = [sys.executable, __file__, "--side", side, "--rows", str(rows), "--threads", str(threads), "--out", out.name]
+        command += ["--precision", row.get("precision", "float32")]
+        quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+        pid = os.spawnve(os.P_NOWAIT, sys.executable, command, {**os.environ, **quiet})
+        _, status, used = os.wait4(pid, 0)
+        if status:
+            sys.exit(f"{side} ended with {status}")
+        found: dict[str, Any] = json.loads(Path(out.name).read_text())
+    return found | {"peak_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024), "rows": rows}
+
+
+def measure(name: str, rounds: int, threads: int) -> dict[str, Any]:
+    """All rounds of one row of the table."""
+    row = ROWS[name]
+    seen: dict[str, list[dict[str, Any]]] = {side: [] for side in (row["ours"], *row["peers"])}
+    for number in range(rounds):
+        for side, found in seen.items():
+            found.append(run(side, row, threads))
+            shown = found[-1].get("examples_per_second") or found[-1]["seconds"]
+            print(f"  {name} round {number + 1}: {side} {shown:.1f}, {found[-1]['peak_bytes'] / 1e6:.0f} MB", flush=True)
+    our = seen[row["ours"]]
+    result: dict[str, Any] = {"precision": row.get("precision", "float32"), "sides": {}, "ratios": {}}
+    for side, found in seen.items():
+        result["sides"][side] = {key: statistics.median(one[key] for one in found) for key in found[0]} | {"rounds": found}
+    for peer in row["peers"]:
+        ratios = [_speed(a) / _speed(b) for a, b in zip(our, seen[peer], strict=True)]
+        bar, goal = BARS.get((name, peer), (None, None))
+        result["ratios"][peer] = {
+            "median": statistics.median(ratios), "least": min(ratios), "most": max(ratios), "bar": bar, "goal": goal,
+            "memory": statistics.median(a["peak_bytes"] / b["peak_bytes"] for a, b in zip(our, seen[peer], strict=True)),
+        }  # fmt: skip
+    if "tokens_per_second" in our[0] and row["ours"] == "ours":
+        result["share"] = statistics.median(one["tokens_per_second"] * operations() / one["matrix_rate"] for one in our)
+    return result
+
+
+def _speed(found: dict[str, Any]) -> float:
+    return float(found.get("examples_per_second") or 1 / found["seconds"])
+
+
+def show(name: str, result: dict[str, Any]) -> None:
+    """One row as a person reads it."""
+    print(f"\n{name} ({result['precision']})")
+    for side, found in result["sides"].items():
+        speed = f"{found['examples_per_second']:.1f} examples/s" if "examples_per_second" in found else f"{found['seconds']:.1f} s"
+        print(f"  {side:<14} {speed:<20} {found['peak_bytes'] / 1e6:.0f} MB")
+    for peer, ratio in result["ratios"].items():
+        bar = f"; bar {ratio['bar']:.2f}, goal {ratio['goal']:.2f}" if ratio["bar"] else ""
+        print(
+            f"  against {peer}: {ratio['median']:.2f} × ({ratio['least']:.2f} to {ratio['most']:.2f}), memory {ratio['memory']:.2f} ×{bar}"
+        )
+    if "share" in result:
+        print(f"  {100 * result['share']:.0f} % of the matrix rate")
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the figures were measured with."""
+    import accuracy
+
+    packages = ("torch", "transformers", "accelerate")
+    return accuracy.machine() | {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": threads,
+        "load": os.getloadavg()[0],
+        "packages": {name: metadata.version(name) for name in packages} | {"python": platform.python_version()},
+    }
+
+
+def main() -> None:
+    """Parse the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), help="these rows of the table")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", default=str(OUT))
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        child(options)
+        return
+    out = Path(options.out)
+    results = json.loads(out.read_text()) if out.exists() else {}
+    for name in options.only:
+        results[name] = measure(name, options.rounds, options.threads) | {"machine": machine(options.threads)}
+        out.write_text(json.dumps(results, indent=1))
+    for name in options.only:
+        show(name, results[name])
+
+
+if __name__ == "__main__":
+    main()
