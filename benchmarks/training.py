@@ -34,10 +34,10 @@ WARM = 5
 TOP = 2
 
 ROWS: dict[str, dict[str, Any]] = {
-    "full": {"ours": "ours", "peers": ["trainer", "grouped", "classic"], "rows": 1600, "peer_rows": 640},
-    "full-bfloat16": {"ours": "ours", "peers": ["trainer", "grouped"], "rows": 3200, "peer_rows": 1600, "precision": "bfloat16"},
-    "top-layers": {"ours": "ours-top", "peers": ["trainer-top"], "rows": 1600, "peer_rows": 960},
-    "head": {"ours": "ours-head", "peers": ["forward"], "rows": 10003, "peer_rows": 10003},
+    "full": {"ours": "ours", "peers": ["trainer", "grouped", "classic"], "rows": 1280, "peer_rows": 480},
+    "full-bfloat16": {"ours": "ours", "peers": ["trainer"], "rows": 1600, "peer_rows": 960, "precision": "bfloat16"},
+    "top-layers": {"ours": "ours-top", "peers": ["trainer-top"], "rows": 1280, "peer_rows": 640},
+    "head": {"ours": "ours-head", "peers": ["forward"], "rows": 4000, "peer_rows": 4000},
 }
 """Sides that are compared, and how many rows each reads: enough for some ten seconds."""
 BARS = {
@@ -275,7 +275,7 @@ def run(side: str, row: dict[str, Any], threads: int) -> dict[str, Any]:
     """One side in a process of its own, with its peak of resident memory."""
     rows = row["rows"] if side == row["ours"] else row["peer_rows"]
     if side == "classic":
-        rows = 320
+        rows = 192
     with tempfile.NamedTemporaryFile(suffix=".json") as out:
         command = [sys.executable, __file__, "--side", side, "--rows", str(rows), "--threads", str(threads), "--out", out.name]
         command += ["--precision", row.get("precision", "float32")]
@@ -325,9 +325,8 @@ def show(name: str, result: dict[str, Any]) -> None:
         print(f"  {side:<14} {speed:<20} {found['peak_bytes'] / 1e6:.0f} MB")
     for peer, ratio in result["ratios"].items():
         bar = f"; bar {ratio['bar']:.2f}, goal {ratio['goal']:.2f}" if ratio["bar"] else ""
-        print(
-            f"  against {peer}: {ratio['median']:.2f} × ({ratio['least']:.2f} to {ratio['most']:.2f}), memory {ratio['memory']:.2f} ×{bar}"
-        )
+        spread = f"({ratio['least']:.2f} to {ratio['most']:.2f})"
+        print(f"  against {peer}: {ratio['median']:.2f} × {spread}, memory {ratio['memory']:.2f} ×{bar}")
     if "share" in result:
         print(f"  {100 * result['share']:.0f} % of the matrix rate")
 
