@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check matrix bench figures docs clean
+.PHONY: help setup demo test check matrix bench bench-training figures docs clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -11,7 +11,7 @@ BIN := $(CURDIR)/.venv/bin
 READY := .venv/.installed
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## Create .venv and install vertune with everything that its tests need
 
@@ -47,6 +47,10 @@ matrix: $(READY)  ## Run the full product of methods, tasks and families (long)
 bench: $(READY)  ## Measure every row of the accuracy table (hours), then write it into README
 	@echo "==> Measuring; finished rows are kept and not measured again"
 	@$(BIN)/python benchmarks/accuracy.py --all
+	@$(MAKE) --no-print-directory figures
+
+bench-training: $(READY)  ## Measure the speed of training beside its peers (a quarter of an hour), then write it into README
+	@$(BIN)/python benchmarks/training.py
 	@$(MAKE) --no-print-directory figures
 
 figures: $(READY)  ## Write the measured figures into README and its twin

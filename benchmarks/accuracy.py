@@ -88,6 +88,13 @@ class Near(Entry):
     by: float
 
 
+class Also(Entry):
+    """What README shows of a row besides its metric: other metrics of the model, its metric of other baselines."""
+
+    metrics: list[str] = []
+    baselines: list[str] = []
+
+
 class Row(Entry):
     """One row of the table."""
 
@@ -103,6 +110,7 @@ class Row(Entry):
     bar: float | None = None
     near: Near | None = None
     beats: bool = False
+    also: Also = Also()
     published: str = ""
 
 
@@ -240,6 +248,7 @@ def outcome(row: Row, dataset: Artifact, model: Artifact, report: Artifact) -> d
         "baselines": measured["baselines"],
         "differences": measured["differences"],
         "truncated": measured["truncated"],
+        "classes": (measured.get("details") or {}).get("per_class") if row.metric == "f1" else None,
         "chosen": made.get("chosen"),
         "trained": made.get("trained"),
         "bytes": made.get("bytes"),

@@ -28,6 +28,10 @@ WORDS = {
         "differs": "difference {value} [{low}, {high}]",
         "said": "{seeds} seeds",
         "one": "1 seed",
+        "classes": ["class", "precision", "recall", "F1", "entities"],
+        "base": "the base untrained",
+        "training": ["ours", "peer", "precision", "ours, examples/s", "peer, examples/s", "ratio", "least – most", "bar", "memory, ratio"],
+        "seconds": "{value} s in all",
     },
     "zh": {
         "head": ["行", "内容", "指标", "本项目", "95 % 区间", "最好的基线", "标准", "他人发表的结果"],
@@ -37,6 +41,10 @@ WORDS = {
         "differs": "差 {value} [{low}, {high}]",
         "said": "{seeds} 个种子",
         "one": "1 个种子",
+        "classes": ["类别", "精确率", "召回率", "F1", "实体"],
+        "base": "未训练的基座",
+        "training": ["本项目", "对照", "精度", "本项目，样本/秒", "对照，样本/秒", "比值", "最小 – 最大", "标准", "内存，比值"],
+        "seconds": "共 {value} 秒",
     },
 }
 
@@ -60,8 +68,53 @@ def _row(name: str, row: dict[str, Any], words: dict[str, Any]) -> list[str]:
     spread = f" ± {_figure(metric, result['spread'])}" if result["spread"] is not None else ""
     seeds = words["one"] if len(result["seeds"]) == 1 else words["said"].format(seeds=len(result["seeds"]))
     ours = f"**{_figure(metric, result['mean'])}**{spread} ({seeds})"
+    ours += _also(metric, row.get("also", {}), result, words)
     interval = f"{_figure(metric, result['low'])} – {_figure(metric, result['high'])}"
     return [*start, ours, interval, _baseline(metric, result["baseline"], words), *end]
+
+
+def _also(metric: str, also: dict[str, list[str]], result: dict[str, Any], words: dict[str, Any]) -> str:
+    """Other metrics of the model, and its metric of other baselines, as means over seeds."""
+    seeds = list(result["seeds"].values())
+    found = [(name, name, [seed["metrics"][name]["value"] for seed in seeds]) for name in also.get("metrics", [])]
+    found += [
+        (metric, f"{words.get(name, name)} {metric}", [seed["baselines"][name][metric]["value"] for seed in seeds])
+        for name in also.get("baselines", [])
+    ]
+    return "".join(f"; {said} {_figure(kind, sum(values) / len(values))}" for kind, said, values in found)
+
+
+def classes(language: str) -> str:
+    """Scores of each class of CoNLL-2003."""
+    words: dict[str, Any] = WORDS[language]
+    file = HERE / "results" / "accuracy" / "conll2003-full.json"
+    found = next(iter(json.loads(file.read_text(encoding="utf-8"))["seeds"].values()))["classes"]
+    rows = [[one["label"], *(_figure("f1", one[key]) for key in ("precision", "recall", "f1")), str(one["support"])] for one in found]
+    return "\n".join([_line(words["classes"]), _line(["---"] * len(words["classes"])), *map(_line, rows)]) + "\n"
+
+
+def training(language: str) -> str:
+    """Speed of training beside its peers."""
+    words: dict[str, Any] = WORDS[language]
+    file = HERE / "results" / "training.json"
+    if not file.exists():
+        return words["none"] + "\n"
+    lines = [_line(words["training"]), _line(["---"] * len(words["training"]))]
+    for result in json.loads(file.read_text(encoding="utf-8")).values():
+        names = list(result["sides"])
+        for peer, ratio in result["ratios"].items():
+            speeds = [_speed(result["sides"][side], words) for side in (names[0], peer)]
+            spread = f"{ratio['least']:.2f} – {ratio['most']:.2f}"
+            bar = f"≥ {ratio['bar']:.2f}" if ratio["bar"] else "–"
+            cells = [f"`{names[0]}`", f"`{peer}`", result["precision"], *speeds, f"**{ratio['median']:.2f}**", spread, bar]
+            lines.append(_line([*cells, f"{ratio['memory']:.2f}"]))
+    return "\n".join(lines) + "\n"
+
+
+def _speed(side: dict[str, Any], words: dict[str, Any]) -> str:
+    if "examples_per_second" in side:
+        return f"{side['examples_per_second']:.0f}"
+    return str(words["seconds"].format(value=f"{side['seconds']:.1f}"))
 
 
 def _baseline(metric: str, best: dict[str, Any] | None, words: dict[str, Any]) -> str:
@@ -88,7 +141,7 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-BLOCKS = {"accuracy": accuracy}
+BLOCKS = {"accuracy": accuracy, "classes": classes, "training": training}
 
 
 def filled(text: str, language: str) -> str:

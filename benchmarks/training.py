@@ -12,6 +12,7 @@ matrix products is measured in the same processes at the shapes in use; operatio
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -34,12 +35,12 @@ WARM = 5
 TOP = 2
 
 ROWS: dict[str, dict[str, Any]] = {
-    "full": {"ours": "ours", "peers": ["trainer", "grouped", "classic"], "rows": 1280, "peer_rows": 480},
-    "full-bfloat16": {"ours": "ours", "peers": ["trainer"], "rows": 1600, "peer_rows": 960, "precision": "bfloat16"},
-    "top-layers": {"ours": "ours-top", "peers": ["trainer-top"], "rows": 1280, "peer_rows": 640},
-    "head": {"ours": "ours-head", "peers": ["forward"], "rows": 4000, "peer_rows": 4000},
+    "full": {"ours": "ours", "peers": ["trainer", "grouped", "classic"], "steps": 40, "peer_steps": 15},
+    "full-bfloat16": {"ours": "ours", "peers": ["trainer"], "steps": 80, "peer_steps": 30, "precision": "bfloat16"},
+    "top-layers": {"ours": "ours-top", "peers": ["trainer-top"], "steps": 80, "peer_steps": 20},
+    "head": {"ours": "ours-head", "peers": ["forward"]},
 }
-"""Sides that are compared, and how many rows each reads: enough for some ten seconds."""
+"""Sides that are compared, and how many steps each makes, enough for some ten seconds; `head` reads every row once."""
 BARS = {
     ("full", "trainer"): (3.5, 4.5),
     ("full", "grouped"): (1.3, 1.6),
@@ -82,12 +83,16 @@ class Clock:
 # ── sides ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def texts(rows: int) -> list[dict[str, str]]:
-    """The first rows of Banking77's training part in a fixed random order."""
+def data() -> Path:
+    """Where Banking77 is."""
+    return Path(os.environ.get("VERTUNE_DATA") or HERE.parent.parent / "shared" / "data") / "banking77"
+
+
+def texts(rows: int | None = None) -> list[dict[str, str]]:
+    """The first rows of Banking77's training part in a fixed random order, or all."""
     import polars as pl
 
-    folder = Path(os.environ.get("VERTUNE_DATA") or HERE.parent.parent / "shared" / "data")
-    table = pl.read_csv(folder / "banking77" / "train.csv").rename({"category": "label"})
+    table = pl.read_csv(data() / "train.csv").rename({"category": "label"})
     found = table.select("text", "label").to_dicts()
     random.Random(0).shuffle(found)
     return found[:rows]
@@ -99,21 +104,20 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     from vertune.core.parse import build
     from vertune.learning import session
 
-    records = texts(options.rows)
+    records = texts()
     method = {"ours": "full", "ours-top": {"name": "top_layers", "n": TOP}, "ours-head": "head"}[options.side]
-    # the second epoch of a training whose lower layers were run in the first
-    epochs = 2 if options.side == "ours-top" else 1
     start = "auto" if options.side == "ours-head" else "random"
     device = {"threads": options.threads, "precision": options.precision}
-    value = {"data": {}, "base": "minilm", "method": method, "training": {"epochs": epochs, "start": start}, "device": device}
+    value = {"data": {}, "base": "minilm", "method": method, "training": {"epochs": 4, "start": start}, "device": device}
     config = build(Config, value)
     tokens = tokens_of([record["text"] for record in records])
-    steps = -(-len(records) // BATCH)
-    clock = Clock(warm=steps if options.side == "ours-top" else WARM)
+    clock = Clock()
 
     def watch(kind: str, **fields: Any) -> None:
         if kind == "step":
             clock.step(BATCH, round(BATCH * tokens / len(records)))
+            if clock.steps == options.steps:
+                raise Enough
 
     with tempfile.TemporaryDirectory() as folder:
         started, worked = time.perf_counter(), time.process_time()
@@ -122,9 +126,14 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
         encoder = config.encoder.resolve(records, task.views(["text", "label"]))
         settled = config.model_copy(update={"task": task, "encoder": encoder})
         place = session.Place(Path(folder), Path(folder) / "cache")
-        session.teach(settled, session.Material(records, [], ["text", "label"]), place, watch)
+        with contextlib.suppress(Enough):
+            session.teach(settled, session.Material(records, [], ["text", "label"]), place, watch)
         whole = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - worked}
     return whole if options.side == "ours-head" else clock.found() | whole
+
+
+class Enough(Exception):
+    """As many steps were made as are measured."""
 
 
 def _frame(records: list[dict[str, str]]) -> Any:
@@ -155,7 +164,7 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=BATCH, num_train_epochs=1, use_cpu=True, report_to=[], save_strategy="no",
+            output_dir=folder, per_device_train_batch_size=BATCH, max_steps=options.steps, use_cpu=True, report_to=[], save_strategy="no",
             logging_strategy="no", disable_tqdm=True, bf16=options.precision == "bfloat16",
             train_sampling_strategy="group_by_length" if options.side == "grouped" else "random",
         )  # fmt: skip
@@ -174,7 +183,7 @@ def classic(options: argparse.Namespace) -> dict[str, Any]:
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-5)
     model.train()
     clock = Clock(warm=2)
-    for start in range(0, len(records) - BATCH + 1, BATCH):
+    for start in range(0, options.steps * BATCH, BATCH):
         tokens = 0
         for half in (records[start : start + BATCH // 2], records[start + BATCH // 2 : start + BATCH]):
             inputs = tokenizer(
@@ -212,7 +221,7 @@ def _plain(options: argparse.Namespace) -> tuple[list[dict[str, str]], Any, Any]
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    records = texts(options.rows)
+    records = texts()
     folder = str(resolve("minilm"))
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len({record["label"] for record in records}))
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -273,11 +282,11 @@ def child(options: argparse.Namespace) -> None:
 
 def run(side: str, row: dict[str, Any], threads: int) -> dict[str, Any]:
     """One side in a process of its own, with its peak of resident memory."""
-    rows = row["rows"] if side == row["ours"] else row["peer_rows"]
+    steps = row.get("steps" if side == row["ours"] else "peer_steps", 0)
     if side == "classic":
-        rows = 192
+        steps = 6
     with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        command = [sys.executable, __file__, "--side", side, "--rows", str(rows), "--threads", str(threads), "--out", out.name]
+        command = [sys.executable, __file__, "--side", side, "--steps", str(steps), "--threads", str(threads), "--out", out.name]
         command += ["--precision", row.get("precision", "float32")]
         quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
         pid = os.spawnve(os.P_NOWAIT, sys.executable, command, {**os.environ, **quiet})
@@ -285,7 +294,7 @@ def run(side: str, row: dict[str, Any], threads: int) -> dict[str, Any]:
         if status:
             sys.exit(f"{side} ended with {status}")
         found: dict[str, Any] = json.loads(Path(out.name).read_text())
-    return found | {"peak_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024), "rows": rows}
+    return found | {"peak_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024), "steps": steps}
 
 
 def measure(name: str, rounds: int, threads: int) -> dict[str, Any]:
@@ -352,7 +361,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", default=str(OUT))
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
-    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:

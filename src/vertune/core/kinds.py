@@ -79,7 +79,7 @@ class Encoder(Part):
 
     def content(self, feature: Feature) -> bytes:
         """All of a feature that the model sees: features of equal content have equal states."""
-        raise NotImplementedError
+        return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
     def cost(self, feature: Feature) -> int:
         """What a feature costs in tokens."""

@@ -56,13 +56,13 @@ class Solution:
     looseness: float
     loss: float
     """Loss on the held-out fold at the chosen looseness."""
-    start: tuple[torch.Tensor, torch.Tensor]
-    """Weight and bias of the same head held tighter: what training of the layers below starts from."""
+    start: tuple[torch.Tensor, torch.Tensor] | None = None
+    """Weight and bias of the same head held tighter: what training of the layers below starts from, where some follows."""
 
     def give(self, head: nn.Module, tight: bool = False) -> None:
         """Put the solution, or the tight one to start from, into a linear head."""
         assert isinstance(head, nn.Linear)
-        weight, bias = self.start if tight else (self.weight, self.bias)
+        weight, bias = self.start if tight and self.start else (self.weight, self.bias)
         with torch.no_grad():
             head.weight.copy_(weight)
             head.bias.copy_(bias)
@@ -122,8 +122,11 @@ def _floats(values: NDArray[np.float64]) -> torch.Tensor:
     return torch.from_numpy(values).float()
 
 
-def solve(frozen: Frozen, task: Task, size: int) -> Solution:
-    """The head with the strength that does best on held-out folds, solved again on all rows."""
+def solve(frozen: Frozen, task: Task, size: int, follows: bool = True) -> Solution:
+    """The head with the strength that does best on held-out folds, solved again on all rows.
+
+    Where training of the layers below `follows`, the head that it starts from is solved too.
+    """
     mean = frozen.states.mean(0)
     spread = frozen.states.std(0)
     spread = spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)  # a dimension that hardly moves must not be blown up
@@ -133,20 +136,22 @@ def solve(frozen: Frozen, task: Task, size: int) -> Solution:
     held = torch.from_numpy(few & (folds % _FOLDS == 0))
     taught = torch.from_numpy(few & (folds % _FOLDS != 0))
     losses: dict[float, float] = {}
-    start: torch.Tensor | None = None
+    found: dict[float, torch.Tensor] = {}
+    last: torch.Tensor | None = None
     for looseness in LOOSENESS:
-        start = _minimise(task, states[taught], frozen.targets[taught], frozen.weights[taught], _Problem(size, looseness, start))
+        last = _minimise(task, states[taught], frozen.targets[taught], frozen.weights[taught], _Problem(size, looseness, last))
+        found[looseness] = last
         with torch.no_grad():
-            losses[looseness] = float(_loss(task, start, states[held], frozen.targets[held], frozen.weights[held]))
+            losses[looseness] = float(_loss(task, last, states[held], frozen.targets[held], frozen.weights[held]))
         if losses[looseness] > 1.2 * min(losses.values()):
             break  # a looser head only gets worse from here
     best = min(losses, key=lambda looseness: losses[looseness])
     heads = []
-    for looseness in (best, min(best, START)):
-        start = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, looseness, start))
-        weight = (start[:-1].T / spread).contiguous()
-        heads.append((weight, start[-1] - weight @ mean))
-    return Solution(*heads[0], best, losses[best], heads[1])
+    for looseness in (best, min(best, START))[: 1 + follows]:
+        solved = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, looseness, found[looseness]))
+        weight = (solved[:-1].T / spread).contiguous()
+        heads.append((weight, solved[-1] - weight @ mean))
+    return Solution(*heads[0], best, losses[best], heads[1] if follows else None)
 
 
 @dataclass(slots=True)
