@@ -166,21 +166,22 @@ def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> 
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
         chosen["solved_head"] = {lesson.task.goal: before.metrics[lesson.task.goal]}
-    method, epochs, limit = config.method, defaults.epochs(config, len(lesson.examples)), None
     if lesson.deadline is not None:
         left = lesson.deadline - ending
         choice = _choice(lesson, start, held, (left, begun - started) if refit else (left, None))
         chosen["why"] = choice["why"]
-        method, epochs, limit = parse(Method, choice["method"]), choice["epochs"], choice["seconds"]
-    assert isinstance(method, Method)
-    trained, learnt = _train(start, (method, epochs, limit), lesson, held)
+        wanted = _Wanted(parse(Method, choice["method"]), choice["epochs"], choice["seconds"])
+    else:
+        assert isinstance(config.method, Method)  # auto has a deadline
+        wanted = _Wanted(config.method, defaults.epochs(config, len(lesson.examples)))
+    trained, learnt = _train(start, wanted, lesson, held)
     after = _answered(start.model, lesson, held) if held and (learnt or not before) else before
     if learnt and before and after and config.method == "auto" and _worse(lesson.task, after.tally, before.tally):
         chosen["why"] += f"; on validation it was worse than {start.stands}, which is kept"
-        method, epochs, after = parse(Method, "head"), 0.0, before
-        start = _begin(lesson, solve, method)
-        trained, learnt = _train(start, (method, epochs, None), lesson, None)
-    chosen |= {"method": method.name, "epochs": round(epochs, 3), "seconds": round(time.monotonic() - started, 1)}
+        wanted, after = _Wanted(parse(Method, "head"), 0.0), before
+        start = _begin(lesson, solve, wanted.method)
+        trained, learnt = _train(start, wanted, lesson, None)
+    chosen |= {"method": wanted.method.name, "epochs": round(wanted.epochs, 3), "seconds": round(time.monotonic() - started, 1)}
     if learnt:
         chosen |= {
             "steps": learnt.steps,
@@ -189,7 +190,7 @@ def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> 
         }
     task = after.task if after else lesson.task
     metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
-    settled = config.model_copy(update={"method": method, "task": task})
+    settled = config.model_copy(update={"method": wanted.method, "task": task})
     return Result(start.model, settled, metrics, ends, chosen, trained, threads, solved=start.solution is not None and not learnt)
 
 
@@ -234,16 +235,25 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
     return bool(found.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
 
 
-def _train(start: _Start, wanted: tuple[Method, float, float | None], lesson: Lesson, held: Examples | None) -> tuple[int, Learnt | None]:
-    """Prepare and learn with a method, for so many passes, in so many seconds.
+@dataclass(slots=True)
+class _Wanted:
+    """What a training is to do."""
+
+    method: Method
+    epochs: float
+    seconds: float | None = None
+    """When to stop although steps are left."""
+
+
+def _train(start: _Start, wanted: _Wanted, lesson: Lesson, held: Examples | None) -> tuple[int, Learnt | None]:
+    """Prepare and learn; returns how many weights may move.
 
     Nothing is left to learn where only a solved head may move, or where the base stands as it is.
     """
-    model, (method, epochs, limit) = start.model, wanted
-    steps = steps_of(lesson.config, len(lesson.examples), epochs) if epochs else 0
+    model, method = start.model, wanted.method
+    steps = steps_of(lesson.config, len(lesson.examples), wanted.epochs) if wanted.epochs else 0
     if not steps and not head_parameters(model):
         return 0, None
-    torch.manual_seed(lesson.config.seed)
     solved = start.solution is not None and method.depth(count(model.backbone)) > count(model.backbone)
     below = start.below if solved or not steps else start.below or _below(lesson, model, lesson.examples, method)
     score = _score(model, lesson, held, method) if held and steps and not solved else None
@@ -258,7 +268,7 @@ def _train(start: _Start, wanted: tuple[Method, float, float | None], lesson: Le
     rates = defaults.rates(lesson.config, method, (model.width, start.solution is not None), len(lesson.examples))
     lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
     checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
-    plan = Plan(method, rates, steps, epochs, limit)
+    plan = Plan(method, rates, steps, wanted.epochs, wanted.seconds)
     return trained, learn(model, plan, replace(lesson, folder=checkpoints, below=below, score=score))
 
 
@@ -311,7 +321,7 @@ def _again(lesson: Lesson, result: Result) -> Result:
     assert isinstance(method, Method)
     start = _begin(lesson, result.chosen["start"] == "probe", method)
     left = max(1.0, lesson.deadline - time.monotonic() - _ENDING) if lesson.deadline is not None else None
-    trained, learnt = _train(start, (method, epochs, left), lesson, None)
+    trained, learnt = _train(start, _Wanted(method, epochs, left), lesson, None)
     if learnt and learnt.steps < steps_of(lesson.config, len(lesson.examples), epochs):
         lesson.progress("warning", message="the time limit came before the training on all labels had ended; the first model is kept")
         return result
