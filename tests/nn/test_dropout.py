@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vertune.nn.dropout import Dropout, quicken
+from vertune.nn.dropout import Dropout, attention, quicken
+from vertune.testing import tiny
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.003])
@@ -51,3 +52,40 @@ def test_every_plain_dropout_is_replaced_and_keeps_its_mode():
     quicken(model)
     found = [(type(module), module.p, module.training) for module in (model[1][0], model[2])]
     assert found == [(Dropout, 0.2, True), (Dropout, 0.3, False)]
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float32, None])
+def test_attention_without_its_dropout_is_that_of_torch(kind):
+    torch.manual_seed(0)
+    states = [torch.randn(3, 2, 7, 8, requires_grad=True) for _ in range(3)]
+    seen = torch.ones(3, 1, 1, 7, dtype=torch.bool)
+    seen[1, ..., 5:] = False
+    mask = None if kind is None else seen if kind == torch.bool else torch.zeros(3, 1, 1, 7).masked_fill(~seen, -1e9)
+    found, _ = attention(nn.Identity(), *states, mask, dropout=1e-9)  # rounded to none
+    plain = nn.functional.scaled_dot_product_attention(*states, attn_mask=mask).transpose(1, 2)
+    assert torch.allclose(found, plain, atol=1e-6)
+    gradients = [torch.autograd.grad(out.square().sum(), states) for out in (found, plain)]
+    assert all(torch.allclose(mine, theirs, atol=1e-5) for mine, theirs in zip(*gradients, strict=True))
+
+
+def test_attention_drops_shares_and_answers_are_those_of_torch(tmp_path):
+    from transformers import AutoModel
+
+    base = AutoModel.from_pretrained(tiny.write("bert", tmp_path, attention_probs_dropout_prob=0.5, hidden_dropout_prob=0.0))
+    ids = torch.randint(5, 40, (4, 9))
+    mask = torch.ones_like(ids)
+    mask[2, 6:] = 0
+    with torch.no_grad():
+        expected = base.eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+        quicken(base)
+        assert base.config._attn_implementation == "vertune"
+        assert torch.equal(base(input_ids=ids, attention_mask=mask).last_hidden_state, expected)
+        base.train()
+        drawn = torch.stack([base(input_ids=ids, attention_mask=mask).last_hidden_state for _ in range(3)])
+    assert (drawn[0] - drawn[1]).abs().max() > 1e-2
+    changed = ids.clone()
+    changed[2, 6:] = 7  # what the mask hides changes nothing
+    torch.manual_seed(1)
+    first = base(input_ids=ids, attention_mask=mask).last_hidden_state[2, :6]
+    torch.manual_seed(1)
+    assert torch.allclose(first, base(input_ids=changed, attention_mask=mask).last_hidden_state[2, :6], atol=1e-6)

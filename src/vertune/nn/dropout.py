@@ -1,6 +1,7 @@
-"""Dropout that draws four elements from one random number; on a CPU torch draws one each, a tenth of a training step.
+"""Dropout that draws four elements from one random number; on a CPU torch draws one each, a tenth of a training step and more.
 
-Knows nothing of models but their modules. The share of zeros is exact to 2^-16, and follows torch's seed.
+Knows nothing of models but their modules, and the name of the attention in use. The share of zeros is exact to 2^-16, and
+follows torch's seed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 _LEVELS = 2**16
+_NAME = "vertune"
 
 
 class _Dropped(torch.autograd.Function):
@@ -42,11 +44,54 @@ class Dropout(nn.Dropout):
         return dropped
 
 
+def attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Scaled dot-product attention of shape (rows, heads, tokens, width), as transformers calls it.
+
+    In training on a CPU, torch's own computes every step of it one after another too, with a slower dropout; everything else,
+    such as shared keys, causal masks or position biases, is handed on.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    dropout = options.get("dropout") or 0.0
+    special = any(options.get(name) is not None for name in ("position_bias", "cache", "softcap")) or bool(options.get("is_causal"))
+    plain = query.device.type == "cpu" and not special and not getattr(module, "is_causal", False) and query.shape[1] == key.shape[1]
+    if not 0 < dropout < 1 or not plain:
+        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return found
+    scaling = options.get("scaling") or query.shape[-1] ** -0.5
+    scores = (query * scaling) @ key.transpose(-1, -2)
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        attention_mask = torch.zeros_like(attention_mask, dtype=scores.dtype).masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
+    if attention_mask is not None:
+        scores = scores.add_(attention_mask)
+    shares: Tensor = _Dropped.apply(scores.softmax(-1, dtype=torch.float32).to(value.dtype), dropout)  # type: ignore[no-untyped-call]
+    return (shares @ value).transpose(1, 2).contiguous(), None
+
+
 def quicken(model: nn.Module) -> None:
-    """Put it in the place of every plain nn.Dropout."""
+    """Put them in the place of every plain nn.Dropout, and of torch's attention where transformers lets it be chosen."""
+    _attend(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 quick = Dropout(child.p)
                 quick.training = child.training
                 setattr(module, name, quick)
+
+
+def _attend(model: nn.Module) -> None:
+    """Let each transformers model inside use this attention, where it uses torch's."""
+    from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(_NAME, attention)
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    for module in model.modules():
+        if (
+            isinstance(module, PreTrainedModel)
+            and getattr(module.config, "_attn_implementation", "") == "sdpa"
+            and module._can_set_attn_implementation()
+        ):
+            module.set_attn_implementation(_NAME)
