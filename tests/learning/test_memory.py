@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_second_training_computes_nothing_and_new_records_only_themselves(conf
     assert sum(counted) - tried == len({row["text"] for row in material.train} - distinct)
 
 
-@pytest.mark.parametrize("change", ["depth", "base", "truncation"])
+@pytest.mark.parametrize("change", ["depth", "base", "settings", "truncation"])
 def test_what_makes_other_states_is_never_answered_from_old_ones(configured, tmp_path, quiet, counted, change):
     config, material = configured()
     remember(config, material, tmp_path / "cache", quiet)
@@ -94,6 +95,11 @@ def test_what_makes_other_states_is_never_answered_from_old_ones(configured, tmp
     if change == "base":
         vocabulary = json.loads((Path(config.encoder.base) / "tokenizer.json").read_text())["model"]["vocab"]
         other = tiny.write("bert", tmp_path / "other", [word for word in vocabulary if word.isalpha() and len(word) > 1], seed=5)
+        config = config.model_copy(update={"encoder": type(config.encoder)(base=str(other), max_tokens=config.encoder.max_tokens)})
+    if change == "settings":
+        other = Path(shutil.copytree(config.encoder.base, tmp_path / "other"))
+        settings = json.loads((other / "config.json").read_text())
+        (other / "config.json").write_text(json.dumps({**settings, "hidden_act": "relu"}))
         config = config.model_copy(update={"encoder": type(config.encoder)(base=str(other), max_tokens=config.encoder.max_tokens)})
     if change == "truncation":
         config = config.model_copy(update={"encoder": config.encoder.model_copy(update={"max_tokens": 6})})
@@ -199,3 +205,22 @@ def test_a_solved_head_starts_from_what_is_remembered(configured, tmp_path, quie
     assert len(counted) - ran <= 1  # the base is tried
     assert first.metrics == second.metrics
     assert method("head").depth(2) == 3
+
+
+def test_room_is_made_from_segments_of_other_records(configured, tmp_path, quiet):
+    config, material = configured(device={"cache": 0.07, "cache_precision": "float32", "threads": 1})
+    remember(config, material, tmp_path, quiet)
+    (folder,) = tmp_path.iterdir()
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    first = set(folder.iterdir())
+    config = config.model_copy(update={"device": config.device.model_copy(update={"cache": 1.5 * size / 1e9})})
+    material.train = sentences(120, seed=7)
+    said = []
+    keep = Memory(tmp_path, config, accelerator(config), lambda kind, **fields: said.append(kind))
+    model = build(config.encoder, config.task)
+    features = lesson_of(config, material, quiet).examples.features
+    assert keep.recall(model, 2, features) is None, "what was used just now stays"
+    for path in first:
+        os.utime(path, (time.time() - 1e4,) * 2)
+    assert keep.recall(model, 2, features)
+    assert not first & set(folder.iterdir())

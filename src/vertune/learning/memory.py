@@ -53,10 +53,10 @@ class States:
 
     def __init__(self, folder: Path, width: int, kind: type[np.generic]) -> None:
         self.folder, self.width, self.kind = folder, width, np.dtype(kind)
+        self.names: list[str] = []
         self.segments: list[NDArray[Any]] = []
         self.places: dict[bytes, tuple[int, int, int]] = {}
         """Segment, first row and rows of each feature's states."""
-        self._known: set[str] = set()
         with storage(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -64,17 +64,17 @@ class States:
         """Take in the segments that are whole and not known yet."""
         for index in sorted(self.folder.glob("*.npz")):
             file = index.with_suffix(".states")
-            if index.name in self._known or not file.exists():
+            if index.stem in self.names or not file.exists():
                 continue
             with np.load(index) as entries:
                 keys, lengths = entries["keys"], entries["lengths"].astype(np.int64)
             rows = int(lengths.sum())
             if file.stat().st_size != rows * self.width * self.kind.itemsize:
                 continue  # cut short by a full disk or by hand
-            self._known.add(index.name)
             starts = np.cumsum(lengths) - lengths
             for key, start, length in zip(keys, starts.tolist(), lengths.tolist(), strict=True):
                 self.places.setdefault(key.tobytes(), (len(self.segments), start, length))
+            self.names.append(index.stem)
             self.segments.append(np.memmap(file, self.kind, "r", shape=(rows, self.width)))
         os.utime(self.folder)
 
@@ -99,6 +99,11 @@ class States:
                     beside.rename(self.folder / f"{name}.npz")
             finally:
                 beside.unlink(missing_ok=True)
+
+    def spare(self, keys: Sequence[bytes]) -> list[Path]:
+        """The indices of segments that hold none of these."""
+        used = {self.places[key][0] for key in keys if key in self.places}
+        return [self.folder / f"{name}.npz" for number, name in enumerate(self.names) if number not in used]
 
     def read(self, place: NDArray[np.int64]) -> NDArray[Any]:
         """The states at one place."""
@@ -165,7 +170,7 @@ class Memory:
         keys = [hashlib.blake2b(encoder.content(feature), digest_size=16).digest() for feature in features]
         needed = {key: 1 if trunk.pooled else len(feature) for key, feature in zip(keys, features, strict=True) if key not in states.places}
         size = sum(needed.values()) * model.width * np.dtype(kind).itemsize
-        reason = self._room(states.folder, size)
+        reason = self._room(states, keys, size)
         if team.agreed(self.engine, bool(reason)):
             self.progress("uncached", reason=reason or "the first process has no room for them")
             return None
@@ -197,26 +202,36 @@ class Memory:
         }
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
 
-    def _room(self, own: Path, size: int) -> str:
-        """Make room for so many bytes, the states longest unused first; the reason where that can't be done."""
+    def _room(self, states: States, keys: Sequence[bytes], size: int) -> str:
+        """Make room for so many bytes, what is longest unused first; the reason where that can't be done.
+
+        Other folders may go, and segments of this one that hold nothing of what is wanted; what is mapped stays readable.
+        """
         said = self.config.device.cache
         limit = (_GIGABYTES if said == "auto" else said) * 1e9
-        others = sorted((path for path in self.folder.iterdir() if path != own), key=lambda path: path.stat().st_mtime)
-        sizes = {path: _weight(path) for path in [*others, own]}
-        for path in others:
-            fits = sum(sizes.values()) + size <= limit and size <= _FREE_SHARE * shutil.disk_usage(self.folder).free
-            if fits or time.time() - path.stat().st_mtime < _QUIET:
+        others = [path for path in self.folder.iterdir() if path != states.folder]
+        for path in sorted([*others, *states.spare(keys)], key=lambda path: path.stat().st_mtime):
+            if size <= self._left(limit):
+                break
+            if time.time() - path.stat().st_mtime < _QUIET:
                 continue
-            shutil.rmtree(path, ignore_errors=True)
-            sizes[path] = 0
-        free = _FREE_SHARE * shutil.disk_usage(self.folder).free
-        left = min(limit - sum(sizes.values()), free)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".states").unlink(missing_ok=True)
+        left = self._left(limit)
         if size <= left:
             return ""
         return (
             f"they would take {size / 1e9:.2f} GB, and {max(left, 0) / 1e9:.2f} are left "
             f"(device.cache allows {limit / 1e9:g} GB, and half of the free disk); the layers are computed in every pass instead"
         )
+
+    def _left(self, limit: float) -> float:
+        """Bytes that may still be written."""
+        taken = sum(_weight(path) for path in self.folder.iterdir())
+        return min(limit - taken, _FREE_SHARE * shutil.disk_usage(self.folder).free)
 
     def _compute(self, trunk: Trunk, states: States, wanted: tuple[list[bytes], Sequence[Feature]], below: Remembered | None) -> None:
         """Compute what is missing, one segment after another; several processes take turns at the segments."""
