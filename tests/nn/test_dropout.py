@@ -89,3 +89,21 @@ def test_attention_drops_shares_and_answers_are_those_of_torch(tmp_path):
     first = base(input_ids=ids, attention_mask=mask).last_hidden_state[2, :6]
     torch.manual_seed(1)
     assert torch.allclose(first, base(input_ids=changed, attention_mask=mask).last_hidden_state[2, :6], atol=1e-6)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_family_answers_as_before_and_still_drops_in_training(family, tmp_path):
+    from transformers import AutoModel
+
+    base = AutoModel.from_pretrained(tiny.write(family, tmp_path)).eval()
+    ids = torch.randint(8, 40, (3, 9))
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    with torch.no_grad():
+        expected = base(input_ids=ids, attention_mask=mask).last_hidden_state
+        quicken(base)
+        assert torch.allclose(base(input_ids=ids, attention_mask=mask).last_hidden_state, expected, atol=1e-6)
+    base.train()
+    first, second = (base(input_ids=ids, attention_mask=mask).last_hidden_state for _ in range(2))
+    assert torch.isfinite(first).all()
+    assert not torch.equal(first, second)
