@@ -108,7 +108,21 @@ def training(language: str) -> str:
             bar = f"≥ {ratio['bar']:.2f}" if ratio["bar"] else "–"
             cells = [f"`{names[0]}`", f"`{peer}`", result["precision"], *speeds, f"**{ratio['median']:.2f}**", spread, bar]
             lines.append(_line([*cells, f"{ratio['memory']:.2f}"]))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_few(words)]) + "\n"
+
+
+def _few(words: dict[str, Any]) -> list[str]:
+    """Ten rows a class beside SetFit, from a cold start to a model."""
+    file = HERE / "results" / "few.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    peer = results.get("setfit")
+    found = []
+    for name, side in results.items():
+        if peer and name.startswith("ours-"):
+            seconds = [words["seconds"].format(value=f"{one['seconds']:.0f}") for one in (side, peer)]
+            ratio = f"**{peer['seconds'] / side['seconds']:.1f}**"
+            found.append(_line(["`few`", "`setfit`", name.removeprefix("ours-"), *seconds, ratio, "–", "≥ 20", "–"]))
+    return found
 
 
 def _speed(side: dict[str, Any], words: dict[str, Any]) -> str:
