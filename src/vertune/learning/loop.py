@@ -24,10 +24,10 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Encoder, Method, Task
 from vertune.learning import checkpoint, optimiser, team
+from vertune.learning.cache import TRIED, Remembered, TrunkCache, around
 from vertune.learning.checkpoint import Position, Tensors
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, visits
-from vertune.learning.memory import TRIED, Memory, Remembered, around
 from vertune.nn.build import trainable
 from vertune.nn.dropout import quicken
 from vertune.nn.run import tensors
@@ -65,7 +65,7 @@ class Lesson:
     progress: Progress
     folder: Path | None = None
     """Where checkpoints go; None writes none."""
-    memory: Memory | None = None
+    cache: TrunkCache | None = None
     """Where the states of frozen layers are remembered; None computes them in every pass."""
     below: Remembered | None = None
     """The states of these examples that the training starts from."""

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vertune.core.kinds import Task
+from vertune.learning.cache import Remembered, around
 from vertune.learning.examples import Examples
 from vertune.learning.loop import Lesson, accelerator
-from vertune.learning.memory import Remembered, around
 from vertune.nn.run import outputs
 from vertune.nn.structure import count
 from vertune.nn.vertical import Vertical
@@ -105,8 +105,8 @@ def _states(model: Vertical, lesson: Lesson, used: NDArray[np.int64], below: Rem
     if below and below.trunk.depth == trunk:
         return below.of(used)
     features = lesson.examples.features
-    if lesson.memory and not lesson.examples.per_token:
-        known = lesson.memory.recall(model, trunk, features, below)
+    if lesson.cache and not lesson.examples.per_token:
+        known = lesson.cache.recall(model, trunk, features, below)
         if known:
             return known.of(used)
     engine = accelerator(lesson.config)

@@ -21,9 +21,9 @@ from vertune.core.kinds import Method, Task
 from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
 from vertune.learning import auto, defaults, probe, team
+from vertune.learning.cache import Remembered, TrunkCache, around
 from vertune.learning.examples import Examples, encode
 from vertune.learning.loop import Learnt, Lesson, Plan, Score, accelerator, learn, steps_of
-from vertune.learning.memory import Memory, Remembered, around
 from vertune.learning.threads import use_threads
 from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
@@ -103,8 +103,8 @@ def forget(folder: Path) -> None:
 
 def _lesson(config: Config, records: Sequence[Record], columns: Sequence[str], place: Place, progress: Progress) -> Lesson:
     examples = encode(records, config.task, config.encoder, config.task.views(columns))
-    memory = Memory(place.cache, config, accelerator(config), progress) if place.cache else None
-    lesson = Lesson(config, config.task, config.encoder, examples, None, progress, place.folder, memory)
+    cache = TrunkCache(place.cache, config, accelerator(config), progress) if place.cache else None
+    lesson = Lesson(config, config.task, config.encoder, examples, None, progress, place.folder, cache)
     limit = config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
     lesson.deadline = place.started + limit if limit else None
     return lesson
@@ -147,7 +147,7 @@ def _begin(lesson: Lesson, solve: bool, method: Method | None) -> _Start:
 def _below(lesson: Lesson, model: Vertical, examples: Examples, method: Method) -> Remembered | None:
     """The states of the layers that this method leaves alone, computed where they are not known yet."""
     depth = method.depth(count(model.backbone))
-    return lesson.memory.recall(model, depth, examples.features) if lesson.memory and depth > 1 else None
+    return lesson.cache.recall(model, depth, examples.features) if lesson.cache and depth > 1 else None
 
 
 def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> Result:
@@ -300,7 +300,7 @@ def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[f
         tokens=int(lesson.examples.costs.sum()) // team.size(),
         steps=steps_of(config, len(lesson.examples), 1),
         watched=int(held.costs.sum()) * config.training.evaluations if held else 0,
-        remembered=bool(lesson.memory and config.device.cache),
+        remembered=bool(lesson.cache and config.device.cache),
     )
     epochs = defaults.epochs(config, len(lesson.examples))
     if config.method == "auto":

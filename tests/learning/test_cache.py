@@ -15,9 +15,9 @@ import torch
 
 from tests.learning.conftest import method, sentences
 from tests.learning.test_loop import lesson_of
-from vertune.learning import memory, session
+from vertune.learning import cache, session
+from vertune.learning.cache import States, TrunkCache
 from vertune.learning.loop import accelerator
-from vertune.learning.memory import Memory, States
 from vertune.nn.build import build, trainable
 from vertune.nn.run import tensors
 from vertune.testing import tiny
@@ -30,7 +30,7 @@ def remember(config, material, folder, quiet, depth=2):
     torch.manual_seed(0)
     model = build(config.encoder, config.task).eval()
     examples = lesson_of(config, material, quiet).examples
-    found = Memory(folder, config, accelerator(config), quiet).recall(model, depth, examples.features)
+    found = TrunkCache(folder, config, accelerator(config), quiet).recall(model, depth, examples.features)
     return model, examples, found
 
 
@@ -38,20 +38,20 @@ def remember(config, material, folder, quiet, depth=2):
 def counted(monkeypatch):
     """How many features each call has computed the states of."""
     seen = []
-    real = memory.Trunk.run
-    monkeypatch.setattr(memory.Trunk, "run", lambda self, inputs: seen.append(len(inputs["input_ids"])) or real(self, inputs))
+    real = cache.Trunk.run
+    monkeypatch.setattr(cache.Trunk, "run", lambda self, inputs: seen.append(len(inputs["input_ids"])) or real(self, inputs))
     return seen
 
 
 @pytest.mark.parametrize(("name", "options"), [*TOP, ("head", {})])
-def test_with_and_without_memory_weights_are_the_same(configured, tmp_path, quiet, name, options):
+def test_with_and_without_the_cache_weights_are_the_same(configured, tmp_path, quiet, name, options):
     config, material = configured(
         method={"name": name, **options}, training={"epochs": 2, "start": "random"}, device={"cache_precision": "float32", "threads": 1}
     )
     found = {}
-    for cache in (None, tmp_path / "cache"):
-        result = session.teach(config, material, session.Place(tmp_path / str(cache), cache), quiet)
-        found[cache] = trainable(result.model)
+    for folder in (None, tmp_path / "cache"):
+        result = session.teach(config, material, session.Place(tmp_path / str(folder), folder), quiet)
+        found[folder] = trainable(result.model)
     plain, remembered = found.values()
     assert list((tmp_path / "cache").rglob("*.states"))
     for key, value in plain.items():
@@ -74,7 +74,7 @@ def test_half_precision_is_near(configured, tmp_path, quiet):
 def test_a_second_training_computes_nothing_and_new_records_only_themselves(configured, tmp_path, quiet, counted):
     config, material = configured()
     remember(config, material, tmp_path, quiet)
-    tried = memory.TRIED
+    tried = cache.TRIED
     first = sum(counted) - tried
     distinct = {row["text"] for row in material.train}
     assert first == len(distinct)
@@ -104,7 +104,7 @@ def test_what_makes_other_states_is_never_answered_from_old_ones(configured, tmp
     if change == "truncation":
         config = config.model_copy(update={"encoder": config.encoder.model_copy(update={"max_tokens": 6})})
     _, examples, found = remember(config, material, tmp_path / "cache", quiet, depth=3 if change == "depth" else 2)
-    assert sum(counted) > memory.TRIED
+    assert sum(counted) > cache.TRIED
     rows = list(range(6))
     expected = found.trunk.run(tensors(config.encoder.collate([examples.features[row] for row in rows])))
     given = found.batch(rows)
@@ -116,15 +116,15 @@ def test_what_makes_other_states_is_never_answered_from_old_ones(configured, tmp
 def test_a_write_that_is_cut_short_leaves_nothing_that_looks_whole(configured, tmp_path, quiet, monkeypatch):
     config, material = configured()
 
-    def die(self, inputs, real=memory.Trunk.run, calls=[]):  # noqa: B006
+    def die(self, inputs, real=cache.Trunk.run, calls=[]):  # noqa: B006
         calls.append(1)
         if len(calls) > 2:  # the first call tries the base
             raise KeyboardInterrupt
         return real(self, inputs)
 
-    monkeypatch.setattr(memory, "_SEGMENT", 200)
+    monkeypatch.setattr(cache, "_SEGMENT", 200)
     with monkeypatch.context() as broken:
-        broken.setattr(memory.Trunk, "run", die)
+        broken.setattr(cache.Trunk, "run", die)
         with pytest.raises(KeyboardInterrupt):
             remember(config, material, tmp_path, quiet)
     assert not list(tmp_path.rglob(".*")), "nothing lies beside"
@@ -186,12 +186,12 @@ def test_room_is_made_from_what_was_not_used_for_long(configured, tmp_path, quie
 def test_states_beyond_float16_are_not_remembered_wrongly(configured, tmp_path, monkeypatch):
     config, material = configured()
     said = []
-    real = memory.Trunk.run
-    monkeypatch.setattr(memory.Trunk, "run", lambda self, inputs: real(self, inputs) * 1e6)
-    monkeypatch.setattr(memory.Trunk, "works", lambda self, inputs: True)
+    real = cache.Trunk.run
+    monkeypatch.setattr(cache.Trunk, "run", lambda self, inputs: real(self, inputs) * 1e6)
+    monkeypatch.setattr(cache.Trunk, "works", lambda self, inputs: True)
     model = build(config.encoder, config.task)
     features = lesson_of(config, material, None).examples.features
-    keep = Memory(tmp_path, config, accelerator(config), lambda kind, **fields: said.append(fields.get("reason", "")))
+    keep = TrunkCache(tmp_path, config, accelerator(config), lambda kind, **fields: said.append(fields.get("reason", "")))
     assert keep.recall(model, 2, features) is None
     assert "float32" in said[-1]
 
@@ -216,7 +216,7 @@ def test_room_is_made_from_segments_of_other_records(configured, tmp_path, quiet
     config = config.model_copy(update={"device": config.device.model_copy(update={"cache": 1.5 * size / 1e9})})
     material.train = sentences(120, seed=7)
     said = []
-    keep = Memory(tmp_path, config, accelerator(config), lambda kind, **fields: said.append(kind))
+    keep = TrunkCache(tmp_path, config, accelerator(config), lambda kind, **fields: said.append(kind))
     model = build(config.encoder, config.task)
     features = lesson_of(config, material, quiet).examples.features
     assert keep.recall(model, 2, features) is None, "what was used just now stays"

@@ -1,4 +1,4 @@
-"""Remembers the states of the layers that nothing trains, so that they are computed once; knows nothing of tasks or methods.
+"""The trunk cache: states of the layers that nothing trains, computed once and kept on disk; knows nothing of tasks or methods.
 
 States lie in `cache/trunk` of the home, in a folder named by the hash of all that makes them but the sequence: base,
 tokenizer, depth, precision, versions. In it a state is found by the hash of what the model reads of a feature, so records,
@@ -143,7 +143,7 @@ class Remembered:
 
 
 @dataclass(slots=True)
-class Memory:
+class TrunkCache:
     """Where states are remembered, and how they are computed."""
 
     folder: Path
