@@ -21,6 +21,14 @@ TASKS = part.names("tasks")
 REFUSED = {("bitfit", "modernbert"): "has none", ("top_layers", "albert"): "share"}
 """Method and family that can't work, and a word of the reason that is given."""
 
+LIMITED = [
+    (name, family)
+    for name in METHODS
+    for family in tiny.FAMILIES
+    if "layers" in part.find("methods", name).model_fields and (name, family) not in REFUSED and family != "albert"
+]
+"""Methods that can be limited to the top layers, on the families whose layers are not one."""
+
 Stands = Callable[..., contract.Stand]
 """`stand(task, family)`, or with the family's own head `stand(task, family, "native")`."""
 
@@ -97,11 +105,8 @@ def test_methods_work_under_a_native_head(name: str, family: str, stands: Stands
         keep(name, stands("classify", family, "native"), tmp_path)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("name", [name for name in METHODS if "layers" in part.find("methods", name).model_fields])
+@pytest.mark.parametrize(("name", "family"), LIMITED)
 def test_the_layers_below_are_remembered(name: str, family: str, stands: Stands) -> None:
-    if (name, family) in REFUSED or family == "albert":  # whose layers are one
-        pytest.skip("refused")
     limited = method(name).model_copy(update={"layers": 1})
     contract.check_depth_is_that_of_the_lowest_edit(limited, stands("classify", family))
     assert limited.depth(2) == 2
