@@ -22,8 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-OUT = HERE / "results" / "few.json"
+import training
+
+OUT = training.HERE / "results" / "few.json"
 ROWS_A_CLASS = 10
 ITERATIONS = 20
 BATCH = 16
@@ -35,7 +36,7 @@ def draw(seed: int = 0) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
     import numpy as np
 
-    folder = Path(os.environ.get("VERTUNE_DATA") or HERE.parent.parent / "shared" / "data") / "banking77"
+    folder = training.data()
     read = {name: list(csv.DictReader((folder / f"{name}.csv").open(encoding="utf-8", newline=""))) for name in ("train", "test")}
     labels = np.array([row["category"] for row in read["train"]])
     random, kept = np.random.RandomState(seed), []
@@ -114,8 +115,6 @@ def main() -> None:
         versions = {name: metadata.version(name) for name in ("setfit", "sentence-transformers", "transformers", "torch")}
         results["setfit"] = setfit(options) | {"threads": options.threads, "versions": versions}
     elif options.side == "ours":
-        import training
-
         results[f"ours-{options.precision}"] = ours(options) | {"machine": training.machine(options.threads)}
     if "setfit" in results:
         results["share"] = {name: results[name]["seconds"] / results["setfit"]["seconds"] for name in results if name.startswith("ours")}

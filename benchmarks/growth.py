@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -80,13 +78,8 @@ def main() -> None:
         return
     measured: dict[int, dict[str, Any]] = {}
     for count in options.rows:
-        with tempfile.NamedTemporaryFile(suffix=".json") as out:
-            command = [sys.executable, __file__, "--child", "--rows", str(count), "--threads", str(options.threads)]
-            command += ["--method", options.method, "--out", out.name]
-            _, status, used = os.wait4(os.spawnv(os.P_NOWAIT, sys.executable, command), 0)
-            if status:
-                sys.exit(f"{count} rows ended with {status}")
-            measured[count] = json.loads(Path(out.name).read_text()) | {"peak_bytes": used.ru_maxrss * 1024}
+        arguments = ["--child", "--rows", str(count), "--threads", str(options.threads), "--method", options.method]
+        measured[count] = training.spawn(__file__, arguments)
         print(count, measured[count], flush=True)
     first, last = (measured[count] for count in (options.rows[0], options.rows[-1]))
     times = last["processor_seconds"] / first["processor_seconds"]

@@ -100,16 +100,14 @@ def texts(rows: int | None = None) -> list[dict[str, str]]:
 
 def ours(options: argparse.Namespace) -> dict[str, Any]:
     """Our loop with the method and the precision asked for, without validation."""
-    from vertune.core.config import Config
-    from vertune.core.parse import build
     from vertune.learning import session
 
+    assert session  # imported before the clock starts
     records = texts()
     method = {"ours": "full", "ours-top": {"name": "top_layers", "n": TOP}, "ours-head": "head"}[options.side]
     start = "auto" if options.side == "ours-head" else "random"
     device = {"threads": options.threads, "precision": options.precision}
     value = {"data": {}, "base": "minilm", "method": method, "training": {"epochs": 4, "start": start}, "device": device}
-    config = build(Config, value)
     tokens = tokens_of([record["text"] for record in records])
     clock = Clock()
 
@@ -121,13 +119,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         started, worked = time.perf_counter(), time.process_time()
-        frame = _frame(records)
-        task = config.task.fit(frame)
-        encoder = config.encoder.resolve(records, task.views(["text", "label"]))
-        settled = config.model_copy(update={"task": task, "encoder": encoder})
-        place = session.Place(Path(folder), Path(folder) / "cache")
-        with contextlib.suppress(Enough):
-            session.teach(settled, session.Material(records, [], ["text", "label"]), place, watch)
+        teach(value, records, Path(folder), watch, cache=True)
         whole = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - worked}
     return whole if options.side == "ours-head" else clock.found() | whole
 
@@ -136,10 +128,19 @@ class Enough(Exception):
     """As many steps were made as are measured."""
 
 
-def _frame(records: list[dict[str, str]]) -> Any:
+def teach(value: dict[str, Any], records: list[dict[str, str]], folder: Path, watch: Callable[..., None], cache: bool = False) -> None:
+    """One training of a config on these records, until it ends or `watch` has seen enough."""
     import polars as pl
 
-    return pl.DataFrame(records)
+    from vertune.core.config import Config
+    from vertune.core.parse import build
+    from vertune.learning import session
+
+    config, columns = build(Config, value), ["text", "label"]
+    task = config.task.fit(pl.DataFrame(records))
+    settled = config.model_copy(update={"task": task, "encoder": config.encoder.resolve(records, task.views(columns))})
+    with contextlib.suppress(Enough):
+        session.teach(settled, session.Material(records, [], columns), session.Place(folder, folder / "cache" if cache else None), watch)
 
 
 def trainer(options: argparse.Namespace) -> dict[str, Any]:
@@ -280,21 +281,25 @@ def child(options: argparse.Namespace) -> None:
     Path(options.out).write_text(json.dumps(found))
 
 
+def spawn(script: str, arguments: list[str], **environment: str) -> dict[str, Any]:
+    """What a script writes to its `--out` in a process of its own, with that process's peak of resident memory."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as out:
+        command = [sys.executable, script, *arguments, "--out", out.name]
+        _, status, used = os.wait4(os.spawnve(os.P_NOWAIT, sys.executable, command, {**os.environ, **environment}), 0)
+        if status:
+            sys.exit(f"{' '.join(arguments)} ended with {status}")
+        found: dict[str, Any] = json.loads(Path(out.name).read_text())
+    return found | {"peak_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
+
+
 def run(side: str, row: dict[str, Any], threads: int) -> dict[str, Any]:
     """One side in a process of its own, with its peak of resident memory."""
     steps = row.get("steps" if side == row["ours"] else "peer_steps", 0)
     if side == "classic":
         steps = 6
-    with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        command = [sys.executable, __file__, "--side", side, "--steps", str(steps), "--threads", str(threads), "--out", out.name]
-        command += ["--precision", row.get("precision", "float32")]
-        quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-        pid = os.spawnve(os.P_NOWAIT, sys.executable, command, {**os.environ, **quiet})
-        _, status, used = os.wait4(pid, 0)
-        if status:
-            sys.exit(f"{side} ended with {status}")
-        found: dict[str, Any] = json.loads(Path(out.name).read_text())
-    return found | {"peak_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024), "steps": steps}
+    arguments = ["--side", side, "--steps", str(steps), "--threads", str(threads), "--precision", row.get("precision", "float32")]
+    quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+    return spawn(__file__, arguments, **quiet) | {"steps": steps}
 
 
 def measure(name: str, rounds: int, threads: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ rows (`optimiser.exact: true`). Results go to benchmarks/results/vocabulary.json
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
 import tempfile
@@ -27,28 +26,18 @@ WARM, STEPS = 3, 10
 
 def seconds(base: Path, exact: bool, threads: int, folder: Path) -> float:
     """Median time of a step."""
-    import polars as pl
-
-    from vertune.core.config import Config
-    from vertune.core.parse import build
-    from vertune.learning import session
-
     records = training.texts(32 * (WARM + STEPS))
     value = {
         "data": {}, "base": str(base), "method": "full", "training": {"epochs": 1, "start": "random", "window": 1},
         "optimiser": {"exact": exact}, "device": {"threads": threads, "precision": "float32"},
     }  # fmt: skip
-    config = build(Config, value)
-    task = config.task.fit(pl.DataFrame(records))
-    settled = config.model_copy(update={"task": task, "encoder": config.encoder.resolve(records, task.views(["text", "label"]))})
     ends: list[float] = []
 
     def watch(kind: str, **fields: Any) -> None:
         if kind == "step":
             ends.append(time.perf_counter())
 
-    with contextlib.suppress(training.Enough):
-        session.teach(settled, session.Material(records, [], ["text", "label"]), session.Place(folder), watch)
+    training.teach(value, records, folder, watch)
     return statistics.median(after - before for before, after in zip(ends[WARM:], ends[WARM + 1 :], strict=False))
 
 

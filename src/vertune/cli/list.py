@@ -54,6 +54,7 @@ def _by_model(home: Home) -> dict[str, list[str]]:
 
 
 def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[str]:
+    from vertune.core.artifact import weight
     from vertune.core.errors import StorageError
 
     try:
@@ -61,7 +62,7 @@ def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[
     except StorageError:
         return [shelf, artifact.id, "", "", "broken: its manifest can't be read"]
     made = str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ")
-    return [shelf, artifact.id, made, output.size(output.weight(artifact.folder)), _what(manifest, aliases.get(artifact.id, []))]
+    return [shelf, artifact.id, made, output.size(weight(artifact.folder)), _what(manifest, aliases.get(artifact.id, []))]
 
 
 def _what(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]

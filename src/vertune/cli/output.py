@@ -95,11 +95,6 @@ def size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def weight(folder: Path) -> int:
-    """Bytes of all files under a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def near(path: Path) -> str:
     """A path as it is typed from here: relative where it lies below the working folder."""
     try:

@@ -66,7 +66,6 @@ _SAID = {
     "describe": "describing the data",
     "solved": "the head is solved on frozen states, {seconds:.0f} s",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",
-    "remembering": "running {layers} over {rows:,} texts once",
     "uncached": "the states of frozen layers are not remembered: {reason}",
     "refit": "training again with all {rows:,} rows",
     "chosen": "{method} is chosen: {why}",

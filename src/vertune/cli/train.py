@@ -63,6 +63,8 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
 
 def show(model: Artifact) -> None:
     """The model as a newcomer reads it: how good on validation, how big, and what `auto` chose."""
+    from vertune.core.artifact import weight
+
     manifest = model.manifest
     validation = manifest.get("metrics", {}).get("validation", {})
     method = manifest["config"].get("method")
@@ -73,7 +75,7 @@ def show(model: Artifact) -> None:
             "chosen": _reason(manifest.get("chosen")),
             "validation": ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if isinstance(value, (int, float))) or None,
             "trained": f"{manifest['trained']:,} parameters" if "trained" in manifest else None,
-            "size": output.size(output.weight(model.folder)),
+            "size": output.size(weight(model.folder)),
             "card": output.near(model.folder / "README.md"),
         }
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
 import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from vertune.core.artifact import file_hash
 from vertune.core.errors import ConfigError, ModelError, NotFound
@@ -35,6 +37,10 @@ _FILES = [
     "1_Pooling/config.json",
     "README.md",
 ]
+
+
+_TOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
+"""Entries of config.json that change nothing of what a base computes."""
 
 
 def resolve(base: str) -> Path:
@@ -94,9 +100,13 @@ def fingerprint(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
         return file_hash(files[0])
-    import hashlib
-
     return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()
+
+
+def digest(settings: dict[str, Any]) -> str:
+    """sha256 of a base's config.json, which decides as much as its weights: activations, epsilons, positions."""
+    kept = {key: value for key, value in settings.items() if key not in _TOLD}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def settings(folder: Path) -> dict[str, object]:

@@ -5,7 +5,6 @@ Tokenises with the tokenizers library alone; torch and transformers are imported
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ class Text(Encoder):
 
         return {
             "base": bases.fingerprint(self.path),
-            "config": _digest(self.settings),
+            "config": bases.digest(self.settings),
             "tokenizer": hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest(),
         }
 
@@ -361,15 +360,3 @@ def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:
         transformers.logging.set_verbosity(level)
         transformers.utils.logging.enable_progress_bar()
     return model
-
-
-_TOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
-"""Entries of a base's config.json that change nothing of what it computes."""
-
-
-def _digest(settings: dict[str, Any]) -> str:
-    """sha256 of a base's config.json, which decides as much as its weights: activations, epsilons, positions."""
-    import hashlib
-
-    kept = {key: value for key, value in settings.items() if key not in _TOLD}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vertune.core.artifact import Progress, storage
+from vertune.core.artifact import Progress, storage, weight
 from vertune.core.config import Config
 from vertune.core.records import Feature
 from vertune.learning import team
@@ -230,7 +230,7 @@ class TrunkCache:
 
     def _left(self, limit: float) -> float:
         """Bytes that may still be written."""
-        taken = sum(_weight(path) for path in self.folder.iterdir())
+        taken = sum(weight(path) for path in self.folder.iterdir())
         return min(limit - taken, _FREE_SHARE * shutil.disk_usage(self.folder).free)
 
     def _compute(self, trunk: Trunk, states: States, wanted: tuple[list[bytes], Sequence[Feature]], below: Remembered | None) -> None:
@@ -275,17 +275,6 @@ def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
         tokens += len(feature)
     if rows:
         yield rows
-
-
-def _weight(folder: Path) -> int:
-    """Bytes of a folder's files; one that goes meanwhile weighs nothing."""
-    total = 0
-    for path in folder.glob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
-    return total
 
 
 @contextmanager

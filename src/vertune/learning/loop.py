@@ -167,7 +167,7 @@ class _Training:
 
     def _finished(self) -> bool:
         patience, limit = self.config.training.patience, self.plan.seconds
-        late = bool(limit) and team.agreed(self.accelerator, self.position.seconds) > (limit or 0)
+        late = limit is not None and team.agreed(self.accelerator, self.position.seconds) > limit
         return late or bool(patience and self.position.stale >= patience)
 
     def _evaluation_steps(self) -> int:

@@ -137,11 +137,17 @@ def _begin(lesson: Lesson, solve: bool, method: Method | None) -> _Start:
         return _Start(model, None, below)
     started = time.perf_counter()
     frozen = probe.freeze(model, lesson, below)
-    alone = method is not None and method.depth(count(model.backbone)) > count(model.backbone)
-    solution = probe.solve(frozen, lesson.task, lesson.task.size, follows=not alone)
+    follows = method is None or not _head_alone(method, model)
+    solution = probe.solve(frozen, lesson.task, lesson.task.size, follows=follows)
     solution.give(model.head)
     lesson.progress("solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.looseness, loss=solution.loss)
     return _Start(model, solution, below)
+
+
+def _head_alone(method: Method, model: Vertical) -> bool:
+    """Whether the method moves nothing but the head."""
+    layers = count(model.backbone)
+    return method.depth(layers) > layers
 
 
 def _below(lesson: Lesson, model: Vertical, examples: Examples, method: Method) -> Remembered | None:
@@ -254,7 +260,7 @@ def _train(start: _Start, wanted: _Wanted, lesson: Lesson, held: Examples | None
     steps = steps_of(lesson.config, len(lesson.examples), wanted.epochs) if wanted.epochs else 0
     if not steps and not head_parameters(model):
         return 0, None
-    solved = start.solution is not None and method.depth(count(model.backbone)) > count(model.backbone)
+    solved = start.solution is not None and _head_alone(method, model)
     below = start.below if solved or not steps else start.below or _below(lesson, model, lesson.examples, method)
     score = _score(model, lesson, held, method) if held and steps and not solved else None
     torch.manual_seed(lesson.config.seed)

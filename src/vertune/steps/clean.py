@@ -6,9 +6,9 @@ import shutil
 import time
 from dataclasses import dataclass
 
-from vertune.core.artifact import SHELVES, Artifact, Home, storage
+from vertune.core.artifact import SHELVES, Artifact, Home, storage, weight
 from vertune.core.errors import StorageError
-from vertune.steps.remove import remove, weight
+from vertune.steps.remove import remove
 
 _QUIET = 600.0
 """Seconds without an event after which a run that says it is running is taken for dead."""

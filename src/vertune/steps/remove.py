@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
-from vertune.core.artifact import SHELVES, Artifact, Home, storage
+from vertune.core.artifact import SHELVES, Artifact, Home, storage, weight
 from vertune.core.errors import NotFound, UnknownName
 
 
@@ -45,8 +44,3 @@ def remove(home: Home, name: str) -> int:
     else:
         home.remove(shelf, name)  # type: ignore[arg-type]
     return freed
-
-
-def weight(folder: Path) -> int:
-    """Bytes of all files under a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
