@@ -1,11 +1,18 @@
-"""Batches by length and by tokens; knows nothing of models or records."""
+"""Batches by length and by tokens, and a forward pass over them; knows nothing of models or records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vertune.core.kinds import Encoder
+from vertune.core.records import Feature
+
+Forward = Callable[[Sequence[int], "dict[str, NDArray[Any]]"], "NDArray[Any]"]
+"""Outputs of a batch from the indices of its features and their collated arrays."""
 
 
 def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows: int = 256) -> list[list[int]]:
@@ -36,3 +43,21 @@ def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ..
         part = part[np.argsort(costs[part], kind="stable")]
         batches += [part[place : place + batch] for place in range(0, len(part), batch)]
     return [batches[place] for place in random.permutation(len(batches))]
+
+
+def collated(encoder: Encoder, features: Sequence[Feature], tokens: int) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
+    """Indices and collated arrays of each batch, longest first, so that the peak of memory comes at once."""
+    costs = np.array([encoder.cost(feature) for feature in features], dtype=np.int64)
+    for rows in by_tokens(np.argsort(-costs, kind="stable"), costs, tokens):
+        yield rows, encoder.collate([features[row] for row in rows])
+
+
+def outputs(encoder: Encoder, features: Sequence[Feature], tokens: int, forward: Forward) -> list[NDArray[Any]]:
+    """The outputs of each feature, in order; those of one row a token are cut to the length of their feature."""
+    result: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(features)
+    for rows, arrays in collated(encoder, features, tokens):
+        out = forward(rows, arrays)
+        per_token = out.ndim > 2
+        for place, row in enumerate(rows):
+            result[row] = out[place, : len(features[row])].copy() if per_token else out[place]
+    return result

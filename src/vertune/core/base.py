@@ -50,14 +50,18 @@ def resolve(base: str) -> Path:
         raise ConfigError(
             f"The base '{base}' needs a config.json in {folder}, and there is none. Name a folder in the form of transformers."
         )
-    if not list(folder.glob("*.safetensors")):
-        raise ConfigError(f"The base '{base}' in {folder} has no *.safetensors; other weights are not read, because they could run code.")
     expected = _SHA256.get(base)
     if expected and fingerprint(folder) != expected:
         raise ModelError(
             f"The weights of '{base}' in {folder} are not the known ones: expected sha256 {expected}, got {fingerprint(folder)}."
         )
     return folder
+
+
+def check_weights(folder: Path) -> None:
+    """ConfigError where a base has no weights that are read; an answering graph needs none, so this comes before a model is built."""
+    if not list(folder.glob("*.safetensors")):
+        raise ConfigError(f"The base in {folder} has no *.safetensors; other weights are not read, because they could run code.")
 
 
 def _packaged(base: str) -> Path | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validat
 from vertune.core import part
 from vertune.core.artifact import check_name
 from vertune.core.errors import ConfigError, NotFound
-from vertune.core.kinds import Encoder, Method, Source, Split, Task
+from vertune.core.kinds import Compressor, Encoder, Method, Source, Split, Task
 from vertune.core.parse import build
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -50,10 +50,12 @@ class Data(Section):
     """Which column each field of the task is read from; a list joins columns as `name: value`."""
     split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
     """How one table is divided into train, validation and test."""
+    unlabelled: SerializeAsAny[Source] | None = None
+    """Records of the same field without answers, from which a smaller model can learn what the large one says."""
     keep: list[str] = []
     """Further columns to keep beside the task's own, for slices of the report."""
 
-    @field_validator("source", "validation", "test", mode="before")
+    @field_validator("source", "validation", "test", "unlabelled", mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
         if isinstance(value, str) and value not in part.names("sources"):
@@ -144,6 +146,10 @@ class Config(Section):
     device: Device = Device()
     slices: list[str] = []
     """Columns by whose values the report is cut."""
+    compress: list[SerializeAsAny[Compressor]] = Field(default=["int8"], validate_default=True)
+    """The ways to shrink the model, in this order, for `vertune compress`; an empty list makes the float32 graph."""
+    tolerance: float = Field(default=0.005, ge=0, le=1)
+    """What a smaller model may lose of the task's metric: 0.005 is half a point; a share of it where the metric is no share."""
 
     @model_validator(mode="before")
     @classmethod
@@ -204,7 +210,7 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
     data = value.get("data")
     if isinstance(data, dict):
         anchored = dict(data)
-        for key in ("source", "validation", "test"):
+        for key in ("source", "validation", "test", "unlabelled"):
             item = anchored.get(key)
             if isinstance(item, str) and item not in part.names("sources"):
                 anchored[key] = str(folder / item)

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import field_validator
 
+from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
 from vertune.core.errors import UnknownName
 from vertune.core.part import Part
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
     import torch
     from numpy.typing import NDArray
@@ -91,6 +94,18 @@ class Encoder(Part):
 
     def model(self) -> torch.nn.Module:
         """The pretrained backbone."""
+        raise NotImplementedError
+
+    def write(self, folder: Path) -> None:
+        """All that encoding reads of the base, without weights, into a folder that can take the base's place."""
+        raise NotImplementedError
+
+    def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
+        """A copy that knows only the tokens which these records use, and those that any text can fall back on.
+
+        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the kind of
+        vocabulary is not known.
+        """
         raise NotImplementedError
 
     def native(self, states: str, size: int) -> torch.nn.Module:
@@ -257,6 +272,51 @@ class Method(Part):
 
     def restore(self, model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A model on its way to a smaller one, with no base under it any more."""
+
+    encoder: Encoder
+    task: Task
+    body: Any
+    """A torch module (nn/vertical.py), or an ONNX graph (onnx.ModelProto)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a compressor works with; its step fills it in, because a part knows no engine."""
+
+    train: Sequence[Record]
+    """The records that the model learnt from."""
+    unlabelled: Sequence[Record]
+    """More records of the domain, without answers; they may be none."""
+    columns: Sequence[str]
+    seed: int
+    learn: Callable[[Whole, Whole, float], None]
+    """`learn(student, teacher, epochs)` moves the student's weights until it says what the teacher says."""
+    answer: Callable[[Whole, Sequence[Record]], list[NDArray[Any]]]
+    """The outputs of each feature of these records."""
+    look: Callable[[Whole, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
+    """The values of these tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
+    accepts: Callable[[Whole], bool]
+    """Whether the gate lets this model through, measured on validation."""
+    progress: Progress
+    """Where it is said how far the work is."""
+    folder: Path
+    """An empty folder that lives as long as the work."""
+
+
+class Compressor(Part):
+    """One way to shrink a finished model."""
+
+    folder: ClassVar[str] = "compressors"
+    works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
+
+    def shrink(self, model: Whole, bench: Bench) -> Whole:
+        """A smaller model; the one given is left as it is. ConfigError where its structure rules that out."""
+        raise NotImplementedError
 
 
 class Export(Part):

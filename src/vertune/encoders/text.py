@@ -5,6 +5,7 @@ Tokenises with the tokenizers library alone; torch and transformers are imported
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core import base as bases
-from vertune.core.artifact import read_json
+from vertune.core.artifact import read_json, storage, write_json
 from vertune.core.errors import ConfigError, MissingExtra
 from vertune.core.kinds import Encoder, Pooling
 from vertune.core.records import Feature, Record, View, texts
@@ -141,6 +142,7 @@ class Text(Encoder):
 
     def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
         """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8, and whose truncation is said."""
+        bases.check_weights(self.path)
         how = self._truncation(views)
         if self.max_tokens != "auto":
             if self.max_tokens > self.longest:
@@ -204,6 +206,32 @@ class Text(Encoder):
         """The backbone without a pooling layer, in float32."""
         transformers = _transformers()
         return _quietly(transformers.AutoModel, self.path)
+
+    def write(self, folder: Path) -> None:
+        """The tokenizer and the settings of the base."""
+        with storage(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.tokenizer.save(str(folder / "tokenizer.json"))
+        write_json(folder / "config.json", self.settings)
+        pooling = self.path / "1_Pooling" / "config.json"
+        if pooling.exists():
+            write_json(folder / "1_Pooling" / "config.json", read_json(pooling))
+
+    def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
+        """A copy on the tokens that these records use, and the ids that stay."""
+        from vertune.encoders import _vocabulary
+
+        fields = dict.fromkeys(field for view in views for field in view.fields)
+        used = {int(place) for field in fields for piece in self._pieces(records, field) for place in np.unique(piece.ids)}
+        special = {place for template in self._templates.values() for place, _ in (*template.before, *template.between, *template.after)}
+        wanted = used | special | {self.pad} | ({self.unknown} if self.unknown is not None else set())
+        described, ids = _vocabulary.trimmed(json.loads(self.tokenizer.to_str()), wanted)
+        self.write(folder)
+        write_json(folder / "tokenizer.json", described)
+        places = {int(old): new for new, old in enumerate(ids.tolist())}
+        named = {name: places[value] for name, value in self.settings.items() if name.endswith("_token_id") and value in places}
+        write_json(folder / "config.json", {**self.settings, **named, "vocab_size": len(ids)})
+        return type(self).model_validate({**self.model_dump(), "base": str(folder)}), ids
 
     def native(self, states: str, size: int) -> torch.nn.Module:
         """The family's own model with a head of this size; ConfigError where the family has none."""
@@ -348,6 +376,7 @@ def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:
     """Load from safetensors without progress bars, without code from the folder, and without unpickling."""
     import torch
 
+    bases.check_weights(folder)
     transformers = _transformers()
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()

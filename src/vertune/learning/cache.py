@@ -25,11 +25,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vertune.batching.batches import collated
 from vertune.core.artifact import Progress, storage, weight
 from vertune.core.config import Config
 from vertune.core.records import Feature
 from vertune.learning import team
-from vertune.nn.run import batches, tensors
+from vertune.nn.run import tensors
 from vertune.nn.trunk import Trunk
 from vertune.nn.vertical import Vertical
 
@@ -252,7 +253,7 @@ class TrunkCache:
         missing, keys, features = wanted
         encoder = self.config.encoder
         chosen = [features[row] for row in missing]
-        for places, arrays in batches(encoder, chosen, self.config.device.tokens):
+        for places, arrays in collated(encoder, chosen, self.config.device.tokens):
             inputs = tensors(arrays, self.engine.device)
             with torch.no_grad(), around(self.engine, below, [missing[place] for place in places]):
                 found = trunk.run(inputs).float().cpu().numpy()

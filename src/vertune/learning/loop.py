@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 Score = Callable[[], float]
 """The task's metric on validation with the weights as they are; higher is better."""
+Objective = Callable[[Vertical, Tensors, Sequence[int]], torch.Tensor]
+"""The loss of each feature of a batch, from the model, its inputs and the indices of the features."""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class Lesson:
     """Where the states of frozen layers are remembered; None computes them in every pass."""
     below: Remembered | None = None
     """The states of these examples that the training starts from."""
+    objective: Objective | None = None
+    """What is learnt in the place of the task's own loss."""
     deadline: float | None = None
     """When, by the monotonic clock, everything must have ended; None takes the time it takes."""
 
@@ -261,13 +265,19 @@ class _Training:
         """Gradients of one micro-batch; returns its part of the step's loss."""
         examples, device = self.lesson.examples, self.accelerator.device
         inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
-        targets = examples.target(features, inputs["input_ids"].shape[1] if "input_ids" in inputs else 0).to(device)
         weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
         with around(self.accelerator, self.below, features):
-            losses = self.lesson.task.loss(self.model(inputs).float(), targets)
+            losses = self._losses(inputs, features)
         loss = (losses * weights).sum() / total
         self.accelerator.backward(loss)
         return loss.detach()
+
+    def _losses(self, inputs: Tensors, features: Sequence[int]) -> torch.Tensor:
+        """The loss of each feature."""
+        if self.lesson.objective:
+            return self.lesson.objective(self.model, inputs, features)
+        targets = self.lesson.examples.target(features, inputs["input_ids"].shape[1] if "input_ids" in inputs else 0)
+        return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _gather(self) -> None:
         """Sum gradients over processes; each holds its own rows' part of the same mean."""

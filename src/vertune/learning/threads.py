@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Literal
 
 import torch
+
+from vertune.core.machine import usable
 
 _SHAPE = (512, 384, 1536)
 """Tokens, width and inner width of the products that the number of threads is tried on: a batch of short texts on a small base."""
@@ -18,7 +19,7 @@ _GAIN = 0.9
 
 def use_threads(wanted: int | Literal["auto"]) -> int:
     """Set torch's threads to the number wanted, or to the one that multiplies fastest here; returns the number."""
-    threads = fastest(_candidates(_usable()), _seconds) if wanted == "auto" else wanted
+    threads = fastest(_candidates(usable()), _seconds) if wanted == "auto" else wanted
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     return threads
@@ -37,14 +38,6 @@ def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
         if best[count] <= _GAIN * best[chosen]:
             chosen = count
     return chosen
-
-
-def _usable() -> int:
-    """The processors that this process may use: its share of them where several train together, fewer where OMP_NUM_THREADS says so."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    here = max(1, here // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return min(here, int(said)) if said.isdecimal() and int(said) else here
 
 
 def _candidates(usable: int) -> list[int]:

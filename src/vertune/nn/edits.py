@@ -97,6 +97,12 @@ def merge(model: Vertical, edits: Sequence[Edit]) -> None:
         _MERGE[edit.kind](_module(model, edit), edit)
 
 
+def settle(model: Vertical, edits: Sequence[Edit]) -> None:
+    """Rebuild a change on a fresh base with as few modules of ours as can be: what has a form in plain weights is written there."""
+    merge(model, [edit for edit in edits if edit.kind in _MERGE])
+    apply(model, [edit for edit in edits if edit.kind not in _MERGE])
+
+
 @torch.no_grad()
 def _write(module: nn.Module, edit: Edit) -> None:
     """Put tensors in the place of the module's own."""

@@ -30,7 +30,7 @@ class Rows(nn.Module):
 
     def before(self, states: Tensor) -> Tensor:
         """The rows in front of states of shape (texts, tokens, width)."""
-        rows = self.rows.to(states.dtype).expand(len(states), -1, -1)
+        rows = self.rows.to(states.dtype).expand(states.shape[0], -1, -1)
         return torch.cat([rows, states], dim=1)
 
 
@@ -137,7 +137,7 @@ def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tenso
     if hasattr(module, "prompt"):
         extended: Tensor = module.prompt.before(states)
         return extended
-    return torch.cat([states.new_zeros(len(states), positions, states.shape[2]), states], dim=1)
+    return torch.cat([states.new_zeros(states.shape[0], positions, states.shape[2]), states], dim=1)
 
 
 def _replace(names: tuple[str, ...], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:

@@ -1,70 +1,95 @@
-"""A trained model that answers; knows nothing of training, reports or HTTP."""
+"""A trained model that answers, in torch or as an ONNX graph; knows nothing of training, reports or HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
-from vertune.core.artifact import Artifact
+from vertune.core.artifact import Artifact, file_hash
 from vertune.core.config import Config
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
+from vertune.runtime.eager import Eager
 
 BASE = "base"
-"""The folder of an artifact that holds its base, where it was bundled with it."""
+"""The folder of an artifact that holds its base, where it was bundled with it, or what the encoder reads of it."""
+GRAPH = "model.onnx"
+"""The whole model of an artifact that was compressed."""
 _CHUNK = 4096
 
 
-@dataclass(slots=True)
+class Engine(Protocol):
+    """What computes the outputs of features."""
+
+    def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
+        """The head's outputs, one array a feature."""
+        ...
+
+
+@dataclass
 class Predictor:
     """One model in memory."""
 
-    config: Config
+    written: dict[str, Any]
+    """The resolved config as the manifest has it."""
     encoder: Encoder
     task: Task
-    model: Any
-    """The torch module; see nn/vertical.py."""
+    engine: Engine
     columns: tuple[str, ...] = ()
     """The columns of the task that the model was trained on; empty where that is not known."""
 
     @classmethod
-    def open(cls, artifact: Artifact) -> Self:
-        """Load a model artifact on its base; ModelError when the base is not the one that it was trained on."""
-        from vertune.nn import delta, edits
-        from vertune.nn.build import build as assemble
+    def open(cls, artifact: Artifact, threads: int | None = None) -> Self:
+        """Load a model artifact; ModelError when its base, or its graph, is not the one that it was made with.
 
+        `threads` is for graphs; None takes what was tuned for this machine, else all processors.
+        """
         manifest = artifact.manifest
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
         if lacking:
             raise StorageError(
                 f"The manifest of {artifact.id} has no {' and no '.join(lacking)}: it is damaged. Restore it, or train again."
             )
-        config = build(Config, _bundled(manifest["config"], artifact.folder / BASE))
-        check_base(artifact.id, manifest["fingerprint"], config.encoder)
-        model = assemble(config.encoder, config.task)
-        edits.apply(model, delta.load(artifact.folder))
-        return cls(config, config.encoder, config.task, model.to(_device()).eval(), tuple(manifest.get("columns", ())))
+        config = _bundled(manifest["config"], artifact.folder / BASE)
+        encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
+        columns = tuple(manifest.get("columns", ()))
+        if (artifact.folder / GRAPH).exists():
+            return cls(config, encoder, task, _graph(artifact, manifest["fingerprint"], task, threads), columns)
+        check_base(artifact.id, manifest["fingerprint"], encoder)
+        tokens = int(config.get("device", {}).get("tokens", 8192))
+        return cls(config, encoder, task, Eager.load(artifact.folder, encoder, task, tokens), columns)
+
+    @cached_property
+    def config(self) -> Config:
+        """The resolved config."""
+        return build(Config, self.written)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Which column of the training data each field of the task was read from."""
+        return dict(self.written.get("data", {}).get("fields") or {})
 
     def untrained(self) -> Self | None:
-        """The same task on the base as it is; None where its head must be learnt first."""
+        """The same task on the base as it is; None where its head must be learnt first, or the base is not here."""
+        if not isinstance(self.engine, Eager):
+            return None
         from vertune.nn.build import build as assemble
 
         model = assemble(self.encoder, self.task)
         if any(True for _ in model.head.parameters()) or model.native is not None:
             return None
-        return type(self)(self.config, self.encoder, self.task, model.to(_device()).eval(), self.columns)
+        return type(self)(self.written, self.encoder, self.task, Eager(model, self.config.device.tokens), self.columns)
 
     def outputs(self, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""
-        from vertune.nn.run import outputs
-
-        return outputs(self.model, self.encoder, features, self.config.device.tokens)
+        return self.engine.outputs(self.encoder, features)
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
         """One answer a record."""
@@ -77,11 +102,29 @@ class Predictor:
         return answers
 
 
-def _device() -> str:
-    """The GPU where there is one."""
-    import torch
+def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int | None) -> Engine:
+    """The session on an artifact's graph, checked to be the one that was measured, and to give what the task reads."""
+    from vertune.runtime.graph import Graph
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    for what, value in hashes(artifact.folder).items():
+        if known.get(what) != value:
+            raise ModelError(
+                f"The {what} of {artifact.id} has changed since it was measured: expected sha256 {str(known.get(what))[:12]}…, "
+                f"here is {value[:12]}…. Restore the folder, or compress again."
+            )
+    graph = Graph(artifact.folder / GRAPH, threads)
+    if graph.size not in (None, task.size):
+        raise ModelError(f"The graph of {artifact.id} gives {graph.size} numbers, but its task reads {task.size}. Compress again.")
+    return graph
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """sha256 of a graph and of the tokenizer beside it; StorageError where one is missing."""
+    files = {"graph": folder / GRAPH, "tokenizer": folder / BASE / "tokenizer.json"}
+    for file in files.values():
+        if not file.exists():
+            raise StorageError(f"{file} is missing: the artifact is damaged. Restore it, or compress again.")
+    return {what: file_hash(file) for what, file in files.items()}
 
 
 def _bundled(config: dict[str, Any], base: Path) -> dict[str, Any]:

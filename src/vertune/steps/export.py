@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from vertune.core.artifact import Artifact
+from vertune.core.errors import ConfigError
 from vertune.core.kinds import Export
 from vertune.core.parse import build
+from vertune.runtime.eager import Eager
 from vertune.runtime.predictor import Predictor
 from vertune.steps._place import filled
 
@@ -23,7 +25,9 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
     chosen = form if isinstance(form, Export) else build(Export, form)
     with filled(folder) as place:
         opened = Predictor.open(model)
-        trained = Trained(str(model.manifest["name"]), opened.encoder, opened.task, opened.model, delta.load(model.folder))
+        if not isinstance(opened.engine, Eager):
+            raise ConfigError(f"{model.id} was compressed and has no torch weights any more. Export the model that it was made from.")
+        trained = Trained(str(model.manifest["name"]), opened.encoder, opened.task, opened.engine.model, delta.load(model.folder))
         chosen.write(trained, place)
         chosen.check(trained, place)
     return folder.absolute()

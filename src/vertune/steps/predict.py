@@ -79,7 +79,7 @@ def asked(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     """What the task reads, from columns named as in the training data, else as in the task; what it must answer is left out."""
     columns = predictor.task.columns
     inputs = [column.name for column in columns if column.role == "input"]
-    said = {name: _listed(value) for name, value in predictor.config.data.fields.items() if name in inputs}
+    said = {name: _listed(value) for name, value in predictor.fields.items() if name in inputs}
     fields: dict[str, str | list[str]] = {}
     for name, value in said.items():
         there = set(value) <= set(frame.columns)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from vertune.core.errors import ModelError
 from vertune.core.records import Feature
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FIELDS = {"start": pl.Int64(), "text": pl.String()}
 ANSWERS = pl.List(pl.Struct(FIELDS))
@@ -25,6 +27,8 @@ def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     A cell is a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON. An answer
     that does not stand at its start is taken where the context holds it exactly once.
     """
+    import polars as pl
+
     plain = _plain(frame.schema["answers"])
     numbered = frame.with_row_index("__number")
     if plain:
@@ -53,6 +57,8 @@ def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 def _plain(kind: pl.DataType) -> bool:
     """Whether a column already holds lists of a whole number and a text."""
+    import polars as pl
+
     inner = kind.inner if isinstance(kind, pl.List) else None
     fields = {field.name: field.dtype for field in inner.fields} if isinstance(inner, pl.Struct) else {}
     return "start" in fields and fields["start"].is_integer() and fields.get("text") == pl.String
@@ -60,6 +66,8 @@ def _plain(kind: pl.DataType) -> bool:
 
 def _standing(numbered: pl.DataFrame) -> pl.Expr:
     """Whether all answers of a row stand where they say; also where there is none or no list."""
+    import polars as pl
+
     long = (
         numbered.filter(pl.col("answers").list.len() > 0)
         .select("__number", pl.col("context").cast(pl.String), pl.col("answers").alias("answer"))

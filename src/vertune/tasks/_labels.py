@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from vertune.core.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    import polars as pl
+
 
 def words(name: str) -> pl.Expr:
     """A label column as trimmed words; an empty one is null."""
+    import polars as pl
+
     text = pl.col(name).cast(pl.String).str.strip_chars()
     return pl.when(text != "").then(text)
 
@@ -24,6 +28,8 @@ def as_classes(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataF
 
     Whole numbers that were read as floats, because a cell was empty, become whole numbers again.
     """
+    import polars as pl
+
     column = frame[name]
     if column.dtype.is_nested():
         raise DataError(

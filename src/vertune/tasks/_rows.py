@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from vertune.core.errors import DataError
 from vertune.core.records import Cleaned, Column
 
-Problem = tuple[pl.Expr, pl.Expr | str]
-"""When a row is bad, and the reason that is given."""
+if TYPE_CHECKING:
+    import polars as pl
+
+    Problem = tuple[pl.Expr, pl.Expr | str]
+    """When a row is bad, and the reason that is given."""
 
 
 def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
@@ -44,6 +45,8 @@ def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
 
 def string(name: str) -> pl.Expr:
     """A column as text, whatever simple type it was read as."""
+    import polars as pl
+
     return pl.col(name).cast(pl.String)
 
 
@@ -54,6 +57,8 @@ def blank(name: str) -> pl.Expr:
 
 def sift(frame: pl.DataFrame, names: Sequence[str], problems: Sequence[Problem], results: Sequence[pl.Expr]) -> Cleaned:
     """Rows without a problem, converted by `results`; the others with their first reason and their values of `names`."""
+    import polars as pl
+
     reasons = [pl.when(bad).then(pl.lit(reason) if isinstance(reason, str) else reason) for bad, reason in problems]
     marked = frame.with_columns(pl.coalesce(reasons).alias("__reason")).with_row_index("__place", offset=1)
     bad = marked.filter(pl.col("__reason").is_not_null())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from vertune.core.errors import DataError
 from vertune.tasks._bio import longest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FIELDS = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
 SPANS = pl.List(pl.Struct(FIELDS))
@@ -19,6 +20,8 @@ _LINE = 1 << 32
 
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     """The frame with the column as SPANS, and `__unread` with the reason where a value is no list of spans."""
+    import polars as pl
+
     kind = frame.schema[name]
     inner = kind.inner if isinstance(kind, pl.List) else None
     fields = {field.name: field.dtype for field in inner.fields} if isinstance(inner, pl.Struct) else {}
@@ -58,6 +61,8 @@ def _span(item: Any) -> dict[str, Any]:
 
 def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
     """The frame with `__problem`, the reason why a row's spans can't be, and `__overlap`, whether two spans overlap."""
+    import polars as pl
+
     numbered = frame.with_row_index("__number")
     long = (
         numbered.filter(pl.col(name).list.len() > 0)
@@ -90,6 +95,8 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
 
 def resolve(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, int]:
     """The frame with only the longest of overlapping spans where `__overlap` says so and nothing is wrong; how many that leaves out."""
+    import polars as pl
+
     rows = frame.select(pl.col("__overlap") & pl.col("__problem").is_null()).to_series().to_numpy().nonzero()[0]
     if not len(rows):
         return frame, 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from vertune.core.records import Column, Record, View
 from vertune.tasks import _rows
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TEXT = Column("text", "The text.")
 PAIR = Column("text_pair", "A second text that belongs to the first.", required=False)

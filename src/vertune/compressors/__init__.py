@@ -1,0 +1,1 @@
+"""The ways to shrink a model, one file each."""

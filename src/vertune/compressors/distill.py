@@ -1,0 +1,50 @@
+"""A student of fewer layers, or on another base, that learns what the model says.
+
+It learns from the training texts and from all further ones of the field that there are (`data.unlabelled`), which need no labels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Bench, Compressor, Encoder, Whole
+
+
+class Distill(Compressor):
+    """Options of distillation."""
+
+    layers: int | Literal["all"] = Field(default=3, validate_default=True)
+    """Layers of the student: those of the model that lie furthest apart; all of another base where one is named."""
+    base: str | None = None
+    """Another base for the student; without one it starts from the model's own layers."""
+    epochs: float = Field(default=10, gt=0)
+    """Passes over the texts."""
+
+    def shrink(self, model: Whole, bench: Bench) -> Whole:
+        """The student; ConfigError where the base has too few layers, or states of another width than the head reads."""
+        from vertune.nn import shrink, structure
+
+        student = self._other(model) if self.base else Whole(model.encoder, model.task, shrink.copied(model.body))
+        count = structure.count(student.body.backbone)
+        if self.layers != "all" and (self.layers < count or not self.base):
+            shrink.keep_layers(student.body, shrink.evenly(count, self.layers))
+        bench.learn(student, model, self.epochs)
+        return student
+
+    def _other(self, model: Whole) -> Whole:
+        """The task's head on another base."""
+        from vertune.nn.build import build
+
+        options = model.encoder.model_dump(mode="json")
+        encoder = Encoder.model_validate({**options, "base": self.base})
+        body = build(encoder, model.task)
+        if body.width != model.body.width or body.native is not None:
+            raise ConfigError(
+                f"The student's base '{self.base}' has states of width {body.width}, the model of {model.body.width}. "
+                "Choose a base of the same width and pooling: mean or cls, or leave the base out."
+            )
+        body.head.load_state_dict(model.body.head.state_dict())
+        return Whole(encoder, model.task, body.eval())

@@ -1,0 +1,120 @@
+"""Teaches one model what another says: its outputs, and the states that they are read from; knows nothing of compression.
+
+What the teacher says is computed once. The loss is the squared distance of outputs (the logits, as Ba & Caruana 2014 and
+TinyBERT, Jiao et al. 2020, have it) and of the states under the head, each in units of its own spread over the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vertune.core.artifact import Progress
+from vertune.core.config import Config
+from vertune.core.kinds import Method, Whole
+from vertune.core.parse import build
+from vertune.core.records import Record
+from vertune.learning.defaults import Rates
+from vertune.learning.examples import Examples
+from vertune.learning.loop import Lesson, Plan, learn, steps_of
+from vertune.learning.threads import use_threads
+from vertune.nn.run import outputs
+from vertune.nn.vertical import Vertical
+
+_RATE = 2e-4
+"""Of width 384; a student of few layers takes a larger step than fine-tuning does, because nothing noisy pulls at it."""
+
+
+@dataclass(slots=True)
+class Said:
+    """What a teacher says of each feature: outputs and, beside them, the states under the head; one row, or one a token."""
+
+    values: list[NDArray[np.float16]]
+    size: int
+    """How many of the numbers are outputs."""
+    spread: tuple[float, float]
+    """Variance of outputs and of states."""
+
+    def loss(self, model: Vertical, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
+        """The distance of each feature, shape (features,)."""
+        found = both(model, inputs).float()
+        wanted = torch.zeros_like(found)
+        seen = torch.zeros(found.shape[:-1], device=found.device)
+        for place, row in enumerate(rows):
+            value = torch.from_numpy(self.values[row].astype(np.float32))
+            if found.dim() == 3:
+                wanted[place, : len(value)], seen[place, : len(value)] = value, 1.0
+            else:
+                wanted[place], seen[place] = value, 1.0
+        far = (found - wanted).square()
+        each = far[..., : self.size].mean(-1) / self.spread[0]
+        if far.shape[-1] > self.size:
+            each = each + far[..., self.size :].mean(-1) / self.spread[1]
+        each = each * seen
+        return each.sum(1) / seen.sum(1).clamp(min=1) if each.dim() == 2 else each
+
+
+def both(model: Vertical, inputs: dict[str, Tensor]) -> Tensor:
+    """Outputs, with the states that they are read from behind them; outputs alone where the head is the family's own."""
+    if model.native is not None:
+        out: Tensor = model(inputs)
+        return out
+    states = model.states(inputs)
+    return torch.cat([model.head(states), states], dim=-1)
+
+
+def mimic(student: Whole, teacher: Whole, records: Sequence[Record], plan: tuple[Config, Sequence[str], float], progress: Progress) -> None:
+    """Move all weights of the student, a copy of nothing else, for `epochs` passes over records that need no labels.
+
+    `plan` is the config that the loop runs by, the columns of the task, and the passes. Both models stay where they are.
+    """
+    config, columns, epochs = plan
+    use_threads(config.device.threads)
+    inputs = {column.name for column in student.task.columns if column.role == "input"}
+    bare = [{name: value for name, value in record.items() if name in inputs} for record in records]
+    views = student.task.views(columns)
+    features = student.encoder.encode(bare, views)
+    said = _said(teacher, bare, columns)
+    owners = np.array([feature.record for feature in features], dtype=np.int64)
+    count = np.bincount(owners, minlength=len(bare))
+    members = np.split(np.argsort(owners, kind="stable"), np.cumsum(count)[:-1])
+    costs = np.array([student.encoder.cost(feature) for feature in features], dtype=np.int64)
+    examples = Examples(bare, features, members, None, costs, 1.0 / count[owners], None, False)  # type: ignore[arg-type]
+    method = build(Method, "full")
+    torch.manual_seed(config.seed)
+    method.prepare(student.body, student.task, 1)
+    rate = _RATE * min(1.0, 384 / student.body.width) ** 2
+    steps = steps_of(config, len(bare), epochs)
+    lesson = Lesson(config, student.task, student.encoder, examples, None, progress, objective=said.loss)
+    learn(student.body, Plan(method, Rates(rate, rate), steps, epochs), lesson)
+    for parameter in student.body.parameters():
+        parameter.requires_grad_(False)
+
+
+def _said(teacher: Whole, records: Sequence[Record], columns: Sequence[str]) -> Said:
+    """What the teacher says of the records."""
+    features = teacher.encoder.encode(records, teacher.task.views(columns))
+    model: Vertical = teacher.body
+    shown = _Both(model)
+    values = [value.astype(np.float16) for value in outputs(shown, teacher.encoder, features)]  # type: ignore[arg-type]
+    size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
+    some = np.concatenate([value.reshape(-1, value.shape[-1]) for value in values[:2000]]).astype(np.float64)
+    spread = some.var(0)
+    parts = (spread[:size].mean(), spread[size:].mean() if len(spread) > size else 1.0)
+    return Said(values, size, (max(parts[0], 1e-6), max(parts[1], 1e-6)))
+
+
+class _Both(torch.nn.Module):
+    """A model that gives its states too."""
+
+    def __init__(self, model: Vertical) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return both(self.model, inputs)

@@ -1,0 +1,265 @@
+"""A vertical as one ONNX graph with dynamic shapes, pooling and head inside; knows nothing of tasks, files or what runs it.
+
+torch has two exporters. The older one traces: it takes every method's hooks and every family as they run, needs no second
+package that must fit torch's version, and is twenty times faster; its warnings (it is deprecated) are kept out of sight here.
+What transformers' bases trace badly is put right before and after: attention in plain products, which ONNX Runtime computes
+faster than its own fused attention; one additive mask in the place of forty operations on positions, where a base takes it;
+and shapes as constants, where the graph only hands dimensions on.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from vertune.batching import batches
+from vertune.core.errors import ConfigError, ModelError
+from vertune.core.kinds import Encoder
+from vertune.core.records import Feature
+from vertune.nn import run
+from vertune.nn.trained import TOLERANCE
+from vertune.nn.vertical import Vertical
+
+OPSET = 17
+"""The first with LayerNormalization as one operation."""
+OUTPUT = "outputs"
+_TOKENS = 4096
+LIMIT = 1_900_000_000
+"""Bytes of weights that fit into one protobuf message, with room for the rest of it."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def export(model: Vertical, encoder: Encoder, features: Sequence[Feature]) -> onnx.ModelProto:
+    """The graph of a model whose outputs are torch's on these features, and on texts as long as the encoder makes them.
+
+    Inputs are named as in a collated batch; the output is `outputs`. Raises ConfigError where the model can't be traced,
+    ModelError, with the place and the gap, where no form of the graph answers as the model.
+    """
+    expected = run.outputs(model, encoder, features)
+    example = encoder.collate(sorted(features, key=len)[:: max(1, len(features) // 3)][:3])
+    long = _lengthened(example, getattr(encoder, "max_tokens", None))
+    with torch.no_grad():
+        far = model(run.tensors(long)).numpy()
+    where = ""
+    for graph in _forms(model, example):
+        where = _apart(graph, (encoder, features, expected), (long, far))
+        if not where:
+            return graph
+    raise ModelError(f"The ONNX graph answers otherwise than the model: {where}. It was not kept; please report this with the base.")
+
+
+def _lengthened(example: Arrays, tokens: Any) -> Arrays:
+    """The batch again and again behind itself, up to the longest text: some bases attend otherwise to what is far away."""
+    length = next(iter(example.values())).shape[1]
+    times = max(1, int(tokens) // length) if isinstance(tokens, int) else 1
+    return {name: np.tile(array, (1, times)) for name, array in example.items()}
+
+
+def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]) -> str:
+    """Where a graph and the model part; empty where they don't."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+
+    def answer(arrays: Arrays) -> NDArray[Any]:
+        out: NDArray[Any] = session.run(None, {name: arrays[name] for name in names})[0]
+        return out
+
+    encoder, features, expected = near
+    try:
+        found = batches.outputs(encoder, features, _TOKENS, lambda rows, arrays: answer(arrays))
+        seen = far[0]["attention_mask"].astype(bool) if far[1].ndim > 2 else ...
+        pairs = [*zip(expected, found, strict=True), (far[1][seen], answer(far[0])[seen])]
+    except Exception as error:  # ONNX Runtime's classes have no common base but this
+        return f"it can't be run on other lengths ({str(error)[-200:]})"
+    for place, (ours, theirs) in enumerate(pairs):
+        gap = float(np.abs(ours - theirs).max(initial=0.0))
+        if not gap <= TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0))):
+            return f"outputs of {'the longest text' if place == len(features) else f'text {place + 1}'} differ by {gap:.2g}"
+    return ""
+
+
+def _forms(model: Vertical, example: Arrays) -> Iterator[onnx.ModelProto]:
+    """The graph in the forms to be tried, the quickest first; not every form answers as every base does."""
+    if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
+        raise ConfigError(f"One ONNX file holds at most {LIMIT / 1e9:.1f} GB of weights, and this base has more. Choose a smaller base.")
+    failure: Exception | None = None
+    for short in (True, False):
+        try:
+            traced = _traced(model, example, short)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+            failure = error
+            continue
+        yield tidied(traced)
+        yield traced
+        failure = None
+    if failure is not None:
+        raise ConfigError(f"{type(model.backbone).__name__} can't be written as an ONNX graph: {failure}.") from failure
+
+
+class _Plain(nn.Module):
+    """The model with tensors as arguments, as an exporter calls it."""
+
+    def __init__(self, model: Vertical, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *arrays: Tensor) -> Tensor:
+        out: Tensor = self.model(dict(zip(self.names, arrays, strict=True)))
+        return out
+
+
+def _traced(model: Vertical, example: Arrays, short: bool) -> onnx.ModelProto:
+    """One run of the exporter."""
+    names = [name for name in example if name in model.accepted]
+    arrays = tuple(torch.from_numpy(example[name]) for name in names)
+    axes = {name: {0: "rows", 1: "tokens"} for name in names}
+    with tempfile.TemporaryDirectory() as folder, _eager(model), _masked(model, short), _quiet(), torch.no_grad():
+        file = Path(folder) / "model.onnx"
+        per_token = model(dict(zip(names, arrays, strict=True))).dim() > 2
+        torch.onnx.export(
+            _Plain(model, names).eval(), arrays, file, dynamo=False, opset_version=OPSET, input_names=names, output_names=[OUTPUT],
+            dynamic_axes={**axes, OUTPUT: {0: "rows", 1: "tokens"} if per_token else {0: "rows"}},
+        )  # fmt: skip
+        return onnx.load(file)
+
+
+@contextmanager
+def _eager(model: Vertical) -> Iterator[None]:
+    """Attention written out in products, wherever a base lets it be chosen."""
+    from transformers import PreTrainedModel
+
+    changed = []
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and module._can_set_attn_implementation():
+            changed.append((module, module.config._attn_implementation))
+            module.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        for module, before in changed:
+            module.set_attn_implementation(before)
+
+
+@contextmanager
+def _masked(model: Vertical, short: bool) -> Iterator[None]:
+    """With `short`, layers are handed what is added to their scores, shape (rows, 1, 1, tokens), and not the mask of tokens.
+
+    The hook comes last, so that positions which a method adds are in the mask already.
+    """
+
+    def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        mask = kwargs["attention_mask"][:, None, None, :].float()
+        return args, {**kwargs, "attention_mask": (1.0 - mask) * torch.finfo(torch.float32).min}
+
+    handle = model.backbone.register_forward_pre_hook(add, with_kwargs=True) if short else None
+    try:
+        yield
+    finally:
+        if handle:
+            handle.remove()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on its age, on traced constants, and on what it folds."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def showing(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy that gives the values of these tensors inside it, and nothing else."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.output[:]
+    for name in names:
+        made.graph.output.add().name = name
+    return made
+
+
+def tidied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose shapes are constants where a tensor is only reshaped along its own first dimensions.
+
+    `x.view(rows, tokens, heads, -1)` reads the sizes of some tensor, and hands them on; 0 says the same without a computation.
+    Whether that tensor has the sizes of `x` is not proved here: the caller compares.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in list(graph.node):
+        shape = _handed_on(node.input[1], makers) if node.op_type == "Reshape" else None
+        if shape is not None:
+            name = f"{node.output[0]}_shape"
+            graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+            node.input[1] = name
+    _swept(graph)
+    return made
+
+
+def _handed_on(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] | None:
+    """The constant shape that says the same; None where a size is computed."""
+    node = makers.get(name)
+    if node is None or node.op_type != "Concat":
+        return None
+    shape: list[int] = []
+    for place, piece in enumerate(node.input):
+        size = _size(makers.get(piece), place, makers)
+        if size is None:
+            return None
+        shape.append(size)
+    return shape
+
+
+def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodeProto]) -> int | None:
+    """One entry of a shape: a constant, or 0 where it is the size of the same dimension of a tensor."""
+    if node is None:
+        return None
+    if node.op_type == "Constant":
+        value = numpy_helper.to_array(node.attribute[0].t)
+        return int(value.reshape(-1)[0]) if value.size == 1 else None
+    gather = makers.get(node.input[0]) if node.op_type == "Unsqueeze" else None
+    if gather is None or gather.op_type != "Gather":
+        return None
+    source, index = makers.get(gather.input[0]), makers.get(gather.input[1])
+    if source is None or source.op_type != "Shape" or index is None or index.op_type != "Constant":
+        return None
+    return 0 if int(numpy_helper.to_array(index.attribute[0].t)) == place else None
+
+
+def _swept(graph: onnx.GraphProto) -> None:
+    """Remove what no output needs."""
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed |= set(node.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    kept_tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(kept_tensors)

@@ -1,0 +1,73 @@
+"""An ONNX graph in memory, answered by ONNX Runtime; knows nothing of torch, of texts, or of what is answered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from vertune.batching.batches import outputs
+from vertune.core.errors import ModelError, StorageError
+from vertune.core.kinds import Encoder
+from vertune.core.machine import usable
+from vertune.core.records import Feature
+
+TOKENS = 2048
+"""Padded tokens of one batch: more fill no cache, and take memory."""
+
+
+class Graph:
+    """A session on one graph."""
+
+    def __init__(self, graph: Path | bytes, threads: int | None = None) -> None:
+        """Load a file or a serialised graph; StorageError where it can't be read, ModelError where it is none of ours.
+
+        `threads` is how many share one call; None takes as many as there are processors for this process.
+        """
+        self.threads = threads or usable()
+        what = graph if isinstance(graph, bytes) else os.fspath(graph)
+        try:
+            self.session = onnxruntime.InferenceSession(what, _options(self.threads), providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's classes have no common base but this
+            where = "The graph" if isinstance(graph, bytes) else f"{graph}"
+            raise StorageError(f"{where} is no ONNX graph that can be run: {str(error)[:300]}. Compress the model again.") from error
+        last = self.session.get_outputs()[0].shape[-1]
+        self.size: int | None = last if isinstance(last, int) else None
+        """Numbers of one output; None where the graph does not say."""
+        self.names = tuple(entry.name for entry in self.session.get_inputs())
+
+    def run(self, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        """The outputs of one collated batch; ModelError where the graph can't take it."""
+        try:
+            out: NDArray[Any] = self.session.run(None, {name: arrays[name] for name in self.names})[0]
+        except Exception as error:
+            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}.") from error
+        return out
+
+    def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """These outputs of one collated batch, without what padding gives where there is one row a token."""
+        found = self.session.run(list(names), {name: arrays[name] for name in self.names})
+        seen = arrays["attention_mask"].astype(bool)
+        return {name: value[seen] if value.shape[:2] == seen.shape else value for name, value in zip(names, found, strict=True)}
+
+    def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
+        """The head's outputs, one float32 array a feature."""
+        if len(features) == 1:  # the one short text: nothing to sort, nothing to cut
+            return [np.ascontiguousarray(self.run(encoder.collate(features))[0])]
+        return outputs(encoder, features, TOKENS, lambda rows, arrays: self.run(arrays))
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    """How sessions run: no thread waits busily once an answer is there, and no plan of memory is kept for each shape seen."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options

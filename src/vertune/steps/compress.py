@@ -1,0 +1,264 @@
+"""compress: from a trained model to a smaller one, kept only where validation shows what it keeps; knows no way to shrink.
+
+The chain of compressors works on torch first, is written as an ONNX graph once, and goes on there. Every output of it is scored
+on validation beside the model that it was made from, and measured; the last one must pass the gate.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from vertune import __version__
+from vertune.core import machine
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, storage, working, write_text
+from vertune.core.config import Config, dump, override
+from vertune.core.errors import ConfigError, DataError, MissingExtra, ModelError, NotFound
+from vertune.core.kinds import Bench, Compressor, Whole
+from vertune.core.parse import build
+from vertune.core.records import Answer, Feature, Record
+from vertune.reports import compression
+from vertune.runtime.eager import Eager
+from vertune.runtime.graph import Graph
+from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes
+from vertune.steps.dataset import read
+from vertune.steps.judge import ECE, REFUSED, UNDECIDED, Candidate, Judge, mark, timed
+from vertune.steps.predict import asked as columns_of
+
+if TYPE_CHECKING:
+    import onnx
+
+_TEXTS = 512
+"""Validation texts on which a graph is compared with its model, and whose lengths are those of its speed."""
+_BATCH = 16
+
+
+def compress(model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, accept: bool = False) -> Artifact:
+    """Shrink a trained model by the chain of its config, changed by `settings` such as `compress=[int8]`.
+
+    Raises ConfigError for a chain that can't work, DataError without validation rows, ModelError where the gate refuses the
+    result, or where validation is too small to tell; then the run stays, and the same call with `accept` takes it over.
+    """
+    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
+        raise MissingExtra("Compressing", "train", "onnx")
+    config = build(Config, override(model.manifest["config"], settings))
+    dataset = _dataset(model, home)
+    chain = config.compress
+    _check(chain)
+    asked = {"compress": dump(config)["compress"], "tolerance": config.tolerance, "model": model.id}
+    if accept and (waiting := _waiting(home, asked)):
+        return home.finish(waiting, accepted="by hand: validation could not tell")
+    run = home.begin("models", config.name, step="compress", asked=asked, parents=[model.id, dataset.id])
+    with working(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
+        work = _Work(model, config, dataset, recorder, Path(scratch))
+        whole, graph = work.run(chain)
+        _write(run, whole, graph, _entries(work, model))
+        last = work.candidates[-1]
+        if last.verdict == REFUSED:
+            raise ModelError(
+                f"The smaller model was refused: {last.why}. Look at {run.folder / 'report.html'}; leave out or weaken "
+                f"what cost it (for example --set compress=[int8]), or allow more: --set tolerance={2 * config.tolerance:g}."
+            )
+        if last.verdict == UNDECIDED and not accept:
+            run.update(status=UNDECIDED)
+            raise ModelError(f"Validation can't tell: {last.why}. More validation rows would; to take it as it is, add --accept.")
+        return home.finish(run, **({"accepted": "by hand: validation could not tell"} if last.verdict == UNDECIDED else {}))
+
+
+def _check(chain: Sequence[Compressor]) -> None:
+    """ConfigError where a part for torch comes after one for ONNX."""
+    kinds = [part.works_on for part in chain]
+    if kinds != sorted(kinds, reverse=True):
+        names = ", ".join(part.name for part in chain)
+        first = [part.name for part in chain if part.works_on == "torch"] + [part.name for part in chain if part.works_on == "onnx"]
+        raise ConfigError(f"The chain {names} goes back from ONNX to torch. Write it as: compress: [{', '.join(first)}].")
+
+
+def _waiting(home: Home, asked: dict[str, Any]) -> Artifact | None:
+    """The newest run of exactly this that only waits for a decision."""
+    runs = [run for run in home.runs() if run.told.get("asked") == asked and run.told.get("status") == UNDECIDED]
+    return runs[-1] if runs else None
+
+
+def _dataset(model: Artifact, home: Home) -> Artifact:
+    """The dataset that the model learnt from."""
+    for parent in model.manifest.get("parents", ()):
+        try:
+            return home.get("datasets", parent)
+        except NotFound:
+            continue
+    raise NotFound(f"The dataset of {model.id} is not in {home.folder}, and without it nothing can be measured. Prepare and train again.")
+
+
+class _Work:
+    """One compression: the chain, and the judgement of all that it makes."""
+
+    def __init__(self, model: Artifact, config: Config, dataset: Artifact, progress: Recorder, scratch: Path) -> None:
+        self.config, self.progress, self.scratch = config, progress, scratch
+        opened = Predictor.open(model)
+        self.parent = _whole(model, opened)
+        self.columns = list(opened.columns) or [column.name for column in opened.task.columns]
+        self.train = _rows(dataset, "train", opened)
+        self.validation = _rows(dataset, "validation", opened)
+        if not self.validation:
+            raise DataError(
+                f"The dataset {dataset.id} has no validation rows, and the gate measures on them. Prepare it with a validation part."
+            )
+        self.unlabelled = _unlabelled(config, opened)
+        self.judge = Judge(opened.task, self.validation, opened.answer(self.validation), config.tolerance, config.seed)
+        self.candidates: list[Candidate] = []
+
+    def run(self, chain: Sequence[Compressor]) -> tuple[Whole, onnx.ModelProto]:
+        """The last model of the chain, and its graph."""
+        whole = self.parent
+        graph = self._exported(whole)
+        self._judge("float32", whole, graph)
+        bench = self._bench()
+        for number, part in enumerate(chain, 1):
+            self.progress("compressing", name=part.name, number=number, of=len(chain))
+            if part.works_on == "torch":
+                whole = part.shrink(whole, bench)
+                graph = self._exported(whole)
+            else:
+                made = part.shrink(Whole(whole.encoder, whole.task, graph), bench)
+                graph = made.body
+            self._judge(part.name, whole, graph)
+        mark(self.candidates)
+        return whole, graph
+
+    def _bench(self) -> Bench:
+        from vertune.learning.distil import mimic
+
+        def learn(student: Whole, teacher: Whole, epochs: float) -> None:
+            plan = (self.config, self.columns, epochs)
+            mimic(student, teacher, [*self.train, *self.unlabelled], plan, self.progress)
+
+        return Bench(
+            train=self.train, unlabelled=self.unlabelled, columns=self.columns, seed=self.config.seed, learn=learn, answer=self._outputs,
+            look=self._look, accepts=lambda whole: self.judge.verdict("", self._answers(whole)).verdict != REFUSED,
+            progress=self.progress, folder=self.scratch,
+        )  # fmt: skip
+
+    def _exported(self, whole: Whole) -> onnx.ModelProto:
+        """The graph, checked on validation texts."""
+        from vertune.nn.graph import export
+
+        features = self._features(whole)
+        self.progress("exporting", texts=len(features))
+        return export(whole.body, whole.encoder, features)
+
+    def _features(self, whole: Whole) -> list[Feature]:
+        """Some of the validation texts."""
+        return whole.encoder.encode(self.validation[:_TEXTS], whole.task.views(self.columns))
+
+    def _engine(self, whole: Whole) -> Any:
+        """What answers for a model, whatever it is made of."""
+        from vertune.nn.vertical import Vertical
+
+        if isinstance(whole.body, Vertical):
+            return Eager(whole.body, self.config.device.tokens)
+        return Graph(whole.body.SerializeToString())
+
+    def _predictor(self, whole: Whole) -> Predictor:
+        return Predictor({}, whole.encoder, whole.task, self._engine(whole), tuple(self.columns))
+
+    def _outputs(self, whole: Whole, records: Sequence[Record]) -> list[NDArray[Any]]:
+        return self._predictor(whole).outputs(whole.encoder.encode(records, whole.task.views(self.columns)))
+
+    def _answers(self, whole: Whole) -> list[Answer]:
+        return self._predictor(whole).answer(self.validation)
+
+    def _look(self, whole: Whole, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+        """The values inside a graph."""
+        from vertune.nn.graph import showing
+
+        shown = Graph(showing(whole.body, names).SerializeToString())
+        features = whole.encoder.encode(records, whole.task.views(self.columns))
+        for start in range(0, len(features), _BATCH):
+            arrays = whole.encoder.collate(features[start : start + _BATCH])
+            yield shown.values(arrays, names)
+            self.progress("calibrating", step=min(start + _BATCH, len(features)), steps=len(features))
+
+    def _judge(self, name: str, whole: Whole, graph: onnx.ModelProto) -> None:
+        """Score and measure one output of the chain."""
+        candidate = self.judge.verdict(name, self._answers(Whole(whole.encoder, whole.task, graph)))
+        file = self.scratch / "candidate.onnx"
+        file.write_bytes(graph.SerializeToString())
+        lengths = [len(feature) for feature in self._features(whole)]
+        self.candidates.append(timed(candidate, file, lengths, int(getattr(whole.encoder, "max_tokens", 512))))
+        goal = whole.task.goal
+        self.progress("judged", name=name, goal=goal, metric=candidate.metrics[goal], verdict=candidate.verdict, bytes=candidate.bytes)
+
+
+def _whole(model: Artifact, opened: Predictor) -> Whole:
+    """The trained model without its base under it; ConfigError where it was compressed before."""
+    from vertune.nn import delta, edits
+    from vertune.nn.build import build as assemble
+
+    if (model.folder / GRAPH).exists():
+        raise ConfigError(f"{model.id} was compressed already. Compress the model that it was made from: {model.manifest['parents'][0]}.")
+    body = assemble(opened.encoder, opened.task)
+    edits.settle(body, delta.load(model.folder))
+    return Whole(opened.encoder, opened.task, body.eval())
+
+
+def _rows(dataset: Artifact, split: str, opened: Predictor) -> list[Record]:
+    """The records of a split in the task's own columns; none where there is no such split."""
+    try:
+        frame = read(dataset, split)
+    except NotFound:
+        return []
+    used = [column.name for column in opened.task.columns if column.name in frame.columns]
+    return list(frame.select(used).to_dicts())
+
+
+def _unlabelled(config: Config, opened: Predictor) -> list[Record]:
+    """The good rows of `data.unlabelled`, as the task reads them."""
+    import polars as pl
+
+    if config.data.unlabelled is None:
+        return []
+    read_ = config.data.unlabelled.read()
+    frame = read_.collect() if isinstance(read_, pl.LazyFrame) else read_
+    if "__error" in frame.columns:
+        frame = frame.filter(pl.col("__error").is_null())
+    return list(opened.task.clean(columns_of(frame, opened)).frame.to_dicts())
+
+
+def _entries(work: _Work, model: Artifact) -> dict[str, Any]:
+    """What the manifest says of the smaller model."""
+    manifest = model.manifest
+    last = work.candidates[-1]
+    kept = ("data_hash", "chosen", "columns", "seed")
+    return {
+        **{key: manifest.get(key) for key in kept},
+        "metrics": {"validation": last.metrics},
+        "config": dump(work.config),
+        "candidates": [asdict(one) for one in work.candidates],
+        "gate": {
+            "tolerance": work.judge.tolerance,
+            "ece": ECE,
+            "share": work.judge.share,
+            "goal": work.parent.task.goal,
+            "lower_is_better": work.parent.task.goal in work.parent.task.lower_is_better,
+            "rows": len(work.validation),
+        },
+        "processor": list(machine.features()),
+        "bytes": last.bytes,
+        "versions": {**manifest.get("versions", {}), "vertune": __version__},
+    }
+
+
+def _write(run: Artifact, whole: Whole, graph: onnx.ModelProto, entries: dict[str, Any]) -> None:
+    """The graph, what its encoder reads, the report, and the manifest that can be opened."""
+    with storage(run.folder):
+        (run.folder / GRAPH).write_bytes(graph.SerializeToString())
+    whole.encoder.write(run.folder / BASE)
+    run.update(fingerprint=hashes(run.folder), **entries)
+    write_text(run.folder / "report.html", compression.page(run.manifest))
