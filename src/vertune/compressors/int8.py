@@ -1,14 +1,16 @@
 """Whole numbers of 8 bits in the place of float32: weights a channel, activations a layer, word embeddings a row.
 
 Scales of activations are learnt once from training texts (`static`), so that an answer never depends on the texts beside it in
-a batch, and no pass over the activations is spent on finding them; or found anew in every batch (`dynamic`). What costs
-accuracy is found by search and left in float32.
+a batch, and no pass over the activations is spent on finding them; or found anew in every batch (`dynamic`). Channels that
+are much larger than the others are divided before and multiplied into the weights after (SmoothQuant, Xiao et al. 2023), by as
+much as makes the product nearest. What costs accuracy all the same is found by search and left in float32.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -22,13 +24,28 @@ from vertune.core.records import Record
 if TYPE_CHECKING:
     import onnx
 
-Ranges = dict[str, tuple[float, float]]
-"""Least and largest value that each input of a product is to hold."""
-
-_SAMPLE = 8192
-"""Values of each activation that are kept of a batch."""
+_SAMPLE = 32
+"""Tokens of a batch whose states are kept."""
 _CUTS = np.linspace(0.3, 1.0, 15)
 """Shares of the range seen that are tried as the range held: what lies beyond is rare, and a finer step serves the rest."""
+_STRENGTHS = (0.5, 0.7, 0.85, 1.0)
+"""How much of a channel's size is moved into the weights, as tried; 1 moves all of it."""
+_WORTH = 0.9
+"""Channels are divided where that leaves at most this share of the product's error: it costs a pass over them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How the input of a product is held in 8 bits."""
+
+    low: float
+    high: float
+    spread: NDArray[np.float32] | None = None
+    """What each channel is divided by first; None divides by nothing."""
+
+
+Scales = dict[str, Scale]
+"""Of each input of a product."""
 
 
 class Int8(Compressor):
@@ -52,11 +69,11 @@ class Int8(Compressor):
         places = sites(model.body)
         rows = np.random.default_rng(bench.seed).permutation(len(bench.train))[: self.rows]
         records = [bench.train[row] for row in sorted(rows.tolist())]
-        ranges = _ranges(model, bench, records, places) if self.activations == "static" else None
+        scales = _scales(model, bench, records, places) if self.activations == "static" else None
         kept = {place for place in places if any(part in place for part in self.keep)}
 
         def made(left: Iterable[str]) -> Whole:
-            return Whole(model.encoder, model.task, quantised(model.body, ranges, {*kept, *left}, self._levels()))
+            return Whole(model.encoder, model.task, quantised(model.body, scales, {*kept, *left}, self._levels()))
 
         everything = made(())
         if not self.search or bench.accepts(everything):
@@ -91,17 +108,17 @@ def _site(node: onnx.NodeProto) -> str:
     return node.name.removeprefix("/model").strip("/").rpartition("/")[0] or node.output[0]
 
 
-def quantised(graph: onnx.ModelProto, ranges: Ranges | None, left: set[str], levels: int) -> onnx.ModelProto:
-    """A copy in 8 bits but for the sites in `left`; without ranges, those of each batch are used."""
-    return _Rewriting(graph, ranges, levels).run(left)
+def quantised(graph: onnx.ModelProto, scales: Scales | None, left: set[str], levels: int) -> onnx.ModelProto:
+    """A copy in 8 bits but for the sites in `left`; without scales, those of each batch are used."""
+    return _Rewriting(graph, scales, levels).run(left)
 
 
 class _Rewriting:
     """One graph while it is written anew, node by node."""
 
-    def __init__(self, graph: onnx.ModelProto, ranges: Ranges | None, levels: int) -> None:
+    def __init__(self, graph: onnx.ModelProto, scales: Scales | None, levels: int) -> None:
         self.made = copy.deepcopy(graph)
-        self.ranges, self.levels = ranges, levels
+        self.scales, self.levels = scales, levels
         self.constants = {tensor.name: tensor for tensor in self.made.graph.initializer}
         self.nodes: list[Any] = []
         self.added: dict[str, NDArray[Any]] = {}
@@ -161,11 +178,14 @@ class _Rewriting:
         """A product of whole numbers, which adds the bias too; returns what need not be computed any more."""
         from onnx import helper
 
-        weight = node.input[1]
+        source, constant = node.input[0], node.input[1]
+        spread = self.scales[source].spread if self.scales else None
+        weight = constant if spread is None else f"{constant}_of_{source}"  # shared layers read one matrix from several places
         if f"{weight}_int8" not in self.added:
-            whole, scale = rounded(self._value(weight), self.levels, axis=0)
+            matrix = self._value(constant)
+            whole, scale = rounded(matrix if spread is None else matrix * spread[:, None], self.levels, axis=0)
             self.added |= {f"{weight}_int8": whole, f"{weight}_scale": scale}
-        states, scale_of, zero = self._activation(node.input[0])
+        states, scale_of, zero = self._activation(source)
         inputs = [states, f"{weight}_int8", scale_of, f"{weight}_scale", zero, "", *(bias[:1] if bias else ())]
         output = bias[1] if bias else node.output[0]
         self.nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [output], name=node.name, domain="com.microsoft"))
@@ -178,13 +198,17 @@ class _Rewriting:
         if name in self.quantised:
             return self.quantised[name]
         names = (f"{name}_uint8", f"{name}_scale", f"{name}_zero")
-        if self.ranges is None:
+        if self.scales is None:
             self.nodes.append(helper.make_node("DynamicQuantizeLinear", [name], list(names)))
         else:
-            low, high = self.ranges[name]
-            scale = max(high - low, 1e-8) / 255
-            self.added |= {names[1]: np.array(scale, np.float32), names[2]: np.array(np.clip(np.rint(-low / scale), 0, 255), np.uint8)}
-            self.nodes.append(helper.make_node("QuantizeLinear", [name, names[1], names[2]], [names[0]]))
+            held, source = self.scales[name], name
+            if held.spread is not None:
+                source = f"{name}_even"
+                self.added[f"{name}_spread"] = 1 / held.spread
+                self.nodes.append(helper.make_node("Mul", [name, f"{name}_spread"], [source]))
+            step, zero = _steps(held.low, held.high)
+            self.added |= {names[1]: np.array(step, np.float32), names[2]: np.array(zero, np.uint8)}
+            self.nodes.append(helper.make_node("QuantizeLinear", [source, names[1], names[2]], [names[0]]))
         self.quantised[name] = names
         return names
 
@@ -212,31 +236,71 @@ def rounded(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArray[np.in
     return np.clip(np.rint(matrix / spread), -levels, levels).astype(np.int8), scale
 
 
-def _ranges(model: Whole, bench: Bench, records: Sequence[Record], places: dict[str, str]) -> Ranges:
-    """The range of each activation that loses least, from what the float graph computes on these records."""
-    names = [node.input[0] for node in model.body.graph.node if node.op_type == "MatMul" and places.get(_site(node)) == "product"]
-    names = list(dict.fromkeys(names))
-    seen: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+def _scales(model: Whole, bench: Bench, records: Sequence[Record], places: dict[str, str]) -> Scales:
+    """How each input of a product is best held, from what the float graph computes on these records."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.body.graph.initializer}
+    readers: dict[str, list[str]] = {}
+    for node in model.body.graph.node:
+        if node.op_type == "MatMul" and places.get(_site(node)) == "product":
+            readers.setdefault(node.input[0], []).append(node.input[1])
+    kept: dict[str, list[NDArray[Any]]] = {name: [] for name in readers}
+    ends: dict[str, NDArray[Any]] = {}
     draw = np.random.default_rng(bench.seed)
-    for batch in bench.look(model, records, names):
+    for batch in bench.look(model, records, list(readers)):
         for name, value in batch.items():
-            flat = value.reshape(-1)
-            seen[name] += [draw.choice(flat, min(_SAMPLE, len(flat)), replace=False), np.array([flat.min(), flat.max()])]
-    return {name: _best(np.concatenate(values)) for name, values in seen.items()}
+            rows = value.reshape(-1, value.shape[-1])
+            kept[name].append(rows[draw.permutation(len(rows))[:_SAMPLE]])
+            both = np.stack([rows.min(0), rows.max(0)])
+            before = ends.get(name, both)
+            ends[name] = np.stack([np.minimum(before[0], both[0]), np.maximum(before[1], both[1])])
+    found = {}
+    for number, (name, matrices) in enumerate(readers.items(), 1):
+        matrix = np.concatenate([numpy_helper.to_array(constants[each]) for each in dict.fromkeys(matrices)], axis=1)
+        found[name] = _scale(np.concatenate(kept[name]), ends[name], matrix)
+        bench.progress("fitting", step=number, steps=len(readers))
+    return found
 
 
-def _best(values: NDArray[Any]) -> tuple[float, float]:
+def _scale(states: NDArray[Any], ends: NDArray[Any], matrix: NDArray[Any]) -> Scale:
+    """The scale by which the product of these states with a matrix lies nearest to what it is in float32.
+
+    `ends` are the least and the largest value seen of each channel, shape (2, channels).
+    """
+    product = states @ matrix
+    sizes, weights = np.maximum(np.abs(ends).max(0), 1e-5), np.maximum(np.abs(matrix).max(1), 1e-5)
+    best: tuple[float, Scale] | None = None
+    for strength in (None, *_STRENGTHS):
+        spread = None if strength is None else (sizes**strength / weights ** (1 - strength)).astype(np.float32)
+        even, inner = (states, matrix) if spread is None else (states / spread, matrix * spread[:, None])
+        low, high = _range(even, ends if spread is None else ends / spread)
+        whole, step = rounded(inner, 127, axis=0)
+        error = float(np.square(_held(even, low, high) @ (whole * step) - product, dtype=np.float64).mean())
+        if best is None or error < best[0] * (_WORTH if best[1].spread is None else 1.0):
+            best = error, Scale(low, high, spread)
+    assert best is not None
+    return best[1]
+
+
+def _range(values: NDArray[Any], ends: NDArray[Any]) -> tuple[float, float]:
     """The range, 0 included, whose 256 steps lie nearest to the values on average."""
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    low, high = min(0.0, float(ends.min())), max(0.0, float(ends.max()))
+    cut = min(_CUTS, key=lambda share: float(np.square(_held(values, low * share, high * share) - values, dtype=np.float64).sum()))
+    return low * float(cut), high * float(cut)
 
-    def error(cut: float) -> float:
-        scale = max((high - low) * cut, 1e-8) / 255
-        zero = np.rint(-low * cut / scale)
-        held = (np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale
-        return float(np.square(held - values, dtype=np.float64).sum())
 
-    cut = min(_CUTS, key=error)
-    return low * cut, high * cut
+def _steps(low: float, high: float) -> tuple[float, float]:
+    """The size of one of 256 steps, and the whole number that stands for 0."""
+    step = max(high - low, 1e-8) / 255
+    return step, float(np.clip(np.rint(-low / step), 0, 255))
+
+
+def _held(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+    """The values as 8 bits hold them."""
+    step, zero = _steps(low, high)
+    held: NDArray[Any] = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+    return held.astype(np.float32)
 
 
 def _fewest(

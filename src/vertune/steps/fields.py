@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from vertune.core.errors import ConfigError, DataError, UnknownName
 from vertune.core.kinds import Task
 from vertune.core.records import Column
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MARKS = ("__file", "__row", "__error")
 _BETWEEN = "; "
@@ -32,6 +34,8 @@ def named(frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: 
 
     Raises UnknownName for a column that is not there, DataError where the data lacks one that the task reads.
     """
+    import polars as pl
+
     schema = frame.lazy().collect_schema()
     known = [name for name in schema if name not in MARKS]
     where = _where(frame)
@@ -79,6 +83,8 @@ def _origin(column: Column, fields: Fields, known: Sequence[str], task: Task, wh
 
 def _joined(name: str, columns: Sequence[str], schema: pl.Schema, asked: bool) -> pl.Expr:
     """One column as it is, or several as `name: value`, those without a value left out."""
+    import polars as pl
+
     if len(columns) == 1:
         return pl.col(columns[0])
     nested = [column for column in columns if schema[column].is_nested()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +16,29 @@ from vertune.core.records import Feature
 if TYPE_CHECKING:
     import polars as pl
 
-FIELDS = {"start": pl.Int64(), "text": pl.String()}
-ANSWERS = pl.List(pl.Struct(FIELDS))
+
+@cache
+def entry() -> dict[str, pl.DataType]:
+    """The fields of one entry, with their types."""
+    import polars as pl
+
+    return {"start": pl.Int64(), "text": pl.String()}
+
+
+@cache
+def as_column() -> pl.DataType:
+    """The type of a column of them."""
+    import polars as pl
+
+    return pl.List(pl.Struct(entry()))
+
+
 START, END = 1, 2
 """Bits of a token's target; 0 is neither, -100 is where no answer may be."""
 
 
 def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The frame with `answers` as ANSWERS and `__problem` with the reason why a row's can't be; how many were found elsewhere.
+    """The frame with `answers` in their own type and `__problem` with the reason why a row's can't be; how many were found elsewhere.
 
     A cell is a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON. An answer
     that does not stand at its start is taken where the context holds it exactly once.
@@ -32,8 +48,8 @@ def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     plain = _plain(frame.schema["answers"])
     numbered = frame.with_row_index("__number")
     if plain:
-        fields = pl.struct(pl.element().struct.field(name).cast(kind) for name, kind in FIELDS.items())
-        numbered = numbered.with_columns(pl.col("answers").list.eval(fields).cast(ANSWERS))
+        fields = pl.struct(pl.element().struct.field(name).cast(kind) for name, kind in entry().items())
+        numbered = numbered.with_columns(pl.col("answers").list.eval(fields).cast(as_column()))
     hard = numbered.filter(~_standing(numbered)) if plain else numbered
     values: list[list[dict[str, Any]] | None] = []
     reasons: list[str | None] = []
@@ -49,7 +65,7 @@ def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         moved += sum(start != item["start"] for (start, _), item in zip(found or (), placed or (), strict=True))
         values.append(placed)
         reasons.append(None)
-    checked = hard.select("__number").with_columns(pl.Series("__placed", values, ANSWERS), pl.Series("__problem", reasons, pl.String))
+    checked = hard.select("__number").with_columns(pl.Series("__placed", values, as_column()), pl.Series("__problem", reasons, pl.String))
     joined = numbered.join(checked, on="__number", how="left", maintain_order="left")
     column = pl.coalesce("__placed", "answers") if plain else pl.col("__placed")
     return joined.with_columns(column.alias("answers")).drop("__number", "__placed"), moved

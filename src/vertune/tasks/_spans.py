@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vertune.core.errors import DataError
@@ -12,14 +13,29 @@ from vertune.tasks._bio import longest
 if TYPE_CHECKING:
     import polars as pl
 
-FIELDS = {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
-SPANS = pl.List(pl.Struct(FIELDS))
+
+@cache
+def entry() -> dict[str, pl.DataType]:
+    """The fields of one entry, with their types."""
+    import polars as pl
+
+    return {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
+
+
+@cache
+def as_column() -> pl.DataType:
+    """The type of a column of them."""
+    import polars as pl
+
+    return pl.List(pl.Struct(entry()))
+
+
 _LINE = 1 << 32
 """More code points than any text has."""
 
 
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The frame with the column as SPANS, and `__unread` with the reason where a value is no list of spans."""
+    """The frame with the column in its own type, and `__unread` with the reason where a value is no list of spans."""
     import polars as pl
 
     kind = frame.schema[name]
@@ -28,17 +44,17 @@ def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     plain = (
         kind == pl.Null
         or inner == pl.Null
-        or all(key in fields and (fields[key].is_integer() if key != "label" else fields[key] == pl.String) for key in FIELDS)
+        or all(key in fields and (fields[key].is_integer() if key != "label" else fields[key] == pl.String) for key in entry())
     )
     if plain:
         value = pl.col(name)
         if fields:
-            value = value.list.eval(pl.struct(pl.element().struct.field(key).cast(dtype) for key, dtype in FIELDS.items()))
-        return frame.with_columns(value.cast(SPANS), pl.lit(None, pl.String).alias("__unread"))
+            value = value.list.eval(pl.struct(pl.element().struct.field(key).cast(dtype) for key, dtype in entry().items()))
+        return frame.with_columns(value.cast(as_column()), pl.lit(None, pl.String).alias("__unread"))
     if not (kind == pl.String or kind.is_nested() or kind == pl.Object):
         raise DataError(f"The column '{name}' must hold lists of spans such as [{{start: 0, end: 5, label: PER}}], but it holds {kind}.")
     values, reasons = zip(*(_parse(value) for value in frame[name].to_list()), strict=True) if frame.height else ((), ())
-    return frame.with_columns(pl.Series(name, values, SPANS), pl.Series("__unread", reasons, pl.String))
+    return frame.with_columns(pl.Series(name, values, as_column()), pl.Series("__unread", reasons, pl.String))
 
 
 def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
@@ -68,7 +84,7 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
         numbered.filter(pl.col(name).list.len() > 0)
         .select("__number", pl.col(text).cast(pl.String).str.len_chars().alias("length"), pl.col(name).alias("span"))
         .explode("span")
-        .with_columns(pl.col("span").struct.field(key).alias(key) for key in FIELDS)
+        .with_columns(pl.col("span").struct.field(key).alias(key) for key in entry())
         .sort("__number", "start", "end")
     )
     place = pl.format("({}, {})", pl.col("start"), pl.col("end"))
@@ -105,4 +121,4 @@ def resolve(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, int]:
     for row in rows:
         values[row] = longest(values[row])
     after = sum(len(values[row]) for row in rows)
-    return frame.with_columns(pl.Series(name, values, SPANS)), before - after
+    return frame.with_columns(pl.Series(name, values, as_column())), before - after
