@@ -5,8 +5,9 @@
 
 Each side of each round is a process of its own, so that its peak of memory is its own, and sides take turns (A B A B …).
 What is quoted is the median of the ratios of the rounds, with the least and the largest. Speed is read from the clock at the
-ends of steps, after some steps to warm up. Imports, loading and evaluation are on no side. The machine's rate of
-matrix products is measured in the same processes at the shapes in use; operations are counted on real tokens.
+ends of steps, after some steps to warm up, and by the real tokens of the steps that were made, so that no side gains from
+short texts that happened to come: examples a second are tokens a second over the tokens of an average text. Imports, loading and
+evaluation are on no side. The machine's rate of matrix products is measured in the same processes at the shapes in use; operations are counted on real tokens.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ WARM = 5
 TOP = 2
 
 ROWS: dict[str, dict[str, Any]] = {
-    "full": {"ours": "ours", "peers": ["trainer", "grouped", "classic"], "steps": 40, "peer_steps": 15},
-    "full-bfloat16": {"ours": "ours", "peers": ["trainer"], "steps": 80, "peer_steps": 30, "precision": "bfloat16"},
-    "top-layers": {"ours": "ours-top", "peers": ["trainer-top"], "steps": 80, "peer_steps": 20},
+    "full": {"ours": "ours", "peers": ["trainer", "grouped", "classic"], "steps": 60, "peer_steps": 30},
+    "full-bfloat16": {"ours": "ours", "peers": ["trainer"], "steps": 100, "peer_steps": 40, "precision": "bfloat16"},
+    "top-layers": {"ours": "ours-top", "peers": ["trainer-top"], "steps": 120, "peer_steps": 40},
     "head": {"ours": "ours-head", "peers": ["forward"]},
 }
 """Sides that are compared, and how many steps each makes, enough for some ten seconds; `head` reads every row once."""
@@ -54,29 +55,29 @@ SHARE = (0.6, 0.7)
 
 
 class Clock:
-    """Rows and tokens that were trained on, between the end of the first steps and that of the last."""
+    """Real tokens that were trained on, between the end of the first steps and that of the last."""
 
     def __init__(self, warm: int = WARM) -> None:
         self.warm, self.steps = warm, 0
-        self.rows = self.tokens = 0
+        self.tokens = 0
         self.from_time = self.from_work = self.to_time = self.to_work = 0.0
 
-    def step(self, rows: int, tokens: int) -> None:
+    def step(self, tokens: int) -> None:
         """One step has ended."""
         self.steps += 1
         self.to_time, self.to_work = time.perf_counter(), time.process_time()
         if self.steps <= self.warm:
             self.from_time, self.from_work = self.to_time, self.to_work
         else:
-            self.rows, self.tokens = self.rows + rows, self.tokens + tokens
+            self.tokens += tokens
 
-    def found(self) -> dict[str, Any]:
-        """Speeds, with the work of the processor."""
-        seconds = self.to_time - self.from_time
+    def found(self, costs: Any) -> dict[str, Any]:
+        """Speeds, with the work of the processor; `costs` are the tokens of every text."""
+        seconds, rows = self.to_time - self.from_time, self.tokens / float(costs.mean())
         return {
-            "examples_per_second": self.rows / seconds,
+            "examples_per_second": rows / seconds,
             "tokens_per_second": self.tokens / seconds,
-            "processor_seconds_a_row": (self.to_work - self.from_work) / self.rows,
+            "processor_seconds_a_row": (self.to_work - self.from_work) / rows,
         }
 
 
@@ -100,6 +101,8 @@ def texts(rows: int | None = None) -> list[dict[str, str]]:
 
 def ours(options: argparse.Namespace) -> dict[str, Any]:
     """Our loop with the method and the precision asked for, without validation."""
+    from vertune.batching.batches import epoch
+    from vertune.core.config import Training
     from vertune.learning import session
 
     assert session  # imported before the clock starts
@@ -108,12 +111,13 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     start = "auto" if options.side == "ours-head" else "random"
     device = {"threads": options.threads, "precision": options.precision}
     value = {"data": {}, "base": "minilm", "method": method, "training": {"epochs": 4, "start": start}, "device": device}
-    tokens = tokens_of([record["text"] for record in records])
-    clock = Clock()
+    costs, clock = lengths(records), Clock()
+    steps = epoch(costs, BATCH, Training().window, (0, 0, 1))  # as the loop draws them from the seed
+    made = iter([int(costs[rows].sum()) for rows in steps])
 
     def watch(kind: str, **fields: Any) -> None:
         if kind == "step":
-            clock.step(BATCH, round(BATCH * tokens / len(records)))
+            clock.step(next(made))
             if clock.steps == options.steps:
                 raise Enough
 
@@ -121,7 +125,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
         started, worked = time.perf_counter(), time.process_time()
         teach(value, records, Path(folder), watch, cache=True)
         whole = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - worked}
-    return whole if options.side == "ours-head" else clock.found() | whole
+    return whole if options.side == "ours-head" else clock.found(costs) | whole
 
 
 class Enough(Exception):
@@ -156,12 +160,16 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
             layer.requires_grad_(True)
     labels = {label: place for place, label in enumerate(sorted({record["label"] for record in records}))}
     rows = [{**tokenizer(record["text"], truncation=True), "labels": labels[record["label"]]} for record in records]
-    real = sum(len(row["input_ids"]) for row in rows) / len(rows)
-    clock = Clock()
+    clock, collator = Clock(), DataCollatorWithPadding(tokenizer)
+    seen: list[int] = []
+
+    def collate(batch: list[dict[str, Any]]) -> Any:
+        seen.append(sum(len(row["input_ids"]) for row in batch))
+        return collator(batch)
 
     class Watch(transformers.TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            clock.step(BATCH, round(BATCH * real))
+            clock.step(seen.pop(0))
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -169,10 +177,8 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
             logging_strategy="no", disable_tqdm=True, bf16=options.precision == "bfloat16",
             train_sampling_strategy="group_by_length" if options.side == "grouped" else "random",
         )  # fmt: skip
-        Trainer(
-            model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorWithPadding(tokenizer), callbacks=[Watch()]
-        ).train()
-    return clock.found()
+        Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[Watch()]).train()
+    return clock.found(lengths(records))
 
 
 def classic(options: argparse.Namespace) -> dict[str, Any]:
@@ -194,8 +200,8 @@ def classic(options: argparse.Namespace) -> dict[str, Any]:
             (model(**inputs, labels=torch.tensor([labels[record["label"]] for record in half])).loss / 2).backward()
         optimiser.step()
         optimiser.zero_grad()
-        clock.step(BATCH, tokens)
-    return clock.found()
+        clock.step(tokens)
+    return clock.found(lengths(records))
 
 
 def forward(options: argparse.Namespace) -> dict[str, Any]:
@@ -239,15 +245,16 @@ SIDES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 # ── what bounds them ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tokens_of(strings: list[str]) -> int:
-    """Real tokens of these texts, special ones included."""
+def lengths(records: list[dict[str, str]]) -> Any:
+    """Real tokens of each text, special ones included."""
+    import numpy as np
     from tokenizers import Tokenizer
 
     from vertune.core.base import resolve
 
     tokenizer = Tokenizer.from_file(str(resolve("minilm") / "tokenizer.json"))
     tokenizer.no_padding()
-    return sum(len(encoding.ids) for encoding in tokenizer.encode_batch(strings))
+    return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch([record["text"] for record in records])])
 
 
 def operations(layers: int = 6, width: int = 384, inner: int = 1536) -> float:
@@ -296,7 +303,7 @@ def run(side: str, row: dict[str, Any], threads: int) -> dict[str, Any]:
     """One side in a process of its own, with its peak of resident memory."""
     steps = row.get("steps" if side == row["ours"] else "peer_steps", 0)
     if side == "classic":
-        steps = 6
+        steps = 10
     arguments = ["--side", side, "--steps", str(steps), "--threads", str(threads), "--precision", row.get("precision", "float32")]
     quiet = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
     return spawn(__file__, arguments, **quiet) | {"steps": steps}

@@ -24,6 +24,7 @@ KINDS = {
     "encoders": "How fields become states",
     "tasks": "What is asked for",
     "methods": "Which weights move",
+    "compressors": "Ways to shrink a model",
     "exports": "Forms for other software",
 }
 BASE = "minilm"

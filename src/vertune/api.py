@@ -15,6 +15,7 @@ from vertune.core.parse import build
 if TYPE_CHECKING:
     import polars as pl
 
+    from vertune.runtime.cache import AnswerCache
     from vertune.runtime.predictor import Predictor
 
 _SPLITS = ("train", "validation", "test")
@@ -28,6 +29,8 @@ class Vertical:
         self.artifact = artifact
         self.home = home or Home(artifact.folder.parents[1])
         self._opened: Predictor | None = None
+        self.cache: AnswerCache | None = None
+        """The answers given so far, where they are remembered; `cache.hit_rate` says how often that helped."""
 
     def __repr__(self) -> str:
         return f"Vertical({self.id!r}, task={self.config['task']['name']!r}, metrics={self.metrics})"
@@ -60,8 +63,21 @@ class Vertical:
         from vertune.steps.predict import predict
 
         one = isinstance(data, (str, Mapping)) and not _is_path(data)
-        answers = predict(self._predictor(), self._records([data] if one else data))
+        answers = predict(self._predictor(), self._records([data] if one else data), self.cache)
         return answers[0] if one else answers
+
+    def remember(self, entries: int = 10_000) -> Vertical:
+        """Keep so many answers, and give them again when the same is asked; returns the vertical itself."""
+        from vertune.runtime.cache import AnswerCache
+
+        self.cache = AnswerCache(self._predictor(), self.id, entries)
+        return self
+
+    def compress(self, *settings: str, accept: bool = False) -> Vertical:
+        """A smaller and faster model with proof of what it keeps; `settings` such as `compress=[trim_vocabulary, int8]`."""
+        from vertune.steps.compress import compress
+
+        return Vertical(compress(self.artifact, self.home, settings, None, accept), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
         """Write a report on a split of the dataset, or on labelled data, and return what its metrics.json says."""

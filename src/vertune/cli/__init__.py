@@ -14,7 +14,7 @@ import typer
 
 PANELS = {
     "From a file to a model": ("init", "fit", "prepare", "train", "evaluate"),
-    "Use a model": ("predict", "compress", "compare", "export", "bundle", "alias"),
+    "Use a model": ("predict", "compress", "tune", "compare", "export", "bundle", "alias"),
     "Look around": ("parts", "list", "show", "doctor"),
     "Free space": ("remove", "clean"),
 }

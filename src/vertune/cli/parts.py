@@ -17,6 +17,7 @@ KINDS = {
     "encoders": "encoder",
     "tasks": "task",
     "methods": "method",
+    "compressors": "compress",
     "exports": "",
 }
 """Every kind of part, with the place of a config that chooses it."""

@@ -56,7 +56,7 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_LASTING = frozenset({"warning", "chosen", "resumed", "solved", "uncached"})
+_LASTING = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left"})
 """Events that stay on the screen as lines."""
 _SILENT = frozenset({"checkpoint"})
 _SAID = {
@@ -71,6 +71,10 @@ _SAID = {
     "chosen": "{method} is chosen: {why}",
     "resumed": "going on at step {step:,} of {steps:,}",
     "saved": "saved",
+    "exporting": "writing the graph, and comparing it on {texts:,} texts",
+    "compressing": "{number} of {of}: {name}",
+    "judged": "{name}: {goal} {metric:.4f}, {verdict}",
+    "left": "{count} of {of} stay in float32: {sites}",
     "answering": "answering {rows:,} rows",
     "baselines": "answering with the simple baselines",
     "measuring": "measuring",

@@ -323,6 +323,8 @@ class Export(Part):
     """A form of a trained model for other software."""
 
     folder: ClassVar[str] = "exports"
+    takes_graphs: ClassVar[bool] = False
+    """Whether a compressed model, which is a graph, can be written too."""
 
     def write(self, model: Any, folder: Path) -> None:
         """Write the model into an empty folder; ConfigError where that software has no counterpart."""

@@ -143,7 +143,7 @@ class Text(Encoder):
     def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
         """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8, and whose truncation is said."""
         bases.check_weights(self.path)
-        how = self._truncation(views)
+        how = self.cutting(views)
         if self.max_tokens != "auto":
             if self.max_tokens > self.longest:
                 raise ConfigError(f"max_tokens is {self.max_tokens}, but the base '{self.base}' takes at most {self.longest}.")
@@ -154,7 +154,7 @@ class Text(Encoder):
         size = min(max(16, math.ceil(wanted / 8) * 8), self.longest, _LIMIT)
         return self.model_copy(update={"max_tokens": size, "truncation": how})
 
-    def _truncation(self, views: Sequence[View]) -> str:
+    def cutting(self, views: Sequence[View]) -> str:
         """How a longer text is cut: as was said, else in windows where an answer is a place in the text."""
         return ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
 
@@ -223,7 +223,7 @@ class Text(Encoder):
 
         fields = dict.fromkeys(field for view in views for field in view.fields)
         used = {int(place) for field in fields for piece in self._pieces(records, field) for place in np.unique(piece.ids)}
-        special = {place for template in self._templates.values() for place, _ in (*template.before, *template.between, *template.after)}
+        special = {place for template in self.templates.values() for place, _ in (*template.before, *template.between, *template.after)}
         wanted = used | special | {self.pad} | ({self.unknown} if self.unknown is not None else set())
         described, ids = _vocabulary.trimmed(json.loads(self.tokenizer.to_str()), wanted)
         self.write(folder)
@@ -249,11 +249,12 @@ class Text(Encoder):
         return [_Piece(np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int32).reshape(-1, 2)) for encoding in encodings]
 
     @cached_property
-    def _templates(self) -> dict[int, _Template]:
+    def templates(self) -> dict[int, _Template]:
+        """The special tokens around one text, and around two."""
         return {1: _template_of(self.tokenizer, False), 2: _template_of(self.tokenizer, True)}
 
     def _template(self, fields: int) -> _Template:
-        return self._templates[fields]
+        return self.templates[fields]
 
     def _cut(self, row: int, view: View, pieces: list[_Piece], size: int) -> list[Feature]:
         """The features of one view: one, or several windows of the part that may be cut."""
@@ -271,7 +272,7 @@ class Text(Encoder):
             ]
             others = len(pieces[other])
         room = max(1, room - others)
-        how = self._truncation([view])
+        how = self.cutting([view])
         if how == "window" and view.windows:
             lost = total - len(pieces[cut]) - others  # of the other side, which no window holds
             return [

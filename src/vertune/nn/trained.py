@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, ModelError
-from vertune.core.kinds import Encoder, Task
-from vertune.core.records import View
+from vertune.core.kinds import Encoder, Run, Task
+from vertune.core.records import Answer, Feature, Record, View
 from vertune.nn import edits as changes
 from vertune.nn import run
 from vertune.nn.build import build
@@ -29,8 +30,15 @@ class Trained:
     name: str
     encoder: Encoder
     task: Task
-    model: Vertical
+    model: Any
+    """A vertical (nn/vertical.py); None where only the graph is left."""
     edits: Sequence[Edit]
+    reads: Sequence[str] = ()
+    """The columns that the model was trained on; none where that is not known."""
+    graph: Path | None = None
+    """The ONNX file of a compressed model."""
+    run: Run | None = None
+    """What computes outputs, where the model does not."""
 
     @property
     def base(self) -> str:
@@ -51,12 +59,28 @@ class Trained:
     def outputs(self, model: Vertical | None = None) -> list[NDArray[Any]]:
         """What the model, or another one in its place, says of each probe."""
         records, views = self._examples()
-        return run.outputs(model or self.model, self.encoder, self.encoder.encode(records, views))
+        return self._outputs(self.encoder.encode(records, views), model or self.model)
+
+    def records(self) -> list[dict[str, str]]:
+        """Records of the task's own examples, with the columns that the model reads."""
+        inputs = [column.name for column in self.task.columns if column.role == "input"]
+        inputs = [name for name in inputs if not self.reads or name in self.reads]
+        return [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
+
+    def answers(self, records: Sequence[Record]) -> list[Answer]:
+        """What the model answers to these records."""
+        features = self.encoder.encode(records, self.task.views(sorted({key for record in records for key in record})))
+        return self.task.decode(records, features, self._outputs(features, self.model), run=lambda more: self._outputs(more, self.model))
+
+    def _outputs(self, features: Sequence[Feature], model: Vertical | None) -> list[NDArray[Any]]:
+        if model is None:
+            assert self.run is not None
+            return self.run(features)
+        return run.outputs(model, self.encoder, features)
 
     def _examples(self) -> tuple[list[dict[str, str]], Sequence[View]]:
         """Records and views, the texts short enough that none is cut: how long texts are cut is not what an export must match."""
-        inputs = [column.name for column in self.task.columns if column.role == "input"]
-        records = [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
+        records = self.records()
         views = self.task.views(sorted({key for record in records for key in record}))
         while self._cut(records, views):
             records = [{key: text[: len(text) // 2].strip() for key, text in record.items()} for record in records]

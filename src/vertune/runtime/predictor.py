@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,11 @@ from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
-from vertune.core.artifact import Artifact, file_hash
+from vertune.core.artifact import Artifact, file_hash, read_json
 from vertune.core.config import Config
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.kinds import Encoder, Task
+from vertune.core.machine import features
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
 from vertune.runtime.eager import Eager
@@ -22,7 +24,10 @@ BASE = "base"
 """The folder of an artifact that holds its base, where it was bundled with it, or what the encoder reads of it."""
 GRAPH = "model.onnx"
 """The whole model of an artifact that was compressed."""
+HOST = "host.json"
+"""What was measured of a graph on the machine that it runs on."""
 _CHUNK = 4096
+_log = logging.getLogger("vertune")
 
 
 class Engine(Protocol):
@@ -112,10 +117,26 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
                 f"The {what} of {artifact.id} has changed since it was measured: expected sha256 {str(known.get(what))[:12]}…, "
                 f"here is {value[:12]}…. Restore the folder, or compress again."
             )
-    graph = Graph(artifact.folder / GRAPH, threads)
-    if graph.size not in (None, task.size):
+    graph = Graph(artifact.folder / GRAPH, threads or _threads(artifact))
+    if task.size and graph.size not in (None, task.size):
         raise ModelError(f"The graph of {artifact.id} gives {graph.size} numbers, but its task reads {task.size}. Compress again.")
     return graph
+
+
+def _threads(artifact: Artifact) -> int | None:
+    """The threads that were found best on this machine; a warning where the graph was measured on another processor only."""
+    here = list(features())
+    told = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
+    if told.get("processor") == here:
+        return int(told["threads"])
+    made = artifact.told.get("processor")
+    if made and made != here:
+        lacking = ", ".join(sorted({*made} ^ {*here}))
+        _log.warning(
+            "%s was measured on another processor (they differ in %s), where 8 bits may round otherwise. Measure it here: vertune tune %s",
+            artifact.id, lacking, artifact.told.get("name"),
+        )  # fmt: skip
+    return None
 
 
 def hashes(folder: Path) -> dict[str, str]:

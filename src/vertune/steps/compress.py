@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vertune import __version__
@@ -28,7 +29,7 @@ from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes
 from vertune.steps.dataset import read
-from vertune.steps.judge import ECE, REFUSED, UNDECIDED, Candidate, Judge, mark, timed
+from vertune.steps.judge import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Judge, mark, timed
 from vertune.steps.predict import asked as columns_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _TEXTS = 512
 """Validation texts on which a graph is compared with its model, and whose lengths are those of its speed."""
 _BATCH = 16
+_BY_HAND = "by hand: validation could not tell"
 
 
 def compress(model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, accept: bool = False) -> Artifact:
@@ -53,22 +55,25 @@ def compress(model: Artifact, home: Home, settings: Sequence[str] = (), progress
     _check(chain)
     asked = {"compress": dump(config)["compress"], "tolerance": config.tolerance, "model": model.id}
     if accept and (waiting := _waiting(home, asked)):
-        return home.finish(waiting, accepted="by hand: validation could not tell")
+        return home.finish(waiting, accepted=_BY_HAND)
     run = home.begin("models", config.name, step="compress", asked=asked, parents=[model.id, dataset.id])
     with working(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
         work = _Work(model, config, dataset, recorder, Path(scratch))
         whole, graph = work.run(chain)
         _write(run, whole, graph, _entries(work, model))
+        work.prove(run, Whole(whole.encoder, whole.task, graph))
         last = work.candidates[-1]
         if last.verdict == REFUSED:
             raise ModelError(
                 f"The smaller model was refused: {last.why}. Look at {run.folder / 'report.html'}; leave out or weaken "
                 f"what cost it (for example --set compress=[int8]), or allow more: --set tolerance={2 * config.tolerance:g}."
             )
-        if last.verdict == UNDECIDED and not accept:
-            run.update(status=UNDECIDED)
-            raise ModelError(f"Validation can't tell: {last.why}. More validation rows would; to take it as it is, add --accept.")
-        return home.finish(run, **({"accepted": "by hand: validation could not tell"} if last.verdict == UNDECIDED else {}))
+        if last.verdict == ACCEPTED:
+            return home.finish(run)
+        if accept:
+            return home.finish(run, accepted=_BY_HAND)
+        run.update(status=UNDECIDED)
+    raise ModelError(f"Validation can't tell: {last.why}. More validation rows would; to take it as it is, add --accept.")
 
 
 def _check(chain: Sequence[Compressor]) -> None:
@@ -131,6 +136,14 @@ class _Work:
             self._judge(part.name, whole, graph)
         mark(self.candidates)
         return whole, graph
+
+    def prove(self, run: Artifact, made: Whole) -> None:
+        """ModelError unless what was written answers as what was measured."""
+        features = self._features(made)[:_BATCH]
+        expected = self._predictor(made).outputs(features)
+        for ours, theirs in zip(expected, Predictor.open(run).outputs(features), strict=True):
+            if not np.allclose(ours, theirs, atol=1e-4):
+                raise ModelError("The model that was written answers otherwise than the one that was measured. Please report this.")
 
     def _bench(self) -> Bench:
         from vertune.learning.distil import mimic

@@ -9,7 +9,7 @@ from vertune.core.errors import ConfigError
 from vertune.core.kinds import Export
 from vertune.core.parse import build
 from vertune.runtime.eager import Eager
-from vertune.runtime.predictor import Predictor
+from vertune.runtime.predictor import GRAPH, Predictor
 from vertune.steps._place import filled
 
 
@@ -25,9 +25,17 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
     chosen = form if isinstance(form, Export) else build(Export, form)
     with filled(folder) as place:
         opened = Predictor.open(model)
-        if not isinstance(opened.engine, Eager):
-            raise ConfigError(f"{model.id} was compressed and has no torch weights any more. Export the model that it was made from.")
-        trained = Trained(str(model.manifest["name"]), opened.encoder, opened.task, opened.engine.model, delta.load(model.folder))
+        name = str(model.manifest["name"])
+        if isinstance(opened.engine, Eager):
+            trained = Trained(name, opened.encoder, opened.task, opened.engine.model, delta.load(model.folder), opened.columns)
+        elif chosen.takes_graphs:
+            graph = model.folder / GRAPH
+            trained = Trained(name, opened.encoder, opened.task, None, [], opened.columns, graph, opened.outputs)
+        else:
+            raise ConfigError(
+                f"{model.id} was compressed and has no torch weights any more, which {chosen.name} needs. Export the model that it was "
+                f"made from ({model.manifest['parents'][0]}), or choose onnx."
+            )
         chosen.write(trained, place)
         chosen.check(trained, place)
     return folder.absolute()

@@ -14,6 +14,7 @@ from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.kinds import Source
 from vertune.core.parse import build
 from vertune.core.records import Answer, Record
+from vertune.runtime.cache import AnswerCache
 from vertune.runtime.predictor import Predictor
 from vertune.steps._place import check_writable, replaced
 from vertune.steps.fields import MARKS, named
@@ -42,16 +43,18 @@ def opened(model: Artifact | Predictor) -> Predictor:
     return model if isinstance(model, Predictor) else Predictor.open(model)
 
 
-def predict(model: Artifact | Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Answer]:
+def predict(
+    model: Artifact | Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame, cache: AnswerCache | None = None
+) -> list[Answer]:
     """One answer a record, in order; DataError names the first record that can't be answered.
 
-    Columns may bear the names that the training data had, or those that the task reads.
+    Columns may bear the names that the training data had, or those that the task reads. What the cache holds is not computed.
     """
     predictor = opened(model)
     plain = _plain(predictor, records)
     if plain is not None:
-        return predictor.answer(plain)
-    found = answer(predictor, _frame(records))
+        return (cache or predictor).answer(plain)
+    found = answer(predictor, _frame(records), cache=cache)
     if found.errors:
         row, reason = next(iter(found.errors.items()))
         more = f" ({len(found.errors)} such records)" if len(found.errors) > 1 else ""
@@ -96,7 +99,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None) -> Answered:
+def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: AnswerCache | None = None) -> Answered:
     """Answer every row that can be; the others keep their place and say why."""
     import polars as pl
 
@@ -114,7 +117,7 @@ def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None 
     good = cleaned.frame
     for start in range(0, good.height, _CHUNK):
         part = good.slice(start, _CHUNK)
-        for row, found in zip(part["__row"], predictor.answer(part.to_dicts()), strict=True):
+        for row, found in zip(part["__row"], (cache or predictor).answer(part.to_dicts()), strict=True):
             answers[row] = found
         if progress:
             progress("answered", step=start + part.height, steps=good.height)

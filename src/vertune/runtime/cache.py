@@ -1,0 +1,84 @@
+"""Answers that were given already, kept for when the same is asked again; knows nothing of how a model answers.
+
+A request that comes while the same one is being computed waits for that answer. What is kept is bounded by a number of answers,
+and those longest unasked go first.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from vertune.core.records import Answer, Record
+from vertune.runtime.predictor import Predictor
+
+
+class AnswerCache:
+    """A predictor that remembers; safe for many threads."""
+
+    def __init__(self, predictor: Predictor, version: str, entries: int = 10_000) -> None:
+        """`version` is the id of the model, so that two models never share an answer; `entries` is how many answers are kept."""
+        self.predictor, self.version, self.entries = predictor, version, entries
+        self.hits = self.misses = 0
+        self._inputs = tuple(column.name for column in predictor.task.columns if column.role == "input")
+        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._computing: dict[Hashable, Future[Answer]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of what was asked that needed no forward pass of its own; 0 where nothing was asked."""
+        return self.hits / (self.hits + self.misses) if self.hits + self.misses else 0.0
+
+    def answer(self, records: Sequence[Record]) -> list[Answer]:
+        """One answer a record, each the caller's own to change; an error of the model reaches everybody who waits for it."""
+        keys = [self._key(record) for record in records]
+        found: dict[Hashable, Answer] = {}
+        waiting: dict[Hashable, Future[Answer]] = {}
+        mine: dict[Hashable, Record] = {}
+        with self._lock:
+            for key, record in zip(keys, records, strict=True):
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    found[key] = self._kept[key]
+                elif key in self._computing and key not in mine:
+                    waiting[key] = self._computing[key]
+                elif key not in mine:
+                    mine[key] = record
+                    self._computing[key] = Future()
+            self.misses += len(mine)
+            self.hits += len(records) - len(mine)
+        if mine:
+            found |= self._computed(mine)
+        found |= {key: future.result() for key, future in waiting.items()}
+        return [copy.deepcopy(found[key]) for key in keys]
+
+    def _key(self, record: Record) -> Hashable:
+        return (self.version, *(record.get(name) for name in self._inputs))
+
+    def _computed(self, mine: dict[Hashable, Record]) -> dict[Hashable, Any]:
+        """Compute what nobody computes yet, and tell those who wait."""
+        try:
+            answers = self.predictor.answer(list(mine.values()))
+        except BaseException as error:
+            with self._lock:
+                futures = [self._computing.pop(key) for key in mine]
+            for future in futures:
+                future.set_exception(error)
+            raise
+        found = dict(zip(mine, answers, strict=True))
+        with self._lock:
+            futures = [self._computing.pop(key) for key in mine]
+            self._kept |= found
+            while len(self._kept) > self.entries:
+                self._kept.popitem(last=False)
+        for future, answer in zip(futures, answers, strict=True):
+            future.set_result(answer)
+        return found

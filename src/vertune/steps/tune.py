@@ -1,0 +1,101 @@
+"""tune: measures the graphs of a vertical on this machine and records how each runs best; knows nothing of how they were made.
+
+An int8 graph rounds otherwise on another processor, so it is scored here again where its dataset is at hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vertune.core import machine
+from vertune.core.artifact import Artifact, Home, Progress, write_json
+from vertune.core.errors import NotFound
+from vertune.runtime.measure import measure
+from vertune.runtime.predictor import GRAPH, HOST, Predictor
+from vertune.steps.dataset import read
+
+_TEXTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """One graph with so many threads."""
+
+    model: str
+    chain: str
+    """How it was made: `float32`, `int8`, `distill, int8` …"""
+    threads: int
+    latency: float
+    """Seconds of one short text."""
+    throughput: float
+    """Texts a second."""
+    score: float | None
+    """The goal metric on validation, as it is here; None without the dataset."""
+    expected: float
+    """The same where the model was made."""
+
+
+def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[Tuned]:
+    """Measure every compressed model of a vertical with 1, 2, 4 … threads, the quickest for one text first.
+
+    `model` is any model of the vertical. The best number of threads of each, for one text and for many, goes into its folder with
+    the processor's features; `Predictor.open` takes it from there. NotFound where nothing was compressed yet.
+    """
+    name = model.manifest["name"]
+    graphs = [one for one in home.shelf("models") if one.told.get("name") == name and (one.folder / GRAPH).exists()]
+    if not graphs:
+        raise NotFound(f"'{name}' has no compressed model in {home.folder}. Make one: vertune compress {name}")
+    usable = machine.usable()
+    counts = sorted({2**power for power in range(usable.bit_length())} | {usable})
+    found: list[Tuned] = []
+    for number, graph in enumerate(graphs):
+        measured = {}
+        score, lengths, longest = _scored(graph, home)
+        for place, count in enumerate(counts):
+            measured[count] = measure(graph.folder / GRAPH, lengths, longest, count)
+            if progress:
+                progress("tuning", step=number * len(counts) + place + 1, steps=len(graphs) * len(counts))
+        found += [_of(graph, count, one, score) for count, one in measured.items()]
+        write_json(graph.folder / HOST, _record(measured, score))
+    return sorted(found, key=lambda one: one.latency)
+
+
+def _record(measured: dict[int, dict[str, Any]], score: float | None) -> dict[str, Any]:
+    """What a model's folder says of this machine."""
+    return {
+        "processor": list(machine.features()),
+        "threads": min(measured, key=lambda count: _first(measured[count])),
+        "threads_of_many": max(measured, key=lambda count: measured[count]["throughput"]),
+        "measured": {str(count): one for count, one in measured.items()},
+        "score": score,
+    }
+
+
+def _scored(graph: Artifact, home: Home) -> tuple[float | None, list[int], int]:
+    """The goal metric on validation, the tokens of typical texts, and the most that the model takes."""
+    predictor = Predictor.open(graph)
+    longest = int(getattr(predictor.encoder, "max_tokens", 512))
+    for parent in graph.manifest.get("parents", ()):
+        try:
+            frame = read(home.get("datasets", parent), "validation")
+        except NotFound:
+            continue
+        used = [column.name for column in predictor.task.columns if column.name in frame.columns]
+        records = frame.select(used).to_dicts()
+        columns = list(predictor.columns) or used
+        features = predictor.encoder.encode(records[:_TEXTS], predictor.task.views(columns))
+        scores = predictor.task.score(records, predictor.answer(records))
+        return scores[predictor.task.goal], [len(feature) for feature in features], longest
+    return None, [16] * _TEXTS, longest
+
+
+def _of(graph: Artifact, threads: int, measured: dict[str, Any], score: float | None) -> Tuned:
+    manifest = graph.manifest
+    chain = ", ".join(part["name"] for part in manifest["config"]["compress"]) or "float32"
+    expected = manifest["metrics"]["validation"][manifest["gate"]["goal"]]
+    return Tuned(graph.id, chain, threads, _first(measured), measured["throughput"], score, expected)
+
+
+def _first(measured: dict[str, Any]) -> float:
+    return float(next(iter(measured["latency"].values())))

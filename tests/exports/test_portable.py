@@ -1,0 +1,116 @@
+"""The portable bundle of every task, in a process that may import numpy, onnxruntime and tokenizers alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from vertune.core import part
+from vertune.core.errors import ModelError
+from vertune.core.kinds import Export, Method, Task
+from vertune.core.parse import build
+from vertune.encoders.text import Text
+from vertune.nn import edits as changes
+from vertune.nn.trained import Trained
+from vertune.testing import tiny
+from vertune.testing.methods import Stand
+
+GUARD = """
+import sys
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"vertune", "torch", "transformers", "pydantic", "polars", "onnx", "yaml", "safetensors"}:
+            raise ImportError(f"{name} is not among numpy, onnxruntime and tokenizers")
+sys.meta_path.insert(0, Guard())
+folder, *sys.argv[1:] = sys.argv[1:]
+sys.path.insert(0, folder)
+import predict
+predict.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    return tiny.maker(tmp_path_factory.mktemp("bases"))
+
+
+def trained(bases, task, family="bert", **options) -> Trained:
+    stand = Stand(Text(base=str(bases(family)), **options), build(Task, task), rows=16)
+    method = build(Method, "full")
+    model = stand.prepared(method).eval()
+    columns = tuple(name for name in stand.records[0])
+    return Trained("my-model", stand.encoder, stand.task, model, [*changes.pieces(model), *changes.heads(model)], columns)
+
+
+def asked(folder, records):
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    command = [sys.executable, "-I", "-c", GUARD, str(folder)]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, encoding="utf-8", check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def near(ours, theirs) -> bool:
+    if isinstance(ours, dict):
+        return ours.keys() == theirs.keys() and all(near(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, list):
+        return len(ours) == len(theirs) and all(map(near, ours, theirs))
+    return theirs == pytest.approx(ours, abs=1e-4) if isinstance(ours, float) else ours == theirs
+
+
+def written(model, folder):
+    folder.mkdir()
+    form = build(Export, "onnx")
+    form.write(model, folder)
+    form.check(model, folder)
+    return folder
+
+
+@pytest.mark.parametrize("task", part.names("tasks"))
+def test_every_task_answers_alike_without_vertune(bases, tmp_path, task):
+    model = trained(bases, task)
+    folder = written(model, tmp_path / "bundle")
+    records = model.records()
+    for ours, theirs in zip(model.answers(records), asked(folder, records), strict=True):
+        assert near(json.loads(json.dumps(ours)), theirs), (ours, theirs)
+
+
+@pytest.mark.parametrize("truncation", ["head", "tail", "head_tail", "window"])
+@pytest.mark.parametrize("task", ["classify", "match", "tag", "extract"])
+def test_long_texts_are_cut_as_in_training(bases, tmp_path, task, truncation):
+    model = trained(bases, task, max_tokens=24, truncation=truncation)
+    folder = written(model, tmp_path / "bundle")
+    records = [{name: f"{text} " * 9 for name, text in record.items()} for record in model.records()]
+    for ours, theirs in zip(model.answers(records), asked(folder, records), strict=True):
+        assert near(json.loads(json.dumps(ours)), theirs), (ours, theirs)
+
+
+def test_other_families_and_their_special_tokens(bases, tmp_path):
+    model = trained(bases, "classify", "roberta")
+    folder = written(model, tmp_path / "bundle")
+    for ours, theirs in zip(model.answers(model.records()), asked(folder, model.records()), strict=True):
+        assert near(json.loads(json.dumps(ours)), theirs)
+
+
+def test_the_folder_holds_what_it_says_and_refuses_other_labels(bases, tmp_path):
+    folder = written(trained(bases, "classify"), tmp_path / "bundle")
+    assert {path.name for path in folder.iterdir()} >= {"model.onnx", "tokenizer.json", "labels.json", "predict.py", "README.md"}
+    assert "vertune" not in (folder / "requirements.txt").read_text()
+    described = json.loads((folder / "labels.json").read_text())
+    described["size"] = 7
+    (folder / "labels.json").write_text(json.dumps(described))
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        asked(folder, [{"text": "a card"}])
+    assert "don't belong together" in error.value.stderr
+
+
+def test_a_bundle_that_answers_otherwise_is_not_kept(bases, tmp_path):
+    model = trained(bases, "classify")
+    folder = written(model, tmp_path / "bundle")
+    described = json.loads((folder / "labels.json").read_text())
+    described["task"]["labels"] = described["task"]["labels"][::-1]
+    (folder / "labels.json").write_text(json.dumps(described))
+    with pytest.raises(ModelError, match="answers otherwise"):
+        build(Export, "onnx").check(model, folder)

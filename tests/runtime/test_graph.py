@@ -1,0 +1,84 @@
+"""A process that answers with a graph holds neither torch nor transformers, and many texts change nothing but the time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from vertune.core.errors import ModelError
+from vertune.runtime.graph import Graph
+from vertune.runtime.measure import measure
+from vertune.runtime.predictor import GRAPH, Predictor
+from vertune.steps.compress import compress
+from vertune.steps.predict import _plain, answer, predict
+
+MEASURED = {"latency": {"16": 0.001}, "throughput": 1.0, "memory": 1, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def made(fitted, tmp_path_factory):
+    import shutil
+
+    from vertune.core.artifact import Home
+
+    folder = tmp_path_factory.mktemp("compressed") / "home"
+    shutil.copytree(fitted[0].folder, folder)
+    home = Home(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        return compress(home.get("models", "support"), home, ["tolerance=1"])
+
+
+def test_answering_imports_no_torch(made):
+    code = f"""
+        import sys, vertune
+        found = vertune.load({str(made.folder)!r}).predict("tell me of rome")
+        assert found["label"] in ("place", "food"), found
+        heavy = {{"torch", "transformers", "polars", "onnx", "sklearn", "jinja2", "typer"}} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_one_text_and_many_are_answered_alike(made):
+    predictor = Predictor.open(made)
+    records = [{"text": f"tell me {place} of rome and {'bread ' * (place % 9)}"} for place in range(40)]
+    together = predictor.answer(records)
+    for record, one in zip(records, together, strict=True):
+        (alone,) = predictor.answer([record])
+        assert alone["label"] == one["label"]
+        assert alone["probability"] == pytest.approx(one["probability"], abs=1e-6)
+
+
+def test_the_short_way_answers_as_the_frame_does(made):
+    import polars as pl
+
+    predictor = Predictor.open(made)
+    for rows in ([{"text": "of rome"}], [{"query": "of rome"}, {"query": "soup"}], [{"text": " spaces ", "label": "food", "n": 3}]):
+        assert _plain(predictor, rows) is not None
+        assert predict(predictor, rows) == answer(predictor, pl.DataFrame(rows)).answers
+    for rows in ([{"text": "a", "query": "b"}], [{"text": ""}], [{"text": 3}], [], [{"text": "a"}] * 100, [{"other": "a"}]):
+        assert _plain(predictor, rows) is None
+
+
+def test_a_batch_that_the_graph_can_t_take_is_an_error(made):
+    graph = Graph(made.folder / GRAPH, 1)
+    arrays = {name: np.full((1, 3), 10**6) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    with pytest.raises(ModelError, match="could not answer"):
+        graph.run(arrays)
+
+
+def test_speed_is_measured_in_a_process_of_its_own(made):
+    found = measure(made.folder / GRAPH, [5, 9, 7], 20, 1)
+    assert set(found) == {"latency", "throughput", "memory", "threads"}
+    assert list(found["latency"]) == ["16"]
+    assert found["latency"]["16"] > 0
+    assert found["throughput"] > 0
+    assert found["threads"] == 1
+    assert 10e6 < found["memory"] < 1e9
+    with pytest.raises(ModelError, match="could not be measured"):
+        measure(made.folder / "manifest.json", [5], 20)

@@ -1,0 +1,234 @@
+"""From a trained model to a smaller one: what is kept, what is refused, and what a damaged one says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from vertune.core import part
+from vertune.core.errors import ConfigError, DataError, ModelError, NotFound, StorageError
+from vertune.runtime.graph import Graph
+from vertune.runtime.predictor import BASE, GRAPH, Predictor
+from vertune.steps import compress as step
+from vertune.steps.compress import compress
+from vertune.steps.evaluate import evaluate
+from vertune.steps.predict import predict
+
+TEXTS = ["tell me of paris and rome", "tell me of soup and bread", "zzz unknown words ¡olé!"]
+LOOSE = "tolerance=1"
+MEASURED = {"latency": {"16": 0.001, "128": 0.002}, "throughput": 1000.0, "memory": 1_000_000, "threads": 1}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Speed is measured in a process of its own; these tests need no figure of it."""
+    monkeypatch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+
+
+@pytest.fixture(scope="module")
+def whole_home(fitted, tmp_path_factory):
+    """The shared home with one compressed model, made once."""
+    import shutil
+
+    from vertune.core.artifact import Home
+
+    folder = tmp_path_factory.mktemp("compressed") / "home"
+    shutil.copytree(fitted[0].folder, folder)
+    home = Home(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        return home, compress(home.get("models", "support"), home, [LOOSE])
+
+
+def trained(home):
+    return home.get("models", "support")
+
+
+def records(texts=TEXTS):
+    return [{"text": text} for text in texts]
+
+
+def test_the_default_is_int8_and_says_what_it_keeps(whole_home):
+    home, made = whole_home
+    manifest = made.manifest
+    assert [one["name"] for one in manifest["candidates"]] == ["float32", "int8"]
+    assert manifest["parents"][0] == trained(home).id
+    assert manifest["candidates"][0]["loss"] == 0
+    assert manifest["candidates"][-1]["verdict"] == "accepted"
+    assert (made.folder / "report.html").exists()
+    assert {path.name for path in made.folder.iterdir()} >= {GRAPH, BASE, "manifest.json", "report.html"}
+    assert not list(made.folder.rglob("*.safetensors"))
+
+
+def test_it_answers_as_the_model_that_it_was_made_from(whole_home):
+    home, made = whole_home
+    ours, theirs = predict(trained(home), records()), predict(made, records())
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["label"] == other["label"]
+        assert abs(one["probability"] - other["probability"]) < 0.1
+
+
+def test_a_report_of_it_can_be_made(whole_home):
+    home, made = whole_home
+    measured = json.loads((evaluate(made, home).folder / "metrics.json").read_text())
+    assert measured["metrics"]["accuracy"]["value"] > 0.5
+
+
+def test_the_name_still_means_the_live_model(whole_home):
+    home, made = whole_home
+    assert home.get("models", "support").id != made.id
+    home.alias("support@small", made.id)
+    assert home.get("models", "support@small").id == made.id
+
+
+@pytest.mark.parametrize("name", part.names("compressors"))
+def test_every_compressor_keeps_the_contract(home, name):
+    """Smaller or equal on disk, the same schema of answers, the model itself untouched, the same again from the same seed."""
+    model = trained(home)
+    before = {path.name: path.read_bytes() for path in model.folder.iterdir() if path.is_file()}
+    options = {"distill": "{name: distill, layers: 1, epochs: 1}", "drop_layers": "{name: drop_layers, number: 1, epochs: 1}"}
+    chain = options.get(name, "{name: prune, epochs: 1}" if name == "prune" else name)
+    made = [compress(model, home, [f"compress=[{chain}]", LOOSE]) for _ in range(2)]
+    first, second = (predict(one, records()) for one in made)
+    assert set(first[0]) == set(predict(model, records())[0])
+    for one, other in zip(first, second, strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+    candidates = made[0].manifest["candidates"]
+    assert candidates[-1]["bytes"] < candidates[0]["bytes"]
+    assert {path.name: path.read_bytes() for path in model.folder.iterdir() if path.is_file()} == before
+
+
+def test_a_chain_goes_from_torch_to_onnx(home):
+    chain = "compress=[{name: distill, layers: 1, epochs: 1}, trim_vocabulary, int8]"
+    made = compress(trained(home), home, [chain, LOOSE])
+    sizes = [one["bytes"] for one in made.manifest["candidates"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(predict(made, records(["a text of words that nobody trained on: 🙂 naïve"]))) == 1
+    with pytest.raises(ConfigError, match=r"goes back from ONNX to torch. Write it as: compress: \[trim_vocabulary, int8\]"):
+        compress(trained(home), home, ["compress=[int8, trim_vocabulary]"])
+
+
+def test_an_empty_chain_is_the_graph_itself(home):
+    made = compress(trained(home), home, ["compress=[]", LOOSE])
+    ours, theirs = (Predictor.open(one) for one in (trained(home), made))
+    features = ours.encoder.encode(records(), ours.task.views(["text"]))
+    for one, other in zip(ours.outputs(features), theirs.outputs(features), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_a_student_learns_from_texts_without_labels(home, tmp_path):
+    more = tmp_path / "more.csv"
+    more.write_text("query\ntell me 99 of lima and oslo\ntell me 98 of cake and rice\n")
+    seen = []
+    settings = [f"data.unlabelled={more}", "compress=[{name: distill, layers: 1, epochs: 1}]", LOOSE]
+    compress(trained(home), home, settings, lambda kind, **fields: seen.append((kind, fields)))
+    steps = [fields["steps"] for kind, fields in seen if kind == "step"]
+    rows = home.get("datasets", trained(home).manifest["parents"][0]).manifest["rows"]["train"]
+    assert set(steps) == {-(-(rows + 2) // 32)}
+
+
+def test_what_loses_too_much_is_refused_and_shown(home, monkeypatch):
+    monkeypatch.setattr("vertune.compressors.int8.rounded", lambda matrix, levels, axis: damaged(matrix, axis))
+    with pytest.raises(ModelError, match=r"was refused: it loses .* points on validation, and 0.50 points are allowed.*report.html"):
+        compress(trained(home), home, ["compress=[{name: int8, search: false}]"])
+    (run,) = [run for run in home.runs() if run.told.get("step") == "compress"]
+    assert run.manifest["status"] == "failed"
+    assert (run.folder / "report.html").exists()
+    with pytest.raises(ModelError, match="was refused"):  # a hand can't let it through either
+        compress(trained(home), home, ["compress=[{name: int8, search: false}]"], accept=True)
+
+
+def damaged(matrix, axis):
+    shape = matrix.shape[1] if axis == 0 else matrix.shape[0]
+    return np.random.default_rng(0).integers(-127, 128, matrix.shape).astype(np.int8), np.ones(shape, np.float32)
+
+
+def test_where_validation_can_t_tell_a_hand_decides_and_nothing_is_done_twice(home, monkeypatch):
+    monkeypatch.setattr("vertune.steps.judge.gate", lambda *given: ("undecided", "nobody knows"))
+    with pytest.raises(ModelError, match=r"Validation can't tell: nobody knows.*--accept"):
+        compress(trained(home), home)
+    (run,) = [run for run in home.runs() if run.told.get("status") == "undecided"]
+    monkeypatch.setattr(step, "_Work", None)  # a second computation would fail
+    made = compress(trained(home), home, accept=True)
+    assert made.id == run.id
+    assert made.manifest["accepted"].startswith("by hand")
+    assert made.manifest["status"] == "done"
+
+
+def test_without_validation_rows_nothing_can_be_shown(home):
+    model = trained(home)
+    dataset = home.get("datasets", model.manifest["parents"][0])
+    (dataset.folder / "validation.parquet").unlink()
+    with pytest.raises(DataError, match="no validation rows"):
+        compress(model, home)
+    home.remove("datasets", dataset.id)
+    with pytest.raises(NotFound, match="The dataset of"):
+        compress(model, home)
+
+
+def test_what_was_compressed_is_not_compressed_again(whole_home):
+    home, made = whole_home
+    with pytest.raises(ConfigError, match="was compressed already"):
+        compress(made, home)
+
+
+@pytest.fixture
+def copied(whole_home, tmp_path):
+    import shutil
+
+    from vertune.core.artifact import Artifact
+
+    shutil.copytree(whole_home[1].folder, tmp_path / "model")
+    return Artifact(tmp_path / "model")
+
+
+def test_a_graph_changed_by_one_byte_is_refused(copied):
+    file = copied.folder / GRAPH
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"The graph of .* has changed"):
+        Predictor.open(copied)
+
+
+def test_a_graph_cut_short_is_refused(copied):
+    file = copied.folder / GRAPH
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="has changed"):
+        Predictor.open(copied)
+    with pytest.raises(StorageError, match="no ONNX graph that can be run"):
+        Graph(file)
+
+
+def test_another_tokenizer_is_refused(copied):
+    file = copied.folder / BASE / "tokenizer.json"
+    file.write_text(file.read_text().replace("paris", "pariz"))
+    with pytest.raises(ModelError, match="The tokenizer of"):
+        Predictor.open(copied)
+
+
+def test_labels_that_don_t_fit_the_graph_are_refused(copied):
+    config = copied.manifest["config"]
+    config["task"]["labels"] = ["only", "three", "labels"]
+    copied.update(config=config)
+    with pytest.raises(ModelError, match="gives 2 numbers, but its task reads 3"):
+        Predictor.open(copied)
+
+
+@pytest.mark.parametrize("name", [GRAPH, f"{BASE}/tokenizer.json"])
+def test_a_missing_file_is_said(copied, name):
+    (copied.folder / name).unlink()
+    with pytest.raises((StorageError, NotFound, ConfigError)):
+        Predictor.open(copied)
+
+
+def test_hard_inputs_end_in_an_error_or_a_flagged_answer(copied):
+    predictor = Predictor.open(copied)
+    (long,) = predict(predictor, records(["paris " * 20_000]))
+    assert long["truncated"]
+    for bad in ([{"text": "  "}], [{"text": None}], [{"text": "\ud800"}], [{"other": "x"}]):
+        with pytest.raises(DataError):
+            predict(predictor, bad)
+    assert predict(predictor, []) == []
