@@ -229,9 +229,12 @@ def many(home: Any, options: argparse.Namespace) -> dict[str, Any]:
     equal = [int((a == b).all()) for a, b in zip(together, alone, strict=True)]
     gap = max(float(abs(a - b).max()) for a, b in zip(together, alone, strict=True))
     return {
-        "texts": len(records), "threads": options.threads, "texts_a_second": {name: len(records) / side["seconds"] for name, side in measured.items()},
-        "times_torch": measured["ours"], "alone_as_in_a_batch": {"same_label": sum(same) / len(same), "bit_for_bit": sum(equal) / len(equal), "gap": gap},
-    }  # fmt: skip
+        "texts": len(records),
+        "threads": options.threads,
+        "texts_a_second": {name: len(records) / side["seconds"] for name, side in measured.items()},
+        "times_torch": measured["ours"],
+        "alone_as_in_a_batch": {"same_label": sum(same) / len(same), "bit_for_bit": sum(equal) / len(equal), "gap": gap},
+    }
 
 
 def start(home: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -252,19 +255,28 @@ def start(home: Any, options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds_more": statistics.median(more), "least": min(more), "most": max(more), "peak_bytes": peak}
 
 
+SOAK = """
+import json, random, sys
+from pathlib import Path
+from vertune.core.artifact import Artifact
+from vertune.runtime.predictor import Predictor
+
+predictor, draw = Predictor.open(Artifact(Path(sys.argv[1])), 2), random.Random(0)
+predictor.encoder = predictor.encoder.model_copy(update={"max_tokens": 256})  # the model learnt from short texts
+words = "the card was not there and my account has no money left for a transfer".split()
+seen = []
+for _ in range(int(sys.argv[2]) // 500):
+    lengths = [int(draw.paretovariate(1.2) * 8) % 240 + 1 for _ in range(500)]
+    predictor.answer([{"text": " ".join(draw.choices(words, k=length))} for length in lengths])
+    seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+print(json.dumps(seen))
+"""
+
+
 def soak(home: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Texts of random lengths through one process, resident memory on the way."""
-    code = (
-        "import json, random, sys\nfrom pathlib import Path\nfrom vertune.core.artifact import Artifact\nfrom vertune.runtime.predictor import Predictor\n"
-        "p = Predictor.open(Artifact(Path(sys.argv[1])), 2)\np.encoder = p.encoder.model_copy(update={'max_tokens': 256})\nr = random.Random(0)\n"
-        "words = 'the card was not there and my account has no money left for a transfer'.split()\n"
-        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
-        "seen = []\nfor n in range(int(sys.argv[2]) // 500):\n"
-        "    p.answer([{'text': ' '.join(r.choices(words, k=int(r.paretovariate(1.2) * 8) % 240 + 1))} for _ in range(500)])\n"
-        "    seen.append(resident())\nprint(json.dumps(seen))\n"
-    )
     folder = made(home, NAMES[0], "[int8]").folder
-    done = subprocess.run([sys.executable, "-c", code, str(folder), str(options.texts)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", SOAK, str(folder), str(options.texts)], capture_output=True, text=True, check=True)
     seen = json.loads(done.stdout)
     warm = seen[len(seen) // 10 :]
     return {"texts": options.texts, "after_warm_up": warm[0], "most": max(warm), "end": warm[-1], "growth": max(warm) / warm[0]}

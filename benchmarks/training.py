@@ -6,8 +6,9 @@
 Each side of each round is a process of its own, so that its peak of memory is its own, and sides take turns (A B A B …).
 What is quoted is the median of the ratios of the rounds, with the least and the largest. Speed is read from the clock at the
 ends of steps, after some steps to warm up, and by the real tokens of the steps that were made, so that no side gains from
-short texts that happened to come: examples a second are tokens a second over the tokens of an average text. Imports, loading and
-evaluation are on no side. The machine's rate of matrix products is measured in the same processes at the shapes in use; operations are counted on real tokens.
+short texts that happened to come: examples a second are tokens a second over the tokens of an average text. Imports, loading
+and evaluation are on no side. The machine's rate of matrix products is measured in the same processes at the shapes in use;
+operations are counted on real tokens.
 """
 
 from __future__ import annotations

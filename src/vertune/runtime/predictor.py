@@ -65,7 +65,7 @@ class Predictor:
         config = _bundled(manifest["config"], artifact.folder / BASE)
         encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
         columns = tuple(manifest.get("columns", ()))
-        if (artifact.folder / GRAPH).exists():
+        if "graph" in manifest["fingerprint"]:
             return cls(config, encoder, task, _graph(artifact, manifest["fingerprint"], task, threads), columns)
         check_base(artifact.id, manifest["fingerprint"], encoder)
         tokens = int(config.get("device", {}).get("tokens", 8192))

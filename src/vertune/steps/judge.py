@@ -18,6 +18,8 @@ from vertune.runtime.measure import measure
 
 ECE = 0.02
 """How much the expected calibration error may grow."""
+_ROUNDING = 1e-9
+"""What a difference of two metrics may lie off: exactly half a point is no more than half a point."""
 REFUSED, UNDECIDED, ACCEPTED = "refused", "undecided", "accepted"
 
 
@@ -80,7 +82,7 @@ def gate(loss: float, high: float, ece: float | None, allowed: tuple[float, bool
     def said(value: float) -> str:
         return f"{100 * value:.2f} points" if share else f"{value:.4f}"
 
-    if not loss <= tolerance:
+    if not loss <= tolerance + _ROUNDING:
         return REFUSED, f"it loses {said(loss)} on validation, and {said(tolerance)} are allowed"
     if ece is not None and ece > ECE:
         return REFUSED, f"its calibration error grows by {ece:.3f} on validation, and {ECE} is allowed"

@@ -53,7 +53,7 @@ def predict(
     predictor = opened(model)
     plain = _plain(predictor, records)
     if plain is not None:
-        return (cache or predictor).answer(plain)
+        return (predictor if cache is None else cache).answer(plain)
     found = answer(predictor, _frame(records), cache=cache)
     if found.errors:
         row, reason = next(iter(found.errors.items()))
@@ -115,9 +115,10 @@ def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None 
     cleaned = predictor.task.clean(asked(marked, predictor))
     errors |= {int(row["row"]): str(row["reason"]) for row in cleaned.rejected}
     good = cleaned.frame
+    model = predictor if cache is None else cache
     for start in range(0, good.height, _CHUNK):
         part = good.slice(start, _CHUNK)
-        for row, found in zip(part["__row"], (cache or predictor).answer(part.to_dicts()), strict=True):
+        for row, found in zip(part["__row"], model.answer(part.to_dicts()), strict=True):
             answers[row] = found
         if progress:
             progress("answered", step=start + part.height, steps=good.height)
