@@ -250,7 +250,7 @@ def _entries(work: _Work, model: Artifact) -> dict[str, Any]:
     last = work.candidates[-1]
     kept = ("data_hash", "chosen", "columns", "seed")
     return {
-        **{key: manifest.get(key) for key in kept},
+        **{key: manifest[key] for key in kept if key in manifest},  # models of older versions lack some
         "metrics": {"validation": last.metrics},
         "config": dump(work.config),
         "candidates": [asdict(one) for one in work.candidates],
