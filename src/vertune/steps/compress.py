@@ -204,7 +204,7 @@ class _Work:
         file = self.scratch / "candidate.onnx"
         file.write_bytes(graph.SerializeToString())
         lengths = [len(feature) for feature in self._features(whole)]
-        self.candidates.append(timed(candidate, file, lengths, int(getattr(whole.encoder, "max_tokens", 512))))
+        self.candidates.append(timed(candidate, file, lengths, int(getattr(whole.encoder, "longest", 512))))
         goal = whole.task.goal
         self.progress("judged", name=name, goal=goal, metric=candidate.metrics[goal], verdict=candidate.verdict, bytes=candidate.bytes)
 

@@ -75,7 +75,7 @@ def _record(measured: dict[int, dict[str, Any]], score: float | None) -> dict[st
 def _scored(graph: Artifact, home: Home) -> tuple[float | None, list[int], int]:
     """The goal metric on validation, the tokens of typical texts, and the most that the model takes."""
     predictor = Predictor.open(graph)
-    longest = int(getattr(predictor.encoder, "max_tokens", 512))
+    longest = int(getattr(predictor.encoder, "longest", 512))
     for parent in graph.manifest.get("parents", ()):
         try:
             frame = read(home.get("datasets", parent), "validation")
