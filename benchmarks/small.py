@@ -45,7 +45,7 @@ def made(home: Any, name: str, chain: str) -> Any:
     """The compressed model of this name and chain: the one that is there, else a new one."""
     import yaml
 
-    from vertune.steps.compress import compress
+    from vertune.steps.compress import Terms, compress
 
     parts = [part if isinstance(part, dict) else {"name": part} for part in yaml.safe_load(chain)]
     for model in reversed(home.shelf("models")):
@@ -56,7 +56,7 @@ def made(home: Any, name: str, chain: str) -> Any:
                 return model
     print(f"  compressing {name}: {chain}", flush=True)
     # the gate goes by validation and is recorded; what is asked here is what the test rows say, whatever it found
-    return compress(parent(home, name), home, [f"compress={chain}", "tolerance=0.02"], None, accept=True)
+    return compress(parent(home, name), home, [f"compress={chain}", "tolerance=0.02"], None, Terms(accept=True))
 
 
 def parent(home: Any, name: str) -> Any:

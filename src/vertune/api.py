@@ -75,9 +75,9 @@ class Vertical:
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
         """A smaller and faster model with proof of what it keeps; `settings` such as `compress=[trim_vocabulary, int8]`."""
-        from vertune.steps.compress import compress
+        from vertune.steps.compress import Terms, compress
 
-        return Vertical(compress(self.artifact, self.home, settings, None, accept), self.home)
+        return Vertical(compress(self.artifact, self.home, settings, None, Terms(accept)), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
         """Write a report on a split of the dataset, or on labelled data, and return what its metrics.json says."""

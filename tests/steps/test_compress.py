@@ -12,7 +12,7 @@ from vertune.core.errors import ConfigError, DataError, ModelError, NotFound, St
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor
 from vertune.steps import compress as step
-from vertune.steps.compress import compress
+from vertune.steps.compress import Terms, compress
 from vertune.steps.evaluate import evaluate
 from vertune.steps.predict import predict
 
@@ -143,7 +143,7 @@ def test_what_loses_too_much_is_refused_and_shown(home, monkeypatch):
     assert run.manifest["status"] == "failed"
     assert (run.folder / "report.html").exists()
     with pytest.raises(ModelError, match="was refused"):  # a hand can't let it through either
-        compress(trained(home), home, ["compress=[{name: int8, search: false}]"], accept=True)
+        compress(trained(home), home, ["compress=[{name: int8, search: false}]"], terms=Terms(accept=True))
 
 
 def damaged(matrix, axis):
@@ -157,10 +157,30 @@ def test_where_validation_can_t_tell_a_hand_decides_and_nothing_is_done_twice(ho
         compress(trained(home), home)
     (run,) = [run for run in home.runs() if run.told.get("status") == "undecided"]
     monkeypatch.setattr(step, "_Work", None)  # a second computation would fail
-    made = compress(trained(home), home, accept=True)
+    made = compress(trained(home), home, terms=Terms(accept=True))
     assert made.id == run.id
     assert made.manifest["accepted"].startswith("by hand")
     assert made.manifest["status"] == "done"
+
+
+def test_a_killed_compression_goes_on_to_the_same_model(home, loose):
+    settings = ["compress=[{name: distill, layers: 1, epochs: 4}]", "training.checkpoint=0", LOOSE]
+    whole = compress(trained(home), home, settings)
+
+    def kill(kind, **fields):
+        if kind == "step" and fields["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(trained(home), home, settings, kill)
+    (run,) = [run for run in home.runs() if run.told.get("step") == "compress"]
+    assert run.manifest["status"] == "stopped"
+    seen = []
+    again = compress(trained(home), home, settings, lambda kind, **fields: seen.append((kind, fields)), Terms(resume=True))
+    assert again.id == run.id
+    assert next(fields["step"] for kind, fields in seen if kind == "resumed") >= 4
+    assert (again.folder / GRAPH).read_bytes() == (whole.folder / GRAPH).read_bytes()
+    assert not list(again.folder.glob("learnt-*"))
 
 
 def test_without_validation_rows_nothing_can_be_shown(home):

@@ -16,6 +16,7 @@ def run(
     model: options.Model,
     set: options.Set = None,
     accept: Annotated[bool, typer.Option("--accept", help="Take a result of which validation can't tell what it lost.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what a killed compression had learnt.")] = False,
     home: options.Home = None,
 ) -> None:
     """Make a model smaller and faster, with proof.
@@ -24,11 +25,11 @@ def run(
     """
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
-    from vertune.steps.compress import compress
+    from vertune.steps.compress import Terms, compress
 
     place = Home(home)
     with watching("compress") as progress:
-        made = compress(place.get("models", model), place, set or [], progress, accept)
+        made = compress(place.get("models", model), place, set or [], progress, Terms(accept, resume))
     show(made)
 
 

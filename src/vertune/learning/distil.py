@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -68,12 +69,24 @@ def both(model: Vertical, inputs: dict[str, Tensor]) -> Tensor:
     return torch.cat([model.head(states), states], dim=-1)
 
 
-def mimic(student: Whole, teacher: Whole, records: Sequence[Record], plan: tuple[Config, Sequence[str], float], progress: Progress) -> None:
-    """Move all weights of the student, a copy of nothing else, for `epochs` passes over records that need no labels.
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What a student learns from."""
 
-    `plan` is the config that the loop runs by, the columns of the task, and the passes. Both models stay where they are.
-    """
-    config, columns, epochs = plan
+    config: Config
+    """The settings that the loop runs by."""
+    records: Sequence[Record]
+    """Records that need no labels."""
+    columns: Sequence[str]
+    """The columns of the task that they may have."""
+    epochs: float
+    folder: Path | None = None
+    """Where a checkpoint lies from which a killed learning goes on; None keeps none."""
+
+
+def mimic(student: Whole, teacher: Whole, lessons: Lessons, progress: Progress) -> None:
+    """Move all weights of the student until it says what the teacher says; the teacher stays as it is."""
+    config, records, columns = lessons.config, lessons.records, lessons.columns
     use_threads(config.device.threads)
     inputs = {column.name for column in student.task.columns if column.role == "input"}
     bare = [{name: value for name, value in record.items() if name in inputs} for record in records]
@@ -89,9 +102,9 @@ def mimic(student: Whole, teacher: Whole, records: Sequence[Record], plan: tuple
     torch.manual_seed(config.seed)
     method.prepare(student.body, student.task, 1)
     rate = _RATE * min(1.0, 384 / student.body.width) ** 2
-    steps = steps_of(config, len(bare), epochs)
-    lesson = Lesson(config, student.task, student.encoder, examples, None, progress, objective=said.loss)
-    learn(student.body, Plan(method, Rates(rate, rate), steps, epochs), lesson)
+    steps = steps_of(config, len(bare), lessons.epochs)
+    lesson = Lesson(config, student.task, student.encoder, examples, None, progress, lessons.folder, objective=said.loss)
+    learn(student.body, Plan(method, Rates(rate, rate), steps, lessons.epochs), lesson)
     for parameter in student.body.parameters():
         parameter.requires_grad_(False)
 

@@ -7,9 +7,10 @@ on validation beside the model that it was made from, and measured; the last one
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from vertune import __version__
 from vertune.core import machine
-from vertune.core.artifact import Artifact, Home, Progress, Recorder, storage, working, write_text
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, at_work, storage, working, write_text
 from vertune.core.config import Config, dump, override
 from vertune.core.errors import ConfigError, DataError, MissingExtra, ModelError, NotFound
 from vertune.core.kinds import Bench, Compressor, Whole
@@ -38,30 +39,50 @@ if TYPE_CHECKING:
 _TEXTS = 512
 """Validation texts on which a graph is compared with its model, and whose lengths are those of its speed."""
 _BATCH = 16
+_LEARNT = "learnt-"
+"""What the folders of checkpoints begin with, one for each time that a compressor has a model learn."""
 _BY_HAND = "by hand: validation could not tell"
 
 
-def compress(model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, accept: bool = False) -> Artifact:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a compression runs."""
+
+    accept: bool = False
+    """Take a result of which validation can't tell what it lost."""
+    resume: bool = False
+    """Go on with what a killed run had learnt."""
+
+
+def compress(
+    model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, terms: Terms | None = None
+) -> Artifact:
     """Shrink a trained model by the chain of its config, changed by `settings` such as `compress=[int8]`.
 
     Raises ConfigError for a chain that can't work, DataError without validation rows, ModelError where the gate refuses the
-    result, or where validation is too small to tell; then the run stays, and the same call with `accept` takes it over.
+    result, or where validation is too small to tell; then the run stays, and the same call that accepts it takes it over.
     """
+    terms = terms or Terms()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
         raise MissingExtra("Compressing", "train", "onnx")
     config = build(Config, override(model.manifest["config"], settings))
     dataset = _dataset(model, home)
     chain = config.compress
     _check(chain)
-    asked = {"compress": dump(config)["compress"], "tolerance": config.tolerance, "model": model.id}
-    if accept and (waiting := _waiting(home, asked)):
+    written = dump(config)
+    asked = {"compress": written["compress"], "tolerance": config.tolerance, "unlabelled": written["data"]["unlabelled"], "model": model.id}
+    if terms.accept and (waiting := _run(home, asked, {UNDECIDED})):
         return home.finish(waiting, accepted=_BY_HAND)
-    run = home.begin("models", config.name, step="compress", asked=asked, parents=[model.id, dataset.id])
+    run = _run(home, asked, {"running", "stopped", "failed"}) if terms.resume else None
+    run = run or home.begin("models", config.name, step="compress", asked=asked, parents=[model.id, dataset.id])
+    run.update(error=None, **at_work())
     with working(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
-        work = _Work(model, config, dataset, recorder, Path(scratch))
+        work = _Work(model, config, dataset, recorder, (Path(scratch), run.folder))
         whole, graph = work.run(chain)
         _write(run, whole, graph, _entries(work, model))
         work.prove(run, Whole(whole.encoder, whole.task, graph))
+        for folder in run.folder.glob(f"{_LEARNT}*"):
+            shutil.rmtree(folder, ignore_errors=True)
         last = work.candidates[-1]
         if last.verdict == REFUSED:
             raise ModelError(
@@ -70,7 +91,7 @@ def compress(model: Artifact, home: Home, settings: Sequence[str] = (), progress
             )
         if last.verdict == ACCEPTED:
             return home.finish(run)
-        if accept:
+        if terms.accept:
             return home.finish(run, accepted=_BY_HAND)
         run.update(status=UNDECIDED)
     raise ModelError(f"Validation can't tell: {last.why}. More validation rows would; to take it as it is, add --accept.")
@@ -85,9 +106,9 @@ def _check(chain: Sequence[Compressor]) -> None:
         raise ConfigError(f"The chain {names} goes back from ONNX to torch. Write it as: compress: [{', '.join(first)}].")
 
 
-def _waiting(home: Home, asked: dict[str, Any]) -> Artifact | None:
-    """The newest run of exactly this that only waits for a decision."""
-    runs = [run for run in home.runs() if run.told.get("asked") == asked and run.told.get("status") == UNDECIDED]
+def _run(home: Home, asked: dict[str, Any], states: set[str]) -> Artifact | None:
+    """The newest run of exactly this in one of these states that nobody works at."""
+    runs = [run for run in home.runs() if run.told.get("asked") == asked and run.told.get("status") in states and not run.working]
     return runs[-1] if runs else None
 
 
@@ -104,8 +125,10 @@ def _dataset(model: Artifact, home: Home) -> Artifact:
 class _Work:
     """One compression: the chain, and the judgement of all that it makes."""
 
-    def __init__(self, model: Artifact, config: Config, dataset: Artifact, progress: Recorder, scratch: Path) -> None:
-        self.config, self.progress, self.scratch = config, progress, scratch
+    def __init__(self, model: Artifact, config: Config, dataset: Artifact, progress: Recorder, folders: tuple[Path, Path]) -> None:
+        """`folders` are one that lives as long as the work, and that of the run."""
+        self.config, self.progress, (self.scratch, self.folder) = config, progress, folders
+        self.taught = 0
         opened = Predictor.open(model)
         self.parent = _whole(model, opened)
         self.columns = list(opened.columns) or [column.name for column in opened.task.columns]
@@ -146,11 +169,13 @@ class _Work:
                 raise ModelError("The model that was written answers otherwise than the one that was measured. Please report this.")
 
     def _bench(self) -> Bench:
-        from vertune.learning.distil import mimic
+        from vertune.learning.distil import Lessons, mimic
 
         def learn(student: Whole, teacher: Whole, epochs: float) -> None:
-            plan = (self.config, self.columns, epochs)
-            mimic(student, teacher, [*self.train, *self.unlabelled], plan, self.progress)
+            self.taught += 1
+            records = [*self.train, *self.unlabelled]
+            checkpoint = self.folder / f"{_LEARNT}{self.taught}"
+            mimic(student, teacher, Lessons(self.config, records, self.columns, epochs, checkpoint), self.progress)
 
         return Bench(
             train=self.train, unlabelled=self.unlabelled, columns=self.columns, seed=self.config.seed, learn=learn, answer=self._outputs,
