@@ -9,7 +9,7 @@ def run(model: options.Model, home: options.Home = None) -> None:
     """Find out how a compressed model runs best on this machine."""
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
-    from vertune.steps.tune import tune
+    from vertune.steps.tune import KEPT_NOT, tune
 
     place = Home(home)
     with watching("tune") as progress:
@@ -20,5 +20,8 @@ def run(model: options.Model, home: options.Home = None) -> None:
     output.table(["model", "made by", "threads", "ms a text", "texts/s", "here", "where it was made"], rows)
     best = found[0]
     output.say()
-    output.facts({"quickest": best.model, "threads": best.threads})
-    output.then(f'vertune predict {best.model} "a text"')
+    output.facts({"quickest": best.model if best.model != KEPT_NOT else "float32, which was not kept", "threads": best.threads})
+    if best.model == KEPT_NOT:
+        output.then(f"vertune compress {model} --set compress=[]")
+    else:
+        output.then(f'vertune predict {best.model} "a text"')

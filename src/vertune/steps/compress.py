@@ -97,6 +97,18 @@ def compress(
     raise ModelError(f"Validation can't tell: {last.why}. More validation rows would; to take it as it is, add --accept.")
 
 
+def float32(model: Artifact, home: Home) -> bytes:
+    """The graph of a trained model as it is, checked on its validation texts; for measuring beside smaller ones."""
+    from vertune.nn.graph import export
+
+    opened = Predictor.open(model)
+    whole = _whole(model, opened)
+    records = _rows(_dataset(model, home), "validation", opened)[:_TEXTS]
+    columns = list(opened.columns) or sorted({key for record in records for key in record})
+    graph: bytes = export(whole.body, whole.encoder, whole.encoder.encode(records, whole.task.views(columns))).SerializeToString()
+    return graph
+
+
 def _check(chain: Sequence[Compressor]) -> None:
     """ConfigError where a part for torch comes after one for ONNX."""
     kinds = [part.works_on for part in chain]

@@ -5,17 +5,22 @@ An int8 graph rounds otherwise on another processor, so it is scored here again 
 
 from __future__ import annotations
 
+import importlib.util
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vertune.core import machine
 from vertune.core.artifact import Artifact, Home, Progress, write_json
-from vertune.core.errors import NotFound
+from vertune.core.errors import ModelError, NotFound
 from vertune.runtime.measure import measure
 from vertune.runtime.predictor import GRAPH, HOST, Predictor
 from vertune.steps.dataset import read
 
 _TEXTS = 256
+KEPT_NOT = "not kept"
+"""What stands for the model of a graph that was written to be measured only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,10 @@ class Tuned:
 def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[Tuned]:
     """Measure every compressed model of a vertical with 1, 2, 4 … threads, the quickest for one text first.
 
-    `model` is any model of the vertical. The best number of threads of each, for one text and for many, goes into its folder with
-    the processor's features; `Predictor.open` takes it from there. NotFound where nothing was compressed yet.
+    `model` is any model of the vertical. Where none of its graphs is in float32 and the trained model is at hand, that is written
+    for the time of the measurement, because a processor without the means for 8 bits may be quicker with it. The best number of
+    threads of each, for one text and for many, goes into its folder with the processor's features; `Predictor.open` takes it from
+    there. NotFound where nothing was compressed yet.
     """
     name = model.manifest["name"]
     graphs = [one for one in home.shelf("models") if one.told.get("name") == name and (one.folder / GRAPH).exists()]
@@ -58,7 +65,29 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
                 progress("tuning", step=number * len(counts) + place + 1, steps=len(graphs) * len(counts))
         found += [_of(graph, count, one, score) for count, one in measured.items()]
         write_json(graph.folder / HOST, _record(measured, score))
+    if all(graph.manifest["config"]["compress"] for graph in graphs):
+        found += _plain(graphs[-1], home, counts)
     return sorted(found, key=lambda one: one.latency)
+
+
+def _plain(graph: Artifact, home: Home, counts: list[int]) -> list[Tuned]:
+    """The trained model behind a graph, in float32; nothing where it, its base or torch is not here."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
+        return []
+    from vertune.steps.compress import float32
+
+    try:
+        parent = home.get("models", graph.manifest["parents"][0])
+        written = float32(parent, home)
+    except (NotFound, ModelError):
+        return []
+    _, lengths, longest = _scored(graph, home)
+    expected = graph.manifest["candidates"][0]["metrics"][graph.manifest["gate"]["goal"]]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / GRAPH
+        file.write_bytes(written)
+        measured = {count: measure(file, lengths, longest, count) for count in counts}
+    return [Tuned(KEPT_NOT, "float32", count, _first(one), one["throughput"], None, expected) for count, one in measured.items()]
 
 
 def _record(measured: dict[int, dict[str, Any]], score: float | None) -> dict[str, Any]:
