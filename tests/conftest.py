@@ -44,7 +44,7 @@ def run_yaml(table, tiny_base) -> Path:
     path.write_text(
         "name: support\n"
         f"data: {{source: {table.name}, fields: {{text: query, label: kind}}, keep: [channel]}}\n"
-        f"base: {tiny_base}\nmethod: head\ntraining: {{epochs: 1}}\n"
+        f"base: {tiny_base}\nmethod: head\ntraining: {{epochs: 1, refit: never}}\n"
     )
     return path
 

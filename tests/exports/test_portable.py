@@ -106,6 +106,24 @@ def test_the_folder_holds_what_it_says_and_refuses_other_labels(bases, tmp_path)
     assert "don't belong together" in error.value.stderr
 
 
+@pytest.mark.parametrize("task", ["classify", "match", "extract"])
+def test_the_page_s_example_runs_in_the_folder(bases, tmp_path, task):
+    folder = written(trained(bases, task), tmp_path / "bundle")
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert "probability" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("task", "record"), [("match", {"text": "one alone"}), ("extract", {"question": "who?"}), ("classify", {"text": 3})]
+)
+def test_a_record_that_lacks_a_field_is_refused(bases, tmp_path, task, record):
+    folder = written(trained(bases, task), tmp_path / "bundle")
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        asked(folder, [record])
+    assert "needs a text under" in error.value.stderr
+
+
 def test_a_bundle_that_answers_otherwise_is_not_kept(bases, tmp_path):
     model = trained(bases, "classify")
     folder = written(model, tmp_path / "bundle")

@@ -86,6 +86,14 @@ def test_one_map_for_query_key_and_value_is_refused(stand):
         shrink.keep_heads(found.fresh(), {layer: shrink.largest(value, 0.5) for layer, value in weights.items()})
 
 
+@pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
+def test_heads_that_are_counted_elsewhere_too_are_refused(stand, family):
+    found = stand(family)
+    weights = shrink.head_weights(found.fresh().eval(), feed(found))
+    with pytest.raises(ConfigError, match="heads"):
+        shrink.keep_heads(shrink.copied(found.fresh()), {layer: shrink.largest(value, 0.5) for layer, value in weights.items()})
+
+
 @pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert", "roformer"])
 def test_layers_that_stay_are_the_only_ones_that_run(stand, family):
     found = stand(family)

@@ -61,7 +61,15 @@ def test_the_short_way_answers_as_the_frame_does(made):
     for rows in ([{"text": "of rome"}], [{"query": "of rome"}, {"query": "soup"}], [{"text": " spaces ", "label": "food", "n": 3}]):
         assert _plain(predictor, rows) is not None
         assert predict(predictor, rows) == answer(predictor, pl.DataFrame(rows)).answers
-    for rows in ([{"text": "a", "query": "b"}], [{"text": ""}], [{"text": 3}], [], [{"text": "a"}] * 100, [{"other": "a"}]):
+    for rows in (
+        [{"text": "a", "query": "b"}],
+        [{"text": ""}],
+        [{"text": 3}],
+        [],
+        [{"text": "a"}] * 100,
+        [{"other": "a"}],
+        [{"text": "a", "text_pair": " "}],
+    ):
         assert _plain(predictor, rows) is None
 
 

@@ -124,6 +124,54 @@ def test_an_empty_chain_is_the_graph_itself(home):
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
+@pytest.mark.parametrize("setting", ["task.threshold=0.9", "encoder.max_tokens=16", "base=other", "data.source=x.csv"])
+def test_what_the_model_is_can_t_be_changed_by_the_way(home, setting):
+    with pytest.raises(ConfigError, match="would change the model"):
+        compress(trained(home), home, [setting])
+
+
+def test_a_student_on_another_base_takes_its_layers(home, loose, tiny_base):
+    chain = f"compress=[{{name: distill, base: {tiny_base}, epochs: 1}}]"
+    seen = []
+    compress(trained(home), home, [chain, LOOSE], lambda kind, **fields: seen.append(kind))
+    assert "step" in seen
+
+
+def test_another_base_with_other_tokens_is_refused_where_tokens_answer(tmp_path, tiny_base):
+    from vertune.core.kinds import Encoder
+    from vertune.core.records import View
+    from vertune.learning.distil import _check
+    from vertune.testing import tiny
+
+    views = (View("text", ("text",)),)
+    bases = (tiny_base, tiny.write("bert", tmp_path / "other"))
+    one, two = (Encoder.model_validate({"name": "text", "base": str(base)}).encode(records(["tell me of paris"]), views) for base in bases)
+    _check(one, two, tokens=False)
+    with pytest.raises(ConfigError, match="other tokens"):
+        _check(one, two, tokens=True)
+    with pytest.raises(ConfigError, match="other tokens"):
+        _check([*one, *one], two, tokens=False)
+
+
+def test_rows_that_the_model_learnt_from_can_t_tell(home):
+    model = trained(home)
+    model.update(chosen={**model.manifest["chosen"], "refit": 60})
+    with pytest.raises(ModelError, match="trained on these rows too"):
+        compress(model, home, [LOOSE])
+    made = compress(model, home, [LOOSE], terms=Terms(accept=True))
+    assert "trained once more on all labels" in (made.folder / "report.html").read_text()
+
+
+def test_what_waits_for_a_decision_is_not_cleaned_away(home, monkeypatch):
+    from vertune.steps.clean import clean
+
+    monkeypatch.setattr("vertune.steps.judge.gate", lambda *given: ("undecided", "nobody knows"))
+    with pytest.raises(ModelError, match="can't tell"):
+        compress(trained(home), home)
+    clean(home)
+    assert compress(trained(home), home, terms=Terms(accept=True)).manifest["status"] == "done"
+
+
 def test_a_student_learns_from_texts_without_labels(home, loose, tmp_path):
     more = tmp_path / "more.csv"
     more.write_text("query\ntell me 99 of lima and oslo\ntell me 98 of cake and rice\n")
@@ -239,7 +287,15 @@ def test_labels_that_don_t_fit_the_graph_are_refused(copied):
     config = copied.manifest["config"]
     config["task"]["labels"] = ["only", "three", "labels"]
     copied.update(config=config)
-    with pytest.raises(ModelError, match="gives 2 numbers, but its task reads 3"):
+    with pytest.raises(ModelError, match=r"The task of .* has changed"):
+        Predictor.open(copied)
+
+
+def test_a_label_that_changes_its_place_is_refused(copied):
+    config = copied.manifest["config"]
+    config["task"]["labels"] = config["task"]["labels"][::-1]
+    copied.update(config=config)
+    with pytest.raises(ModelError, match="The task of"):
         Predictor.open(copied)
 
 

@@ -59,7 +59,7 @@ def trained(home, frames, fields=None, **entries):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    opened = SimpleNamespace(open=lambda model: Oracle(build(Config, model.manifest["config"])))
+    opened = SimpleNamespace(open=lambda model, many: Oracle(build(Config, model.manifest["config"])))
     monkeypatch.setattr(step, "Predictor", opened)
     monkeypatch.setattr(measure, "ROUNDS", 100)
     return Home(tmp_path / "home")
@@ -200,7 +200,7 @@ def test_without_its_dataset_a_model_is_measured_on_given_rows_only(home):
 
 
 def test_an_error_of_the_model_fails_the_run(home, monkeypatch):
-    def broken(model):
+    def broken(model, many):
         raise ModelError("another base")
 
     monkeypatch.setattr(step, "Predictor", SimpleNamespace(open=broken))
@@ -231,7 +231,7 @@ def test_every_task_has_a_page(home, monkeypatch):
         predictor = SimpleNamespace(
             untrained=lambda: None, config=build(Config, model.manifest["config"]), task=fitted, answer=lambda records, found=answers: found
         )
-        monkeypatch.setattr(step, "Predictor", SimpleNamespace(open=lambda model, made=predictor: made))
+        monkeypatch.setattr(step, "Predictor", SimpleNamespace(open=lambda model, many, made=predictor: made))
         measured = read_json(evaluate(model, home).folder / "metrics.json")
         assert measured["metrics"][measured["goal"]]["low"] is not None, name
         assert measured["baselines"], name

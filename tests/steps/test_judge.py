@@ -43,7 +43,7 @@ def test_losing_more_never_helps(loss, more, ece, wide):
     assert ece <= ECE or first == REFUSED
 
 
-def judged(rows=200):
+def judged(rows=200, known=False):
     task = build(Task, {"name": "classify", "labels": ["a", "b"]})
     records = [{"text": str(row), "label": "ab"[row % 2]} for row in range(rows)]
 
@@ -54,7 +54,7 @@ def judged(rows=200):
             found.append({"label": label, "probability": sure, "probabilities": {"a": sure, "b": 1 - sure}, "truncated": False})
         return found
 
-    return Judge(task, records, answers(), 0.005, 0), answers
+    return Judge(task, records, answers(), (0.005, known), 0), answers
 
 
 def test_the_same_answers_lose_nothing():
@@ -77,6 +77,14 @@ def test_answers_that_are_less_sure_than_they_should_be_are_refused():
     assert found.loss == 0
     assert found.verdict == REFUSED
     assert "calibration" in found.why
+
+
+def test_rows_that_were_learnt_from_refuse_but_never_accept():
+    judge, answers = judged(known=True)
+    found = judge.verdict("x", answers())
+    assert found.verdict == UNDECIDED
+    assert "trained on these rows" in found.why
+    assert judge.verdict("x", answers(20)).verdict == REFUSED
 
 
 def test_those_that_no_other_beats_are_marked():

@@ -5,19 +5,21 @@ It learns from the training texts and from all further ones of the field that th
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Bench, Compressor, Encoder, Whole
 
+_LAYERS = 3
+
 
 class Distill(Compressor):
     """Options of distillation."""
 
-    layers: int | Literal["all"] = Field(default=3, validate_default=True)
-    """Layers of the student: those of the model that lie furthest apart; all of another base where one is named."""
+    layers: Annotated[int, Field(ge=1)] | None = None
+    """Layers of the student, those that lie furthest apart: 3 of the model's own where nothing is said, all of another base."""
     base: str | None = None
     """Another base for the student; without one it starts from the model's own layers."""
     epochs: float = Field(default=10, gt=0)
@@ -29,8 +31,9 @@ class Distill(Compressor):
 
         student = self._other(model) if self.base else Whole(model.encoder, model.task, shrink.copied(model.body))
         count = structure.count(student.body.backbone)
-        if self.layers != "all" and (self.layers < count or not self.base):
-            shrink.keep_layers(student.body, shrink.evenly(count, self.layers))
+        number = self.layers or (count if self.base else _LAYERS)
+        if number != count:
+            shrink.keep_layers(student.body, shrink.evenly(count, number))
         bench.learn(student, model, self.epochs)
         return student
 
@@ -39,7 +42,7 @@ class Distill(Compressor):
         from vertune.nn.build import build
 
         options = model.encoder.model_dump(mode="json")
-        encoder = Encoder.model_validate({**options, "base": self.base})
+        encoder = Encoder.model_validate({**options, "base": self.base}).resolve([], model.task.views([]))
         body = build(encoder, model.task)
         if body.width != model.body.width or body.native is not None:
             raise ConfigError(

@@ -140,6 +140,8 @@ class Task(Part):
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that `summarise` returns, the default one first."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    portable: ClassVar[bool] = False
+    """Whether the script of a portable bundle (exports/portable/predict.py) knows how to make the answers."""
     metric: str = "auto"
     """The metric that training stops on and the gate compares; auto takes the task's own."""
 
@@ -301,7 +303,7 @@ class Bench:
     look: Callable[[Whole, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
     """The values of these tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
     accepts: Callable[[Whole], bool]
-    """Whether the gate lets this model through, measured on validation."""
+    """Whether the gate does not refuse this model, measured on validation; where validation can't tell, it does not."""
     progress: Progress
     """Where it is said how far the work is."""
     folder: Path

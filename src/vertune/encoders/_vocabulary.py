@@ -88,8 +88,9 @@ def _cut_words(model: Described, places: dict[int, int]) -> Described:
 
 
 def _cut_pieces(model: Described, places: dict[int, int]) -> Described:
-    unknown = model.get("unk_id")
-    return {**model, "vocab": [model["vocab"][place] for place in places], "unk_id": None if unknown is None else places[int(unknown)]}
+    unknown, pieces = model.get("unk_id"), model["vocab"]
+    kept = [pieces[place] for place in places if place < len(pieces)]  # an added token may lie beyond them
+    return {**model, "vocab": kept, "unk_id": None if unknown is None else places[int(unknown)]}
 
 
 def _cut_merges(model: Described, places: dict[int, int]) -> Described:

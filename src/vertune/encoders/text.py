@@ -225,6 +225,7 @@ class Text(Encoder):
         used = {int(place) for field in fields for piece in self._pieces(records, field) for place in np.unique(piece.ids)}
         special = {place for template in self.templates.values() for place, _ in (*template.before, *template.between, *template.after)}
         wanted = used | special | {self.pad} | ({self.unknown} if self.unknown is not None else set())
+        wanted |= set(range(self.pad)) if self.pad < 8 else set()  # RoBERTa and its kin count positions from the padding id
         described, ids = _vocabulary.trimmed(json.loads(self.tokenizer.to_str()), wanted)
         self.write(folder)
         write_json(folder / "tokenizer.json", described)

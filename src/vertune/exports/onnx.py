@@ -32,8 +32,8 @@ class Onnx(Export):
 
     def write(self, model: Trained, folder: Path) -> None:
         """Write graph, tokenizer, labels and script; ConfigError where the task is none that the script knows."""
-        if model.task.name not in _portable_tasks():
-            raise ConfigError(f"predict.py knows {', '.join(_portable_tasks())}, and no task '{model.task.name}'. Answer with vertune.")
+        if not model.task.portable:
+            raise ConfigError(f"predict.py does not know how to answer the task '{model.task.name}'. Answer with vertune.")
         with storage(folder):
             if model.graph is not None:
                 shutil.copyfile(model.graph, folder / "model.onnx")
@@ -45,18 +45,19 @@ class Onnx(Export):
         write_text(folder / "predict.py", _source(str(Path(__file__).parent / "portable" / "predict.py")))
         _write_parts(folder / "parts")
         write_text(folder / "requirements.txt", "numpy\nonnxruntime\ntokenizers\n")
-        code = 'from predict import Model\n\nprint(Model("FOLDER").answer([{"text": "a text"}]))'
+        record = dict.fromkeys(_required(model), "a text")
+        code = f"from predict import Model\n\nprint(Model().answer([{json.dumps(record)}]))"
         write_text(
             folder / "README.md",
             f"# {model.name}, portable\n\nAnswers with numpy, onnxruntime and tokenizers alone: `pip install -r requirements.txt`, then "
-            f'`python predict.py "a text"`.\n\n```python\n{code.replace("FOLDER", folder.name)}\n```\n',
+            f"in this folder `python predict.py {' '.join(json.dumps(text) for text in record.values())}`, or\n\n```python\n{code}\n```\n",
         )
 
     def check(self, model: Trained, folder: Path) -> None:
         """Run predict.py in a process of its own on the task's examples; ModelError unless the answers are the model's."""
         records = model.records()
         asked = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        command = [sys.executable, "-I", "-c", _RUN, str(folder)]
+        command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
         done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
         if done.returncode:
             raise ModelError(f"predict.py does not run: {done.stderr.strip()[-300:]}. The export was not kept.")
@@ -70,9 +71,9 @@ class Onnx(Export):
 _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[:] = ['predict.py']; import predict; predict.main()"
 
 
-def _portable_tasks() -> list[str]:
-    """The tasks whose answers the script can make."""
-    return ["classify", "embed", "extract", "match", "multilabel", "regress", "tag"]
+def _required(model: Trained) -> list[str]:
+    """The fields that every record must have."""
+    return [column.name for column in model.task.columns if column.role == "input" and column.required]
 
 
 def _graph(model: Trained) -> bytes:
@@ -103,6 +104,7 @@ def _described(model: Trained) -> dict[str, Any]:
     return {
         "task": model.task.model_dump(mode="json"),
         "size": model.task.size,
+        "required": _required(model),
         "views": [{"role": view.role, "fields": list(view.fields), "cut": view.cut, "windows": view.windows} for view in views],
         "encoder": {
             "max_tokens": encoder.longest if encoder.max_tokens == "auto" else encoder.max_tokens,

@@ -9,25 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vertune.batching import batches
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
+from vertune.core.errors import ConfigError
 from vertune.core.kinds import Method, Whole
 from vertune.core.parse import build
-from vertune.core.records import Record
+from vertune.core.records import Feature, Record
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples
-from vertune.learning.loop import Lesson, Plan, learn, steps_of
+from vertune.learning.loop import Lesson, Plan, accelerator, learn, steps_of
 from vertune.learning.threads import use_threads
-from vertune.nn.run import outputs
+from vertune.nn.run import outputs, tensors
 from vertune.nn.vertical import Vertical
 
 _RATE = 2e-4
+_TOKENS = 8192
+_MEMORY = 2_000_000_000
+"""Bytes that a teacher's words may take."""
 """Of width 384; a student of few layers takes a larger step than fine-tuning does, because nothing noisy pulls at it."""
 
 
@@ -40,10 +46,12 @@ class Said:
     """How many of the numbers are outputs."""
     spread: tuple[float, float]
     """Variance of outputs and of states."""
+    states: bool = True
+    """Whether the states are among the values."""
 
     def loss(self, model: Vertical, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
         """The distance of each feature, shape (features,)."""
-        found = both(model, inputs).float()
+        found = (both if self.states else _outputs)(model, inputs).float()
         wanted = torch.zeros_like(found)
         seen = torch.zeros(found.shape[:-1], device=found.device)
         for place, row in enumerate(rows):
@@ -92,7 +100,9 @@ def mimic(student: Whole, teacher: Whole, lessons: Lessons, progress: Progress) 
     bare = [{name: value for name, value in record.items() if name in inputs} for record in records]
     views = student.task.views(columns)
     features = student.encoder.encode(bare, views)
-    said = _said(teacher, bare, columns)
+    taught = teacher.encoder.encode(bare, views)
+    _check(features, taught, student.task.states == "tokens")
+    said = _said(teacher, taught, accelerator(config).device)
     owners = np.array([feature.record for feature in features], dtype=np.int64)
     count = np.bincount(owners, minlength=len(bare))
     members = np.split(np.argsort(owners, kind="stable"), np.cumsum(count)[:-1])
@@ -105,29 +115,41 @@ def mimic(student: Whole, teacher: Whole, lessons: Lessons, progress: Progress) 
     steps = steps_of(config, len(bare), lessons.epochs)
     lesson = Lesson(config, student.task, student.encoder, examples, None, progress, lessons.folder, objective=said.loss)
     learn(student.body, Plan(method, Rates(rate, rate), steps, lessons.epochs), lesson)
-    for parameter in student.body.parameters():
-        parameter.requires_grad_(False)
+    student.body.to("cpu").requires_grad_(False)
 
 
-def _said(teacher: Whole, records: Sequence[Record], columns: Sequence[str]) -> Said:
-    """What the teacher says of the records."""
-    features = teacher.encoder.encode(records, teacher.task.views(columns))
-    model: Vertical = teacher.body
-    shown = _Both(model)
-    values = [value.astype(np.float16) for value in outputs(shown, teacher.encoder, features)]  # type: ignore[arg-type]
+def _check(features: Sequence[Feature], taught: Sequence[Feature], tokens: bool) -> None:
+    """ConfigError where student and teacher don't read the same sequences, so that one can't be told what the other says."""
+    same = len(features) == len(taught) and all(a.record == b.record and a.role == b.role for a, b in zip(features, taught, strict=True))
+    if not same or (tokens and any(len(a) != len(b) for a, b in zip(features, taught, strict=True))):
+        raise ConfigError(
+            "The student's base cuts texts into other tokens than the model's, and this task answers token by token or window by "
+            "window. Choose a base with the same tokenizer, or distill into fewer layers of the model itself."
+        )
+
+
+def _said(teacher: Whole, features: Sequence[Feature], device: torch.device) -> Said:
+    """What the teacher says of its features, outputs alone where states of every token would take too much memory."""
+    model: Vertical = teacher.body.to(device).eval()
     size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
+    each = model.pooling == "tokens"
+    numbers = (sum(map(len, features)) if each else len(features)) * (size + model.width)
+    shown = both if 2 * numbers <= _MEMORY else _outputs
+
+    def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        with torch.no_grad():
+            found: NDArray[Any] = shown(model, tensors(arrays, device)).float().cpu().numpy().astype(np.float16)
+        return found
+
+    values = batches.outputs(teacher.encoder, features, _TOKENS, forward)
+    model.to("cpu")
     some = np.concatenate([value.reshape(-1, value.shape[-1]) for value in values[:2000]]).astype(np.float64)
     spread = some.var(0)
     parts = (spread[:size].mean(), spread[size:].mean() if len(spread) > size else 1.0)
-    return Said(values, size, (max(parts[0], 1e-6), max(parts[1], 1e-6)))
+    return Said(values, size, (max(parts[0], 1e-6), max(parts[1], 1e-6)), shown is both)
 
 
-class _Both(torch.nn.Module):
-    """A model that gives its states too."""
-
-    def __init__(self, model: Vertical) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return both(self.model, inputs)
+def _outputs(model: Vertical, inputs: dict[str, Tensor]) -> Tensor:
+    """Outputs alone."""
+    out: Tensor = model(inputs)
+    return out

@@ -48,6 +48,7 @@ def export(model: Vertical, encoder: Encoder, features: Sequence[Feature]) -> on
     Inputs are named as in a collated batch; the output is `outputs`. Raises ConfigError where the model can't be traced,
     ModelError, with the place and the gap, where no form of the graph answers as the model.
     """
+    model.to("cpu")  # where graphs are compared; a training may have left it elsewhere
     expected = run.outputs(model, encoder, features)
     example = encoder.collate(sorted(features, key=len)[:: max(1, len(features) // 3)][:3])
     long = _lengthened(example, getattr(encoder, "max_tokens", None))

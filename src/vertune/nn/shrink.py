@@ -17,6 +17,8 @@ from vertune.core.errors import ConfigError
 from vertune.nn import structure
 from vertune.nn.vertical import Vertical
 
+_ROWS = "Set heads: 0, and prune rows alone."
+
 Feed = Callable[[Vertical], None]
 """Runs the model over texts; what hooks on the way see is not its business."""
 
@@ -62,7 +64,7 @@ def inner_weights(model: Vertical, feed: Feed) -> dict[str, Tensor]:
         feed(model)
     for name, (total, count) in sums.items():
         down = cast(nn.Linear, model.backbone.get_submodule(name))
-        found[name] = total / count * down.weight.detach().norm(dim=0)
+        found[name] = total / count * down.weight.detach().norm(dim=0).cpu()
     return found
 
 
@@ -75,7 +77,7 @@ def head_weights(model: Vertical, feed: Feed) -> dict[str, Tensor]:
     for name, output in outputs.items():
         total, count = sums[output]
         linear = cast(nn.Linear, model.backbone.get_submodule(output))
-        each = total / count * linear.weight.detach().norm(dim=0)
+        each = total / count * linear.weight.detach().norm(dim=0).cpu()
         found[name] = each.reshape(_heads(model, len(each)), -1).sum(1)
     return found
 
@@ -103,7 +105,7 @@ def keep_heads(model: Vertical, kept: dict[str, Tensor]) -> None:
         parts = [sites.get(role) for role in ("query", "key", "value")]
         output = sites.get("attention_output")
         if not all(parts) or not output:
-            raise ConfigError(f"{type(backbone).__name__} keeps query, key and value in one map; its heads can't be taken out. Prune rows.")
+            raise ConfigError(f"{type(backbone).__name__} keeps query, key and value in one map; its heads can't be taken out. {_ROWS}")
         first = cast(nn.Linear, backbone.get_submodule(f"{layer}.{parts[0][0]}"))  # type: ignore[index]
         size = first.out_features // _heads(model, first.out_features)
         rows = (heads[:, None] * size + torch.arange(size)).reshape(-1)
@@ -116,6 +118,16 @@ def keep_heads(model: Vertical, kept: dict[str, Tensor]) -> None:
                     setattr(module, name, len(heads))
             if isinstance(getattr(module, "all_head_size", None), int):
                 module.all_head_size = len(rows)  # type: ignore[assignment]
+    config: Any = backbone.config
+    for name in ("num_attention_heads", "n_heads"):
+        if isinstance(getattr(config, name, None), int):
+            setattr(config, name, max(len(heads) for heads in kept.values()))
+    ids = torch.full((1, 4), 5)
+    try:
+        with structure.probing(backbone):
+            backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except RuntimeError as error:  # positions that are counted a head, outside the layers
+        raise ConfigError(f"{type(backbone).__name__} counts its heads elsewhere too, so that they can't be taken out. {_ROWS}") from error
 
 
 def largest(weights: Tensor, share: float) -> Tensor:

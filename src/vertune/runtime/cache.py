@@ -13,6 +13,7 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from vertune.core.errors import ConfigError
 from vertune.core.records import Answer, Record
 from vertune.runtime.predictor import Predictor
 
@@ -22,6 +23,8 @@ class AnswerCache:
 
     def __init__(self, predictor: Predictor, version: str, entries: int = 10_000) -> None:
         """`version` is the id of the model, so that two models never share an answer; `entries` is how many answers are kept."""
+        if entries < 1:
+            raise ConfigError(f"A cache keeps at least 1 answer; got {entries}.")
         self.predictor, self.version, self.entries = predictor, version, entries
         self.hits = self.misses = 0
         self._inputs = tuple(column.name for column in predictor.task.columns if column.role == "input")

@@ -15,11 +15,11 @@ from vertune.core.records import Feature
 class Eager:
     """A vertical in memory, on the GPU where there is one."""
 
-    def __init__(self, model: Any, tokens: int) -> None:
-        """`model` is that of nn/vertical.py, `tokens` the most of one forward pass."""
+    def __init__(self, model: Any, tokens: int, device: str | None = None) -> None:
+        """`model` is that of nn/vertical.py, `tokens` the most of one forward pass; without a device, the GPU where there is one."""
         import torch
 
-        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         self.tokens = tokens
 
     @classmethod

@@ -25,7 +25,7 @@ class Graph:
     """A session on one graph."""
 
     def __init__(self, graph: Path | bytes, threads: int | None = None) -> None:
-        """Load a file or a serialised graph; StorageError where it can't be read, ModelError where it is none of ours.
+        """Load a file or a serialised graph; StorageError where it can't be read or run.
 
         `threads` is how many share one call; None takes as many as there are processors for this process.
         """

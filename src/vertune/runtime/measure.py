@@ -37,7 +37,7 @@ def measure(graph: Path, lengths: list[int], longest: int, threads: int | None =
     seconds by its tokens (`latency`), texts of these lengths a second (`throughput`), resident bytes (`memory`), `threads`.
     """
     said = json.dumps({"lengths": lengths[:_TEXTS], "longest": longest, "threads": threads})
-    command = [sys.executable, "-m", "vertune.runtime.measure", os.fspath(graph), said]
+    command = [sys.executable, "-P", "-m", "vertune.runtime.measure", os.fspath(graph), said]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
     if done.returncode:
         raise ModelError(f"{graph} could not be measured: {done.stderr.strip()[-300:]}")
@@ -80,13 +80,11 @@ def _seconds(graph: Graph, batch: dict[str, NDArray[np.int64]]) -> float:
 
 
 def _resident() -> int:
-    """Bytes of this process in memory now; its peak where the system tells no more."""
+    """Bytes of this process in memory now; 0 where the system does not tell."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return 0
 
 
 if __name__ == "__main__":

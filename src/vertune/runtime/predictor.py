@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from vertune.core.artifact import Artifact, file_hash, read_json
 from vertune.core.config import Config
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.kinds import Encoder, Task
-from vertune.core.machine import features
+from vertune.core.machine import features, usable
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
 from vertune.runtime.eager import Eager
@@ -51,10 +53,10 @@ class Predictor:
     """The columns of the task that the model was trained on; empty where that is not known."""
 
     @classmethod
-    def open(cls, artifact: Artifact, threads: int | None = None) -> Self:
+    def open(cls, artifact: Artifact, threads: int | None = None, many: bool = False) -> Self:
         """Load a model artifact; ModelError when its base, or its graph, is not the one that it was made with.
 
-        `threads` is for graphs; None takes what was tuned for this machine, else all processors.
+        `threads` is for graphs; None takes what was tuned for this machine, for one text or for `many`, else all processors.
         """
         manifest = artifact.manifest
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
@@ -66,7 +68,7 @@ class Predictor:
         encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
         columns = tuple(manifest.get("columns", ()))
         if "graph" in manifest["fingerprint"]:
-            return cls(config, encoder, task, _graph(artifact, manifest["fingerprint"], task, threads), columns)
+            return cls(config, encoder, task, _graph(artifact, manifest["fingerprint"], task, threads or _threads(artifact, many)), columns)
         check_base(artifact.id, manifest["fingerprint"], encoder)
         tokens = int(config.get("device", {}).get("tokens", 8192))
         return cls(config, encoder, task, Eager.load(artifact.folder, encoder, task, tokens), columns)
@@ -111,30 +113,33 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
     """The session on an artifact's graph, checked to be the one that was measured, and to give what the task reads."""
     from vertune.runtime.graph import Graph
 
-    for what, value in hashes(artifact.folder).items():
+    for what, value in {**hashes(artifact.folder), "task": task_hash(task)}.items():
         if known.get(what) != value:
             raise ModelError(
                 f"The {what} of {artifact.id} has changed since it was measured: expected sha256 {str(known.get(what))[:12]}…, "
                 f"here is {value[:12]}…. Restore the folder, or compress again."
             )
-    graph = Graph(artifact.folder / GRAPH, threads or _threads(artifact))
+    graph = Graph(artifact.folder / GRAPH, threads)
     if task.size and graph.size not in (None, task.size):
         raise ModelError(f"The graph of {artifact.id} gives {graph.size} numbers, but its task reads {task.size}. Compress again.")
     return graph
 
 
-def _threads(artifact: Artifact) -> int | None:
-    """The threads that were found best on this machine; a warning where the graph was measured on another processor only."""
-    here = list(features())
+def _threads(artifact: Artifact, many: bool) -> int | None:
+    """The threads that were found best on this machine; a warning where the graph was measured on another, or is worse here."""
+    here, manifest = list(features()), artifact.told
     told = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
-    if told.get("processor") == here:
-        return int(told["threads"])
-    made = artifact.told.get("processor")
+    if told.get("processor") == here and told.get("usable") == usable():
+        lost = told.get("lost")
+        if lost is not None and lost > manifest["gate"]["tolerance"]:
+            _log.warning("%s loses %.4f on this processor against where it was made. Compress it here.", artifact.id, lost)
+        return int(told["threads_of_many" if many else "threads"])
+    made = manifest.get("processor")
     if made and made != here:
         lacking = ", ".join(sorted({*made} ^ {*here}))
         _log.warning(
             "%s was measured on another processor (they differ in %s), where 8 bits may round otherwise. Measure it here: vertune tune %s",
-            artifact.id, lacking, artifact.told.get("name"),
+            artifact.id, lacking, manifest.get("name"),
         )  # fmt: skip
     return None
 
@@ -146,6 +151,11 @@ def hashes(folder: Path) -> dict[str, str]:
         if not file.exists():
             raise StorageError(f"{file} is missing: the artifact is damaged. Restore it, or compress again.")
     return {what: file_hash(file) for what, file in files.items()}
+
+
+def task_hash(task: Task) -> str:
+    """sha256 of all that a task says, labels and thresholds among it."""
+    return hashlib.sha256(json.dumps(task.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def _bundled(config: dict[str, Any], base: Path) -> dict[str, Any]:

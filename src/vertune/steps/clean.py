@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vertune.core.artifact import SHELVES, Artifact, Home, storage, weight
 from vertune.core.errors import StorageError
+from vertune.steps.judge import UNDECIDED
 from vertune.steps.remove import remove
 
 _QUIET = 600.0
@@ -59,8 +60,8 @@ def _states(home: Home, dry: bool) -> list[Freed]:
 
 
 def _alive(run: Artifact) -> bool:
-    """Whether another process is at work on it, or it says that it is running and wrote something lately."""
-    if run.working:
+    """Whether another process is at work on it, it waits for a decision, or it says that it is running and wrote something lately."""
+    if run.working or _state(run) == UNDECIDED:
         return True
     newest = max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0)
     return _state(run) == "running" and time.time() - newest < _QUIET

@@ -28,7 +28,7 @@ from vertune.core.records import Answer, Feature, Record
 from vertune.reports import compression
 from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
-from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes
+from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
 from vertune.steps.dataset import read
 from vertune.steps.judge import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Judge, mark, timed
 from vertune.steps.predict import asked as columns_of
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _TEXTS = 512
 """Validation texts on which a graph is compared with its model, and whose lengths are those of its speed."""
 _BATCH = 16
+_SETTINGS = ("compress", "tolerance", "data.unlabelled", "training", "optimiser", "device", "seed")
+"""What of a config says how a model is compressed."""
 _LEARNT = "learnt-"
 """What the folders of checkpoints begin with, one for each time that a compressor has a model learn."""
 _BY_HAND = "by hand: validation could not tell"
@@ -65,12 +67,12 @@ def compress(
     terms = terms or Terms()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
         raise MissingExtra("Compressing", "train", "onnx")
+    _check_settings(settings)
     config = build(Config, override(model.manifest["config"], settings))
     dataset = _dataset(model, home)
     chain = config.compress
     _check(chain)
-    written = dump(config)
-    asked = {"compress": written["compress"], "tolerance": config.tolerance, "unlabelled": written["data"]["unlabelled"], "model": model.id}
+    asked = {"config": dump(config), "parents": [model.id, dataset.id]}
     if terms.accept and (waiting := _run(home, asked, {UNDECIDED})):
         return home.finish(waiting, accepted=_BY_HAND)
     run = _run(home, asked, {"running", "stopped", "failed"}) if terms.resume else None
@@ -85,9 +87,10 @@ def compress(
             shutil.rmtree(folder, ignore_errors=True)
         last = work.candidates[-1]
         if last.verdict == REFUSED:
+            more = "" if last.loss <= work.judge.tolerance else ", or allow more with --set tolerance=…"
             raise ModelError(
-                f"The smaller model was refused: {last.why}. Look at {run.folder / 'report.html'}; leave out or weaken "
-                f"what cost it (for example --set compress=[int8]), or allow more: --set tolerance={2 * config.tolerance:g}."
+                f"The smaller model was refused: {last.why}. {run.folder / 'report.html'} shows what each step cost; weaken or leave out "
+                f"what cost too much{more}."
             )
         if last.verdict == ACCEPTED:
             return home.finish(run)
@@ -107,6 +110,17 @@ def float32(model: Artifact, home: Home) -> bytes:
     columns = list(opened.columns) or sorted({key for record in records for key in record})
     graph: bytes = export(whole.body, whole.encoder, whole.encoder.encode(records, whole.task.views(columns))).SerializeToString()
     return graph
+
+
+def _check_settings(settings: Sequence[str]) -> None:
+    """ConfigError for a change of what the model is: it was trained and measured with other settings."""
+    for setting in settings:
+        key = setting.partition("=")[0]
+        if not any(key == known or key.startswith(f"{known}.") for known in _SETTINGS):
+            raise ConfigError(
+                f"--set {key} would change the model that is compressed, not how. Here may be set: {', '.join(_SETTINGS)}. "
+                "Train again for anything else."
+            )
 
 
 def _check(chain: Sequence[Compressor]) -> None:
@@ -151,7 +165,8 @@ class _Work:
                 f"The dataset {dataset.id} has no validation rows, and the gate measures on them. Prepare it with a validation part."
             )
         self.unlabelled = _unlabelled(config, opened)
-        self.judge = Judge(opened.task, self.validation, opened.answer(self.validation), config.tolerance, config.seed)
+        known = bool((model.manifest.get("chosen") or {}).get("refit"))
+        self.judge = Judge(opened.task, self.validation, opened.answer(self.validation), (config.tolerance, known), config.seed)
         self.candidates: list[Candidate] = []
 
     def run(self, chain: Sequence[Compressor]) -> tuple[Whole, onnx.ModelProto]:
@@ -173,12 +188,12 @@ class _Work:
         return whole, graph
 
     def prove(self, run: Artifact, made: Whole) -> None:
-        """ModelError unless what was written answers as what was measured."""
-        features = self._features(made)[:_BATCH]
-        expected = self._predictor(made).outputs(features)
-        for ours, theirs in zip(expected, Predictor.open(run).outputs(features), strict=True):
-            if not np.allclose(ours, theirs, atol=1e-4):
-                raise ModelError("The model that was written answers otherwise than the one that was measured. Please report this.")
+        """ModelError unless what was written, with its own tokenizer and task, answers records as what was measured."""
+        records, task = self.validation[:_BATCH], self.parent.task
+        answers = [found.answer(records) for found in (self._predictor(made), Predictor.open(run))]
+        ours, theirs = (task.tally(records, found) for found in answers)
+        if not np.allclose(ours, theirs, atol=1e-3):
+            raise ModelError("The model that was written answers otherwise than the one that was measured. Please report this.")
 
     def _bench(self) -> Bench:
         from vertune.learning.distil import Lessons, mimic
@@ -192,7 +207,7 @@ class _Work:
         return Bench(
             train=self.train, unlabelled=self.unlabelled, columns=self.columns, seed=self.config.seed, learn=learn, answer=self._outputs,
             look=self._look, accepts=lambda whole: self.judge.verdict("", self._answers(whole)).verdict != REFUSED,
-            progress=self.progress, folder=self.scratch,
+            progress=self.progress, folder=self.scratch / "parts",
         )  # fmt: skip
 
     def _exported(self, whole: Whole) -> onnx.ModelProto:
@@ -212,7 +227,7 @@ class _Work:
         from vertune.nn.vertical import Vertical
 
         if isinstance(whole.body, Vertical):
-            return Eager(whole.body, self.config.device.tokens)
+            return Eager(whole.body, self.config.device.tokens, "cpu")  # compressors work on it there
         return Graph(whole.body.SerializeToString())
 
     def _predictor(self, whole: Whole) -> Predictor:
@@ -298,6 +313,7 @@ def _entries(work: _Work, model: Artifact) -> dict[str, Any]:
             "goal": work.parent.task.goal,
             "lower_is_better": work.parent.task.goal in work.parent.task.lower_is_better,
             "rows": len(work.validation),
+            "known": work.judge.known,
         },
         "processor": list(machine.features()),
         "bytes": last.bytes,
@@ -310,5 +326,5 @@ def _write(run: Artifact, whole: Whole, graph: onnx.ModelProto, entries: dict[st
     with storage(run.folder):
         (run.folder / GRAPH).write_bytes(graph.SerializeToString())
     whole.encoder.write(run.folder / BASE)
-    run.update(fingerprint=hashes(run.folder), **entries)
+    run.update(fingerprint={**hashes(run.folder), "task": task_hash(whole.task)}, **entries)
     write_text(run.folder / "report.html", compression.page(run.manifest))

@@ -61,7 +61,7 @@ def evaluate(
     parents = [model.id, *([dataset.id] if dataset else [])]
     run = home.begin("reports", manifest["name"], step="evaluate", config=manifest["config"], parents=parents, split=split)
     with working(home, run, progress) as recorder:
-        predictor = Predictor.open(model)
+        predictor = Predictor.open(model, many=True)
         rows = _given(frame, predictor, dataset) if frame is not None else _of_split(dataset, split, manifest)
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)

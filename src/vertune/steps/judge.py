@@ -49,8 +49,12 @@ class Candidate:
 class Judge:
     """The parent's answers to the validation records, and what may be lost against them."""
 
-    def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], tolerance: float, seed: int) -> None:
-        """`tolerance` is of a metric that is a share; of any other it is that share of the parent's value."""
+    def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], terms: tuple[float, bool], seed: int) -> None:
+        """`terms` are the tolerance, and whether the parent learnt from these very records, so that they can't tell.
+
+        The tolerance is that of a metric that is a share; of any other it is that share of the parent's value.
+        """
+        tolerance, self.known = terms
         self.task, self.records, self.seed = task, records, seed
         self.tally = task.tally(records, answers)
         self.metrics = task.score(records, answers)
@@ -68,6 +72,8 @@ class Judge:
         ece = _ece(task.details(self.records, answers))
         grown = ece - self.ece if ece is not None and self.ece is not None else None
         verdict, why = gate(sign * found.value, high, grown, (self.tolerance, self.share))
+        if self.known and verdict == ACCEPTED:
+            verdict, why = UNDECIDED, f"{why}, but the model was trained on these rows too, which says little about new ones"
         return Candidate(name, task.score(self.records, answers), sign * found.value, low, high, grown, verdict, why)
 
 

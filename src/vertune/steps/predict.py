@@ -81,9 +81,9 @@ def _plain(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataF
             if own in record and column.name in record:
                 return None
             value = record.get(own if own in record else column.name)
-            if value is None and not column.required:
+            if not column.required and column.name not in record and own not in record:
                 continue
-            if not isinstance(value, str) or not (value.strip() or not column.required) or not _encodable(value):
+            if not isinstance(value, str) or not value.strip() or not _encodable(value):
                 return None
             row[column.name] = value
         found.append(row)
@@ -176,7 +176,7 @@ def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: P
         raise ConfigError(f"Answers are written as {', '.join(FORMS)}; got '{out}'.")
     frame = rows(file)
     check_writable(out)
-    predictor = opened(model)
+    predictor = model if isinstance(model, Predictor) else Predictor.open(model, many=True)
     found = answer(predictor, frame, progress)
     write(frame.drop(MARKS, strict=False), found, out)
     return found

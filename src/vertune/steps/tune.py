@@ -64,7 +64,9 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
             if progress:
                 progress("tuning", step=number * len(counts) + place + 1, steps=len(graphs) * len(counts))
         found += [_of(graph, count, one, score) for count, one in measured.items()]
-        write_json(graph.folder / HOST, _record(measured, score))
+        gate = graph.manifest["gate"]
+        lost = (found[-1].expected - score) * (-1 if gate["lower_is_better"] else 1) if score is not None else None
+        write_json(graph.folder / HOST, _record(measured, score, lost))
     if all(graph.manifest["config"]["compress"] for graph in graphs):
         found += _plain(graphs[-1], home, counts)
     return sorted(found, key=lambda one: one.latency)
@@ -90,14 +92,16 @@ def _plain(graph: Artifact, home: Home, counts: list[int]) -> list[Tuned]:
     return [Tuned(KEPT_NOT, "float32", count, _first(one), one["throughput"], None, expected) for count, one in measured.items()]
 
 
-def _record(measured: dict[int, dict[str, Any]], score: float | None) -> dict[str, Any]:
+def _record(measured: dict[int, dict[str, Any]], score: float | None, lost: float | None) -> dict[str, Any]:
     """What a model's folder says of this machine."""
     return {
         "processor": list(machine.features()),
+        "usable": machine.usable(),
         "threads": min(measured, key=lambda count: _first(measured[count])),
         "threads_of_many": max(measured, key=lambda count: measured[count]["throughput"]),
         "measured": {str(count): one for count, one in measured.items()},
         "score": score,
+        "lost": lost,
     }
 
 

@@ -47,6 +47,7 @@ class Classify(Task):
         Column("label", "The class: a word or a whole number.", role="target", type="label"),
     )
     answer: ClassVar[type[Any]] = ClassAnswer
+    portable: ClassVar[bool] = True
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "f1")

@@ -57,6 +57,7 @@ class Embed(Task):
         Column("label", "1 where the document fits the query, else 0; absent where all do.", required=False, role="target", type="label"),
     )
     answer: ClassVar[type[Any]] = EmbedAnswer
+    portable: ClassVar[bool] = True
     whole_batch: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ranking.NAMES
 

@@ -49,6 +49,7 @@ class Extract(Task):
         Column("answers", "Accepted answers as {start, text}, in code points; [] where there is none.", role="target", type="answers"),
     )
     answer: ClassVar[type[Any]] = ExtractAnswer
+    portable: ClassVar[bool] = True
     states: ClassVar[str] = "tokens"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact_match")
 

@@ -45,6 +45,7 @@ class Multilabel(Task):
         Column("labels", "The labels: a list, or words with a delimiter between them.", role="target", type="labels"),
     )
     answer: ClassVar[type[Any]] = SetAnswer
+    portable: ClassVar[bool] = True
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = (

@@ -43,6 +43,7 @@ class Regress(Task):
         Column("score", "The number.", role="target", type="number"),
     )
     answer: ClassVar[type[Any]] = NumberAnswer
+    portable: ClassVar[bool] = True
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "rmse", "mae", "r2")

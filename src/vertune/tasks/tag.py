@@ -55,6 +55,7 @@ class Tag(Task):
         Column("spans", "Spans as {start, end, label} in code points, end exclusive; [] where there is none.", role="target", type="spans"),
     )
     answer: ClassVar[type[Any]] = TagAnswer
+    portable: ClassVar[bool] = True
     states: ClassVar[str] = "tokens"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True

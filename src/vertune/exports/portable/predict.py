@@ -30,6 +30,7 @@ class Model:
         place = Path(folder)
         said = json.loads((place / "labels.json").read_text(encoding="utf-8"))
         self.task, self.views, self.encoder = said["task"], said["views"], said["encoder"]
+        self.required = said["required"]
         self.tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
@@ -44,10 +45,12 @@ class Model:
 
     def answer(self, records: list[Record]) -> list[Record]:
         """One answer a record; a record holds the fields that labels.json names under `views`."""
-        needed = self.views[0]["fields"][0]
+        fields = {name for view in self.views for name in view["fields"]}
         for place, record in enumerate(records):
-            if not isinstance(record.get(needed), str) or not record[needed].strip():
-                raise ValueError(f"Record {place + 1} needs a text under '{needed}'; it has {record}.")
+            for name in fields:
+                asked = name in record or name in self.required
+                if asked and not (isinstance(record.get(name), str) and record[name].strip()):
+                    raise ValueError(f"Record {place + 1} needs a text under '{name}'; it has {record}.")
         features = [feature for row, record in enumerate(records) for view in self.views for feature in self.features(row, record, view)]
         return DECODE[self.task["name"]](self.task, records, features, [self.output(feature) for feature in features])
 
