@@ -21,7 +21,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Section(BaseModel):
     """A part of the config that is not swappable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 def source_of(path: str) -> dict[str, Any]:

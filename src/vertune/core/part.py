@@ -24,7 +24,7 @@ from vertune.core.parse import build
 class Part(BaseModel):
     """Base of every kind; a kind names its folder, a part fills in the verbs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     folder: ClassVar[str] = ""
     """The folder of `vertune` that holds the parts of this kind."""
