@@ -29,6 +29,15 @@ def test_a_model_answers_as_it_did(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda path: path.name)
+def test_a_compressed_model_answers_as_it_did(folder):
+    cases = json.loads((folder / "small" / "answers.json").read_text())
+    answers = Predictor.open(Artifact(folder / "small" / "model")).answer([case["record"] for case in cases])
+    for case, answer in zip(cases, answers, strict=True):
+        assert answer["label"] == case["answer"]["label"]
+        assert answer["probability"] == pytest.approx(case["answer"]["probability"], abs=5e-3)  # 8 bits round otherwise elsewhere
+
+
+@pytest.mark.parametrize("folder", VERSIONS, ids=lambda path: path.name)
 def test_a_dataset_is_read(folder):
     dataset = Artifact(folder / "dataset")
     assert {split: read(dataset, split).height for split in ("train", "validation", "test")} == dataset.manifest["rows"]

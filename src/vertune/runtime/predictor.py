@@ -113,7 +113,7 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
     """The session on an artifact's graph, checked to be the one that was measured, and to give what the task reads."""
     from vertune.runtime.graph import Graph
 
-    for what, value in {**hashes(artifact.folder), "task": task_hash(task)}.items():
+    for what, value in {**hashes(artifact.folder), "task": task_hash(artifact.manifest["config"]["task"])}.items():
         if known.get(what) != value:
             raise ModelError(
                 f"The {what} of {artifact.id} has changed since it was measured: expected sha256 {str(known.get(what))[:12]}…, "
@@ -153,9 +153,9 @@ def hashes(folder: Path) -> dict[str, str]:
     return {what: file_hash(file) for what, file in files.items()}
 
 
-def task_hash(task: Task) -> str:
-    """sha256 of all that a task says, labels and thresholds among it."""
-    return hashlib.sha256(json.dumps(task.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+def task_hash(written: dict[str, Any]) -> str:
+    """sha256 of a task as a manifest has it, labels and thresholds among it."""
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
 def _bundled(config: dict[str, Any], base: Path) -> dict[str, Any]:

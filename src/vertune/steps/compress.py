@@ -326,5 +326,5 @@ def _write(run: Artifact, whole: Whole, graph: onnx.ModelProto, entries: dict[st
     with storage(run.folder):
         (run.folder / GRAPH).write_bytes(graph.SerializeToString())
     whole.encoder.write(run.folder / BASE)
-    run.update(fingerprint={**hashes(run.folder), "task": task_hash(whole.task)}, **entries)
+    run.update(fingerprint={**hashes(run.folder), "task": task_hash(entries["config"]["task"])}, **entries)
     write_text(run.folder / "report.html", compression.page(run.manifest))
