@@ -140,8 +140,8 @@ def main() -> None:
     if options.side != "table":
         found = {"ours": ours, "trainer": trainer}[options.side](options)
         results = json.loads(OUT.read_text()) if OUT.exists() else {}  # another rate may have been measured meanwhile
-        ours = f"ours-{options.passes:g}" if options.passes else "ours"
-        name = ours if options.side == "ours" else f"trainer-{options.rate:g}"
+        own = f"ours-{options.passes:g}" if options.passes else "ours"
+        name = own if options.side == "ours" else f"trainer-{options.rate:g}"
         results[name] = found | {"precision": options.precision, "machine": training.machine(options.threads)}
     if "ours" in results and any(name.startswith("trainer") for name in results):
         results["table"] = table({name: value for name, value in results.items() if name != "table"})
