@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _SAMPLE = 32
 """Tokens of a batch whose states are kept."""
+_RANKED = 64
+"""Records on which the search ranks layers; each layer is tried on all of them."""
 _CUTS = np.linspace(0.3, 1.0, 15)
 """Shares of the range seen that are tried as the range held: what lies beyond is rare, and a finer step serves the rest."""
 _STRENGTHS = (0.5, 0.7, 0.85, 1.0)
@@ -56,7 +58,7 @@ class Int8(Compressor):
     activations: Literal["static", "dynamic"] = "static"
     """How activations get their scale: learnt from training texts once, or from the batch that is answered."""
     rows: int = Field(default=256, ge=8, le=10_000)
-    """Training records that scales are learnt from, and that the search goes by."""
+    """Training records that scales are learnt from."""
     bits: Literal["auto", 7, 8] = "auto"
     """Bits of a weight; auto is 8, and 7 on a processor without VNNI, whose sums of 16 bits would overflow."""
     keep: list[str] = Field(default=[])
@@ -311,6 +313,7 @@ def _fewest(
     Sites are ranked by how much nearer the outputs come to those of float32 when each alone is left; then as many of the first
     are taken as the gate asks for, and each that turns out not to be needed is given back.
     """
+    records = records[:_RANKED]
     expected = bench.answer(model, records)
 
     def distance(left: Iterable[str]) -> float:
