@@ -35,7 +35,6 @@ CHAINS = {
     "trimmed": "[trim_vocabulary, int8]",
     "student": "[{name: distill, layers: 3}, int8]",
     "pruned": "[{name: prune, rows: 0.5}, int8]",
-    "student, trimmed": "[{name: distill, layers: 3}, trim_vocabulary, int8]",
 }
 ROUNDS = 200
 TEXT = "I still have not received my new card, I ordered it over a week ago."
