@@ -67,3 +67,22 @@ def home(fitted, tmp_path, monkeypatch) -> Home:
     shutil.copytree(fitted[0].folder, tmp_path / "home")
     monkeypatch.setenv("VERTUNE_HOME", str(tmp_path / "home"))
     return Home(tmp_path / "home")
+
+
+MEASURED = {"latency": {"16": 0.001, "128": 0.002}, "throughput": 1000.0, "memory": 1_000_000, "threads": 1}
+"""What a measurement in a process of its own would give; most tests of compression need no figure of it."""
+
+
+@pytest.fixture(scope="session")
+def compressed(fitted, tmp_path_factory):
+    """A copy of that home with one compressed model, and the model."""
+    import shutil
+
+    from vertune.steps.compress import compress
+
+    folder = tmp_path_factory.mktemp("compressed") / "home"
+    shutil.copytree(fitted[0].folder, folder)
+    home = Home(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        return home, compress(home.get("models", "support"), home, ["tolerance=1"])

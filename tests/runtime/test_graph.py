@@ -13,24 +13,12 @@ from vertune.core.errors import ModelError
 from vertune.runtime.graph import Graph
 from vertune.runtime.measure import measure
 from vertune.runtime.predictor import GRAPH, Predictor
-from vertune.steps.compress import compress
 from vertune.steps.predict import _plain, answer, predict
 
-MEASURED = {"latency": {"16": 0.001}, "throughput": 1.0, "memory": 1, "threads": 1}
 
-
-@pytest.fixture(scope="module")
-def made(fitted, tmp_path_factory):
-    import shutil
-
-    from vertune.core.artifact import Home
-
-    folder = tmp_path_factory.mktemp("compressed") / "home"
-    shutil.copytree(fitted[0].folder, folder)
-    home = Home(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
-        return compress(home.get("models", "support"), home, ["tolerance=1"])
+@pytest.fixture
+def made(compressed):
+    return compressed[1]
 
 
 def test_answering_imports_no_torch(made):

@@ -18,28 +18,14 @@ from vertune.steps.predict import predict
 
 TEXTS = ["tell me of paris and rome", "tell me of soup and bread", "zzz unknown words ¡olé!"]
 LOOSE = "tolerance=1"
-MEASURED = {"latency": {"16": 0.001, "128": 0.002}, "throughput": 1000.0, "memory": 1_000_000, "threads": 1}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Speed is measured in a process of its own; these tests need no figure of it."""
-    monkeypatch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
-
-
-@pytest.fixture(scope="module")
-def whole_home(fitted, tmp_path_factory):
-    """The shared home with one compressed model, made once."""
-    import shutil
-
-    from vertune.core.artifact import Home
-
-    folder = tmp_path_factory.mktemp("compressed") / "home"
-    shutil.copytree(fitted[0].folder, folder)
-    home = Home(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
-        return home, compress(home.get("models", "support"), home, [LOOSE])
+    monkeypatch.setattr(
+        "vertune.steps.judge.measure", lambda *given: {"latency": {"16": 0.001}, "throughput": 1.0, "memory": 1, "threads": 1}
+    )
 
 
 @pytest.fixture
@@ -56,8 +42,8 @@ def records(texts=TEXTS):
     return [{"text": text} for text in texts]
 
 
-def test_the_default_is_int8_and_says_what_it_keeps(whole_home):
-    home, made = whole_home
+def test_the_default_is_int8_and_says_what_it_keeps(compressed):
+    home, made = compressed
     manifest = made.manifest
     assert [one["name"] for one in manifest["candidates"]] == ["float32", "int8"]
     assert manifest["parents"][0] == trained(home).id
@@ -68,22 +54,22 @@ def test_the_default_is_int8_and_says_what_it_keeps(whole_home):
     assert not list(made.folder.rglob("*.safetensors"))
 
 
-def test_it_answers_as_the_model_that_it_was_made_from(whole_home):
-    home, made = whole_home
+def test_it_answers_as_the_model_that_it_was_made_from(compressed):
+    home, made = compressed
     ours, theirs = predict(trained(home), records()), predict(made, records())
     for one, other in zip(ours, theirs, strict=True):
         assert one["label"] == other["label"]
         assert abs(one["probability"] - other["probability"]) < 0.1
 
 
-def test_a_report_of_it_can_be_made(whole_home):
-    home, made = whole_home
+def test_a_report_of_it_can_be_made(compressed):
+    home, made = compressed
     measured = json.loads((evaluate(made, home).folder / "metrics.json").read_text())
     assert measured["metrics"]["accuracy"]["value"] > 0.5
 
 
-def test_the_name_still_means_the_live_model(whole_home):
-    home, made = whole_home
+def test_the_name_still_means_the_live_model(compressed):
+    home, made = compressed
     assert home.get("models", "support").id != made.id
     home.alias("support@small", made.id)
     assert home.get("models", "support@small").id == made.id
@@ -242,19 +228,19 @@ def test_without_validation_rows_nothing_can_be_shown(home):
         compress(model, home)
 
 
-def test_what_was_compressed_is_not_compressed_again(whole_home):
-    home, made = whole_home
+def test_what_was_compressed_is_not_compressed_again(compressed):
+    home, made = compressed
     with pytest.raises(ConfigError, match="was compressed already"):
         compress(made, home)
 
 
 @pytest.fixture
-def copied(whole_home, tmp_path):
+def copied(compressed, tmp_path):
     import shutil
 
     from vertune.core.artifact import Artifact
 
-    shutil.copytree(whole_home[1].folder, tmp_path / "model")
+    shutil.copytree(compressed[1].folder, tmp_path / "model")
     return Artifact(tmp_path / "model")
 
 
