@@ -52,7 +52,7 @@ def child(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pl.DataFrame(rows(options.rows[0])).write_csv(Path(folder) / "rows.csv")
         value = {
-            "data": {"source": str(Path(folder) / "rows.csv"), "split": {"name": "stratified", "test": 0.0, "validation": 0.0}},
+            "data": {"source": str(Path(folder) / "rows.csv"), "split": {"name": "stratified", "test": 0.0, "validation": 0.01}},
             "base": "minilm", "method": options.method, "training": {"epochs": 1, "evaluations": 0, "refit": "never"},
             "device": {"threads": options.threads},
         }  # fmt: skip

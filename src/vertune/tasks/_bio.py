@@ -111,8 +111,25 @@ def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[
 def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
     """The best valid tags of each sequence under log-probabilities of shape (units, tags).
 
-    A tag that continues a label may only follow one that begins or continues it. All sequences go in step, longest first.
+    A tag that continues a label may only follow one that begins or continues it. Where the best tag of every unit makes a valid
+    sequence, nothing can be better; the others are searched.
     """
+    paths = [score.argmax(axis=1).astype(np.int64) if len(score) else np.zeros(0, np.int64) for score in scores]
+    hard = [place for place, path in enumerate(paths) if not _valid(path)]
+    for place, path in zip(hard, _searched([scores[place] for place in hard]), strict=True):
+        paths[place] = path
+    return paths
+
+
+def _valid(path: NDArray[np.int64]) -> bool:
+    """Whether every tag that continues a label follows one of that label."""
+    before = np.concatenate([[0], path[:-1]])
+    continues = (path > 0) & (path % 2 == 0)
+    return not bool((continues & (before != path) & (before != path - 1)).any())
+
+
+def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
+    """The best valid tags by dynamic programming; all sequences go in step, longest first."""
     lengths = np.array([len(score) for score in scores], dtype=np.int64)
     paths = [np.zeros(length, np.int64) for length in lengths]
     order = np.argsort(-lengths, kind="stable")
