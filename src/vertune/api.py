@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertune.core.artifact import Artifact, Home, Progress, read_json, storage
-from vertune.core.config import Config, source_of
 from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.parse import build
 
@@ -146,6 +145,8 @@ def fit(
     frames = {name: _frame(part) for name, part in parts.items() if not _is_path(part)}
     if frames and len(frames) < len(parts):
         raise ConfigError("Give all splits as paths, or all as frames or lists; got some of both.")
+    from vertune.core.config import Config
+
     settings = build(Config, _settings(parts, frames, (text, label), time_limit, config))
     place = Home(home)
     fitted = run(settings, place, progress, frames or None)
@@ -185,6 +186,8 @@ def _settings(
         guess = guess_frame(frames["train"], "the data", _listed(text), label, _task_name(said))
     else:
         guess = init(Path(parts["train"]), _listed(text), label, _task_name(said))
+        from vertune.core.config import source_of
+
         data |= {"source" if name == "train" else name: source_of(str(Path(part).expanduser())) for name, part in parts.items()}
     data.setdefault("fields", {name: value[0] if len(value) == 1 else value for name, value in guess.fields.items()})
     if guess.split and "split" not in data:

@@ -26,7 +26,7 @@ def test_answering_imports_no_torch(made):
         import sys, vertune
         found = vertune.load({str(made.folder)!r}).predict("tell me of rome")
         assert found["label"] in ("place", "food"), found
-        heavy = {{"torch", "transformers", "polars", "onnx", "sklearn", "jinja2", "typer"}} & set(sys.modules)
+        heavy = {{"torch", "transformers", "polars", "onnx", "sklearn", "jinja2", "typer", "yaml"}} & set(sys.modules)
         assert not heavy, heavy
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

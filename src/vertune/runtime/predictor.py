@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact, file_hash, read_json
-from vertune.core.config import Config
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.machine import features, usable
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
 from vertune.runtime.eager import Eager
+
+if TYPE_CHECKING:
+    from vertune.core.config import Config
 
 BASE = "base"
 """The folder of an artifact that holds its base, where it was bundled with it, or what the encoder reads of it."""
@@ -76,6 +78,8 @@ class Predictor:
     @cached_property
     def config(self) -> Config:
         """The resolved config."""
+        from vertune.core.config import Config
+
         return build(Config, self.written)
 
     @property

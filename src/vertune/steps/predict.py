@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertune.core.artifact import Artifact, Progress, storage
-from vertune.core.config import source_of
 from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.kinds import Source
 from vertune.core.parse import build
@@ -162,6 +161,8 @@ def rows(path: Path) -> pl.DataFrame:
 
     if not path.exists():
         raise NotFound(f"There is no file '{path}'.")
+    from vertune.core.config import source_of
+
     read = build(Source, source_of(str(path))).read()
     return read.collect() if isinstance(read, pl.LazyFrame) else read
 
