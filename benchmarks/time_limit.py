@@ -46,8 +46,8 @@ def child(rows: int, limit: float, threads: int) -> dict[str, Any]:
         started = time.monotonic()
         model = train(config, dataset, home)
         seconds = time.monotonic() - started
-    chosen = model.manifest["chosen"]
-    solved, kept = chosen["solved_head"]["accuracy"], model.manifest["metrics"]["validation"]["accuracy"]
+        chosen, metrics = model.manifest["chosen"], model.manifest["metrics"]
+    solved, kept = chosen["solved_head"]["accuracy"], metrics["validation"]["accuracy"]
     return {
         "seconds": seconds,
         "share": seconds / limit,
