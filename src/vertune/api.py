@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -155,8 +156,6 @@ def fit(
 
 def load(name: str | Path, home: str | Path | None = None) -> Vertical:
     """A trained model by its vertical's name, an alias (`name@live`), its id, or the folder it was saved in."""
-    import os
-
     path = Path(name).expanduser()
     if (path / "manifest.json").exists():
         return Vertical(Artifact(path.absolute()), Home(home))
@@ -212,7 +211,7 @@ def _is_path(value: Any) -> bool:
     if isinstance(value, Path):
         return True
     try:
-        return isinstance(value, str) and len(value) < 1024 and Path(value).expanduser().exists()
+        return isinstance(value, str) and len(value) < 1024 and os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - asked of every text
     except (OSError, ValueError):
         return False
 

@@ -319,29 +319,26 @@ def _windows(length: int, room: int, stride: float) -> list[NDArray[np.int64]]:
 
 def _feature(row: int, role: str, pieces: list[_Piece], template: _Template, truncated: int, window: int) -> Feature:
     """Put special tokens around the pieces."""
-    ids: list[NDArray[np.int32]] = []
-    segments: list[NDArray[np.int8]] = []
-    offsets: list[NDArray[np.int32]] = []
-    types: list[NDArray[np.int8]] = []
+    count = template.size + sum(map(len, pieces))
+    ids, types = np.empty(count, np.int32), np.empty(count, np.int8)
+    segments, offsets = np.full(count, -1, np.int8), np.zeros((count, 2), np.int32)
+    at = 0
 
     def special(tokens: tuple[tuple[int, int], ...]) -> None:
-        ids.append(np.array([token for token, _ in tokens], np.int32))
-        segments.append(np.full(len(tokens), -1, np.int8))
-        offsets.append(np.zeros((len(tokens), 2), np.int32))
-        types.append(np.array([kind for _, kind in tokens], np.int8))
+        nonlocal at
+        for ids[at], types[at] in tokens:
+            at += 1
 
     special(template.before)
     for place, piece in enumerate(pieces):
         if place:
             special(template.between)
-        ids.append(piece.ids)
-        segments.append(np.full(len(piece), place, np.int8))
-        offsets.append(piece.offsets)
-        types.append(np.full(len(piece), template.types[place], np.int8))
+        end = at + len(piece)
+        ids[at:end], offsets[at:end] = piece.ids, piece.offsets
+        segments[at:end], types[at:end] = place, template.types[place]
+        at = end
     special(template.after)
-    return Feature(
-        row, role, np.concatenate(ids), np.concatenate(segments), np.concatenate(offsets), np.concatenate(types), truncated, window
-    )
+    return Feature(row, role, ids, segments, offsets, types, truncated, window)
 
 
 def _template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> _Template:
