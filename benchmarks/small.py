@@ -37,6 +37,8 @@ CHAINS = {
     "pruned": "[{name: prune, rows: 0.5}, int8]",
 }
 ROUNDS = 200
+CALLS = 20
+"""Of one text, in each turn of a side."""
 TEXT = "I still have not received my new card, I ordered it over a week ago."
 
 
@@ -129,15 +131,21 @@ def opened(model: Any, threads: int) -> Any:
     return Predictor.open(model, threads)
 
 
-def turns(runs: dict[str, Callable[[], Any]], rounds: int, first: str) -> dict[str, dict[str, float]]:
-    """Of each side: median seconds, and how many times faster than the first it is, median, least and most of the rounds' ratios."""
+def turns(runs: dict[str, Callable[[], Any]], rounds: int, first: str, calls: int = 1) -> dict[str, dict[str, float]]:
+    """Of each side: median seconds, and how many times faster than the first it is, median, least and most of the rounds' ratios.
+
+    A turn is so many calls, and the median of them: a process that answers finds its own weights in the processor's caches.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 3):
         for name, run in runs.items():
-            started = time.perf_counter()
-            run()
+            turn = []
+            for _ in range(calls):
+                started = time.perf_counter()
+                run()
+                turn.append(time.perf_counter() - started)
             if number >= 3:
-                times[name].append(time.perf_counter() - started)
+                times[name].append(statistics.median(turn))
     result = {}
     for name, found in times.items():
         ratios = [a / b for a, b in zip(times[first], found, strict=True)]
@@ -179,9 +187,8 @@ def text_of(home: Any, text: str) -> dict[str, Any]:
         tokenizer=AutoTokenizer.from_pretrained(base),
     )
     ours: Callable[[], Any] = lambda: vertical.predict(text)  # noqa: E731
-    # in pairs: what comes after another model finds the caches of the processor full of that one's weights
-    session = turns({"ours": ours, "bare session": lambda: predictor.engine.run(arrays)}, ROUNDS, "ours")
-    pipe = turns({"ours": ours, "pipeline": lambda: peer(text, truncation=True, max_length=128, top_k=None)}, ROUNDS, "ours")
+    session = turns({"ours": ours, "bare session": lambda: predictor.engine.run(arrays)}, 15, "ours", CALLS)
+    pipe = turns({"ours": ours, "pipeline": lambda: peer(text, truncation=True, max_length=128, top_k=None)}, 15, "ours", CALLS)
     return {
         "tokens": int(arrays["input_ids"].shape[1]),
         "milliseconds": {name: 1000 * side["seconds"] for name, side in {**pipe, **session}.items()},
@@ -200,7 +207,7 @@ def sentences(home: Any, name: str) -> dict[str, Any]:
     for row in rows:
         arrays = predictor.encoder.collate(predictor.encoder.encode([row], views))
         sides = turns(
-            {"ours": lambda row=row: predictor.answer([row]), "bare": lambda arrays=arrays: predictor.engine.run(arrays)}, 5, "ours"
+            {"ours": lambda row=row: predictor.answer([row]), "bare": lambda arrays=arrays: predictor.engine.run(arrays)}, 3, "ours", 5
         )  # type: ignore[misc]
         ratios.append(sides["ours"]["seconds"] / sides["bare"]["seconds"])
     return {"texts": len(rows), "over_the_session": statistics.median(ratios)}
