@@ -15,9 +15,9 @@ def candidate(name, time, loss, verdict="accepted", best=True):
     }  # fmt: skip
 
 
-def manifest(verdict="accepted", share=True):
+def manifest(verdict="accepted", share=True, known=False):
     found = [candidate("float32", 0.004, 0.0), candidate("<b>odd</b>", 0.005, 0.002, best=False), candidate("int8", 0.001, 0.001, verdict)]
-    gate = {"tolerance": 0.005, "ece": 0.02, "share": share, "goal": "accuracy", "lower_is_better": False, "rows": 1000}
+    gate = {"tolerance": 0.005, "ece": 0.02, "share": share, "goal": "accuracy", "lower_is_better": False, "rows": 1000, "known": known}
     return {"name": "cards", "id": "cards-1", "candidates": found, "gate": gate}
 
 
@@ -32,6 +32,11 @@ def test_the_page_says_what_was_found(verdict, share):
     assert "&lt;b&gt;odd" in page
     assert page.count('class="strong"') == 2
     assert ("0.50 points" in page) is share
+
+
+def test_rows_that_the_model_learnt_from_are_told():
+    assert "trained once more on all labels" not in compression.page(manifest())
+    assert "trained once more on all labels" in compression.page(manifest(known=True))
 
 
 def test_a_base_of_short_texts_shows_the_lengths_that_it_has():
