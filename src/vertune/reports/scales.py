@@ -62,10 +62,15 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / max(1, wanted)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(place * step, 12) for place in range(first, last + 1)]
+    steps = [factor * power for factor in (1, 2, 5, 10)]
+    place = next(place for place, step in enumerate(steps) if step >= raw * 0.999)
+    found: list[float] = []
+    while not found:  # a range between two multiples of a step holds none of them
+        step = steps[place]
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        found = [round(number * step, 12) for number in range(first, last + 1)]
+        place -= 1
+    return found
 
 
 def tick(value: float, unit: Axis = "number") -> str:
