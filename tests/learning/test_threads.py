@@ -33,11 +33,6 @@ def test_one_slow_round_decides_nothing():
     assert threads.fastest([1, 2], lambda count: next(seen)) == 2
 
 
-@pytest.mark.parametrize(("usable", "candidates"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (16, [1, 2, 4, 8, 16])])
-def test_candidates_go_up_to_the_processors(usable, candidates):
-    assert threads._candidates(usable) == candidates
-
-
 def test_what_is_set_is_taken_and_what_is_measured_stays_within_the_processors():
     assert threads.use_threads(1) == torch.get_num_threads() == 1
     assert 1 <= threads.use_threads("auto") == torch.get_num_threads() <= len(os.sched_getaffinity(0))

@@ -19,6 +19,11 @@ def usable() -> int:
     return min(here, int(said)) if said.isdecimal() and int(said) else here
 
 
+def counts(usable: int) -> list[int]:
+    """The numbers of threads that are worth trying: powers of two up to the processors, and all of them."""
+    return sorted({2**power for power in range(usable.bit_length())} | {usable})
+
+
 @cache
 def features() -> tuple[str, ...]:
     """The architecture, and those features of its processor that change what an int8 graph computes."""

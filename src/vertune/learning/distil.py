@@ -24,17 +24,17 @@ from vertune.core.kinds import Method, Whole
 from vertune.core.parse import build
 from vertune.core.records import Feature, Record
 from vertune.learning.defaults import Rates
-from vertune.learning.examples import Examples
+from vertune.learning.examples import Examples, by_record
 from vertune.learning.loop import Lesson, Plan, accelerator, learn, steps_of
 from vertune.learning.threads import use_threads
 from vertune.nn.run import outputs, tensors
 from vertune.nn.vertical import Vertical
 
 _RATE = 2e-4
+"""Of width 384; a student of few layers takes a larger step than fine-tuning does, because nothing noisy pulls at it."""
 _TOKENS = 8192
 _MEMORY = 2_000_000_000
 """Bytes that a teacher's words may take."""
-"""Of width 384; a student of few layers takes a larger step than fine-tuning does, because nothing noisy pulls at it."""
 
 
 @dataclass(slots=True)
@@ -103,11 +103,9 @@ def mimic(student: Whole, teacher: Whole, lessons: Lessons, progress: Progress) 
     taught = teacher.encoder.encode(bare, views)
     _check(features, taught, student.task.states == "tokens")
     said = _said(teacher, taught, accelerator(config).device)
-    owners = np.array([feature.record for feature in features], dtype=np.int64)
-    count = np.bincount(owners, minlength=len(bare))
-    members = np.split(np.argsort(owners, kind="stable"), np.cumsum(count)[:-1])
+    members, siblings = by_record(features, len(bare))
     costs = np.array([student.encoder.cost(feature) for feature in features], dtype=np.int64)
-    examples = Examples(bare, features, members, None, costs, 1.0 / count[owners], None, False)  # type: ignore[arg-type]
+    examples = Examples(bare, features, members, None, costs, 1.0 / siblings, None, False)  # type: ignore[arg-type]
     method = build(Method, "full")
     torch.manual_seed(config.seed)
     method.prepare(student.body, student.task, 1)

@@ -57,17 +57,23 @@ class Examples:
 def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View]) -> Examples:
     """Encode records and their targets once for the whole training."""
     features = encoder.encode(records, views)
-    owners = np.array([feature.record for feature in features], dtype=np.int64)
-    members = np.split(np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners, minlength=len(records)))[:-1])
+    members, siblings = by_record(features, len(records))
     targets = task.targets(records, features)
     weights = np.ones(len(features)) if targets.weights is None else targets.weights.astype(np.float64)
     if not task.whole_batch:
-        weights = weights / np.bincount(owners, minlength=len(records))[owners]
+        weights = weights / siblings
     costs = np.array([encoder.cost(feature) for feature in features], dtype=np.int64)
     per_token = task.states == "tokens" and all(
         value.shape == (len(feature),) for value, feature in zip(targets.values, features, strict=True)
     )
     return Examples(records, features, members, targets, costs, weights, task.sampling(records), per_token)
+
+
+def by_record(features: Sequence[Feature], records: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """The features of each record, and of each feature how many its record has, itself among them."""
+    owners = np.array([feature.record for feature in features], dtype=np.int64)
+    counts = np.bincount(owners, minlength=records)
+    return np.split(np.argsort(owners, kind="stable"), np.cumsum(counts)[:-1]), counts[owners]
 
 
 def visits(examples: Examples, seed: tuple[int, ...]) -> NDArray[Any]:

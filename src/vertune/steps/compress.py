@@ -29,7 +29,7 @@ from vertune.reports import compression
 from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
-from vertune.steps.dataset import read
+from vertune.steps.dataset import of_model, read
 from vertune.steps.judge import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Judge, mark, timed
 from vertune.steps.predict import asked as columns_of
 
@@ -140,12 +140,12 @@ def _run(home: Home, asked: dict[str, Any], states: set[str]) -> Artifact | None
 
 def _dataset(model: Artifact, home: Home) -> Artifact:
     """The dataset that the model learnt from."""
-    for parent in model.manifest.get("parents", ()):
-        try:
-            return home.get("datasets", parent)
-        except NotFound:
-            continue
-    raise NotFound(f"The dataset of {model.id} is not in {home.folder}, and without it nothing can be measured. Prepare and train again.")
+    found = of_model(model.manifest, home)
+    if found is None:
+        raise NotFound(
+            f"The dataset of {model.id} is not in {home.folder}, and without it nothing can be measured. Prepare and train again."
+        )
+    return found
 
 
 class _Work:

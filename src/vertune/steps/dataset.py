@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from vertune.core import content
-from vertune.core.artifact import Artifact, storage, write_text
+from vertune.core.artifact import Artifact, Home, storage, write_text
 from vertune.core.errors import NotFound, StorageError
 
 SPLITS = ("train", "validation", "test")
@@ -28,6 +28,16 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StorageError(f"{path} can't be read ({str(error).splitlines()[0]}): the dataset is damaged. Prepare it again.") from error
+
+
+def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
+    """The dataset among a model's parents; None where none of them is in this home."""
+    for parent in manifest.get("parents", ()):
+        try:
+            return home.get("datasets", parent)
+        except NotFound:
+            continue
+    return None
 
 
 def rejected(dataset: Artifact) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from vertune.reports.scales import measure as percent
 from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 from vertune.steps import measure
-from vertune.steps.dataset import read
+from vertune.steps.dataset import of_model, read
 from vertune.steps.fields import named
 from vertune.steps.measure import Sample
 
@@ -78,17 +78,13 @@ def evaluate(
 
 def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact | None:
     """The dataset that the model learnt from."""
-    for parent in manifest.get("parents", ()):
-        try:
-            return home.get("datasets", parent)
-        except NotFound:
-            continue
-    if needed:
+    found = of_model(manifest, home)
+    if found is None and needed:
         raise NotFound(
             f"The dataset of {manifest['id']} ({', '.join(manifest.get('parents', ())) or 'none named'}) is not in {home.folder}. "
             f"Give labelled rows instead: vertune evaluate {manifest['id']} --data FILE"
         )
-    return None
+    return found
 
 
 def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any]) -> _Rows:

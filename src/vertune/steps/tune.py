@@ -16,7 +16,7 @@ from vertune.core.artifact import Artifact, Home, Progress, write_json
 from vertune.core.errors import ModelError, NotFound
 from vertune.runtime.measure import measure
 from vertune.runtime.predictor import GRAPH, HOST, Predictor
-from vertune.steps.dataset import read
+from vertune.steps.dataset import of_model, read
 
 _TEXTS = 256
 KEPT_NOT = "not kept"
@@ -53,8 +53,7 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
     graphs = [one for one in home.shelf("models") if one.told.get("name") == name and (one.folder / GRAPH).exists()]
     if not graphs:
         raise NotFound(f"'{name}' has no compressed model in {home.folder}. Make one: vertune compress {name}")
-    usable = machine.usable()
-    counts = sorted({2**power for power in range(usable.bit_length())} | {usable})
+    counts = machine.counts(machine.usable())
     found: list[Tuned] = []
     for number, graph in enumerate(graphs):
         measured = {}
@@ -109,18 +108,19 @@ def _scored(graph: Artifact, home: Home) -> tuple[float | None, list[int], int]:
     """The goal metric on validation, the tokens of typical texts, and the most that the model takes."""
     predictor = Predictor.open(graph)
     longest = int(getattr(predictor.encoder, "longest", 512))
-    for parent in graph.manifest.get("parents", ()):
-        try:
-            frame = read(home.get("datasets", parent), "validation")
-        except NotFound:
-            continue
-        used = [column.name for column in predictor.task.columns if column.name in frame.columns]
-        records = frame.select(used).to_dicts()
-        columns = list(predictor.columns) or used
-        features = predictor.encoder.encode(records[:_TEXTS], predictor.task.views(columns))
-        scores = predictor.task.score(records, predictor.answer(records))
-        return scores[predictor.task.goal], [len(feature) for feature in features], longest
-    return None, [16] * _TEXTS, longest
+    dataset = of_model(graph.manifest, home)
+    try:
+        frame = read(dataset, "validation") if dataset else None
+    except NotFound:
+        frame = None
+    if frame is None:
+        return None, [16] * _TEXTS, longest
+    used = [column.name for column in predictor.task.columns if column.name in frame.columns]
+    records = frame.select(used).to_dicts()
+    columns = list(predictor.columns) or used
+    features = predictor.encoder.encode(records[:_TEXTS], predictor.task.views(columns))
+    scores = predictor.task.score(records, predictor.answer(records))
+    return scores[predictor.task.goal], [len(feature) for feature in features], longest
 
 
 def _of(graph: Artifact, threads: int, measured: dict[str, Any], score: float | None) -> Tuned:
