@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError
 
 FORMAT = 1
-Shelf = Literal["datasets", "models", "reports"]
+Shelf = Literal["datasets", "models", "reports", "backbones"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")

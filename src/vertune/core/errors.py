@@ -8,8 +8,8 @@ VertuneError
 ├── NotFound         5  404  the one who named something that is not there
 ├── Conflict         6  409  the one whose request contradicts what already exists
 ├── ModelError       7  500  the one who trained, or the base: a model that does not do what it must
-├── AccessError      8  403  the one who needs a permission
-├── Busy             9  503  nobody: wait and ask again
+├── AccessError      8  403  the one who needs a permission; 401 where nobody knows who asks
+├── Busy             9  503  nobody: wait and ask again; 429 where it is the asker who asks too much
 └── StorageError    10  507  the one who runs the machine: disk, database, files
 
 Every message says what was expected, what came, and what to do.
@@ -86,21 +86,26 @@ class ModelError(VertuneError):
 
 
 class AccessError(VertuneError):
-    """The asker may not do this."""
+    """The asker may not do this; `known` is whether it was proved who asks."""
 
     exit_code = 8
     http_status = 403
 
+    def __init__(self, message: str, known: bool = True) -> None:
+        super().__init__(message)
+        self.http_status = 403 if known else 401
+
 
 class Busy(VertuneError):
-    """The work can't be taken now; `retry_after` says how many seconds to wait."""
+    """The work can't be taken now; `retry_after` says how many seconds to wait, `own` whether it is the asker who asks too much."""
 
     exit_code = 9
     http_status = 503
 
-    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+    def __init__(self, message: str, retry_after: float = 1.0, own: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.http_status = 429 if own else 503
 
 
 class StorageError(VertuneError):

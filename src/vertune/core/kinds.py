@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -116,6 +116,10 @@ class Encoder(Part):
         """How the states that a task reads (`pooled` or `tokens`) are made: one of `mean`, `cls`, `tokens`, `native`."""
         raise NotImplementedError
 
+    def beside(self, other: Self) -> Self:
+        """A copy that uses what another one of the same base has in memory already."""
+        return self
+
     def fingerprint(self) -> dict[str, str]:
         """Hashes of what must not change under a trained model: `base` and `tokenizer`."""
         raise NotImplementedError
@@ -183,6 +187,11 @@ class Task(Part):
     def head(self, width: int) -> torch.nn.Module:
         """The layer on top of states of this width."""
         raise NotImplementedError
+
+    def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """The head's outputs without torch, from what it reads and its weights by name; one linear layer unless a task says otherwise."""
+        out: NDArray[Any] = states @ head["weight"].T + head["bias"]
+        return out
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """What the loss compares the outputs of these features with."""

@@ -140,6 +140,13 @@ class Text(Encoder):
         """Native where it is asked for, all tokens where the task reads tokens, else as the base pools."""
         return "tokens" if states == "tokens" and self.pooled != "native" else self.pooled
 
+    def beside(self, other: Self) -> Self:
+        """A copy with the other's tokenizer and settings, which are held once."""
+        copy = self.model_copy()
+        for name in ("path", "settings", "tokenizer", "templates", "longest", "pad", "unknown"):
+            copy.__dict__[name] = getattr(other, name)
+        return copy
+
     def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
         """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8, and whose truncation is said."""
         bases.check_weights(self.path)

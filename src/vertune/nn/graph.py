@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,7 @@ def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[
     """Where a graph and the model part; empty where they don't."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), quiet(), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
 
     def answer(arrays: Arrays) -> NDArray[Any]:
@@ -101,9 +100,32 @@ def _forms(model: Vertical, example: Arrays) -> Iterator[onnx.ModelProto]:
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
         raise ConfigError(f"One ONNX file holds at most {LIMIT / 1e9:.1f} GB of weights, and this base has more. Choose a smaller base.")
     failure: Exception | None = None
+    names = [name for name in example if name in model.accepted]
+    inputs = {name: torch.from_numpy(example[name]) for name in names}
+    with torch.no_grad():
+        per_token = model(dict(inputs)).dim() > 2
+    axes = dict.fromkeys(names, {0: "rows", 1: "tokens"}) | {OUTPUT: {0: "rows", 1: "tokens"} if per_token else {0: "rows"}}
+    yield from forms(model, Traced(_Plain(model, names), inputs, (OUTPUT,), axes))
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What the exporter calls, and with what."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    """The arguments in their order, by the names that the graph gives them."""
+    outputs: tuple[str, ...]
+    axes: dict[str, dict[int, str]]
+    """The dimensions of inputs and outputs that are not fixed."""
+
+
+def forms(model: Vertical, what: Traced) -> Iterator[onnx.ModelProto]:
+    """The graph of a module that calls this model's backbone, in the forms to be tried; ConfigError where none can be traced."""
+    failure: Exception | None = None
     for short in (True, False):
         try:
-            traced = _traced(model, example, short)
+            traced = _traced(model, what, short)
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
             failure = error
             continue
@@ -126,17 +148,13 @@ class _Plain(nn.Module):
         return out
 
 
-def _traced(model: Vertical, example: Arrays, short: bool) -> onnx.ModelProto:
+def _traced(model: Vertical, what: Traced, short: bool) -> onnx.ModelProto:
     """One run of the exporter."""
-    names = [name for name in example if name in model.accepted]
-    arrays = tuple(torch.from_numpy(example[name]) for name in names)
-    axes = {name: {0: "rows", 1: "tokens"} for name in names}
     with tempfile.TemporaryDirectory() as folder, _eager(model), _masked(model, short), _quiet(), torch.no_grad():
         file = Path(folder) / "model.onnx"
-        per_token = model(dict(zip(names, arrays, strict=True))).dim() > 2
         torch.onnx.export(
-            _Plain(model, names).eval(), arrays, file, dynamo=False, opset_version=OPSET, input_names=names, output_names=[OUTPUT],
-            dynamic_axes={**axes, OUTPUT: {0: "rows", 1: "tokens"} if per_token else {0: "rows"}},
+            what.module.eval(), tuple(what.inputs.values()), file, dynamo=False, opset_version=OPSET, input_names=list(what.inputs),
+            output_names=list(what.outputs), dynamic_axes=what.axes,
         )  # fmt: skip
         return onnx.load(file)
 
@@ -175,6 +193,15 @@ def _masked(model: Vertical, short: bool) -> Iterator[None]:
     finally:
         if handle:
             handle.remove()
+
+
+def quiet() -> Any:
+    """Options of a session that says nothing of a graph that fails."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return options
 
 
 @contextmanager

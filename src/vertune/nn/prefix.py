@@ -90,7 +90,7 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
     module.register_forward_hook(partial(_make_room, positions))
     holder = backbone.get_submodule(next(iter(structure.layers(backbone))).partition(".")[0])
     # A list is never called; then the backbone itself hands the states on, and has no pooler that would see them.
-    (backbone if isinstance(holder, nn.ModuleList) else holder).register_forward_hook(partial(_close, positions))
+    (backbone if isinstance(holder, nn.ModuleList) else holder).register_forward_hook(partial(close, positions))
 
 
 def _limit(backbone: nn.Module) -> int | None:
@@ -156,7 +156,7 @@ def _seen(mask: Tensor, positions: int) -> Tensor:
     return torch.cat([torch.full_like(mask[..., :positions], value), mask[..., positions:]], dim=-1)
 
 
-def _close(positions: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+def close(positions: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     """Cut the positions off all states in the output of the layers."""
     first = output if isinstance(output, Tensor) else next(value for value in _values(output) if isinstance(value, Tensor))
     return _shortened(output, positions, first.shape[1])

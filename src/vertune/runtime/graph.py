@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from vertune.batching.batches import outputs
+from vertune.core.banks import SLOTS, states
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.kinds import Encoder
 from vertune.core.machine import usable
 from vertune.core.records import Feature
 
+Arrays = Mapping[str, NDArray[Any]]
 TOKENS = 2048
 """Padded tokens of one batch: more fill no cache, and take memory."""
 
@@ -60,6 +63,40 @@ class Graph:
         if len(features) == 1:  # the one short text: nothing to sort, nothing to cut
             return [np.ascontiguousarray(self.run(encoder.collate(features))[0])]
         return outputs(encoder, features, TOKENS, lambda rows, arrays: self.run(arrays))
+
+
+class Stretch:
+    """Some layers of a shared backbone; safe for several threads."""
+
+    def __init__(self, graph: Path, start: int | None, end: int, threads: int | None = None) -> None:
+        """Load a file that takes the states of depth `start` (None: a collated batch) and gives those of `end`."""
+        self.graph, self.end = Graph(graph, threads), end
+        self._start = None if start is None else states(start)
+        self._output = states(end)
+        self._local = threading.local()
+
+    def run(self, arrays: Arrays, given: NDArray[Any] | None, slots: NDArray[np.int64], banks: Arrays) -> NDArray[Any]:
+        """The states at the end, shape (rows, tokens, width); ModelError where the graph can't take the batch.
+
+        Banks stay bound from one call to the next, as long as they are the same arrays.
+        """
+        if not hasattr(self._local, "binding"):
+            self._local.binding, self._local.bound = self.graph.session.io_binding(), {}
+        binding, bound = self._local.binding, self._local.bound
+        fed = {**arrays, SLOTS: slots, **banks, **({self._start: given} if self._start else {})}
+        try:
+            for name in self.graph.names:
+                array = fed[name]
+                if bound.get(name) is not array:
+                    bound[name] = array = np.ascontiguousarray(array)
+                    binding.bind_cpu_input(name, array)
+            binding.clear_binding_outputs()
+            binding.bind_output(self._output, "cpu")
+            self.graph.session.run_with_iobinding(binding)
+            out: NDArray[Any] = binding.get_outputs()[0].numpy()
+        except Exception as error:  # ONNX Runtime's classes have no common base but this
+            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}.") from error
+        return out
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

@@ -6,7 +6,7 @@ The two texts of a record meet only in the loss and the score, so each side can 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
@@ -103,6 +103,11 @@ class Embed(Task):
         from vertune.nn.contrastive import Unit
 
         return Unit()
+
+    def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Vectors of length one."""
+        unit: NDArray[Any] = states / np.maximum(np.linalg.norm(states, axis=-1, keepdims=True), 1e-12)
+        return unit
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """Role (0 query, 1 document), id of the query, id of the document, label, for each feature."""
