@@ -1,7 +1,8 @@
 """One backbone under many verticals: a batch in which each sequence is changed as its own vertical asks; knows nothing of tasks.
 
-What a vertical changes is kept in the rows of banks (core/banks.py), and gathered for each sequence. Every change of a map's output has the form `gain * (output + x @ a @ b) + shift`: LoRA is its
-product, DoRA its product, gain and shift, IA3 its gain, BitFit its shift (cf. S-LoRA, Sheng et al. 2023, for products alone).
+What a vertical changes is kept in the rows of banks (core/banks.py), and gathered for each sequence. Every change of a map's
+output has the form `gain * (output + x @ a @ b) + shift`: LoRA is its product, DoRA its product, gain and shift, IA3 its gain,
+BitFit its shift (cf. S-LoRA, Sheng et al. 2023, for products alone).
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ class Mixed(nn.Module):
 
     def _hook(self) -> None:
         """Put hooks on every site; those that hand on states come before those that change them."""
-        backbone, kinds = self.backbone, {}
+        backbone = self.backbone
+        kinds: dict[str, set[str]] = {}
         for name in self.shapes:
             kinds.setdefault(site(name), set()).add(kind(name))
         layers = structure.layers(backbone)
@@ -129,7 +131,7 @@ class Mixed(nn.Module):
             if f"{name}:open" in self.shapes:
                 layer.register_forward_pre_hook(partial(self._replace, name, names), with_kwargs=True)
         for place, found in kinds.items():
-            if place == FRONT or place in layers and not found - set(POSITIONS):
+            if place == FRONT or (place in layers and not found - set(POSITIONS)):
                 continue
             module = backbone.get_submodule(place)
             if "input" in found:
@@ -255,7 +257,7 @@ def export(model: Vertical, encoder: Encoder, shapes: Shapes, features: Sequence
     with torch.no_grad():
         expected = [value.numpy() for value in _Gathering(mixed, list(inputs))(*inputs.values())]
     outputs = tuple(states(depth) for depth in range(len(expected)))
-    axes: dict[str, dict[int, str]] = dict.fromkeys([*arrays, *outputs], {0: "rows", 1: "tokens"}) | {SLOTS: {0: "rows"}}
+    axes: dict[str, dict[int, str]] = {name: {0: "rows", 1: "tokens"} for name in [*arrays, *outputs]} | {SLOTS: {0: "rows"}}
     axes |= {name: {0: "rows", 1: "positions"} if kind(name) in POSITIONS else {0: "slots"} for name in shapes}
     seen = arrays["attention_mask"].astype(bool)
     for made in graph.forms(model, graph.Traced(_Gathering(mixed, list(inputs)), inputs, outputs, axes)):

@@ -99,12 +99,11 @@ def _forms(model: Vertical, example: Arrays) -> Iterator[onnx.ModelProto]:
     """The graph in the forms to be tried, the quickest first; not every form answers as every base does."""
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
         raise ConfigError(f"One ONNX file holds at most {LIMIT / 1e9:.1f} GB of weights, and this base has more. Choose a smaller base.")
-    failure: Exception | None = None
     names = [name for name in example if name in model.accepted]
     inputs = {name: torch.from_numpy(example[name]) for name in names}
     with torch.no_grad():
         per_token = model(dict(inputs)).dim() > 2
-    axes = dict.fromkeys(names, {0: "rows", 1: "tokens"}) | {OUTPUT: {0: "rows", 1: "tokens"} if per_token else {0: "rows"}}
+    axes = {name: {0: "rows", 1: "tokens"} for name in names} | {OUTPUT: {0: "rows", 1: "tokens"} if per_token else {0: "rows"}}
     yield from forms(model, Traced(_Plain(model, names), inputs, (OUTPUT,), axes))
 
 

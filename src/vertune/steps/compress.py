@@ -29,7 +29,7 @@ from vertune.reports import compression
 from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
-from vertune.steps.dataset import of_model, read
+from vertune.steps.dataset import of_model, records_of
 from vertune.steps.judge import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Judge, mark, timed
 from vertune.steps.predict import asked as columns_of
 
@@ -106,7 +106,7 @@ def float32(model: Artifact, home: Home) -> bytes:
 
     opened = Predictor.open(model)
     whole = _whole(model, opened)
-    records = _rows(_dataset(model, home), "validation", opened)[:_TEXTS]
+    records = records_of(_dataset(model, home), "validation", opened.task)[:_TEXTS]
     columns = list(opened.columns) or sorted({key for record in records for key in record})
     graph: bytes = export(whole.body, whole.encoder, whole.encoder.encode(records, whole.task.views(columns))).SerializeToString()
     return graph
@@ -158,8 +158,8 @@ class _Work:
         opened = Predictor.open(model)
         self.parent = _whole(model, opened)
         self.columns = list(opened.columns) or [column.name for column in opened.task.columns]
-        self.train = _rows(dataset, "train", opened)
-        self.validation = _rows(dataset, "validation", opened)
+        self.train = records_of(dataset, "train", opened.task)
+        self.validation = records_of(dataset, "validation", opened.task)
         if not self.validation:
             raise DataError(
                 f"The dataset {dataset.id} has no validation rows, and the gate measures on them. Prepare it with a validation part."
@@ -271,16 +271,6 @@ def _whole(model: Artifact, opened: Predictor) -> Whole:
     body = assemble(opened.encoder, opened.task)
     edits.settle(body, delta.load(model.folder))
     return Whole(opened.encoder, opened.task, body.eval())
-
-
-def _rows(dataset: Artifact, split: str, opened: Predictor) -> list[Record]:
-    """The records of a split in the task's own columns; none where there is no such split."""
-    try:
-        frame = read(dataset, split)
-    except NotFound:
-        return []
-    used = [column.name for column in opened.task.columns if column.name in frame.columns]
-    return list(frame.select(used).to_dicts())
 
 
 def _unlabelled(config: Config, opened: Predictor) -> list[Record]:

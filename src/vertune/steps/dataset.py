@@ -12,6 +12,8 @@ import polars as pl
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home, storage, write_text
 from vertune.core.errors import NotFound, StorageError
+from vertune.core.kinds import Task
+from vertune.core.records import Record
 
 SPLITS = ("train", "validation", "test")
 MARKS = ("__file", "__row")
@@ -28,6 +30,16 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StorageError(f"{path} can't be read ({str(error).splitlines()[0]}): the dataset is damaged. Prepare it again.") from error
+
+
+def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
+    """The records of a split in the task's own columns; none where there is no such split."""
+    try:
+        frame = read(dataset, split)
+    except NotFound:
+        return []
+    used = [column.name for column in task.columns if column.name in frame.columns]
+    return list(frame.select(used).to_dicts())
 
 
 def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:

@@ -1,0 +1,130 @@
+"""A shared backbone on disk, and what its folder holds of each vertical; knows nothing of training or HTTP.
+
+base/                    tokenizer and settings
+float32/, int8/          the stretches of the graph
+verticals/MODEL/         what one model adds: rows of banks and head, its own layers, and how it may be served
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from vertune.core.artifact import Artifact, read_json, write_json
+from vertune.core.banks import Rows
+from vertune.core.errors import StorageError
+from vertune.core.kinds import Encoder, Task
+from vertune.core.records import Feature
+from vertune.runtime.backbone import END, START, Backbone, Banks, Place
+from vertune.runtime.graph import Stretch
+from vertune.runtime.predictor import BASE, Predictor, task_hash
+
+Precision = Literal["float32", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+VERTICALS = "verticals"
+_ROWS, _SAID, _HEAD = "rows.safetensors", "served.json", "head/"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one model adds to a backbone."""
+
+    rows: Rows
+    head: dict[str, NDArray[Any]]
+    begin: int
+    """The states from which on its rows are its own, as runtime/backbone.py counts them."""
+    pooling: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a model may be served, and why."""
+
+    precision: Precision
+    why: str
+    loss: float | None = None
+    """What 8 bits lose of its goal metric on validation; None where that could not be measured."""
+    same: float | None = None
+    """Share of the validation records whose answer's label is the same in 8 bits."""
+
+
+def load(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:
+    """The backbone in memory, without verticals."""
+    manifest = artifact.manifest
+    encoder = Encoder.model_validate({**manifest["encoder"], "base": str(artifact.folder / BASE)})
+    banks = Banks({name: tuple(shape) for name, shape in manifest["banks"].items()})
+    return Backbone(encoder, _stretches(artifact.folder / precision, manifest["stretches"], threads), banks, precision)
+
+
+def enter(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int | None = None) -> Predictor:
+    """One model on a backbone in memory, ready to answer; StorageError where its folder is damaged or of another model."""
+    folder = artifact.folder / VERTICALS / model.id
+    said, manifest = read_json(folder / _SAID), model.manifest
+    if said.get("task") != task_hash(manifest["config"]["task"]):
+        raise StorageError(f"What {artifact.id} holds of {model.id} was made of another task. Remove {folder} and share it again.")
+    try:
+        tensors = load_file(folder / _ROWS)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"Expected the rows of {model.id} in {folder}, but they can't be read: {error}. Share it again.") from error
+    encoder = Encoder.model_validate(manifest["config"]["encoder"]).beside(backbone.encoder)
+    task = Task.model_validate(manifest["config"]["task"])
+    head = {name.removeprefix(_HEAD): array for name, array in tensors.items() if name.startswith(_HEAD)}
+    rows = {name: array for name, array in tensors.items() if not name.startswith(_HEAD)}
+    begin = {"start": START, "end": END}.get(said["begin"], said["begin"])
+    top = _stretches(folder / backbone.precision, said["top"], threads) if said["top"] else []
+    place = backbone.add(rows, Place(begin, task, said["pooling"], head, top=tuple(top)))
+    return Predictor(manifest["config"], encoder, task, Seat(backbone, place), tuple(manifest.get("columns", ())))
+
+
+def write(folder: Path, entry: Entry, task: dict[str, Any], top: Sequence[dict[str, Any]]) -> None:
+    """What a model adds, into a folder of its own; how it may be served is said later."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {**entry.rows, **{f"{_HEAD}{name}": array for name, array in entry.head.items()}}
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / _ROWS)
+    begin = {START: "start", END: "end"}.get(entry.begin, entry.begin)
+    write_json(folder / _SAID, {"begin": begin, "pooling": entry.pooling, "task": task_hash(task), "top": list(top)})
+
+
+def decide(folder: Path, verdict: Verdict) -> None:
+    """Say how the model of this folder may be served."""
+    found = {"precision": verdict.precision, "why": verdict.why, "loss": verdict.loss, "same": verdict.same}
+    write_json(folder / _SAID, {**read_json(folder / _SAID), **found})
+
+
+def verdict(artifact: Artifact, model: str) -> Verdict | None:
+    """How a model may be served on this backbone; None where it was not put on it."""
+    file = artifact.folder / VERTICALS / model / _SAID
+    said = read_json(file) if file.exists() else {}
+    return Verdict(said["precision"], said["why"], said["loss"], said["same"]) if "precision" in said else None
+
+
+def _stretches(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[Stretch]:
+    return [Stretch(folder / one["file"], one["start"], one["end"], threads) for one in listed]
+
+
+@dataclass(slots=True)
+class Seat:
+    """What answers for one vertical by way of its backbone."""
+
+    backbone: Backbone
+    place: Place
+
+    def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
+        """The head's outputs, one array a feature."""
+        return self.backbone.outputs(encoder, features, self.place)
+
+    def compute(self, payloads: Sequence[tuple[Feature, Sequence[Place]]]) -> list[list[NDArray[Any]]]:
+        """The outputs of one batch, which may hold features for other places of the same backbone."""
+        return self.backbone.compute(payloads)
+
+    def cost(self, features: Sequence[Feature]) -> list[int]:
+        """What each feature costs in tokens."""
+        return [max(1, math.ceil(self.backbone.encoder.cost(feature))) for feature in features]
