@@ -15,6 +15,7 @@ import typer
 PANELS = {
     "From a file to a model": ("init", "fit", "prepare", "train", "evaluate"),
     "Use a model": ("predict", "compress", "tune", "compare", "export", "bundle", "alias"),
+    "Serve models": ("serve", "share", "key"),
     "Look around": ("parts", "list", "show", "doctor"),
     "Free space": ("remove", "clean"),
 }
@@ -34,8 +35,11 @@ def application() -> typer.Typer:
     app.callback()(_options)
     for panel, names in PANELS.items():
         for name in names:
-            run = importlib.import_module(f"vertune.cli.{name}").run
-            app.command(name, rich_help_panel=panel)(run)
+            module = importlib.import_module(f"vertune.cli.{name}")
+            if hasattr(module, "verbs"):
+                app.add_typer(module.verbs, name=name, rich_help_panel=panel)
+            else:
+                app.command(name, rich_help_panel=panel)(module.run)
     return app
 
 
@@ -87,6 +91,7 @@ def _report(error: Exception) -> int:
 
 _EXTRAS = {
     "accelerate": "train", "huggingface_hub": "train", "peft": "train", "sklearn": "train", "torch": "train", "transformers": "train",
+    "fastapi": "serve", "httpx": "serve", "limits": "serve", "orjson": "serve", "prometheus_client": "serve", "uvicorn": "serve",
     "sentence_transformers": "sentence-transformers", "sqlalchemy": "sql", "fastexcel": "excel", "datasets": "huggingface",
 }  # fmt: skip
 """The extra that brings each optional package."""

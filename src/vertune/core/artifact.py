@@ -256,6 +256,13 @@ class Home:
         target = self.get("models", model)
         write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
+    def unalias(self, alias: str) -> None:
+        """Remove an alias; NotFound where there is none of this name."""
+        if alias not in self.aliases():
+            raise NotFound(f"There is no alias '{alias}' in {self.folder}. There are: {', '.join(self.aliases()) or 'none'}.")
+        with storage(self.folder / "aliases"):
+            (self.folder / "aliases" / alias).unlink(missing_ok=True)
+
     def remove(self, shelf: Shelf, name: str) -> Artifact:
         """Delete an artifact; Conflict when an alias or another artifact stands on it."""
         artifact = self.get(shelf, name)

@@ -108,7 +108,7 @@ class _Batch:
         return np.array([place.slot if place else 0 for place in self.places], np.int64)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Backbone:
     """Segments, from the embeddings to the last states, and the banks that they read."""
 

@@ -11,11 +11,41 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from vertune.core.errors import ConfigError
 from vertune.core.records import Answer, Record
 from vertune.runtime.predictor import Predictor
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Key, Value]):
+    """The values put last, up to a number of them; safe for many threads. Who takes one must not change it."""
+
+    def __init__(self, entries: int) -> None:
+        self.entries = entries
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Key) -> Value | None:
+        """The value of a key, which then counts as asked last."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def put(self, key: Key, value: Value) -> None:
+        """Keep a value; those longest unasked make room."""
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self.entries:
+                self._kept.popitem(last=False)
 
 
 class AnswerCache:
@@ -28,7 +58,7 @@ class AnswerCache:
         self.predictor, self.version, self.entries = predictor, version, entries
         self.hits = self.misses = 0
         self._inputs = tuple(column.name for column in predictor.task.columns if column.role == "input")
-        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._kept: Kept[Hashable, Answer] = Kept(entries)
         self._computing: dict[Hashable, Future[Answer]] = {}
         self._lock = threading.Lock()
 
@@ -48,9 +78,9 @@ class AnswerCache:
         mine: dict[Hashable, Record] = {}
         with self._lock:
             for key, record in zip(keys, records, strict=True):
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-                    found[key] = self._kept[key]
+                known = self._kept.get(key)
+                if known is not None:
+                    found[key] = known
                 elif key in self._computing and key not in mine:
                     waiting[key] = self._computing[key]
                 elif key not in mine:
@@ -79,9 +109,8 @@ class AnswerCache:
         found = dict(zip(mine, answers, strict=True))
         with self._lock:
             futures = [self._computing.pop(key) for key in mine]
-            self._kept |= found
-            while len(self._kept) > self.entries:
-                self._kept.popitem(last=False)
+            for key, answer in found.items():
+                self._kept.put(key, answer)
         for future, answer in zip(futures, answers, strict=True):
             future.set_result(answer)
         return found

@@ -7,7 +7,6 @@ verticals/MODEL/         what one model adds: rows of banks and head, its own la
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,11 +119,3 @@ class Seat:
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""
         return self.backbone.outputs(encoder, features, self.place)
-
-    def compute(self, payloads: Sequence[tuple[Feature, Sequence[Place]]]) -> list[list[NDArray[Any]]]:
-        """The outputs of one batch, which may hold features for other places of the same backbone."""
-        return self.backbone.compute(payloads)
-
-    def cost(self, features: Sequence[Feature]) -> list[int]:
-        """What each feature costs in tokens."""
-        return [max(1, math.ceil(self.backbone.encoder.cost(feature))) for feature in features]

@@ -54,11 +54,26 @@ def predict(
     if plain is not None:
         return (predictor if cache is None else cache).answer(plain)
     found = answer(predictor, _frame(records), cache=cache)
-    if found.errors:
-        row, reason = next(iter(found.errors.items()))
-        more = f" ({len(found.errors)} such records)" if len(found.errors) > 1 else ""
-        raise DataError(f"Record {row + 1} can't be answered: {reason}{more}.")
+    _refuse(found.errors)
     return [one for one in found.answers if one is not None]
+
+
+def checked(predictor: Predictor, given: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """The records as the task reads them, in order; DataError names the first that can't be answered."""
+    plain = _plain(predictor, given)
+    if plain is not None:
+        return plain
+    cleaned = predictor.task.clean(asked(_frame(given).drop("__row", strict=False).with_row_index("__row"), predictor))
+    _refuse({int(row["row"]): str(row["reason"]) for row in sorted(cleaned.rejected, key=lambda row: int(row["row"]))})
+    return list(cleaned.frame.drop(MARKS, strict=False).to_dicts())
+
+
+def _refuse(errors: Mapping[int, str]) -> None:
+    """DataError where there is a record that can't be answered."""
+    if errors:
+        row, reason = next(iter(errors.items()))
+        more = f" ({len(errors)} such records)" if len(errors) > 1 else ""
+        raise DataError(f"Record {row + 1} can't be answered: {reason}{more}.")
 
 
 def _plain(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Record] | None:

@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Artifact, Home, Progress, working
 from vertune.core.banks import POSITIONS, SLOTS, Rows, fits, kind, merged
 from vertune.core.edits import Edit
-from vertune.core.errors import ConfigError, MissingExtra, ModelError
+from vertune.core.errors import ConfigError, MissingExtra, ModelError, VertuneError
 from vertune.core.kinds import Bench, Encoder, Task, Whole
 from vertune.core.machine import features
 from vertune.core.records import Feature, Record
 from vertune.runtime import enrolled
 from vertune.runtime.backbone import END, START, Banks
 from vertune.runtime.enrolled import VERTICALS, Entry, Verdict
+from vertune.runtime.fleet import graph_of
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, check_base
+from vertune.steps.compress import Terms, compress
 from vertune.steps.dataset import of_model, records_of
 from vertune.steps.judge import ACCEPTED, Judge
 
@@ -101,6 +103,25 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
             if progress:
                 progress("sharing", step=number, steps=len(members))
     return refused
+
+
+def make_ready(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
+    """Give every model a form that is served without torch; why each that has none has none, by its id.
+
+    Those that can't share a backbone get a graph of their own, in 8 bits where the gate lets it pass and in float32 where not.
+    """
+    troubles: dict[str, str] = {}
+    for id, why in share(models, home, progress).items():
+        model = home.get("models", id)
+        if graph_of(home, model) is not None:
+            continue
+        try:
+            compress(model, home, ["compress=[int8]"], progress)
+        except ModelError:
+            compress(model, home, ["compress=[]"], progress, Terms(accept=True))
+        except VertuneError as error:
+            troubles[id] = f"{why} For a graph of its own: {error}"
+    return troubles
 
 
 def found(home: Home, model: Artifact, several: Sequence[Rows], cuts: Sequence[int]) -> Artifact | None:

@@ -1,0 +1,207 @@
+"""All verticals that one process answers for, on shared backbones or on graphs of their own; knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from vertune.core.artifact import Artifact, Home
+from vertune.core.errors import NotFound, VertuneError
+from vertune.core.kinds import Encoder, Task
+from vertune.core.records import Answer, Feature, Record
+from vertune.runtime import enrolled
+from vertune.runtime.backbone import Backbone
+from vertune.runtime.enrolled import Precision, Seat
+from vertune.runtime.graph import Graph
+from vertune.runtime.predictor import GRAPH, Predictor
+
+_log = logging.getLogger("vertune")
+
+Payload = tuple[Feature, Sequence[Any]]
+"""A feature, and the places that it is asked of; a vertical on a graph of its own has one place, None."""
+
+
+class Lane(Hashable, Protocol):
+    """What computes batches: a backbone, or one graph."""
+
+    def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
+        """The outputs of each feature for each of its places."""
+        ...
+
+
+class Own:
+    """A graph that serves one vertical, in memory as long as it is asked often enough."""
+
+    def __init__(self, model: Artifact, encoder: Encoder, keeper: Keeper) -> None:
+        self.model, self.encoder, self._keeper = model, encoder, keeper
+
+    def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
+        """The outputs of each feature; those of one row a token are as long as it."""
+        features = [feature for feature, _ in payloads]
+        out = self._keeper.graph(self.model).run(self.encoder.collate(features))
+        return [[row[: len(feature)] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
+
+
+class Keeper:
+    """Graphs in memory up to a number of bytes; those longest unasked leave first."""
+
+    def __init__(self, limit: int, threads: int | None = None) -> None:
+        self.limit, self.threads = limit, threads
+        self._kept: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def graph(self, model: Artifact) -> Graph:
+        """The graph of a model, loaded where it is not in memory; one that a batch runs on stays until that is done."""
+        with self._lock:
+            if model.id not in self._kept:
+                size = (model.folder / GRAPH).stat().st_size
+                while self._kept and self.bytes + size > self.limit:
+                    gone, _ = self._kept.popitem(last=False)
+                    _log.info("%s left memory: the graphs that can't share a backbone have %d bytes.", gone, self.limit)
+                self._kept[model.id] = (Graph(model.folder / GRAPH, self.threads), size)
+            self._kept.move_to_end(model.id)
+            return self._kept[model.id][0]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files of all graphs in memory."""
+        return sum(size for _, size in self._kept.values())
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Served:
+    """One vertical as it is served now."""
+
+    name: str
+    model: Artifact
+    predictor: Predictor
+    lane: Lane
+    place: Any
+    precision: Precision
+    why: str
+    """Why in this precision, and on what."""
+    shared: str | None
+    """The backbone's id; None on a graph of its own."""
+    encoding: Hashable
+    """Verticals of equal encodings make the same features of the same records."""
+    layers: float = 1.0
+    """Share of the layers that are its own."""
+
+    @property
+    def task(self) -> Task:
+        """What is answered."""
+        return self.predictor.task
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The verticals in memory, by name; replaced one by one while others answer."""
+
+    home: Home
+    limit: int = 1 << 30
+    """Bytes of graphs that can't share a backbone."""
+    threads: int | None = None
+    exact: bool = False
+    """Whether all are served in float32."""
+    served: dict[str, Served] = field(default_factory=dict)
+    _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
+    _keeper: Keeper = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._keeper = Keeper(self.limit, self.threads)
+
+    def get(self, name: str) -> Served:
+        """One vertical; NotFound says which there are."""
+        found = self.served.get(name)
+        if found is None:
+            listed = ", ".join(sorted(self.served)[:20]) or "none"
+            raise NotFound(f"No vertical '{name}' is served here. There are: {listed}.")
+        return found
+
+    def live(self) -> dict[str, Artifact]:
+        """The model of each live alias of the home, by the vertical's name."""
+        aliases = self.home.aliases()
+        return {alias.partition("@")[0]: self.home.get("models", id) for alias, id in aliases.items() if alias.endswith("@live")}
+
+    def follow(self, wanted: Mapping[str, Artifact]) -> dict[str, str]:
+        """Serve these models and no others; why each that can't be served can't, by the name of its vertical.
+
+        One that can't keeps the model that it had. A batch in progress keeps what it began with.
+        """
+        troubles: dict[str, str] = {}
+        for name in set(self.served) - set(wanted):
+            self.served = {key: value for key, value in self.served.items() if key != name}
+        for name, model in wanted.items():
+            try:
+                backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
+                now = self.served.get(name)
+                if now is None or now.model.id != model.id or now.shared != (backbone.id if backbone else None):
+                    self.served = {**self.served, name: self._seated(name, model, backbone) if backbone else self._alone(name, model)}
+            except VertuneError as error:
+                troubles[name] = str(error)
+        return troubles
+
+    def ready(self, model: Artifact) -> bool:
+        """Whether this model can be served as it lies there, without torch."""
+        return self._backbone_of(model) is not None or graph_of(self.home, model) is not None
+
+    def _backbone_of(self, model: Artifact) -> Artifact | None:
+        """The newest backbone that a model was put on."""
+        shelf = reversed(self.home.shelf("backbones"))
+        return next((artifact for artifact in shelf if enrolled.verdict(artifact, model.id) is not None), None)
+
+    def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Served:
+        verdict = enrolled.verdict(artifact, model.id)
+        assert verdict is not None
+        precision: Precision = "float32" if self.exact else verdict.precision
+        key = (artifact.id, precision)
+        backbone = self._backbones.get(key)
+        if backbone is None:
+            self._backbones[key] = backbone = enrolled.load(artifact, precision, self.threads)
+        predictor = enrolled.enter(backbone, artifact, model, self.threads)
+        assert isinstance(predictor.engine, Seat)
+        place = predictor.engine.place
+        depth = backbone.segments[-1].end
+        own = (depth - max(place.begin, 0)) / depth if place.begin < depth else 0.0
+        encoding = (artifact.id, _said(predictor.encoder))
+        return Served(name, model, predictor, backbone, place, precision, verdict.why, artifact.id, encoding, own)
+
+    def _alone(self, name: str, model: Artifact) -> Served:
+        graph = graph_of(self.home, model)
+        if graph is None:
+            raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
+        predictor = Predictor.open(graph, self.threads)
+        encoder = predictor.encoder
+        chain = [part["name"] for part in graph.manifest["config"]["compress"]]
+        precision: Precision = "int8" if "int8" in chain else "float32"
+        why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
+        return Served(name, model, predictor, Own(graph, encoder, self._keeper), None, precision, why, None, (graph.id, _said(encoder)))
+
+
+def _said(encoder: Encoder) -> str:
+    """The options of an encoder, without where its base lies."""
+    return encoder.model_dump_json(exclude={"base"})
+
+
+def graph_of(home: Home, model: Artifact) -> Artifact | None:
+    """A model with a graph: this one, or the newest that was made from it."""
+    if (model.folder / GRAPH).exists():
+        return model
+    made = [one for one in home.shelf("models") if model.id in one.told.get("parents", ()) and (one.folder / GRAPH).exists()]
+    return made[-1] if made else None
+
+
+def decoded(served: Served, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> list[Answer]:
+    """One answer a record."""
+
+    def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
+        return [row[0] for row in served.lane.compute([(feature, (served.place,)) for feature in more])]
+
+    return served.task.decode(records, features, outputs, run=run)

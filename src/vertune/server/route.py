@@ -1,0 +1,80 @@
+"""How a request enters: its body, read under limits, and handed to an endpoint without FastAPI's own machinery; knows no resource.
+
+FastAPI documents these routes from the endpoints' signatures. Its machinery takes longer than all else that happens to a short
+text on its way in, so the signature is read here, once, and plainly: parameters of the path, one body, the request.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from vertune.core.errors import DataError
+
+JSON = "application/json"
+
+
+class TooLarge(DataError):
+    """More than a request may hold."""
+
+    http_status = 413
+
+
+class Unreadable(DataError):
+    """A body in another form than JSON."""
+
+    http_status = 415
+
+
+def json(content: Any, status: int = 200) -> Response:
+    """A JSON response; numbers that JSON has not become null."""
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type=JSON)
+
+
+class Plain(APIRoute):
+    """A route whose endpoint gets what its signature names, and gives a response."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint, with its body validated by its model."""
+        endpoint: Any = self.endpoint
+        hints = typing.get_type_hints(endpoint)
+        names = [name for name in inspect.signature(endpoint).parameters if name not in ("request", "body")]
+        model: type[BaseModel] | None = hints.get("body")
+
+        async def handle(request: Request) -> Response:
+            given: dict[str, Any] = {name: request.path_params[name] for name in names}
+            if model is not None:
+                given["body"] = model.model_validate_json(await read(request, request.app.state.limits.body))
+            response: Response = await endpoint(request=request, **given)
+            return response
+
+        return handle
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body of a request; TooLarge as soon as it is, Unreadable where it is not JSON."""
+    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if kind != JSON:
+        raise Unreadable(f"Expected a body of type {JSON}; got {kind[:80] or 'none'}.")
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and int(said) > limit:
+        raise TooLarge(f"A request holds at most {limit} bytes; this one has {said}. Send it in parts.")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"A request holds at most {limit} bytes; this one has more. Send it in parts.")
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise DataError("The request ended before its body did.") from error
+    return b"".join(chunks)

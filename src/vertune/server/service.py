@@ -1,0 +1,177 @@
+"""What all requests share: the verticals in memory, the batcher, kept answers, measures; knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vertune.core.artifact import Artifact, Home
+from vertune.core.errors import NotFound, VertuneError
+from vertune.core.machine import usable
+from vertune.core.records import Feature
+from vertune.runtime.batcher import Batcher
+from vertune.runtime.cache import Kept
+from vertune.runtime.fleet import Fleet, Lane, Payload, Served
+from vertune.runtime.queue import Limits
+from vertune.runtime.warm import budget
+from vertune.server.measures import Measures
+from vertune.server.settings import Settings
+
+_log = logging.getLogger("vertune")
+_LOOK = 1.0
+"""Seconds between two looks at the aliases of the home."""
+_STALE = 20.0
+"""Seconds after which a success is too old to tell that the next request will be answered, so that one is tried."""
+
+
+@dataclass(slots=True)
+class Coming:
+    """A model that is to be served and is not yet."""
+
+    model: str
+    state: str
+    """`preparing`, or why it can't be served."""
+
+
+@dataclass(slots=True)
+class Service:
+    """One server's verticals and all that answers with them."""
+
+    settings: Settings
+    home: Home
+    fleet: Fleet = field(init=False)
+    measures: Measures = field(init=False)
+    kept: Kept[Hashable, Any] = field(init=False)
+    batcher: Batcher = field(init=False)
+    coming: dict[str, Coming] = field(default_factory=dict)
+    only: frozenset[str] = frozenset()
+    """The verticals that are served; empty serves all that are live."""
+    draining: bool = False
+    _child: subprocess.Popen[bytes] | None = None
+    _tried: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        workers = self.settings.workers or 1
+        threads = self.settings.threads or max(1, (usable() - 1) // workers)  # one processor is left to HTTP
+        self.fleet = Fleet(self.home, self.settings.memory, threads, self.settings.exact)
+        self.measures = Measures(lambda: self.batcher.queued, lambda: len(self.fleet.served))
+        self.kept = Kept(max(1, self.settings.cache))
+
+    def start(self, post: Callable[[Callable[[], None]], None] | None) -> None:
+        """Begin to take requests; `post` is how callbacks reach the loop that waits for them."""
+        tokens = budget([served.lane for served in self.fleet.served.values() if served.shared], self._probe)
+        limits = Limits(tokens=tokens, queued=self.settings.queued)
+        self.batcher = Batcher(_compute, limits, self.settings.workers or 1, post, self.measures.batch)
+
+    def wanted(self) -> dict[str, Artifact]:
+        """The live model of each vertical that is to be served; NotFound for one that is not there."""
+        live = self.fleet.live()
+        missing = sorted(self.only - set(live))
+        if missing:
+            raise NotFound(f"There is no live model of {', '.join(missing)}. Say which it is: vertune alias {missing[0]}@live MODEL")
+        return {name: model for name, model in live.items() if not self.only or name in self.only}
+
+    def unready(self) -> list[str]:
+        """The verticals whose models must be prepared before they can be served."""
+        return [name for name, model in self.wanted().items() if not self.fleet.ready(model)]
+
+    def follow(self) -> dict[str, str]:
+        """Serve what is live now; why each vertical that can't be served can't."""
+        live = self.wanted()
+        ready = {name: model for name, model in live.items() if self.fleet.ready(model)}
+        held = {name: self.fleet.served[name].model for name in set(live) - set(ready) if name in self.fleet.served}
+        troubles = self.fleet.follow({**ready, **held})
+        for name in [name for name in self.coming if name in ready or name not in live]:
+            del self.coming[name]
+        return troubles
+
+    async def watch(self) -> None:
+        """Follow the home's aliases for as long as the server runs; what is not ready is prepared in a process of its own."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                await asyncio.to_thread(self.look)
+            except VertuneError as error:
+                _log.warning("The live models could not be followed: %s", error)
+            except Exception:
+                _log.exception("The live models could not be followed.")
+
+    def look(self) -> None:
+        """Serve what became live since the last look, and have prepared what is not ready."""
+        for name, why in self.follow().items():
+            self.coming[name] = Coming(self.wanted()[name].id, why)
+        wanted = self.wanted()
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        new = [name for name in self.unready() if wanted[name].id not in self._tried]
+        if new and self._child is None:
+            self._tried |= {wanted[name].id for name in new}
+            self.coming |= {name: Coming(wanted[name].id, "preparing") for name in new}
+            self._child = prepare(self.home, sorted(wanted))
+        elif self._child is None:
+            for name in self.unready():
+                self.coming[name] = Coming(wanted[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
+
+    def stop(self) -> None:
+        """End what was started."""
+        self.batcher.close()
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()
+
+    async def ready(self) -> tuple[bool, str, float | None]:
+        """Whether the next request will be answered, why not, and the age of the last success in seconds; it tries where that is old."""
+        if self.draining:
+            return False, "it is stopping", None
+        if not self.batcher.alive:
+            return False, "no worker lives", None
+        if not self.fleet.served:
+            return False, "no vertical is served", None
+        age = self._age()
+        if age is None or age > _STALE:
+            await self._try()
+            age = self._age()
+        ready = age is not None and age <= _STALE
+        return ready, "" if ready else "the last success is too old, and a trial was not answered", age
+
+    def _age(self) -> float | None:
+        last = self.batcher.last_success
+        return None if last is None else time.monotonic() - last
+
+    async def _try(self) -> None:
+        from vertune.server.answering import answered
+
+        served = next(iter(self.fleet.served.values()))
+        try:
+            await asyncio.wait_for(answered(self, [served], [self._example(served)], ("", 2.0), fresh=True), 3.0)
+        except (VertuneError, TimeoutError) as error:
+            _log.warning("A trial was not answered: %s", error)
+
+    def _example(self, served: Served) -> dict[str, str]:
+        inputs = [column for column in served.task.columns if column.role == "input" and column.required]
+        return {column.name: "ready?" for column in inputs}
+
+    def _probe(self, lane: Lane, rows: int) -> list[Payload]:
+        """Features of about 16 tokens for a lane, to time it with."""
+        served = next(one for one in self.fleet.served.values() if one.lane is lane)
+        record = dict.fromkeys(self._example(served), "how long does it take until a text of this length is answered")
+        views = served.task.views(sorted(record))
+        feature: Feature = served.predictor.encoder.encode([record], views)[0]
+        return [(feature, (served.place,))] * rows
+
+
+def _compute(lane: Any, payloads: Sequence[Payload]) -> list[Any]:
+    """What a worker of the batcher does."""
+    found: list[Any] = lane.compute(payloads)
+    return found
+
+
+def prepare(home: Home, names: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start the command that makes models ready to be served; it may need torch, which this process never holds."""
+    command = [sys.executable, "-P", "-m", "vertune", "share", *names, "--home", str(home.folder)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command, no shell

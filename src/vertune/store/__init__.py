@@ -1,0 +1,1 @@
+"""What a server keeps in databases; knows nothing of HTTP."""
