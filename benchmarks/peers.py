@@ -215,10 +215,11 @@ def prepare_infinity() -> None:
     """The base, and its int8 form made by Infinity's own environment, afresh."""
     from vertune.core.base import resolve
 
+    python = _python()
     for folder in (BASE, MODEL):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(resolve("minilm"), BASE)
-    command = [_python(), str(Path(__file__).resolve()), "quantise", str(BASE), str(MODEL)]
+    command = [python, str(Path(__file__).resolve()), "quantise", str(BASE), str(MODEL)]
     subprocess.run(command, check=True, env={**os.environ, **OFFLINE})
 
 
@@ -226,11 +227,10 @@ def versions(name: str) -> dict[str, str]:
     """What a peer's speed hangs on, as installed in its environment."""
     own = {"infinity": ("infinity_emb", "optimum", "onnxruntime", "transformers"), "pipeline": ("transformers", "torch")}[name]
     packages = [*own, "tokenizers", "numpy", "fastapi", "uvicorn", "uvloop", "httptools"]
-    script = (
-        f"import json, importlib.metadata as m; print(json.dumps({{d.name: d.version for d in m.distributions() if d.name in {packages}}}))"
-    )
+    listed = "import json, importlib.metadata as m; print(json.dumps({one.name: one.version for one in m.distributions()}))"
     python = _python() if name == "infinity" else sys.executable
-    return dict(json.loads(subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout))
+    found = json.loads(subprocess.run([python, "-c", listed], capture_output=True, text=True, check=True).stdout)
+    return {package: found[package] for package in packages if package in found}
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -177,6 +177,7 @@ class Batcher:
                         self._wake()
                     return True
                 if self._closed:
+                    worker.lost = True
                     self._workers.remove(worker)
                     self._staff()
                     return False

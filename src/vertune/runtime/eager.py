@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,3 +37,31 @@ class Eager:
         from vertune.nn.run import outputs
 
         return outputs(self.model, encoder, features, self.tokens)
+
+
+class Stretch:
+    """All layers of a shared backbone in torch, on the GPU where there is one."""
+
+    def __init__(self, mixed: Any, device: str | None = None) -> None:
+        """`mixed` is that of nn/banks.py; without a device, the GPU where there is one."""
+        import torch
+
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.mixed = mixed.to(self.device).eval()
+        self.end = 1 << 29
+        """Above all layers: rows part before the embeddings, or at the head."""
+
+    def run(
+        self, arrays: Mapping[str, NDArray[Any]], states: NDArray[Any] | None, slots: NDArray[Any], banks: Mapping[str, NDArray[Any]]
+    ) -> NDArray[Any]:
+        """The last states; of the banks, only what the batch's slots hold goes to the device."""
+        import torch
+
+        from vertune.nn.banks import gathered
+        from vertune.nn.run import tensors
+
+        held = gathered({name: torch.from_numpy(bank) for name, bank in banks.items()}, torch.from_numpy(slots))
+        with torch.no_grad():
+            last = self.mixed(tensors(dict(arrays), self.device), {name: tensor.to(self.device) for name, tensor in held.items()})[-1]
+        out: NDArray[Any] = last.float().cpu().numpy()
+        return out

@@ -70,7 +70,7 @@ class Stretch:
 
     def __init__(self, graph: Path, start: int | None, end: int, threads: int | None = None) -> None:
         """Load a file that takes the states of depth `start` (None: a collated batch) and gives those of `end`."""
-        self.graph, self.end = Graph(graph, threads), end
+        self.graph, self.start, self.end = Graph(graph, threads), start, end
         self._start = None if start is None else states(start)
         self._output = states(end)
         self._local = threading.local()
