@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check matrix bench bench-training figures docs clean
+.PHONY: help setup demo test check matrix bench bench-training bench-serving soak figures docs clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -26,8 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Data to a model that answers: 77 bank intents, on a CPU, in under 4 minutes
-	@echo "==> Banking77 to a model that answers: prepare, train, evaluate, predict"
+demo: $(READY)  ## Data to a model that answers over HTTP: 77 bank intents, on a CPU, in under 5 minutes
+	@echo "==> Banking77 to a model that answers: prepare, train, evaluate, predict, serve"
 	@PATH="$(BIN):$$PATH" bash examples/bank_support/demo.sh
 
 test: $(READY)  ## Run the default tests, with sockets to the outside blocked
@@ -52,6 +52,13 @@ bench: $(READY)  ## Measure every row of the accuracy table (hours), then write 
 bench-training: $(READY)  ## Measure the speed of training beside its peers (a quarter of an hour), then write it into README
 	@$(BIN)/python benchmarks/training.py
 	@$(MAKE) --no-print-directory figures
+
+bench-serving: $(READY)  ## Measure the server beside its peers (half an hour), then write it into README
+	@$(BIN)/python benchmarks/serving.py
+	@$(MAKE) --no-print-directory figures
+
+soak: $(READY)  ## A thousand faults under load, and a long search for requests that break the server (minutes)
+	@$(BIN)/python benchmarks/soak.py
 
 figures: $(READY)  ## Write the measured figures into README and its twin
 	@$(BIN)/python benchmarks/figures.py

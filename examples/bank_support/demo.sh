@@ -16,5 +16,16 @@ say vertune predict bank-support "I still have not received my new card, I order
 say vertune predict bank-support "The machine kept my card"
 say vertune predict bank-support "Why did you charge me for a transfer to Poland?"
 
+# the server answers everybody here, because the demo keeps no key; without --open its first start prints one
+say vertune serve --open --port 0 > served.txt 2>&1 &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; rm -f served.txt' EXIT
+until url=$(grep -oE 'http://[0-9.]+:[0-9]+' served.txt | head -n 1) && [ -n "$url" ]; do
+  kill -0 "$server" 2>/dev/null || { cat served.txt; exit 1; }
+  sleep 0.2
+done
+cat served.txt
+say python -c "from vertune.client import Client; print(Client('$url').predict('bank-support', 'My card has not arrived')[0]['label'])"
+
 # shellcheck disable=SC2012  # names of artifacts hold no odd characters, and the newest is wanted
 printf '\nThe report: %s\n' "$(ls -td "${VERTUNE_HOME:-$PWD/.vertune}"/reports/*/report.html | head -n 1)"

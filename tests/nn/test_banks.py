@@ -17,7 +17,7 @@ from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Method, Task
 from vertune.nn import banks, edits, run
 from vertune.nn.build import build
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import backbone_alone
 from vertune.runtime.backbone import END, Backbone, Banks, Place
 from vertune.runtime.eager import Stretch as Torch
 from vertune.runtime.graph import Stretch
@@ -73,7 +73,7 @@ def scene(folder, family: str, engine: str = "graph") -> Scene:
         found.append((str(written), task, changes, rows, run.outputs(alone.eval(), encoder, features), top))
     shapes = shapes_of.merged(rows for *_, rows, _, _ in found)
     cuts = sorted({_begin(changes) for _, _, changes, *_ in found} - {END, -1})
-    fresh = Vertical(encoder.model(), torch.nn.Identity(), "tokens").eval()
+    fresh = backbone_alone(encoder)
     if engine == "torch":
         stretches: list[Any] = [Torch(banks.Mixed(fresh.backbone, shapes), "cpu")]
         found = [one for one in found if not one[-1]]
@@ -85,9 +85,9 @@ def scene(folder, family: str, engine: str = "graph") -> Scene:
         head = {name: tensor.numpy() for edit in changes if edit.kind == "head" for name, tensor in edit.tensors.items()}
         own = ()
         if top:
-            other = Vertical(encoder.model(), torch.nn.Identity(), "tokens")
+            other = backbone_alone(encoder)
             edits.settle(other, [edit for edit in changes if edit.kind != "head"])
-            graphs = _stretches(folder, banks.export(other.eval(), encoder, {}, features), cuts, number)
+            graphs = _stretches(folder, banks.export(other, encoder, {}, features), cuts, number)
             own = tuple(one for one in graphs if one.start is not None and one.start >= _begin(changes))
         places.append(backbone.add(rows, Place(_begin(changes), task, encoder.pooling_of(task.states), head, top=own)))
     return Scene(backbone, features, places, [one[4] for one in found], [one[0] for one in found])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -36,4 +37,5 @@ def run(
     output.table(["model", "precision", "backbone", "why"], rows)
     if troubles:
         raise ModelError(" ".join(f"{id} can't be served: {why}" for id, why in troubles.items()))
-    output.then("vertune serve")
+    if sys.stdout.isatty():  # not where `vertune serve` itself runs this
+        output.then("vertune serve")

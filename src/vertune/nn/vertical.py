@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vertune.core.kinds import Pooling
+from vertune.core.kinds import Encoder, Pooling
 
 
 class Vertical(nn.Module):
@@ -50,3 +50,8 @@ class Vertical(nn.Module):
 
     def _take(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
         return {key: value for key, value in inputs.items() if key in self.accepted}
+
+
+def backbone_alone(encoder: Encoder) -> Vertical:
+    """A fresh backbone that gives all its states, without a head."""
+    return Vertical(encoder.model(), nn.Identity(), "tokens").eval()

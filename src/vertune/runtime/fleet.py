@@ -109,7 +109,7 @@ class Fleet:
     """Bytes of graphs that can't share a backbone."""
     threads: int | None = None
     exact: bool = False
-    """Whether all are served in float32."""
+    """Whether all that share a backbone are served in float32."""
     served: dict[str, Served] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
     _keeper: Keeper = field(init=False)

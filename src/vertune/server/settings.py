@@ -44,7 +44,7 @@ class Settings:
     open: bool = False
     """Whether everybody who reaches it may ask, without a key; on loopback only."""
     exact: bool = False
-    """Whether everything is answered in float32."""
+    """Whether all that share a backbone are answered in float32, whatever the gate said."""
     threads: Positive | None = None
     """Threads of one batch; None takes what suits the processors and the workers."""
     workers: Positive | None = None

@@ -11,6 +11,7 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from vertune.core.kinds import Bench, Encoder, Task, Whole
 from vertune.core.machine import features
 from vertune.core.records import Feature, Record
 from vertune.runtime import enrolled
-from vertune.runtime.backbone import END, START, Banks
+from vertune.runtime.backbone import END, START, Backbone, Banks
 from vertune.runtime.enrolled import VERTICALS, Entry, Verdict
 from vertune.runtime.fleet import graph_of
 from vertune.runtime.graph import Graph
@@ -36,6 +37,8 @@ from vertune.steps.judge import ACCEPTED, Judge
 
 if TYPE_CHECKING:
     import onnx
+
+    from vertune.nn.vertical import Vertical
 
 _TEXTS = 256
 """Records of each model that it is compared on, and of all of them that scales of 8 bits are learnt from."""
@@ -77,12 +80,13 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
         raise MissingExtra("Putting trained models on a shared backbone", "train", "onnx")
     refused: dict[str, str] = {}
     groups: dict[str, list[_Member]] = {}
+    bases: dict[str, Vertical] = {}
     for model in models:
         if (model.folder / GRAPH).exists():
             refused[model.id] = "it was compressed, and its graph is its own"
             continue
         try:
-            member = _member(model, home)
+            member = _member(model, home, bases)
         except (ConfigError, ModelError) as error:
             refused[model.id] = str(error)
             continue
@@ -94,10 +98,11 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
         except (ConfigError, ModelError) as error:
             refused |= {member.model.id: str(error) for member in members}
             continue
+        stand = _Stand(backbone)
         for number, member in enumerate(members, 1):
             if enrolled.verdict(backbone, member.model.id) is None:
                 try:
-                    _enrol(member, backbone)
+                    _enrol(member, stand)
                 except ModelError as error:
                     refused[member.model.id] = str(error)
             if progress:
@@ -116,12 +121,27 @@ def make_ready(models: Sequence[Artifact], home: Home, progress: Progress | None
         if graph_of(home, model) is not None:
             continue
         try:
-            compress(model, home, ["compress=[int8]"], progress)
-        except ModelError:
-            compress(model, home, ["compress=[]"], progress, Terms(accept=True))
+            _own_graph(model, home, progress)
         except VertuneError as error:
             troubles[id] = f"{why} For a graph of its own: {error}"
     return troubles
+
+
+def _own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
+    """A graph in 8 bits where the gate lets it pass, else in float32."""
+    if not _learnt_all(model):  # else no record is left that could tell what 8 bits lose
+        try:
+            compress(model, home, ["compress=[int8]"], progress)
+        except ModelError:
+            pass
+        else:
+            return
+    compress(model, home, ["compress=[]"], progress, Terms(accept=True))
+
+
+def _learnt_all(model: Artifact) -> bool:
+    """Whether the model learnt from its validation records too, in the end."""
+    return bool((model.manifest.get("chosen") or {}).get("refit"))
 
 
 def found(home: Home, model: Artifact, several: Sequence[Rows], cuts: Sequence[int]) -> Artifact | None:
@@ -135,10 +155,25 @@ def found(home: Home, model: Artifact, several: Sequence[Rows], cuts: Sequence[i
     return None
 
 
-def _member(model: Artifact, home: Home) -> _Member:
-    """A trained model with what it adds to its base; ConfigError where it can't share one."""
+@dataclass(frozen=True)
+class _Stand:
+    """A backbone on which models are tried, each precision in memory once."""
+
+    artifact: Artifact
+
+    @cached_property
+    def exact(self) -> Backbone:
+        return enrolled.load(self.artifact, "float32")
+
+    @cached_property
+    def small(self) -> Backbone | None:
+        return enrolled.load(self.artifact, "int8") if (self.artifact.folder / "int8").exists() else None
+
+
+def _member(model: Artifact, home: Home, bases: dict[str, Vertical]) -> _Member:
+    """A trained model with what it adds to its base, one in `bases`; ConfigError where it can't share one."""
     from vertune.nn import banks, delta
-    from vertune.nn.build import build
+    from vertune.nn.vertical import backbone_alone
 
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
@@ -152,7 +187,10 @@ def _member(model: Artifact, home: Home) -> _Member:
     layers = any(edit.kind == "layers" for edit in edits)
     if layers and begin < 1:
         raise ConfigError(f"{model.id} replaces all layers of its base, so that nothing is left to share.")
-    rows = {} if layers else banks.rows(build(encoder, task), edits)
+    base = str(getattr(encoder, "base", ""))
+    if base not in bases:
+        bases[base] = backbone_alone(encoder)
+    rows = {} if layers else banks.rows(bases[base], edits)
     head = {name: tensor.float().numpy() for edit in edits if edit.kind == "head" for name, tensor in edit.tensors.items()}
     own = _validation(model, task, home)
     records = own or list[Record](task.example(16))
@@ -197,13 +235,11 @@ def _named(name: str) -> str:
 
 def _exported(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: Sequence[Feature], edits: Sequence[Edit] = ()) -> Any:
     """The graph of a backbone, changed by edits that replace its weights."""
-    from torch import nn
-
     from vertune.nn import banks
     from vertune.nn import edits as changes
-    from vertune.nn.vertical import Vertical
+    from vertune.nn.vertical import backbone_alone
 
-    fresh = Vertical(encoder.model(), nn.Identity(), "tokens").eval()
+    fresh = backbone_alone(encoder)
     changes.settle(fresh, [edit for edit in edits if edit.kind != "head"])
     chosen = sorted(features, key=len)[:: max(1, len(features) // 4)][:4]
     return banks.export(fresh, encoder, shapes, chosen)
@@ -272,10 +308,11 @@ def _spread(features: Sequence[Feature], number: int) -> list[Feature]:
     return [ordered[place] for place in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 
 
-def _enrol(member: _Member, backbone: Artifact) -> None:
+def _enrol(member: _Member, stand: _Stand) -> None:
     """Write what a model adds, prove that it answers as it does alone, and measure it in 8 bits."""
+    backbone = stand.artifact
     folder = backbone.folder / VERTICALS / member.model.id
-    small = (backbone.folder / "int8").exists()
+    small = stand.small is not None
     cuts = [one["end"] for one in backbone.manifest["stretches"]]
     top: list[dict[str, Any]] = []
     if member.layers:
@@ -284,13 +321,8 @@ def _enrol(member: _Member, backbone: Artifact) -> None:
         if small:
             _written(folder, _small(whole, [member], {}, lambda *said, **more: None), cuts, "int8", member.entry.begin)
     enrolled.write(folder, member.entry, member.model.manifest["config"]["task"], top)
-    exact = _seated(member, backbone, "float32")
-    _prove(member, exact)
-    enrolled.decide(folder, _gated(member, backbone, exact) if small else Verdict("float32", "no data was here to learn 8 bits from"))
-
-
-def _seated(member: _Member, backbone: Artifact, precision: enrolled.Precision) -> Predictor:
-    return enrolled.enter(enrolled.load(backbone, precision), backbone, member.model)
+    _prove(member, enrolled.enter(stand.exact, backbone, member.model))
+    enrolled.decide(folder, _gated(member, stand))
 
 
 def _prove(member: _Member, seated: Predictor) -> None:
@@ -312,15 +344,16 @@ def _prove(member: _Member, seated: Predictor) -> None:
     place.positions = own
 
 
-def _gated(member: _Member, backbone: Artifact, exact: Predictor) -> Verdict:
+def _gated(member: _Member, stand: _Stand) -> Verdict:
     """Whether 8 bits are as accurate, measured as a compressed model is."""
+    if stand.small is None:
+        return Verdict("float32", "no data was here to learn 8 bits from")
     if not member.measured:
         return Verdict("float32", "its dataset is not here, so that what 8 bits lose can't be measured")
     manifest = member.model.manifest
-    known = bool((manifest.get("chosen") or {}).get("refit"))
-    before = exact.answer(member.records)
-    after = _seated(member, backbone, "int8").answer(member.records)
-    terms = (float(manifest["config"].get("tolerance", 0.005)), known)
+    before = enrolled.enter(stand.exact, stand.artifact, member.model).answer(member.records)
+    after = enrolled.enter(stand.small, stand.artifact, member.model).answer(member.records)
+    terms = (float(manifest["config"].get("tolerance", 0.005)), _learnt_all(member.model))
     candidate = Judge(member.task, member.records, before, terms, int(manifest.get("seed", 0))).verdict("int8", after)
     same = float(np.mean([_said(ours) == _said(theirs) for ours, theirs in zip(before, after, strict=True)]))
     return Verdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, same)

@@ -1,0 +1,213 @@
+"""Homes that benchmarks/serving.py serves: verticals trained on Banking77, and a hundred more on one backbone that nobody trained.
+
+    python benchmarks/matrix.py        makes all of them in benchmarks/.work/serving, where they are not there yet
+
+Verticals of random weights take as long to answer as trained ones. They stand on their backbone without proof and without being
+measured in 8 bits, as `why` says of each; the one that learnt the scales of 8 bits reads the texts of Banking77.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+WORK = HERE / ".work" / "serving"
+DATA = HERE.parent / "examples" / "bank_support"
+TEXT = {"name": "text", "base": "minilm"}
+TOP = {"name": "lora", "rank": 8, "layers": 2}
+ALL = {"name": "lora", "rank": 8}
+WHY = "a benchmark's random weights: there is nothing that 8 bits could lose"
+LABELS = (3, 150)
+"""The smallest head and the largest."""
+SIZE = 0.02
+"""Standard deviation of random factors: their product is about a tenth of the base's own weights."""
+TRAINED: dict[str, dict[str, Any]] = {
+    "bank-head": {"method": "head"},
+    "bank-lora": {"method": TOP, "training": {"epochs": 3}},
+    "bank-native": {"method": "full", "training": {"epochs": 1}, "encoder": {**TEXT, "pooling": "native"}},
+}
+"""Trained on examples/bank_support; the last has the head of its family, as transformers.pipeline wants it."""
+UNTRAINED: dict[str, dict[str, tuple[Any, int]]] = {
+    "top": {"v": (TOP, 300), "h": ("head", 20)},
+    "all": {"v": (ALL, 100)},
+}
+"""Homes of untrained verticals: what names begin with, the method, how many."""
+
+
+def config(name: str, **changes: Any) -> Any:
+    """A config on the files of examples/bank_support."""
+    from vertune.core.config import Config
+    from vertune.core.parse import build
+
+    data = {"source": str(DATA / "train.csv"), "test": str(DATA / "test.csv"), "fields": {"text": "text", "label": "category"}}
+    return build(Config, {"name": name, "data": data, "tolerance": 0.02, "encoder": TEXT, **changes})
+
+
+# ── trained ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def trained() -> Any:
+    """A home with the trained verticals and one that gives the base's own vectors, all ready to be served."""
+    from vertune.core.artifact import Home
+    from vertune.steps.fit import prepared
+    from vertune.steps.share import make_ready
+    from vertune.steps.train import train
+
+    home = Home(WORK / "trained")
+    there = home.aliases()
+    for name, changes in TRAINED.items():
+        if f"{name}@live" not in there:
+            print(f"  training {name}", flush=True)
+            settled = config(name, **changes)
+            home.alias(f"{name}@live", train(settled, prepared(settled, home), home).id)
+    troubles = make_ready([home.get("models", f"{name}@live") for name in TRAINED], home)
+    if troubles:
+        sys.exit(f"Not all verticals of {home.folder} can be served: {troubles}")
+    if "plain@live" not in there:
+        seat(home, [plain(home)])
+    return home
+
+
+def plain(home: Any) -> Any:
+    """A model that gives the base's own vectors."""
+    return write(home, config("plain", task="embed", method="head"), [], ("text",))
+
+
+# ── untrained ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def untrained(name: str) -> Any:
+    """A home of untrained verticals on one backbone, `seed` first, which has the dataset that the scales of 8 bits come from."""
+    from vertune.core.artifact import Home
+    from vertune.runtime import enrolled
+    from vertune.steps.fit import prepared
+    from vertune.steps.share import share
+
+    home, done = Home(WORK / name), WORK / name / "done"
+    if done.exists():
+        return home
+    print(f"  making the verticals of {name}", flush=True)
+    shutil.rmtree(home.folder, ignore_errors=True)
+    method = UNTRAINED[name]["v"][0]
+    dataset = prepared(config("seed"), home)
+    labels = sorted(dataset_labels(dataset))
+    seed = drawn(home, config("seed", method=method, task={"name": "classify", "labels": labels}), 0, (dataset.id,))
+    refused = share([seed], home)
+    if refused:
+        sys.exit(f"The backbone of {name} could not be made: {refused}")
+    enrolled.decide(home.shelf("backbones")[-1].folder / enrolled.VERTICALS / seed.id, enrolled.Verdict("int8", WHY))
+    for prefix, (kind, number) in UNTRAINED[name].items():
+        seat(home, [drawn(home, config(f"{prefix}{place:03d}", method=kind, task=task(place)), place + 1) for place in range(number)])
+    done.touch()
+    return home
+
+
+def dataset_labels(dataset: Any) -> set[str]:
+    """Of its training rows."""
+    from vertune.steps.dataset import read
+
+    return set(read(dataset, "train")["label"])
+
+
+def task(place: int) -> dict[str, Any]:
+    """Classification whose labels are between the least and the most, spread evenly whatever number of verticals is taken."""
+    least, most = LABELS
+    number = least + ((most - least) // 2 + 67 * place) % (most - least + 1)
+    return {"name": "classify", "labels": [f"label_{label:03d}" for label in range(number)]}
+
+
+def drawn(home: Any, settled: Any, seed: int, parents: Sequence[str] = ()) -> Any:
+    """A model of this config whose trainable weights are random."""
+    import torch
+
+    from vertune.core.edits import Edit
+
+    make, edits = torch.Generator().manual_seed(seed), []
+    for edit in edited(settled.method.model_dump_json()):
+        size = (settled.task.size,) if edit.kind == "head" else ()
+        shapes = {name: (*size, *tensor.shape[len(size) :]) for name, tensor in edit.tensors.items()}
+        tensors = {name: SIZE * torch.randn(shape, generator=make) for name, shape in shapes.items()}
+        edits.append(Edit(edit.kind, edit.site, edit.depth, tensors, edit.options))
+    return write(home, settled, edits, ("text",), parents)
+
+
+@functools.cache
+def edited(method: str) -> list[Any]:
+    """What a method changes, fresh, under a head of two labels."""
+    from vertune.core.kinds import Encoder, Method, Task
+    from vertune.nn.build import build
+
+    task = Task.model_validate({"name": "classify", "labels": ["0", "1"]})
+    model, chosen = build(Encoder.model_validate(TEXT), task), Method.model_validate_json(method)
+    chosen.prepare(model, task, 1)
+    return list(chosen.edits(model))
+
+
+# ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write(home: Any, settled: Any, edits: Sequence[Any], columns: Sequence[str], parents: Sequence[str] = ()) -> Any:
+    """A model artifact of these edits, as training leaves it."""
+    from vertune.core.config import dump
+    from vertune.nn import delta
+
+    run = home.begin("models", settled.name, step="train", parents=list(parents))
+    delta.save(run.folder, edits)
+    entries = {"config": dump(settled), "fingerprint": fingerprint(), "columns": list(columns), "seed": 0}
+    return home.finish(run, **entries)
+
+
+@functools.cache
+def fingerprint() -> dict[str, str]:
+    """Of the base."""
+    found: dict[str, str] = config("any").encoder.fingerprint()
+    return found
+
+
+def seat(home: Any, models: Iterable[Any]) -> None:
+    """Put models on the newest backbone of a home as `share` does, but without proof; they are live from then on."""
+    from vertune.core.kinds import Encoder, Task
+    from vertune.nn import banks, delta
+    from vertune.nn.vertical import backbone_alone
+    from vertune.runtime import enrolled
+    from vertune.runtime.backbone import END, START
+
+    backbone = home.shelf("backbones")[-1]
+    base = backbone_alone(Encoder.model_validate(TEXT))
+    for model in models:
+        settled, edits = model.manifest["config"], delta.load(model.folder)
+        encoder, asked = Encoder.model_validate(settled["encoder"]), Task.model_validate(settled["task"])
+        depths = [edit.depth for edit in edits if edit.kind != "head"]
+        head = {name: tensor.numpy() for edit in edits if edit.kind == "head" for name, tensor in edit.tensors.items()}
+        begin = max(min(depths) - 1, START) if depths else END
+        folder = backbone.folder / enrolled.VERTICALS / model.id
+        enrolled.write(folder, enrolled.Entry(banks.rows(base, edits), head, begin, encoder.pooling_of(asked.states)), settled["task"], [])
+        enrolled.decide(folder, enrolled.Verdict("int8", WHY))
+        home.alias(f"{settled['name']}@live", model.id)
+
+
+def live(home: Any, names: Sequence[str]) -> None:
+    """Serve these verticals of a home and no others."""
+    there = home.aliases()
+    for name in {alias.partition("@")[0] for alias in there} - set(names):
+        home.unalias(f"{name}@live")
+    for name in names:
+        if f"{name}@live" not in there:
+            home.alias(f"{name}@live", name)
+
+
+def main() -> None:
+    """Make what is not there yet."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for home in (trained(), *map(untrained, UNTRAINED)):
+        print(f"{home.folder.name}: {len(home.shelf('models'))} models, {len(home.aliases())} live")
+
+
+if __name__ == "__main__":
+    main()

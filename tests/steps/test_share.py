@@ -1,0 +1,216 @@
+"""Models of one base join one backbone, are proved against torch, gated in 8 bits; those that can't share get a graph of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from tests.conftest import MEASURED
+from vertune.core.artifact import Home
+from vertune.core.config import load
+from vertune.runtime import enrolled
+from vertune.runtime.fleet import Fleet
+from vertune.runtime.predictor import Predictor
+from vertune.steps import share
+from vertune.steps.fit import fit
+
+METHODS = {
+    "words": "{name: lora, layers: 1, rank: 2}", "heads": "head", "biases": "bitfit", "tops": "{name: top_layers, n: 1}", "whole": "full",
+}  # fmt: skip
+TEXTS = [{"text": text} for text in ("tell me of rome", "soup", "tell me 3 of paris and bread " * 3)]
+
+
+@pytest.fixture(scope="module")
+def home(fitted, run_yaml, tmp_path_factory) -> Home:
+    """A home with one live vertical of each way to be served."""
+    folder = tmp_path_factory.mktemp("shared") / "home"
+    shutil.copytree(fitted[0].folder, folder)
+    (folder / "aliases" / "support@live").unlink()
+    made = Home(folder)
+    for name, method in METHODS.items():
+        text = run_yaml.read_text().replace("name: support", f"name: {name}").replace("method: head", f"method: {method}\ntolerance: 1")
+        file = run_yaml.with_name(f"{name}.yaml")
+        file.write_text(text)
+        fit(load(file), made)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        assert not share.make_ready(list(Fleet(made).live().values()), made)
+    return made
+
+
+@pytest.fixture
+def fleet(home) -> Fleet:
+    found = Fleet(home, threads=1)
+    assert not found.follow(found.live())
+    return found
+
+
+def test_all_but_the_whole_share_one_backbone(fleet) -> None:
+    shared = {name: one.shared for name, one in fleet.served.items()}
+    assert shared.pop("whole") is None
+    assert len(set(shared.values())) == 1
+    assert len({id(one.lane) for name, one in fleet.served.items() if one.shared and one.precision == "int8"}) == 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_float32_answers_as_torch_does(home, name) -> None:
+    exact = Fleet(home, threads=1, exact=True)
+    exact.follow(exact.live())
+    alone = Predictor.open(home.get("models", name))
+    served = exact.get(name)
+    assert served.precision == ("int8" if name == "whole" else "float32")
+    for ours, theirs in zip(served.predictor.answer(TEXTS), alone.answer(TEXTS), strict=True):
+        if name != "whole":  # which was compressed, with no limit to what it may lose
+            assert ours["label"] == theirs["label"]
+            assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
+
+
+def test_the_gate_decides_the_precision(home) -> None:
+    backbone = home.shelf("backbones")[-1]
+    for name in ("words", "heads", "biases", "tops"):
+        said = enrolled.verdict(backbone, home.get("models", name).id)
+        assert said is not None
+        assert said.precision in ("int8", "float32")
+        assert said.loss is not None
+        assert said.same is not None
+        assert "validation" in said.why
+
+
+def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> None:
+    """A model whose accuracy falls in 8 bits is refused by the gate, and says so."""
+    shutil.copytree(home.folder, tmp_path / "home")
+    other = Home(tmp_path / "home")
+    shutil.rmtree(other.folder / "backbones")
+    model = other.get("models", "words")
+    model.update(config={**model.manifest["config"], "tolerance": 0.0})
+    small = enrolled.enter
+
+    def spoilt(backbone, *given):
+        opened = small(backbone, *given)
+        if backbone.precision == "int8":
+            opened.engine.place.head = {key: -value for key, value in opened.engine.place.head.items()}
+        return opened
+
+    monkeypatch.setattr(enrolled, "enter", spoilt)
+    assert not share.share([model], other)
+    said = enrolled.verdict(other.shelf("backbones")[-1], model.id)
+    assert said is not None
+    assert said.precision == "float32"
+    assert "loses" in said.why
+
+
+def test_a_model_that_answers_otherwise_than_alone_is_not_shared(home, tmp_path, monkeypatch) -> None:
+    shutil.copytree(home.folder, tmp_path / "home")
+    other = Home(tmp_path / "home")
+    shutil.rmtree(other.folder / "backbones")
+    rows = share.Entry
+    monkeypatch.setattr(share, "Entry", lambda own, *more: rows({name: array + 0.1 for name, array in own.items()}, *more))
+    refused = share.share([other.get("models", "words")], other)
+    assert "otherwise than alone" in next(iter(refused.values()))
+
+
+def test_a_model_that_fits_joins_without_a_new_graph(home, run_yaml) -> None:
+    text = run_yaml.read_text().replace("name: support", "name: late").replace("method: head", "method: {name: lora, layers: 1, rank: 1}")
+    file = run_yaml.with_name("late.yaml")
+    file.write_text(text)
+    fit(load(file), home)
+    before = [one.id for one in home.shelf("backbones")]
+    assert not share.share([home.get("models", "late")], home)
+    assert [one.id for one in home.shelf("backbones")] == before
+    wider = run_yaml.with_name("wider.yaml")
+    wider.write_text(text.replace("name: late", "name: wider").replace("rank: 1", "rank: 5"))
+    fit(load(wider), home)
+    assert not share.share([home.get("models", "wider")], home)
+    assert len(home.shelf("backbones")) == len(before) + 1
+    for name in ("late", "wider"):
+        home.unalias(f"{name}@live")
+
+
+def test_answering_holds_no_torch(home) -> None:
+    code = f"""
+        import sys
+        from vertune.core.artifact import Home
+        from vertune.runtime.fleet import Fleet
+        fleet = Fleet(Home({str(home.folder)!r}))
+        assert not fleet.follow(fleet.live())
+        for name in {list(METHODS)!r}:
+            assert fleet.get(name).predictor.answer([{{"text": "tell me of rome"}}])[0]["label"] in ("place", "food")
+        assert not {{"torch", "transformers", "onnx", "polars", "sklearn"}} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_graphs_of_their_own_leave_memory_and_come_back(home) -> None:
+    from vertune.runtime.fleet import Keeper
+
+    model = [one for one in home.shelf("models") if (one.folder / "model.onnx").exists()][-1]
+    keeper = Keeper(limit=1, threads=1)
+    first = keeper.graph(model)
+    assert keeper.graph(model) is first
+    copy = type(model)(model.folder)
+    other = type("Other", (), {"id": "other", "folder": copy.folder})()
+    keeper.graph(other)
+    assert list(keeper._kept) == ["other"]
+    assert keeper.graph(model) is not first
+
+
+def test_a_fleet_follows_the_aliases(home) -> None:
+    fleet = Fleet(home, threads=1)
+    live = fleet.live()
+    fleet.follow(live)
+    before = fleet.get("words")
+    fleet.follow({name: model for name, model in live.items() if name != "heads"})
+    assert "heads" not in fleet.served
+    assert fleet.get("words") is before
+    fleet.follow({**live, "words": live["heads"]})
+    assert fleet.get("words").model.id == live["heads"].id
+
+
+def test_a_damaged_backbone_is_told(home, tmp_path) -> None:
+    shutil.copytree(home.folder, tmp_path / "home")
+    other = Home(tmp_path / "home")
+    model = other.get("models", "words")
+    backbone = next(one for one in reversed(other.shelf("backbones")) if enrolled.verdict(one, model.id))
+    (backbone.folder / "verticals" / model.id / "rows.safetensors").write_bytes(b"broken")
+    fleet = Fleet(other, threads=1)
+    assert "can't be read" in fleet.follow({"words": model})["words"]
+
+
+def test_without_anything_to_learn_8_bits_from_float32_is_served(home, tmp_path) -> None:
+    shutil.copytree(home.folder, tmp_path / "home")
+    other = Home(tmp_path / "home")
+    shutil.rmtree(other.folder / "backbones")
+    shutil.rmtree(other.folder / "datasets")
+    assert not share.share([other.get("models", "heads")], other)
+    backbone = other.shelf("backbones")[-1]
+    assert not (backbone.folder / "int8").exists()
+    said = enrolled.verdict(backbone, other.get("models", "heads").id)
+    assert said is not None
+    assert said.precision == "float32"
+
+
+def test_outputs_of_8_bits_do_not_depend_on_who_is_in_the_batch(fleet) -> None:
+    lanes: dict[int, list] = {}
+    for one in fleet.served.values():
+        if one.shared:
+            lanes.setdefault(id(one.lane), []).append(one)
+    for served in lanes.values():
+        lane = served[0].lane
+        feature = served[0].predictor.encoder.encode(TEXTS[:1], served[0].task.views(["text"]))[0]
+        together = lane.compute([(feature, [one.place for one in served])])[0]
+        for one, output in zip(served, together, strict=True):
+            np.testing.assert_allclose(lane.compute([(feature, [one.place])])[0][0], output, atol=1e-4)
+
+
+def test_the_command_says_what_it_did(home, capsys) -> None:
+    from vertune.cli import main
+
+    with pytest.raises(SystemExit) as left:
+        main(["share", "--home", str(home.folder)])
+    assert left.value.code == 0
+    assert "words" in capsys.readouterr().out
