@@ -36,6 +36,8 @@ class Banks:
         """Replaced as a whole when they grow, so that a batch keeps those that it began with."""
         for name, array in self.arrays.items():
             write(array[0], name, None)
+        self.fronts = [name for name in self.shapes if kind(name) in POSITIONS]
+        """The banks that add positions; a batch takes of them what it needs."""
         self._free: list[int] = []
         self._lock = threading.Lock()
 
@@ -166,7 +168,7 @@ class Backbone:
         same = batch.items == list(range(len(arrays["attention_mask"])))
         taken = arrays if same else {name: array[batch.items] for name, array in arrays.items()}
         banks = self.banks.arrays
-        fronts = {name: bank[slots, bank.shape[1] - front :] for name, bank in banks.items() if kind(name) in POSITIONS}
+        fronts = {name: banks[name][slots, banks[name].shape[1] - front :] for name in self.banks.fronts}
         return taken, batch.states, slots, {**banks, **fronts} if fronts else banks
 
     def _apart(self, batch: _Batch, arrays: Arrays, own: list[tuple[Place, int, NDArray[Any]]], front: int) -> _Batch:

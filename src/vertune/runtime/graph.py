@@ -78,23 +78,26 @@ class Stretch:
     def run(self, arrays: Arrays, given: NDArray[Any] | None, slots: NDArray[np.int64], banks: Arrays) -> NDArray[Any]:
         """The states at the end, shape (rows, tokens, width); ModelError where the graph can't take the batch.
 
-        Banks stay bound from one call to the next, as long as they are the same arrays.
+        Banks stay bound from one call of a thread to its next, as long as they are the same.
         """
-        if not hasattr(self._local, "binding"):
-            self._local.binding, self._local.bound = self.graph.session.io_binding(), {}
-        binding, bound = self._local.binding, self._local.bound
-        fed = {**arrays, SLOTS: slots, **banks, **({self._start: given} if self._start else {})}
+        local = self._local
+        if not hasattr(local, "binding"):
+            local.binding, local.banks, local.held = self.graph.session.io_binding(), None, {}
+        binding = local.binding
+        fed = {**arrays, SLOTS: slots, **({self._start: given} if self._start else {})}
+        if local.banks is not banks:
+            fed, local.banks = {**banks, **fed}, banks
         try:
             for name in self.graph.names:
-                array = fed[name]
-                if bound.get(name) is not array:
-                    bound[name] = array = np.ascontiguousarray(array)
-                    binding.bind_cpu_input(name, array)
+                if name in fed:
+                    local.held[name] = np.ascontiguousarray(fed[name])  # held, because a binding does not
+                    binding.bind_cpu_input(name, local.held[name])
             binding.clear_binding_outputs()
             binding.bind_output(self._output, "cpu")
             self.graph.session.run_with_iobinding(binding)
             out: NDArray[Any] = binding.get_outputs()[0].numpy()
         except Exception as error:  # ONNX Runtime's classes have no common base but this
+            local.banks = None
             raise ModelError(f"The model could not answer a batch: {str(error)[:300]}.") from error
         return out
 

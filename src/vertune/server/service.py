@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +66,9 @@ class Service:
 
     def start(self, post: Callable[[Callable[[], None]], None] | None) -> None:
         """Begin to take requests; `post` is how callbacks reach the loop that waits for them."""
-        tokens = budget([served.lane for served in self.fleet.served.values() if served.shared], self._probe)
+        lanes = [served.lane for served in self.fleet.served.values() if served.shared]
+        with ThreadPoolExecutor(1) as pool:  # what a thread has bound to a graph goes with the thread
+            tokens = pool.submit(budget, lanes, self._probe).result()
         limits = Limits(tokens=tokens, queued=self.settings.queued)
         self.batcher = Batcher(_compute, limits, self.settings.workers or 1, post, self.measures.batch)
 
