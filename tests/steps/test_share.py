@@ -70,6 +70,18 @@ def test_float32_answers_as_torch_does(home, name) -> None:
             assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
 
 
+def test_torch_answers_as_the_graph_does(home) -> None:
+    """The path for GPUs, here on the processor; layers of a model's own stay graphs."""
+    graphs, torch = Fleet(home, threads=1, exact=True), Fleet(home, device="cpu", exact=True)
+    for fleet in (graphs, torch):
+        assert not fleet.follow(fleet.live())
+    for name in ("words", "heads", "biases", "tops"):
+        for ours, theirs in zip(torch.get(name).predictor.answer(TEXTS), graphs.get(name).predictor.answer(TEXTS), strict=True):
+            assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
+    assert type(torch.get("words").lane.segments[0]).__module__.endswith("eager")
+    assert type(torch.get("tops").lane.segments[0]).__module__.endswith("graph")
+
+
 def test_the_gate_decides_the_precision(home) -> None:
     backbone = home.shelf("backbones")[-1]
     for name in ("words", "heads", "biases", "tops"):

@@ -24,7 +24,7 @@ from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
 from vertune.runtime.backbone import END, START, Backbone, Banks, Place
 from vertune.runtime.graph import Stretch
-from vertune.runtime.predictor import BASE, Predictor, task_hash
+from vertune.runtime.predictor import BASE, Predictor, check_base, task_hash
 
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
@@ -59,8 +59,23 @@ def load(artifact: Artifact, precision: Precision, threads: int | None = None) -
     """The backbone in memory, without verticals."""
     manifest = artifact.manifest
     encoder = Encoder.model_validate({**manifest["encoder"], "base": str(artifact.folder / BASE)})
-    banks = Banks({name: tuple(shape) for name, shape in manifest["banks"].items()})
-    return Backbone(encoder, _stretches(artifact.folder / precision, manifest["stretches"], threads), banks, precision)
+    return Backbone(encoder, _stretches(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
+
+
+def load_torch(artifact: Artifact, device: str) -> Backbone:
+    """The backbone in torch, for a GPU; ModelError where the base is not the one that its models were trained on."""
+    from vertune.nn.banks import Mixed
+    from vertune.nn.vertical import backbone_alone
+    from vertune.runtime import eager
+
+    manifest = artifact.manifest
+    encoder, banks = Encoder.model_validate(manifest["encoder"]), _banks(manifest)
+    check_base(artifact.id, manifest["fingerprint"], encoder)
+    return Backbone(encoder, [eager.Stretch(Mixed(backbone_alone(encoder).backbone, banks.shapes), device)], banks, "float32")
+
+
+def _banks(manifest: dict[str, Any]) -> Banks:
+    return Banks({name: tuple(shape) for name, shape in manifest["banks"].items()})
 
 
 def enter(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int | None = None) -> Predictor:
@@ -103,6 +118,11 @@ def verdict(artifact: Artifact, model: str) -> Verdict | None:
     file = artifact.folder / VERTICALS / model / _SAID
     said = read_json(file) if file.exists() else {}
     return Verdict(said["precision"], said["why"], said["loss"], said["same"]) if "precision" in said else None
+
+
+def replaces_layers(artifact: Artifact, model: str) -> bool:
+    """Whether a model brings layers of its own, which are graphs."""
+    return bool(read_json(artifact.folder / VERTICALS / model / _SAID)["top"])
 
 
 def _stretches(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[Stretch]:

@@ -110,6 +110,8 @@ class Fleet:
     threads: int | None = None
     exact: bool = False
     """Whether all that share a backbone are served in float32."""
+    device: str | None = None
+    """Where torch answers for those that share a backbone, such as `cuda`; None has ONNX Runtime answer, without torch."""
     served: dict[str, Served] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
     _keeper: Keeper = field(init=False)
@@ -160,11 +162,13 @@ class Fleet:
     def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Served:
         verdict = enrolled.verdict(artifact, model.id)
         assert verdict is not None
-        precision: Precision = "float32" if self.exact else verdict.precision
-        key = (artifact.id, precision)
+        on_device = self.device is not None and not enrolled.replaces_layers(artifact, model.id)
+        precision: Precision = "float32" if self.exact or on_device else verdict.precision
+        key = (artifact.id, str(self.device) if on_device else precision)
         backbone = self._backbones.get(key)
         if backbone is None:
-            self._backbones[key] = backbone = enrolled.load(artifact, precision, self.threads)
+            made = enrolled.load_torch(artifact, str(self.device)) if on_device else enrolled.load(artifact, precision, self.threads)
+            self._backbones[key] = backbone = made
         predictor = enrolled.enter(backbone, artifact, model, self.threads)
         assert isinstance(predictor.engine, Seat)
         place = predictor.engine.place
