@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -118,7 +118,6 @@ class Backbone:
     segments: Sequence[Segment]
     banks: Banks
     precision: str
-    places: weakref.WeakSet[Place] = field(default_factory=weakref.WeakSet)
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -132,7 +131,6 @@ class Backbone:
             place.slot = self.banks.put(rows)
             place.positions = max((len(array) for name, array in rows.items() if kind(name) == "open"), default=0)
             weakref.finalize(place, self.banks.free, place.slot)
-        self.places.add(place)
         return place
 
     def compute(self, payloads: Sequence[tuple[Feature, Sequence[Place]]]) -> list[list[NDArray[Any]]]:
@@ -142,7 +140,7 @@ class Backbone:
         waiting = [[place for place in places if place.begin != END] for _, places in payloads]
         plain = [len(own) < len(places) for own, (_, places) in zip(waiting, payloads, strict=True)]
         batch = _Batch(list(range(len(payloads))), [None] * len(payloads))
-        own: list[tuple[Place, int, NDArray[Any]]] = []
+        own: list[_Batch] = []
         batch = _parted(batch, START, waiting, plain)
         for segment in self.segments:
             batch = self._apart(batch, arrays, own, front)
@@ -171,7 +169,7 @@ class Backbone:
         fronts = {name: banks[name][slots, banks[name].shape[1] - front :] for name in self.banks.fronts}
         return taken, batch.states, slots, {**banks, **fronts} if fronts else banks
 
-    def _apart(self, batch: _Batch, arrays: Arrays, own: list[tuple[Place, int, NDArray[Any]]], front: int) -> _Batch:
+    def _apart(self, batch: _Batch, arrays: Arrays, own: list[_Batch], front: int) -> _Batch:
         """Run the rows of verticals that have layers of their own from here on, and take them out of the batch."""
         tops = {place for place in batch.places if place and place.top}
         for top in tops:
@@ -181,8 +179,7 @@ class Backbone:
             states = None if batch.states is None else batch.states[rows, front:]  # its layers know nothing of others' positions
             for segment in top.top:
                 states = segment.run(taken, states, np.zeros(len(rows), np.int64), {})
-            assert states is not None
-            own += [(top, item, states[row]) for row, item in enumerate(items)]
+            own.append(_Batch(items, [top] * len(rows), states))
         if not tops:
             return batch
         kept = [row for row, place in enumerate(batch.places) if place not in tops]
@@ -210,26 +207,25 @@ def _parted(batch: _Batch, here: int, waiting: list[list[Place]], plain: list[bo
 
 
 def _answered(
-    payloads: Sequence[tuple[Feature, Sequence[Place]]],
-    batch: _Batch,
-    own: Sequence[tuple[Place, int, NDArray[Any]]],
-    mask: NDArray[np.int64],
+    payloads: Sequence[tuple[Feature, Sequence[Place]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.int64]
 ) -> list[list[NDArray[Any]]]:
-    """Heads on the last states, all rows of a place at once."""
-    asked: dict[Place, list[tuple[int, NDArray[Any]]]] = {}
-    for place, item, states in own:
-        asked.setdefault(place, []).append((item, states))
-    for row, (item, owner) in enumerate(zip(batch.items, batch.places, strict=True)):
-        assert batch.states is not None
-        for place in (owner,) if owner else [one for one in payloads[item][1] if one.begin == END]:
-            asked.setdefault(place, []).append((item, batch.states[row]))
+    """Heads on the last states, all rows of a place at once; `own` are the rows that ended in layers of a place's own."""
     found: dict[tuple[int, Place], NDArray[Any]] = {}
-    for place, given in asked.items():
-        items = [item for item, _ in given]
-        last = given[0][1][None] if len(given) == 1 else np.stack([states for _, states in given])
-        for item, outputs in zip(items, place.task.apply(_pooled(last, mask[items], place.pooling), place.head), strict=True):
-            length = len(payloads[item][0])
-            found[item, place] = outputs[:length] if outputs.ndim > 1 else outputs
+    for part in (batch, *own):
+        asked: dict[Place, list[int]] = {}
+        for row, (item, owner) in enumerate(zip(part.items, part.places, strict=True)):
+            for place in (owner,) if owner else [one for one in payloads[item][1] if one.begin == END]:
+                asked.setdefault(place, []).append(row)
+        pools: dict[Pooling, NDArray[Any]] = {}
+        for place, rows in asked.items():
+            if place.pooling not in pools:
+                assert part.states is not None
+                pools[place.pooling] = _pooled(part.states, mask[part.items], place.pooling)
+            pooled = pools[place.pooling]
+            read = pooled if len(rows) == len(pooled) else pooled[rows]
+            for row, outputs in zip(rows, place.task.apply(read, place.head), strict=True):
+                item = part.items[row]
+                found[item, place] = outputs[: len(payloads[item][0])] if outputs.ndim > 1 else outputs
     return [[found[item, place] for place in places] for item, (_, places) in enumerate(payloads)]
 
 
