@@ -98,6 +98,16 @@ def test_auto_takes_the_data_and_never_more_than_the_base(base):
         Text(base=base, max_tokens=65).resolve([], PAIR)
 
 
+def test_two_of_one_base_hold_its_tokenizer_once(base):
+    one, other = Text(base=str(base), max_tokens=8), Text(base="somewhere else", max_tokens=16)
+    beside = other.beside(one)
+    assert beside.tokenizer is one.tokenizer
+    assert beside.max_tokens == 16
+    view = View("text", ("text",))
+    (ours,), (theirs,) = beside.encode([{"text": "a b"}], [view]), one.encode([{"text": "a b"}], [view])
+    assert ours.ids.tolist() == theirs.ids.tolist()
+
+
 def test_collate_pads_and_masks(base):
     encoder = Text(base=base)
     features = encoder.encode([{"text": "w1"}, {"text": "w1 w2 w3"}], PAIR)

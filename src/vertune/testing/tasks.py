@@ -182,6 +182,19 @@ def check_loss(kind: type[Task]) -> None:
     assert visits is None or np.asarray(visits).shape == (len(records),)
 
 
+def check_apply(kind: type[Task]) -> None:
+    """Without torch the head gives what it gives in torch."""
+    import torch
+
+    task, _ = fitted(kind)
+    head = task.head(_WIDTH).eval()
+    states = np.random.default_rng(0).standard_normal((3, 4, _WIDTH)).astype(np.float32)
+    weights = {name: tensor.numpy() for name, tensor in head.state_dict().items()}
+    with torch.no_grad():
+        expected = head(torch.from_numpy(states)).numpy()
+    assert np.allclose(task.apply(states, weights), expected, atol=1e-6), "apply must be the head, written in NumPy"
+
+
 def check_decode(kind: type[Task]) -> None:
     """One answer a record in the answer's schema, whatever the order of features, with windows and without."""
     task, records = fitted(kind)
@@ -300,6 +313,7 @@ CHECKS: tuple[Callable[[type[Task]], None], ...] = (
     check_clean,
     check_rejects,
     check_loss,
+    check_apply,
     check_decode,
     check_truncated,
     check_tally,
