@@ -168,6 +168,8 @@ class _Work:
         known = bool((model.manifest.get("chosen") or {}).get("refit"))
         self.judge = Judge(opened.task, self.validation, opened.answer(self.validation), (config.tolerance, known), config.seed)
         self.candidates: list[Candidate] = []
+        self.graphs: list[tuple[Path, list[int]]] = []
+        """The file of each candidate, and the lengths of typical texts in its tokens."""
 
     def run(self, chain: Sequence[Compressor]) -> tuple[Whole, onnx.ModelProto]:
         """The last model of the chain, and its graph."""
@@ -184,6 +186,8 @@ class _Work:
                 made = part.shrink(Whole(whole.encoder, whole.task, graph), bench)
                 graph = made.body
             self._judge(part.name, whole, graph)
+        self.progress("measuring", graphs=len(self.graphs))
+        timed(self.candidates, self.graphs, int(getattr(whole.encoder, "longest", 512)))
         mark(self.candidates)
         return whole, graph
 
@@ -251,12 +255,13 @@ class _Work:
             self.progress("calibrating", step=min(start + _BATCH, len(features)), steps=len(features))
 
     def _judge(self, name: str, whole: Whole, graph: onnx.ModelProto) -> None:
-        """Score and measure one output of the chain."""
+        """Score one output of the chain."""
         candidate = self.judge.verdict(name, self._answers(Whole(whole.encoder, whole.task, graph)))
-        file = self.scratch / "candidate.onnx"
+        file = self.scratch / f"{len(self.candidates)}.onnx"
         file.write_bytes(graph.SerializeToString())
-        lengths = [len(feature) for feature in self._features(whole)]
-        self.candidates.append(timed(candidate, file, lengths, int(getattr(whole.encoder, "longest", 512))))
+        self.graphs.append((file, [len(feature) for feature in self._features(whole)]))
+        self.candidates.append(candidate)
+        candidate.bytes = file.stat().st_size
         goal = whole.task.goal
         self.progress("judged", name=name, goal=goal, metric=candidate.metrics[goal], verdict=candidate.verdict, bytes=candidate.bytes)
 

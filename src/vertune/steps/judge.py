@@ -5,6 +5,7 @@ Shared by every step that lets a model through only with proof.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from vertune.runtime.measure import measure
 
 ECE = 0.02
 """How much the expected calibration error may grow."""
+_ROUNDS = 3
 _ROUNDING = 1e-9
 """What a difference of two metrics may lie off: exactly half a point is no more than half a point."""
 REFUSED, UNDECIDED, ACCEPTED = "refused", "undecided", "accepted"
@@ -97,11 +99,25 @@ def gate(loss: float, high: float, ece: float | None, allowed: tuple[float, bool
     return ACCEPTED, f"it loses {said(loss)} on validation, at most {said(high)} with 95 % certainty"
 
 
-def timed(candidate: Candidate, graph: Path, lengths: list[int], longest: int) -> Candidate:
-    """The candidate with the size and speed of its graph."""
-    candidate.bytes = graph.stat().st_size
-    candidate.measured = measure(graph, lengths, longest)
-    return candidate
+def timed(candidates: Sequence[Candidate], graphs: Sequence[tuple[Path, list[int]]], longest: int) -> None:
+    """Give each candidate the speed and memory of its graph, which answers texts of these lengths.
+
+    They are measured in turns, so that what else the machine does meets all of them; the figures are medians.
+    """
+    rounds = [[measure(graph, lengths, longest) for graph, lengths in graphs] for _ in range(_ROUNDS)]
+    for candidate, own in zip(candidates, zip(*rounds, strict=True), strict=True):
+        candidate.measured = _middle(own)
+
+
+def _middle(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One measurement of several: medians, and of memory the most."""
+    sizes = rounds[0]["latency"]
+    return {
+        "latency": {size: statistics.median(one["latency"][size] for one in rounds) for size in sizes},
+        "throughput": statistics.median(one["throughput"] for one in rounds),
+        "memory": max(one["memory"] for one in rounds),
+        "threads": rounds[0]["threads"],
+    }
 
 
 def mark(candidates: Sequence[Candidate]) -> None:
