@@ -46,6 +46,20 @@ WORDS = {
         "alone": "answers alone and in a batch: same label, bit for bit",
         "start": "from an empty Python to the first answer, and peak memory",
         "soak": "{texts} texts of random lengths: largest memory after warm-up, in times of the first",
+        "serving": {
+            "lone": "one client, one text: milliseconds that HTTP adds to the call in the process",
+            "saturation": "32 clients: processor time of the server for a text, in times of the bare graph at its best batch",
+            "half": "half of the rate that saturates it",
+            "infinity": "beside Infinity 0.0.78, vectors of the base, both int8",
+            "pipeline": "beside FastAPI with transformers.pipeline, times its requests a second",
+            "memory": "a hundred models in one process, LoRA on the top two layers: memory",
+            "spread": "requests spread over a hundred models, in times of the same graph holding one",
+            "many": "one text asked of twenty models, in times of one",
+            "overload": "five times what it can, for a minute",
+            "mixed": "trained models mixed in one batch, on test texts",
+            "faults": "{faults:,} faults under load ({requests:,} requests): hung, wrong",
+            "search": "schemathesis, {cases:,} requests: failures",
+        },
     },
     "zh": {
         "head": ["行", "内容", "指标", "本项目", "95 % 区间", "最好的基线", "标准", "他人发表的结果"],
@@ -73,6 +87,20 @@ WORDS = {
         "alone": "单独回答与成批回答：标签相同，逐位相同",
         "start": "从空的 Python 到第一个回答所多的时间，以及内存峰值",
         "soak": "{texts} 条随机长度的文本：预热之后内存的最大值，为起初的倍数",
+        "serving": {
+            "lone": "一个客户端、一条文本：HTTP 比进程内调用多用的毫秒",
+            "saturation": "32 个客户端：服务每条文本的处理器时间，为裸图在最佳批量下的倍数",
+            "half": "饱和速率的一半",
+            "infinity": "与 Infinity 0.0.78 相比，基座的向量，双方均为 int8",
+            "pipeline": "与 FastAPI 加 transformers.pipeline 相比，每秒请求数的倍数",
+            "memory": "一个进程中的一百个模型，LoRA 在最上两层：内存",
+            "spread": "请求分散到一百个模型，为同一张图只装一个模型时的倍数",
+            "many": "一条文本问二十个模型，为问一个的倍数",
+            "overload": "五倍于其能力，持续一分钟",
+            "mixed": "训练好的模型混在一个批次中，测试文本",
+            "faults": "负载下的 {faults:,} 次故障（{requests:,} 个请求）：卡住、答错",
+            "search": "schemathesis，{cases:,} 个请求：失败",
+        },
     },
 }
 
@@ -219,6 +247,27 @@ def answering(language: str) -> str:
     return _table(words["facts"], rows, words)
 
 
+def serving(language: str) -> str:
+    """What serving costs and bears, with its bars."""
+    words: dict[str, Any] = WORDS[language]
+    rows = []
+    for part, found in _read("serving").items():
+        for name, one in found.get("bars", {}).items() if isinstance(found, dict) else ():
+            sign = "≥" if one["is"] == "least" else "≤"
+            said = f"**{_short(one['figure'])}** ({_short(one['low'])} – {_short(one['high'])})"
+            rows.append([f"{words['serving'][part]}: `{name}`", said, f"{sign} {_short(one['bar'])}"])
+    soak = _read("soak")
+    if soak:
+        about = words["serving"]["faults"].format(faults=soak["faults"], requests=soak["requests"])
+        rows.append([about, f"**{soak['hung']}**, **{soak['wrong']}**", "0, 0"])
+    return _table(words["facts"], rows, words)
+
+
+def _short(value: float) -> str:
+    """Three digits that matter, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
+
+
 def _read(name: str) -> dict[str, Any]:
     """The results of a benchmark; nothing where it was not run."""
     file = HERE / "results" / f"{name}.json"
@@ -262,7 +311,7 @@ def _line(cells: list[str]) -> str:
 
 BLOCKS = {
     "accuracy": accuracy, "classes": classes, "training": training, "learning": learning, "kept": kept, "small": small,
-    "answering": answering,
+    "answering": answering, "serving": serving,
 }  # fmt: skip
 
 

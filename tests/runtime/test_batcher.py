@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from vertune.core.errors import Busy, ConfigError, DataError, ModelError
-from vertune.runtime.batcher import Batcher, Limits, Request
+from vertune.runtime.batcher import Batcher, Limits, Request, Ticket
 
 LONG = 10.0
 """Seconds after which a test that waits has failed."""
@@ -251,6 +251,15 @@ def test_a_rate_measured_long_ago_refuses_nobody(start):
     assert batcher.rate > 10
 
 
+def test_a_rate_counts_however_old_while_something_is_computed(start):
+    engine = Engine()
+    batcher = start(engine)
+    measured(batcher, engine)
+    batcher._speed.last -= 100
+    with pytest.raises(Busy, match="could not be answered within their 500 ms"):
+        one(batcher, 1, 60, deadline=0.5)
+
+
 def test_what_is_too_late_is_not_computed(start):
     engine = Engine()
     batcher = start(engine, limits=Limits(items=2))
@@ -333,6 +342,7 @@ def test_a_result_can_be_waited_for_a_while(start):
     for _ in range(2):
         with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
             ticket.result(0.01)
+    assert not ticket._waiters
     found = []
     threads = [threading.Thread(target=lambda: found.append(ticket.result(LONG))) for _ in range(4)]
     for thread in threads:
@@ -341,6 +351,31 @@ def test_a_result_can_be_waited_for_a_while(start):
     for thread in threads:
         thread.join(LONG)
     assert found == [[2]] * 4
+
+
+def test_what_is_completed_while_one_begins_to_wait_is_seen(start, monkeypatch):
+    ticket = one(start(Engine()), 1)
+
+    class Late(threading.Event):
+        def __init__(self):
+            super().__init__()
+            ticket.cancel()
+
+    monkeypatch.setattr("vertune.runtime.queue.Event", Late)
+    assert isinstance(error_of(ticket), CancelledError)
+
+
+def test_a_callback_that_another_thread_was_faster_to_call_is_not_called():
+    class Taken(list):
+        def pop(self):
+            self.clear()
+            return super().pop()
+
+    ticket = Ticket(Request([1], [1]), lambda ticket: None)
+    told = []
+    ticket._callbacks = Taken([told.append])
+    ticket.call_back()
+    assert told == []
 
 
 def test_callbacks_are_posted_once_a_batch(start):
@@ -377,6 +412,7 @@ def test_callbacks_that_fail_hold_nobody_up(start, caplog):
 
     engine, told = Engine(), []
     batcher = start(engine, post=post, watch=watch)
+    workers = list(batcher._workers)
     one(batcher, 0)
     engine.held()
     tickets = [one(batcher, payload) for payload in range(3)]
@@ -388,6 +424,7 @@ def test_callbacks_that_fail_hold_nobody_up(start, caplog):
     assert one(batcher, 9).result(LONG) == [18]
     assert batcher.drain(LONG)
     assert told == [ticket for ticket in tickets for _ in range(2)]
+    assert batcher._workers == workers
     seen = {str(record.exc_info[1]) for record in caplog.records if record.exc_info and record.name == "vertune"}
     assert seen == {"of a callback", "of the loop", "of the watch"}
 
@@ -515,11 +552,66 @@ def test_a_worker_that_hangs_is_given_up_and_heard_no_more(start):
     assert batcher.alive
     assert hung not in batcher._workers
     engine.open()
+    assert engine.batches == [[1]]
     assert one(batcher, 2).result(LONG) == [4]
     hung.thread.join(LONG)
     assert not hung.thread.is_alive()
     assert batcher.drain(LONG)
     assert (stuck.value, told, len(seen)) == (None, [stuck], 1)
+
+
+def test_what_fails_after_it_was_given_up_is_not_tried_again(start):
+    engine = Fragile()
+    batcher = start(engine, limits=Limits(hang=0.1))
+    hung = batcher._workers[0]
+    stuck = batcher.submit(Request([2, 3], [10, 10]))
+    engine.held()
+    assert isinstance(error_of(stuck), ModelError)
+    engine.open()
+    hung.thread.join(LONG)
+    assert not batcher._returned
+    assert batcher.drain(LONG / 10)
+
+
+def test_a_worker_without_work_does_not_hang(start):
+    batcher = start(Engine(free=True), limits=Limits(hang=0.05))
+    workers = list(batcher._workers)
+    assert one(batcher, 1).result(LONG) == [2]
+    time.sleep(0.15)
+    assert batcher._workers == workers
+
+
+def test_a_worker_that_dies_between_two_lines_loses_nothing(start):
+    engine = Engine(free=True)
+    batcher = start(engine)
+    take = batcher._queue.take
+    until(lambda: batcher._sleeping)
+
+    def die(items):
+        batcher._queue.take = take
+        raise Interrupt
+
+    batcher._queue.take = die
+    assert batcher.submit(Request([1, 2], [10, 20])).result(LONG) == [2, 4]
+    assert batcher.drain(LONG)
+    assert batcher.queued == 0
+    assert engine.batches == [[1], [2]]
+
+
+def test_an_item_that_is_computed_twice_counts_once(start):
+    engine = Engine()
+    batcher = start(engine, limits=Limits(items=1))
+    ticket = batcher.submit(Request([1, 2], [10, 10]))
+    engine.held()
+    batcher._returned.append([ticket.items[0]])
+    engine.release()
+    engine.held()
+    engine.release()
+    engine.held()
+    assert engine.batches == [[1], [1], [2]]
+    assert not ticket.completed
+    engine.release()
+    assert ticket.result(LONG) == [2, 4]
 
 
 def test_a_worker_that_hangs_while_it_finishes_is_given_up(start):
@@ -558,12 +650,25 @@ def test_what_is_queued_is_finished_before_the_end(start):
     tickets = [one(batcher, payload) for payload in range(5)]
     engine.held()
     assert not batcher.drain(0.01)
+    for ticket in tickets[1:3]:
+        ticket.cancel()
     with pytest.raises(Busy, match="is stopping"):
         one(batcher, 1)
-    engine.open()
+    threading.Timer(0.01, engine.open).start()
+    began = time.monotonic()
     assert batcher.drain(LONG)
-    assert [ticket.value for ticket in tickets] == [[0], [2], [4], [6], [8]]
+    assert time.monotonic() - began < LONG / 2
+    assert [ticket.value for ticket in tickets] == [[0], None, None, [6], [8]]
     assert batcher.drain(0)
+
+
+def test_what_is_computed_is_waited_for_as_well(start):
+    engine = Engine()
+    batcher = start(engine)
+    one(batcher, 1)
+    engine.held()
+    assert batcher.queued == 0
+    assert not batcher.drain(0.01)
 
 
 def test_what_waits_at_the_end_is_told_at_once(start):
@@ -593,11 +698,39 @@ def test_what_waits_at_the_end_is_told_at_once(start):
 def test_what_hangs_at_the_end_is_given_up(start):
     engine = Engine()
     batcher = start(engine, limits=Limits(hang=0.1))
-    stuck = one(batcher, 1)
+    stuck, told = one(batcher, 1), []
+    stuck.done(told.append)
     engine.held()
     batcher.close()
     assert isinstance(error_of(stuck), ModelError)
+    assert told == [stuck]
     assert not batcher.alive
+
+
+class Single(Engine):
+    """Fails of every batch of several items."""
+
+    def __call__(self, lane, payloads):
+        if len(payloads) > 1:
+            raise ValueError
+        return super().__call__(lane, payloads)
+
+
+def test_what_was_to_be_tried_again_at_the_end_is_given_up(start):
+    engine = Single()
+    batcher = start(engine)
+    one(batcher, 0)
+    engine.held()
+    tickets, told = [one(batcher, 1), one(batcher, 2)], []
+    for ticket in tickets:
+        ticket.done(told.append)
+    engine.release()
+    engine.held()
+    batcher.limits = Limits(hang=0.05)  # for `close` alone: the supervisor sleeps a second
+    batcher.close()
+    assert all("was stopped" in str(error_of(ticket)) for ticket in tickets)
+    assert told == tickets
+    assert engine.batches == [[0], [1]]
 
 
 def test_what_fails_at_the_end_still_fails_alone(start):
@@ -616,6 +749,21 @@ def test_what_fails_at_the_end_still_fails_alone(start):
     assert all(ticket.completed for ticket in tickets)
     assert tickets[0].result(0) == [4]
     assert "3 is odd" in str(error_of(tickets[1]))
+    assert not batcher.alive
+
+
+def test_a_worker_that_dies_while_it_leaves_has_left(start):
+    batcher = start(Engine())
+    staff = batcher._staff
+
+    def die():
+        batcher._staff = staff
+        raise Interrupt
+
+    until(lambda: batcher._sleeping)
+    batcher._staff = die
+    batcher.close()
+    until(lambda: not any(thread.name == "batcher-worker" and thread.is_alive() for thread in threading.enumerate()))
     assert not batcher.alive
 
 

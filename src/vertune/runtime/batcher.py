@@ -370,7 +370,6 @@ class Batcher:
         self._workers.remove(worker)
         retried: list[Item] = []
         for item in worker.items:
-            self._queue.remove(item)  # it died between choosing and taking
             item.deaths += 1
             if again and item.deaths < _DEATHS:
                 retried.append(item)
