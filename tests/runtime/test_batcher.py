@@ -173,7 +173,7 @@ def test_time_is_told(start):
     before = time.monotonic()
     first = one(batcher, 1)
     engine.held()
-    second = batcher.submit(Request([2, 3], [4, 6]))
+    second = batcher.submit(Request([2, 3], [9, 10]))
     time.sleep(0.02)
     assert second.waited == 0
     engine.release()
@@ -183,11 +183,11 @@ def test_time_is_told(start):
     engine.release()
     second.result(LONG)
     until(lambda: len(seen) == 2)
-    assert [(batch.lane, batch.items, batch.tokens, batch.padded) for batch in seen] == [(None, 1, 10, 10), (None, 2, 10, 12)]
+    assert [(batch.lane, batch.items, batch.tokens, batch.padded) for batch in seen] == [(None, 1, 10, 10), (None, 2, 19, 20)]
     assert first.computed == seen[0].seconds >= 0.02 <= second.waited
     assert second.computed == seen[1].seconds >= 0.01  # once, though two of its items were in it
     assert first.waited < second.waited
-    assert 10 / (time.monotonic() - before) < batcher.rate < 10 / 0.01
+    assert 10 / (time.monotonic() - before) < batcher.rate < 19 / 0.01
     assert before < batcher.last_success < time.monotonic()
 
 
@@ -592,7 +592,7 @@ def test_a_worker_that_dies_between_two_lines_loses_nothing(start):
         raise Interrupt
 
     batcher._queue.take = die
-    assert batcher.submit(Request([1, 2], [10, 20])).result(LONG) == [2, 4]
+    assert batcher.submit(Request([1, 2], [20, 20])).result(LONG) == [2, 4]
     assert batcher.drain(LONG)
     assert batcher.queued == 0
     assert engine.batches == [[1], [2]]

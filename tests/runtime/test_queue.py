@@ -40,7 +40,7 @@ def costs(items):
 
 
 def test_a_batch_is_the_due_item_and_the_nearest_in_cost():
-    queue = FairQueue(Limits(tokens=40, items=8))
+    queue = FairQueue(Limits(tokens=40, items=8, fill=0))
     put(queue, [10, 100, 12, 2, 9, 30])
     assert sorted(costs(batch(queue))) == [9, 10, 12]  # 4 × 12 is too much
     assert costs(batch(queue)) == [100]  # larger than a batch may be: alone
@@ -50,9 +50,17 @@ def test_a_batch_is_the_due_item_and_the_nearest_in_cost():
 
 
 def test_a_longer_item_that_does_not_fit_leaves_room_for_a_shorter_one():
-    queue = FairQueue(Limits(tokens=40))
+    queue = FairQueue(Limits(tokens=40, fill=0))
     put(queue, [20, 21, 10])
     assert costs(batch(queue)) == [20, 10]
+
+
+def test_little_of_a_batch_is_padding():
+    queue = FairQueue(Limits(tokens=1000, fill=0.9))
+    put(queue, [40, 9, 10, 36, 10, 12])
+    assert sorted(costs(batch(queue))) == [36, 40]  # beside 12 there would be more than a tenth of padding
+    assert sorted(costs(batch(queue))) == [9, 10, 10]
+    assert costs(batch(queue)) == [12]
 
 
 def test_a_batch_has_at_most_so_many_items_and_one_lane():
