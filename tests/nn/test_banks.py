@@ -143,7 +143,7 @@ def test_the_path_in_torch_answers_alike(tmp_path) -> None:
 
 
 def test_slots_are_free_again_when_nobody_holds_the_place(mixed: Scene) -> None:
-    shapes, before = mixed.backbone.banks.shapes, mixed.backbone.banks.bytes
+    shapes = mixed.backbone.banks.shapes
     rows = {name: np.ones(shape, np.float32) for name, shape in shapes.items() if not name.endswith(":open")}
     task = Task.model_validate(TASKS[2])
     seen = set()
@@ -152,7 +152,18 @@ def test_slots_are_free_again_when_nobody_holds_the_place(mixed: Scene) -> None:
         seen.add(place.slot)
         del place
     assert len(seen) == 1
-    assert mixed.backbone.banks.bytes <= before * 2
+
+
+def test_banks_grow_and_keep_what_they_hold() -> None:
+    banks = Banks({"x:a": (3, 2), "y:gain": (4,)})
+    held = {banks.put({"x:a": np.full((3, 1), number, np.float32)}): number for number in range(1, 200)}
+    assert len(held) == 199
+    assert 0 not in held
+    for slot, number in held.items():
+        assert banks.arrays["x:a"][slot, :, 0].tolist() == [number] * 3
+        assert not banks.arrays["x:a"][slot, :, 1].any()
+        assert banks.arrays["y:gain"][slot].tolist() == [1.0] * 4
+    assert not banks.arrays["x:a"][0].any()
 
 
 def test_a_batch_keeps_its_slot_while_the_vertical_is_replaced(mixed: Scene) -> None:

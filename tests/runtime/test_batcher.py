@@ -239,7 +239,11 @@ def test_who_could_not_be_in_time_is_turned_away_at_once(start):
     late = one(batcher, 1, 1000)
     with pytest.raises(Busy, match=r"1000 tokens wait, 100 are done a second; ask again in 10\.00 s"):
         one(batcher, 1, 1, deadline=5.0)
-    assert one(batcher, 1, 1, deadline=20.0)
+    batcher.check("", 1, 25.0)
+    with pytest.raises(Busy, match="1000 tokens wait"):
+        batcher.check("", 1, 5.0)  # the same, before the request is made ready
+    assert batcher.queued == 1000
+    assert one(batcher, 1, 1, deadline=25.0)
     assert one(batcher, 1, 1, deadline=5.0, customer="another")
     late.cancel()
 

@@ -206,10 +206,10 @@ def test_who_could_not_be_in_time_is_turned_away():
     assert admitted(queue, "a", 100, 0.1, 1000) == 200  # alone and just in time
     assert admitted(queue, "a", 101, 0.1, 1000) == 503
     put(queue, [10] * 60, "a")
-    assert admitted(queue, "a", 100, 1.0, 1000) == 200  # 700 tokens within 0.7 of 1 s
-    assert admitted(queue, "a", 101, 1.0, 1000) == 503
-    assert admitted(queue, "b", 100, 0.4, 1000) == 200  # 2 customers: 200 tokens are before it, not 700
-    assert admitted(queue, "b", 100, 0.25, 1000) == 503
+    assert admitted(queue, "a", 100, 1.4, 1000) == 200  # 700 tokens within half of 1.4 s
+    assert admitted(queue, "a", 101, 1.4, 1000) == 503
+    assert admitted(queue, "b", 100, 0.45, 1000) == 200  # 2 customers: 200 tokens are before it, not 700
+    assert admitted(queue, "b", 100, 0.35, 1000) == 503
 
 
 def test_busy_says_how_much_waits_how_fast_it_goes_and_when_to_come_again():

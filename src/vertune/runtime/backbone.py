@@ -6,6 +6,8 @@ vertical has a row of its own, which reads the vertical's slot in the banks (cor
 
 from __future__ import annotations
 
+import math
+import mmap
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -19,8 +21,8 @@ from vertune.core.banks import POSITIONS, Rows, Shapes, kind, write
 from vertune.core.kinds import Encoder, Pooling, Task
 from vertune.core.records import Feature
 
-_GROWTH = 8
-"""Slots that banks grow by: few, because a slot of many layers is large."""
+_SLOTS = 64
+"""Slots that banks begin with, and are doubled from: one that nobody wrote takes addresses and no memory."""
 START, END = -1, 1 << 30
 """Where a vertical's own rows begin: before the embeddings; nowhere, because only its head is its own."""
 
@@ -32,13 +34,13 @@ class Banks:
 
     def __init__(self, shapes: Shapes) -> None:
         self.shapes = dict(shapes)
-        self.arrays = {name: np.empty((1, *shape), np.float32) for name, shape in self.shapes.items()}
+        self.arrays = {name: _mapped((_SLOTS, *shape)) for name, shape in self.shapes.items()}
         """Replaced as a whole when they grow, so that a batch keeps those that it began with."""
         for name, array in self.arrays.items():
             write(array[0], name, None)
         self.fronts = [name for name in self.shapes if kind(name) in POSITIONS]
         """The banks that add positions; a batch takes of them what it needs."""
-        self._free: list[int] = []
+        self._free = list(range(_SLOTS - 1, 0, -1))
         self._lock = threading.Lock()
 
     def put(self, rows: Rows) -> int:
@@ -56,19 +58,21 @@ class Banks:
         self._free.append(slot)
 
     def _grow(self) -> None:
-        before = len(next(iter(self.arrays.values()))) if self.arrays else 1
+        before = len(next(iter(self.arrays.values()), (None,) * _SLOTS))
         grown = {}
         for name, array in self.arrays.items():
-            made = np.empty((before + _GROWTH, *array.shape[1:]), np.float32)
-            made[:before] = array
-            grown[name] = made
+            grown[name] = _mapped((2 * before, *array.shape[1:]))
+            grown[name][:before] = array
         self.arrays = grown
-        self._free = list(range(before + _GROWTH - 1, before - 1, -1))
+        self._free = list(range(2 * before - 1, before - 1, -1))
 
-    @property
-    def bytes(self) -> int:
-        """Memory of all banks."""
-        return sum(array.nbytes for array in self.arrays.values())
+
+def _mapped(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array in pages of its own, which take memory when they are first written and give it back with the array.
+
+    A heap would keep holes where banks grew: a third of their size, with a hundred verticals.
+    """
+    return np.frombuffer(mmap.mmap(-1, max(1, math.prod(shape)) * 4), np.float32, math.prod(shape)).reshape(shape)
 
 
 class Segment(Protocol):

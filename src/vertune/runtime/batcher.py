@@ -116,6 +116,11 @@ class Batcher:
             self._conclude([ticket])
         return ticket
 
+    def check(self, customer: str, tokens: int, deadline: float | None) -> None:
+        """Busy where a request of at least so many tokens would not be taken now: it is known before the request is made ready."""
+        with self._lock:
+            self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
+
     def drain(self, timeout: float) -> bool:
         """Refuse new work and finish what is here; whether that took at most `timeout` seconds."""
         with self._lock:

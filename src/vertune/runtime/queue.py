@@ -22,7 +22,7 @@ from vertune.core.errors import Busy, ConfigError, DataError, ModelError
 
 _WINDOW = 256
 """How many of the items that are due next are looked at for company: forming a batch takes as long whatever number waits."""
-_SAFETY = 0.7
+_SAFETY = 0.5
 """The part of a deadline that what waits before a request may use up; the rest is for what the rate does not foresee."""
 _STALE = 1.0
 """Seconds without work after which a measured rate refuses nobody. Else one slow batch could refuse all that would correct it."""
