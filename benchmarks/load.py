@@ -72,6 +72,7 @@ class Plan:
     headers: tuple[str, ...] = ()
     keep: bool = False
     seed: int = 0
+    method: str = "POST"
 
     def address(self) -> tuple[str, int]:
         """Host and port."""
@@ -84,7 +85,7 @@ class Plan:
         """Every request as it goes over the wire."""
         parts = urlsplit(self.url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        lines = [f"POST {path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Type: application/json", *self.headers]
+        lines = [f"{self.method} {path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Type: application/json", *self.headers]
         head = "\r\n".join(lines).encode()
         return [b"%b\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body) for body in self.bodies]
 
@@ -374,10 +375,10 @@ def load(plan: Plan, keep: Path | None = None) -> dict[str, Any]:
     return result
 
 
-def run(url: str, bodies: Path, core: int | None = None, **options: Any) -> dict[str, Any]:
+def run(url: str, bodies: Path | None = None, core: int | None = None, **options: Any) -> dict[str, Any]:
     """The same in a process of its own, on one core when it is given; options are those of the command, `header` may be a list."""
     command = [] if core is None else ["taskset", "-c", str(core)]
-    command += [sys.executable, str(Path(__file__).resolve()), "--url", url, "--bodies", str(bodies)]
+    command += [sys.executable, str(Path(__file__).resolve()), "--url", url, *(["--bodies", str(bodies)] if bodies else [])]
     for name, value in options.items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
             command += [] if one is None else [f"--{name}", str(one)]
@@ -438,7 +439,8 @@ def main() -> None:
     """Parse the command line, make the load, print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True)
-    parser.add_argument("--bodies", required=True, type=Path, help="one JSON body a line")
+    parser.add_argument("--bodies", type=Path, default=None, help="one JSON body a line; none are sent without it")
+    parser.add_argument("--method", default="POST")
     parser.add_argument("--clients", type=int, default=1, help="connections")
     parser.add_argument("--seconds", type=float, default=None, help="of sending; 5, or until all --requests are answered")
     parser.add_argument("--rate", type=float, default=None, help="arrivals a second: open loop")
@@ -448,10 +450,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the arrivals")
     options = parser.parse_args()
     seconds = options.seconds if options.seconds is not None else 0.0 if options.requests else 5.0
-    bodies = [line.strip() for line in options.bodies.read_bytes().splitlines() if line.strip()]
+    bodies = [line.strip() for line in options.bodies.read_bytes().splitlines() if line.strip()] if options.bodies else [b""]
     plan = Plan(
         options.url, bodies, options.clients, seconds, options.rate, options.requests, tuple(options.header), options.keep is not None,
-        options.seed,
+        options.seed, options.method,
     )  # fmt: skip
     try:
         print(json.dumps(load(plan, options.keep)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
@@ -10,57 +13,64 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 
 from vertune.core.errors import AccessError, Busy, ConfigError
+from vertune.server.settings import loopback
 from vertune.store.keys import Key, Keys, Scope
 
 
 class Access:
     """The keys of a server, and what each has asked of late."""
 
-    def __init__(self, keys: Keys | None, rate: str | None = None) -> None:
-        """Without keys everybody may ask; `rate` holds for keys without one of their own."""
+    def __init__(self, keys: Keys | None, rate: str | None = None, refused: Callable[[str], None] = lambda reason: None) -> None:
+        """Without keys everybody on this machine may ask; `rate` holds for keys without one of their own; `refused` counts."""
         self._keys = keys
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rates: dict[str, RateLimitItem] = {}
         self._rate = rate
+        self._refused = refused
         if rate:
             self._parsed(rate)
 
-    def asker(self, request: Request, scope: Scope, verticals: tuple[str, ...] = ()) -> str:
-        """The name under which a request counts; AccessError where it may not do this, Busy where it asked too much of late.
+    def key(self, request: Request) -> Key | None:
+        """The key that came as `Authorization: Bearer vt_…`, looked up and counted once a request; None where everybody may ask.
 
-        A key goes as `Authorization: Bearer vt_…`.
+        AccessError for none, and for one that is not known, has expired or was revoked; Busy where it asked too much of late.
         """
-        if self._keys is None:
-            host = request.client.host if request.client else "local"
-            self._count(host, self._rate)
-            return host
-        key = self._key(request.headers.get("authorization", ""))
+        if not hasattr(request.state, "key"):
+            try:
+                request.state.key = _checked(self._keys, request)
+            except AccessError:
+                self._refused("key")
+                raise
+            self._count(request)
+        found: Key | None = request.state.key
+        return found
+
+    def asker(self, request: Request, scope: Scope, verticals: tuple[str, ...] = ()) -> str:
+        """The name under which a request counts; AccessError where it may not do this, Busy where it asked too much of late."""
+        key = self.key(request)
+        if key is None:
+            return _host(request)
         for vertical in verticals or (None,):
             if not key.may(scope, vertical):
+                self._refused("rights")
                 what = f"'{scope}' on '{vertical}'" if vertical else f"'{scope}'"
                 raise AccessError(f"The key {key.id} may not do {what}. Ask who runs this server for one that may.")
-        self._count(key.id, key.rate or self._rate)
         return key.id
 
-    def sees(self, request: Request, vertical: str) -> bool:
-        """Whether the asker's key is not bound to other verticals."""
-        if self._keys is None:
-            return True
-        key = self._key(request.headers.get("authorization", ""))
-        return key.verticals is None or vertical in key.verticals or "admin" in key.scopes
+    def sees(self, request: Request, vertical: str | None = None) -> bool:
+        """Whether the asker's key is not bound to other verticals; without one, whether it is bound to none."""
+        key = self.key(request)
+        return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
-    def _key(self, header: str) -> Key:
-        assert self._keys is not None
-        kind, _, secret = header.partition(" ")
-        if kind.lower() != "bearer" or not secret.strip():
-            raise AccessError("This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", known=False)
-        return self._keys.check(secret.strip())
-
-    def _count(self, name: str, rate: str | None) -> None:
+    def _count(self, request: Request) -> None:
+        """Count a request before its body is read, so that one of a wrong shape counts too."""
+        key: Key | None = request.state.key
+        rate = (key and key.rate) or self._rate
         if rate is None:
             return
-        item = self._parsed(rate)
+        item, name = self._parsed(rate), key.id if key else _host(request)
         if not self._limiter.hit(item, name):
+            self._refused("rate")
             reset = self._limiter.get_window_stats(item, name).reset_time
             raise Busy(f"At most {rate} may be asked here, and that was.", max(0.05, reset - time.time()), own=True)
 
@@ -71,3 +81,26 @@ class Access:
             except ValueError as error:
                 raise ConfigError(f"A rate is written like 600/minute; got '{rate}'.") from error
         return self._rates[rate]
+
+
+def _host(request: Request) -> str:
+    return request.client.host if request.client else "local"
+
+
+def _checked(keys: Keys | None, request: Request) -> Key | None:
+    if keys is None:
+        _refuse_strangers(request)
+        return None
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not secret.strip():
+        raise AccessError("This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", known=False)
+    return keys.check(secret.strip())
+
+
+def _refuse_strangers(request: Request) -> None:
+    """AccessError for a request by a name that is not this machine's: a page of another site whose name was made to lead here."""
+    said = request.headers.get("host", "localhost")
+    with suppress(ValueError):
+        if loopback(urlsplit(f"//{said}").hostname or ""):
+            return
+    raise AccessError("Without keys this server answers only to localhost and 127.0.0.1; the request named another host. Use one of them.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vertune.core.errors import Busy
+from vertune.core.errors import Busy, DataError
 from vertune.core.records import Answer, Feature, Record
 from vertune.runtime.fleet import Served, decoded
 from vertune.runtime.queue import Request, Ticket
@@ -17,10 +20,20 @@ from vertune.steps.predict import checked
 if TYPE_CHECKING:
     from vertune.server.service import Service
 
-_LONG = 20_000
+LONG = 20_000
 """Characters from which on tokens are made beside the loop, which must not stand still for them."""
+_MUCH = 50
+"""Tokens from which on it is asked whether a request would be taken before they are made."""
+_CHARACTERS, _CUT = 10, 32
+"""More characters than most tokens have, and fewer tokens than most encoders cut a text to."""
 _PATIENCE = 0.05
 """Seconds of waiting after which it is looked whether the asker is still there."""
+
+
+class Gone(DataError):
+    """Nobody waits for the answer any more."""
+
+    http_status = 499
 
 
 @dataclass(slots=True)
@@ -48,18 +61,21 @@ async def answered(
     """The answers of each vertical to each record, in order.
 
     `asker` is a customer's name and the seconds that the answer may take, `gone` ends when nobody waits for the answer any
-    more, `fresh` takes no kept answer. Raises DataError for a record that can't be answered, Busy where there is no time.
+    more, `fresh` takes no kept answer and counts none. Raises DataError for a record that can't be answered, Busy where there is no time.
     """
     until = time.monotonic() + asker[1]
     started = time.perf_counter()
     found: list[list[Answer | None]] = [[None] * len(given) for _ in several]
-    size = sum(len(value) for record in given for value in record.values() if isinstance(value, str))
-    asked = (service, several, given, found, fresh)
-    parts = _tokenised(*asked) if size < _LONG else await asyncio.to_thread(_tokenised, *asked)
+    size = sum(characters(value) for record in given for value in record.values())
+    asked = (service, several, given, found, None if fresh else asker)
+    parts = _tokenised(*asked) if size < LONG else await asyncio.to_thread(_tokenised, *asked)
     service.measures.time("tokenizing", time.perf_counter() - started)
-    waiting = [_submit(service, lane_parts, (asker[0], until)) for lane_parts in _by_lane(parts)]
+    lanes = _by_lane(parts)
+    waiting: list[Ticket[list[list[Answer]]]] = []
     try:
-        for ticket, lane_parts in zip(waiting, _by_lane(parts), strict=True):
+        for lane_parts in lanes:
+            waiting.append(_submit(service, lane_parts, (asker[0], until)))  # noqa: PERF401 - those before one that is refused are withdrawn
+        for ticket, lane_parts in zip(waiting, lanes, strict=True):
             for part, answers in zip(lane_parts, await _result(service, ticket, gone), strict=True):
                 for place, answer in zip(part.places, answers, strict=True):
                     found[several.index(part.served)][place] = answer
@@ -68,21 +84,35 @@ async def answered(
         for ticket in waiting:
             ticket.cancel()  # nothing is left of one that is done
     whole = [[answer for answer in answers if answer is not None] for answers in found]
-    for served, answers in zip(several, whole, strict=True):
-        service.measures.answered(served.name, answers)
+    if not fresh:
+        for served, answers in zip(several, whole, strict=True):
+            service.measures.answered(served.name, answers)
     return whole
 
 
+def characters(value: Any) -> int:
+    """How much text there is in a value, whatever it is."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + characters(inner) for key, inner in value.items())
+    return sum(map(characters, value)) if isinstance(value, list) else 0
+
+
 def _tokenised(
-    service: Service, several: Sequence[Served], given: Sequence[Mapping[str, Any]], found: list[list[Answer | None]], fresh: bool
+    service: Service,
+    several: Sequence[Served],
+    given: Sequence[Mapping[str, Any]],
+    found: list[list[Answer | None]],
+    asker: tuple[str, float] | None,
 ) -> list[_Part]:
-    """The parts of a request; kept answers are put where they belong. Verticals that read alike share their features."""
+    """The parts of a request; kept answers are put where they belong, unless nobody asks. Verticals that read alike share features."""
     made: dict[Hashable, list[Feature]] = {}
     parts = []
     for served, answers in zip(several, found, strict=True):
         records = checked(served.predictor, given)
         places = list(range(len(records)))
-        if service.settings.cache and not fresh:
+        if service.settings.cache and asker:
             kept = [service.kept.get(_key(served, record)) for record in records]
             answers[:] = kept
             places = [place for place, answer in enumerate(kept) if answer is None]
@@ -90,6 +120,8 @@ def _tokenised(
         if not places:
             continue
         left = [records[place] for place in places]
+        if asker:
+            _check(service, left, asker)
         views = served.task.views(sorted(left[0]))
         key = (served.encoding, views, tuple(places), tuple(tuple(record.items()) for record in left) if len(several) > 1 else None)
         if key not in made:
@@ -98,8 +130,28 @@ def _tokenised(
     return parts
 
 
+def _check(service: Service, records: Sequence[Record], asker: tuple[str, float]) -> None:
+    """Busy where what these records cost at least would not be taken."""
+    least = sum(min(characters(value) // _CHARACTERS, _CUT) for record in records for value in record.values())
+    if least >= _MUCH:
+        with _counting(service):
+            service.batcher.check(asker[0], min(least, service.settings.queued), asker[1])
+
+
+@contextmanager
+def _counting(service: Service) -> Iterator[None]:
+    """Count a refusal of the batcher."""
+    try:
+        yield
+    except Busy as error:
+        service.measures.rejected("own" if error.http_status == 429 else "busy")
+        raise
+
+
 def _key(served: Served, record: Record) -> Hashable:
-    return (served.model.id, served.precision, *(str(value) for pair in sorted(record.items()) for value in pair))
+    """A hash, because texts are long, and not ours to keep."""
+    said = repr((served.model.id, served.precision, sorted(record.items())))
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 
 def _keep(service: Service, part: _Part, answers: Sequence[Answer]) -> None:
@@ -148,32 +200,51 @@ def _submit(service: Service, parts: Sequence[_Part], asker: tuple[str, float]) 
     left = max(0.001, asker[1] - time.monotonic())
     payloads = list(zip(features, places, strict=True))
     request = Request(payloads, [max(1, round(cost)) for cost in costs], lane, asker[0], left, finish)
-    return service.batcher.submit(request)
+    with _counting(service):
+        return service.batcher.submit(request)
 
 
 async def _result(service: Service, ticket: Ticket[list[list[Answer]]], gone: Callable[[], Awaitable[None]] | None) -> list[list[Answer]]:
-    """Wait for a ticket; one that nobody waits for any more is cancelled."""
-    if not ticket.completed:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        ticket.done(lambda _: None if done.done() else done.set_result(None))
-        watching: list[asyncio.Task[None]] = []
-        look = None if gone is None else loop.call_later(_PATIENCE, lambda: watching.append(loop.create_task(_cancel(gone, ticket))))
-        try:
-            await done
-        finally:
-            if look is not None:
-                look.cancel()
-            for task in watching:
-                task.cancel()
+    """Wait for a ticket until its time is over; one that nobody waits for any more is cancelled."""
+    if not ticket.completed and not await _completed(ticket, gone):
+        ticket.cancel()
+        service.measures.rejected("deadline")
+        within = (ticket.until - ticket.submitted) * 1000
+        raise Busy(f"The request was not answered within its {within:.0f} ms. Ask for less at once, or give it more time.")
     service.measures.time("waiting", ticket.waited)
     service.measures.time("inference", ticket.computed)
+    if isinstance(ticket.error, CancelledError):
+        service.measures.rejected("gone")
+        raise Gone("The asker left before the answer was there.") from ticket.error
     if ticket.error is not None:
         if isinstance(ticket.error, Busy):
             service.measures.rejected("deadline")
         raise ticket.error
     assert ticket.value is not None
     return ticket.value
+
+
+async def _completed(ticket: Ticket[Any], gone: Callable[[], Awaitable[None]] | None) -> bool:
+    """Wait for a ticket, and look meanwhile for whether its asker leaves; False where its time is over first."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bool] = loop.create_future()
+
+    def end() -> None:
+        if not done.done():
+            done.set_result(ticket.completed)
+
+    ticket.done(lambda _: end())
+    timers = [loop.call_later(max(0.0, ticket.until - time.monotonic()), end)]
+    watching: list[asyncio.Task[None]] = []
+    if gone is not None:
+        timers.append(loop.call_later(_PATIENCE, lambda: watching.append(loop.create_task(_cancel(gone, ticket)))))
+    try:
+        return await done
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for task in watching:
+            task.cancel()
 
 
 async def _cancel(gone: Callable[[], Awaitable[None]], ticket: Ticket[Any]) -> None:

@@ -7,34 +7,44 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vertune import __version__
 from vertune.core.errors import Busy
 from vertune.server import embeddings, health, pages, predict, problems, verticals
 from vertune.server.access import Access
+from vertune.server.route import Plain, json
 from vertune.server.service import Service
 from vertune.server.settings import Settings
 
-_HEADERS = [
+HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
     (b"cross-origin-resource-policy", b"same-origin"),
-]
-_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""Of every response."""
 
 
-def build(service: Service, access: Access, settings: Settings) -> FastAPI:
+def build(service: Service, access: Access, settings: Settings) -> Starlette:
     """The application of a service."""
-    app = FastAPI(title="vertune", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
-    app.state.service, app.state.access, app.state.limits = service, access, settings.limits
-    for resource in (predict, embeddings, verticals, health):
-        app.include_router(resource.router)
+    routers = [resource.router for resource in (predict, embeddings, verticals, health)]
+    routes = [route.plain() for router in routers for route in router.routes if isinstance(route, Plain)]
+    document = _document(settings.open)
+
+    async def openapi(request: Request) -> Response:
+        return json(document)
+
+    app = Starlette(routes=[*routes, Route("/openapi.json", openapi), *pages.routes()])
+    app.router.redirect_slashes = False
+    app.state.service, app.state.access, app.state.limits, app.state.routes = service, access, settings.limits, routes
     problems.install(app)
-    pages.install(app)
-    app.openapi = lambda: _document(app, settings.open)  # type: ignore[method-assign]
     app.add_middleware(_Guard, service=service)
     return app
 
@@ -51,38 +61,48 @@ class _Guard:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
+        begun = False
 
         async def headed(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers: list[tuple[bytes, bytes]] = message["headers"]
-                policy = [] if any(name == b"content-security-policy" for name, _ in headers) else [_POLICY]
-                message["headers"] = [*headers, *_HEADERS, *policy]
-                status = message["status"]
-                if status >= 400:
-                    self.service.measures.request("refused", status, time.perf_counter() - started)
-                    if status in (429, 503):
-                        self.service.measures.rejected("own" if status == 429 else "busy")
+                own = {name for name, _ in headers}
+                message["headers"] = [*headers, *(pair for pair in HEADERS if pair[0] not in own)]
+                if message["status"] >= 400:
+                    self.service.measures.request("refused", message["status"], time.perf_counter() - started)
             await send(message)
 
         if self.service.draining and not scope["path"].startswith("/health"):
+            self.service.measures.rejected("stopping")
             await problems.of(Busy("This server is stopping. Ask another one, or again in a moment.", 1.0))(scope, receive, headed)
             return
-        await self.app(scope, receive, headed)
+        try:
+            await self.app(scope, receive, headed)
+        except Exception as error:
+            if begun:
+                raise
+            await problems.unforeseen(scope, error)(scope, receive, headed)
 
 
-def _document(app: FastAPI, open: bool) -> dict[str, Any]:
-    """The OpenAPI document, made once."""
-    if app.openapi_schema is None:
-        made = get_openapi(title=app.title, version=app.version, routes=app.routes, description=__doc__.split(";")[0] if __doc__ else "")
-        made["info"]["description"] = "Answers of verticals that share backbones. Errors are problem+json."
-        schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = problems.Problem.model_json_schema()
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        if not open:
-            made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "vt_…"}}
-            for path, methods in made["paths"].items():
-                for operation in methods.values():
-                    operation["security"] = [] if path.startswith("/health") else [{"key": []}]
-        app.openapi_schema = made
-    return app.openapi_schema
+def _document(open: bool) -> dict[str, Any]:
+    """The OpenAPI document; FastAPI writes it from the signatures, and has no other part in the server."""
+    told = FastAPI()
+    for resource in (predict, embeddings, verticals, health):
+        told.include_router(resource.router)
+    about = "Answers of verticals that share backbones. Errors are problem+json."
+    made = get_openapi(title="vertune", version=__version__, routes=told.routes, description=about)
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = problems.Problem.model_json_schema()
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    if not open:
+        made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "vt_…"}}
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]  # FastAPI's own, for a path that any text fits into
+            if not open:
+                operation["security"] = [] if path.startswith("/health") else [{"key": []}]
+    return made

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vertune.core.errors import ConfigError, DataError
-from vertune.server.predict import REFUSALS, Asked, Name, ask
+from vertune.runtime.fleet import Served
+from vertune.server.answering import LONG, characters
+from vertune.server.predict import DEADLINE, REFUSALS, Asked, Name, admitted, ask
 from vertune.server.route import Plain, json
 
 router = APIRouter(route_class=Plain, tags=["answers"])
@@ -25,7 +28,7 @@ class Wanted(BaseModel):
 
     model: Name
     """The vertical, whose task must be `embed`."""
-    input: str | list[str] = Field(min_length=1)
+    input: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
     """The size of a vector; only the model's own can be had."""
@@ -57,16 +60,14 @@ class Vectors(BaseModel):
     usage: Usage
 
 
-@router.post("/v1/embeddings", response_model=Vectors, responses=REFUSALS, operation_id="embeddings")
+@router.post("/v1/embeddings", response_model=Vectors, responses=REFUSALS, operation_id="embeddings", openapi_extra=DEADLINE)
 async def embeddings(body: Wanted, request: Request) -> Response:
     """Vectors of length one, whose inner product says how alike texts are."""
     texts = [body.input] if isinstance(body.input, str) else body.input
-    state = request.app.state
-    state.access.asker(request, "predict", (body.model,))
-    served = state.service.fleet.get(body.model)
+    asker, (served,) = admitted(request, [body.model])
     if served.task.states != "pooled" or "vector" not in served.task.answer.__annotations__:
         raise ConfigError(f"'{body.model}' gives no vectors: its task is {served.task.name}. Ask /v1/verticals/{body.model}/predict.")
-    _, (answers,) = await ask(request, "embeddings", [body.model], Asked(texts=texts))
+    (answers,) = await ask(request, "embeddings", (asker, [served]), Asked(texts=texts))
     size = len(answers[0]["vector"])
     if body.dimensions not in (None, size):
         raise DataError(f"Vectors of '{body.model}' have {size} numbers; {body.dimensions} were asked for. Leave dimensions out.")
@@ -75,10 +76,14 @@ async def embeddings(body: Wanted, request: Request) -> Response:
         {"object": "embedding", "index": place, "embedding": _coded(answer["vector"]) if coded else answer["vector"]}
         for place, answer in enumerate(answers)
     ]
-    encoder = served.predictor.encoder
-    tokens = sum(map(encoder.cost, encoder.encode([{"text": text} for text in texts], served.task.views(["text"]))))
+    tokens = await run_in_threadpool(_tokens, served, texts) if characters(texts) >= LONG else _tokens(served, texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return json({"object": "list", "model": body.model, "data": data, "usage": usage})
+
+
+def _tokens(served: Served, texts: list[str]) -> int:
+    encoder = served.predictor.encoder
+    return sum(map(encoder.cost, encoder.encode([{"text": text} for text in texts], served.task.views(["text"]))))
 
 
 def _coded(vector: list[float]) -> str:

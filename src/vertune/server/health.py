@@ -47,7 +47,7 @@ async def ready(request: Request) -> Response:
     return json({"ready": found, "why": why, "age": age, "queued": service.batcher.queued}, 200 if found else 503)
 
 
-@router.get("/metrics", operation_id="metrics", responses={200: _TEXT, **problems.documented(401, 403, 429, 500)})
+@router.get("/metrics", operation_id="metrics", responses={200: _TEXT, **problems.documented(401, 403, 429, 500, 503, 507)})
 async def metrics(request: Request) -> Response:
     """Counts and times in the form that Prometheus reads; needs a key."""
     state = request.app.state

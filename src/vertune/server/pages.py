@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,13 +13,14 @@ _PAGE = """<!doctype html>
 <title>vertune</title><link rel="stylesheet" href="/docs/swagger-ui.css"></head>
 <body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
 """
-_START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, persistAuthorization: true});'
+_START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});'
+"""The key that is typed in is forgotten with the page, and no validator elsewhere is asked for a badge."""
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
 """Swagger UI sets styles on its elements; nothing else needs leave."""
 
 
-def install(app: FastAPI) -> None:
-    """Serve the page and the three files that it loads."""
+def routes() -> list[Route]:
+    """The page and the three files that it loads."""
     assets = files("fastapi_offline") / "static"
     texts = {
         "swagger-ui.css": (assets / "swagger-ui.css").read_bytes(),
@@ -37,4 +37,4 @@ def install(app: FastAPI) -> None:
 
         return Route(f"/docs/{name}", asset)
 
-    app.router.routes += [Route("/docs", page), *map(file, texts)]
+    return [Route("/docs", page), *map(file, texts)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -11,16 +11,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vertune.core.errors import DataError
+from vertune.core.errors import DataError, NotFound
 from vertune.core.records import Answer
 from vertune.runtime.fleet import Served
 from vertune.server import problems
-from vertune.server.answering import answered
+from vertune.server.answering import answered, characters
 from vertune.server.route import Plain, TooLarge, json
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 router = APIRouter(route_class=Plain, tags=["answers"])
-REFUSALS = problems.documented(401, 403, 404, 413, 415, 422, 429, 500, 503)
+_LARGE = 1 << 63
+"""Whole numbers from here on are in no table."""
+REFUSALS = problems.documented(401, 403, 404, 413, 415, 422, 429, 500, 503, 507)
+DEADLINE = {
+    "parameters": [
+        {
+            "name": "X-Deadline-Ms", "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0},
+            "description": "How many milliseconds the answer may take; the server allows no more than its own deadline.",
+        }
+    ]
+}  # fmt: skip
 
 
 class Asked(BaseModel):
@@ -39,17 +49,19 @@ class Asked(BaseModel):
             raise ValueError("give either 'texts' or 'records'")
         return self
 
-    def rows(self, served: Served) -> Sequence[Mapping[str, Any]]:
-        """The records; DataError for texts where the task reads more than one."""
+    def rows(self, served: Sequence[Served]) -> Sequence[Mapping[str, Any]]:
+        """The records for these verticals; DataError for texts where the first reads more than one, and for what is no text."""
         if self.records is not None:
-            return self.records
-        inputs = [column.name for column in served.task.columns if column.role == "input"]
-        needed = [column.name for column in served.task.columns if column.role == "input" and column.required]
+            read = {name for one in served for name in _read(one)}
+            return [_plain(record, place, read) for place, record in enumerate(self.records, 1)]
+        first = served[0]
+        inputs = [column for column in first.task.columns if column.role == "input"]
+        needed = [column.name for column in inputs if column.required]
         if len(needed) > 1:
             raise DataError(
-                f"'{served.name}' reads {' and '.join(needed)}. Send records: [{{{', '.join(f'{name}: …' for name in needed)}}}]."
+                f"'{first.name}' reads {' and '.join(needed)}. Send records: [{{{', '.join(f'{name}: …' for name in needed)}}}]."
             )
-        return [{inputs[0]: text} for text in self.texts or ()]
+        return [{inputs[0].name: text} for text in self.texts or ()]
 
 
 class AskedOfMany(Asked):
@@ -75,38 +87,49 @@ class AnswersOfMany(BaseModel):
     results: list[Answers]
 
 
-@router.post("/v1/verticals/{name}/predict", response_model=Answers, responses=REFUSALS, operation_id="predict")
+@router.post("/v1/verticals/{name}/predict", response_model=Answers, responses=REFUSALS, operation_id="predict", openapi_extra=DEADLINE)
 async def predict(name: str, body: Asked, request: Request) -> Response:
-    """Answer texts or records with one vertical.
-
-    The header `X-Deadline-Ms` says how many milliseconds the answer may take.
-    """
-    served, answers = await ask(request, "predict", [name], body)
+    """Answer texts or records with one vertical."""
+    asker, served = admitted(request, [name])
+    answers = await ask(request, "predict", (asker, served), body)
     return json(_told(served[0], answers[0]))
 
 
-@router.post("/v1/predict", response_model=AnswersOfMany, responses=REFUSALS, operation_id="predict_with_many")
+@router.post("/v1/predict", response_model=AnswersOfMany, responses=REFUSALS, operation_id="predict_with_many", openapi_extra=DEADLINE)
 async def predict_with_many(body: AskedOfMany, request: Request) -> Response:
     """Answer texts or records with several verticals; layers that they share run once."""
-    served, answers = await ask(request, "predict_with_many", list(dict.fromkeys(body.verticals)), body)
+    asker, served = admitted(request, list(dict.fromkeys(body.verticals)))
+    answers = await ask(request, "predict_with_many", (asker, served), body)
     return json({"results": [_told(one, own) for one, own in zip(served, answers, strict=True)]})
 
 
-async def ask(request: Request, resource: str, names: Sequence[str], body: Asked) -> tuple[list[Served], list[list[Answer]]]:
-    """The verticals and their answers, for an asker who may; counted and timed as `resource`."""
-    started = time.perf_counter()
+def admitted(request: Request, names: Sequence[str]) -> tuple[str, list[Served]]:
+    """The name under which a request counts, and the verticals that it asks; AccessError, Busy, NotFound."""
     state = request.app.state
-    service, limits = state.service, state.limits
-    customer = state.access.asker(request, "predict", tuple(names))
-    served = [service.fleet.get(name) for name in names]
+    customer: str = state.access.asker(request, "predict", tuple(names))
+    try:
+        return customer, [state.service.fleet.get(name) for name in names]
+    except NotFound as error:
+        if state.access.sees(request):
+            raise
+        raise NotFound(
+            f"{', '.join(names)[:200]}: not all that this key is for is served here now."
+        ) from error  # which else is, is not its
+
+
+async def ask(request: Request, resource: str, admitted: tuple[str, list[Served]], body: Asked) -> list[list[Answer]]:
+    """The answers of each vertical to an asker who was admitted; counted and timed as `resource`."""
+    started = time.perf_counter()
+    customer, served = admitted
+    service, limits = request.app.state.service, request.app.state.limits
     number = len(body.texts or body.records or ()) * len(served)
     if number > limits.items:
         raise TooLarge(f"A request holds at most {limits.items} records times verticals; this one has {number}. Send it in parts.")
-    rows = body.rows(served[0])
+    rows = body.rows(served)
     _check_length(rows, limits.characters)
     answers = await answered(service, served, rows, (customer, deadline(request, limits.deadline)), lambda: _gone(request))
     service.measures.request(resource, 200, time.perf_counter() - started)
-    return served, answers
+    return answers
 
 
 def deadline(request: Request, most: float) -> float:
@@ -123,11 +146,26 @@ def deadline(request: Request, most: float) -> float:
     return min(asked, most)
 
 
+def _read(served: Served) -> set[str]:
+    """What the columns may be called in which a vertical finds its texts."""
+    inputs = {column.name for column in served.task.columns if column.role == "input" and column.type == "text"}
+    named = [value for name, value in served.predictor.fields.items() if name in inputs]
+    return inputs.union(*([value] if isinstance(value, str) else value for value in named))
+
+
+def _plain(record: Mapping[str, Any], place: int, read: Set[str]) -> Mapping[str, Any]:
+    """A record that goes into a table: lists and the like can't be in columns that are read, and are left out of others."""
+    odd = {key for key, value in record.items() if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= _LARGE)}
+    if wrong := sorted(odd & read):
+        raise DataError(f"'{wrong[0]}' of record {place} is to be a text or a number, and is neither. Send a text.")
+    return {key: value for key, value in record.items() if key not in odd} if odd else record
+
+
 def _check_length(rows: Sequence[Mapping[str, Any]], most: int) -> None:
     for place, row in enumerate(rows, 1):
-        for key, value in row.items():
-            if isinstance(value, str) and len(value) > most:
-                raise TooLarge(f"A text has at most {most} characters; {key} of record {place} has {len(value)}. Cut it.")
+        for value in row.values():
+            if characters(value) > most:
+                raise TooLarge(f"A text has at most {most} characters; one of record {place} has {characters(value)}. Cut it.")
 
 
 async def _gone(request: Request) -> None:

@@ -1,7 +1,8 @@
-"""How a request enters: its body, read under limits, and handed to an endpoint without FastAPI's own machinery; knows no resource.
+"""How a request enters: its body, read under limits, and handed to an endpoint; knows no resource.
 
-FastAPI documents these routes from the endpoints' signatures. Its machinery takes longer than all else that happens to a short
-text on its way in, so the signature is read here, once, and plainly: parameters of the path, one body, the request.
+FastAPI documents these routes from the endpoints' signatures, and Starlette serves them: FastAPI's machinery takes longer than all
+else that happens to a short text on its way in, so the signature is read here, once, and plainly: parameters of the path, one
+body, the request.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from vertune.core.errors import DataError
 
@@ -40,10 +43,10 @@ def json(content: Any, status: int = 200) -> Response:
 
 
 class Plain(APIRoute):
-    """A route whose endpoint gets what its signature names, and gives a response."""
+    """A route as FastAPI documents it, whose endpoint gets what its signature names, and gives a response."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint, with its body validated by its model."""
+    def plain(self) -> Route:
+        """The same route as it is served, its body validated by its model."""
         endpoint: Any = self.endpoint
         hints = typing.get_type_hints(endpoint)
         names = [name for name in inspect.signature(endpoint).parameters if name not in ("request", "body")]
@@ -52,11 +55,24 @@ class Plain(APIRoute):
         async def handle(request: Request) -> Response:
             given: dict[str, Any] = {name: request.path_params[name] for name in names}
             if model is not None:
+                request.app.state.access.key(request)  # the body of who may not ask is not even read
                 given["body"] = model.model_validate_json(await read(request, request.app.state.limits.body))
             response: Response = await endpoint(request=request, **given)
             return response
 
-        return handle
+        return Route(self.path, _Endpoint(handle), methods=sorted(self.methods or ()))
+
+
+class _Endpoint:
+    """A handler as an application, whose errors are answered where those of all are."""
+
+    def __init__(self, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> None:
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        response = await self._handle(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 async def read(request: Request, limit: int) -> bytes:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 
 import uvicorn
 
 from vertune.core.artifact import Home
-from vertune.core.errors import StorageError
+from vertune.core.errors import ConfigError, StorageError
 from vertune.server.access import Access
-from vertune.server.app import build
+from vertune.server.app import HEADERS, build
 from vertune.server.protocol import Guarded
 from vertune.server.service import Service
 from vertune.store.keys import FILE, Keys
 
 _DRAIN = 20.0
 """Seconds that requests have to end once the server was told to stop."""
+_CLOSE = 5.0
+"""Seconds that those who are slow to read their answers have after that."""
 
 
 def keys_of(home: Home) -> Keys:
@@ -29,10 +32,10 @@ def keys_of(home: Home) -> Keys:
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
     """Answer until told to stop by SIGTERM or SIGINT, then end what was begun; `started` is told the address.
 
-    StorageError where the port can't be had.
+    StorageError where the port can't be had, ConfigError where everybody could ask without the settings saying so.
     """
     with asyncio.Runner(loop_factory=_loop()) as runner:
-        runner.run(_serve(service, keys, started))
+        runner.run(_until_signalled(service, keys, started))
 
 
 def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -53,43 +56,55 @@ def _on(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]
     return post
 
 
-async def _serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
-    settings = service.settings
-    loop = asyncio.get_running_loop()
-    service.start(_on(loop))
-    app = build(service, Access(keys, settings.rate), settings)
-    protocol = type("Protocol", (Guarded,), {"limits": settings.limits})
-    config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, date_header=True, timeout_keep_alive=int(settings.limits.idle), proxy_headers=False,
-    )  # fmt: skip
-    server = _Server(config)
+async def _until_signalled(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(service, keys, started, stop)
+
+
+async def run(service: Service, keys: Keys | None, started: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Answer until `stop` is set, as `serve` does."""
+    settings = service.settings
+    settings.check()
+    if keys is None and not settings.open:
+        raise ConfigError("A server without keys answers everybody, which the settings must say: open=true.")
+    loop = asyncio.get_running_loop()
+    service.start(_on(loop))
+    server = _Server(_config(service, keys))
     watching = loop.create_task(service.watch())
     serving = loop.create_task(server.serve())
+    stopping = loop.create_task(stop.wait())
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if not serving.done():
-            started(f"http://{settings.host}:{server.port}")
-            await asyncio.wait([serving, loop.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            started(f"http://{host}:{server.port}")
+            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.draining = True
-            await asyncio.to_thread(service.batcher.drain, _DRAIN)
+            await server.drain()
     finally:
         server.should_exit = True
+        stopping.cancel()
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
         try:
             await serving
-        except SystemExit as error:
-            raise StorageError(
-                f"Port {settings.port} of {settings.host} can't be had: another program has it. Choose one: --port 8001"
-            ) from error
         finally:
             service.stop()
+
+
+def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
+    """How uvicorn runs the application: quietly, and with connections of ours."""
+    settings = service.settings
+    app = build(service, Access(keys, settings.rate, service.measures.rejected), settings)
+    protocol = type("Protocol", (Guarded,), {"limits": settings.limits, "headers_always": HEADERS})
+    return uvicorn.Config(
+        app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, date_header=True, timeout_keep_alive=int(settings.limits.idle), proxy_headers=False,
+    )  # fmt: skip
 
 
 class _Server(uvicorn.Server):
@@ -99,6 +114,32 @@ class _Server(uvicorn.Server):
     def port(self) -> int:
         """The port in use, also where any was asked for."""
         return int(self.servers[0].sockets[0].getsockname()[1])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; StorageError where the port can't be had, for which uvicorn would end the process."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:
+            place = f"Port {self.config.port} of {self.config.host}"
+            raise StorageError(f"{place} can't be had: another program has it. Choose one: --port 8001") from error
+
+    async def drain(self) -> None:
+        """Wait for the requests that were begun, also those whose texts are not queued yet."""
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_DRAIN)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close all connections, those too whose clients don't read."""
+        late = asyncio.get_running_loop().call_later(_CLOSE, self._abort)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
+
+    def _abort(self) -> None:
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, Guarded):
+                connection.transport.abort()
 
     @contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]

@@ -7,13 +7,15 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import NotFound, VertuneError
+from vertune.core.errors import Busy, NotFound, VertuneError
 from vertune.core.machine import usable
 from vertune.core.records import Feature
 from vertune.runtime.batcher import Batcher
@@ -27,7 +29,7 @@ from vertune.server.settings import Settings
 _log = logging.getLogger("vertune")
 _LOOK = 1.0
 """Seconds between two looks at the aliases of the home."""
-_STALE = 20.0
+_STALE = 5.0
 """Seconds after which a success is too old to tell that the next request will be answered, so that one is tried."""
 
 
@@ -55,7 +57,11 @@ class Service:
     """The verticals that are served; empty serves all that are live."""
     draining: bool = False
     _child: subprocess.Popen[bytes] | None = None
+    _seen: tuple[tuple[str, int], ...] = ()
     _tried: set[str] = field(default_factory=set)
+    _looking: Lock = field(default_factory=Lock)
+    """Held by who looks: an admin's request must not be undone by a look that began before it."""
+    _trial: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         workers = self.settings.workers or 1
@@ -74,19 +80,27 @@ class Service:
 
     def wanted(self) -> dict[str, Artifact]:
         """The live model of each vertical that is to be served; NotFound for one that is not there."""
-        live = self.fleet.live()
+        live = self._live()
         missing = sorted(self.only - set(live))
         if missing:
             raise NotFound(f"There is no live model of {', '.join(missing)}. Say which it is: vertune alias {missing[0]}@live MODEL")
-        return {name: model for name, model in live.items() if not self.only or name in self.only}
+        return live
+
+    def _live(self) -> dict[str, Artifact]:
+        return {name: model for name, model in self.fleet.live().items() if not self.only or name in self.only}
 
     def unready(self) -> list[str]:
         """The verticals whose models must be prepared before they can be served."""
-        return [name for name, model in self.wanted().items() if not self.fleet.ready(model)]
+        return self._unready(self._live())
+
+    def _unready(self, live: Mapping[str, Artifact]) -> list[str]:
+        return [name for name, model in live.items() if not self.fleet.ready(model)]
 
     def follow(self) -> dict[str, str]:
         """Serve what is live now; why each vertical that can't be served can't."""
-        live = self.wanted()
+        return self._follow(self._live())
+
+    def _follow(self, live: Mapping[str, Artifact]) -> dict[str, str]:
         ready = {name: model for name, model in live.items() if self.fleet.ready(model)}
         held = {name: self.fleet.served[name].model for name in set(live) - set(ready) if name in self.fleet.served}
         troubles = self.fleet.follow({**ready, **held})
@@ -107,19 +121,35 @@ class Service:
 
     def look(self) -> None:
         """Serve what became live since the last look, and have prepared what is not ready."""
-        for name, why in self.follow().items():
-            self.coming[name] = Coming(self.wanted()[name].id, why)
-        wanted = self.wanted()
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
-        new = [name for name in self.unready() if wanted[name].id not in self._tried]
-        if new and self._child is None:
-            self._tried |= {wanted[name].id for name in new}
-            self.coming |= {name: Coming(wanted[name].id, "preparing") for name in new}
-            self._child = prepare(self.home, sorted(wanted))
-        elif self._child is None:
-            for name in self.unready():
-                self.coming[name] = Coming(wanted[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
+        with self._looking:
+            seen = self._stamps()
+            if seen == self._seen and self._child is None:
+                return
+            self._seen = seen
+            live = self._live()
+            for name, why in self._follow(live).items():
+                self.coming[name] = Coming(live[name].id, why)
+            if self._child is not None and self._child.poll() is not None:
+                self._child = None
+            unready = self._unready(live)
+            new = [name for name in unready if live[name].id not in self._tried]
+            if new and self._child is None:
+                self._tried |= {live[name].id for name in new}
+                self.coming |= {name: Coming(live[name].id, "preparing") for name in new}
+                self._child = prepare(self.home, sorted(live))
+            elif self._child is None:
+                for name in unready:
+                    self.coming[name] = Coming(live[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
+
+    def _stamps(self) -> tuple[tuple[str, int], ...]:
+        """When each alias, and what models stand on, changed last: to read them all every second would be most of the idle work."""
+        home = self.home.folder
+        shelves = [home / "models", home / "backbones", *(home / "backbones").glob("*/verticals")]
+        stamps = []
+        for place in (*(home / "aliases").glob("*@live"), *shelves):
+            with suppress(FileNotFoundError):  # replaced at this moment, or not there yet
+                stamps.append((place.name, place.stat().st_mtime_ns))
+        return tuple(sorted(stamps))
 
     def stop(self) -> None:
         """End what was started."""
@@ -137,7 +167,9 @@ class Service:
             return False, "no vertical is served", None
         age = self._age()
         if age is None or age > _STALE:
-            await self._try()
+            if self._trial is None or self._trial.done():
+                self._trial = asyncio.get_running_loop().create_task(self._try())
+            await asyncio.shield(self._trial)  # however many ask at once
             age = self._age()
         ready = age is not None and age <= _STALE
         return ready, "" if ready else "the last success is too old, and a trial was not answered", age
@@ -147,13 +179,18 @@ class Service:
         return None if last is None else time.monotonic() - last
 
     async def _try(self) -> None:
+        """Have something answered: by any vertical, because one that fails by itself is no reason to turn away from the others."""
         from vertune.server.answering import answered
 
-        served = next(iter(self.fleet.served.values()))
-        try:
-            await asyncio.wait_for(answered(self, [served], [self._example(served)], ("", 2.0), fresh=True), 3.0)
-        except (VertuneError, TimeoutError) as error:
-            _log.warning("A trial was not answered: %s", error)
+        for served in self.fleet.served.values():
+            try:
+                await answered(self, [served], [self._example(served)], ("", 2.0), fresh=True)
+            except Busy as error:
+                _log.warning("A trial was not answered: %s", error)
+            except VertuneError as error:
+                _log.warning("A trial of %s failed: %s", served.name, error)
+                continue
+            return
 
     def _example(self, served: Served) -> dict[str, str]:
         inputs = [column for column in served.task.columns if column.role == "input" and column.required]

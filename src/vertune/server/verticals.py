@@ -10,16 +10,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vertune.core.artifact import Artifact, check_name
+from vertune.core.artifact import check_name
 from vertune.core.errors import ConfigError, NotFound
 from vertune.runtime.fleet import Served
 from vertune.server import problems
+from vertune.server.predict import admitted
 from vertune.server.route import Plain, json
 from vertune.server.service import Service
 
 router = APIRouter(route_class=Plain, tags=["verticals"])
-_REFUSALS = problems.documented(401, 403, 429, 500)
-_OF_ONE = problems.documented(401, 403, 404, 429, 500)
+_REFUSALS = problems.documented(401, 403, 429, 500, 503, 507)
+_OF_ONE = problems.documented(401, 403, 404, 429, 500, 503, 507)
 
 
 class Vertical(BaseModel):
@@ -100,23 +101,21 @@ async def versions(name: str, request: Request) -> Response:
     """The models of one vertical."""
     service = _allowed(request, name)
     live = service.fleet.served[name].model.id if name in service.fleet.served else None
-    shelf = await run_in_threadpool(service.home.shelf, "models")
-    found = [{**_version(model), "live": model.id == live} for model in shelf if model.told.get("name") == name or model.id == live]
-    return json({"versions": found})
+    return json({"versions": await run_in_threadpool(_versions, service, name, live)})
 
 
 @router.get("/v1/verticals/{name}/card", response_model=Card, responses=_OF_ONE, operation_id="card")
 async def card(name: str, request: Request) -> Response:
     """The card of the model that answers."""
     served = _allowed(request, name).fleet.get(name)
-    file = served.model.folder / "card.md"
+    file = served.model.folder / "README.md"
     text = await run_in_threadpool(file.read_text, "utf-8") if file.exists() else ""
     return json({"vertical": name, "card": text})
 
 
 @router.put(
     "/v1/verticals/{name}", response_model=Vertical, status_code=202, operation_id="choose",
-    responses=problems.documented(401, 403, 404, 413, 415, 422, 429, 500, 507),
+    responses=problems.documented(401, 403, 404, 413, 415, 422, 429, 500, 503, 507),
 )  # fmt: skip
 async def choose(name: str, body: Chosen, request: Request) -> Response:
     """Make a model of the home live; it answers as soon as it is in memory, and until then the one before does."""
@@ -132,7 +131,7 @@ async def choose(name: str, body: Chosen, request: Request) -> Response:
 
 
 @router.delete(
-    "/v1/verticals/{name}", status_code=204, operation_id="retire", responses=problems.documented(401, 403, 404, 422, 429, 500, 507)
+    "/v1/verticals/{name}", status_code=204, operation_id="retire", responses=problems.documented(401, 403, 404, 422, 429, 500, 503, 507)
 )
 async def retire(name: str, request: Request) -> Response:
     """Serve a vertical no longer; its models stay."""
@@ -150,11 +149,11 @@ async def retire(name: str, request: Request) -> Response:
 
 def _allowed(request: Request, name: str) -> Service:
     """The service, for an asker who may ask this vertical; NotFound where there is none of this name."""
-    state = request.app.state
-    state.access.asker(request, "predict", (name,))
-    service: Service = state.service
-    if name not in service.coming:
-        service.fleet.get(name)
+    service: Service = request.app.state.service
+    if name in service.coming:
+        request.app.state.access.asker(request, "predict", (name,))
+    else:
+        admitted(request, [name])
     return service
 
 
@@ -170,6 +169,10 @@ def _told(service: Service, name: str) -> dict[str, Any]:
     return {**said, "name": name, "coming": {"model": coming.model, "state": coming.state} if coming else None}
 
 
-def _version(model: Artifact) -> dict[str, Any]:
-    told = model.told
-    return {"model": model.id, "created": told.get("created"), "metrics": told.get("metrics") or {}}
+def _versions(service: Service, name: str, live: str | None) -> list[dict[str, Any]]:
+    found = [(model, model.told) for model in service.home.shelf("models")]
+    return [
+        {"model": model.id, "created": told.get("created"), "metrics": told.get("metrics") or {}, "live": model.id == live}
+        for model, told in found
+        if told.get("name") == name or model.id == live
+    ]

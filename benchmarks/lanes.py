@@ -1,0 +1,304 @@
+"""What the engine under the server takes, in this process and without HTTP; the sides of benchmarks/serving.py that need no server.
+
+Everything runs on as many threads as `vertune serve` would take here, on the same graphs and by the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matrix
+import numpy as np
+import peers
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+BATCH = 32
+Payloads = list[tuple[Any, Sequence[Any]]]
+
+
+class Lanes:
+    """The verticals of a home as a server holds them."""
+
+    def __init__(self, home: Any, names: Sequence[str], threads: int | None = None, exact: bool = False) -> None:
+        """Load these; `threads` is as many as a server takes where nothing is said, `exact` is float32."""
+        from vertune.server.service import Service
+        from vertune.server.settings import Settings
+
+        service = Service(Settings(threads=threads, exact=exact), home, only=frozenset(names))
+        troubles = service.follow()
+        if troubles:
+            raise RuntimeError(f"Not all verticals of {home.folder.name} are served: {troubles}")
+        self.fleet, self.threads = service.fleet, service.fleet.threads
+        self.served = [self.fleet.get(name) for name in names]
+
+    def features(self, texts: Sequence[str], place: int = 0) -> list[Any]:
+        """The tokens of texts, for one of the verticals."""
+        served = self.served[place]
+        found: list[Any] = served.predictor.encoder.encode([{"text": text} for text in texts], served.task.views(["text"]))
+        return found
+
+    def answer(self, text: str, several: Sequence[Any] | None = None) -> list[Any]:
+        """The answer of each of some verticals, the first by itself where none are named, from string to answer."""
+        from vertune.runtime.fleet import decoded
+
+        asked, records = several or self.served[:1], [{"text": text}]
+        first = asked[0]
+        features = first.predictor.encoder.encode(records, first.task.views(["text"]))
+        rows = first.lane.compute([(feature, [served.place for served in asked]) for feature in features])
+        return [decoded(served, records, features, [row[place] for row in rows])[0] for place, served in enumerate(asked)]
+
+    def compute(self, features: Sequence[Any], size: int, spread: int = 1) -> None:
+        """All features in batches of this size, in turn for so many of the verticals."""
+        lane = self.served[0].lane
+        places = [(served.place,) for served in self.served[:spread]]
+        payloads = [(feature, places[number % spread]) for number, feature in enumerate(features)]
+        for start in range(0, len(payloads), size):
+            lane.compute(payloads[start : start + size])
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """What a call takes on the clock."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def work(run: Callable[[], Any]) -> float:
+    """What a call takes of the processors."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+def calls(run: Callable[[str], Any], texts: Sequence[str], most: float) -> list[float]:
+    """The seconds of one call a text, one after the other, until so many seconds are over."""
+    found: list[float] = []
+    while sum(found) < most:
+        started = time.perf_counter()
+        run(texts[len(found) % len(texts)])
+        found.append(time.perf_counter() - started)
+    return found
+
+
+def turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each side in each round, sides taking turns, after one to warm up."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            took = seconds(run)
+            if number:
+                found[name].append(took)
+    return found
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Of the same round each."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+# ── one graph, batches of all sizes ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Raw:
+    """Processor seconds a text of a vertical's graph: in batches as texts come, and sorted by length; with nothing around it."""
+
+    def __init__(self, home: Any, name: str, texts: Sequence[str]) -> None:
+        """Try all sizes once, and keep the best of both orders."""
+        self.lanes = Lanes(home, [name])
+        features = self.lanes.features(texts)
+        self.orders = {"as they come": features, "sorted": sorted(features, key=len)}
+        self.tried = {order: {size: self._once(order, size) for size in SIZES} for order in self.orders}
+        self.best = {order: min(tried, key=lambda size, tried=tried: tried[size]) for order, tried in self.tried.items()}
+
+    def _once(self, order: str, size: int) -> float:
+        features = self.orders[order]
+        self.lanes.compute(features[: 2 * size], size)
+        return work(lambda: self.lanes.compute(features, size)) / len(features)
+
+    def measure(self) -> dict[str, float]:
+        """Each order at its best size, now."""
+        return {order: self._once(order, size) for order, size in self.best.items()}
+
+
+# ── many verticals in one batch ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def spread(home: Any, texts: Sequence[str], rounds: int, number: int = 100) -> dict[str, Any]:
+    """Texts a second with every row of another vertical, in times of the same graph with one vertical; one thread."""
+    names = [f"v{place:03d}" for place in range(number)]
+    alone, many = Lanes(home, names[:1], threads=1), Lanes(home, names, threads=1)
+    features = alone.features(texts)
+    found = {}
+    for size in (1, 8, BATCH):
+        taken = turns({"one": lambda: alone.compute(features, size), "all": lambda: many.compute(features, size, number)}, rounds)  # noqa: B023
+        found[f"batches of {size}"] = {
+            "ratios": ratios(taken["one"], taken["all"]), "texts_per_second": len(texts) / statistics.median(taken["all"]),
+        }  # fmt: skip
+    return found
+
+
+def strategies(home: Any, texts: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Batches of 32 rows for 1, 4 and 32 verticals, stretch by stretch and without heads: in three ways, in times of the first.
+
+    `gathered`: one call, each row reads its own slot. `by vertical`: one call a vertical, each row reads its own slot. `one product`:
+    one call a vertical, whose slot is read once, so that a product takes all of its rows at once.
+    """
+    lanes = Lanes(home, [f"v{place:03d}" for place in range(BATCH)], threads=1)
+    features = lanes.features(texts)
+    batches = [features[start : start + BATCH] for start in range(0, len(features) - BATCH + 1, BATCH)]
+    found = {}
+    for distinct in (1, 4, BATCH):
+        runs = {way: (lambda way=way: [_stretches(lanes, batch, distinct, way) for batch in batches]) for way in WAYS}  # noqa: B023
+        taken = turns(runs, rounds)
+        gaps = [np.abs(a - b).max() for batch in batches[:4] for a, b in _differ(lanes, batch, distinct)]
+        found[f"{distinct} verticals"] = {
+            "milliseconds": {way: 1000 * statistics.median(taken[way]) / len(batches) for way in WAYS},
+            "times_gathered": {way: spanned(ratios(taken[way], taken["gathered"])) for way in WAYS[1:]},
+            "largest_gap": float(max(gaps)),
+        }  # fmt: skip
+    return found
+
+
+WAYS = ("gathered", "by vertical", "one product")
+
+
+def _stretches(lanes: Lanes, features: Sequence[Any], distinct: int, way: str) -> Any:
+    """The last states of a batch whose rows belong to so many verticals in turn."""
+    backbone = lanes.served[0].lane
+    arrays, banks = backbone.encoder.collate(features), backbone.banks.arrays
+    slots = np.array([lanes.served[row % distinct].place.slot for row in range(len(features))], np.int64)
+    begin, states = lanes.served[0].place.begin, None
+    for segment in backbone.segments:
+        if segment.start is None or segment.start < begin:
+            states = segment.run(arrays, states, np.zeros_like(slots), banks)
+        elif way == "gathered":
+            states = segment.run(arrays, states, slots, banks)
+        else:
+            made = np.empty_like(states)
+            for slot in dict.fromkeys(slots.tolist()):
+                rows = np.flatnonzero(slots == slot)
+                own = slots[rows[:1] if way == "one product" else rows]
+                made[rows] = segment.run({name: array[rows] for name, array in arrays.items()}, states[rows], own, banks)
+            states = made
+    return states
+
+
+def _differ(lanes: Lanes, features: Sequence[Any], distinct: int) -> list[tuple[Any, Any]]:
+    """The states of the ways beside those of the first, of tokens and not of padding."""
+    seen = lanes.served[0].lane.encoder.collate(features)["attention_mask"].astype(bool)
+    first = _stretches(lanes, features, distinct, WAYS[0])[seen]
+    return [(first, _stretches(lanes, features, distinct, way)[seen]) for way in WAYS[1:]]
+
+
+def spanned(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def many(home: Any, prefix: str, texts: Sequence[str], rounds: int) -> list[float]:
+    """One text asked of 20 verticals, in times of one vertical's, from string to answers."""
+    lanes = Lanes(home, [f"{prefix}{place:03d}" for place in range(20)])
+    runs = {"one": lambda: [lanes.answer(text) for text in texts], "all": lambda: [lanes.answer(text, lanes.served) for text in texts]}
+    taken = turns(runs, rounds)
+    return ratios(taken["all"], taken["one"])
+
+
+# ── mixed beside alone ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def agreement(rows: int) -> dict[str, Any]:
+    """Trained verticals in mixed batches beside each alone: labels in 8 bits, outputs in float32.
+
+    The home is that of VERTUNE_SERVING_HOME, else the one trained here; of it, all live verticals on a shared backbone in 8 bits
+    that give labels.
+    """
+    from vertune.core.artifact import Home
+
+    home = Home(Path(said)) if (said := os.environ.get("VERTUNE_SERVING_HOME")) else matrix.trained()
+    alive = [alias.partition("@")[0] for alias in sorted(home.aliases()) if alias.endswith("@live")]
+    names = [name for name in alive if shares(home, name)]
+    small, exact = Lanes(home, names), Lanes(home, names, exact=True)
+    asked = [records(home, served, rows) for served in small.served]
+    mixed, floats = (together(lanes, asked) for lanes in (small, exact))
+    found = {}
+    for place, (served, own) in enumerate(zip(small.served, asked, strict=True)):
+        torch = of_torch(served.model, own)
+        says = labels(served, own, torch)
+        gap = max(float(np.abs(a - b).max()) for a, b in zip(torch, floats[place], strict=True))
+        alone = small.served[place].predictor.outputs(features_of(served, own))
+        found[served.name] = {
+            "method": served.model.manifest["config"]["method"], "texts": len(own),
+            "as_float32_in_torch": same(labels(served, own, mixed[place]), says),
+            "as_alone_in_8_bits": same(labels(served, own, mixed[place]), labels(served, own, alone)),
+            "alone_in_8_bits_as_torch": same(labels(served, own, alone), says),
+            "largest_gap_in_float32": gap, "largest_output": max(float(np.abs(row).max()) for row in torch),
+        }  # fmt: skip
+    return found
+
+
+def shares(home: Any, name: str) -> bool:
+    """Whether a vertical reads one text, gives labels, and stands on a backbone in 8 bits."""
+    from vertune.runtime import enrolled
+
+    model = home.get("models", f"{name}@live")
+    verdicts = [enrolled.verdict(backbone, model.id) for backbone in home.shelf("backbones")]
+    columns = set(model.manifest.get("columns") or ())
+    labelled = model.manifest["config"]["task"]["name"] in ("classify", "multilabel")
+    return labelled and "text_pair" not in columns and any(verdict is not None and verdict.precision == "int8" for verdict in verdicts)
+
+
+def records(home: Any, served: Any, most: int) -> list[dict[str, str]]:
+    """The test rows of a vertical's dataset, or those of Banking77 where it is not here."""
+    from vertune.steps.dataset import of_model, records_of
+
+    dataset = of_model(served.model.manifest, home)
+    own = records_of(dataset, "test", served.task) if dataset else []
+    return [{"text": row["text"]} for row in own[:most]] or [{"text": text} for text in peers.texts(most)]
+
+
+def features_of(served: Any, own: Sequence[dict[str, str]]) -> list[Any]:
+    """What a vertical's encoder makes of records."""
+    found: list[Any] = served.predictor.encoder.encode(own, served.task.views(["text"]))
+    return found
+
+
+def together(lanes: Lanes, asked: Sequence[Sequence[dict[str, str]]]) -> list[list[Any]]:
+    """The outputs of all verticals on their own records, all of them shuffled into batches of 32."""
+    features = [features_of(served, own) for served, own in zip(lanes.served, asked, strict=True)]
+    order = [(place, row) for place, own in enumerate(features) for row in range(len(own))]
+    random.Random(0).shuffle(order)
+    found: list[list[Any]] = [[None] * len(own) for own in features]
+    for lane in dict.fromkeys(served.lane for served in lanes.served):
+        mine = [(place, row) for place, row in order if lanes.served[place].lane is lane]
+        for start in range(0, len(mine), BATCH):
+            part = mine[start : start + BATCH]
+            computed = lane.compute([(features[place][row], (lanes.served[place].place,)) for place, row in part])
+            for (place, row), outputs in zip(part, computed, strict=True):
+                found[place][row] = outputs[0]
+    return found
+
+
+def of_torch(model: Any, own: Sequence[dict[str, str]]) -> list[Any]:
+    """The outputs of a model alone, in torch."""
+    from vertune.runtime.predictor import Predictor
+
+    predictor = Predictor.open(model)
+    found: list[Any] = predictor.outputs(predictor.encoder.encode(own, predictor.task.views(["text"])))
+    return found
+
+
+def labels(served: Any, own: Sequence[dict[str, str]], outputs: Sequence[Any]) -> list[Any]:
+    """What these outputs say of records."""
+    answers = served.task.decode(own, features_of(served, own), outputs)
+    return [answer.get("label", answer.get("labels")) for answer in answers]
+
+
+def same(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
+    """Share of equal answers."""
+    return float(np.mean([a == b for a, b in zip(ours, theirs, strict=True)]))

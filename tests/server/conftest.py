@@ -1,0 +1,141 @@
+"""A home with live verticals of several tasks and methods, trained and made ready by the real steps, and servers on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import CITIES, FOODS, MEASURED, rows
+from tests.server.running import Running
+from vertune.core.artifact import Artifact, Home
+from vertune.core.config import Config
+from vertune.core.parse import build
+from vertune.store.keys import Keys
+
+VERTICALS = {
+    "intent": ("classify", {"name": "lora", "rank": 2}),
+    "spans": ("tag", "head"),
+    "find": ("embed", {"name": "prefix", "positions": 2}),
+    "faq": ("extract", {"name": "lora", "layers": 1, "rank": 2}),
+    "whole": ("classify", "full"),
+}
+"""The task and the method of each live vertical; the last one can't share a backbone."""
+OTHER = ("classify", "bitfit")
+"""Of a second model of `intent`, with other labels, which is not live."""
+TEXTS = ["tell me 3 of rome and bread", "soup", "oslo " * 9, "tell me of cake", "你好 lima!", "a b c d e f g"]
+
+
+@pytest.fixture(scope="session")
+def fleet(tiny_base, tmp_path_factory) -> Home:
+    """The home; no test changes it."""
+    from vertune.steps.share import make_ready
+
+    home = Home(tmp_path_factory.mktemp("fleet") / "home")
+    models = [_trained(home, name, task, method, tiny_base) for name, (task, method) in VERTICALS.items()]
+    for name, model in zip(VERTICALS, models, strict=True):
+        home.alias(f"{name}@live", model.id)
+    models.append(_trained(home, "intent", *OTHER, tiny_base, labels=("even", "odd")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        assert not make_ready(models, home)
+    return home
+
+
+def _trained(home: Home, name: str, task: str, method, base, labels=("food", "place")) -> Artifact:
+    from vertune.steps.prepare import prepare
+    from vertune.steps.train import train
+
+    data = {"fields": {"text": "query", "label": "kind"}} if task == "classify" else {}
+    training = {"epochs": 1, "refit": "never"}
+    config = build(
+        Config, {"name": name, "base": str(base), "task": task, "method": method, "data": data, "training": training, "tolerance": 1}
+    )
+    return train(config, prepare(config, home, None, {"train": _frame(task, labels)}), home)
+
+
+def _frame(task: str, labels):
+    import polars as pl
+
+    texts = [row["query"] for row in rows()]
+    found = {text: [word for word in [*CITIES, *FOODS] if word in text] for text in texts}
+    spans = {
+        text: [
+            {"start": text.index(word), "end": text.index(word) + len(word), "label": "CITY" if word in CITIES else "FOOD"}
+            for word in words
+        ]
+        for text, words in found.items()
+    }
+    made = {
+        "classify": lambda place, text: {"query": text, "kind": labels[place % 2]},
+        "tag": lambda place, text: {"text": text, "spans": spans[text]},
+        "embed": lambda place, text: {"text": text, "text_pair": text[8:]},
+        "extract": lambda place, text: {
+            "question": "which one", "context": text, "answers": [{"start": spans[text][0]["start"], "text": found[text][0]}],
+        },
+    }  # fmt: skip
+    return pl.DataFrame([made[task](place, text) for place, text in enumerate(texts)])
+
+
+@pytest.fixture
+def home(fleet, tmp_path) -> Home:
+    """A copy of that home which a test may change."""
+    shutil.copytree(fleet.folder, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def alone(fleet):
+    """What each model says by itself, by the vertical's name or the model's id: in torch, or by its graph where it was compressed."""
+    from vertune.runtime.fleet import graph_of
+    from vertune.runtime.predictor import Predictor
+    from vertune.steps.predict import predict
+
+    opened: dict[str, Predictor] = {}
+
+    def said(name: str, records) -> list[dict]:
+        if name not in opened:
+            model = fleet.get("models", name)
+            opened[name] = Predictor.open(graph_of(fleet, model) or model, threads=1)
+        return predict(opened[name], [{"text": one} if isinstance(one, str) else one for one in records])
+
+    return said
+
+
+@pytest.fixture(scope="session")
+def _quick_start():
+    """Servers time no batches when they start, which takes 0.8 s each, and look at their home more often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.runtime.warm._SECONDS", 0.0)
+        patch.setattr("vertune.runtime.warm._BUDGETS", (256,))
+        patch.setattr("vertune.server.service._LOOK", 0.15)
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(fleet, tmp_path_factory, _quick_start) -> Iterator[Running]:
+    """A server of all verticals in float32, with an admin's key; tests of one file share it, and change nothing that stays."""
+    folder = tmp_path_factory.mktemp("shared") / "home"
+    shutil.copytree(fleet.folder, folder)
+    home = Home(folder)
+    with Running(home, admin(home), exact=True) as running:
+        yield running
+
+
+@pytest.fixture
+def start(_quick_start):
+    """Makes servers that stop when the test does."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield lambda *given, **options: stack.enter_context(Running(*given, **options))
+
+
+def admin(home: Home) -> str:
+    """The secret of a new key that may do all."""
+    keys = Keys(home.folder / "server.db")
+    try:
+        return keys.create("admin", ["admin"])[0]
+    finally:
+        keys.close()

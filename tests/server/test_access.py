@@ -1,0 +1,275 @@
+"""Who may ask what: keys are judged at every request, tell no secret, and bind to what they were made for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from tests.server.running import Running, problem, until
+from vertune.core.errors import ConfigError
+from vertune.server.settings import Settings, changed, loopback
+from vertune.store.keys import Keys
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+ASKED = {"texts": ["soup"]}
+
+
+@pytest.fixture
+def keys(server):
+    """Keys as another process has them."""
+    with closing(Keys(server.service.home.folder / "server.db")) as found:
+        yield found
+
+
+@pytest.fixture
+def by(server):
+    """Ask with another key than the admin's."""
+
+    def ask(secret: str | None, method="POST", path="/v1/verticals/intent/predict", **more) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        body = {"json": ASKED} if method == "POST" and not more else more
+        return server.stranger.request(method, path, headers=headers, **body)
+
+    return ask
+
+
+OPERATIONS = [
+    ("POST", "/v1/verticals/intent/predict"), ("POST", "/v1/predict"), ("POST", "/v1/embeddings"), ("GET", "/v1/verticals"),
+    ("GET", "/v1/verticals/intent"), ("GET", "/v1/verticals/intent/versions"), ("GET", "/v1/verticals/intent/card"), ("GET", "/metrics"),
+    ("PUT", "/v1/verticals/intent"), ("DELETE", "/v1/verticals/intent"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize(
+    "said", [None, "", "Bearer", "Basic dnQ6dnQ=", "Bearer vt_0123456789ab_guess", "Bearer vt_", "vt_x", "Bearer \xff"]
+)
+def test_without_a_key_nothing_is_done(server, method, path, said) -> None:
+    """Whatever the body is, which is not looked at."""
+    headers = {} if said is None else {"Authorization": said.encode("latin-1")}
+    for body in ({"json": ASKED}, {"content": b"{", "headers": {"Content-Type": "text/plain"}}):
+        given = {"headers": {**headers, **body.pop("headers", {})}, **body}
+        found = server.stranger.request(method, path, **given)
+        assert "key" in problem(found, 401)
+        assert found.headers["www-authenticate"] == 'Bearer realm="vertune"'
+
+
+def test_the_operations_are_all_that_there_are(server) -> None:
+    """What is added to the server is to be added to these tests."""
+    listed = {(verb.upper(), place) for place, verbs in server.ask.get("/openapi.json").json()["paths"].items() for verb in verbs}
+    open_to_all = {("GET", "/health/live"), ("GET", "/health/ready")}
+    assert {(verb, place.replace("{name}", "intent")) for verb, place in listed} - open_to_all == set(OPERATIONS)
+
+
+def test_what_needs_no_key(server) -> None:
+    for path in ("/health/live", "/health/ready", "/docs", "/openapi.json"):
+        assert server.stranger.get(path).status_code == 200, path
+
+
+def test_a_key_may_what_it_was_made_for(keys, by) -> None:
+    predict, _ = keys.create("asks", ["predict"])
+    assert by(predict).status_code == 200
+    assert by(predict, "GET", "/metrics").status_code == 200
+    for scopes in (["feedback"], ["train"], ["feedback", "train"]):
+        secret, key = keys.create("other", scopes)
+        for method, path in OPERATIONS[3:8]:
+            assert f"The key {key.id} may not do 'predict'" in problem(by(secret, method, path), 403)
+        assert problem(by(secret), 403)
+    for method, body in (("PUT", {"json": {"model": "some"}}), ("DELETE", {})):
+        assert "'admin'" in problem(by(predict, method, "/v1/verticals/intent", **body), 403)
+
+
+def test_a_key_bound_to_verticals_sees_no_others(keys, by) -> None:
+    secret, _ = keys.create("bound", ["predict"], ["whole", "absent"])
+    assert by(secret, path="/v1/verticals/whole/predict").status_code == 200
+    assert [one["name"] for one in by(secret, "GET", "/v1/verticals").json()["verticals"]] == ["whole"]
+    both = {"json": {"verticals": ["whole", "intent"], "texts": ["soup"]}}
+    for found in (by(secret), by(secret, "POST", "/v1/predict", **both), by(secret, "GET", "/v1/verticals/intent/card")):
+        assert "'intent'" in problem(found, 403)
+    for found in (by(secret, path="/v1/verticals/absent/predict"), by(secret, "GET", "/v1/verticals/absent")):
+        said = problem(found, 404)
+        assert not [name for name in ("intent", "find", "spans", "faq") if name in said]
+    assert problem(by(secret, path="/v1/verticals/nobody/predict"), 403)  # nor which others there are not
+
+
+def test_a_revoked_key_ends_at_once(keys, by) -> None:
+    secret, key = keys.create("leaver", ["predict"])
+    assert by(secret).status_code == 200
+    keys.revoke(key.id)
+    assert "is revoked" in problem(by(secret), 401)
+
+
+def test_a_key_ends_when_it_was_to(keys, by) -> None:
+    secret, _ = keys.create("guest", ["predict"], expires=datetime.now(UTC) + timedelta(seconds=0.4))
+    assert by(secret).status_code == 200
+    until(lambda: by(secret).status_code == 401)
+    assert "is expired" in problem(by(secret), 401)
+
+
+def test_a_rotated_key_overlaps_with_its_successor(keys, by) -> None:
+    first, key = keys.create("turns", ["predict"])
+    second, new = keys.rotate(key.id, timedelta(hours=1))
+    assert [by(first).status_code, by(second).status_code] == [200, 200]
+    third, _ = keys.rotate(new.id, timedelta(0))
+    assert [by(first).status_code, by(second).status_code, by(third).status_code] == [200, 401, 200]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/verticals/find/predict", ASKED), ("/v1/embeddings", {"model": "find", "input": "soup"})])
+def test_a_rate_is_kept_and_told(keys, by, server, path, body) -> None:
+    """Each request counts once."""
+    secret, _ = keys.create("eager", ["predict"], rate="3/minute")
+    before = server.metric("vertune_rejections_total", reason="rate")
+    assert [by(secret, "POST", path, json=body).status_code for _ in range(3)] == [200, 200, 200]
+    found = by(secret, "POST", path, json=body)
+    assert "At most 3/minute" in problem(found, 429)
+    assert 1 <= int(found.headers["retry-after"]) <= 60
+    assert server.metric("vertune_rejections_total", reason="rate") == before + 1
+    other, _ = keys.create("another", ["predict"])
+    assert by(other, "POST", path, json=body).status_code == 200
+
+
+def test_the_servers_rate_holds_for_keys_without_one(home, start) -> None:
+    with closing(Keys(home.folder / "server.db")) as keys:
+        plain, own = keys.create("plain", ["predict"])[0], keys.create("own", ["predict"], rate="9/minute")[0]
+    running = start(home, plain, rate="2/minute")
+    assert [running.predict("intent", "a").status_code for _ in range(3)] == [200, 200, 429]
+    running.ask.headers["Authorization"] = f"Bearer {own}"
+    assert [running.predict("intent", "a").status_code for _ in range(4)] == [200] * 4
+
+
+def test_the_database_of_keys_gone_is_no_open_door(home, start) -> None:
+    with closing(Keys(home.folder / "server.db")) as keys:
+        secret = keys.create("one", ["admin"])[0]
+    running = start(home, secret)
+    assert running.predict("intent", "a").status_code == 200
+    for file in home.folder.glob("server.db*"):
+        file.unlink()
+    assert problem(running.predict("intent", "a"), 507)
+
+
+def test_no_secret_is_in_logs_or_answers(server, keys, by, caplog, capfd) -> None:
+    caplog.set_level("DEBUG")
+    secret, key = keys.create("quiet", ["predict"], ["intent"], rate="6/minute")
+    hidden = secret.split("_", 2)[2]
+    found = [by(secret), by(secret, path="/v1/verticals/whole/predict"), by(secret, path="/v1/verticals/nobody/predict"), by(secret + "x")]
+    found += [by(secret, json={"texts": 1}) for _ in range(9)]
+    keys.revoke(key.id)
+    found.append(by(secret))
+    assert {one.status_code for one in found} == {200, 401, 403, 422, 429}
+    said = capfd.readouterr()
+    for text in (*(one.text + str(one.headers) for one in found), caplog.text, said.out, said.err, server.service.measures.page().decode()):
+        assert hidden not in text
+    assert hidden not in server.ask.get("/v1/verticals").text
+
+
+# ------------------------------------------------------------------ without keys
+
+
+def test_an_open_server_answers_everybody_on_this_machine(fleet, start) -> None:
+    running = start(fleet)
+    assert running.predict("intent", "a").status_code == 200
+    assert not [one for verbs in running.ask.get("/openapi.json").json()["paths"].values() for one in verbs.values() if "security" in one]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::2]", "[", "", "localhost.evil.example"]
+)
+def test_an_open_server_answers_no_page_whose_name_was_made_to_lead_here(home, start, host) -> None:
+    """A browser sends the name of the page; that it resolves to 127.0.0.1 is its owner's doing."""
+    running = start(home)
+    for method, path, body in (
+        ("POST", "/v1/predict", {"verticals": ["intent"], "texts": ["a"]}),
+        ("DELETE", "/v1/verticals/intent", None),
+    ):
+        assert running.ask.request(method, path, json=body, headers={"Host": host}).status_code in (400, 403)
+    assert running.ask.get("/v1/verticals", headers={"Host": "localhost:1234"}).status_code == 200
+    assert running.ask.get("/v1/verticals", headers={"Host": "[::1]:1234"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.4", "example.org", "*"])
+def test_open_is_refused_where_others_reach_it(host) -> None:
+    with pytest.raises(ConfigError, match="--open answers everybody"):
+        Settings(host=host, open=True).check()
+    with pytest.raises(ConfigError, match="--open answers everybody"):
+        changed({"host": "127.0.0.1", "open": True}, [f"host={host}"]).check()
+    Settings(host=host).check()
+
+
+def test_what_is_loopback() -> None:
+    assert all(map(loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost"]))
+    assert not any(map(loopback, ["", "0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example", "localhost.example", "2130706433"]))
+
+
+def test_a_server_without_keys_must_be_meant_to_be(fleet) -> None:
+    """Whoever starts it: the command line passes `--open` and `--set open=…` by different ways."""
+    with pytest.raises(ConfigError, match="open=true"), Running(fleet, open=False):
+        pass
+    with pytest.raises(ConfigError, match="--open answers everybody"), Running(fleet, host="0.0.0.0"):
+        pass
+
+
+# ------------------------------------------------------------------ names and files
+
+NASTY = [
+    "../../zz-file",
+    "..%2f..%2fzz-file",
+    "%2e%2e%2f%2e%2e%2fzz-file",
+    "/tmp/zz-file",
+    "..zz-file",
+    "zz-file%00.txt",
+    "..%5czz-file",
+    "zz-file",
+]
+TOUCHED: list[str] | None = None
+"""What files were touched, while anybody wants to know: a hook of Python can't be taken away."""
+
+
+def _hook(event: str, given: tuple) -> None:
+    if TOUCHED is not None and event in ("open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.mkdir", "sqlite3.connect"):
+        TOUCHED.append(f"{event} {given[0]!r} {given[1:2]!r}")
+
+
+@pytest.fixture
+def touched(monkeypatch):
+    """Every file that this process opens, lists, looks at, moves or removes."""
+    global TOUCHED
+    if not getattr(sys, "_server_tests_audit", False):
+        sys._server_tests_audit = True
+        sys.addaudithook(_hook)
+    TOUCHED = []
+    for name in ("stat", "lstat", "access"):
+        own = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda path, *given, own=own, **more: (TOUCHED.append(f"stat {path!r}"), own(path, *given, **more))[1]
+        )
+    yield TOUCHED
+    TOUCHED = None
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_name_of_a_file_reaches_no_file(home, start, touched, name) -> None:
+    running = start(home)
+    touched.clear()
+    answers = [running.ask.get(f"/v1/verticals/{name}{more}") for more in ("", "/versions", "/card")]
+    answers.append(running.ask.post(f"/v1/verticals/{name}/predict", json=ASKED))
+    answers.append(running.ask.delete(f"/v1/verticals/{name}"))
+    answers += [
+        running.ask.put(f"/v1/verticals/{name}", json={"model": model})
+        for model in ("intent", name, running.service.fleet.get("find").model.id)
+    ]
+    answers += [running.ask.put("/v1/verticals/intent", json={"model": name})]
+    answers.append(running.ask.post("/v1/embeddings", json={"model": name, "input": "a"}))
+    answers.append(running.ask.post("/v1/predict", json={"verticals": [name], "texts": ["a"]}))
+    answers.append(running.ask.post("/v1/verticals/intent/predict", json={"records": [{"text": name, name: name, "__file": name}]}))
+    answers += [running.ask.get(f"/docs/{name}"), running.ask.get(f"/{name}")]
+    assert not (home.folder / "seen").exists()
+    assert any("seen" in one for one in touched), "the hook sees nothing"
+    allowed = {200, 404, 405, 422} | ({202} if name == "zz-file" else set())
+    assert {one.status_code for one in answers} <= allowed, [one.text for one in answers if one.status_code not in allowed]
+    seen = [one for one in touched if "zz-file" in one and not (name == "zz-file" and "aliases" in one)]
+    assert not seen

@@ -1,0 +1,483 @@
+"""Whatever goes wrong, no request hangs, no answer is wrong, and what is at fault fails alone."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.server.conftest import TEXTS, admin
+from tests.server.running import LONG, Wire, problem, request, same, together, until
+from vertune.runtime.backbone import Backbone
+from vertune.store.keys import Keys
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+BAD = "poison"
+"""A text whose tokens no other text has in this order."""
+
+
+class Engine:
+    """What computes batches: it can be held, fails of some texts, and remembers all that it was given."""
+
+    def __init__(self) -> None:
+        self.gate, self.held = threading.Event(), threading.Semaphore(0)
+        self.gate.set()
+        self.bad: tuple[int, ...] = ()
+        self.error: BaseException = ValueError("of a text")
+        self.seen: list[list[tuple[int, ...]]] = []
+        self.delay = 0.0
+
+    def compute(self, own, lane, payloads):
+        batch = [tuple(feature.ids.tolist()) for feature, _ in payloads]
+        self.seen.append(batch)
+        if not self.gate.is_set():
+            self.held.release()
+            assert self.gate.wait(LONG)
+        time.sleep(self.delay)
+        if self.bad and self.bad in batch:
+            raise self.error
+        return own(lane, payloads)
+
+    def hold(self) -> None:
+        """Let the next batch wait until `gate` is set."""
+        self.gate.clear()
+
+    def wait(self) -> None:
+        """Wait until a batch is held."""
+        assert self.held.acquire(timeout=LONG)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    made, own = Engine(), Backbone.compute
+    monkeypatch.setattr(Backbone, "compute", lambda lane, payloads: made.compute(own, lane, payloads))
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def running(fleet, start, engine):
+    """An open server whose engine is in hand."""
+    made = start(fleet, exact=True)
+    engine.seen.clear()  # of the warm-up
+    return made
+
+
+def ids(running, text: str) -> tuple[int, ...]:
+    served = running.service.fleet.get("intent")
+    return tuple(served.predictor.encoder.encode([{"text": text}], served.task.views(["text"]))[0].ids.tolist())
+
+
+def held(running, engine) -> threading.Thread:
+    """A request that holds the only worker."""
+    engine.hold()
+    thread = threading.Thread(target=lambda: running.predict("intent", "hold"))
+    thread.start()
+    engine.wait()
+    return thread
+
+
+def queued(running, tokens: int = 1) -> None:
+    until(lambda: running.service.batcher.queued >= tokens)
+
+
+# ------------------------------------------------------------------ workers
+
+
+def kill(running) -> None:
+    """End a worker from outside, wherever it is."""
+    for worker in tuple(running.service.batcher._workers):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.thread.ident), ctypes.py_object(SystemExit))
+
+
+def test_workers_that_are_killed_leave_no_request_without_an_answer(running, alone, caplog) -> None:
+    """One that was just being finished may be answered with an error that says so; no answer is wrong."""
+    caplog.set_level(logging.CRITICAL, "vertune")
+    expected = alone("intent", TEXTS)
+    end = time.monotonic() + 1.5
+    lost: list = []
+
+    def ask(place: int) -> int:
+        asked = 0
+        while time.monotonic() < end:
+            found = running.predict("intent", TEXTS[place], TEXTS[place - 1])
+            asked += 1
+            if found.status_code == 200:
+                assert same(found.json()["answers"], [expected[place], expected[place - 1]])
+            else:
+                assert "SystemExit" in problem(found, 500)
+                lost.append(found)
+        return asked
+
+    def murder() -> int:
+        times = 0
+        while time.monotonic() < end:
+            kill(running)
+            times += 1
+            time.sleep(0.05)
+        return times
+
+    *asked, times = together([*(lambda place=place: ask(place) for place in range(4)), murder])
+    assert len(lost) < times / 2
+    assert times > 10
+    assert min(asked) > 5
+    until(lambda: running.service.batcher.alive)
+
+
+def test_a_text_that_ends_its_worker_takes_half_a_batch_along_at_most(running, engine, alone) -> None:
+    engine.bad, engine.error = ids(running, BAD), SystemExit("of a text")
+    blocking = held(running, engine)
+    texts = [*TEXTS, BAD, "soup of rome"]
+    answers: list = [None] * len(texts)
+
+    def ask(place: int) -> None:
+        answers[place] = running.predict("intent", texts[place])
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(texts))]
+    for thread in threads:
+        thread.start()
+    queued(running, sum(len(ids(running, text)) for text in texts))
+    engine.gate.set()
+    for thread in (*threads, blocking):
+        thread.join(LONG)
+        assert not thread.is_alive()
+    good = [place for place in range(len(texts)) if answers[place].status_code == 200]
+    assert len(good) >= len(texts) // 2
+    for place, found in enumerate(answers):
+        if place in good:
+            assert same(found.json()["answers"], alone("intent", [texts[place]]))
+        else:
+            assert "died with this request in it" in problem(found, 500)
+    assert texts.index(BAD) not in good
+    assert running.predict("intent", "soup").status_code == 200
+
+
+def test_a_text_that_breaks_the_model_fails_alone(running, engine, alone) -> None:
+    engine.bad = ids(running, BAD)
+    blocking = held(running, engine)
+    texts = [*TEXTS, BAD, "soup of rome", "tell me"]
+    calls = [lambda text=text: running.predict("intent", text) for text in texts]
+
+    def release():
+        queued(running, sum(len(ids(running, text)) for text in texts))
+        engine.gate.set()
+
+    *answers, _ = together([*calls, release])
+    blocking.join(LONG)
+    for text, found in zip(texts, answers, strict=True):
+        if text == BAD:
+            said = problem(found, 500)
+            assert "ValueError: of a text" in said
+        else:
+            assert same(found.json()["answers"], alone("intent", [text])), found.text
+    assert any(len(batch) > 1 and engine.bad in batch for batch in engine.seen), "it was in a batch with others"
+
+
+def test_a_bad_text_among_others_of_its_request_fails_the_request_and_no_other(running, engine) -> None:
+    engine.bad = ids(running, BAD)
+    bad, good = together([lambda: running.predict("intent", "soup", BAD), lambda: running.predict("intent", *TEXTS)])
+    assert problem(bad, 500)
+    assert good.status_code == 200
+    until(lambda: running.service.batcher.queued == 0)
+
+
+def test_what_fails_in_one_vertical_fails_in_no_other(running, engine, monkeypatch) -> None:
+    """Decoding is the task's own."""
+    served = running.service.fleet.get("spans")
+
+    def fail(*given, **more):
+        raise RuntimeError("of a task")
+
+    monkeypatch.setattr(type(served.task), "decode", fail)
+    answers = together([lambda name=name: running.predict(name, "soup") for name in ("intent", "spans", "find", "whole") * 3])
+    assert [found.status_code for found in answers] == [200, 500, 200, 200] * 3
+
+
+# ------------------------------------------------------------------ clients
+
+
+def asking(name: str, *texts: str) -> bytes:
+    return request(f"/v1/verticals/{name}/predict", json.dumps({"texts": texts}).encode())
+
+
+def test_what_a_client_that_left_asked_is_not_computed(running, engine, caplog) -> None:
+    blocking = held(running, engine)
+    gone = Wire(running.port, asking("intent", BAD, "soup"))
+    queued(running)
+    gone.socket.close()
+    until(lambda: running.service.batcher.queued == 0)
+    engine.gate.set()
+    blocking.join(LONG)
+    assert running.predict("intent", "rome").status_code == 200
+    assert ids(running, BAD) not in [one for batch in engine.seen for one in batch]
+    assert running.metric("vertune_rejections_total", reason="gone") == 1
+    assert running.metric("vertune_requests_total", resource="predict") == 2
+    assert not caplog.records, "that a client leaves is no error"
+
+
+def test_a_client_that_leaves_while_it_is_computed_disturbs_nobody(running, engine, caplog) -> None:
+    engine.hold()
+    with Wire(running.port, asking("intent", BAD)) as wire:
+        engine.wait()
+        wire.send(b"")
+    other = threading.Thread(target=lambda: running.predict("intent", *TEXTS))
+    other.start()
+    until(lambda: running.metric("vertune_rejections_total", reason="gone") == 1)
+    engine.gate.set()
+    other.join(LONG)
+    assert running.predict("intent", "soup").status_code == 200
+    assert not caplog.records
+
+
+def test_a_client_that_closes_its_half_leaves_nothing_behind(running, engine) -> None:
+    """uvicorn takes the end of what is sent for the end of the connection."""
+    import socket
+
+    blocking = held(running, engine)
+    with Wire(running.port, asking("intent", BAD)) as wire:
+        queued(running)
+        wire.socket.shutdown(socket.SHUT_WR)
+        until(lambda: running.service.batcher.queued == 0)
+        engine.gate.set()
+        assert wire.end() == b""
+    blocking.join(LONG)
+
+
+# ------------------------------------------------------------------ time
+
+
+def test_a_stuck_worker_costs_a_request_its_deadline_and_no_more(running, engine) -> None:
+    blocking = held(running, engine)
+    began = time.monotonic()
+    found = running.predict("intent", "soup", X_Deadline_Ms="300")
+    assert "within its 300 ms" in problem(found, 503)
+    assert int(found.headers["retry-after"]) >= 1
+    assert 0.25 < time.monotonic() - began < 2
+    assert running.service.batcher.queued == 0
+    engine.gate.set()
+    blocking.join(LONG)
+    assert running.predict("intent", "soup").status_code == 200
+
+
+def test_overload_is_refused_quickly_and_what_is_taken_is_in_time(fleet, start, engine, alone) -> None:
+    running = start(fleet, queued=3000, exact=True)
+    engine.delay = 0.1  # a request takes 0.3 s, and all of them together 3.6 s
+    running.predict("intent", *TEXTS * 5)  # from now on a rate is known
+    expected = alone("intent", TEXTS)
+    end = time.monotonic() + 2.0
+    deadline = 1.0
+
+    def ask() -> list[tuple[int, float]]:
+        found = []
+        while time.monotonic() < end:
+            began = time.monotonic()
+            answer = running.predict("intent", *TEXTS * 8, X_Deadline_Ms=str(deadline * 1000))
+            found.append((answer.status_code, time.monotonic() - began))
+            if answer.status_code == 200:
+                assert same(answer.json()["answers"], expected * 8)
+            else:
+                assert problem(answer, answer.status_code)
+                assert int(answer.headers["retry-after"]) >= 1
+        return found
+
+    seen = [one for part in together([ask] * 12) for one in part]
+    taken = [seconds for status, seconds in seen if status == 200]
+    refused = [seconds for status, seconds in seen if status in (429, 503)]
+    assert len(taken) + len(refused) == len(seen)
+    assert taken
+    assert refused
+    assert max(taken) < deadline + 1.0
+    assert sorted(refused)[len(refused) // 2] < deadline / 2
+    until(lambda: running.service.batcher.queued == 0)
+
+
+def test_who_floods_does_not_starve_another(home, start, engine) -> None:
+    with closing(Keys(home.folder / "server.db")) as keys:
+        flood, other = keys.create("flood", ["predict"])[0], keys.create("other", ["predict"])[0]
+    running = start(home, flood)
+    engine.delay = 0.02
+    stop = threading.Event()
+
+    def pour() -> int:
+        refused = 0
+        while not stop.is_set():
+            refused += running.predict("intent", *["tell me of rome and bread"] * 200).status_code != 200
+        return refused
+
+    def ask() -> list[float]:
+        try:
+            queued(running, 1000)
+            return [once() for _ in range(10)]
+        finally:
+            stop.set()
+
+    def once() -> float:
+        began = time.monotonic()
+        found = running.ask.post("/v1/verticals/intent/predict", json={"texts": ["soup"]}, headers={"Authorization": f"Bearer {other}"})
+        assert found.status_code == 200, found.text
+        return time.monotonic() - began
+
+    *_, took = together([*[pour] * 8, ask])
+    waiting = 8 * 200 * len(ids(running, "tell me of rome and bread")) / 256 * engine.delay  # until what the flood has there is done
+    assert sorted(took)[5] < waiting / 2
+
+
+def test_what_is_kept_is_answered_however_much_waits(fleet, start, engine) -> None:
+    running = start(fleet, queued=400, cache=100)
+    texts = ["tell me of rome and bread and soup " + letter * 5 for letter in "abcdefghijklmnop"]
+    for text in texts:
+        assert running.predict("intent", text).status_code == 200
+    blocking = held(running, engine)
+    fillers = [threading.Thread(target=lambda word=word: running.predict("intent", *[f"{word} of rome"] * 9)) for word in ("me", "tell")]
+    for filler in fillers:
+        filler.start()
+    queued(running, 2 * 9 * 5)
+    before = running.metric("vertune_rejections_total", reason="own")
+    assert running.predict("intent", *texts).status_code == 200
+    assert problem(running.predict("intent", *[text + " and more" for text in [*texts, *texts[:4]]]), 429)
+    assert running.metric("vertune_rejections_total", reason="own") == before + 1
+    engine.gate.set()
+    for thread in (blocking, *fillers):
+        thread.join(LONG)
+
+
+def test_long_texts_that_are_cut_cost_what_is_left_of_them(fleet, start) -> None:
+    """What is refused before its tokens are counted would have been refused after."""
+    text = "tell me of rome and bread " * 40
+    served = start(fleet).service.fleet.get("find")
+    (cost,) = map(len, served.predictor.encoder.encode([{"text": text}], served.task.views(["text"])))
+    assert cost < len(text) / 10
+    running = start(fleet, queued=4 * cost)
+    assert running.ask.post("/v1/embeddings", json={"model": "find", "input": [text] * 4}).status_code == 200
+    assert "Divide it" in problem(running.ask.post("/v1/embeddings", json={"model": "find", "input": [text] * 5}), 422)
+
+
+# ------------------------------------------------------------------ readiness
+
+
+def test_not_ready_while_the_worker_is_stuck_and_ready_again_after(running, engine, monkeypatch) -> None:
+    monkeypatch.setattr("vertune.server.service._STALE", 0.2)
+    assert running.ask.get("/health/ready").json()["ready"] is True
+    blocking = held(running, engine)
+    time.sleep(0.3)
+    answers = together([lambda: running.ask.get("/health/ready")] * 5)
+    assert [found.status_code for found in answers] == [503] * 5
+    assert "a trial was not answered" in answers[0].json()["why"]
+    assert running.service.batcher.queued == 0, "however many ask, one is tried, and nothing is left of it"
+    assert len(engine.seen) <= 2
+    assert running.ask.get("/health/live").status_code == 200
+    engine.gate.set()
+    blocking.join(LONG)
+    assert running.ask.get("/health/ready").status_code == 200
+
+
+def test_not_ready_without_a_worker_and_ready_again_with_one(running, monkeypatch) -> None:
+    batcher = running.service.batcher
+    assert running.ask.get("/health/ready").status_code == 200
+    monkeypatch.setattr(type(batcher), "_staff", lambda self: None)
+    kill(running)
+    batcher.submit(_nothing())  # which wakes it, so that it notices
+    until(lambda: not batcher.alive)
+    found = running.ask.get("/health/ready")
+    assert found.status_code == 503
+    assert found.json()["why"] == "no worker lives"
+    monkeypatch.undo()
+    until(lambda: batcher.alive)
+    assert running.ask.get("/health/ready").status_code == 200
+
+
+def _nothing():
+    from vertune.runtime.queue import Request
+
+    return Request([None], [1], lane=_Lane())
+
+
+class _Lane:
+    def compute(self, payloads):
+        return list(payloads)
+
+
+def test_one_broken_vertical_makes_the_server_not_unready(running, engine, monkeypatch) -> None:
+    monkeypatch.setattr("vertune.server.service._STALE", 0.0)
+    served = running.service.fleet.served
+    name = next(name for name in served if name != "whole")  # the first that is tried may be any of them
+    running.service.fleet.served = {name: served[name], **served}
+    engine.bad = ids(running, "ready?")
+    monkeypatch.setattr("vertune.server.service._STALE", 5.0)
+    running.service.batcher.last_success = None
+    assert running.ask.get("/health/ready").status_code == 200  # by the one whose graph is its own
+
+
+def test_not_ready_without_a_vertical(home, start) -> None:
+    running = start(home, admin(home))
+    for name in running.service.fleet.served:
+        running.ask.delete(f"/v1/verticals/{name}")
+    found = running.ask.get("/health/ready")
+    assert (found.status_code, found.json()["why"]) == (503, "no vertical is served")
+
+
+@pytest.mark.parametrize("name", ["intent", "spans", "find", "faq", "whole"])
+def test_ready_whatever_the_task(fleet, start, name) -> None:
+    running = start(fleet, only=[name])
+    assert running.ask.get("/health/ready").json()["ready"] is True
+
+
+# ------------------------------------------------------------------ memory
+
+
+def test_graphs_leave_memory_under_a_limit_and_are_loaded_again(home, start, alone) -> None:
+    import shutil
+
+    from vertune.runtime.fleet import graph_of
+
+    graph = graph_of(home, home.get("models", "whole"))
+    twin = home.folder / "models" / "twin-1"
+    shutil.copytree(graph.folder, twin)
+    home.alias("twin@live", "twin-1")
+    size = (graph.folder / "model.onnx").stat().st_size
+    running = start(home, memory=size + 1)
+    keeper = running.service.fleet._keeper
+    loaded = set()
+    for name in ("whole", "twin") * 3:
+        found = running.predict(name, *TEXTS)
+        assert same(found.json()["answers"], alone("whole", TEXTS)), found.text
+        assert 0 < keeper.bytes <= size + 1
+        loaded |= set(keeper._kept)
+    assert loaded == {graph.id, "twin-1"}
+    answers = together([lambda name=name: running.predict(name, *TEXTS) for name in ("whole", "twin") * 6])
+    assert all(same(found.json()["answers"], alone("whole", TEXTS)) for found in answers)
+
+
+# ------------------------------------------------------------------ the end
+
+
+def test_what_was_begun_is_answered_before_the_end(running, engine, alone) -> None:
+    """Also what is not queued yet."""
+    engine.hold()
+    found = []
+    threads = [threading.Thread(target=lambda text=text: found.append(running.predict("intent", text))) for text in ("soup", "rome")]
+    threads[0].start()
+    engine.wait()
+    threads[1].start()
+    queued(running)
+    late = Wire(running.port, asking("intent", "late")[:-5])  # its body is still on its way
+    time.sleep(0.05)
+    running.stop()
+    until(lambda: running.service.draining)
+    refused = running.predict("intent", "no more")
+    assert "stopping" in problem(refused, 503)
+    assert running.ask.get("/health/ready").status_code == 503
+    late.send(asking("intent", "late")[-5:])
+    engine.gate.set()
+    for thread in threads:
+        thread.join(LONG)
+    assert [one.status_code for one in found] == [200, 200]
+    assert late.answer()[0] == 200
+    late.socket.close()
+    running._thread.join(LONG)
+    assert not running._thread.is_alive()

@@ -1,0 +1,282 @@
+"""What is served is told, changed by an admin or by an alias without a request lost, and never half."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from tests.server.conftest import TEXTS, VERTICALS, admin
+from tests.server.running import problem, same, together, until
+from vertune.core.artifact import Artifact, write_json
+from vertune.runtime.fleet import Fleet
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+@pytest.fixture
+def running(home, start):
+    """A server on a home of its own."""
+    return start(home, admin(home), exact=True)
+
+
+@pytest.fixture
+def other(fleet) -> str:
+    """The id of the second model of `intent`, whose labels are others."""
+    live = fleet.get("models", "intent@live").id
+    return next(model.id for model in fleet.shelf("models") if model.told["name"] == "intent" and model.id != live)
+
+
+def labels(response) -> set[str]:
+    assert response.status_code == 200, response.text
+    return {label for answer in response.json()["answers"] for label in answer["probabilities"]}
+
+
+def test_all_verticals_are_told(server, fleet) -> None:
+    found = {one["name"]: one for one in server.ask.get("/v1/verticals").json()["verticals"]}
+    assert list(found) == sorted(VERTICALS)
+    for name, one in found.items():
+        assert one["task"] == VERTICALS[name][0]
+        assert one["model"] == fleet.get("models", name).id
+        assert one["shared"] is (name != "whole")
+        assert one["precision"] == ("int8" if name == "whole" else "float32")
+        assert one["why"]
+        assert one["coming"] is None
+        assert server.ask.get(f"/v1/verticals/{name}").json() == one
+    assert found["intent"]["labels"] == ["food", "place"]
+    assert found["find"]["labels"] is None
+    assert list(found["faq"]["fields"]) == ["question", "context"]
+
+
+def test_the_models_of_a_vertical_are_told(server, fleet, other) -> None:
+    found = server.ask.get("/v1/verticals/intent/versions").json()["versions"]
+    assert {one["model"]: one["live"] for one in found} == {fleet.get("models", "intent").id: True, other: False}
+    assert all(one["metrics"] and one["created"] for one in found)
+
+
+def test_the_card_is_the_one_beside_the_model(server, fleet) -> None:
+    found = server.ask.get("/v1/verticals/intent/card").json()
+    assert found == {"vertical": "intent", "card": (fleet.get("models", "intent").folder / "README.md").read_text()}
+    assert "# intent" in found["card"]
+
+
+def test_another_model_goes_live(running, home, alone, other) -> None:
+    found = running.ask.put("/v1/verticals/intent", json={"model": other})
+    assert found.status_code == 202
+    assert found.json()["model"] == other
+    said = running.predict("intent", *TEXTS)
+    assert said.json()["model"] == other
+    assert same(said.json()["answers"], alone(other, TEXTS))
+    assert home.aliases()["intent@live"] == other
+
+
+def test_a_new_vertical_comes_and_goes(running, home, other) -> None:
+    assert problem(running.predict("second", "a"), 404)
+    assert running.ask.put("/v1/verticals/second", json={"model": other}).status_code == 202
+    assert labels(running.predict("second", "a")) == {"even", "odd"}
+    found = running.ask.delete("/v1/verticals/second")
+    assert (found.status_code, found.content) == (204, b"")
+    assert problem(running.predict("second", "a"), 404)
+    assert "second@live" in problem(running.ask.delete("/v1/verticals/second"), 404)
+    assert other in [model.id for model in home.shelf("models")]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "nobody"}, 404),
+        ({"model": "../x"}, 422),
+        ({"model": ""}, 422),
+        ({}, 422),
+        ({"model": "a", "b": 1}, 422),
+        ({"model": "intent"}, 404),
+    ],
+)
+def test_what_is_no_model_does_not_go_live(running, home, body, status) -> None:
+    before = home.aliases()
+    assert problem(running.ask.put("/v1/verticals/intent", json=body), status)
+    assert home.aliases() == before
+
+
+@pytest.mark.parametrize("name", ["Upper", "a@b", "-a", "a..b", "a" * 81, "a b", "%00", "日本"])
+def test_what_is_no_name_is_no_vertical(running, home, other, name) -> None:
+    before = home.aliases()
+    assert problem(running.ask.put(f"/v1/verticals/{name}", json={"model": other}), 422)
+    for found in (running.ask.get(f"/v1/verticals/{name}"), running.ask.delete(f"/v1/verticals/{name}"), running.predict(name, "a")):
+        assert problem(found, 404)
+    assert home.aliases() == before
+
+
+def test_an_alias_that_another_process_moves_is_followed(running, home, other) -> None:
+    home.alias("intent@live", other)
+    until(lambda: running.predict("intent", "a").json()["model"] == other)
+    home.unalias("intent@live")
+    until(lambda: running.predict("intent", "a").status_code == 404)
+    assert running.predict("whole", "a").status_code == 200
+
+
+def test_a_server_of_some_serves_these_alone(home, start, other) -> None:
+    running = start(home, admin(home), only=["intent", "whole"])
+    assert [one["name"] for one in running.ask.get("/v1/verticals").json()["verticals"]] == ["intent", "whole"]
+    assert problem(running.predict("find", "a"), 404)
+    # one of them goes, and the others are followed as before
+    assert running.ask.delete("/v1/verticals/whole").status_code == 204
+    assert problem(running.predict("whole", "a"), 404)
+    home.alias("intent@live", other)
+    until(lambda: running.predict("intent", "a").json()["model"] == other)
+
+
+def test_what_is_retired_does_not_come_back_by_a_look_that_began_before(running, home, other, monkeypatch) -> None:
+    seated, loading, go_on = Fleet._seated, threading.Event(), threading.Event()
+
+    def slow(self, name, *given):
+        if name == "second":
+            loading.set()
+            assert go_on.wait(20)
+        return seated(self, name, *given)
+
+    monkeypatch.setattr(Fleet, "_seated", slow)
+    home.alias("second@live", other)
+    assert loading.wait(20)  # by the look that follows aliases
+    retiring = threading.Thread(target=lambda: running.ask.delete("/v1/verticals/intent"))
+    retiring.start()
+    time.sleep(0.1)
+    go_on.set()
+    retiring.join(20)
+    assert "intent" not in running.service.fleet.served
+    assert running.predict("second", "a").status_code == 200
+
+
+# ------------------------------------------------------------------ what is not ready
+
+
+class Child:
+    """The command that makes models ready, as long as it runs."""
+
+    def __init__(self) -> None:
+        self.code = None
+
+    def poll(self):
+        return self.code
+
+    def terminate(self) -> None:
+        self.code = -15
+
+
+@pytest.fixture
+def child(monkeypatch):
+    made = Child()
+    made.asked = []
+    monkeypatch.setattr("vertune.server.service.prepare", lambda home, names: made.asked.append(names) or made)
+    return made
+
+
+@pytest.fixture
+def unready(home, other):
+    """A model that nothing was made ready of."""
+    import shutil
+
+    source = home.get("models", other)
+    fresh = home.folder / "models" / "intent-fresh"
+    shutil.copytree(source.folder, fresh)
+    write_json(fresh / "manifest.json", {**source.manifest, "id": "intent-fresh"})
+    return Artifact(fresh).id
+
+
+def test_a_model_that_is_not_ready_is_prepared_while_the_one_before_answers(child, unready, running) -> None:
+    found = running.ask.put("/v1/verticals/intent", json={"model": unready}).json()
+    assert found["coming"] == {"model": unready, "state": "preparing"}
+    assert found["model"] != unready
+    assert labels(running.predict("intent", "a")) == {"food", "place"}
+    child.code = 1
+    until(lambda: "vertune share intent" in running.ask.get("/v1/verticals/intent").json()["coming"]["state"])
+    assert len(child.asked) == 1, "what failed is not tried again and again"
+    assert labels(running.predict("intent", "a")) == {"food", "place"}
+
+
+def test_a_new_vertical_that_is_not_ready_is_told_as_coming(child, unready, running) -> None:
+    assert running.ask.put("/v1/verticals/later", json={"model": unready}).status_code == 202
+    told = running.ask.get("/v1/verticals/later").json()
+    assert (told["model"], told["coming"]["state"]) == (None, "preparing")
+    assert "later" in [one["name"] for one in running.ask.get("/v1/verticals").json()["verticals"]]
+    assert problem(running.predict("later", "a"), 404)
+    assert running.ask.get("/v1/verticals/later/versions").status_code == 200
+    assert problem(running.ask.get("/v1/verticals/later/card"), 404)
+    running.ask.delete("/v1/verticals/later")
+    assert problem(running.ask.get("/v1/verticals/later"), 404)
+
+
+def test_a_damaged_model_is_told_and_the_one_before_answers(running, home, other) -> None:
+    for file in home.folder.glob(f"backbones/*/verticals/{other}/rows.safetensors"):
+        file.write_bytes(b"damaged")
+    found = running.ask.put("/v1/verticals/intent", json={"model": other}).json()
+    assert "can't be read" in found["coming"]["state"]
+    assert labels(running.predict("intent", "a")) == {"food", "place"}
+    assert running.ask.put("/v1/verticals/whole", json={"model": found["model"]}).status_code == 202  # others are followed all the same
+    assert running.predict("whole", "a").json()["model"] == found["model"]
+
+
+# ------------------------------------------------------------------ under load
+
+
+def test_a_vertical_is_replaced_under_load(running, home, alone, other) -> None:
+    """Every answer is of the old model or of the new one, and right for the one that it names."""
+    first = home.get("models", "intent@live").id
+    expected = {model: alone(model, TEXTS) for model in (first, other)}
+    end = time.monotonic() + 1.5
+    seen: set[str] = set()
+
+    def ask(place: int) -> int:
+        asked = 0
+        while time.monotonic() < end:
+            found = running.predict("intent", TEXTS[place], TEXTS[place - 1])
+            assert found.status_code == 200, found.text
+            told = found.json()
+            seen.add(told["model"])
+            assert same(told["answers"], [expected[told["model"]][place], expected[told["model"]][place - 1]])
+            asked += 1
+        return asked
+
+    def replace() -> int:
+        times = 0
+        while time.monotonic() < end:
+            times += 1
+            model = (first, other)[times % 2]
+            if times % 3:
+                assert running.ask.put("/v1/verticals/intent", json={"model": model}).status_code == 202
+            else:
+                home.alias("intent@live", model)
+                running.service.look()
+        return times
+
+    *asked, times = together([*(lambda place=place: ask(place) for place in range(4)), replace])
+    assert seen == {first, other}
+    assert times > 5
+    assert min(asked) > 5
+
+
+def test_verticals_come_and_go_under_load(running, other) -> None:
+    end = time.monotonic() + 1.2
+
+    def ask(name: str, allowed: set[int]) -> set[int]:
+        found = set()
+        while time.monotonic() < end:
+            found.add(running.predict(name, "soup", "rome").status_code)
+            assert found <= allowed
+        return found
+
+    def change() -> int:
+        times = 0
+        while time.monotonic() < end:
+            assert running.ask.put("/v1/verticals/second", json={"model": other}).status_code == 202
+            assert running.ask.delete("/v1/verticals/second").status_code == 204
+            times += 1
+        return times
+
+    calls = [lambda: ask("intent", {200}), lambda: ask("whole", {200}), lambda: ask("second", {200, 404}), change]
+    *_, seen, times = together(calls)
+    assert seen == {200, 404}
+    assert times > 5
+    slots = {one.place.slot for one in running.service.fleet.served.values() if one.shared}
+    assert max(slots) < 16, "the slots of what went are used again"
