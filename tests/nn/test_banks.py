@@ -24,9 +24,18 @@ from vertune.runtime.graph import Stretch
 from vertune.testing import tiny
 
 METHODS: list[dict[str, Any]] = [
-    {"name": "lora"}, {"name": "lora", "rank": 3, "layers": 1}, {"name": "adalora"}, {"name": "dora"}, {"name": "ia3"}, {"name": "bitfit"},
-    {"name": "adapter"}, {"name": "prefix", "positions": 4}, {"name": "prompt", "positions": 3}, {"name": "head"}, {"name": "top_layers", "n": 1},
-]  # fmt: skip
+    {"name": "lora"},
+    {"name": "lora", "rank": 3, "layers": 1},
+    {"name": "adalora"},
+    {"name": "dora"},
+    {"name": "ia3"},
+    {"name": "bitfit"},
+    {"name": "adapter"},
+    {"name": "prefix", "positions": 4},
+    {"name": "prompt", "positions": 3},
+    {"name": "head"},
+    {"name": "top_layers", "n": 1},
+]
 TASKS: list[dict[str, Any]] = [
     {"name": "classify", "labels": ["a", "b", "c"]}, {"name": "tag", "labels": ["X"]}, {"name": "embed"}, {"name": "regress"},
     {"name": "multilabel", "labels": ["u", "v"]}, {"name": "extract"},
