@@ -163,19 +163,20 @@ def cosines(side: Side, count: int) -> dict[str, float]:
 
 def pipeline(pace: Pace) -> dict[str, Any]:
     """Answers a second of a model with the head of its family, beside FastAPI and transformers.pipeline on the same model."""
-    home = matrix.trained()
-    with serving(home, ["bank-native"]) as server, peers.start("pipeline", matrix.exported(home)) as peer:
-        theirs = Side(peer.process, peer.url, peer.bodies(peers.texts(), matrix.WORK / "pipeline.jsonl"))
-        sides = {"ours": server.of("bank-native"), "pipeline": theirs}
-        one, many = turns(sides, 1, pace), turns(sides, CLIENTS, pace)
-        said = {name: spoken(side, sides, 2 * pace.texts) for name, side in sides.items()}
-    speed = [rate(a) / rate(b) for a, b in zip(many["ours"], many["pipeline"], strict=True)]
-    right = matrix.truth(2 * pace.texts)
-    found = {name: {"1 client": brief(one[name]), f"{CLIENTS} clients": brief(many[name])} for name in sides}
+    home, right = matrix.trained(), matrix.truth(2 * pace.texts)
+    bars, found, said = {}, {}, {}
+    for threads in ("own", "1"):
+        with serving(home, ["bank-native"]) as server, limited(threads, lambda: peers.start("pipeline", matrix.exported(home))) as peer:
+            theirs = Side(peer.process, peer.url, peer.bodies(peers.texts(), matrix.WORK / "pipeline.jsonl"))
+            sides = {"ours": server.of("bank-native"), "pipeline": theirs}
+            one, many = turns(sides, 1, pace), turns(sides, CLIENTS, pace)
+            said = said or {name: spoken(side, sides, len(right)) for name, side in sides.items()}
+        speed = [rate(a) / rate(b) for a, b in zip(many["ours"], many["pipeline"], strict=True)]
+        bars[f"requests a second of {CLIENTS} clients, its threads: {threads}"] = bar(speed, 6.0, least=True)
+        found[f"its threads: {threads}"] = {name: {"1 client": brief(one[name]), f"{CLIENTS} clients": brief(many[name])} for name in sides}
     return {
-        "bars": {f"requests a second of {CLIENTS} clients": bar(speed, 6.0, least=True)}, "versions": peers.versions("pipeline"), **found,
-        "texts": len(right), "accuracy": {name: lanes.same(labels, right) for name, labels in said.items()},
-        "same_label": lanes.same(said["ours"], said["pipeline"]),
+        "bars": bars, "versions": peers.versions("pipeline"), "texts": len(right), "same_label": lanes.same(said["ours"], said["pipeline"]),
+        "accuracy": {name: lanes.same(labels, right) for name, labels in said.items()}, **found,
     }  # fmt: skip
 
 

@@ -251,25 +251,23 @@ def touched(monkeypatch):
     TOUCHED = None
 
 
-@pytest.mark.parametrize("name", NASTY)
-def test_a_name_of_a_file_reaches_no_file(home, start, touched, name) -> None:
+def test_a_name_of_a_file_reaches_no_file(home, start, touched) -> None:
     running = start(home)
-    touched.clear()
-    answers = [running.ask.get(f"/v1/verticals/{name}{more}") for more in ("", "/versions", "/card")]
-    answers.append(running.ask.post(f"/v1/verticals/{name}/predict", json=ASKED))
-    answers.append(running.ask.delete(f"/v1/verticals/{name}"))
-    answers += [
-        running.ask.put(f"/v1/verticals/{name}", json={"model": model})
-        for model in ("intent", name, running.service.fleet.get("find").model.id)
-    ]
-    answers += [running.ask.put("/v1/verticals/intent", json={"model": name})]
-    answers.append(running.ask.post("/v1/embeddings", json={"model": name, "input": "a"}))
-    answers.append(running.ask.post("/v1/predict", json={"verticals": [name], "texts": ["a"]}))
-    answers.append(running.ask.post("/v1/verticals/intent/predict", json={"records": [{"text": name, name: name, "__file": name}]}))
-    answers += [running.ask.get(f"/docs/{name}"), running.ask.get(f"/{name}")]
-    assert not (home.folder / "seen").exists()
-    assert any("seen" in one for one in touched), "the hook sees nothing"
-    allowed = {200, 404, 405, 422} | ({202} if name == "zz-file" else set())
-    assert {one.status_code for one in answers} <= allowed, [one.text for one in answers if one.status_code not in allowed]
-    seen = [one for one in touched if "zz-file" in one and not (name == "zz-file" and "aliases" in one)]
-    assert not seen
+    own = running.service.fleet.get("find").model.id
+    for name in NASTY:
+        touched.clear()
+        answers = [running.ask.get(f"/v1/verticals/{name}{more}") for more in ("", "/versions", "/card")]
+        answers.append(running.ask.post(f"/v1/verticals/{name}/predict", json=ASKED))
+        answers.append(running.ask.delete(f"/v1/verticals/{name}"))
+        answers += [running.ask.put(f"/v1/verticals/{name}", json={"model": model}) for model in ("intent", name, own)]
+        answers += [running.ask.put("/v1/verticals/intent", json={"model": name})]
+        answers.append(running.ask.post("/v1/embeddings", json={"model": name, "input": "a"}))
+        answers.append(running.ask.post("/v1/predict", json={"verticals": [name], "texts": ["a"]}))
+        answers.append(running.ask.post("/v1/verticals/intent/predict", json={"records": [{"text": name, name: name, "__file": name}]}))
+        answers += [running.ask.get(f"/docs/{name}"), running.ask.get(f"/{name}")]
+        plain = name == "zz-file"  # which a vertical may be called
+        allowed = {200, 404, 405, 422} | ({202} if plain else set())
+        assert {one.status_code for one in answers} <= allowed, [one.text for one in answers if one.status_code not in allowed]
+        assert not [one for one in touched if "zz-file" in one and not (plain and "aliases" in one)]
+        assert not (home.folder / "seen").exists()
+        assert any("seen" in one for one in touched), "the hook sees nothing"

@@ -253,7 +253,10 @@ class Text(Encoder):
             ) from error
 
     def _pieces(self, records: Sequence[Record], field: str) -> list[_Piece]:
-        encodings = self.tokenizer.encode_batch(texts(records, field), add_special_tokens=False)
+        if len(records) == 1:  # a batch of one would start threads, and hand the interpreter to others meanwhile
+            encodings = [self.tokenizer.encode(texts(records, field)[0], add_special_tokens=False)]
+        else:
+            encodings = self.tokenizer.encode_batch(texts(records, field), add_special_tokens=False)
         return [_Piece(np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int32).reshape(-1, 2)) for encoding in encodings]
 
     @cached_property

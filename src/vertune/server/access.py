@@ -37,13 +37,22 @@ class Access:
         """
         if not hasattr(request.state, "key"):
             try:
-                request.state.key = _checked(self._keys, request)
+                request.state.key = self._checked(request)
             except AccessError:
                 self._refused("key")
                 raise
             self._count(request)
         found: Key | None = request.state.key
         return found
+
+    def _checked(self, request: Request) -> Key | None:
+        if self._keys is None:
+            _refuse_strangers(request)
+            return None
+        kind, _, secret = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not secret.strip():
+            raise AccessError("This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", known=False)
+        return self._keys.check(secret.strip())
 
     def asker(self, request: Request, scope: Scope, verticals: tuple[str, ...] = ()) -> str:
         """The name under which a request counts; AccessError where it may not do this, Busy where it asked too much of late."""
@@ -85,16 +94,6 @@ class Access:
 
 def _host(request: Request) -> str:
     return request.client.host if request.client else "local"
-
-
-def _checked(keys: Keys | None, request: Request) -> Key | None:
-    if keys is None:
-        _refuse_strangers(request)
-        return None
-    kind, _, secret = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not secret.strip():
-        raise AccessError("This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", known=False)
-    return keys.check(secret.strip())
 
 
 def _refuse_strangers(request: Request) -> None:

@@ -174,6 +174,7 @@ def _submit(service: Service, parts: Sequence[_Part], asker: tuple[str, float]) 
     places: list[list[Any]] = []
     costs: list[float] = []
     known: dict[bytes, int] = {}
+    seats: dict[tuple[int, int], int] = {}
     lane = parts[0].served.lane
     for part in parts:
         encoder = part.served.predictor.encoder
@@ -187,9 +188,11 @@ def _submit(service: Service, parts: Sequence[_Part], asker: tuple[str, float]) 
                 places.append([])
                 costs.append((1 - part.served.layers) * encoder.cost(feature))
             part.payloads.append(payload)
-            part.seats.append(len(places[payload]))
-            places[payload].append(part.served.place)
-            costs[payload] += part.served.layers * encoder.cost(feature)
+            seat = seats.setdefault((payload, id(part)), len(places[payload]))  # the same text twice is asked of a vertical once
+            part.seats.append(seat)
+            if seat == len(places[payload]):
+                places[payload].append(part.served.place)
+                costs[payload] += part.served.layers * encoder.cost(feature)
 
     def finish(results: list[Any]) -> list[list[Answer]]:
         return [

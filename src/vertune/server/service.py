@@ -57,7 +57,7 @@ class Service:
     """The verticals that are served; empty serves all that are live."""
     draining: bool = False
     _child: subprocess.Popen[bytes] | None = None
-    _seen: tuple[tuple[str, int], ...] = ()
+    _seen: tuple[tuple[str, int, int], ...] = ()
     _tried: set[str] = field(default_factory=set)
     _looking: Lock = field(default_factory=Lock)
     """Held by who looks: an admin's request must not be undone by a look that began before it."""
@@ -125,12 +125,11 @@ class Service:
             seen = self._stamps()
             if seen == self._seen and self._child is None:
                 return
-            self._seen = seen
+            if self._child is not None and self._child.poll() is not None:
+                self._child = None  # before it is followed what it made
             live = self._live()
             for name, why in self._follow(live).items():
                 self.coming[name] = Coming(live[name].id, why)
-            if self._child is not None and self._child.poll() is not None:
-                self._child = None
             unready = self._unready(live)
             new = [name for name in unready if live[name].id not in self._tried]
             if new and self._child is None:
@@ -140,15 +139,17 @@ class Service:
             elif self._child is None:
                 for name in unready:
                     self.coming[name] = Coming(live[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
+            self._seen = seen  # now, so that what failed is tried again
 
-    def _stamps(self) -> tuple[tuple[str, int], ...]:
+    def _stamps(self) -> tuple[tuple[str, int, int], ...]:
         """When each alias, and what models stand on, changed last: to read them all every second would be most of the idle work."""
         home = self.home.folder
-        shelves = [home / "models", home / "backbones", *(home / "backbones").glob("*/verticals")]
+        shelves = [home / "models", home / "backbones", *(home / "backbones").glob("*/verticals/*")]  # where verdicts are written
         stamps = []
         for place in (*(home / "aliases").glob("*@live"), *shelves):
             with suppress(FileNotFoundError):  # replaced at this moment, or not there yet
-                stamps.append((place.name, place.stat().st_mtime_ns))
+                found = place.stat()
+                stamps.append((str(place), found.st_ino, found.st_mtime_ns))  # the clock of files may stand still for 4 ms
         return tuple(sorted(stamps))
 
     def stop(self) -> None:
