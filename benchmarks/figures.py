@@ -58,7 +58,7 @@ WORDS = {
             "overload": "five times what it can, for a minute",
             "mixed": "trained models mixed in one batch, on test texts",
             "faults": "{faults:,} faults under load ({requests:,} requests): hung, wrong",
-            "search": "schemathesis, {cases:,} requests: failures",
+            "search": "schemathesis over the whole document, {cases:,} requests: answered by 500; otherwise than it says",
         },
     },
     "zh": {
@@ -99,7 +99,7 @@ WORDS = {
             "overload": "五倍于其能力，持续一分钟",
             "mixed": "训练好的模型混在一个批次中，测试文本",
             "faults": "负载下的 {faults:,} 次故障（{requests:,} 个请求）：卡住、答错",
-            "search": "schemathesis，{cases:,} 个请求：失败",
+            "search": "schemathesis 检验整个文档，{cases:,} 个请求：以 500 回答；与文档不符",
         },
     },
 }
@@ -260,6 +260,9 @@ def serving(language: str) -> str:
     if soak:
         about = words["serving"]["faults"].format(faults=soak["faults"], requests=soak["requests"])
         rows.append([about, f"**{soak['hung']}**, **{soak['wrong']}**", "0, 0"])
+        found = soak["schemathesis"]
+        about = words["serving"]["search"].format(cases=found["requests"])
+        rows.append([about, f"**{found['status_500']:.0f}**, **{0 if found['within_the_document'] else '≥ 1'}**", "0, 0"])
     return _table(words["facts"], rows, words)
 
 

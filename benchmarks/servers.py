@@ -27,7 +27,7 @@ import peers
 class Pace:
     """How long is measured."""
 
-    rounds: int = 5
+    rounds: int = 3
     seconds: float = 3.0
     texts: int = 512
     overload: float = 60.0

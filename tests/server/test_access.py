@@ -95,6 +95,7 @@ def test_a_key_bound_to_verticals_sees_no_others(keys, by) -> None:
         said = problem(found, 404)
         assert not [name for name in ("intent", "find", "spans", "faq") if name in said]
     assert problem(by(secret, path="/v1/verticals/nobody/predict"), 403)  # nor which others there are not
+    assert "bound to some verticals" in problem(by(secret, "GET", "/metrics"), 403)  # nor what they answer
 
 
 def test_a_revoked_key_ends_at_once(keys, by) -> None:

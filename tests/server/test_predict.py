@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -181,6 +182,27 @@ def test_deep_nesting_is_refused(server) -> None:
     deep = '{"records": [{"text": ' + "[" * 50_000 + "]" * 50_000 + "}]}"
     found = server.ask.post("/v1/verticals/intent/predict", content=deep, headers={"Content-Type": "application/json"})
     assert problem(found, 422)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/verticals/intent/predict", b'{"texts": [' + b"1," * 1_900_000 + b"1]}"),
+        ("/v1/embeddings", b'{"model": "find", "input": [' + b"1," * 1_900_000 + b"1]}"),
+        ("/v1/predict", b'{"texts": ["a"], "verticals": [' + b"1," * 1_900_000 + b"1]}"),
+        ("/v1/verticals/intent/predict", b'{"records": [' + b"1," * 1_900_000 + b"1]}"),
+        ("/v1/verticals/intent/predict", b'{"records": [' + b"{}," * 1_300_000 + b"{}]}"),
+        ("/v1/verticals/intent/predict", b"{" + b",".join(b'"%d":1' % number for number in range(350_000)) + b"}"),
+        ("/v1/verticals/intent/predict", b'{"records": [{"text": ' + b"1" * 4_000_000 + b"}]}"),
+    ],
+    ids=["texts", "vectors", "names", "records", "empty", "fields", "digits"],
+)
+def test_a_body_of_millions_of_mistakes_is_one_mistake(server, path, body) -> None:
+    began = time.monotonic()
+    found = server.ask.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert problem(found, 422)
+    assert len(found.content) < 2000
+    assert time.monotonic() - began < 3, "errors one by one take 7 s and a gigabyte"
 
 
 def test_texts_for_a_task_that_reads_two_are_told_how(server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,8 @@ def run(
     home: options.Home = None,
 ) -> None:
     """Answer over HTTP with every live model of the home."""
+    # before NumPy is loaded: for the small products of heads its threads would wait busily for one another
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from vertune.core.artifact import Home
     from vertune.server.run import keys_of, serve
     from vertune.server.service import Service

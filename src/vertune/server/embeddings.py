@@ -15,7 +15,7 @@ from starlette.responses import Response
 from vertune.core.errors import ConfigError, DataError
 from vertune.runtime.fleet import Served
 from vertune.server.answering import LONG, characters
-from vertune.server.predict import DEADLINE, REFUSALS, Asked, Name, admitted, ask
+from vertune.server.predict import DEADLINE, REFUSALS, Asked, Name, Texts, admitted, ask
 from vertune.server.route import Plain, json
 
 router = APIRouter(route_class=Plain, tags=["answers"])
@@ -28,7 +28,7 @@ class Wanted(BaseModel):
 
     model: Name
     """The vertical, whose task must be `embed`."""
-    input: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+    input: Annotated[str, Field(min_length=1)] | Texts
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
     """The size of a vector; only the model's own can be had."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vertune.core.errors import AccessError
 from vertune.server import problems
 from vertune.server.route import Plain, json
 
@@ -52,4 +53,6 @@ async def metrics(request: Request) -> Response:
     """Counts and times in the form that Prometheus reads; needs a key."""
     state = request.app.state
     state.access.asker(request, "predict")
+    if not state.access.sees(request):
+        raise AccessError("The key is bound to some verticals, and these counts are of all. Ask who runs this server for one that is not.")
     return Response(state.service.measures.page(), media_type=CONTENT_TYPE_LATEST)

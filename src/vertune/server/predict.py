@@ -19,6 +19,10 @@ from vertune.server.answering import answered, characters
 from vertune.server.route import Plain, TooLarge, json
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+MOST = 100_000
+"""Entries of any list, before it is known how many a request may have: the first one that is wrong ends it, because a body of
+millions would else become as many errors, in seconds and gigabytes."""
+Texts = Annotated[list[str], Field(min_length=1, max_length=MOST, fail_fast=True)]
 router = APIRouter(route_class=Plain, tags=["answers"])
 _LARGE = 1 << 63
 """Whole numbers from here on are in no table."""
@@ -33,20 +37,27 @@ DEADLINE = {
 }  # fmt: skip
 
 
+def _strict(example: dict[str, Any]) -> ConfigDict:
+    """A body without other fields; these are refused together, and not one error each."""
+    return ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False, "examples": [example]})
+
+
 class Asked(BaseModel):
     """What is to be answered: texts, or records with the fields that the vertical's task reads."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"texts": ["I lost my card"]}]})
+    model_config = _strict({"texts": ["I lost my card"]})
 
-    texts: list[str] | None = Field(default=None, min_length=1)
+    texts: Texts | None = None
     """Texts, for tasks that read one text."""
-    records: list[dict[str, Any]] | None = Field(default=None, min_length=1)
+    records: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST, fail_fast=True)] | None = None
     """Records, such as `{"text": …, "text_pair": …}`; fields may bear the names that the training data had."""
 
     @model_validator(mode="after")
     def _one(self) -> Asked:
         if (self.texts is None) == (self.records is None):
             raise ValueError("give either 'texts' or 'records'")
+        if self.model_extra:
+            raise ValueError("a field came that is not known here")
         return self
 
     def rows(self, served: Sequence[Served]) -> Sequence[Mapping[str, Any]]:
@@ -67,9 +78,9 @@ class Asked(BaseModel):
 class AskedOfMany(Asked):
     """The same of several verticals at once."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"verticals": ["intent", "mood"], "texts": ["I lost my card"]}]})
+    model_config = _strict({"verticals": ["intent", "mood"], "texts": ["I lost my card"]})
 
-    verticals: list[Name] = Field(min_length=1)
+    verticals: Annotated[list[Name], Field(min_length=1, max_length=MOST, fail_fast=True)]
 
 
 class Answers(BaseModel):
