@@ -150,6 +150,7 @@ def test_the_database_of_keys_gone_is_no_open_door(home, start) -> None:
     assert running.predict("intent", "a").status_code == 200
     for file in home.folder.glob("server.db*"):
         file.unlink()
+    until(lambda: running.predict("intent", "a").status_code != 200, 2)
     assert problem(running.predict("intent", "a"), 507)
 
 
