@@ -54,21 +54,22 @@ def config(name: str, **changes: Any) -> Any:
 # ── trained ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def trained() -> Any:
-    """A home with the trained verticals and one that gives the base's own vectors, all ready to be served."""
+def trained(place: str = "trained", chosen: Sequence[str] = tuple(TRAINED)) -> Any:
+    """A home with trained verticals and one that gives the base's own vectors, all ready to be served."""
     from vertune.core.artifact import Home
     from vertune.steps.fit import prepared
     from vertune.steps.share import make_ready
     from vertune.steps.train import train
 
-    home = Home(WORK / "trained")
+    home = Home(WORK / place)
     there = home.aliases()
-    for name, changes in TRAINED.items():
+    for name in chosen:
+        changes = TRAINED[name]
         if f"{name}@live" not in there:
             print(f"  training {name}", flush=True)
             settled = config(name, **changes)
             home.alias(f"{name}@live", train(settled, prepared(settled, home), home).id)
-    troubles = make_ready([home.get("models", f"{name}@live") for name in TRAINED], home)
+    troubles = make_ready([home.get("models", f"{name}@live") for name in chosen], home)
     if troubles:
         sys.exit(f"Not all verticals of {home.folder} can be served: {troubles}")
     if "plain@live" not in there:

@@ -134,7 +134,9 @@ def infinity(pace: Pace) -> dict[str, Any]:
     bars, found = {}, {}
     for threads in ("own", "1"):
         with contextlib.ExitStack() as stack:
-            ours = stack.enter_context(serving(matrix.trained(), ["plain"], *(["threads=1"] if threads == "1" else [])))
+            ours = stack.enter_context(
+                serving(matrix.trained("bare", ["bank-head"]), ["plain"], *(["threads=1"] if threads == "1" else []))
+            )
             peer = stack.enter_context(limited(threads, lambda: peers.start("infinity")))
             theirs = Side(peer.process, peer.url, peer.bodies(peers.texts(), matrix.WORK / "infinity.jsonl"))
             sides = {"ours": ours.at("/v1/embeddings", bodies), "infinity": theirs}

@@ -91,6 +91,8 @@ class Served:
     """The backbone's id; None on a graph of its own."""
     encoding: Hashable
     """Verticals of equal encodings make the same features of the same records."""
+    reading: Hashable
+    """Verticals of equal readings find the same in the same records."""
     layers: float = 1.0
     """Share of the layers that are its own."""
 
@@ -175,7 +177,7 @@ class Fleet:
         depth = backbone.segments[-1].end
         own = (depth - max(place.begin, 0)) / depth if place.begin < depth else 0.0
         encoding = (artifact.id, _said(predictor.encoder))
-        return Served(name, model, predictor, backbone, place, precision, verdict.why, artifact.id, encoding, own)
+        return Served(name, model, predictor, backbone, place, precision, verdict.why, artifact.id, encoding, _reading(predictor), own)
 
     def _alone(self, name: str, model: Artifact) -> Served:
         graph = graph_of(self.home, model)
@@ -186,12 +188,29 @@ class Fleet:
         chain = [part["name"] for part in graph.manifest["config"]["compress"]]
         precision: Precision = "int8" if "int8" in chain else "float32"
         why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
-        return Served(name, model, predictor, Own(graph, encoder, self._keeper), None, precision, why, None, (graph.id, _said(encoder)))
+        return Served(
+            name,
+            model,
+            predictor,
+            Own(graph, encoder, self._keeper),
+            None,
+            precision,
+            why,
+            None,
+            (graph.id, _said(encoder)),
+            _reading(predictor),
+        )
 
 
 def _said(encoder: Encoder) -> str:
     """The options of an encoder, without where its base lies."""
     return encoder.model_dump_json(exclude={"base"})
+
+
+def _reading(predictor: Predictor) -> Hashable:
+    """What a record is read by: the task, whose options may say more than its columns, and the names that fields have in the data."""
+    columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
+    return (type(predictor.task), columns, repr(sorted(predictor.fields.items())))
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:

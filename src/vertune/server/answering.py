@@ -37,6 +37,20 @@ class Gone(DataError):
 
 
 @dataclass(slots=True)
+class Asker:
+    """Who waits for answers."""
+
+    customer: str
+    """The name under which a request counts."""
+    seconds: float
+    """How long the answers may take."""
+    gone: Callable[[], Awaitable[None]] | None = None
+    """Ends when nobody waits for the answers any more."""
+    tokens: int = 0
+    """What was computed for it; what was kept costs none."""
+
+
+@dataclass(slots=True)
 class _Part:
     """One vertical's share of a request: the records whose answers are not kept, and what the encoder makes of them."""
 
@@ -54,29 +68,28 @@ async def answered(
     service: Service,
     several: Sequence[Served],
     given: Sequence[Mapping[str, Any]],
-    asker: tuple[str, float],
-    gone: Callable[[], Awaitable[None]] | None = None,
+    asker: Asker,
     fresh: bool = False,
 ) -> list[list[Answer]]:
     """The answers of each vertical to each record, in order.
 
-    `asker` is a customer's name and the seconds that the answer may take, `gone` ends when nobody waits for the answer any
-    more, `fresh` takes no kept answer and counts none. Raises DataError for a record that can't be answered, Busy where there is no time.
+    `fresh` takes no kept answer and counts none. Raises DataError for a record that can't be answered, Busy where there is no time.
     """
-    until = time.monotonic() + asker[1]
+    until = time.monotonic() + asker.seconds
     started = time.perf_counter()
     found: list[list[Answer | None]] = [[None] * len(given) for _ in several]
     size = sum(characters(value) for record in given for value in record.values())
     asked = (service, several, given, found, None if fresh else asker)
     parts = _tokenised(*asked) if size < LONG else await asyncio.to_thread(_tokenised, *asked)
     service.measures.time("tokenizing", time.perf_counter() - started)
+    asker.tokens = sum(len(feature) for part in parts for feature in part.features)
     lanes = _by_lane(parts)
     waiting: list[Ticket[list[list[Answer]]]] = []
     try:
         for lane_parts in lanes:
-            waiting.append(_submit(service, lane_parts, (asker[0], until)))  # noqa: PERF401 - those before one that is refused are withdrawn
+            waiting.append(_submit(service, lane_parts, (asker.customer, until)))  # noqa: PERF401 - those before one that is refused are withdrawn
         for ticket, lane_parts in zip(waiting, lanes, strict=True):
-            for part, answers in zip(lane_parts, await _result(service, ticket, gone), strict=True):
+            for part, answers in zip(lane_parts, await _result(service, ticket, asker.gone), strict=True):
                 for place, answer in zip(part.places, answers, strict=True):
                     found[several.index(part.served)][place] = answer
                 _keep(service, part, answers)
@@ -104,13 +117,16 @@ def _tokenised(
     several: Sequence[Served],
     given: Sequence[Mapping[str, Any]],
     found: list[list[Answer | None]],
-    asker: tuple[str, float] | None,
+    asker: Asker | None,
 ) -> list[_Part]:
     """The parts of a request; kept answers are put where they belong, unless nobody asks. Verticals that read alike share features."""
     made: dict[Hashable, list[Feature]] = {}
+    read: dict[Hashable, list[Record]] = {}
     parts = []
     for served, answers in zip(several, found, strict=True):
-        records = checked(served.predictor, given)
+        if served.reading not in read:
+            read[served.reading] = checked(served.predictor, given)
+        records = read[served.reading]
         places = list(range(len(records)))
         if service.settings.cache and asker:
             kept = [service.kept.get(_key(served, record)) for record in records]
@@ -123,19 +139,19 @@ def _tokenised(
         if asker:
             _check(service, left, asker)
         views = served.task.views(sorted(left[0]))
-        key = (served.encoding, views, tuple(places), tuple(tuple(record.items()) for record in left) if len(several) > 1 else None)
+        key = (served.encoding, served.reading, views, tuple(places))
         if key not in made:
             made[key] = served.predictor.encoder.encode(left, views)
         parts.append(_Part(served, left, places, made[key], [], []))
     return parts
 
 
-def _check(service: Service, records: Sequence[Record], asker: tuple[str, float]) -> None:
+def _check(service: Service, records: Sequence[Record], asker: Asker) -> None:
     """Busy where what these records cost at least would not be taken."""
     least = sum(min(characters(value) // _CHARACTERS, _CUT) for record in records for value in record.values())
     if least >= _MUCH:
         with _counting(service):
-            service.batcher.check(asker[0], min(least, service.settings.queued), asker[1])
+            service.batcher.check(asker.customer, min(least, service.settings.queued), asker.seconds)
 
 
 @contextmanager
@@ -174,16 +190,18 @@ def _submit(service: Service, parts: Sequence[_Part], asker: tuple[str, float]) 
     places: list[list[Any]] = []
     costs: list[float] = []
     known: dict[bytes, int] = {}
+    same: dict[int, int] = {}
     seats: dict[tuple[int, int], int] = {}
     lane = parts[0].served.lane
     for part in parts:
         encoder = part.served.predictor.encoder
         for feature in part.features:
-            content = encoder.content(feature) if len(parts) > 1 else b""
-            payload = known.get(content) if content else None
-            if payload is None:
+            payload = same.get(id(feature))
+            if payload is None and len(parts) > 1:
+                content = encoder.content(feature)
+                payload = same[id(feature)] = known.setdefault(content, len(features))
+            if payload is None or payload == len(features):
                 payload = len(features)
-                known[content] = payload
                 features.append(feature)
                 places.append([])
                 costs.append((1 - part.served.layers) * encoder.cost(feature))

@@ -8,13 +8,10 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vertune.core.errors import ConfigError, DataError
-from vertune.runtime.fleet import Served
-from vertune.server.answering import LONG, characters
 from vertune.server.predict import DEADLINE, REFUSALS, Asked, Name, Texts, admitted, ask
 from vertune.server.route import Plain, json
 
@@ -45,7 +42,7 @@ class Vector(BaseModel):
 
 
 class Usage(BaseModel):
-    """What was asked, in tokens."""
+    """What was computed, in tokens; vectors that were kept cost none."""
 
     prompt_tokens: int
     total_tokens: int
@@ -76,14 +73,8 @@ async def embeddings(body: Wanted, request: Request) -> Response:
         {"object": "embedding", "index": place, "embedding": _coded(answer["vector"]) if coded else answer["vector"]}
         for place, answer in enumerate(answers)
     ]
-    tokens = await run_in_threadpool(_tokens, served, texts) if characters(texts) >= LONG else _tokens(served, texts)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    usage = {"prompt_tokens": request.state.tokens, "total_tokens": request.state.tokens}
     return json({"object": "list", "model": body.model, "data": data, "usage": usage})
-
-
-def _tokens(served: Served, texts: list[str]) -> int:
-    encoder = served.predictor.encoder
-    return sum(map(encoder.cost, encoder.encode([{"text": text} for text in texts], served.task.views(["text"]))))
 
 
 def _coded(vector: list[float]) -> str:

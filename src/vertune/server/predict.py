@@ -15,7 +15,7 @@ from vertune.core.errors import DataError, NotFound
 from vertune.core.records import Answer
 from vertune.runtime.fleet import Served
 from vertune.server import problems
-from vertune.server.answering import answered, characters
+from vertune.server.answering import Asker, answered, characters
 from vertune.server.route import Plain, TooLarge, json
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -138,7 +138,9 @@ async def ask(request: Request, resource: str, admitted: tuple[str, list[Served]
         raise TooLarge(f"A request holds at most {limits.items} records times verticals; this one has {number}. Send it in parts.")
     rows = body.rows(served)
     _check_length(rows, limits.characters)
-    answers = await answered(service, served, rows, (customer, deadline(request, limits.deadline)), lambda: _gone(request))
+    asker = Asker(customer, deadline(request, limits.deadline), lambda: _gone(request))
+    answers = await answered(service, served, rows, asker)
+    request.state.tokens = asker.tokens
     service.measures.request(resource, 200, time.perf_counter() - started)
     return answers
 

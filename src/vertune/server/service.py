@@ -181,11 +181,11 @@ class Service:
 
     async def _try(self) -> None:
         """Have something answered: by any vertical, because one that fails by itself is no reason to turn away from the others."""
-        from vertune.server.answering import answered
+        from vertune.server.answering import Asker, answered
 
         for served in self.fleet.served.values():
             try:
-                await answered(self, [served], [self._example(served)], ("", 2.0), fresh=True)
+                await answered(self, [served], [self._example(served)], Asker("", 2.0), fresh=True)
             except Busy as error:
                 _log.warning("A trial was not answered: %s", error)
             except VertuneError as error:
