@@ -16,7 +16,10 @@ def run(
     ] = None,
     home: options.Home = None,
 ) -> None:
-    """Make models ready to be served: on one backbone where they can share it, else each on a graph of its own."""
+    """Make models ready to be served by one process.
+
+    They stand on one backbone where they can share it, else each on a graph of its own.
+    """
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
     from vertune.core.errors import ModelError, NotFound
