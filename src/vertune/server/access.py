@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse
@@ -15,6 +15,9 @@ from starlette.requests import Request
 from vertune.core.errors import AccessError, Busy, ConfigError
 from vertune.server.settings import loopback
 from vertune.store.keys import Key, Keys, Scope
+
+_KEY = "vertune.key"
+"""Where a request carries its key."""
 
 
 class Access:
@@ -35,15 +38,17 @@ class Access:
 
         AccessError for none, and for one that is not known, has expired or was revoked; Busy where it asked too much of late.
         """
-        if not hasattr(request.state, "key"):
+        scope = request.scope
+        if _KEY not in scope:
             try:
-                request.state.key = self._checked(request)
+                found = self._checked(request)
             except AccessError:
                 self._refused("key")
                 raise
-            self._count(request)
-        found: Key | None = request.state.key
-        return found
+            self._count(request, found)
+            scope[_KEY] = found
+        key: Key | None = scope[_KEY]
+        return key
 
     def _checked(self, request: Request) -> Key | None:
         if self._keys is None:
@@ -71,9 +76,8 @@ class Access:
         key = self.key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
-    def _count(self, request: Request) -> None:
+    def _count(self, request: Request, key: Key | None) -> None:
         """Count a request before its body is read, so that one of a wrong shape counts too."""
-        key: Key | None = request.state.key
         rate = (key and key.rate) or self._rate
         if rate is None:
             return
@@ -98,8 +102,16 @@ def _host(request: Request) -> str:
 
 def _refuse_strangers(request: Request) -> None:
     """AccessError for a request by a name that is not this machine's: a page of another site whose name was made to lead here."""
-    said = request.headers.get("host", "localhost")
-    with suppress(ValueError):
-        if loopback(urlsplit(f"//{said}").hostname or ""):
-            return
-    raise AccessError("Without keys this server answers only to localhost and 127.0.0.1; the request named another host. Use one of them.")
+    if not _local(request.headers.get("host", "localhost")):
+        raise AccessError(
+            "Without keys this server answers only to localhost and 127.0.0.1; the request named another host. Use one of them."
+        )
+
+
+@lru_cache(64)
+def _local(host: str) -> bool:
+    """Whether a request's Host names this machine; the same few are asked again and again."""
+    try:
+        return loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import Message, Receive, Scope, Send
 
 from vertune import __version__
 from vertune.core.errors import Busy
@@ -19,7 +20,7 @@ from vertune.server import embeddings, health, pages, predict, problems, vertica
 from vertune.server.access import Access
 from vertune.server.route import Plain, json
 from vertune.server.service import Service
-from vertune.server.settings import Settings
+from vertune.server.settings import Limits, Settings
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -32,36 +33,28 @@ HEADERS = (
 """Of every response."""
 
 
-def build(service: Service, access: Access, settings: Settings) -> Starlette:
-    """The application of a service."""
-    routers = [resource.router for resource in (predict, embeddings, verticals, health)]
-    routes = [route.plain() for router in routers for route in router.routes if isinstance(route, Plain)]
-    document = _document(settings.open)
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the resources answer with."""
 
-    async def openapi(request: Request) -> Response:
-        return json(document)
-
-    app = Starlette(routes=[*routes, Route("/openapi.json", openapi), *pages.routes()])
-    app.router.redirect_slashes = False
-    app.state.service, app.state.access, app.state.limits, app.state.routes = service, access, settings.limits, routes
-    problems.install(app)
-    app.add_middleware(_Guard, service=service)
-    return app
+    service: Service
+    access: Access
+    limits: Limits
 
 
-class _Guard:
-    """Headers that every response has, what is refused while the server stops, and the count of what failed."""
+class Application:
+    """Routes, with headers that every response has, errors as problems, and the count of what failed.
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service = app, service
+    Starlette's own application passes a request through three layers more, each of which takes as long as a resource does.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute], state: State) -> None:
+        self.state = state
+        self._router = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        begun = False
+        service, started, begun = self.state.service, time.perf_counter(), False
 
         async def headed(message: Message) -> None:
             nonlocal begun
@@ -71,19 +64,31 @@ class _Guard:
                 own = {name for name, _ in headers}
                 message["headers"] = [*headers, *(pair for pair in HEADERS if pair[0] not in own)]
                 if message["status"] >= 400:
-                    self.service.measures.request("refused", message["status"], time.perf_counter() - started)
+                    service.measures.request("refused", message["status"], time.perf_counter() - started)
             await send(message)
 
-        if self.service.draining and not scope["path"].startswith("/health"):
-            self.service.measures.rejected("stopping")
-            await problems.of(Busy("This server is stopping. Ask another one, or again in a moment.", 1.0))(scope, receive, headed)
-            return
+        scope["app"] = self
         try:
-            await self.app(scope, receive, headed)
+            if service.draining and not scope["path"].startswith("/health"):
+                service.measures.rejected("stopping")
+                raise Busy("This server is stopping. Ask another one, or again in a moment.", 1.0)
+            await self._router(scope, receive, headed)
         except Exception as error:
             if begun:
                 raise
-            await problems.unforeseen(scope, error)(scope, receive, headed)
+            await problems.answer(scope, error, self._router.routes)(scope, receive, headed)
+
+
+def build(service: Service, access: Access, settings: Settings) -> Application:
+    """The application of a service."""
+    routers = [resource.router for resource in (predict, embeddings, verticals, health)]
+    routes = [route.plain() for router in routers for route in router.routes if isinstance(route, Plain)]
+    document = _document(settings.open)
+
+    async def openapi(request: Request) -> Response:
+        return json(document)
+
+    return Application([*routes, Route("/openapi.json", openapi), *pages.routes()], State(service, access, settings.limits))
 
 
 def _document(open: bool) -> dict[str, Any]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import http
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from vertune.core.errors import AccessError, Busy, VertuneError
@@ -59,8 +58,14 @@ def _place(error: Any) -> tuple[str | int, ...]:
     return found[:-1] if error["type"] == "extra_forbidden" else found
 
 
-def unforeseen(scope: Scope, error: Exception) -> Response:
-    """The response to what no error of ours stands for, which is logged."""
+def answer(scope: Scope, error: Exception, routes: Sequence[BaseRoute]) -> Response:
+    """The response that any error is; one that nobody foresaw is logged."""
+    if isinstance(error, VertuneError):
+        return of(error)
+    if isinstance(error, ValidationError):
+        return invalid(error)
+    if isinstance(error, HTTPException):
+        return _unrouted(scope, error, routes)
     _log.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
     return response(500, "ModelError", "The server failed at this request; its log says why. Please report it.")
 
@@ -71,31 +76,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": http.HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def _allowed(request: Request) -> list[str]:
-    """The methods of all routes at this path, where the framework names those of the first."""
-    routes = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
-
-
-def install(app: Starlette) -> None:
-    """Have the errors of an application answered as problems; what is unforeseen ends at its outermost layer."""
-
-    async def ours(request: Request, error: Exception) -> Response:
-        assert isinstance(error, VertuneError)
-        return of(error)
-
-    async def misshapen(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ValidationError)
-        return invalid(error)
-
-    async def plain(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        phrase = http.HTTPStatus(error.status_code).phrase
-        path = request.scope["path"]
-        detail = {404: f"There is nothing at {path}. See /docs.", 405: f"{path} does not take {request.method}."}
-        headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else dict(error.headers or {})
-        return response(error.status_code, phrase, detail.get(error.status_code, phrase), headers)
-
-    app.add_exception_handler(VertuneError, ours)
-    app.add_exception_handler(ValidationError, misshapen)
-    app.add_exception_handler(HTTPException, plain)
+def _unrouted(scope: Scope, error: HTTPException, routes: Sequence[BaseRoute]) -> Response:
+    """The response where no route takes a request; the methods that are named are those of all routes at its path."""
+    path, status = scope["path"], error.status_code
+    phrase = http.HTTPStatus(status).phrase
+    if status != 405:
+        return response(status, phrase, f"There is nothing at {path}. See /docs." if status == 404 else phrase, dict(error.headers or {}))
+    matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+    allowed = sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    return response(status, phrase, f"{path} does not take {scope['method']}.", {"Allow": ", ".join(allowed)})
