@@ -64,7 +64,7 @@ async def embeddings(body: Wanted, request: Request) -> Response:
     asker, (served,) = admitted(request, [body.model])
     if served.task.states != "pooled" or "vector" not in served.task.answer.__annotations__:
         raise ConfigError(f"'{body.model}' gives no vectors: its task is {served.task.name}. Ask /v1/verticals/{body.model}/predict.")
-    (answers,) = await ask(request, "embeddings", (asker, [served]), Asked(texts=texts))
+    (answers,), tokens = await ask(request, "embeddings", (asker, [served]), Asked(texts=texts))
     size = len(answers[0]["vector"])
     if body.dimensions not in (None, size):
         raise DataError(f"Vectors of '{body.model}' have {size} numbers; {body.dimensions} were asked for. Leave dimensions out.")
@@ -73,7 +73,7 @@ async def embeddings(body: Wanted, request: Request) -> Response:
         {"object": "embedding", "index": place, "embedding": _coded(answer["vector"]) if coded else answer["vector"]}
         for place, answer in enumerate(answers)
     ]
-    usage = {"prompt_tokens": request.state.tokens, "total_tokens": request.state.tokens}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return json({"object": "list", "model": body.model, "data": data, "usage": usage})
 
 

@@ -102,7 +102,7 @@ class AnswersOfMany(BaseModel):
 async def predict(name: str, body: Asked, request: Request) -> Response:
     """Answer texts or records with one vertical."""
     asker, served = admitted(request, [name])
-    answers = await ask(request, "predict", (asker, served), body)
+    answers, _ = await ask(request, "predict", (asker, served), body)
     return json(_told(served[0], answers[0]))
 
 
@@ -110,7 +110,7 @@ async def predict(name: str, body: Asked, request: Request) -> Response:
 async def predict_with_many(body: AskedOfMany, request: Request) -> Response:
     """Answer texts or records with several verticals; layers that they share run once."""
     asker, served = admitted(request, list(dict.fromkeys(body.verticals)))
-    answers = await ask(request, "predict_with_many", (asker, served), body)
+    answers, _ = await ask(request, "predict_with_many", (asker, served), body)
     return json({"results": [_told(one, own) for one, own in zip(served, answers, strict=True)]})
 
 
@@ -128,8 +128,8 @@ def admitted(request: Request, names: Sequence[str]) -> tuple[str, list[Served]]
         ) from error  # which else is, is not its
 
 
-async def ask(request: Request, resource: str, admitted: tuple[str, list[Served]], body: Asked) -> list[list[Answer]]:
-    """The answers of each vertical to an asker who was admitted; counted and timed as `resource`."""
+async def ask(request: Request, resource: str, admitted: tuple[str, list[Served]], body: Asked) -> tuple[list[list[Answer]], int]:
+    """The answers of each vertical to an asker who was admitted, and the tokens that were computed; counted and timed as `resource`."""
     started = time.perf_counter()
     customer, served = admitted
     service, limits = request.app.state.service, request.app.state.limits
@@ -140,9 +140,8 @@ async def ask(request: Request, resource: str, admitted: tuple[str, list[Served]
     _check_length(rows, limits.characters)
     asker = Asker(customer, deadline(request, limits.deadline), lambda: _gone(request))
     answers = await answered(service, served, rows, asker)
-    request.state.tokens = asker.tokens
     service.measures.request(resource, 200, time.perf_counter() - started)
-    return answers
+    return answers, asker.tokens
 
 
 def deadline(request: Request, most: float) -> float:

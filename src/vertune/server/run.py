@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -71,6 +72,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
         raise ConfigError("A server without keys answers everybody, which the settings must say: open=true.")
     loop = asyncio.get_running_loop()
     service.start(_on(loop))
+    _spare_collector()
     server = _Server(_config(service, keys))
     watching = loop.create_task(service.watch())
     serving = loop.create_task(server.serve())
@@ -94,6 +96,13 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
             await serving
         finally:
             service.stop()
+
+
+def _spare_collector() -> None:
+    """Have cycles be looked for a thirtieth as often, and not among what is loaded already: it was a tenth of the loop's work."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
