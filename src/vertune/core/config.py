@@ -79,7 +79,8 @@ class Training(Section):
     time_limit: float | None = Field(default=None, gt=0)
     """Seconds that training may take; `method: auto` takes 180 on a CPU where nothing is said."""
     refit: Literal["auto", "always", "never"] = "auto"
-    """Train once more on training and validation rows together, where validation was cut from training rows; auto does below 2,000 rows."""
+    """Train once more on training and validation rows together, where validation was cut from training rows; auto does below 2,000 rows,
+    and where the head was solved and nothing else learnt, which costs next to nothing."""
     checkpoint: float = Field(default=30, ge=0)
     """Seconds between checkpoints from which a killed run can go on; 0 writes one at every step."""
     window: int = Field(default=50, ge=1)

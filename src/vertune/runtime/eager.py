@@ -8,8 +8,22 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from vertune.core.errors import ConfigError, MissingExtra
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
+
+
+def check(device: str) -> None:
+    """ConfigError where torch has no such device here, MissingExtra where there is no torch."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra(f"Answering on the device '{device}'", "train", "torch") from error
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
+        there = ", ".join(["cpu", *(f"cuda:{place}" for place in range(torch.cuda.device_count()))])
+        raise ConfigError(f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Here there are: {there}.") from error
 
 
 class Eager:

@@ -16,7 +16,7 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound, VertuneError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Answer, Feature, Record
-from vertune.runtime import enrolled
+from vertune.runtime import eager, enrolled
 from vertune.runtime.backbone import Backbone
 from vertune.runtime.enrolled import Precision, Seat
 from vertune.runtime.graph import Graph
@@ -113,12 +113,15 @@ class Fleet:
     exact: bool = False
     """Whether all that share a backbone are served in float32."""
     device: str | None = None
-    """Where torch answers for those that share a backbone, such as `cuda`; None has ONNX Runtime answer, without torch."""
+    """Where torch answers for those that share a backbone, such as `cuda`; None has ONNX Runtime answer, without torch. ConfigError
+    for a device that is not there."""
     served: dict[str, Served] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
     _keeper: Keeper = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.device is not None:
+            eager.check(self.device)
         self._keeper = Keeper(self.limit, self.threads)
 
     def get(self, name: str) -> Served:

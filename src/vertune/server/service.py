@@ -66,7 +66,7 @@ class Service:
     def __post_init__(self) -> None:
         workers = self.settings.workers or 1
         threads = self.settings.threads or max(1, (usable() - 1) // workers)  # one processor is left to HTTP
-        self.fleet = Fleet(self.home, self.settings.memory, threads, self.settings.exact)
+        self.fleet = Fleet(self.home, self.settings.memory, threads, self.settings.exact, self.settings.device)
         self.measures = Measures(lambda: self.batcher.queued, lambda: len(self.fleet.served))
         self.kept = Kept(max(1, self.settings.cache))
 

@@ -45,6 +45,8 @@ class Settings:
     """Whether everybody who reaches it may ask, without a key; on loopback only."""
     exact: bool = False
     """Whether all that share a backbone are answered in float32, whatever the gate said."""
+    device: str | None = None
+    """Where torch answers for those that share a backbone, such as cuda, in float32; None has ONNX Runtime answer, without torch."""
     threads: Positive | None = None
     """Threads of one batch; None takes what suits the processors and the workers."""
     workers: Positive | None = None
