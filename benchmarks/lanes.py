@@ -106,13 +106,20 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
 
 
 class Raw:
-    """Processor seconds a text of a vertical's graph: in batches as texts come, and sorted by length; with nothing around it."""
+    """Processor seconds a text of a vertical's graph with nothing around it, in batches of texts in three orders.
 
-    def __init__(self, home: Any, name: str, texts: Sequence[str]) -> None:
-        """Try all sizes once, and keep the best of both orders."""
+    As they come; sorted by length among as many as wait in a server under load, which is all that one can sort; sorted among all.
+    """
+
+    def __init__(self, home: Any, name: str, texts: Sequence[str], waiting: int) -> None:
+        """Try all sizes once, and keep the best of each order."""
         self.lanes = Lanes(home, [name])
         features = self.lanes.features(texts)
-        self.orders = {"as they come": features, "sorted": sorted(features, key=len)}
+        windows = [sorted(features[start : start + waiting], key=len) for start in range(0, len(features), waiting)]
+        self.orders = {
+            "as they come": features, f"sorted among {waiting}": [feature for window in windows for feature in window],
+            "sorted among all": sorted(features, key=len),
+        }  # fmt: skip
         self.tried = {order: {size: self._once(order, size) for size in SIZES} for order in self.orders}
         self.best = {order: min(tried, key=lambda size, tried=tried: tried[size]) for order, tried in self.tried.items()}
 

@@ -27,7 +27,7 @@ import peers
 class Pace:
     """How long is measured."""
 
-    rounds: int = 3
+    rounds: int = 5
     seconds: float = 3.0
     texts: int = 512
     overload: float = 60.0

@@ -97,7 +97,7 @@ def saturation(pace: Pace) -> dict[str, Any]:
         for name in ALONE:
             side = server.of(name)
             with stopped(side):
-                raw = lanes.Raw(home, name, peers.texts(pace.texts))
+                raw = lanes.Raw(home, name, peers.texts(pace.texts), CLIENTS)
             side.load(CLIENTS, 1.0)
             asked, bare = [], []
             for _ in range(pace.rounds):
@@ -108,7 +108,7 @@ def saturation(pace: Pace) -> dict[str, Any]:
             times = {order: lanes.ratios(over, [one[order] for one in bare]) for order in raw.orders}
             found[name] = {"times": times, "http": brief(asked), "threads": raw.lanes.threads, "best_size": raw.best, "tried": raw.tried}
             found[name]["seconds_a_text"] = {order: statistics.median(one[order] for one in bare) for order in raw.orders}
-    bars = {name: bar([max(pair) for pair in zip(*one["times"].values(), strict=True)], 1.33) for name, one in found.items()}
+    bars = {f"{name}, texts {order}": bar(times, 1.33) for name, one in found.items() for order, times in one["times"].items()}
     return {"bars": bars, **found}
 
 
