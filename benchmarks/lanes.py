@@ -5,17 +5,14 @@ Everything runs on as many threads as `vertune serve` would take here, on the sa
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import matrix
 import numpy as np
-import peers
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
@@ -222,14 +219,9 @@ def many(home: Any, prefix: str, texts: Sequence[str], rounds: int) -> list[floa
 def agreement(rows: int) -> dict[str, Any]:
     """Trained verticals in mixed batches beside each alone: labels in 8 bits, outputs in float32.
 
-    The home is that of VERTUNE_SERVING_HOME, else the one trained here; of it, all live verticals on a shared backbone in 8 bits
-    that give labels.
+    Of those that the gate let pass into 8 bits; the others are served in float32, where only the gap counts.
     """
-    from vertune.core.artifact import Home
-
-    home = Home(Path(said)) if (said := os.environ.get("VERTUNE_SERVING_HOME")) else matrix.trained()
-    alive = [alias.partition("@")[0] for alias in sorted(home.aliases()) if alias.endswith("@live")]
-    names = [name for name in alive if shares(home, name)]
+    home, names = matrix.mixture(), list(matrix.MIXED)
     small, exact = Lanes(home, names), Lanes(home, names, exact=True)
     asked = [records(home, served, rows) for served in small.served]
     mixed, floats = (together(lanes, asked) for lanes in (small, exact))
@@ -240,7 +232,7 @@ def agreement(rows: int) -> dict[str, Any]:
         gap = max(float(np.abs(a - b).max()) for a, b in zip(torch, floats[place], strict=True))
         alone = small.served[place].predictor.outputs(features_of(served, own))
         found[served.name] = {
-            "method": served.model.manifest["config"]["method"], "texts": len(own),
+            "method": served.model.manifest["config"]["method"]["name"], "texts": len(own), "served_in": served.precision,
             "as_float32_in_torch": same(labels(served, own, mixed[place]), says),
             "as_alone_in_8_bits": same(labels(served, own, mixed[place]), labels(served, own, alone)),
             "alone_in_8_bits_as_torch": same(labels(served, own, alone), says),
@@ -249,29 +241,18 @@ def agreement(rows: int) -> dict[str, Any]:
     return found
 
 
-def shares(home: Any, name: str) -> bool:
-    """Whether a vertical reads one text, gives labels, and stands on a backbone in 8 bits."""
-    from vertune.runtime import enrolled
-
-    model = home.get("models", f"{name}@live")
-    verdicts = [enrolled.verdict(backbone, model.id) for backbone in home.shelf("backbones")]
-    columns = set(model.manifest.get("columns") or ())
-    labelled = model.manifest["config"]["task"]["name"] in ("classify", "multilabel")
-    return labelled and "text_pair" not in columns and any(verdict is not None and verdict.precision == "int8" for verdict in verdicts)
-
-
 def records(home: Any, served: Any, most: int) -> list[dict[str, str]]:
-    """The test rows of a vertical's dataset, or those of Banking77 where it is not here."""
+    """The inputs of the test rows of a vertical's dataset."""
     from vertune.steps.dataset import of_model, records_of
 
-    dataset = of_model(served.model.manifest, home)
-    own = records_of(dataset, "test", served.task) if dataset else []
-    return [{"text": row["text"]} for row in own[:most]] or [{"text": text} for text in peers.texts(most)]
+    inputs = [column.name for column in served.task.columns if column.role == "input"]
+    own = records_of(of_model(served.model.manifest, home), "test", served.task)
+    return [{name: row[name] for name in inputs if name in row} for row in own[:most]]
 
 
 def features_of(served: Any, own: Sequence[dict[str, str]]) -> list[Any]:
     """What a vertical's encoder makes of records."""
-    found: list[Any] = served.predictor.encoder.encode(own, served.task.views(["text"]))
+    found: list[Any] = served.predictor.encoder.encode(own, served.task.views(sorted(own[0])))
     return found
 
 
@@ -296,7 +277,7 @@ def of_torch(model: Any, own: Sequence[dict[str, str]]) -> list[Any]:
     from vertune.runtime.predictor import Predictor
 
     predictor = Predictor.open(model)
-    found: list[Any] = predictor.outputs(predictor.encoder.encode(own, predictor.task.views(["text"])))
+    found: list[Any] = predictor.outputs(predictor.encoder.encode(own, predictor.task.views(sorted(own[0]))))
     return found
 
 

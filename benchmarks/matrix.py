@@ -1,4 +1,4 @@
-"""Homes that benchmarks/serving.py serves: verticals trained on Banking77, and a hundred more on one backbone that nobody trained.
+"""Homes that benchmarks/serving.py serves: trained verticals, and a hundred more on one backbone that nobody trained.
 
     python benchmarks/matrix.py        makes all of them in benchmarks/.work/serving, where they are not there yet
 
@@ -35,6 +35,19 @@ TRAINED: dict[str, dict[str, Any]] = {
     "bank-native": {"method": "full", "training": {"epochs": 1}, "encoder": {**TEXT, "pooling": "native"}},
 }
 """Trained on examples/bank_support; the last has the head of its family, as transformers.pipeline wants it."""
+MIXED: dict[str, tuple[str, dict[str, Any]]] = {
+    "intent-lora": ("banking77-lora", TOP),
+    "intent-head": ("banking77-lora", {"name": "head"}),
+    "question-bitfit": ("trec6-full", {"name": "bitfit"}),
+    "question-adapter": ("trec6-full", {"name": "adapter"}),
+    "question-top": ("trec6-full", {"name": "top_layers", "n": 1}),
+    "mood-prefix": ("phrasebank-full", {"name": "prefix"}),
+    "mood-ia3": ("phrasebank-full", {"name": "ia3"}),
+    "mood-prompt": ("phrasebank-full", {"name": "prompt"}),
+    "follows-dora": ("sick-entailment", {"name": "dora"}),
+    "follows-lora": ("sick-entailment", ALL),
+}
+"""Trained on rows of benchmarks/accuracy.yaml, each by another method: every kind of edit, one text and two."""
 UNTRAINED: dict[str, dict[str, tuple[Any, int]]] = {
     "top": {"v": (TOP, 300), "h": ("head", 20)},
     "all": {"v": (ALL, 100)},
@@ -74,6 +87,31 @@ def trained(place: str = "trained", chosen: Sequence[str] = tuple(TRAINED)) -> A
         sys.exit(f"Not all verticals of {home.folder} can be served: {troubles}")
     if "plain@live" not in there:
         seat(home, [plain(home)])
+    return home
+
+
+def mixture() -> Any:
+    """A home with a trained vertical of every kind of edit, ready to be served; validation stays unseen, so that 8 bits can be judged."""
+    import accuracy
+
+    from vertune.core.artifact import Home
+    from vertune.core.kinds import Method
+    from vertune.core.parse import parse
+    from vertune.steps.fit import prepared
+    from vertune.steps.share import make_ready
+    from vertune.steps.train import train
+
+    home = Home(WORK / "mixture")
+    there = home.aliases()
+    for name, (row, method) in MIXED.items():
+        if f"{name}@live" not in there:
+            print(f"  training {name}", flush=True)
+            settled = accuracy.config(row, accuracy.rows()[row], 0, argparse.Namespace(limit=None, set=["training.refit=never"]))
+            settled = settled.model_copy(update={"name": name, "method": parse(Method, method)})
+            home.alias(f"{name}@live", train(settled, prepared(settled, home), home).id)
+    troubles = make_ready([home.get("models", f"{name}@live") for name in MIXED], home)
+    if troubles:
+        sys.exit(f"Not all verticals of {home.folder} can be served: {troubles}")
     return home
 
 
@@ -225,7 +263,7 @@ def vectors(texts: Sequence[str]) -> Any:
 
 def all_of_them() -> list[Any]:
     """Every home, made where it is not there yet."""
-    return [trained(), *map(untrained, UNTRAINED)]
+    return [trained(), mixture(), *map(untrained, UNTRAINED)]
 
 
 def main() -> None:

@@ -7,7 +7,7 @@
 Servers run as `vertune serve` on loopback with answers not kept, and with as many threads as they take by themselves; load comes
 from benchmarks/load.py, a process of its own on the same processors, whose own work is said. Sides take turns, and who waits for
 its turn is stopped. A bar is judged by the median of its rounds. Models are made by benchmarks/matrix.py, peers started by
-benchmarks/peers.py, which needs VERTUNE_INFINITY_PYTHON. VERTUNE_SERVING_HOME names a home of trained verticals for `mixed`.
+benchmarks/peers.py, which needs VERTUNE_INFINITY_PYTHON.
 """
 
 from __future__ import annotations
@@ -290,10 +290,11 @@ def p50_of(rounds: Sequence[dict[str, Any]]) -> float:
 def mixed(pace: Pace) -> dict[str, Any]:
     """Trained verticals in mixed batches beside each alone: of all their texts, with the lowest and the highest vertical."""
     found = lanes.agreement(6 * pace.texts)
-    texts = sum(one["texts"] for one in found.values())
+    small = [one for one in found.values() if one["served_in"] == "int8"]
+    texts = sum(one["texts"] for one in small)
 
     def share(of: str) -> dict[str, Any]:
-        return bar([one[of] for one in found.values()], 0.995, True, sum(one[of] * one["texts"] for one in found.values()) / texts)
+        return bar([one[of] for one in small], 0.995, True, sum(one[of] * one["texts"] for one in small) / texts)
 
     gaps = [one["largest_gap_in_float32"] for one in found.values()]
     return {

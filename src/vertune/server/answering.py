@@ -124,9 +124,9 @@ def _tokenised(
     read: dict[Hashable, list[Record]] = {}
     parts = []
     for served, answers in zip(several, found, strict=True):
-        if served.reading not in read:
-            read[served.reading] = checked(served.predictor, given)
-        records = read[served.reading]
+        records = read.get(served.reading)
+        if records is None:
+            records = read[served.reading] = checked(served.predictor, given)
         places = list(range(len(records)))
         if service.settings.cache and asker:
             kept = [service.kept.get(_key(served, record)) for record in records]
@@ -136,11 +136,11 @@ def _tokenised(
         if not places:
             continue
         left = [records[place] for place in places]
-        if asker:
-            _check(service, left, asker)
         views = served.task.views(sorted(left[0]))
         key = (served.encoding, served.reading, views, tuple(places))
         if key not in made:
+            if asker:
+                _check(service, left, asker)
             made[key] = served.predictor.encoder.encode(left, views)
         parts.append(_Part(served, left, places, made[key], [], []))
     return parts

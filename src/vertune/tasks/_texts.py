@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 TEXT = Column("text", "The text.")
 PAIR = Column("text_pair", "A second text that belongs to the first.", required=False)
+_SINGLE = (View("text", ("text",), windows=True),)
+_PAIRED = (View("text", ("text", "text_pair"), windows=True),)
 _SHOWN = 300
 
 
 def views(columns: Sequence[str]) -> tuple[View, ...]:
     """One sequence of the text, or of both texts together; a long one may be cut into windows."""
-    fields = tuple(name for name in ("text", "text_pair") if name == "text" or name in columns)
-    return (View("text", fields, windows=True),)
+    return _PAIRED if "text_pair" in columns else _SINGLE
 
 
 def checked(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[list[_rows.Problem], list[pl.Expr]]:

@@ -36,8 +36,8 @@ def truncated(count: int, features: Sequence[Feature]) -> list[bool]:
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Probabilities of logits (rows, classes)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
-    result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    powers = np.exp(logits - np.maximum.reduce(logits, 1, keepdims=True)) if len(logits) else logits
+    result: NDArray[np.float64] = powers / np.add.reduce(powers, 1, keepdims=True)  # as .sum does, in half of its time on one row
     return result
 
 

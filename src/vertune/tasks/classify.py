@@ -131,7 +131,7 @@ class Classify(Task):
         self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
     ) -> list[Answer]:
         """The most probable class of each record; the probabilities of its windows are averaged by their tokens."""
-        logits = np.stack(outputs).astype(np.float64) if len(outputs) else np.empty((0, self.size))
+        logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, self.size))
         merged = _windows.merge(len(records), features, _windows.softmax(logits))
         return self._answers(merged, _windows.truncated(len(records), features))
 

@@ -201,7 +201,7 @@ class Multilabel(Task):
         return made
 
     def _merged(self, count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-        logits = np.stack(outputs).astype(np.float64) if len(outputs) else np.empty((0, self.size))
+        logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, self.size))
         return _windows.merge(count, features, _windows.sigmoid(logits))
 
     def _learn(self, truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> Self:

@@ -132,7 +132,7 @@ class Regress(Task):
     ) -> list[Answer]:
         """The score of each record, within the bounds; those of its windows are averaged by their tokens."""
         mean, deviation = self._scale()
-        each = np.stack(outputs).astype(np.float64) if len(outputs) else np.empty((0, 1))
+        each = np.array(outputs, np.float64) if len(outputs) else np.empty((0, 1))
         merged = _windows.merge(len(records), features, each)[:, 0] * deviation + mean
         return self._answers(merged, _windows.truncated(len(records), features))
 
