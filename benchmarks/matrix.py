@@ -96,7 +96,7 @@ def mixture() -> Any:
 
     from vertune.core.artifact import Home
     from vertune.core.kinds import Method
-    from vertune.core.parse import parse
+    from vertune.core.parse import build
     from vertune.steps.fit import prepared
     from vertune.steps.share import make_ready
     from vertune.steps.train import train
@@ -107,7 +107,7 @@ def mixture() -> Any:
         if f"{name}@live" not in there:
             print(f"  training {name}", flush=True)
             settled = accuracy.config(row, accuracy.rows()[row], 0, argparse.Namespace(limit=None, set=["training.refit=never"]))
-            settled = settled.model_copy(update={"name": name, "method": parse(Method, method)})
+            settled = settled.model_copy(update={"name": name, "method": build(Method, method)})
             home.alias(f"{name}@live", train(settled, prepared(settled, home), home).id)
     troubles = make_ready([home.get("models", f"{name}@live") for name in MIXED], home)
     if troubles:
