@@ -180,10 +180,47 @@ def test_more_connections_than_are_kept_are_refused(running) -> None:
 
 
 def test_a_flood_of_requests_on_one_connection_is_cut(running) -> None:
-    """Each takes a hundred times the memory of its bytes, until it is its turn."""
+    """Each takes a hundred times the memory of its bytes, until it is its turn; those that were taken are answered."""
     with wired(running, request("/health/live", method="GET") * 2000) as wire:
         said = wire.end()
-    assert said.count(b"HTTP/1.1 200") <= 64
+    assert said.count(b"HTTP/1.1 200") == said.count(b"HTTP/1.1 ") == 65
+    assert said.count(b"connection: close") == 1
+
+
+def test_what_came_whole_before_garbage_is_answered(running) -> None:
+    with wired(running, ASKED + b"GARBAGE\r\n\r\n" + ASKED) as wire:
+        said = wire.end()
+    assert said.count(b"HTTP/1.1 200") == said.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in said
+
+
+def test_half_a_request_behind_a_whole_one_is_not_waited_for(running) -> None:
+    half = request("/v1/verticals/intent/predict", b"", length=100)
+    for sent in (request("/health/live", method="GET") + half, ASKED + half + b"{", ASKED + half[:30]):
+        with wired(running, sent) as wire:
+            assert wire.answer()[0] == 200
+            said, seconds = lasted(wire)
+        assert said.startswith(b"HTTP/1.1 408") or not said
+        assert seconds < READING + 2
+
+
+def test_what_stands_behind_a_body_is_limited(fleet, start) -> None:
+    patient = start(fleet, limits={"header": 4096, "reading": 60.0})
+    for path, method in (("/v1/verticals/intent/predict", "POST"), ("/docs/swagger-ui-bundle.js", "GET")):
+        with wired(patient, request(path, b"2\r\n{}\r\n0\r\n", "Transfer-Encoding: chunked", method=method)) as wire:
+            sent = 0
+            with pytest.raises(OSError):
+                while sent < 32 << 20:
+                    wire.send(b"a: b\r\n" * 5000)
+                    sent += 30_000
+            assert sent < 8 << 20, "the kernel takes some of it, the server next to nothing"
+
+
+def test_what_stands_behind_a_body_is_no_key(server) -> None:
+    key = server.ask.headers["Authorization"]
+    chunks = b"%x\r\n%s\r\n0\r\nAuthorization: %s\r\n\r\n" % (len(BODY), BODY, key.encode())
+    with Wire(server.port, request("/v1/verticals/intent/predict", chunks, "Transfer-Encoding: chunked")) as wire:
+        assert wire.answer()[0] == 401
 
 
 def test_a_few_requests_on_one_connection_are_answered_in_their_order(running) -> None:
@@ -240,6 +277,9 @@ def test_a_request_with_an_upgrade_is_answered_as_any(running) -> None:
         headers = ("Connection: Upgrade", f"Upgrade: {upgrade}", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
         with wired(running, request("/health/live", b"", *headers, method="GET")) as wire:
             assert wire.answer()[0] == 200
+        with wired(running, request("/v1/verticals/intent/predict", BODY, *headers) + ASKED) as wire:  # as Java's client begins
+            assert wire.answer()[0] == 200
+            assert wire.answer()[0] == 200
 
 
 def test_a_body_is_asked_for_where_the_client_waits_for_that(running) -> None:
@@ -255,6 +295,8 @@ def test_strange_hosts_and_paths_are_nobodys_fault(running) -> None:
         b"GET /%ff%fe HTTP/1.1",
         b"GET /v1/verticals/%0d%0aSet-Cookie:x=1 HTTP/1.1",
         b"GET * HTTP/1.1",
+        b"GET http://localhost HTTP/1.1",
+        b"CONNECT localhost:80 HTTP/1.1",
     ):
         for host in (b"[", b"a b", b"localhost", b"evil.example/@x"):
             with wired(running, line + b"\r\nHost: " + host + b"\r\nContent-Length: 0\r\n\r\n") as wire:

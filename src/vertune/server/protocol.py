@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import re
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,6 +17,7 @@ from vertune.server.problems import response
 from vertune.server.settings import Limits
 
 _END = b"\r\n\r\n"
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 _PIPELINED = 64
 """Requests that one connection may send before the first is answered: each takes a hundred times the memory of its bytes."""
 
@@ -35,6 +37,10 @@ class Guarded(HttpToolsProtocol):
         """Of the request on its way in; below 0 once its headers are in."""
         self._tail = b""
         """The last bytes that came, in which the end of the headers may have begun."""
+        self._trailing = 0
+        """Bytes that came after the headers and are no body: what stands behind the last chunk, or beside a chunk's length."""
+        self._deaf = False
+        """Whether what still comes is not read, because what came could not be."""
         self._whole = True
         """Whether no request is on its way in."""
         self._late: asyncio.TimerHandle | None = None
@@ -51,6 +57,8 @@ class Guarded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the end of the headers."""
+        if self._deaf:
+            return
         if self._whole:
             self._begin()
         if self._header_bytes >= 0:
@@ -61,18 +69,35 @@ class Guarded(HttpToolsProtocol):
             if self._header_bytes - (len(seen) - end if end >= 0 else 0) > self.limits.header:
                 self._refuse(431, f"A request's headers have at most {self.limits.header} bytes.")
                 return
+            data = _plain(data)
+        self._trailing += len(data)
         super().data_received(data)
+        if self._header_bytes < 0 and self._trailing > self.limits.header + len(data):
+            self._refuse(431, f"What stands beside a body has at most {self.limits.header} bytes.")
 
     def on_message_begin(self) -> None:
-        """Refuse a request too many."""
+        """Refuse a request too many; one that came in the bytes of another begins here."""
         if len(self.pipeline) >= _PIPELINED:
             raise BufferError("too many requests before the first is answered")  # which ends the parser
+        if self._whole:
+            self._begin()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Leave out what comes as a header behind the body: nobody reads it, and it must not pass for one."""
+        if self._header_bytes >= 0:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """What comes from now on is a body, which is limited where it is read."""
-        self._header_bytes = -1
         super().on_headers_complete()
+        self._header_bytes = -1
+        self._trailing = 0
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._trailing = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is in."""
@@ -84,6 +109,8 @@ class Guarded(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._wait_for_reader()
+        elif not self._whole and not self.pipeline:
+            self._hurry()
 
     def pause_writing(self) -> None:
         """The client does not take what it is sent."""
@@ -104,8 +131,13 @@ class Guarded(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP."""
-        self._refuse(400, "This is no HTTP request.")
+        """What is no HTTP; requests that came whole before it are answered, and then the connection closes."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            self._refuse(400, "This is no HTTP request.")
+            return
+        self._deaf = True
+        self._end()
+        self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
@@ -116,6 +148,10 @@ class Guarded(HttpToolsProtocol):
 
     def _begin(self) -> None:
         self._whole, self._header_bytes, self._tail = False, 0, b""
+        if self.cycle is None or self.cycle.response_complete:
+            self._hurry()  # else it is not read on before the one ahead of it is answered
+
+    def _hurry(self) -> None:
         if self._late is None:
             self._late = self.loop.call_later(self.limits.reading, self._expired)
 
@@ -152,3 +188,14 @@ class Guarded(HttpToolsProtocol):
             self.transport.write(b"\r\n".join(lines) + _END + bytes(said.body))
         self.transport.close()
         self._wait_for_reader()
+
+
+def _plain(data: bytes) -> bytes:
+    """The bytes of headers without an offer to go on in another protocol, behind which the parser would read no body.
+
+    Java's client makes that offer with every first request.
+    """
+    if b"pgrade" not in data:
+        return data
+    head, end, rest = data.partition(_END)
+    return _UPGRADE.sub(b"", head) + end + rest
