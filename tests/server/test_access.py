@@ -179,7 +179,22 @@ def test_an_open_server_answers_everybody_on_this_machine(fleet, start) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::2]", "[", "", "localhost.evil.example"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "[::2]",
+        "[",
+        "",
+        "localhost.evil.example",
+        "evil.com@localhost",
+        "localhost/evil.com",
+        "localhost?x",
+        "localhost:abc",
+        "localhost:999999",
+        "evil.com\\@localhost",
+    ],
 )
 def test_an_open_server_answers_no_page_whose_name_was_made_to_lead_here(home, start, host) -> None:
     """A browser sends the name of the page; that it resolves to 127.0.0.1 is its owner's doing."""
@@ -203,8 +218,14 @@ def test_open_is_refused_where_others_reach_it(host) -> None:
 
 
 def test_what_is_loopback() -> None:
-    assert all(map(loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost"]))
+    assert all(map(loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST.", "::ffff:127.0.0.1"]))
     assert not any(map(loopback, ["", "0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example", "localhost.example", "2130706433"]))
+
+
+@pytest.mark.parametrize("rate", ["often", "0/minute", "10/minute;1/second", ""])
+def test_a_rate_that_is_none_is_refused(rate) -> None:
+    with pytest.raises(ConfigError, match="600/minute"):
+        Settings(rate=rate).check()
 
 
 def test_a_server_without_keys_must_be_meant_to_be(fleet) -> None:

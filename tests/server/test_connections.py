@@ -209,11 +209,19 @@ def test_what_stands_behind_a_body_is_limited(fleet, start) -> None:
     for path, method in (("/v1/verticals/intent/predict", "POST"), ("/docs/swagger-ui-bundle.js", "GET")):
         with wired(patient, request(path, b"2\r\n{}\r\n0\r\n", "Transfer-Encoding: chunked", method=method)) as wire:
             sent = 0
-            with pytest.raises(OSError):
-                while sent < 32 << 20:
+            while sent < 32 << 20:
+                try:
                     wire.send(b"a: b\r\n" * 5000)
-                    sent += 30_000
+                except ConnectionError:
+                    break
+                sent += 30_000
             assert sent < 8 << 20, "the kernel takes some of it, the server next to nothing"
+
+
+def test_a_body_in_a_coding_is_refused(running) -> None:
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    with wired(running, request("/v1/verticals/intent/predict", chunks, "Transfer-Encoding: gzip, chunked")) as wire:
+        assert wire.answer()[0] == 415
 
 
 def test_what_stands_behind_a_body_is_no_key(server) -> None:

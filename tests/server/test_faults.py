@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import logging
 import threading
@@ -435,6 +436,20 @@ def test_one_broken_vertical_makes_the_server_not_unready(running, engine, monke
     assert running.ask.get("/health/ready").status_code == 200  # by the one whose graph is its own
 
 
+def test_one_vertical_whose_answers_fail_makes_the_server_not_unready(running, monkeypatch) -> None:
+    first = next(iter(running.service.fleet.served.values()))
+    monkeypatch.setattr(type(first.task), "decode", lambda *given, **more: 1 / 0)
+    running.service.batcher.last_success = None
+    assert running.ask.get("/health/ready").status_code == 200
+
+
+def test_a_trial_is_counted_nowhere(running) -> None:
+    running.service.batcher.last_success = None
+    assert running.ask.get("/health/ready").status_code == 200
+    for name in ("waiting", "tokenizing", "inference"):
+        assert running.metric(f"vertune_{name}_seconds_count") == 0
+
+
 def test_not_ready_without_a_vertical(home, start) -> None:
     running = start(home, admin(home))
     for name in running.service.fleet.served:
@@ -452,6 +467,14 @@ def test_ready_whatever_the_task(fleet, start, name) -> None:
 # ------------------------------------------------------------------ memory
 
 
+def graphs() -> int:
+    """Those of models on their own in memory, whoever holds them."""
+    from vertune.runtime.graph import Graph
+
+    held = [one for one in gc.get_objects() if type(one) is Graph]
+    return sum(one.session._model_path.endswith("model.onnx") for one in held)
+
+
 def test_graphs_leave_memory_under_a_limit_and_are_loaded_again(home, start, alone) -> None:
     import shutil
 
@@ -462,13 +485,17 @@ def test_graphs_leave_memory_under_a_limit_and_are_loaded_again(home, start, alo
     shutil.copytree(graph.folder, twin)
     home.alias("twin@live", "twin-1")
     size = (graph.folder / "model.onnx").stat().st_size
+    gc.collect()
+    before = graphs()
     running = start(home, memory=size + 1)
+    assert graphs() <= before + 1, "a graph is in memory that nobody counts"
     keeper = running.service.fleet._keeper
     loaded = set()
     for name in ("whole", "twin") * 3:
         found = running.predict(name, *TEXTS)
         assert same(found.json()["answers"], alone("whole", TEXTS)), found.text
         assert 0 < keeper.bytes <= size + 1
+        assert graphs() <= before + 1
         loaded |= set(keeper._kept)
     assert loaded == {graph.id, "twin-1"}
     answers = together([lambda name=name: running.predict(name, *TEXTS) for name in ("whole", "twin") * 6])

@@ -28,7 +28,7 @@ def guarded(headers) -> None:
     [
         ("GET", "/health/live", 200), ("GET", "/docs", 200), ("GET", "/docs/swagger-ui.css", 200), ("GET", "/openapi.json", 200),
         ("GET", "/metrics", 200), ("GET", "/v1/verticals", 200), ("GET", "/nothing", 404), ("GET", "/docs/", 404), ("TRACE", "/docs", 405),
-        ("POST", "/v1/predict", 422), ("OPTIONS", "/v1/predict", 405), ("GET", "/v1/verticals/none", 404), ("HEAD", "/docs", 200),
+        ("POST", "/v1/predict", 415), ("OPTIONS", "/v1/predict", 405), ("GET", "/v1/verticals/none", 404), ("HEAD", "/docs", 200),
     ],
 )  # fmt: skip
 def test_every_response_is_guarded_and_closed_to_other_sites(server, method, path, status) -> None:

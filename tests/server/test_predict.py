@@ -155,7 +155,27 @@ SHAPES = [
 
 @pytest.mark.parametrize("body", SHAPES, ids=json.dumps)
 def test_another_shape_is_refused(server, body) -> None:
-    assert "expected shape" in problem(server.ask.post("/v1/verticals/intent/predict", json=body), 422)
+    found = server.ask.post("/v1/verticals/intent/predict", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert "expected shape" in problem(found, 422)
+
+
+def test_fields_that_nobody_reads_cost_nothing(server) -> None:
+    """A table of all of them would stop the server for half a minute and take gigabytes."""
+    records = [{"text": "soup", **{f"c{row}_{place}": 1 for place in range(60)}} for row in range(1000)]
+    began = time.monotonic()
+    found = server.ask.post("/v1/verticals/intent/predict", json={"records": records})
+    assert found.status_code == 200, found.text
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application/json", "Content-Encoding": "gzip"}],
+    ids=str,
+)
+def test_a_body_that_is_no_plain_json_is_refused(server, headers) -> None:
+    """One without a type may come from a page of another site, which may send no JSON unasked."""
+    assert problem(server.ask.post("/v1/verticals/intent/predict", content=b'{"texts": ["a"]}', headers=headers), 415)
 
 
 @pytest.mark.parametrize("verticals", [None, [], "intent", ["../../etc/passwd"], ["Intent"], [""], ["a" * 81], [1]], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 
@@ -86,7 +87,7 @@ def test_a_new_vertical_comes_and_goes(running, home, other) -> None:
     found = running.ask.delete("/v1/verticals/second")
     assert (found.status_code, found.content) == (204, b"")
     assert problem(running.predict("second", "a"), 404)
-    assert "second@live" in problem(running.ask.delete("/v1/verticals/second"), 404)
+    assert "'second'" in problem(running.ask.delete("/v1/verticals/second"), 404)
     assert other in [model.id for model in home.shelf("models")]
 
 
@@ -128,6 +129,11 @@ def test_a_server_of_some_serves_these_alone(home, start, other) -> None:
     running = start(home, admin(home), only=["intent", "whole"])
     assert [one["name"] for one in running.ask.get("/v1/verticals").json()["verticals"]] == ["intent", "whole"]
     assert problem(running.predict("find", "a"), 404)
+    # what is not its own it leaves alone, since another server may follow that
+    before = home.aliases()
+    assert "alone" in problem(running.ask.delete("/v1/verticals/find"), 404)
+    assert "alone" in problem(running.ask.put("/v1/verticals/another", json={"model": other}), 404)
+    assert home.aliases() == before
     # one of them goes, and the others are followed as before
     assert running.ask.delete("/v1/verticals/whole").status_code == 204
     assert problem(running.predict("whole", "a"), 404)
@@ -183,8 +189,6 @@ def child(monkeypatch):
 @pytest.fixture
 def unready(home, other):
     """A model that nothing was made ready of."""
-    import shutil
-
     source = home.get("models", other)
     fresh = home.folder / "models" / "intent-fresh"
     shutil.copytree(source.folder, fresh)
@@ -213,6 +217,38 @@ def test_a_new_vertical_that_is_not_ready_is_told_as_coming(child, unready, runn
     assert problem(running.ask.get("/v1/verticals/later/card"), 404)
     running.ask.delete("/v1/verticals/later")
     assert problem(running.ask.get("/v1/verticals/later"), 404)
+
+
+def test_another_that_is_not_ready_is_told_as_waiting(child, unready, running) -> None:
+    running.ask.put("/v1/verticals/later", json={"model": unready})
+    source = running.service.home.get("models", unready)
+    second = source.folder.with_name("intent-second")
+    shutil.copytree(source.folder, second)
+    write_json(second / "manifest.json", {**source.manifest, "id": "intent-second"})
+    told = running.ask.put("/v1/verticals/later-still", json={"model": "intent-second"}).json()
+    assert told["coming"] == {"model": "intent-second", "state": "waits until others are prepared"}
+
+
+def test_an_alias_that_leads_to_no_model_is_told_and_the_others_are_followed(running, home, other) -> None:
+    (home.folder / "aliases" / "ghost@live").write_text("ghost-1")
+    home.alias("intent@live", other)
+    until(lambda: running.predict("intent", "a").json()["model"] == other)
+    told = running.ask.get("/v1/verticals/ghost").json()
+    assert told["model"] is None
+    assert "vertune alias ghost@live" in told["coming"]["state"]
+    assert running.ask.delete("/v1/verticals/ghost").status_code == 204
+
+
+def test_a_newer_graph_of_a_model_is_followed(running, home) -> None:
+    from vertune.runtime.fleet import graph_of
+
+    graph = graph_of(home, running.service.fleet.get("whole").model)
+    newer = graph.folder.with_name(f"{graph.id}-newer")
+    shutil.copytree(graph.folder, newer)
+    write_json(newer / "manifest.json", {**graph.manifest, "id": newer.name})
+    until(lambda: running.service.fleet.get("whole").stands == newer.name)
+    home.remove("models", graph.id)
+    assert running.predict("whole", "a").status_code == 200
 
 
 def test_a_damaged_model_is_told_and_the_one_before_answers(running, home, other) -> None:

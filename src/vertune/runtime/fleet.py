@@ -6,14 +6,14 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import NotFound, VertuneError
+from vertune.core.errors import NotFound, StorageError, VertuneError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Answer, Feature, Record
 from vertune.runtime import eager, enrolled
@@ -48,6 +48,10 @@ class Own:
         out = self._keeper.graph(self.model).run(self.encoder.collate(features))
         return [[row[: len(feature)] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
 
+    def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
+        """The head's outputs, one array a feature."""
+        return self._keeper.graph(self.model).outputs(encoder, features)
+
 
 class Keeper:
     """Graphs in memory up to a number of bytes; those longest unasked leave first."""
@@ -61,18 +65,40 @@ class Keeper:
         """The graph of a model, loaded where it is not in memory; one that a batch runs on stays until that is done."""
         with self._lock:
             if model.id not in self._kept:
-                size = (model.folder / GRAPH).stat().st_size
-                while self._kept and self.bytes + size > self.limit:
-                    gone, _ = self._kept.popitem(last=False)
-                    _log.info("%s left memory: the graphs that can't share a backbone have %d bytes.", gone, self.limit)
-                self._kept[model.id] = (Graph(model.folder / GRAPH, self.threads), size)
+                self._make_room(model)
+                self._hold(model, Graph(model.folder / GRAPH, self.threads))
             self._kept.move_to_end(model.id)
             return self._kept[model.id][0]
+
+    def opened(self, model: Artifact) -> Predictor:
+        """A model whose graph was checked to be the one that was measured, and is in memory now."""
+        with self._lock:
+            self._make_room(model)
+            predictor = Predictor.open(model, self.threads)
+            assert isinstance(predictor.engine, Graph)
+            self._hold(model, predictor.engine)
+        return replace(predictor, engine=Own(model, predictor.encoder, self))
+
+    def _make_room(self, model: Artifact) -> None:
+        while self._kept and self.bytes + _size(model) > self.limit:
+            gone, _ = self._kept.popitem(last=False)
+            _log.info("%s left memory: the graphs that can't share a backbone have %d bytes.", gone, self.limit)
+
+    def _hold(self, model: Artifact, graph: Graph) -> None:
+        self._kept[model.id] = (graph, _size(model))
 
     @property
     def bytes(self) -> int:
         """Size of the files of all graphs in memory."""
         return sum(size for _, size in self._kept.values())
+
+
+def _size(model: Artifact) -> int:
+    """Bytes of a model's graph; StorageError where it is gone."""
+    try:
+        return (model.folder / GRAPH).stat().st_size
+    except OSError as error:
+        raise StorageError(f"The graph of {model.id} is not in {model.folder} any more: {error.strerror}. Restore the folder.") from error
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,6 +126,11 @@ class Served:
     def task(self) -> Task:
         """What is answered."""
         return self.predictor.task
+
+    @property
+    def stands(self) -> str:
+        """The id of the artifact that answers: a backbone, or a model with a graph."""
+        return self.lane.model.id if isinstance(self.lane, Own) else str(self.shared)
 
 
 @dataclass(slots=True)
@@ -133,9 +164,23 @@ class Fleet:
         return found
 
     def live(self) -> dict[str, Artifact]:
-        """The model of each live alias of the home, by the vertical's name."""
-        aliases = self.home.aliases()
-        return {alias.partition("@")[0]: self.home.get("models", id) for alias, id in aliases.items() if alias.endswith("@live")}
+        """The model of each live alias of the home, by the vertical's name; without those that `lost` tells."""
+        return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
+
+    def lost(self) -> dict[str, str]:
+        """Why each live alias that leads to no model of the home does not, by the vertical's name."""
+        return {
+            name: f"{error} Say which it is: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
+        }
+
+    def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
+        for alias, id in self.home.aliases().items():
+            name, at, kind = alias.partition("@")
+            if at and kind == "live":
+                try:
+                    yield name, self.home.get("models", id)
+                except NotFound as error:
+                    yield name, str(error)
 
     def follow(self, wanted: Mapping[str, Artifact]) -> dict[str, str]:
         """Serve these models and no others; why each that can't be served can't, by the name of its vertical.
@@ -148,9 +193,11 @@ class Fleet:
         for name, model in wanted.items():
             try:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
+                stands = backbone or self._graph_of(name, model)
                 now = self.served.get(name)
-                if now is None or now.model.id != model.id or now.shared != (backbone.id if backbone else None):
-                    self.served = {**self.served, name: self._seated(name, model, backbone) if backbone else self._alone(name, model)}
+                if now is None or (now.model.id, now.stands) != (model.id, stands.id):
+                    made = self._seated(name, model, stands) if backbone else self._alone(name, model, stands)
+                    self.served = {**self.served, name: made}
             except VertuneError as error:
                 troubles[name] = str(error)
         return troubles
@@ -163,6 +210,12 @@ class Fleet:
         """The newest backbone that a model was put on."""
         shelf = reversed(self.home.shelf("backbones"))
         return next((artifact for artifact in shelf if enrolled.verdict(artifact, model.id) is not None), None)
+
+    def _graph_of(self, name: str, model: Artifact) -> Artifact:
+        graph = graph_of(self.home, model)
+        if graph is None:
+            raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
+        return graph
 
     def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Served:
         verdict = enrolled.verdict(artifact, model.id)
@@ -180,29 +233,19 @@ class Fleet:
         depth = backbone.segments[-1].end
         own = (depth - max(place.begin, 0)) / depth if place.begin < depth else 0.0
         encoding = (artifact.id, _said(predictor.encoder))
-        return Served(name, model, predictor, backbone, place, precision, verdict.why, artifact.id, encoding, _reading(predictor), own)
+        why = verdict.why
+        if precision != verdict.precision:
+            why = f"all that share are answered on {self.device}, in float32" if on_device else "the server was told to answer exactly"
+        return Served(name, model, predictor, backbone, place, precision, why, artifact.id, encoding, _reading(predictor), own)
 
-    def _alone(self, name: str, model: Artifact) -> Served:
-        graph = graph_of(self.home, model)
-        if graph is None:
-            raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
-        predictor = Predictor.open(graph, self.threads)
-        encoder = predictor.encoder
+    def _alone(self, name: str, model: Artifact, graph: Artifact) -> Served:
+        predictor = self._keeper.opened(graph)
+        assert isinstance(predictor.engine, Own)
         chain = [part["name"] for part in graph.manifest["config"]["compress"]]
         precision: Precision = "int8" if "int8" in chain else "float32"
         why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
-        return Served(
-            name,
-            model,
-            predictor,
-            Own(graph, encoder, self._keeper),
-            None,
-            precision,
-            why,
-            None,
-            (graph.id, _said(encoder)),
-            _reading(predictor),
-        )
+        encoding = (graph.id, _said(predictor.encoder))
+        return Served(name, model, predictor, predictor.engine, None, precision, why, None, encoding, _reading(predictor))
 
 
 def _said(encoder: Encoder) -> str:

@@ -44,7 +44,7 @@ class Limits:
     """The least share of a batch that is not padding. On texts of a bank, 32 waiting, 0.85 to 0.9 costs least whatever `tokens`
     is; without it, a large `tokens` has a long text and many short ones padded to it: 1.3 times the work."""
     queued: int = 262_144
-    """The most tokens that wait, of all customers."""
+    """The most tokens that wait; up to twice as many while no customer has more than its share of this."""
     hang: float = 30.0
     """Seconds after which a worker that is still at one batch is given up and replaced."""
 

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 
-from vertune.core.errors import AccessError, Busy, ConfigError
+from vertune.core.errors import AccessError, Busy
 from vertune.server.settings import loopback
 from vertune.store.keys import Key, Keys, Scope
 
 _KEY = "vertune.key"
 """Where a request carries its key."""
+_HOST = re.compile(r"(\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(:\d{1,5})?", re.IGNORECASE)
+"""A name or an address, and a port."""
 
 
 class Access:
     """The keys of a server, and what each has asked of late."""
 
     def __init__(self, keys: Keys | None, rate: str | None = None, refused: Callable[[str], None] = lambda reason: None) -> None:
-        """Without keys everybody on this machine may ask; `rate` holds for keys without one of their own; `refused` counts."""
+        """Without keys everybody on this machine may ask; `rate`, a checked one, holds for keys without their own; `refused` counts."""
         self._keys = keys
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rates: dict[str, RateLimitItem] = {}
         self._rate = rate
         self._refused = refused
-        if rate:
-            self._parsed(rate)
 
     def key(self, request: Request) -> Key | None:
         """The key that came as `Authorization: Bearer vt_…`, looked up and counted once a request; None where everybody may ask.
@@ -89,10 +89,7 @@ class Access:
 
     def _parsed(self, rate: str) -> RateLimitItem:
         if rate not in self._rates:
-            try:
-                self._rates[rate] = parse(rate)
-            except ValueError as error:
-                raise ConfigError(f"A rate is written like 600/minute; got '{rate}'.") from error
+            self._rates[rate] = parse(rate)
         return self._rates[rate]
 
 
@@ -111,7 +108,5 @@ def _refuse_strangers(request: Request) -> None:
 @lru_cache(64)
 def _local(host: str) -> bool:
     """Whether a request's Host names this machine; the same few are asked again and again."""
-    try:
-        return loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:
-        return False
+    found = _HOST.fullmatch(host)
+    return found is not None and loopback(found["bracketed"] or found["name"])

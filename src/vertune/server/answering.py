@@ -18,6 +18,7 @@ from vertune.runtime.queue import Request, Ticket
 from vertune.steps.predict import checked
 
 if TYPE_CHECKING:
+    from vertune.server.measures import Measures
     from vertune.server.service import Service
 
 LONG = 20_000
@@ -73,7 +74,8 @@ async def answered(
 ) -> list[list[Answer]]:
     """The answers of each vertical to each record, in order.
 
-    `fresh` takes no kept answer and counts none. Raises DataError for a record that can't be answered, Busy where there is no time.
+    `fresh` takes and keeps no answer, and is counted nowhere. Raises DataError for a record that can't be answered, Busy where there
+    is no time.
     """
     until = time.monotonic() + asker.seconds
     started = time.perf_counter()
@@ -81,25 +83,26 @@ async def answered(
     size = sum(characters(value) for record in given for value in record.values())
     asked = (service, several, given, found, None if fresh else asker)
     parts = _tokenised(*asked) if size < LONG else await asyncio.to_thread(_tokenised, *asked)
-    service.measures.time("tokenizing", time.perf_counter() - started)
+    measures = service.untold if fresh else service.measures
+    measures.time("tokenizing", time.perf_counter() - started)
     asker.tokens = sum(len(feature) for part in parts for feature in part.features)
     lanes = _by_lane(parts)
     waiting: list[Ticket[list[list[Answer]]]] = []
     try:
         for lane_parts in lanes:
-            waiting.append(_submit(service, lane_parts, (asker.customer, until)))  # noqa: PERF401 - those before one that is refused are withdrawn
+            waiting.append(_submit(service, measures, lane_parts, (asker.customer, until)))  # noqa: PERF401 - those before one that is refused are withdrawn
         for ticket, lane_parts in zip(waiting, lanes, strict=True):
-            for part, answers in zip(lane_parts, await _result(service, ticket, asker.gone), strict=True):
+            for part, answers in zip(lane_parts, await _result(measures, ticket, asker.gone), strict=True):
                 for place, answer in zip(part.places, answers, strict=True):
                     found[several.index(part.served)][place] = answer
-                _keep(service, part, answers)
+                if not fresh:
+                    _keep(service, part, answers)
     finally:
         for ticket in waiting:
             ticket.cancel()  # nothing is left of one that is done
     whole = [[answer for answer in answers if answer is not None] for answers in found]
-    if not fresh:
-        for served, answers in zip(several, whole, strict=True):
-            service.measures.answered(served.name, answers)
+    for served, answers in zip(several, whole, strict=True):
+        measures.answered(served.name, answers)
     return whole
 
 
@@ -150,17 +153,17 @@ def _check(service: Service, records: Sequence[Record], asker: Asker) -> None:
     """Busy where what these records cost at least would not be taken."""
     least = sum(min(characters(value) // _CHARACTERS, _CUT) for record in records for value in record.values())
     if least >= _MUCH:
-        with _counting(service):
+        with _counting(service.measures):
             service.batcher.check(asker.customer, min(least, service.settings.queued), asker.seconds)
 
 
 @contextmanager
-def _counting(service: Service) -> Iterator[None]:
+def _counting(measures: Measures) -> Iterator[None]:
     """Count a refusal of the batcher."""
     try:
         yield
     except Busy as error:
-        service.measures.rejected("own" if error.http_status == 429 else "busy")
+        measures.rejected("own" if error.http_status == 429 else "busy")
         raise
 
 
@@ -184,7 +187,7 @@ def _by_lane(parts: Sequence[_Part]) -> list[list[_Part]]:
     return list(lanes.values())
 
 
-def _submit(service: Service, parts: Sequence[_Part], asker: tuple[str, float]) -> Ticket[list[list[Answer]]]:
+def _submit(service: Service, measures: Measures, parts: Sequence[_Part], asker: tuple[str, float]) -> Ticket[list[list[Answer]]]:
     """Queue what one lane computes: each sequence of tokens once, with the places of all verticals that ask for it."""
     features: list[Feature] = []
     places: list[list[Any]] = []
@@ -221,25 +224,25 @@ def _submit(service: Service, parts: Sequence[_Part], asker: tuple[str, float]) 
     left = max(0.001, asker[1] - time.monotonic())
     payloads = list(zip(features, places, strict=True))
     request = Request(payloads, [max(1, round(cost)) for cost in costs], lane, asker[0], left, finish)
-    with _counting(service):
+    with _counting(measures):
         return service.batcher.submit(request)
 
 
-async def _result(service: Service, ticket: Ticket[list[list[Answer]]], gone: Callable[[], Awaitable[None]] | None) -> list[list[Answer]]:
+async def _result(measures: Measures, ticket: Ticket[list[list[Answer]]], gone: Callable[[], Awaitable[None]] | None) -> list[list[Answer]]:
     """Wait for a ticket until its time is over; one that nobody waits for any more is cancelled."""
     if not ticket.completed and not await _completed(ticket, gone):
         ticket.cancel()
-        service.measures.rejected("deadline")
+        measures.rejected("deadline")
         within = (ticket.until - ticket.submitted) * 1000
         raise Busy(f"The request was not answered within its {within:.0f} ms. Ask for less at once, or give it more time.")
-    service.measures.time("waiting", ticket.waited)
-    service.measures.time("inference", ticket.computed)
+    measures.time("waiting", ticket.waited)
+    measures.time("inference", ticket.computed)
     if isinstance(ticket.error, CancelledError):
-        service.measures.rejected("gone")
+        measures.rejected("gone")
         raise Gone("The asker left before the answer was there.") from ticket.error
     if ticket.error is not None:
         if isinstance(ticket.error, Busy):
-            service.measures.rejected("deadline")
+            measures.rejected("deadline")
         raise ticket.error
     assert ticket.value is not None
     return ticket.value

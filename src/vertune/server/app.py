@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vertune.server.route import Plain, json
 from vertune.server.service import Service
 from vertune.server.settings import Limits, Settings
 
+_log = logging.getLogger("vertune")
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -40,6 +42,10 @@ class State:
     service: Service
     access: Access
     limits: Limits
+
+
+class _Unsent(Exception):
+    """An answer could not be sent: its connection is closed."""
 
 
 class Application:
@@ -65,7 +71,10 @@ class Application:
                 message["headers"] = [*headers, *(pair for pair in HEADERS if pair[0] not in own)]
                 if message["status"] >= 400:
                     service.measures.request("refused", message["status"], time.perf_counter() - started)
-            await send(message)
+            try:
+                await send(message)
+            except Exception as error:
+                raise _Unsent from error
 
         scope["app"] = self
         try:
@@ -73,6 +82,8 @@ class Application:
                 service.measures.rejected("stopping")
                 raise Busy("This server is stopping. Ask another one, or again in a moment.", 1.0)
             await self._router(scope, receive, headed)
+        except _Unsent as error:
+            _log.info("An answer to %s was not taken: %r", scope["path"], error.__cause__)
         except Exception as error:
             if begun:
                 raise

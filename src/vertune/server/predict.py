@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence, Set
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -24,6 +25,8 @@ MOST = 100_000
 millions would else become as many errors, in seconds and gigabytes."""
 Texts = Annotated[list[str], Field(min_length=1, max_length=MOST, fail_fast=True)]
 router = APIRouter(route_class=Plain, tags=["answers"])
+_OTHERS = 100
+"""Fields that nobody reads, and that an error may name, because they may be misspelt; a table of all of them takes gigabytes."""
 _LARGE = 1 << 63
 """Whole numbers from here on are in no table."""
 REFUSALS = problems.documented(401, 403, 404, 413, 415, 422, 429, 500, 503, 507)
@@ -61,10 +64,11 @@ class Asked(BaseModel):
         return self
 
     def rows(self, served: Sequence[Served]) -> Sequence[Mapping[str, Any]]:
-        """The records for these verticals; DataError for texts where the first reads more than one, and for what is no text."""
+        """The records for these verticals, with what any of them reads; DataError for texts where the first reads more than one."""
         if self.records is not None:
             read = {name for one in served for name in _read(one)}
-            return [_plain(record, place, read) for place, record in enumerate(self.records, 1)]
+            others = set(islice(dict.fromkeys(name for record in self.records for name in record if name not in read), _OTHERS))
+            return [_plain(record, place, (read, others)) for place, record in enumerate(self.records, 1)]
         first = served[0]
         inputs = [column for column in first.task.columns if column.role == "input"]
         needed = [column.name for column in inputs if column.required]
@@ -160,17 +164,19 @@ def deadline(request: Request, most: float) -> float:
 
 def _read(served: Served) -> set[str]:
     """What the columns may be called in which a vertical finds its texts."""
-    inputs = {column.name for column in served.task.columns if column.role == "input" and column.type == "text"}
+    inputs = {column.name for column in served.task.columns if column.role == "input"}
     named = [value for name, value in served.predictor.fields.items() if name in inputs]
     return inputs.union(*([value] if isinstance(value, str) else value for value in named))
 
 
-def _plain(record: Mapping[str, Any], place: int, read: Set[str]) -> Mapping[str, Any]:
-    """A record that goes into a table: lists and the like can't be in columns that are read, and are left out of others."""
-    odd = {key for key, value in record.items() if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= _LARGE)}
-    if wrong := sorted(odd & read):
-        raise DataError(f"'{wrong[0]}' of record {place} is to be a text or a number, and is neither. Send a text.")
-    return {key: value for key, value in record.items() if key not in odd} if odd else record
+def _plain(record: Mapping[str, Any], place: int, fields: tuple[Set[str], Set[str]]) -> Mapping[str, Any]:
+    """A record that goes into a table: fields that are read, and others by name; DataError for lists and the like in the former."""
+    read, others = fields
+    for key in read:
+        value = record.get(key)
+        if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= _LARGE):
+            raise DataError(f"'{key}' of record {place} is to be a text or a number, and is neither. Send a text.")
+    return {key: value if key in read else None for key, value in record.items() if key in read or key in others}
 
 
 def _check_length(rows: Sequence[Mapping[str, Any]], most: int) -> None:

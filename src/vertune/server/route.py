@@ -23,6 +23,8 @@ from starlette.types import Receive, Scope, Send
 from vertune.core.errors import DataError
 
 JSON = "application/json"
+_PLAIN = {"content-encoding": "identity", "transfer-encoding": "chunked"}
+"""What these headers may say of a body."""
 
 
 class TooLarge(DataError):
@@ -77,9 +79,12 @@ class _Endpoint:
 
 async def read(request: Request, limit: int) -> bytes:
     """The body of a request; TooLarge as soon as it is, Unreadable where it is not JSON."""
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if kind != JSON:
-        raise Unreadable(f"Expected a body of type {JSON}; got {kind[:80] or 'none'}.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON:  # a page of another site may send what has no type, and nothing that says it is JSON
+        raise Unreadable(f"Expected a body of type {JSON}; got {kind[:80] or 'none'}. Say so: Content-Type: {JSON}")
+    for header, plain in _PLAIN.items():
+        if (coded := request.headers.get(header, plain).strip().lower()) != plain:
+            raise Unreadable(f"A body is read as it comes; this one has the {header} '{coded[:80]}'. Send it without.")
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said) > limit:
         raise TooLarge(f"A request holds at most {limit} bytes; this one has {said}. Send it in parts.")

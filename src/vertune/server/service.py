@@ -38,8 +38,9 @@ class Coming:
     """A model that is to be served and is not yet."""
 
     model: str
+    """Empty where the alias leads to none."""
     state: str
-    """`preparing`, or why it can't be served."""
+    """`preparing`, what it waits for, or why it can't be served."""
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class Service:
     home: Home
     fleet: Fleet = field(init=False)
     measures: Measures = field(init=False)
+    untold: Measures = field(init=False)
+    """What trials are counted in, which nobody reads."""
     kept: Kept[Hashable, Any] = field(init=False)
     batcher: Batcher = field(init=False)
     coming: dict[str, Coming] = field(default_factory=dict)
@@ -67,7 +70,7 @@ class Service:
         workers = self.settings.workers or 1
         threads = self.settings.threads or max(1, (usable() - 1) // workers)  # one processor is left to HTTP
         self.fleet = Fleet(self.home, self.settings.memory, threads, self.settings.exact, self.settings.device)
-        self.measures = Measures(lambda: self.batcher.queued, lambda: len(self.fleet.served))
+        self.measures, self.untold = (Measures(lambda: self.batcher.queued, lambda: len(self.fleet.served)) for _ in range(2))
         self.kept = Kept(max(1, self.settings.cache))
 
     def start(self, post: Callable[[Callable[[], None]], None] | None) -> None:
@@ -87,7 +90,7 @@ class Service:
         return live
 
     def _live(self) -> dict[str, Artifact]:
-        return {name: model for name, model in self.fleet.live().items() if not self.only or name in self.only}
+        return {name: model for name, model in self.fleet.live().items() if self.serves(name)}
 
     def unready(self) -> list[str]:
         """The verticals whose models must be prepared before they can be served."""
@@ -100,13 +103,17 @@ class Service:
         """Serve what is live now; why each vertical that can't be served can't."""
         return self._follow(self._live())
 
+    def serves(self, name: str) -> bool:
+        """Whether a vertical of this name is one that this server may answer for."""
+        return not self.only or name in self.only
+
     def _follow(self, live: Mapping[str, Artifact]) -> dict[str, str]:
         ready = {name: model for name, model in live.items() if self.fleet.ready(model)}
         held = {name: self.fleet.served[name].model for name in set(live) - set(ready) if name in self.fleet.served}
         troubles = self.fleet.follow({**ready, **held})
         for name in [name for name in self.coming if name in ready or name not in live]:
             del self.coming[name]
-        return troubles
+        return {**troubles, **{name: why for name, why in self.fleet.lost().items() if self.serves(name)}}
 
     async def watch(self) -> None:
         """Follow the home's aliases for as long as the server runs; what is not ready is prepared in a process of its own."""
@@ -129,7 +136,7 @@ class Service:
                 self._child = None  # before it is followed what it made
             live = self._live()
             for name, why in self._follow(live).items():
-                self.coming[name] = Coming(live[name].id, why)
+                self.coming[name] = Coming(live[name].id if name in live else "", why)
             unready = self._unready(live)
             new = [name for name in unready if live[name].id not in self._tried]
             if new and self._child is None:
@@ -139,6 +146,8 @@ class Service:
             elif self._child is None:
                 for name in unready:
                     self.coming[name] = Coming(live[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
+            else:
+                self.coming |= {name: Coming(live[name].id, "waits until others are prepared") for name in new}
             self._seen = seen  # now, so that what failed is tried again
 
     def _stamps(self) -> tuple[tuple[str, int, int], ...]:
@@ -188,7 +197,7 @@ class Service:
                 await answered(self, [served], [self._example(served)], Asker("", 2.0), fresh=True)
             except Busy as error:
                 _log.warning("A trial was not answered: %s", error)
-            except VertuneError as error:
+            except Exception as error:  # whatever it is, the others may be well
                 _log.warning("A trial of %s failed: %s", served.name, error)
                 continue
             return

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from vertune.core.errors import ConfigError
+from vertune.store.keys import checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -52,7 +53,7 @@ class Settings:
     workers: Positive | None = None
     """Batches that are computed at once; None takes one."""
     queued: Positive = 65_536
-    """Tokens that may wait."""
+    """Tokens that may wait; up to twice as many while no customer has more than its share."""
     memory: Positive = 1 << 30
     """Bytes of graphs that can't share a backbone."""
     cache: Annotated[int, Field(ge=0)] = 10_000
@@ -62,7 +63,9 @@ class Settings:
     limits: Limits = Limits()
 
     def check(self) -> None:
-        """ConfigError where these settings would leave a door open."""
+        """ConfigError where these settings would leave a door open, or a rate is none."""
+        if self.rate is not None:
+            checked_rate(self.rate)
         if self.open and not loopback(self.host):
             raise ConfigError(
                 f"--open answers everybody, and {self.host} can be reached from elsewhere. Leave --open out and make a key "
@@ -72,12 +75,14 @@ class Settings:
 
 def loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
-    if host == "localhost":
+    name = host.lower().removesuffix(".")
+    if name == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def changed(given: dict[str, object], settings: Sequence[str]) -> Settings:

@@ -122,9 +122,10 @@ async def choose(name: str, body: Chosen, request: Request) -> Response:
     state = request.app.state
     state.access.asker(request, "admin")
     service: Service = state.service
+    _check_served(service, name)
     known = {model.id for model in await run_in_threadpool(service.home.shelf, "models")}
     if body.model not in known:
-        raise NotFound(f"There is no model '{body.model}' in this home. GET /v1/verticals/{check_name(name)}/versions lists them.")
+        raise NotFound(f"There is no model '{body.model}' in this home. The command `vertune list models` lists them.")
     await run_in_threadpool(service.home.alias, f"{name}@live", body.model)
     await run_in_threadpool(service.look)
     return json(_told(service, name), 202)
@@ -138,13 +139,20 @@ async def retire(name: str, request: Request) -> Response:
     state = request.app.state
     state.access.asker(request, "admin")
     service: Service = state.service
+    _check_served(service, name)
     try:
         check_name(name)
-    except ConfigError as error:
-        raise NotFound(f"No vertical '{name[:80]}' is served here.") from error
-    await run_in_threadpool(service.home.unalias, f"{name}@live")
+        await run_in_threadpool(service.home.unalias, f"{name}@live")
+    except (ConfigError, NotFound) as error:
+        raise NotFound(f"No vertical '{name[:80]}' is live here.") from error
     await run_in_threadpool(service.look)
     return Response(status_code=204)
+
+
+def _check_served(service: Service, name: str) -> None:
+    """NotFound for a vertical that this server was told to leave to others."""
+    if not service.serves(name):
+        raise NotFound(f"This server answers for {', '.join(sorted(service.only))} alone. Ask one that serves '{name}'.")
 
 
 def _allowed(request: Request, name: str) -> Service:

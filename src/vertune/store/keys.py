@@ -89,9 +89,8 @@ class Keys:
         self._version: int | None = None
         with storage(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                # Closing a file drops the locks that SQLite holds on it in this process, so one that is there is not opened.
-                os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+            if not file.exists():
+                self._make()
             found = file.stat()
             if stat.S_IMODE(found.st_mode) & 0o077:
                 file.chmod(0o600)
@@ -100,10 +99,26 @@ class Keys:
         self._changes = _changes(self.file)
         self._seen, self._until = b"", 0.0
 
-    def _connect(self) -> sqlite3.Connection:
+    def _make(self) -> None:
+        """Make the database beside its place and put it there, unless another was faster: several can't turn one file into a log."""
+        made = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
+        # Closing a file drops the locks that SQLite holds on it in this process, so one that is there is not opened.
+        os.close(os.open(made, os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            self._connect(made).close()
+            try:
+                os.link(made, self.file)
+            except FileExistsError:
+                pass
+            except OSError:  # a disk without links
+                made.rename(self.file)
+        finally:
+            made.unlink(missing_ok=True)
+
+    def _connect(self, file: Path | None = None) -> sqlite3.Connection:
         """A connection without implicit transactions, the table made."""
         try:
-            database = sqlite3.connect(self.file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+            database = sqlite3.connect(file or self.file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")  # a loss of power must not bring a revoked key back
@@ -131,7 +146,7 @@ class Keys:
         key = Key(
             id=_new_id(), name=_checked_name(name), scopes=_checked_scopes(scopes),
             verticals=None if verticals is None else tuple(dict.fromkeys(map(check_name, verticals))),
-            created=now, expires=_checked_end(expires, now), revoked=None, rate=None if rate is None else _checked_rate(rate),
+            created=now, expires=_checked_end(expires, now), revoked=None, rate=None if rate is None else checked_rate(rate),
         )  # fmt: skip
         if key.verticals == ():
             raise ConfigError("A key is for one vertical or more, or for all where none is named; an empty list came.")
@@ -348,7 +363,7 @@ def _checked_end(expires: datetime | None, now: datetime) -> datetime | None:
     return expires.astimezone(UTC)
 
 
-def _checked_rate(rate: str) -> str:
+def checked_rate(rate: str) -> str:
     """A rate as the library `limits` reads it, or as our own words for it where that is not installed."""
     try:
         from limits import parse_many
