@@ -77,9 +77,9 @@ class Batcher:
         self._workers: list[_Worker] = []
         self._wanted = workers
         self._sleeping = 0
-        self._draining = self._closed = False
+        self._closed = False
         self._lock = Lock()
-        self._work, self._quiet = Condition(self._lock), Condition(self._lock)
+        self._work = Condition(self._lock)
         self._ended = Event()
         with self._lock:
             self._staff()
@@ -106,7 +106,7 @@ class Batcher:
         if min(request.costs, default=1) < 1:
             raise DataError(f"A payload costs at least 1 token; got {min(request.costs)}.")
         with self._lock:
-            if self._draining:
+            if self._closed:
                 raise Busy("This batcher is stopping and takes no more requests; ask another one, or ask again in 1 s.")
             if ticket.items:
                 self._queue.admit(request.customer, sum(request.costs), request.deadline, self._trusted(ticket.submitted))
@@ -121,19 +121,13 @@ class Batcher:
         with self._lock:
             self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
 
-    def drain(self, timeout: float) -> bool:
-        """Refuse new work and finish what is here; whether that took at most `timeout` seconds."""
-        with self._lock:
-            self._draining = True
-            return self._quiet.wait_for(self._idle, timeout)
-
     def close(self) -> None:
         """Complete what waits with Busy at once, let running batches end, and stop the threads; `limits.hang` seconds at most.
 
         What is not computed by then gets ModelError. Called from a worker's own thread it does not wait.
         """
         with self._lock:
-            self._draining = self._closed = True
+            self._closed = True
             waiting = list(dict.fromkeys(item.ticket for item in self._queue))
             for ticket in waiting:
                 self._settle(ticket, error=Busy("This batcher was stopped before the request's turn came; ask again in 1 s."))
@@ -186,7 +180,6 @@ class Batcher:
                     self._workers.remove(worker)
                     self._staff()
                     return False
-                self._quiet.notify_all()
                 self._sleeping += 1
                 self._work.wait()
             return False
@@ -307,9 +300,6 @@ class Batcher:
                 return
             self._settle(ticket, error=CancelledError("The request was cancelled before it was answered."))
         self._announce([ticket])
-
-    def _idle(self) -> bool:
-        return not (self._queue.tokens or self._returned or any(worker.items or worker.owed for worker in self._workers))
 
     def _trusted(self, now: float) -> float:
         """The rate that may refuse a request, 0 where none may; the lock is held."""
