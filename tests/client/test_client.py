@@ -1,10 +1,12 @@
 """The client against a real HTTP server on loopback: what it sends, what it makes of answers, when it tries again, when it gives up."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -235,6 +237,22 @@ def test_a_wait_that_is_none_is_short(server, client, named):
     assert 0.1 <= server.asked[1][4] - server.asked[0][4] < 3
 
 
+def test_a_wait_in_milliseconds_goes_before_one_in_whole_seconds(server):
+    server.will(429, {"detail": "Later."}, Retry_After="1", Retry_After_Ms="50")
+    server.will(200, answered("a"))
+    with Client(server.url, deadline=1) as client:
+        assert client.predict("support", "hello") == [{"label": "a"}]
+    assert 0.05 <= server.asked[1][4] - server.asked[0][4] < 0.6
+
+
+@pytest.mark.parametrize("named", ["", "soon", "-1", "nan"])
+def test_milliseconds_that_are_none_leave_the_seconds(server, client, named):
+    server.will(503, {"detail": "Later."}, Retry_After="0.3", Retry_After_Ms=named)
+    server.will(200, answered("a"))
+    client.predict("support", "hello")
+    assert 0.3 <= server.asked[1][4] - server.asked[0][4] < 3
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_never_more_than_two_tries(server, client, status):
     server.will(status, {"detail": "Later."}, Retry_After="0.01")
@@ -322,6 +340,45 @@ def test_a_server_that_drips_is_left_at_the_deadline(server):
     with Client(server.url, deadline=0.3) as client, pytest.raises(ModelError, match=r"did not answer within 0\.3 s"):
         client.predict("support", "hello")
     assert time.monotonic() - start < 0.8
+
+
+def test_a_server_that_drips_its_head_is_left_at_the_deadline_and_loses_the_connection_with_the_client():
+    left = threading.Event()
+
+    def drip(listening):
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            for letter in b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100:
+                connection.send(bytes([letter]))
+                time.sleep(0.05)
+            return
+        left.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=[listening], daemon=True).start()
+        start = time.monotonic()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with Client(url, deadline=0.4) as client, pytest.raises(ModelError, match=r"did not answer within 0\.4 s"):
+            client.predict("support", "hello")
+        assert 0.3 < time.monotonic() - start < 1
+        assert left.wait(2)
+
+
+def test_a_connection_that_hangs_while_it_is_made_is_left_at_the_deadline():
+    over = threading.Event()
+
+    def hang(request):
+        over.wait(5)
+        return httpx.Response(200, json=answered("a"))
+
+    start = time.monotonic()
+    with (
+        Client("http://far.example", deadline=0.2, transport=httpx.MockTransport(hang)) as client,
+        pytest.raises(ModelError, match="did not"),
+    ):
+        client.predict("support", "hello")
+    assert time.monotonic() - start < 1
+    over.set()
 
 
 @pytest.mark.parametrize("inputs", [["text", {"text": "record"}], [1], [None, "text"], b"bytes"])

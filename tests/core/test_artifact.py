@@ -64,6 +64,24 @@ def test_names_are_found_by_id_alias_live_and_newest(home):
         home.get("models", "intent@next")
 
 
+def test_an_alias_that_goes_while_all_are_read_is_left_out(home, monkeypatch):
+    model = made(home)
+    for alias in ("intent@live", "intent@next", "other@live"):
+        home.alias(alias, model.id)
+    read = Path.read_text
+
+    def gone(path, *given, **more):
+        if path.name == "intent@next":
+            path.unlink(missing_ok=True)
+        return read(path, *given, **more)
+
+    monkeypatch.setattr(Path, "read_text", gone)
+    home.unalias("other@live")
+    assert home.aliases() == {"intent@live": model.id}
+    with pytest.raises(NotFound, match="There are: intent@live"):
+        home.unalias("intent@next")
+
+
 def test_what_an_alias_points_to_is_not_removed(home):
     model = made(home)
     home.alias("intent@live", model.id)

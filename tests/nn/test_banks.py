@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vertune.core import banks as shapes_of
+from vertune.core.edits import EDIT_KINDS
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Method, Task
 from vertune.nn import banks, edits, run
@@ -40,6 +43,15 @@ TASKS: list[dict[str, Any]] = [
     {"name": "classify", "labels": ["a", "b", "c"]}, {"name": "tag", "labels": ["X"]}, {"name": "embed"}, {"name": "regress"},
     {"name": "multilabel", "labels": ["u", "v"]}, {"name": "extract"},
 ]  # fmt: skip
+UNSHARED: dict[str, dict[str, str]] = {
+    "albert": {
+        "{'name': 'lora', 'rank': 3, 'layers': 1}": "share the weights of 1",
+        "{'name': 'top_layers', 'n': 1}": "share the weights of 1",
+    },
+    "deberta-v2": {"{'name': 'bitfit'}": "bias of Conv1d"},
+    "modernbert": {"{'name': 'bitfit'}": "has none"},
+}
+"""What can't be done on a family, and what is said of it; anything else must be built."""
 TEXTS = ["tell me of rome", "tell " * 9, "me", "rome of " * 5, "of of"]
 
 
@@ -59,14 +71,15 @@ def scene(folder, family: str, engine: str = "graph") -> Scene:
     plain = Task.model_validate(TASKS[0])
     features = encoder.encode([{"text": text} for text in TEXTS], plain.views(["text"]))
     torch.manual_seed(0)
-    found = []
+    found, refused = [], {}
     for number, written in enumerate(METHODS):
         task = plain if written["name"] == "head" else Task.model_validate(TASKS[number % len(TASKS)])
         model, method = build(encoder, task), Method.model_validate(written)
         try:
             method.prepare(model, task, 10)
-        except ConfigError:
-            continue  # a family without biases, or whose layers share weights
+        except ConfigError as error:
+            refused[str(written)] = str(error)
+            continue
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.requires_grad:
@@ -77,9 +90,11 @@ def scene(folder, family: str, engine: str = "graph") -> Scene:
         top = any(edit.kind == "layers" for edit in changes)
         try:
             rows = {} if top else banks.rows(build(encoder, task), changes)
-        except ConfigError:
-            continue  # a bias of a convolution
+        except ConfigError as error:
+            refused[str(written)] = str(error)
+            continue
         found.append((str(written), task, changes, rows, run.outputs(alone.eval(), encoder, features), top))
+    _all_built(family, refused, {edit.kind for _, _, changes, *_ in found for edit in changes})
     shapes = shapes_of.merged(rows for *_, rows, _, _ in found)
     cuts = sorted({_begin(changes) for _, _, changes, *_ in found} - {END, -1})
     fresh = backbone_alone(encoder)
@@ -100,6 +115,14 @@ def scene(folder, family: str, engine: str = "graph") -> Scene:
             own = tuple(one for one in graphs if one.start is not None and one.start >= _begin(changes))
         places.append(backbone.add(rows, Place(_begin(changes), task, encoder.pooling_of(task.states), head, top=own)))
     return Scene(backbone, features, places, [one[4] for one in found], [one[0] for one in found])
+
+
+def _all_built(family: str, refused: dict[str, str], kinds: set[str]) -> None:
+    expected = UNSHARED.get(family, {})
+    assert refused.keys() == expected.keys(), refused
+    assert all(words in refused[name] for name, words in expected.items()), refused
+    if family == "bert":
+        assert kinds == set(EDIT_KINDS)
 
 
 def _begin(changes) -> int:
@@ -149,6 +172,16 @@ def test_every_family_mixes(tmp_path, family: str) -> None:
 def test_the_path_in_torch_answers_alike(tmp_path) -> None:
     made = scene(tmp_path, "bert", "torch")
     settings(max_examples=20, deadline=None)(given(data=st.data())(lambda data: check(made, data)))()
+
+
+def test_two_batches_at_once_in_torch_keep_their_own_rows(tmp_path) -> None:
+    made = scene(tmp_path, "bert", "torch")
+    embeddings = made.backbone.segments[0].mixed.backbone.embeddings
+    with embeddings.register_forward_pre_hook(lambda *given: time.sleep(0.02)), ThreadPoolExecutor(2) as pool:
+        numbers = [*range(len(made.places))] * 3
+        calls = [pool.submit(made.backbone.compute, [(made.features[0], [made.places[number]])]) for number in numbers]
+        for number, call in zip(numbers, calls, strict=True):
+            np.testing.assert_allclose(call.result()[0][0], made.alone[number][0], atol=1e-4, err_msg=made.names[number])
 
 
 def test_slots_are_free_again_when_nobody_holds_the_place(mixed: Scene) -> None:

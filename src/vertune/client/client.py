@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -133,17 +135,39 @@ class Client:
         left = max(end - time.monotonic(), 0.001)
         try:
             deadline = {"X-Deadline-Ms": str(math.ceil(left * 1000))}
-            request = self._http.build_request(method, path, json=body, headers=deadline, timeout=left)
+            # A connection is given up a little before the whole, so that a server that is not there is told from a slow one.
+            limits = (0.9 * left, left, left, left)
+            request = self._http.build_request(method, path, json=body, headers=deadline, timeout=limits)
         except (TypeError, ValueError) as error:
             raise DataError(f"Expected texts, or records of texts and numbers; got what JSON can't hold: {error}.") from error
-        response = self._send(request)
-        content = self._read(response, end)
+        response, content = self._exchange(request, end)
         if not response.is_success:
             raise self._problem(response, content)
         try:
             return json.loads(content)
         except ValueError as error:
             raise ModelError(f"Expected JSON from {self.url}, and something else came. See that the URL is a vertune server's.") from error
+
+    def _exchange(self, request: httpx.Request, end: float) -> tuple[httpx.Response, bytes]:
+        """The response and its body, waited for until `end` and no longer.
+
+        It is made in a thread of its own, because httpx counts from one piece to the next: names, addresses or the bytes of a head
+        that come one by one may take any time. One that is given up ends with its connection, and keeps no process from its end.
+        """
+        call: Future[tuple[httpx.Response, bytes]] = Future()
+
+        def run() -> None:
+            try:
+                response = self._send(request)
+                call.set_result((response, self._read(response, end)))
+            except BaseException as error:
+                call.set_exception(error)
+
+        threading.Thread(target=run, name="vertune.client", daemon=True).start()
+        try:
+            return call.result(max(end - time.monotonic(), 0))
+        except TimeoutError as error:
+            raise self._late() from error
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         """The head of the response."""
@@ -189,7 +213,7 @@ class Client:
         if status in {401, 403}:
             return AccessError(text, known=status == 403)
         if status in {429, 503}:
-            return Busy(text, retry_after=_pause(response.headers.get("Retry-After", "")), own=status == 429)
+            return Busy(text, retry_after=_pause(response.headers), own=status == 429)
         return _BY_STATUS.get(status, ModelError)(text)
 
 
@@ -240,10 +264,11 @@ def _part(told: Any, name: str, kind: type[T]) -> T:
     raise ModelError(f"Expected '{name}' in what the server sent, and it is not there. {_VERSIONS}")
 
 
-def _pause(text: str) -> float:
-    """Seconds of a Retry-After; one that says none, or a date, is a short pause."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        return _PAUSE
-    return seconds if 0 <= seconds < math.inf else _PAUSE
+def _pause(headers: Mapping[str, str]) -> float:
+    """Seconds to wait, to the millisecond where the server says so; a header that says no number, or a date, is a short pause."""
+    for name, parts in (("Retry-After-Ms", 1000), ("Retry-After", 1)):
+        with suppress(ValueError):
+            seconds = float(headers.get(name, "")) / parts
+            if 0 <= seconds < math.inf:
+                return seconds
+    return _PAUSE

@@ -246,7 +246,11 @@ class Home:
         """Every alias with the id of the model that it names."""
         folder = self.folder / "aliases"
         files = sorted(path for path in folder.glob("*@*") if not path.name.startswith(".")) if folder.exists() else []
-        return {path.name: path.read_text(encoding="utf-8").strip() for path in files}
+        found = {}
+        for path in files:
+            with suppress(FileNotFoundError):  # removed by another process since it was listed
+                found[path.name] = path.read_text(encoding="utf-8").strip()
+        return found
 
     def alias(self, alias: str, model: str) -> None:
         """Point an alias at a model, atomically."""

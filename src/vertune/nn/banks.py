@@ -92,7 +92,7 @@ _ROWS = {
 
 
 class Mixed(nn.Module):
-    """A backbone whose sites read banks."""
+    """A backbone whose sites read banks, for one batch at a time."""
 
     def __init__(self, backbone: nn.Module, shapes: Shapes) -> None:
         """`shapes` says which banks there are; hooks are put on a backbone that has none of ours."""

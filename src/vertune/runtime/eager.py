@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -62,6 +63,7 @@ class Stretch:
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.mixed = mixed.to(self.device).eval()
+        self._lock = threading.Lock()
         self.end = 1 << 29
         """Above all layers: rows part before the embeddings, or at the head."""
 
@@ -75,7 +77,8 @@ class Stretch:
         from vertune.nn.run import tensors
 
         held = gathered({name: torch.from_numpy(bank) for name, bank in banks.items()}, torch.from_numpy(slots))
-        with torch.no_grad():
-            last = self.mixed(tensors(dict(arrays), self.device), {name: tensor.to(self.device) for name, tensor in held.items()})[-1]
+        given = {name: tensor.to(self.device) for name, tensor in held.items()}
+        with self._lock, torch.no_grad():  # the hooks of `mixed` read one batch's rows from it, so that a second batch waits
+            last = self.mixed(tensors(dict(arrays), self.device), given)[-1]
         out: NDArray[Any] = last.float().cpu().numpy()
         return out

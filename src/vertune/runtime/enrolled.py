@@ -52,7 +52,7 @@ class Verdict:
     loss: float | None = None
     """What 8 bits lose of its goal metric on validation; None where that could not be measured."""
     same: float | None = None
-    """Share of the validation records whose answer's label is the same in 8 bits."""
+    """Share of the validation records whose labels or spans are the same in 8 bits; None where answers have neither, or unmeasured."""
 
 
 def load(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:

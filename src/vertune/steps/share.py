@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +26,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, VertuneError
 from vertune.core.kinds import Bench, Encoder, Task, Whole
 from vertune.core.machine import features
-from vertune.core.records import Feature, Record
+from vertune.core.records import Answer, Feature, Record
 from vertune.runtime import enrolled
 from vertune.runtime.backbone import END, START, Backbone, Banks
 from vertune.runtime.enrolled import VERTICALS, Entry, Verdict
@@ -62,12 +64,8 @@ class _Member:
     entry: Entry
     layers: bool
     """Whether it replaces layers."""
-
-    @property
-    def features(self) -> list[Feature]:
-        """Of the records that it is compared on."""
-        columns = self.model.manifest.get("columns") or sorted({key for record in self.records for key in record})
-        return self.encoder.encode(self.records[:_TEXTS], self.task.views(columns))
+    features: list[Feature]
+    """Of the records that it is compared on."""
 
 
 def share(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
@@ -85,29 +83,31 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
         if (model.folder / GRAPH).exists():
             refused[model.id] = "it was compressed, and its graph is its own"
             continue
-        try:
+        with _noting(refused, [model]):
             member = _member(model, home, bases)
-        except (ConfigError, ModelError) as error:
-            refused[model.id] = str(error)
-            continue
-        groups.setdefault(json.dumps(model.manifest["fingerprint"], sort_keys=True), []).append(member)
+            groups.setdefault(json.dumps(model.manifest["fingerprint"], sort_keys=True), []).append(member)
     for members in groups.values():
-        backbone = found(home, members[0].model, [member.entry.rows for member in members], _cuts(members))
-        try:
-            backbone = backbone or _made(members, home, progress)
-        except (ConfigError, ModelError) as error:
-            refused |= {member.model.id: str(error) for member in members}
-            continue
-        stand = _Stand(backbone)
-        for number, member in enumerate(members, 1):
-            if enrolled.verdict(backbone, member.model.id) is None:
-                try:
-                    _enrol(member, stand)
-                except ModelError as error:
-                    refused[member.model.id] = str(error)
-            if progress:
-                progress("sharing", step=number, steps=len(members))
+        with _noting(refused, [member.model for member in members]):
+            backbone = found(home, members[0].model, [member.entry.rows for member in members], _cuts(members))
+            stand = _Stand(backbone or _made(members, home, progress))
+            for number, member in enumerate(members, 1):
+                with _noting(refused, [member.model]):
+                    if enrolled.verdict(stand.artifact, member.model.id) is None:
+                        _enrol(member, stand)
+                if progress:
+                    progress("sharing", step=number, steps=len(members))
     return refused
+
+
+@contextmanager
+def _noting(troubles: dict[str, str], models: Sequence[Artifact], before: str = "") -> Iterator[None]:
+    """Note what goes wrong with these models, so that the others go on; a missing package concerns them all."""
+    try:
+        yield
+    except MissingExtra:
+        raise
+    except VertuneError as error:
+        troubles |= {model.id: f"{before}{error}" for model in models}
 
 
 def make_ready(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
@@ -118,12 +118,9 @@ def make_ready(models: Sequence[Artifact], home: Home, progress: Progress | None
     troubles: dict[str, str] = {}
     for id, why in share(models, home, progress).items():
         model = home.get("models", id)
-        if graph_of(home, model) is not None:
-            continue
-        try:
-            _own_graph(model, home, progress)
-        except VertuneError as error:
-            troubles[id] = f"{why} For a graph of its own: {error}"
+        with _noting(troubles, [model], f"{why} For a graph of its own: "):
+            if graph_of(home, model) is None:
+                _own_graph(model, home, progress)
     return troubles
 
 
@@ -147,10 +144,12 @@ def _learnt_all(model: Artifact) -> bool:
 def found(home: Home, model: Artifact, several: Sequence[Rows], cuts: Sequence[int]) -> Artifact | None:
     """The newest backbone of this model's base that holds all of these rows and is cut at these states."""
     for artifact in reversed(home.shelf("backbones")):
-        manifest = artifact.manifest
+        manifest = artifact.told
+        if manifest.get("fingerprint") != model.manifest["fingerprint"]:
+            continue
         shapes = {name: tuple(shape) for name, shape in manifest["banks"].items()}
         ends = {one["end"] for one in manifest["stretches"]}
-        if manifest["fingerprint"] == model.manifest["fingerprint"] and {*cuts} <= ends and all(fits(rows, shapes) for rows in several):
+        if {*cuts} <= ends and all(fits(rows, shapes) for rows in several):
             return artifact
     return None
 
@@ -194,7 +193,9 @@ def _member(model: Artifact, home: Home, bases: dict[str, Vertical]) -> _Member:
     head = {name: tensor.float().numpy() for edit in edits if edit.kind == "head" for name, tensor in edit.tensors.items()}
     own = _validation(model, task, home)
     records = own or list[Record](task.example(16))
-    return _Member(model, encoder, task, edits, records, bool(own), Entry(rows, head, max(begin, START), pooling), layers)
+    columns = model.manifest.get("columns") or sorted({key for record in records for key in record})
+    asked = encoder.encode(records[:_TEXTS], task.views(columns))
+    return _Member(model, encoder, task, edits, records, bool(own), Entry(rows, head, max(begin, START), pooling), layers, asked)
 
 
 def _validation(model: Artifact, task: Task, home: Home) -> list[Record]:
@@ -309,9 +310,17 @@ def _spread(features: Sequence[Feature], number: int) -> list[Feature]:
 
 
 def _enrol(member: _Member, stand: _Stand) -> None:
-    """Write what a model adds, prove that it answers as it does alone, and measure it in 8 bits."""
+    """Write what a model adds, prove that it answers as it does alone, and measure it in 8 bits; all of it, or nothing is left."""
+    folder = stand.artifact.folder / VERTICALS / member.model.id
+    try:
+        _settle(member, stand, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _settle(member: _Member, stand: _Stand, folder: Path) -> None:
     backbone = stand.artifact
-    folder = backbone.folder / VERTICALS / member.model.id
     small = stand.small is not None
     cuts = [one["end"] for one in backbone.manifest["stretches"]]
     top: list[dict[str, Any]] = []
@@ -355,10 +364,19 @@ def _gated(member: _Member, stand: _Stand) -> Verdict:
     after = enrolled.enter(stand.small, stand.artifact, member.model).answer(member.records)
     terms = (float(manifest["config"].get("tolerance", 0.005)), _learnt_all(member.model))
     candidate = Judge(member.task, member.records, before, terms, int(manifest.get("seed", 0))).verdict("int8", after)
-    same = float(np.mean([_said(ours) == _said(theirs) for ours, theirs in zip(before, after, strict=True)]))
-    return Verdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, same)
+    return Verdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, same(before, after))
 
 
-def _said(answer: Mapping[str, Any]) -> Any:
-    """What an answer says, without how sure it is."""
-    return {key: value for key, value in answer.items() if not isinstance(value, float | dict)} or None
+def same(before: Sequence[Answer], after: Sequence[Answer]) -> float | None:
+    """Share of the answers whose labels or spans are equal; None for answers of numbers alone."""
+    pairs = [(_labels(ours), _labels(theirs)) for ours, theirs in zip(before, after, strict=True)]
+    return None if any(ours is None for ours, _ in pairs) else float(np.mean([ours == theirs for ours, theirs in pairs]))
+
+
+def _labels(answer: Answer) -> list[Any] | None:
+    """What an answer names, in an order of its own, without how sure it is; None where it names nothing."""
+    if "spans" in answer:
+        return sorted((span["start"], span["end"], span["label"]) for span in answer["spans"])
+    if "labels" in answer:
+        return sorted(answer["labels"])
+    return [answer["label"]] if "label" in answer else None
