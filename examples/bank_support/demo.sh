@@ -17,9 +17,10 @@ say vertune predict bank-support "The machine kept my card"
 say vertune predict bank-support "Why did you charge me for a transfer to Poland?"
 
 # the server answers everybody here, because the demo keeps no key; without --open its first start prints one
-say vertune serve --open --port 0 > served.txt 2>&1 &
+printf '\n$ vertune serve --open --port 0\n'
+vertune serve --open --port 0 > served.txt 2>&1 &  # not by `say`, whose shell would be killed in its place
 server=$!
-trap 'kill "$server" 2>/dev/null || true; rm -f served.txt' EXIT
+trap '{ kill "$server" && wait "$server"; } 2>/dev/null || true; rm -f served.txt' EXIT
 until url=$(grep -oE 'http://[0-9.]+:[0-9]+' served.txt | head -n 1) && [ -n "$url" ]; do
   kill -0 "$server" 2>/dev/null || { cat served.txt; exit 1; }
   sleep 0.2
