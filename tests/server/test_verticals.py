@@ -233,6 +233,7 @@ def test_an_alias_that_leads_to_no_model_is_told_and_the_others_are_followed(run
     (home.folder / "aliases" / "ghost@live").write_text("ghost-1")
     home.alias("intent@live", other)
     until(lambda: running.predict("intent", "a").json()["model"] == other)
+    until(lambda: running.ask.get("/v1/verticals/ghost").status_code == 200)  # told at the end of the look that found it
     told = running.ask.get("/v1/verticals/ghost").json()
     assert told["model"] is None
     assert "vertune alias ghost@live" in told["coming"]["state"]
