@@ -16,7 +16,6 @@ import numpy as np
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
-Payloads = list[tuple[Any, Sequence[Any]]]
 
 
 class Lanes:
@@ -34,20 +33,17 @@ class Lanes:
         self.fleet, self.threads = service.fleet, service.fleet.threads
         self.served = [self.fleet.get(name) for name in names]
 
-    def features(self, texts: Sequence[str], place: int = 0) -> list[Any]:
-        """The tokens of texts, for one of the verticals."""
-        served = self.served[place]
-        found: list[Any] = served.predictor.encoder.encode([{"text": text} for text in texts], served.task.views(["text"]))
-        return found
+    def features(self, texts: Sequence[str]) -> list[Any]:
+        """The tokens of texts, for the first vertical."""
+        return features_of(self.served[0].predictor, [{"text": text} for text in texts])
 
     def answer(self, text: str, several: Sequence[Any] | None = None) -> list[Any]:
         """The answer of each of some verticals, the first by itself where none are named, from string to answer."""
         from vertune.runtime.fleet import decoded
 
         asked, records = several or self.served[:1], [{"text": text}]
-        first = asked[0]
-        features = first.predictor.encoder.encode(records, first.task.views(["text"]))
-        rows = first.lane.compute([(feature, [served.place for served in asked]) for feature in features])
+        features = features_of(asked[0].predictor, records)
+        rows = asked[0].lane.compute([(feature, [served.place for served in asked]) for feature in features])
         return [decoded(served, records, features, [row[place] for row in rows])[0] for place, served in enumerate(asked)]
 
     def compute(self, features: Sequence[Any], size: int, spread: int = 1) -> None:
@@ -228,14 +224,13 @@ def agreement(rows: int) -> dict[str, Any]:
     found = {}
     for place, (served, own) in enumerate(zip(small.served, asked, strict=True)):
         torch = of_torch(served.model, own)
-        says = labels(served, own, torch)
         gap = max(float(np.abs(a - b).max()) for a, b in zip(torch, floats[place], strict=True))
-        alone = small.served[place].predictor.outputs(features_of(served, own))
+        alone = served.predictor.outputs(features_of(served.predictor, own))
+        exactly, apart, beside = (labels(served, own, outputs) for outputs in (torch, alone, mixed[place]))
         found[served.name] = {
             "method": served.model.manifest["config"]["method"]["name"], "texts": len(own), "served_in": served.precision,
-            "as_float32_in_torch": same(labels(served, own, mixed[place]), says),
-            "as_alone_in_8_bits": same(labels(served, own, mixed[place]), labels(served, own, alone)),
-            "alone_in_8_bits_as_torch": same(labels(served, own, alone), says),
+            "as_float32_in_torch": same(beside, exactly), "as_alone_in_8_bits": same(beside, apart),
+            "alone_in_8_bits_as_torch": same(apart, exactly),
             "largest_gap_in_float32": gap, "largest_output": max(float(np.abs(row).max()) for row in torch),
         }  # fmt: skip
     return found
@@ -250,15 +245,15 @@ def records(home: Any, served: Any, most: int) -> list[dict[str, str]]:
     return [{name: row[name] for name in inputs if name in row} for row in own[:most]]
 
 
-def features_of(served: Any, own: Sequence[dict[str, str]]) -> list[Any]:
-    """What a vertical's encoder makes of records."""
-    found: list[Any] = served.predictor.encoder.encode(own, served.task.views(sorted(own[0])))
+def features_of(predictor: Any, own: Sequence[dict[str, str]]) -> list[Any]:
+    """What a model's encoder makes of records."""
+    found: list[Any] = predictor.encoder.encode(own, predictor.task.views(sorted(own[0])))
     return found
 
 
 def together(lanes: Lanes, asked: Sequence[Sequence[dict[str, str]]]) -> list[list[Any]]:
     """The outputs of all verticals on their own records, all of them shuffled into batches of 32."""
-    features = [features_of(served, own) for served, own in zip(lanes.served, asked, strict=True)]
+    features = [features_of(served.predictor, own) for served, own in zip(lanes.served, asked, strict=True)]
     order = [(place, row) for place, own in enumerate(features) for row in range(len(own))]
     random.Random(0).shuffle(order)
     found: list[list[Any]] = [[None] * len(own) for own in features]
@@ -277,13 +272,13 @@ def of_torch(model: Any, own: Sequence[dict[str, str]]) -> list[Any]:
     from vertune.runtime.predictor import Predictor
 
     predictor = Predictor.open(model)
-    found: list[Any] = predictor.outputs(predictor.encoder.encode(own, predictor.task.views(sorted(own[0]))))
+    found: list[Any] = predictor.outputs(features_of(predictor, own))
     return found
 
 
 def labels(served: Any, own: Sequence[dict[str, str]], outputs: Sequence[Any]) -> list[Any]:
     """What these outputs say of records."""
-    answers = served.task.decode(own, features_of(served, own), outputs)
+    answers = served.task.decode(own, features_of(served.predictor, own), outputs)
     return [answer.get("label", answer.get("labels")) for answer in answers]
 
 

@@ -417,6 +417,17 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def end(process: subprocess.Popen[Any], seconds: float) -> int | None:
+    """The exit status of SIGTERM; None where the process did not end by it in so many seconds, and was killed."""
+    process.terminate()
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
+
+
 def wait_ready(url: str, seconds: float = 60.0, process: subprocess.Popen[Any] | None = None) -> float:
     """Ask until the answer has status 200; the seconds it took, or an error when they are over or the process has ended."""
     started = time.monotonic()

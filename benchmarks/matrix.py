@@ -14,7 +14,7 @@ import csv
 import functools
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,23 +69,8 @@ def config(name: str, **changes: Any) -> Any:
 
 def trained(place: str = "trained", chosen: Sequence[str] = tuple(TRAINED)) -> Any:
     """A home with trained verticals and one that gives the base's own vectors, all ready to be served."""
-    from vertune.core.artifact import Home
-    from vertune.steps.fit import prepared
-    from vertune.steps.share import make_ready
-    from vertune.steps.train import train
-
-    home = Home(WORK / place)
-    there = home.aliases()
-    for name in chosen:
-        changes = TRAINED[name]
-        if f"{name}@live" not in there:
-            print(f"  training {name}", flush=True)
-            settled = config(name, **changes)
-            home.alias(f"{name}@live", train(settled, prepared(settled, home), home).id)
-    troubles = make_ready([home.get("models", f"{name}@live") for name in chosen], home)
-    if troubles:
-        sys.exit(f"Not all verticals of {home.folder} can be served: {troubles}")
-    if "plain@live" not in there:
+    home = taught(place, chosen, lambda name: config(name, **TRAINED[name]))
+    if "plain@live" not in home.aliases():
         seat(home, [plain(home)])
     return home
 
@@ -94,22 +79,32 @@ def mixture() -> Any:
     """A home with a trained vertical of every kind of edit, ready to be served; validation stays unseen, so that 8 bits can be judged."""
     import accuracy
 
-    from vertune.core.artifact import Home
     from vertune.core.kinds import Method
     from vertune.core.parse import build
+
+    def settled(name: str) -> Any:
+        row, method = MIXED[name]
+        made = accuracy.config(row, accuracy.rows()[row], 0, argparse.Namespace(limit=None, set=["training.refit=never"]))
+        return made.model_copy(update={"name": name, "method": build(Method, method)})
+
+    return taught("mixture", list(MIXED), settled)
+
+
+def taught(place: str, chosen: Sequence[str], settled: Callable[[str], Any]) -> Any:
+    """A home with verticals of these configs, trained where they are not there yet, and ready to be served."""
+    from vertune.core.artifact import Home
     from vertune.steps.fit import prepared
     from vertune.steps.share import make_ready
     from vertune.steps.train import train
 
-    home = Home(WORK / "mixture")
+    home = Home(WORK / place)
     there = home.aliases()
-    for name, (row, method) in MIXED.items():
+    for name in chosen:
         if f"{name}@live" not in there:
             print(f"  training {name}", flush=True)
-            settled = accuracy.config(row, accuracy.rows()[row], 0, argparse.Namespace(limit=None, set=["training.refit=never"]))
-            settled = settled.model_copy(update={"name": name, "method": build(Method, method)})
-            home.alias(f"{name}@live", train(settled, prepared(settled, home), home).id)
-    troubles = make_ready([home.get("models", f"{name}@live") for name in MIXED], home)
+            made = settled(name)
+            home.alias(f"{name}@live", train(made, prepared(made, home), home).id)
+    troubles = make_ready([home.get("models", f"{name}@live") for name in chosen], home)
     if troubles:
         sys.exit(f"Not all verticals of {home.folder} can be served: {troubles}")
     return home

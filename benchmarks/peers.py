@@ -149,12 +149,7 @@ class Peer:
 
     def stop(self) -> None:
         """End the server."""
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        load.end(self.process, 20)
 
 
 def start(name: str, folder: Path | None = None, core: int | str | None = None, seconds: float = 180.0) -> Peer:

@@ -86,12 +86,7 @@ def serving(home: Any, names: Sequence[str] = (), *settings: str, keys: bool = F
         raise
     finally:
         side.signal(signal.SIGCONT)
-        side.process.terminate()
-        try:
-            side.process.wait(40)
-        except subprocess.TimeoutExpired:
-            side.process.kill()
-            side.process.wait()
+        load.end(side.process, 40)
 
 
 def written(name: str, bodies: Sequence[Any]) -> Path:

@@ -29,7 +29,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +40,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import load
 
 OUT = Path(__file__).resolve().parent / "results" / "soak.json"
 CITIES, FOODS = ["london", "paris", "rome", "oslo", "cairo", "lima"], ["bread", "cheese", "soup", "rice", "apple", "cake"]
@@ -221,12 +222,7 @@ class Server:
 
     def end(self) -> int | None:
         """The exit status of SIGTERM; None where it did not end."""
-        self.child.send_signal(signal.SIGTERM)
-        try:
-            return self.child.wait(40)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            return None
+        return load.end(self.child, 40)
 
 
 # ------------------------------------------------------------------ who asks

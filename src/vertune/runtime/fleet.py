@@ -65,40 +65,36 @@ class Keeper:
         """The graph of a model, loaded where it is not in memory; one that a batch runs on stays until that is done."""
         with self._lock:
             if model.id not in self._kept:
-                self._make_room(model)
-                self._hold(model, Graph(model.folder / GRAPH, self.threads))
+                size = self._make_room(model)
+                self._kept[model.id] = (Graph(model.folder / GRAPH, self.threads), size)
             self._kept.move_to_end(model.id)
             return self._kept[model.id][0]
 
     def opened(self, model: Artifact) -> Predictor:
         """A model whose graph was checked to be the one that was measured, and is in memory now."""
         with self._lock:
-            self._make_room(model)
+            size = self._make_room(model)
             predictor = Predictor.open(model, self.threads)
             assert isinstance(predictor.engine, Graph)
-            self._hold(model, predictor.engine)
+            self._kept[model.id] = (predictor.engine, size)
         return replace(predictor, engine=Own(model, predictor.encoder, self))
 
-    def _make_room(self, model: Artifact) -> None:
-        while self._kept and self.bytes + _size(model) > self.limit:
+    def _make_room(self, model: Artifact) -> int:
+        """Have others leave until a model's graph fits, where it ever does; the bytes of its file."""
+        try:
+            size = (model.folder / GRAPH).stat().st_size
+        except OSError as error:
+            why = f"The graph of {model.id} is not in {model.folder} any more: {error.strerror}. Restore the folder."
+            raise StorageError(why) from error
+        while self._kept and self.bytes + size > self.limit:
             gone, _ = self._kept.popitem(last=False)
             _log.info("%s left memory: the graphs that can't share a backbone have %d bytes.", gone, self.limit)
-
-    def _hold(self, model: Artifact, graph: Graph) -> None:
-        self._kept[model.id] = (graph, _size(model))
+        return size
 
     @property
     def bytes(self) -> int:
         """Size of the files of all graphs in memory."""
         return sum(size for _, size in self._kept.values())
-
-
-def _size(model: Artifact) -> int:
-    """Bytes of a model's graph; StorageError where it is gone."""
-    try:
-        return (model.folder / GRAPH).stat().st_size
-    except OSError as error:
-        raise StorageError(f"The graph of {model.id} is not in {model.folder} any more: {error.strerror}. Restore the folder.") from error
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -175,8 +171,8 @@ class Fleet:
 
     def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
         for alias, id in self.home.aliases().items():
-            name, at, kind = alias.partition("@")
-            if at and kind == "live":
+            name, _, kind = alias.partition("@")
+            if kind == "live":
                 try:
                     yield name, self.home.get("models", id)
                 except NotFound as error:
@@ -193,7 +189,9 @@ class Fleet:
         for name, model in wanted.items():
             try:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
-                stands = backbone or self._graph_of(name, model)
+                stands = backbone or graph_of(self.home, model)
+                if stands is None:
+                    raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
                 now = self.served.get(name)
                 if now is None or (now.model.id, now.stands) != (model.id, stands.id):
                     made = self._seated(name, model, stands) if backbone else self._alone(name, model, stands)
@@ -210,12 +208,6 @@ class Fleet:
         """The newest backbone that a model was put on."""
         shelf = reversed(self.home.shelf("backbones"))
         return next((artifact for artifact in shelf if enrolled.verdict(artifact, model.id) is not None), None)
-
-    def _graph_of(self, name: str, model: Artifact) -> Artifact:
-        graph = graph_of(self.home, model)
-        if graph is None:
-            raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
-        return graph
 
     def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Served:
         verdict = enrolled.verdict(artifact, model.id)
