@@ -35,8 +35,9 @@ from pydantic import BaseModel, ConfigDict
 
 import vertune
 from vertune.core import config as configs
-from vertune.core.artifact import Artifact, Home, read_json, write_json
+from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound
+from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Source
 from vertune.core.parse import build
 from vertune.steps.evaluate import evaluate

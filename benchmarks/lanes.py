@@ -31,25 +31,25 @@ class Lanes:
         if troubles:
             raise RuntimeError(f"Not all verticals of {home.folder.name} are served: {troubles}")
         self.fleet, self.threads = service.fleet, service.fleet.threads
-        self.served = [self.fleet.get(name) for name in names]
+        self.deployments = [self.fleet.get(name) for name in names]
 
     def features(self, texts: Sequence[str]) -> list[Any]:
         """The tokens of texts, for the first vertical."""
-        return features_of(self.served[0].predictor, [{"text": text} for text in texts])
+        return features_of(self.deployments[0].predictor, [{"text": text} for text in texts])
 
     def answer(self, text: str, several: Sequence[Any] | None = None) -> list[Any]:
         """The answer of each of some verticals, the first by itself where none are named, from string to answer."""
-        from vertune.runtime.fleet import decoded
+        from vertune.runtime.fleet import decode_outputs
 
-        asked, records = several or self.served[:1], [{"text": text}]
+        asked, records = several or self.deployments[:1], [{"text": text}]
         features = features_of(asked[0].predictor, records)
         rows = asked[0].lane.compute([(feature, [served.place for served in asked]) for feature in features])
-        return [decoded(served, records, features, [row[place] for row in rows])[0] for place, served in enumerate(asked)]
+        return [decode_outputs(served, records, features, [row[place] for row in rows])[0] for place, served in enumerate(asked)]
 
     def compute(self, features: Sequence[Any], size: int, spread: int = 1) -> None:
         """All features in batches of this size, in turn for so many of the verticals."""
-        lane = self.served[0].lane
-        places = [(served.place,) for served in self.served[:spread]]
+        lane = self.deployments[0].lane
+        places = [(served.place,) for served in self.deployments[:spread]]
         payloads = [(feature, places[number % spread]) for number, feature in enumerate(features)]
         for start in range(0, len(payloads), size):
             lane.compute(payloads[start : start + size])
@@ -238,7 +238,7 @@ def agreement(rows: int) -> dict[str, Any]:
 
 def records(home: Any, served: Any, most: int) -> list[dict[str, str]]:
     """The inputs of the test rows of a vertical's dataset."""
-    from vertune.steps.dataset import of_model, records_of
+    from vertune.data.dataset import of_model, records_of
 
     inputs = [column.name for column in served.task.columns if column.role == "input"]
     own = records_of(of_model(served.model.manifest, home), "test", served.task)

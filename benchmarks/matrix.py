@@ -140,7 +140,7 @@ def untrained(name: str) -> Any:
 
 def dataset_labels(dataset: Any) -> set[str]:
     """Of its training rows."""
-    from vertune.steps.dataset import read
+    from vertune.data.dataset import read
 
     return set(read(dataset, "train")["label"])
 
@@ -202,15 +202,15 @@ def fingerprint() -> dict[str, str]:
 
 def seat(home: Any, models: Sequence[Any]) -> None:
     """Put models on a backbone of a home, each proved against itself alone, and have them served in 8 bits; they are live then."""
-    from vertune.runtime import enrolled
+    from vertune.runtime import shared_store
     from vertune.steps.share import share
 
     if refused := share(models, home):
         sys.exit(f"Not all models of {home.folder.name} could be put on a backbone: {refused}")
     shelf = home.shelf("backbones")
     for model in models:
-        backbone = next(one for one in reversed(shelf) if enrolled.verdict(one, model.id) is not None)
-        enrolled.decide(backbone.folder / enrolled.VERTICALS / model.id, enrolled.Verdict("int8", WHY))
+        backbone = next(one for one in reversed(shelf) if shared_store.read_verdict(one, model.id) is not None)
+        shared_store.write_verdict(backbone.folder / shared_store.VERTICALS / model.id, shared_store.PrecisionVerdict("int8", WHY))
         home.alias(f"{model.manifest['name']}@live", model.id)
 
 
@@ -219,7 +219,7 @@ def live(home: Any, names: Sequence[str]) -> None:
     there = {alias.partition("@")[0] for alias in home.aliases()}
     for name in there - set(names):
         home.unalias(f"{name}@live")
-    ids = {model.told.get("name"): model.id for model in home.shelf("models")} if set(names) - there else {}
+    ids = {model.known_manifest.get("name"): model.id for model in home.shelf("models")} if set(names) - there else {}
     for name in set(names) - there:
         home.alias(f"{name}@live", ids[name])
 

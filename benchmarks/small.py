@@ -46,11 +46,11 @@ def made(home: Any, name: str, chain: str) -> Any:
     """The compressed model of this name and chain: the one that was made of the parent, else a new one."""
     import yaml
 
-    from vertune.steps.compress import Terms, compress
+    from vertune.steps.compress import CompressOptions, compress
 
     parts = [part if isinstance(part, dict) else {"name": part} for part in yaml.safe_load(chain)]
     for model in reversed(home.shelf("models")):
-        told = model.told
+        told = model.known_manifest
         if told.get("step") == "compress" and told.get("name") == name:
             asked = told["asked"]["config"]["compress"]
             if (
@@ -62,12 +62,14 @@ def made(home: Any, name: str, chain: str) -> Any:
     print(f"  compressing {name}: {chain}", flush=True)
     # int8 by itself must pass the gate as it is; of the others the test rows are asked, whatever validation said
     loose = [] if chain == CHAINS["int8"] else ["tolerance=0.02"]
-    return compress(parent(home, name), home, [f"compress={chain}", *loose], None, Terms(accept=True))
+    return compress(parent(home, name), home, [f"compress={chain}", *loose], None, CompressOptions(accept=True))
 
 
 def parent(home: Any, name: str) -> Any:
     """The trained model of the accuracy table."""
-    found = [model for model in home.shelf("models") if model.told.get("name") == name and model.told.get("step") == "train"]
+    found = [
+        model for model in home.shelf("models") if model.known_manifest.get("name") == name and model.known_manifest.get("step") == "train"
+    ]
     if not found:
         sys.exit(f"There is no {name} in {home.folder}. Train it: python benchmarks/accuracy.py {name.rpartition('-')[0]}")
     return found[-1]
@@ -75,7 +77,7 @@ def parent(home: Any, name: str) -> Any:
 
 def scored(home: Any, model: Any) -> dict[str, Any]:
     """What the test rows say."""
-    from vertune.core.artifact import read_json
+    from vertune.core.files import read_json
     from vertune.steps.evaluate import evaluate
 
     measured = read_json(evaluate(model, home).folder / "metrics.json")
@@ -119,7 +121,7 @@ def chains(home: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 def texts(home: Any) -> list[dict[str, str]]:
     """The test rows of Banking77."""
-    from vertune.steps.dataset import read
+    from vertune.data.dataset import read
 
     dataset = next(home.get("datasets", one) for one in parent(home, NAMES[0]).manifest["parents"])
     return [{"text": text} for text in read(dataset, "test")["text"]]
@@ -198,7 +200,7 @@ def text_of(home: Any, text: str) -> dict[str, Any]:
 
 def sentences(home: Any, name: str) -> dict[str, Any]:
     """The median over sentences of the time of an answer, in times of the bare session's."""
-    from vertune.steps.dataset import read
+    from vertune.data.dataset import read
 
     predictor = opened(made(home, name, "[int8]"), 1)
     dataset = next(home.get("datasets", one) for one in parent(home, name).manifest["parents"])

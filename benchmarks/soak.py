@@ -75,7 +75,7 @@ def home_of(folder: Path) -> Any:
     kinds = [("intent", "classify", lora), ("spans", "tag", "head"), ("find", "embed", prefix), ("whole", "classify", "full")]
     models = [trained(home, base, *kind) for kind in kinds]
     for model in models:
-        home.alias(f"{model.told['name']}@live", model.id)
+        home.alias(f"{model.known_manifest['name']}@live", model.id)
     models.append(trained(home, base, "intent", "classify", "bitfit", ("even", "odd")))
     troubles = make_ready(models, home)
     assert not troubles, troubles
@@ -123,7 +123,7 @@ def expected(home: Any, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     found = {}
     for model in home.shelf("models"):
-        if model.told.get("step") == "compress":
+        if model.known_manifest.get("step") == "compress":
             continue
         predictor = Predictor.open(graph_of(home, model) or model, threads=1)
         found[model.id] = {text: predictor.answer([{"text": text}])[0] for text in texts}
@@ -145,9 +145,9 @@ def same(found: Any, wanted: Any) -> bool:
 def serve(home: str) -> None:
     """`vertune serve` with hooks: certain words raise, and a line on standard input kills the workers."""
     from vertune.cli import main
+    from vertune.queueing.batcher import Batcher
     from vertune.runtime.backbone import Backbone
-    from vertune.runtime.batcher import Batcher
-    from vertune.runtime.fleet import Own
+    from vertune.runtime.fleet import DedicatedGraph
 
     batchers: list[Batcher] = []
     make = Batcher.__init__
@@ -157,7 +157,7 @@ def serve(home: str) -> None:
         batchers.append(self)
 
     Batcher.__init__ = made  # type: ignore[method-assign]
-    for kind in (Backbone, Own):
+    for kind in (Backbone, DedicatedGraph):
         kind.compute = breaking(kind.compute)  # type: ignore[method-assign]
     threading.Thread(target=obey, args=(batchers,), daemon=True).start()
     main(["serve", "--home", home, "--port", "0", "--set", "exact=true", "--set", "cache=200", "--set", "limits.reading=2"])

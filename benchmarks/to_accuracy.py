@@ -42,7 +42,8 @@ def config(precision: str, threads: int, epochs: float | str = "auto") -> Any:
 
 def ours(options: argparse.Namespace) -> dict[str, Any]:
     """Our command, with every default; the head of the training is solved, and validation is watched, as always."""
-    from vertune.core.artifact import Home, read_json
+    from vertune.core.artifact import Home
+    from vertune.core.files import read_json
     from vertune.steps.evaluate import evaluate
     from vertune.steps.prepare import prepare
     from vertune.steps.train import train
@@ -64,7 +65,7 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
 
     from vertune.core.artifact import Home
     from vertune.core.base import resolve
-    from vertune.steps.dataset import read
+    from vertune.data.dataset import read
     from vertune.steps.prepare import prepare
 
     torch.set_num_threads(options.threads)

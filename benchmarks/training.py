@@ -148,7 +148,9 @@ def teach(value: dict[str, Any], records: list[dict[str, str]], folder: Path, wa
     task = config.task.fit(pl.DataFrame(records))
     settled = config.model_copy(update={"task": task, "encoder": config.encoder.resolve(records, task.views(columns))})
     with contextlib.suppress(Enough):
-        session.teach(settled, session.Material(records, [], columns), session.Place(folder, folder / "cache" if cache else None), watch)
+        session.train(
+            settled, session.TrainingData(records, [], columns), session.TrainingFolders(folder, folder / "cache" if cache else None), watch
+        )
 
 
 def trainer(options: argparse.Namespace) -> dict[str, Any]:

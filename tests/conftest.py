@@ -84,5 +84,5 @@ def compressed(fitted, tmp_path_factory):
     shutil.copytree(fitted[0].folder, folder)
     home = Home(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
         return home, compress(home.get("models", "support"), home, ["tolerance=1"])

@@ -29,7 +29,7 @@ LIMITED = [
 ]
 """Methods that can be limited to the top layers, on the families whose layers are not one."""
 
-Stands = Callable[..., contract.Stand]
+Stands = Callable[..., contract.MethodCase]
 """`stand(task, family)`, or with the family's own head `stand(task, family, "native")`."""
 
 
@@ -60,13 +60,13 @@ def stands(tmp_path_factory: pytest.TempPathFactory) -> Stands:
     make = tiny.maker(tmp_path_factory.mktemp("bases"), words())
 
     @cache
-    def stand(task_name: str, family: str, pooling: Any = "auto") -> contract.Stand:
-        return contract.Stand(Text(base=str(make(family)), pooling=pooling), task(task_name), rows=16)
+    def stand(task_name: str, family: str, pooling: Any = "auto") -> contract.MethodCase:
+        return contract.MethodCase(Text(base=str(make(family)), pooling=pooling), task(task_name), rows=16)
 
     return stand
 
 
-def keep(name: str, stand: contract.Stand, folder: Path, checks: tuple[Any, ...] = contract.CHECKS) -> None:
+def keep(name: str, stand: contract.MethodCase, folder: Path, checks: tuple[Any, ...] = contract.CHECKS) -> None:
     for check in checks:
         check(method(name), stand)
     contract.check_saved_and_loaded_answers_are_equal(method(name), stand, folder)

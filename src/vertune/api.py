@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertune.core.artifact import Artifact, Home, Progress, read_json, storage
+from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.core.files import read_json, storage_errors
 from vertune.core.parse import build
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class Vertical:
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
         """A smaller and faster model with proof of what it keeps; `settings` such as `compress=[trim_vocabulary, int8]`."""
-        from vertune.steps.compress import Terms, compress
+        from vertune.steps.compress import CompressOptions, compress
 
-        return Vertical(compress(self.artifact, self.home, settings, None, Terms(accept)), self.home)
+        return Vertical(compress(self.artifact, self.home, settings, None, CompressOptions(accept)), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
         """Write a report on a split of the dataset, or on labelled data, and return what its metrics.json says."""
@@ -88,12 +89,12 @@ class Vertical:
 
     def save(self, folder: str | Path, base: bool = False) -> Path:
         """Copy the model into a new or empty folder that `load` takes; with `base`, its base too, for machines without a network."""
-        from vertune.steps._place import filled
+        from vertune.core.files import new_folder
         from vertune.steps.bundle import bundle
 
         if base:
             return bundle(self.artifact, Path(folder))
-        with filled(Path(folder)) as place, storage(place):
+        with new_folder(Path(folder)) as place, storage_errors(place):
             shutil.copytree(self.artifact.folder, place, dirs_exist_ok=True)
         return Path(folder).absolute()
 
@@ -112,12 +113,16 @@ class Vertical:
 
     def _records(self, data: Any) -> Any:
         """Records of whatever was handed over; bare texts become what the task reads first."""
-        from vertune.steps.predict import record
+        from vertune.steps.predict import record_of_texts
 
         if isinstance(data, (list, tuple)) or _is_array(data):
             reads = self._predictor()
             return [
-                record(reads, [one]) if isinstance(one, str) else record(reads, one) if isinstance(one, (list, tuple)) else one
+                record_of_texts(reads, [one])
+                if isinstance(one, str)
+                else record_of_texts(reads, one)
+                if isinstance(one, (list, tuple))
+                else one
                 for one in data
             ]
         return _frame(data)
@@ -225,10 +230,10 @@ def _frame(data: Any) -> pl.DataFrame:
     """A Polars frame of whatever was handed over, with the marks of a source."""
     import polars as pl
 
-    from vertune.steps.predict import rows
+    from vertune.steps.predict import read_rows
 
     if _is_path(data):
-        return rows(Path(data).expanduser())
+        return read_rows(Path(data).expanduser())
     if isinstance(data, str):
         raise NotFound(f"There is no file '{data}'. Give a path, a frame, a list of records, or (texts, labels).")
     if isinstance(data, pl.LazyFrame):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.cli.test_main import leave
-from vertune.core.artifact import write_json
+from vertune.core.files import write_json
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_stopped_training_says_how_it_goes_on(run, home, run_yaml, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vertune.learning.session.teach", stop)
+        patch.setattr("vertune.learning.session.train", stop)
         code, _, said = run(command, run_yaml, "--set", "seed=7")
     assert code == 130
     assert f"vertune train {run_yaml} --resume --set seed=7" in said

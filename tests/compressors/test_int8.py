@@ -14,24 +14,25 @@ import torch
 from onnx import numpy_helper
 
 from vertune.compressors import int8
-from vertune.core.kinds import Bench, Task, Whole
+from vertune.core.kinds import CompressionContext, StandaloneModel, Task
 from vertune.core.parse import build
 from vertune.encoders.text import Text
-from vertune.nn import graph
+from vertune.graphs import editing
+from vertune.graphs import tracing as graph
 from vertune.runtime.graph import Graph
 from vertune.testing import tiny
-from vertune.testing.methods import Stand
+from vertune.testing.methods import MethodCase
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
     make = tiny.maker(tmp_path_factory.mktemp("bases"))
-    return Stand(Text(base=str(make("bert", vocab_size=4000, intermediate_size=64))), build(Task, "classify"), rows=48)
+    return MethodCase(Text(base=str(make("bert", vocab_size=4000, intermediate_size=64))), build(Task, "classify"), rows=48)
 
 
-def whole_of(stand: Stand, model) -> Whole:
+def whole_of(stand: MethodCase, model) -> StandaloneModel:
     features = stand.encoder.encode(stand.records, stand.task.views(list(stand.records[0])))
-    return Whole(stand.encoder, stand.task, graph.export(model, stand.encoder, features))
+    return StandaloneModel(stand.encoder, stand.task, graph.export(model, stand.encoder, features))
 
 
 @pytest.fixture(scope="module")
@@ -39,30 +40,30 @@ def whole(stand):
     return whole_of(stand, stand.fresh().eval())
 
 
-def bench_of(stand: Stand, accepts=lambda whole: True) -> Bench:
+def bench_of(stand: MethodCase, accepts=lambda whole: True) -> CompressionContext:
     columns = list(stand.records[0])
 
     def encoded(records):
         return stand.encoder.encode(records, stand.task.views(columns))
 
-    def answer(found: Whole, records: Sequence[dict]):
+    def answer(found: StandaloneModel, records: Sequence[dict]):
         return Graph(found.body.SerializeToString(), 1).outputs(found.encoder, encoded(records))
 
-    def look(found: Whole, records, names):
-        shown = Graph(graph.showing(found.body, names).SerializeToString(), 1)
+    def look(found: StandaloneModel, records, names):
+        shown = Graph(editing.with_outputs(found.body, names).SerializeToString(), 1)
         yield shown.values(found.encoder.collate(encoded(records)), names)
 
-    return Bench(
+    return CompressionContext(
         train=stand.records, unlabelled=[], columns=columns, seed=0, learn=lambda *given: None, answer=answer, look=look,
         accepts=accepts, progress=lambda kind, **fields: None, folder=Path("unused"),
     )  # fmt: skip
 
 
-def outputs(found: Whole, stand: Stand):
+def outputs(found: StandaloneModel, stand: MethodCase):
     return np.stack(bench_of(stand).answer(found, stand.records))
 
 
-def by_hand(whole: Whole, stand: Stand) -> onnx.ModelProto:
+def by_hand(whole: StandaloneModel, stand: MethodCase) -> onnx.ModelProto:
     """The float graph with every constant, and the input of every product, rounded to what 8 bits hold of it."""
     made = copy.deepcopy(whole.body)
     places = int8.sites(made)
@@ -148,7 +149,7 @@ def test_the_search_finds_the_planted_outlier_and_leaves_nothing_else(stand):
     whole = whole_of(stand, model)
     expected = outputs(whole, stand)
 
-    def near(found: Whole) -> bool:
+    def near(found: StandaloneModel) -> bool:
         return bool(np.abs(outputs(found, stand) - expected).max() < 0.1)
 
     # spreading channels would mend it too; dynamic scales have no spread
@@ -168,8 +169,8 @@ def test_where_nothing_passes_all_stays_as_it_was(whole, stand):
 
 
 def test_seven_bits_are_taken_where_sums_would_overflow(monkeypatch):
-    monkeypatch.setattr(int8, "features", lambda: ("x86_64", "avx2"))
+    monkeypatch.setattr(int8, "cpu_features", lambda: ("x86_64", "avx2"))
     assert int8.Int8()._levels() == 63
     assert int8.Int8(bits=8)._levels() == 127
-    monkeypatch.setattr(int8, "features", lambda: ("x86_64", "avx2", "avx512_vnni"))
+    monkeypatch.setattr(int8, "cpu_features", lambda: ("x86_64", "avx2", "avx512_vnni"))
     assert int8.Int8()._levels() == 127

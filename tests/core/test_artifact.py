@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vertune.core.artifact import Artifact, Home, read_json, working, write_json, write_text
+from vertune.core.artifact import Artifact, Home, recording
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError
+from vertune.core.files import read_json, write_json, write_text
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_run_is_no_artifact_until_it_is_finished(home):
 
 def test_an_error_is_written_into_the_run_and_goes_on(home):
     run = home.begin("datasets", "intent")
-    with pytest.raises(ValueError, match="bad"), working(home, run):
+    with pytest.raises(ValueError, match="bad"), recording(home, run):
         raise ValueError("bad")
     assert run.manifest["status"] == "failed"
     assert run.manifest["error"] == "ValueError: bad"
@@ -148,17 +149,17 @@ def test_a_folder_beside_us_is_found_by_its_name_alone(tmp_path, monkeypatch):
 
 def test_a_run_is_at_work_while_its_process_lives(home):
     run = home.begin("models", "intent")
-    assert not run.working  # this process does not wait for itself
+    assert not run.in_use  # this process does not wait for itself
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         run.update(pid=other.pid)
-        assert run.working
+        assert run.in_use
         run.update(host="elsewhere")
-        assert not run.working
+        assert not run.in_use
         run.update(host=platform.node(), status="failed")
-        assert not run.working
+        assert not run.in_use
         run.update(status="running")
         other.communicate(b"\n")
-    assert not run.working
+    assert not run.in_use
 
 
 def test_the_newest_is_the_one_made_last_whatever_the_file_system_says(home):

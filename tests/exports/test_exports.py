@@ -11,9 +11,9 @@ from vertune.core.kinds import Export, Method, Task
 from vertune.core.parse import build
 from vertune.encoders.text import Text
 from vertune.nn import edits as changes
-from vertune.nn.trained import Trained, same
+from vertune.nn.trained import TrainedModel, check_same_outputs
 from vertune.testing import tiny
-from vertune.testing.methods import Stand
+from vertune.testing.methods import MethodCase
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def trained(base):
     def make(family="bert", task="classify", method="lora", pooling="auto"):
         key = (family, task, str(method), pooling)
         if key not in made:
-            stand = Stand(Text(base=str(base(family)), pooling=pooling), build(Task, task), rows=16)
+            stand = MethodCase(Text(base=str(base(family)), pooling=pooling), build(Task, task), rows=16)
             chosen = build(Method, method)
             model = stand.prepared(chosen)
             generator = torch.Generator().manual_seed(1)
@@ -40,7 +40,7 @@ def trained(base):
             edits = chosen.edits(model)
             fresh = stand.fresh()
             changes.apply(fresh, edits)
-            made[key] = Trained("support", stand.encoder, stand.task, fresh.eval(), edits)
+            made[key] = TrainedModel("support", stand.encoder, stand.task, fresh.eval(), edits)
         return made[key]
 
     return make
@@ -153,7 +153,7 @@ def test_what_is_not_a_number_is_not_the_same():
     import numpy as np
 
     with pytest.raises(ModelError):
-        same([np.zeros(2)], [np.array([0.0, np.nan])], "x")
+        check_same_outputs([np.zeros(2)], [np.array([0.0, np.nan])], "x")
 
 
 @pytest.mark.parametrize("form", part.names("exports"))

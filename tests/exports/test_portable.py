@@ -14,9 +14,9 @@ from vertune.core.kinds import Export, Method, Task
 from vertune.core.parse import build
 from vertune.encoders.text import Text
 from vertune.nn import edits as changes
-from vertune.nn.trained import Trained
+from vertune.nn.trained import TrainedModel
 from vertune.testing import tiny
-from vertune.testing.methods import Stand
+from vertune.testing.methods import MethodCase
 
 GUARD = """
 import sys
@@ -37,12 +37,12 @@ def bases(tmp_path_factory):
     return tiny.maker(tmp_path_factory.mktemp("bases"))
 
 
-def trained(bases, task, family="bert", **options) -> Trained:
-    stand = Stand(Text(base=str(bases(family)), **options), build(Task, task), rows=16)
+def trained(bases, task, family="bert", **options) -> TrainedModel:
+    stand = MethodCase(Text(base=str(bases(family)), **options), build(Task, task), rows=16)
     method = build(Method, "full")
     model = stand.prepared(method).eval()
     columns = tuple(name for name in stand.records[0])
-    return Trained("my-model", stand.encoder, stand.task, model, [*changes.pieces(model), *changes.heads(model)], columns)
+    return TrainedModel("my-model", stand.encoder, stand.task, model, [*changes.layer_edits(model), *changes.head_edits(model)], columns)
 
 
 def asked(folder, records):

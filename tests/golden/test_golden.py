@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vertune.core.artifact import FORMAT, Artifact
+from vertune.data.dataset import read
 from vertune.runtime.predictor import Predictor
-from vertune.steps.dataset import read
 
 VERSIONS = sorted(path for path in Path(__file__).parent.glob("v*") if path.is_dir())
 

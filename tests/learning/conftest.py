@@ -4,7 +4,7 @@ import pytest
 
 from vertune.core import part
 from vertune.core.config import Config, build
-from vertune.learning.session import Material
+from vertune.learning.session import TrainingData
 from vertune.testing import tiny
 
 TOPICS = {"money": ["bank", "loan", "credit"], "travel": ["train", "ticket", "hotel"], "food": ["bread", "soup", "rice"]}
@@ -35,13 +35,13 @@ def configured(base):
     """A function that builds a config with its task fitted, and the material to train on."""
     import polars as pl
 
-    def make(rows: int = 120, **options) -> tuple[Config, Material]:
+    def make(rows: int = 120, **options) -> tuple[Config, TrainingData]:
         records, held = sentences(rows), sentences(60, seed=1)
         value = {"data": {}, "base": str(base), "device": {"threads": 1, "precision": "float32"}, **options}
         config = build(Config, value)
         task = config.task.fit(pl.DataFrame(records))
         encoder = config.encoder.resolve(records, task.views(["text", "label"]))
-        return config.model_copy(update={"task": task, "encoder": encoder}), Material(records, held, ["text", "label"])
+        return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(records, held, ["text", "label"])
 
     return make
 

@@ -12,7 +12,7 @@ from vertune.core import part
 from vertune.core.config import Config
 from vertune.core.config import build as parse
 from vertune.learning import auto, session
-from vertune.learning.auto import Load, Speed
+from vertune.learning.auto import StepTimes, Workload
 from vertune.learning.optimiser import factor
 from vertune.nn.build import build
 
@@ -25,31 +25,31 @@ def model(base):
 
 @pytest.mark.parametrize(("left", "name", "passes"), [(1000, "full", 4), (100, "full", 2.8), (40, "top_layers", 1.6), (1, None, 0)])
 def test_the_deepest_that_fits_is_chosen(model, left, name, passes):
-    choice = auto.choose(model, Load(1000), Speed(0.01, 0.03), left, 4.0)
+    choice = auto.choose(model, Workload(1000), StepTimes(0.01, 0.03), left, 4.0)
     assert (choice.method.name if choice.method else None) == name
     assert choice.epochs == pytest.approx(passes, abs=0.15)
 
 
 def test_what_was_chosen_fits_in_the_time(model):
-    speed = Speed(0.01, 0.03)
+    speed = StepTimes(0.01, 0.03)
     for left in range(1, 200, 7):
-        choice = auto.choose(model, Load(1000), speed, left, 4.0)
+        choice = auto.choose(model, Workload(1000), speed, left, 4.0)
         if choice.method:
             share = 1.0 if choice.method.name == "full" else choice.method.n / 2
-            assert choice.epochs * Load(1000).passing(speed, share) <= left
+            assert choice.epochs * Workload(1000).passing(speed, share) <= left
 
 
 def test_where_nothing_stands_yet_something_is_trained(model):
-    choice = auto.choose(model, Load(1000), Speed(0.01, 0.03), 0.0, 4.0, None)
+    choice = auto.choose(model, Workload(1000), StepTimes(0.01, 0.03), 0.0, 4.0, None)
     assert (choice.method.name, choice.method.n) == ("top_layers", 1)
     assert 0 < choice.epochs < 1
-    assert auto.fit_in(method("full"), model, Load(1000), Speed(0.01, 0.03), 0.0, 3).epochs > 0
+    assert auto.fit_in(method("full"), model, Workload(1000), StepTimes(0.01, 0.03), 0.0, 3).epochs > 0
 
 
 @pytest.mark.parametrize("name", ["auto", "full"])
 def test_a_random_head_is_trained_however_short_the_time(configured, tmp_path, quiet, name):
     config, material = configured(method=name, training={"start": "random", "time_limit": 1e-6})
-    assert session.teach(config, material, session.Place(tmp_path), quiet).chosen["steps"] == 1
+    assert session.train(config, material, session.TrainingFolders(tmp_path), quiet).chosen["steps"] == 1
 
 
 def test_a_pass_without_gradients_is_timed_where_no_head_was_solved(configured, quiet):
@@ -64,16 +64,18 @@ def test_time_is_kept_for_a_second_training_on_half_as_many_rows_more(configured
     material.cut = True
     seen = []
     monkeypatch.setattr(auto, "choose", lambda *args, real=auto.choose: seen.append(args[3]) or real(*args))
-    session.teach(config, material, session.Place(tmp_path), quiet)
+    session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert seen[0] == pytest.approx(100 * share, rel=0.2)
 
 
 def test_what_was_not_measured_in_time_is_measured_before_it_is_given_up(configured, tmp_path, quiet, monkeypatch):
     config, material = configured(method="auto", training={"epochs": 4}, optimiser={"rate": 3e-3})
-    monkeypatch.setattr(session, "learn", lambda model, plan, lesson, real=session.learn: real(model, replace(plan, seconds=1e-9), lesson))
+    monkeypatch.setattr(
+        session, "run_loop", lambda model, plan, lesson, real=session.run_loop: real(model, replace(plan, seconds=1e-9), lesson)
+    )
     asked = []
     monkeypatch.setattr(session, "_worse", lambda task, after, before: asked.append(after.shape == before.shape))
-    session.teach(config, material, session.Place(tmp_path), quiet)
+    session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert asked == [True]
 
 
@@ -92,8 +94,8 @@ def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet
     records = parse(Config, {"data": {}, "task": "embed"}).task.example(48)
     config = parse(Config, {"data": {}, "base": str(base), "task": "embed", "device": {"threads": 1}, "training": {"epochs": 1}})
     monkeypatch.setattr(session, "_worse", lambda task, after, before: True)
-    material = session.Material(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
-    result = session.teach(config, material, session.Place(tmp_path), quiet)
+    material = session.TrainingData(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
+    result = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert "the base as it is" in result.chosen["why"]
     assert (result.trained, result.config.method.edits(result.model)) == (0, [])
 
@@ -101,22 +103,22 @@ def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet
 def test_what_a_kill_left_of_checkpoints_is_gone_from_the_model(tmp_path):
     for name in ("checkpoint", ".checkpoint.old", ".checkpoint.12ab34cd", "refit"):
         (tmp_path / name).mkdir()
-    session.forget(tmp_path)
+    session.remove_checkpoints(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_resumed_auto_does_what_was_chosen_first(configured, tmp_path, monkeypatch, quiet):
     config, material = configured(training={"epochs": 1})
-    first = session.teach(config, material, session.Place(tmp_path), quiet)
+    first = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     monkeypatch.setattr(auto, "measure", lambda *ignored: pytest.fail("measured again"))
-    again = session.teach(config, material, session.Place(tmp_path), quiet)
+    again = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert {**again.chosen, "seconds": 0, "examples_per_second": 0} == {**first.chosen, "seconds": 0, "examples_per_second": 0}
 
 
 def test_a_method_that_was_asked_for_gets_the_passes_that_fit(model):
-    speed = Speed(0.01, 0.03)
-    assert auto.fit_in(method("full"), model, Load(1000), speed, 1000, 3).epochs == 3
-    assert auto.fit_in(method("full"), model, Load(1000), speed, 30, 3).epochs == pytest.approx(0.85)
+    speed = StepTimes(0.01, 0.03)
+    assert auto.fit_in(method("full"), model, Workload(1000), speed, 1000, 3).epochs == 3
+    assert auto.fit_in(method("full"), model, Workload(1000), speed, 30, 3).epochs == pytest.approx(0.85)
 
 
 @settings(max_examples=50)

@@ -50,7 +50,7 @@ def test_with_and_without_the_cache_weights_are_the_same(configured, tmp_path, q
     )
     found = {}
     for folder in (None, tmp_path / "cache"):
-        result = session.teach(config, material, session.Place(tmp_path / str(folder), folder), quiet)
+        result = session.train(config, material, session.TrainingFolders(tmp_path / str(folder), folder), quiet)
         found[folder] = trainable(result.model)
     plain, remembered = found.values()
     assert list((tmp_path / "cache").rglob("*.states"))
@@ -163,8 +163,8 @@ def test_trainings_side_by_side_share_a_folder(configured, tmp_path, quiet):
 def test_what_does_not_fit_is_said_and_computed(configured, tmp_path):
     config, material = configured(method={"name": "top_layers", "n": 1}, training={"epochs": 1}, device={"cache": 1e-6, "threads": 1})
     said = []
-    result = session.teach(
-        config, material, session.Place(tmp_path / "run", tmp_path / "cache"), lambda kind, **fields: said.append((kind, fields))
+    result = session.train(
+        config, material, session.TrainingFolders(tmp_path / "run", tmp_path / "cache"), lambda kind, **fields: said.append((kind, fields))
     )
     reasons = [fields["reason"] for kind, fields in said if kind == "uncached"]
     assert "device.cache allows 1e-06 GB" in reasons[0]
@@ -198,10 +198,10 @@ def test_states_beyond_float16_are_not_remembered_wrongly(configured, tmp_path, 
 
 def test_a_solved_head_starts_from_what_is_remembered(configured, tmp_path, quiet, counted):
     config, material = configured(method="head")
-    place = session.Place(tmp_path / "a", tmp_path / "cache")
-    first = session.teach(config, material, place, quiet)
+    place = session.TrainingFolders(tmp_path / "a", tmp_path / "cache")
+    first = session.train(config, material, place, quiet)
     ran = len(counted)
-    second = session.teach(config, material, session.Place(tmp_path / "b", tmp_path / "cache"), quiet)
+    second = session.train(config, material, session.TrainingFolders(tmp_path / "b", tmp_path / "cache"), quiet)
     assert len(counted) - ran <= 1  # the base is tried
     assert first.metrics == second.metrics
     assert method("head").depth(2) == 3

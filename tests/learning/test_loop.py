@@ -9,19 +9,19 @@ from vertune.core.errors import ModelError
 from vertune.learning import session
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import encode
-from vertune.learning.loop import Lesson, Plan, _Training, learn
+from vertune.learning.loop import Plan, TrainingInput, _Training, run_loop
 from vertune.learning.optimiser import groups
 from vertune.nn.build import build, trainable
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 
 class Killed(BaseException):
     """Stands for a process that dies between two steps."""
 
 
-def lesson_of(config, material, progress, folder=None) -> Lesson:
+def lesson_of(config, material, progress, folder=None) -> TrainingInput:
     examples = encode(material.train, config.task, config.encoder, config.task.views(material.columns))
-    return Lesson(config, config.task, config.encoder, examples, None, progress, folder)
+    return TrainingInput(config, config.task, config.encoder, examples, None, progress, folder)
 
 
 def prepared(config, name="full", seed=0, **options):
@@ -42,7 +42,7 @@ def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(configured, tm
     config, material = configured(optimiser={"name": optimiser}, training={"checkpoint": 0, "batch": 32})
     steps = 12
     plain, plan = prepared(config, name, **options)
-    learn(plain, plan, lesson_of(config, material, lambda kind, **fields: None))
+    run_loop(plain, plan, lesson_of(config, material, lambda kind, **fields: None))
     random = np.random.default_rng(len(name) + len(optimiser))
     for attempt in sorted(random.choice(np.arange(1, steps), 2, replace=False)):
 
@@ -52,10 +52,10 @@ def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(configured, tm
 
         model, plan = prepared(config, name, **options)
         with pytest.raises(Killed):
-            learn(model, plan, lesson_of(config, material, die, tmp_path / "checkpoint"))
+            run_loop(model, plan, lesson_of(config, material, die, tmp_path / "checkpoint"))
     seen = []
     model, plan = prepared(config, name, **options)
-    learn(model, plan, lesson_of(config, material, lambda kind, **fields: seen.append(kind), tmp_path / "checkpoint"))
+    run_loop(model, plan, lesson_of(config, material, lambda kind, **fields: seen.append(kind), tmp_path / "checkpoint"))
     assert seen[0] == "resumed"
     assert seen.count("step") < steps
     expected = weights(plain)
@@ -75,7 +75,7 @@ def test_micro_batches_give_the_step_of_the_whole_batch(configured, quiet):
         model.backbone.config.attention_probs_dropout_prob = 0.0
         chosen = method("full")
         chosen.prepare(model, config.task, 3)
-        learn(model, Plan(chosen, Rates(0.1, 0.1), 3, 1.0), lesson_of(config, material, quiet))
+        run_loop(model, Plan(chosen, Rates(0.1, 0.1), 3, 1.0), lesson_of(config, material, quiet))
         results.append(weights(model))
     assert all(torch.allclose(value, results[1][key], atol=1e-5) for key, value in results[0].items())
 
@@ -85,7 +85,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(configured, quiet):
     model, _ = prepared(config)
     plan = Plan(method("full"), Rates(1e30, 1e30), 12, 3.0)
     with pytest.raises(ModelError, match=r"optimiser\.rate"):
-        learn(model, plan, lesson_of(config, material, quiet))
+        run_loop(model, plan, lesson_of(config, material, quiet))
 
 
 def test_the_best_weights_are_kept_and_patience_stops(configured, quiet):
@@ -101,7 +101,7 @@ def test_the_best_weights_are_kept_and_patience_stops(configured, quiet):
         return value
 
     lesson.score = score
-    learnt = learn(model, plan, lesson)
+    learnt = run_loop(model, plan, lesson)
     assert learnt.position.best == 0.9
     assert learnt.position.stale == 2
     assert learnt.steps < plan.steps
@@ -121,7 +121,7 @@ def test_rows_are_visited_once_an_epoch(configured, quiet):
 @pytest.mark.parametrize("name", ["full", "head", "lora"])
 def test_teach_learns_what_can_be_learnt(configured, quiet, tmp_path, name):
     config, material = configured(rows=240, method=name, optimiser={"rate": 3e-3}, training={"epochs": 4})
-    result = session.teach(config, material, session.Place(tmp_path), quiet)
+    result = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert result.metrics["accuracy"] > 0.9
     assert result.trained == sum(parameter.numel() for parameter in trainable(result.model).values())
 
@@ -130,7 +130,7 @@ def test_refit_uses_every_label_and_reports_the_metrics_of_the_held_out_ones(con
     config, material = configured(method="full", training={"epochs": 2}, optimiser={"rate": 3e-3})
     material.cut = True
     seen = []
-    result = session.teach(config, material, session.Place(tmp_path), lambda kind, **fields: seen.append((kind, fields)))
+    result = session.train(config, material, session.TrainingFolders(tmp_path), lambda kind, **fields: seen.append((kind, fields)))
     assert result.chosen["refit"] == 180
     assert [fields["rows"] for kind, fields in seen if kind == "training"] == [120, 180]
     assert "accuracy" in result.metrics
@@ -142,7 +142,7 @@ def test_updating_used_rows_learns_what_updating_every_row_learns(configured, qu
         config, material = configured(
             rows=240, method="full", optimiser={"rate": 3e-3, "exact": exact}, training={"epochs": 6, "evaluations": 0, "start": "random"}
         )
-        results[exact] = session.teach(config, material, session.Place(tmp_path / str(exact)), quiet)
+        results[exact] = session.train(config, material, session.TrainingFolders(tmp_path / str(exact)), quiet)
     accuracy = {exact: result.metrics["accuracy"] for exact, result in results.items()}
     assert min(accuracy.values()) > 0.9
     assert abs(accuracy[True] - accuracy[False]) < 0.05
@@ -153,7 +153,7 @@ def test_rows_that_no_text_uses_stay_as_they_are(configured, quiet):
     model, plan = prepared(config)
     before = model.backbone.get_input_embeddings().weight.detach().clone()
     lesson = lesson_of(config, material, quiet)
-    learn(model, plan, lesson)
+    run_loop(model, plan, lesson)
     used = np.unique(np.concatenate([feature.ids for feature in lesson.examples.features]))
     after = model.backbone.get_input_embeddings().weight.detach()
     moved = (before != after).any(1).nonzero().flatten().numpy()
@@ -164,7 +164,7 @@ def test_rows_that_no_text_uses_stay_as_they_are(configured, quiet):
 def test_a_training_killed_in_the_refit_ends_with_the_same_weights_bit_for_bit(configured, tmp_path, quiet, name):
     config, material = configured(method=name, training={"epochs": 1, "checkpoint": 0}, optimiser={"rate": 3e-3})
     material.cut = True
-    plain = session.teach(config, material, session.Place(tmp_path / "plain"), quiet)
+    plain = session.train(config, material, session.TrainingFolders(tmp_path / "plain"), quiet)
     seen = []
 
     def die(kind, **fields):
@@ -173,9 +173,9 @@ def test_a_training_killed_in_the_refit_ends_with_the_same_weights_bit_for_bit(c
             raise Killed
 
     with pytest.raises(Killed):
-        session.teach(config, material, session.Place(tmp_path / "killed"), die)
+        session.train(config, material, session.TrainingFolders(tmp_path / "killed"), die)
     seen.clear()
-    again = session.teach(config, material, session.Place(tmp_path / "killed"), lambda kind, **fields: seen.append(kind))
+    again = session.train(config, material, session.TrainingFolders(tmp_path / "killed"), lambda kind, **fields: seen.append(kind))
     assert "resumed" in seen[seen.index("refit") :]
     assert again.metrics == plain.metrics
     expected = weights(plain.model)
@@ -189,7 +189,7 @@ def test_recomputed_activations_give_the_same_weights(configured, quiet):
         model, plan = prepared(config)
         calls = []
         model.backbone.encoder.layer[0].attention.register_forward_hook(lambda *call, calls=calls: calls.append(1))
-        learn(model, plan, lesson_of(config, material, quiet))
+        run_loop(model, plan, lesson_of(config, material, quiet))
         passes.append(len(calls))
         results.append(weights(model))
     assert passes == [plan.steps, 2 * plan.steps]
@@ -200,12 +200,12 @@ def test_bfloat16_is_for_training_alone(configured, quiet, tmp_path, monkeypatch
     config, material = configured(method="full", device={"threads": 1, "precision": "bfloat16"}, optimiser={"rate": 3e-3})
     seen = []
 
-    def watched(self, inputs, forward=Vertical.forward):
+    def watched(self, inputs, forward=VerticalModel.forward):
         seen.append((self.training, torch.is_autocast_enabled("cpu")))
         return forward(self, inputs)
 
-    monkeypatch.setattr(Vertical, "forward", watched)
-    result = session.teach(config, material, session.Place(tmp_path), quiet)
+    monkeypatch.setattr(VerticalModel, "forward", watched)
+    result = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert result.metrics["accuracy"] > 0.9
     assert {parameter.dtype for parameter in result.model.parameters()} == {torch.float32}
     assert all(cheap for training, cheap in seen if training)
@@ -234,4 +234,4 @@ def test_every_optimiser_learns_at_its_own_rate(configured, quiet, tmp_path, opt
     config, material = configured(
         rows=240, method="full", optimiser={"name": optimiser}, training={"epochs": 30, "start": "random", "evaluations": 0}
     )
-    assert session.teach(config, material, session.Place(tmp_path), quiet).metrics["accuracy"] > 0.8
+    assert session.train(config, material, session.TrainingFolders(tmp_path), quiet).metrics["accuracy"] > 0.8

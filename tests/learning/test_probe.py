@@ -7,12 +7,12 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from vertune.core import part
-from vertune.learning.probe import Frozen, _minimise, _Problem, solve
+from vertune.learning.probe import FrozenStates, _minimise, _Problem, solve
 
 
-def frozen_of(states, targets) -> Frozen:
+def frozen_of(states, targets) -> FrozenStates:
     rows = len(states)
-    return Frozen(torch.from_numpy(states).float(), torch.from_numpy(targets), torch.ones(rows), np.arange(rows))
+    return FrozenStates(torch.from_numpy(states).float(), torch.from_numpy(targets), torch.ones(rows), np.arange(rows))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_only_as_many_tokens_are_frozen_as_a_head_needs(base, monkeypatch):
     from vertune.core.config import Config, build
     from vertune.learning import probe
     from vertune.learning.examples import encode
-    from vertune.learning.loop import Lesson
+    from vertune.learning.loop import TrainingInput
     from vertune.nn.build import build as assemble
 
     config = build(Config, {"data": {}, "base": str(base), "task": "tag", "device": {"tokens": 1000, "precision": "float32"}})
@@ -78,7 +78,7 @@ def test_only_as_many_tokens_are_frozen_as_a_head_needs(base, monkeypatch):
     task = config.task.fit(pl.DataFrame(records))
     examples = encode(records, task, config.encoder, task.views(["text", "spans"]))
     model = assemble(config.encoder, task)
-    lesson = Lesson(config, task, config.encoder, examples, None, lambda kind, **fields: None)
+    lesson = TrainingInput(config, task, config.encoder, examples, None, lambda kind, **fields: None)
     whole = probe.freeze(model, lesson)
     labelled = sum(int((value != -100).sum()) for value in examples.targets.values)
     assert (len(whole.states), whole.cost) == (labelled, examples.costs.sum())

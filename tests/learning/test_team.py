@@ -65,7 +65,7 @@ def test_two_processes_agree_on_what_a_clock_decides(tmp_path, still):
 def test_alone_a_process_leads_and_waits_for_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv("RANK", "3")  # left over from what started this process
-    team.wait()
-    assert team.leads()
-    assert team.told("run-1") == "run-1"
+    team.barrier()
+    assert team.is_leader()
+    assert team.broadcast_text("run-1") == "run-1"
     assert team.size() == 1

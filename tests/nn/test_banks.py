@@ -18,12 +18,13 @@ from vertune.core import banks as shapes_of
 from vertune.core.edits import EDIT_KINDS
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Method, Task
+from vertune.graphs import editing, shared
 from vertune.nn import banks, edits, run
 from vertune.nn.build import build
-from vertune.nn.vertical import backbone_alone
-from vertune.runtime.backbone import END, Backbone, Banks, Place
-from vertune.runtime.eager import Stretch as Torch
-from vertune.runtime.graph import Stretch
+from vertune.nn.vertical import headless_backbone
+from vertune.runtime.backbone import END, Backbone, Banks, Slot
+from vertune.runtime.eager import TorchSegment as Torch
+from vertune.runtime.graph import GraphSegment
 from vertune.testing import tiny
 
 METHODS: list[dict[str, Any]] = [
@@ -59,7 +60,7 @@ TEXTS = ["tell me of rome", "tell " * 9, "me", "rome of " * 5, "of of"]
 class Scene:
     backbone: Backbone
     features: list[Any]
-    places: list[Place]
+    places: list[Slot]
     alone: list[list[np.ndarray]]
     names: list[str]
 
@@ -89,31 +90,31 @@ def scene(folder, family: str, engine: str = "graph") -> Scene:
         edits.apply(alone, changes)
         top = any(edit.kind == "layers" for edit in changes)
         try:
-            rows = {} if top else banks.rows(build(encoder, task), changes)
+            rows = {} if top else banks.bank_rows(build(encoder, task), changes)
         except ConfigError as error:
             refused[str(written)] = str(error)
             continue
         found.append((str(written), task, changes, rows, run.outputs(alone.eval(), encoder, features), top))
     _all_built(family, refused, {edit.kind for _, _, changes, *_ in found for edit in changes})
-    shapes = shapes_of.merged(rows for *_, rows, _, _ in found)
+    shapes = shapes_of.merge_shapes(rows for *_, rows, _, _ in found)
     cuts = sorted({_begin(changes) for _, _, changes, *_ in found} - {END, -1})
-    fresh = backbone_alone(encoder)
+    fresh = headless_backbone(encoder)
     if engine == "torch":
-        stretches: list[Any] = [Torch(banks.Mixed(fresh.backbone, shapes), "cpu")]
+        stretches: list[Any] = [Torch(banks.MixedBackbone(fresh.backbone, shapes), "cpu")]
         found = [one for one in found if not one[-1]]
     else:
-        stretches = _stretches(folder, banks.export(fresh, encoder, shapes, features), cuts, 0)
+        stretches = _stretches(folder, shared.export(fresh, encoder, shapes, features), cuts, 0)
     backbone = Backbone(encoder, stretches, Banks(shapes), "float32")
     places = []
     for number, (_, task, changes, rows, _, top) in enumerate(found, 1):
         head = {name: tensor.numpy() for edit in changes if edit.kind == "head" for name, tensor in edit.tensors.items()}
         own = ()
         if top:
-            other = backbone_alone(encoder)
-            edits.settle(other, [edit for edit in changes if edit.kind != "head"])
-            graphs = _stretches(folder, banks.export(other, encoder, {}, features), cuts, number)
+            other = headless_backbone(encoder)
+            edits.apply_merged(other, [edit for edit in changes if edit.kind != "head"])
+            graphs = _stretches(folder, shared.export(other, encoder, {}, features), cuts, number)
             own = tuple(one for one in graphs if one.start is not None and one.start >= _begin(changes))
-        places.append(backbone.add(rows, Place(_begin(changes), task, encoder.pooling_of(task.states), head, top=own)))
+        places.append(backbone.add(rows, Slot(_begin(changes), task, encoder.pooling_of(task.states), head, top=own)))
     return Scene(backbone, features, places, [one[4] for one in found], [one[0] for one in found])
 
 
@@ -130,12 +131,12 @@ def _begin(changes) -> int:
     return min(depths) - 1 if depths else END
 
 
-def _stretches(folder, graph, cuts, number) -> list[Stretch]:
+def _stretches(folder, graph, cuts, number) -> list[GraphSegment]:
     made = []
-    for start, end, part in banks.cut(graph, cuts):
+    for start, end, part in editing.split_at(graph, cuts):
         file = folder / f"{number}-{end}.onnx"
         onnx.save(part, file)
-        made.append(Stretch(file, start, end, 1))
+        made.append(GraphSegment(file, start, end, 1))
     return made
 
 
@@ -190,7 +191,7 @@ def test_slots_are_free_again_when_nobody_holds_the_place(mixed: Scene) -> None:
     task = Task.model_validate(TASKS[2])
     seen = set()
     for _ in range(50):
-        place = mixed.backbone.add(rows, Place(-1, task, "mean", {}))
+        place = mixed.backbone.add(rows, Slot(-1, task, "mean", {}))
         seen.add(place.slot)
         del place
     assert len(seen) == 1
@@ -213,19 +214,19 @@ def test_a_batch_keeps_its_slot_while_the_vertical_is_replaced(mixed: Scene) -> 
     shapes = mixed.backbone.banks.shapes
     task = Task.model_validate(TASKS[2])
     name = next(name for name in shapes if name.endswith(":a"))
-    first = mixed.backbone.add({name: np.full(shapes[name], 0.1, np.float32)}, Place(-1, task, "mean", {}))
+    first = mixed.backbone.add({name: np.full(shapes[name], 0.1, np.float32)}, Slot(-1, task, "mean", {}))
     payload = [(mixed.features[0], (first,))]
     expected = mixed.backbone.compute(payload)[0][0]
-    others = [mixed.backbone.add({name: np.full(shapes[name], 9.0, np.float32)}, Place(-1, task, "mean", {})) for _ in range(20)]
+    others = [mixed.backbone.add({name: np.full(shapes[name], 9.0, np.float32)}, Slot(-1, task, "mean", {})) for _ in range(20)]
     assert first.slot not in {other.slot for other in others}
     np.testing.assert_array_equal(mixed.backbone.compute(payload)[0][0], expected)
 
 
 def test_rows_that_do_not_fit_are_told() -> None:
     small, large = {"x:a": np.zeros((4, 2), np.float32)}, {"x:a": np.zeros((4, 8), np.float32)}
-    assert shapes_of.fits(small, shapes_of.merged([small, large]))
-    assert not shapes_of.fits(large, shapes_of.merged([small]))
-    assert not shapes_of.fits({"y:a": np.zeros((4, 2), np.float32)}, shapes_of.merged([small]))
+    assert shapes_of.fits_into(small, shapes_of.merge_shapes([small, large]))
+    assert not shapes_of.fits_into(large, shapes_of.merge_shapes([small]))
+    assert not shapes_of.fits_into({"y:a": np.zeros((4, 2), np.float32)}, shapes_of.merge_shapes([small]))
 
 
 def test_layers_that_nobody_changed_run_once(mixed: Scene, monkeypatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertune.nn.contrastive import Unit, info_nce
+from vertune.nn.contrastive import Normalise, info_nce
 
 Rows = list[tuple[int, int, int]]
 """Query, document and label of each record."""
@@ -20,7 +20,7 @@ def _batch(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     sides = {(role, number): torch.randn(4, generator=generator) for role in (0, 1) for number in range(10)}
     targets = [(role, query, document, label) for query, document, label in rows for role in (0, 1)]
     vectors = torch.stack([sides[role, document if role else query] for role, query, document, _ in targets])
-    return Unit()(vectors).requires_grad_(), torch.tensor(targets)
+    return Normalise()(vectors).requires_grad_(), torch.tensor(targets)
 
 
 def _slow(vectors: torch.Tensor, rows: Rows, temperature: float) -> list[float]:
@@ -64,6 +64,6 @@ def test_a_repeated_row_changes_nothing_but_a_hard_negative_does() -> None:
 
 
 def test_the_head_has_no_parameters_and_gives_length_one() -> None:
-    head = Unit()
+    head = Normalise()
     assert not list(head.parameters())
     assert head(torch.randn(3, 8)).norm(dim=1).tolist() == pytest.approx([1, 1, 1])

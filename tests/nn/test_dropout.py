@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vertune.nn.dropout import Dropout, attention, quicken
+from vertune.nn.dropout import Dropout, attention, use_fast_dropout
 from vertune.testing import tiny
 
 
@@ -49,7 +49,7 @@ def test_the_ends_are_those_of_torch(p):
 def test_every_plain_dropout_is_replaced_and_keeps_its_mode():
     model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(0.2), nn.ReLU()), nn.Dropout(0.3).eval())
     model[2].eval()
-    quicken(model)
+    use_fast_dropout(model)
     found = [(type(module), module.p, module.training) for module in (model[1][0], model[2])]
     assert found == [(Dropout, 0.2, True), (Dropout, 0.3, False)]
 
@@ -77,7 +77,7 @@ def test_attention_drops_shares_and_answers_are_those_of_torch(tmp_path):
     mask[2, 6:] = 0
     with torch.no_grad():
         expected = base.eval()(input_ids=ids, attention_mask=mask).last_hidden_state
-        quicken(base)
+        use_fast_dropout(base)
         assert base.config._attn_implementation == "vertune"
         assert torch.equal(base(input_ids=ids, attention_mask=mask).last_hidden_state, expected)
         base.train()
@@ -101,7 +101,7 @@ def test_every_family_answers_as_before_and_still_drops_in_training(family, tmp_
     mask[1, 5:] = 0
     with torch.no_grad():
         expected = base(input_ids=ids, attention_mask=mask).last_hidden_state
-        quicken(base)
+        use_fast_dropout(base)
         assert torch.allclose(base(input_ids=ids, attention_mask=mask).last_hidden_state, expected, atol=1e-6)
     base.train()
     first, second = (base(input_ids=ids, attention_mask=mask).last_hidden_state for _ in range(2))

@@ -11,7 +11,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, ModelError
 from vertune.encoders.text import Text
 from vertune.nn import edits, structure
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 from vertune.testing import tiny
 
 SITE = "backbone.encoder.layer.1.attention.self.value"
@@ -23,9 +23,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write("bert", tmp_path_factory.mktemp("bert"))
 
 
-def vertical(base: Path) -> Vertical:
+def vertical(base: Path) -> VerticalModel:
     torch.manual_seed(0)
-    return Vertical(Text(base=str(base)).model(), nn.Linear(WIDTH, 2), "mean").eval()
+    return VerticalModel(Text(base=str(base)).model(), nn.Linear(WIDTH, 2), "mean").eval()
 
 
 def low_rank(**more: Any) -> Edit:
@@ -97,7 +97,7 @@ def test_an_edit_of_another_model_is_refused(base: Path, edit: Edit, said: str) 
 
 def test_edits_are_copies(base: Path) -> None:
     model = vertical(base)
-    (head,) = edits.heads(model)
+    (head,) = edits.head_edits(model)
     before = head.tensors["weight"].clone()
     with torch.no_grad():
         model.head.weight.zero_()  # type: ignore[union-attr,operator]
@@ -115,8 +115,8 @@ def test_an_applied_edit_does_not_share_memory_with_its_tensors(base: Path) -> N
 
 def test_a_native_head_takes_the_pooler_with_it(base: Path) -> None:
     whole: Any = Text(base=str(base)).native("pooled", 3)
-    model = Vertical(whole.base_model, nn.Identity(), "tokens", native=whole)
-    assert {edit.site for edit in edits.heads(model)} == {"native", "backbone.pooler.dense"}
+    model = VerticalModel(whole.base_model, nn.Identity(), "tokens", native=whole)
+    assert {edit.site for edit in edits.head_edits(model)} == {"native", "backbone.pooler.dense"}
     assert set(structure.head_parameters(model)) == {
         "native.classifier.weight",
         "native.classifier.bias",

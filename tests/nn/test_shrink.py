@@ -13,7 +13,7 @@ from vertune.core.parse import build
 from vertune.encoders.text import Text
 from vertune.nn import shrink, structure
 from vertune.testing import tiny
-from vertune.testing.methods import Stand
+from vertune.testing.methods import MethodCase
 
 PLAIN = ["bert", "roberta", "distilbert", "electra", "mpnet", "deberta-v2", "modernbert", "roformer"]
 SEPARATE = ["bert", "roberta", "distilbert", "electra", "roformer"]
@@ -23,11 +23,11 @@ SEPARATE = ["bert", "roberta", "distilbert", "electra", "roformer"]
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
     make = tiny.maker(tmp_path_factory.mktemp("bases"))
-    made: dict[str, Stand] = {}
+    made: dict[str, MethodCase] = {}
 
-    def find(family: str) -> Stand:
+    def find(family: str) -> MethodCase:
         if family not in made:
-            made[family] = Stand(Text(base=str(make(family))), build(Task, "classify"), rows=12)
+            made[family] = MethodCase(Text(base=str(make(family))), build(Task, "classify"), rows=12)
         return made[family]
 
     return find

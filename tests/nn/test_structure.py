@@ -9,7 +9,7 @@ from torch import nn
 from vertune.core.errors import ConfigError
 from vertune.encoders.text import Text
 from vertune.nn import structure
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 from vertune.testing import tiny
 
 
@@ -89,7 +89,7 @@ def test_every_parameter_lies_in_one_stage_or_a_pooler(make: tiny.Maker, family:
 
 
 def test_depths_count_from_embeddings_to_head(make: tiny.Maker) -> None:
-    model = Vertical(backbone(make, "bert"), nn.Linear(tiny.WIDTH, 2), "mean")
+    model = VerticalModel(backbone(make, "bert"), nn.Linear(tiny.WIDTH, 2), "mean")
     names = {"backbone.embeddings.word_embeddings": 0, "backbone.encoder.layer.0": 1, "backbone.encoder.layer.1.output": 2, "head": 3}
     assert {name: structure.depth_of(model, name) for name in names} == names
     assert structure.depth_of(model, "backbone.pooler.dense") == 3
@@ -127,7 +127,7 @@ def test_what_takes_no_token_ids_is_an_error() -> None:
 
 
 def test_quiet_stages_give_the_same_states_each_time(make: tiny.Maker) -> None:
-    model = Vertical(backbone(make, "bert"), nn.Linear(tiny.WIDTH, 2), "mean").train()
+    model = VerticalModel(backbone(make, "bert"), nn.Linear(tiny.WIDTH, 2), "mean").train()
     ids = torch.tensor([[7, 8, 9, 10]])
     structure.quiet_below(model, 3)
     assert torch.equal(states(model.backbone, ids), states(model.backbone, ids))
@@ -147,7 +147,7 @@ def test_looking_at_a_model_leaves_its_modes_and_the_random_generator(make: tiny
 
 
 def test_the_lowest_trained_depth_is_read_from_the_parameters(make: tiny.Maker) -> None:
-    model = Vertical(backbone(make, "bert"), nn.Linear(tiny.WIDTH, 2), "mean")
+    model = VerticalModel(backbone(make, "bert"), nn.Linear(tiny.WIDTH, 2), "mean")
     assert structure.lowest(model) == 0
     model.backbone.requires_grad_(False)
     assert structure.lowest(model) == 3

@@ -28,7 +28,7 @@ finite = st.floats(-1e6, 1e6)
     ],
 )
 def test_a_value_is_written_with_the_digits_that_matter(value, unit, expected):
-    assert scales.measure(value, unit) == expected.replace(" %", scales.PER_CENT)
+    assert scales.format_value(value, unit) == expected.replace(" %", scales.PER_CENT)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_a_value_is_written_with_the_digits_that_matter(value, unit, expected):
     ],
 )
 def test_a_change_has_a_sign(value, unit, expected):
-    assert scales.change(value, unit) == expected
+    assert scales.format_change(value, unit) == expected
 
 
 def test_a_range_names_its_unit_once():
-    assert scales.interval(0.924, 0.943, "share") == f"92.4 to 94.3{scales.PER_CENT}"
-    assert scales.interval(None, 1.0) == "–"
+    assert scales.format_interval(0.924, 0.943, "share") == f"92.4 to 94.3{scales.PER_CENT}"
+    assert scales.format_interval(None, 1.0) == "–"
 
 
 @given(finite, finite, st.integers(2, 8))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vertune.core import part
-from vertune.reports.words import gap, metric, verdict, way
+from vertune.reports.words import baseline_name, comparison_sentence, format_difference, metric
 
 
 def entry(value, low, high):
@@ -23,7 +23,7 @@ def test_every_metric_of_every_task_has_words(name):
 def test_a_metric_without_words_is_a_number_under_its_own_name():
     shown = metric("some_new_metric")
     assert (shown.title, shown.unit, shown.says(0.2)) == ("some new metric", "number", "")
-    assert way("some-way") == "some-way"
+    assert baseline_name("some-way") == "some-way"
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,11 @@ def test_a_metric_without_words_is_a_number_under_its_own_name():
     ],
 )
 def test_a_verdict_needs_an_interval_beyond_zero(low, high, lower, winner, said):
-    found, sentence = verdict(entry(0.02, low, high), lower, "the model", "X")
+    found, sentence = comparison_sentence(entry(0.02, low, high), lower, "the model", "X")
     assert found == winner
     assert said in sentence
 
 
 def test_a_gap_names_its_ends():
-    assert gap(entry(0.04, 0.031, 0.049), metric("accuracy")) == "+4.0 points (+3.1 to +4.9)"
-    assert gap(entry(-0.2, -0.3, 0.1), metric("pearson")) == "−0.200 (−0.300 to +0.100)"
+    assert format_difference(entry(0.04, 0.031, 0.049), metric("accuracy")) == "+4.0 points (+3.1 to +4.9)"
+    assert format_difference(entry(-0.2, -0.3, 0.1), metric("pearson")) == "−0.200 (−0.300 to +0.100)"

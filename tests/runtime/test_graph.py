@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from vertune.core.errors import ModelError
+from vertune.runtime.benchmark import benchmark
 from vertune.runtime.graph import Graph
-from vertune.runtime.measure import measure
 from vertune.runtime.predictor import GRAPH, Predictor
 from vertune.steps.predict import _plain, answer, predict
 
@@ -69,7 +69,7 @@ def test_a_batch_that_the_graph_can_t_take_is_an_error(made):
 
 
 def test_speed_is_measured_in_a_process_of_its_own(made):
-    found = measure(made.folder / GRAPH, [5, 9, 7], 20, 1)
+    found = benchmark(made.folder / GRAPH, [5, 9, 7], 20, 1)
     assert set(found) == {"latency", "throughput", "memory", "threads"}
     assert list(found["latency"]) == ["16"]
     assert found["latency"]["16"] > 0
@@ -77,4 +77,4 @@ def test_speed_is_measured_in_a_process_of_its_own(made):
     assert found["threads"] == 1
     assert 10e6 < found["memory"] < 1e9
     with pytest.raises(ModelError, match="could not be measured"):
-        measure(made.folder / "manifest.json", [5], 20)
+        benchmark(made.folder / "manifest.json", [5], 20)

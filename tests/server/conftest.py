@@ -38,7 +38,7 @@ def fleet(tiny_base, tmp_path_factory) -> Home:
         home.alias(f"{name}@live", model.id)
     models.append(_trained(home, "intent", *OTHER, tiny_base, labels=("even", "odd")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
         assert not make_ready(models, home)
     return home
 
@@ -107,8 +107,8 @@ def alone(fleet):
 def _quick_start():
     """Servers time no batches when they start, which takes 0.8 s each, and look at their home more often."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.runtime.warm._SECONDS", 0.0)
-        patch.setattr("vertune.runtime.warm._BUDGETS", (256,))
+        patch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
+        patch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
         patch.setattr("vertune.server.service._LOOK", 0.15)
         yield
 

@@ -415,9 +415,9 @@ def test_not_ready_without_a_worker_and_ready_again_with_one(running, monkeypatc
 
 
 def _nothing():
-    from vertune.runtime.queue import Request
+    from vertune.queueing.fair_queue import BatchRequest
 
-    return Request([None], [1], lane=_Lane())
+    return BatchRequest([None], [1], lane=_Lane())
 
 
 class _Lane:
@@ -427,9 +427,9 @@ class _Lane:
 
 def test_one_broken_vertical_makes_the_server_not_unready(running, engine, monkeypatch) -> None:
     monkeypatch.setattr("vertune.server.service._STALE", 0.0)
-    served = running.service.fleet.served
+    served = running.service.fleet.deployments
     name = next(name for name in served if name != "whole")  # the first that is tried may be any of them
-    running.service.fleet.served = {name: served[name], **served}
+    running.service.fleet.deployments = {name: served[name], **served}
     engine.bad = ids(running, "ready?")
     monkeypatch.setattr("vertune.server.service._STALE", 5.0)
     running.service.batcher.last_success = None
@@ -437,7 +437,7 @@ def test_one_broken_vertical_makes_the_server_not_unready(running, engine, monke
 
 
 def test_one_vertical_whose_answers_fail_makes_the_server_not_unready(running, monkeypatch) -> None:
-    first = next(iter(running.service.fleet.served.values()))
+    first = next(iter(running.service.fleet.deployments.values()))
     monkeypatch.setattr(type(first.task), "decode", lambda *given, **more: 1 / 0)
     running.service.batcher.last_success = None
     assert running.ask.get("/health/ready").status_code == 200
@@ -452,7 +452,7 @@ def test_a_trial_is_counted_nowhere(running) -> None:
 
 def test_not_ready_without_a_vertical(home, start) -> None:
     running = start(home, admin(home))
-    for name in running.service.fleet.served:
+    for name in running.service.fleet.deployments:
         running.ask.delete(f"/v1/verticals/{name}")
     found = running.ask.get("/health/ready")
     assert (found.status_code, found.json()["why"]) == (503, "no vertical is served")

@@ -11,7 +11,8 @@ import pytest
 
 from tests.server.conftest import TEXTS, VERTICALS, admin
 from tests.server.running import problem, same, together, until
-from vertune.core.artifact import Artifact, write_json
+from vertune.core.artifact import Artifact
+from vertune.core.files import write_json
 from vertune.runtime.fleet import Fleet
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -27,7 +28,7 @@ def running(home, start):
 def other(fleet) -> str:
     """The id of the second model of `intent`, whose labels are others."""
     live = fleet.get("models", "intent@live").id
-    return next(model.id for model in fleet.shelf("models") if model.told["name"] == "intent" and model.id != live)
+    return next(model.id for model in fleet.shelf("models") if model.known_manifest["name"] == "intent" and model.id != live)
 
 
 def labels(response) -> set[str]:
@@ -158,7 +159,7 @@ def test_what_is_retired_does_not_come_back_by_a_look_that_began_before(running,
     time.sleep(0.1)
     go_on.set()
     retiring.join(20)
-    assert "intent" not in running.service.fleet.served
+    assert "intent" not in running.service.fleet.deployments
     assert running.predict("second", "a").status_code == 200
 
 
@@ -247,7 +248,7 @@ def test_a_newer_graph_of_a_model_is_followed(running, home) -> None:
     newer = graph.folder.with_name(f"{graph.id}-newer")
     shutil.copytree(graph.folder, newer)
     write_json(newer / "manifest.json", {**graph.manifest, "id": newer.name})
-    until(lambda: running.service.fleet.get("whole").stands == newer.name)
+    until(lambda: running.service.fleet.get("whole").artifact_id == newer.name)
     home.remove("models", graph.id)
     assert running.predict("whole", "a").status_code == 200
 
@@ -369,5 +370,5 @@ def test_verticals_come_and_go_under_load(running, other) -> None:
     *_, seen, times = together(calls)
     assert seen == {200, 404}
     assert times > 5
-    slots = {one.place.slot for one in running.service.fleet.served.values() if one.shared}
+    slots = {one.place.slot for one in running.service.fleet.deployments.values() if one.shared}
     assert max(slots) < 16, "the slots of what went are used again"

@@ -169,11 +169,11 @@ def test_given_cuts_validation_where_there_is_none():
     frame = table({"a": 100}).with_columns(pl.Series("part", ["train", "test"] * 50))
     assert Counter(Given(by="part").divide(frame)) == {"train": 45, "validation": 5, "test": 50}
     assert Counter(Given().divide(frame)) == {"train": 90, "validation": 10}
-    assert Counter(Given(by="part").sparing(frozenset({"validation"})).divide(frame)) == {"train": 50, "test": 50}
+    assert Counter(Given(by="part").without(frozenset({"validation"})).divide(frame)) == {"train": 50, "test": 50}
 
 
 def test_two_texts_are_too_few():
     with pytest.raises(DataError, match="2 distinct texts can't be divided"):
         Stratified().divide(table({"a": 1, "b": 1}))
     both = frozenset({"validation", "test"})
-    assert Stratified().sparing(both).divide(table({"a": 1, "b": 1})).to_list() == ["train", "train"]
+    assert Stratified().without(both).divide(table({"a": 1, "b": 1})).to_list() == ["train", "train"]

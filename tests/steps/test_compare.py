@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vertune.core.artifact import Home, write_json
+from vertune.core.artifact import Home
 from vertune.core.config import Config, dump
 from vertune.core.errors import Conflict, NotFound
+from vertune.core.files import write_json
 from vertune.core.parse import build
 from vertune.steps.compare import compare
 from vertune.tasks.classify import Classify

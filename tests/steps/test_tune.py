@@ -17,13 +17,13 @@ from vertune.steps.tune import KEPT_NOT, tune
 @pytest.fixture
 def quick(monkeypatch):
     """Two threads are quicker for many texts, one for one text."""
-    monkeypatch.setattr(machine, "usable", lambda: 2)
+    monkeypatch.setattr(machine, "usable_processors", lambda: 2)
 
     def measure(graph, lengths, longest, threads=None):
         return {"latency": {"16": 0.001 * (threads or 1)}, "throughput": 100.0 * (threads or 1), "memory": 1, "threads": threads or 1}
 
-    monkeypatch.setattr("vertune.steps.judge.measure", measure)
-    monkeypatch.setattr("vertune.steps.tune.measure", measure)
+    monkeypatch.setattr("vertune.evaluation.gate.benchmark", measure)
+    monkeypatch.setattr("vertune.steps.tune.benchmark", measure)
 
 
 def test_the_best_is_recorded_and_used_here_alone(home, quick, monkeypatch, caplog):
@@ -40,11 +40,11 @@ def test_the_best_is_recorded_and_used_here_alone(home, quick, monkeypatch, capl
     assert {one.chain for one in found} == {"float32", "int8"}
     assert all(one.score == pytest.approx(one.expected, abs=0.02) for one in found)
     told = json.loads((made[1].folder / HOST).read_text())
-    assert (told["threads"], told["threads_of_many"], told["processor"]) == (1, 2, list(machine.features()))
+    assert (told["threads"], told["threads_of_many"], told["processor"]) == (1, 2, list(machine.cpu_features()))
     with caplog.at_level(logging.WARNING):
         assert Predictor.open(made[1]).engine.threads == 1
         assert not caplog.records
-        monkeypatch.setattr("vertune.runtime.predictor.features", lambda: ("other",))
+        monkeypatch.setattr("vertune.runtime.predictor.cpu_features", lambda: ("other",))
         Predictor.open(made[1])
     assert "was measured on another processor" in caplog.text
     assert "vertune tune support" in caplog.text

@@ -16,11 +16,12 @@ def run(
     home: options.Home = None,
 ) -> None:
     """Write a model with its base, for use offline."""
-    from vertune.core.artifact import Home, weight
+    from vertune.core.artifact import Home
+    from vertune.core.files import folder_size
     from vertune.steps.bundle import bundle
 
     artifact = Home(home).get("models", model)
     written = bundle(artifact, folder or Path(f"{artifact.id}-bundle"))
     shown = output.near(written)
-    output.facts({"folder": shown, "size": output.size(weight(written)), "checked": "same outputs"})
+    output.facts({"folder": shown, "size": output.size(folder_size(written)), "checked": "same outputs"})
     output.then(f'vertune predict ./{shown} "a text"' if not Path(shown).is_absolute() else f'vertune predict {shown} "a text"')

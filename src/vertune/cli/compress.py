@@ -25,17 +25,17 @@ def run(
     """
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
-    from vertune.steps.compress import Terms, compress
+    from vertune.steps.compress import CompressOptions, compress
 
     place = Home(home)
     with watching("compress") as progress:
-        made = compress(place.get("models", model), place, set or [], progress, Terms(accept, resume))
+        made = compress(place.get("models", model), place, set or [], progress, CompressOptions(accept, resume))
     show(made)
 
 
 def show(model: Artifact) -> None:
     """What each step gave, and what the model is now."""
-    from vertune.core.artifact import weight
+    from vertune.core.files import folder_size
 
     manifest = model.manifest
     goal, candidates = manifest["gate"]["goal"], manifest["candidates"]
@@ -55,6 +55,6 @@ def show(model: Artifact) -> None:
     output.table(["step", goal, "change", f"ms a text of {first}", "texts/s", "graph", "gate"], rows)
     output.say()
     report = output.near(model.folder / "report.html")
-    output.facts({"model": model.id, "size": output.size(weight(model.folder)), "gate": candidates[-1]["why"], "report": report})
+    output.facts({"model": model.id, "size": output.size(folder_size(model.folder)), "gate": candidates[-1]["why"], "report": report})
     name = manifest["name"]
     output.then(f"vertune evaluate {model.id}", f"vertune alias {name}@live {model.id}")

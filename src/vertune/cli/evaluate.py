@@ -24,18 +24,18 @@ def run(
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
     from vertune.steps.evaluate import evaluate
-    from vertune.steps.predict import rows
+    from vertune.steps.predict import read_rows
 
     place = Home(home)
     artifact = place.get("models", model)
     with watching("evaluate", quiet=json) as progress:
-        report = evaluate(artifact, place, split, progress, rows(data) if data else None)
+        report = evaluate(artifact, place, split, progress, read_rows(data) if data else None)
     show(report, json)
 
 
 def show(report: Artifact, json: bool = False) -> None:
     """The metrics with their intervals and those of the baselines, and the page with the pictures."""
-    from vertune.core.artifact import read_json
+    from vertune.core.files import read_json
 
     measured = read_json(report.folder / "metrics.json")
     if json:

@@ -17,9 +17,10 @@ def run(
     home: options.Home = None,
 ) -> None:
     """Write a model for other software, checked there."""
-    from vertune.core.artifact import Home, weight
+    from vertune.core.artifact import Home
+    from vertune.core.files import folder_size
     from vertune.steps.export import export
 
     written = export(Home(home).get("models", model), form, folder)
-    output.facts({"form": form, "folder": output.near(written), "size": output.size(weight(written)), "checked": "same outputs"})
+    output.facts({"form": form, "folder": output.near(written), "size": output.size(folder_size(written)), "checked": "same outputs"})
     output.note(f"{output.near(written / 'README.md')} says how to load it.")

@@ -23,14 +23,14 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Write over a config that is there.")] = False,
 ) -> None:
     """Look at a file and write a commented run.yaml for it."""
-    from vertune.core.artifact import write_text
     from vertune.core.errors import Conflict
-    from vertune.steps.init import init, written
+    from vertune.core.files import write_text
+    from vertune.steps.init import guess_as_yaml, init
 
     if data.exists() and out.exists() and not force:
         raise Conflict(f"{out} is there already. Name another with --out, or write over it with --force.")
     guess = init(data, text or [], label, task)
-    write_text(out.absolute(), written(guess, data, out.absolute().parent))
+    write_text(out.absolute(), guess_as_yaml(guess, data, out.absolute().parent))
     output.facts(
         {
             "rows": guess.rows,

@@ -54,15 +54,15 @@ def _by_model(home: Home) -> dict[str, list[str]]:
 
 
 def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[str]:
-    from vertune.core.artifact import weight
     from vertune.core.errors import StorageError
+    from vertune.core.files import folder_size
 
     try:
         manifest = artifact.manifest
     except StorageError:
         return [shelf, artifact.id, "", "", "broken: its manifest can't be read"]
     made = str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ")
-    return [shelf, artifact.id, made, output.size(weight(artifact.folder)), _what(manifest, aliases.get(artifact.id, []))]
+    return [shelf, artifact.id, made, output.size(folder_size(artifact.folder)), _what(manifest, aliases.get(artifact.id, []))]
 
 
 def _what(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]

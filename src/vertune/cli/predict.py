@@ -49,10 +49,10 @@ def run(
 
 
 def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
-    from vertune.steps.predict import opened, predict, record
+    from vertune.steps.predict import opened, predict, record_of_texts
 
     predictor = opened(artifact)
-    given = record(predictor, texts)
+    given = record_of_texts(predictor, texts)
     answer = predict(predictor, [given])[0]
     if json:
         output.as_json(answer)
@@ -65,7 +65,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
     import json
 
     from vertune.core.errors import DataError
-    from vertune.steps.predict import opened, predict, record
+    from vertune.steps.predict import opened, predict, record_of_texts
 
     predictor = opened(artifact)
     records: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
             except ValueError as error:
                 raise DataError(f"Line {number} of standard input starts like JSON, but is none: {error}.") from error
         elif text:
-            records.append(dict(record(predictor, [text])))
+            records.append(dict(record_of_texts(predictor, [text])))
     for answer in predict(predictor, records) if records else []:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
 

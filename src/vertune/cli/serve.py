@@ -63,13 +63,13 @@ def _prepare(service: Service) -> None:
     troubles = service.follow()
     for name, why in troubles.items():
         output.note(f"{name} is not served: {why}", style="yellow")
-    if not service.fleet.served:
+    if not service.fleet.deployments:
         raise ModelError("None of the live models can be served; see above.")
 
 
 def _greet(url: str, service: Service, keys: Keys | None) -> None:
     """What is served, and how to ask it; on the first start the key of an admin, once."""
-    served = sorted(service.fleet.served.values(), key=lambda one: one.name)
+    served = sorted(service.fleet.deployments.values(), key=lambda one: one.name)
     rows = [[one.name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id] for one in served]
     output.table(["vertical", "task", "precision", "backbone", "model"], rows)
     if keys is not None and not len(keys):

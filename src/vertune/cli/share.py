@@ -36,7 +36,7 @@ def run(
     with watching("share") as progress:
         troubles = make_ready(models, place, progress)
     fleet.follow({model.id: model for model in models if model.id not in troubles})
-    rows = [[one.model.id, one.precision, "shared" if one.shared else "alone", one.why] for one in fleet.served.values()]
+    rows = [[one.model.id, one.precision, "shared" if one.shared else "alone", one.why] for one in fleet.deployments.values()]
     output.table(["model", "precision", "backbone", "why"], rows)
     if troubles:
         raise ModelError(" ".join(f"{id} can't be served: {why}" for id, why in troubles.items()))

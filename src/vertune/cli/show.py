@@ -20,7 +20,8 @@ def run(
     """Show where an artifact came from and what is in it."""
     import yaml
 
-    from vertune.core.artifact import Home, weight
+    from vertune.core.artifact import Home
+    from vertune.core.files import folder_size
     from vertune.steps.remove import find
 
     artifact = find(Home(home), name)
@@ -29,7 +30,7 @@ def run(
         output.as_json(manifest)
         return
     shown = {key: value for key, value in manifest.items() if value not in (None, [], {}) and key not in _HIDDEN}
-    place = {"folder": output.near(artifact.folder), "size": output.size(weight(artifact.folder))}
+    place = {"folder": output.near(artifact.folder), "size": output.size(folder_size(artifact.folder))}
     output.facts({**place, **{key: value for key, value in shown.items() if not isinstance(value, (dict, list))}})
     for key, value in shown.items():
         if isinstance(value, (dict, list)):

@@ -37,11 +37,11 @@ def run(
 
     settings = load(config, set or [])
     place = Home(home)
-    with watching("train", quiet=not team.leads()) as progress:
+    with watching("train", quiet=not team.is_leader()) as progress:
         dataset = prepared(settings, place, progress, resume)
         with stoppable(settings, place, config, set):
             model = train(settings, dataset, place, progress, resume)
-    if not team.leads():
+    if not team.is_leader():
         return
     show(model)
     output.then(f"vertune evaluate {settings.name}", f'vertune predict {settings.name} "a text"')
@@ -55,7 +55,7 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
     try:
         yield
     except KeyboardInterrupt:
-        if any(run.told.get("step") == "train" and run.told.get("asked") == dump(settings) for run in home.runs()):
+        if any(run.known_manifest.get("step") == "train" and run.known_manifest.get("asked") == dump(settings) for run in home.runs()):
             sets = "".join(f" --set {shlex.quote(change)}" for change in changes or ())
             output.then(f"vertune train {shlex.quote(output.near(config))} --resume{sets}")
         raise
@@ -63,7 +63,7 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
 
 def show(model: Artifact) -> None:
     """The model as a newcomer reads it: how good on validation, how big, and what `auto` chose."""
-    from vertune.core.artifact import weight
+    from vertune.core.files import folder_size
 
     manifest = model.manifest
     validation = manifest.get("metrics", {}).get("validation", {})
@@ -75,7 +75,7 @@ def show(model: Artifact) -> None:
             "chosen": _reason(manifest.get("chosen")),
             "validation": ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if isinstance(value, (int, float))) or None,
             "trained": f"{manifest['trained']:,} parameters" if "trained" in manifest else None,
-            "size": output.size(weight(model.folder)),
+            "size": output.size(folder_size(model.folder)),
             "card": output.near(model.folder / "README.md"),
         }
     )

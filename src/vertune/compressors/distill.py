@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Bench, Compressor, Encoder, Whole
+from vertune.core.kinds import CompressionContext, Compressor, Encoder, StandaloneModel
 
 _LAYERS = 3
 
@@ -25,11 +25,11 @@ class Distill(Compressor):
     epochs: float = Field(default=10, gt=0)
     """Passes over the texts."""
 
-    def shrink(self, model: Whole, bench: Bench) -> Whole:
+    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
         """The student; ConfigError where the base has too few layers, or states of another width than the head reads."""
         from vertune.nn import shrink, structure
 
-        student = self._other(model) if self.base else Whole(model.encoder, model.task, shrink.copied(model.body))
+        student = self._other(model) if self.base else StandaloneModel(model.encoder, model.task, shrink.copied(model.body))
         count = structure.count(student.body.backbone)
         number = self.layers or (count if self.base else _LAYERS)
         if number != count:
@@ -37,7 +37,7 @@ class Distill(Compressor):
         bench.learn(student, model, self.epochs)
         return student
 
-    def _other(self, model: Whole) -> Whole:
+    def _other(self, model: StandaloneModel) -> StandaloneModel:
         """The task's head on another base."""
         from vertune.nn.build import build
 
@@ -50,4 +50,4 @@ class Distill(Compressor):
                 "Choose a base of the same width and pooling: mean or cls, or leave the base out."
             )
         body.head.load_state_dict(model.body.head.state_dict())
-        return Whole(encoder, model.task, body.eval())
+        return StandaloneModel(encoder, model.task, body.eval())

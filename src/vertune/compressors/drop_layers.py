@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Bench, Compressor, Whole
+from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class DropLayers(Compressor):
@@ -25,7 +25,7 @@ class DropLayers(Compressor):
     rows: int = Field(default=256, ge=8)
     """Training records that `least` goes by."""
 
-    def shrink(self, model: Whole, bench: Bench) -> Whole:
+    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
         """The model with fewer layers; ConfigError where none would be left."""
         from vertune.nn import shrink, structure
 
@@ -44,14 +44,14 @@ class DropLayers(Compressor):
         return smaller
 
     @staticmethod
-    def _of(model: Whole, kept: list[int]) -> Whole:
+    def _of(model: StandaloneModel, kept: list[int]) -> StandaloneModel:
         from vertune.nn import shrink
 
         body = shrink.copied(model.body)
         shrink.keep_layers(body, kept)
-        return Whole(model.encoder, model.task, body)
+        return StandaloneModel(model.encoder, model.task, body)
 
-    def _least(self, model: Whole, bench: Bench, count: int) -> list[int]:
+    def _least(self, model: StandaloneModel, bench: CompressionContext, count: int) -> list[int]:
         """The layers that stay when the one that is missed least goes, again and again."""
         import numpy as np
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertune.core.kinds import Bench, Compressor, Whole
-from vertune.core.machine import features
+from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
+from vertune.core.machine import cpu_features
 from vertune.core.records import Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _WORTH = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ActivationRange:
     """How the input of a product is held in 8 bits."""
 
     low: float
@@ -46,7 +46,7 @@ class Scale:
     """What each channel is divided by first; None divides by nothing."""
 
 
-Scales = dict[str, Scale]
+Scales = dict[str, ActivationRange]
 """Of each input of a product."""
 
 
@@ -66,7 +66,7 @@ class Int8(Compressor):
     search: bool = True
     """Whether layers are left in float32 where the whole in 8 bits does not pass the gate."""
 
-    def shrink(self, model: Whole, bench: Bench) -> Whole:
+    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
         """The graph in 8 bits, or with the fewest layers in float32 that the gate asks for."""
         places = sites(model.body)
         rows = np.random.default_rng(bench.seed).permutation(len(bench.train))[: self.rows]
@@ -74,8 +74,8 @@ class Int8(Compressor):
         scales = _scales(model, bench, records, places) if self.activations == "static" else None
         kept = {place for place in places if any(part in place for part in self.keep)}
 
-        def made(left: Iterable[str]) -> Whole:
-            return Whole(model.encoder, model.task, quantised(model.body, scales, {*kept, *left}, self._levels()))
+        def made(left: Iterable[str]) -> StandaloneModel:
+            return StandaloneModel(model.encoder, model.task, quantised(model.body, scales, {*kept, *left}, self._levels()))
 
         everything = made(())
         if not self.search or bench.accepts(everything):
@@ -84,7 +84,7 @@ class Int8(Compressor):
 
     def _levels(self) -> int:
         """Largest whole number of a weight."""
-        vnni = any(name in features() for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
+        vnni = any(name in cpu_features() for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
         return 127 if self.bits == 8 or (self.bits == "auto" and vnni) else 63
 
 
@@ -238,7 +238,7 @@ def rounded(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArray[np.in
     return np.clip(np.rint(matrix / spread), -levels, levels).astype(np.int8), scale
 
 
-def _scales(model: Whole, bench: Bench, records: Sequence[Record], places: dict[str, str]) -> Scales:
+def _scales(model: StandaloneModel, bench: CompressionContext, records: Sequence[Record], places: dict[str, str]) -> Scales:
     """How each input of a product is best held, from what the float graph computes on these records."""
     from onnx import numpy_helper
 
@@ -265,14 +265,14 @@ def _scales(model: Whole, bench: Bench, records: Sequence[Record], places: dict[
     return found
 
 
-def _scale(states: NDArray[Any], ends: NDArray[Any], matrix: NDArray[Any]) -> Scale:
+def _scale(states: NDArray[Any], ends: NDArray[Any], matrix: NDArray[Any]) -> ActivationRange:
     """The scale by which the product of these states with a matrix lies nearest to what it is in float32.
 
     `ends` are the least and the largest value seen of each channel, shape (2, channels).
     """
     product = states @ matrix
     sizes, weights = np.maximum(np.abs(ends).max(0), 1e-5), np.maximum(np.abs(matrix).max(1), 1e-5)
-    best: tuple[float, Scale] | None = None
+    best: tuple[float, ActivationRange] | None = None
     for strength in (None, *_STRENGTHS):
         spread = None if strength is None else (sizes**strength / weights ** (1 - strength)).astype(np.float32)
         even, inner = (states, matrix) if spread is None else (states / spread, matrix * spread[:, None])
@@ -280,7 +280,7 @@ def _scale(states: NDArray[Any], ends: NDArray[Any], matrix: NDArray[Any]) -> Sc
         whole, step = rounded(inner, 127, axis=0)
         error = float(np.square(_held(even, low, high) @ (whole * step) - product, dtype=np.float64).mean())
         if best is None or error < best[0] * (_WORTH if best[1].spread is None else 1.0):
-            best = error, Scale(low, high, spread)
+            best = error, ActivationRange(low, high, spread)
     assert best is not None
     return best[1]
 
@@ -306,7 +306,11 @@ def _held(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
 
 
 def _fewest(
-    model: Whole, made: Callable[[Iterable[str]], Whole], places: Sequence[str], bench: Bench, records: Sequence[Record]
+    model: StandaloneModel,
+    made: Callable[[Iterable[str]], StandaloneModel],
+    places: Sequence[str],
+    bench: CompressionContext,
+    records: Sequence[Record],
 ) -> set[str]:
     """The sites to be left: none of them can be given up without failing the gate; all where nothing less passes.
 

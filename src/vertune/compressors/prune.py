@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Bench, Compressor, Whole
+from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class Prune(Compressor):
@@ -25,7 +25,7 @@ class Prune(Compressor):
     sample: int = Field(default=256, ge=8)
     """Training records on which it is measured what matters."""
 
-    def shrink(self, model: Whole, bench: Bench) -> Whole:
+    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
         """The narrower model; ConfigError where its structure does not allow it."""
         from vertune.nn import shrink, structure
 
@@ -35,7 +35,7 @@ class Prune(Compressor):
         records = bench.train[: self.sample]
 
         def feed(seen: Any) -> None:
-            bench.answer(Whole(model.encoder, model.task, seen), records)
+            bench.answer(StandaloneModel(model.encoder, model.task, seen), records)
 
         if self.heads:
             weights = shrink.head_weights(body, feed)
@@ -43,7 +43,7 @@ class Prune(Compressor):
         if self.rows:
             weights = shrink.inner_weights(body, feed)
             shrink.keep_inner(body, {name: shrink.largest(value, 1 - self.rows) for name, value in weights.items()})
-        smaller = Whole(model.encoder, model.task, body)
+        smaller = StandaloneModel(model.encoder, model.task, body)
         if self.epochs:
             bench.learn(smaller, model, self.epochs)
         return smaller

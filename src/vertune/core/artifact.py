@@ -7,14 +7,12 @@ that a crash never leaves half an artifact that looks whole.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import platform
 import re
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError
+from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
 
 FORMAT = 1
 Shelf = Literal["datasets", "models", "reports", "backbones"]
@@ -40,75 +39,9 @@ def check_name(name: str) -> str:
     return name
 
 
-@contextmanager
-def storage(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of a full or unwritable disk into a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"Can't write {path}: {error.strerror or error}. Free space there, or name another place (artifacts: VERTUNE_HOME)."
-        ) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it in, so that a reader sees the old one or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    with storage(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, atomically; NaN is refused because JSON has none."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=_plain) + "\n")
-
-
-def at_work() -> dict[str, Any]:
+def owner_entries() -> dict[str, Any]:
     """Entries of a manifest that say who is at work: this process, on this machine."""
     return {"status": "running", "pid": os.getpid(), "host": platform.node()}
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays, paths and pydantic models as plain JSON values."""
-    for convert in ("model_dump", "tolist", "as_posix"):
-        if hasattr(value, convert):
-            return getattr(value, convert)()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file; StorageError when it is not one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StorageError(f"Expected JSON in {path}, but it can't be read: {error}.") from error
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def weight(folder: Path) -> int:
-    """Bytes of all files under a folder; one that goes meanwhile weighs nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            found = path.lstat()
-            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
-    return total
 
 
 @dataclass(frozen=True)
@@ -131,7 +64,7 @@ class Artifact:
         return value
 
     @property
-    def told(self) -> dict[str, Any]:
+    def known_manifest(self) -> dict[str, Any]:
         """The manifest, or nothing where a run was killed before it wrote one."""
         try:
             return self.manifest
@@ -139,11 +72,11 @@ class Artifact:
             return {}
 
     @property
-    def working(self) -> bool:
+    def in_use(self) -> bool:
         """Whether another process of this machine is making it."""
-        told = self.told
-        pid = told.get("pid")
-        if told.get("status") != "running" or told.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
+        known = self.known_manifest
+        pid = known.get("pid")
+        if known.get("status") != "running" or known.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
             return False
         try:
             os.kill(pid, 0)
@@ -159,8 +92,8 @@ class Artifact:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line of progress."""
-        line = json.dumps({"time": round(time.time(), 3), "event": kind, **fields}, ensure_ascii=False, default=_plain)
-        with storage(self.folder), (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        line = json.dumps({"time": round(time.time(), 3), "event": kind, **fields}, ensure_ascii=False, default=json_value)
+        with storage_errors(self.folder), (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def events(self) -> list[dict[str, Any]]:
@@ -187,7 +120,7 @@ class Home:
         folder = self.folder / shelf
         found = [path for path in folder.glob("[!.]*") if (path / "manifest.json").exists()] if folder.exists() else []
         made = [Artifact(path) for path in found]
-        return sorted(made, key=lambda artifact: (str(artifact.told.get("created")), artifact.id))
+        return sorted(made, key=lambda artifact: (str(artifact.known_manifest.get("created")), artifact.id))
 
     def runs(self) -> list[Artifact]:
         """The artifacts that are not finished: running, failed or killed."""
@@ -198,9 +131,9 @@ class Home:
         """Start a run that will become an artifact of this shelf."""
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
-        with storage(run.folder):
+        with storage_errors(run.folder):
             run.folder.mkdir(parents=True)
-        base = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **at_work()}
+        base = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **owner_entries()}
         write_json(run.folder / "manifest.json", {**base, **entries})
         return run
 
@@ -209,7 +142,7 @@ class Home:
         manifest = run.manifest
         run.update(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
-        with storage(target):
+        with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             run.folder.rename(target)
         return Artifact(target)
@@ -225,12 +158,12 @@ class Home:
             return Artifact(Path(name).absolute())
         if shelf == "models" and (self.folder / "aliases" / f"{name}@live").exists():
             return self._aliased(shelf, f"{name}@live")
-        named = [artifact for artifact in self.shelf(shelf) if artifact.told.get("name") == name]
+        named = [artifact for artifact in self.shelf(shelf) if artifact.known_manifest.get("name") == name]
         if named:
             return named[-1]
         if (Path(name) / "manifest.json").exists():  # a folder beside us, such as a bundle
             return Artifact(Path(name).absolute())
-        known = {str(artifact.told.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
+        known = {str(artifact.known_manifest.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
         near = difflib.get_close_matches(name, [*known, *known.values()], n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         listed = ", ".join(f"{vertical} (newest: {newest})" for vertical, newest in list(known.items())[-10:])
@@ -264,7 +197,7 @@ class Home:
         """Remove an alias; NotFound where there is none of this name."""
         if alias not in self.aliases():
             raise NotFound(f"There is no alias '{alias}' in {self.folder}. There are: {', '.join(self.aliases()) or 'none'}.")
-        with storage(self.folder / "aliases"):
+        with storage_errors(self.folder / "aliases"):
             (self.folder / "aliases" / alias).unlink(missing_ok=True)
 
     def remove(self, shelf: Shelf, name: str) -> Artifact:
@@ -273,7 +206,7 @@ class Home:
         holders = [alias for alias, target in self.aliases().items() if target == artifact.id]
         if holders:
             raise Conflict(f"{artifact.id} is what {', '.join(holders)} points to. Move the alias first: vertune alias {holders[0]} OTHER.")
-        with storage(artifact.folder):
+        with storage_errors(artifact.folder):
             doomed = artifact.folder.with_name(f".{artifact.id}.removed")
             artifact.folder.rename(doomed)
             shutil.rmtree(doomed)
@@ -299,7 +232,7 @@ class Recorder:
 
 
 @contextmanager
-def working(home: Home, run: Artifact, listener: Progress | None = None) -> Iterator[Recorder]:
+def recording(home: Home, run: Artifact, listener: Progress | None = None) -> Iterator[Recorder]:
     """Run a step inside its artifact: an error is written into the manifest before it goes on."""
     recorder = Recorder(run, listener)
     try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Rows = dict[str, "NDArray[np.float32]"]
+BankRows = dict[str, "NDArray[np.float32]"]
 """What one vertical puts into each bank."""
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of one slot of each bank."""
@@ -45,7 +45,7 @@ def site(name: str) -> str:
     return name.rpartition(":")[0]
 
 
-def merged(several: Iterable[Rows]) -> dict[str, tuple[int, ...]]:
+def merge_shapes(several: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
     """The least shapes that hold the rows of all of these verticals."""
     found: dict[str, tuple[int, ...]] = {}
     for given in several:
@@ -56,7 +56,7 @@ def merged(several: Iterable[Rows]) -> dict[str, tuple[int, ...]]:
     return {name: (front, *shape[1:]) if kind(name) in POSITIONS else shape for name, shape in sorted(found.items())}
 
 
-def fits(given: Rows, shapes: Shapes) -> bool:
+def fits_into(given: BankRows, shapes: Shapes) -> bool:
     """Whether there is a bank, large enough, for each of these rows."""
     return all(
         name in shapes and all(own <= there for own, there in zip(array.shape, shapes[name], strict=True)) for name, array in given.items()

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vertune.core.artifact import file_hash
 from vertune.core.errors import ConfigError, ModelError, NotFound
+from vertune.core.files import file_hash
 
 ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 """Short names, each with the hub id that it stands for."""

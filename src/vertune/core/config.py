@@ -228,7 +228,7 @@ def _here(source: dict[str, Any], folder: Path) -> bool:
     """Whether the path of a source is one beside the file, and no name on a hub."""
     name = source.get("name")
     kind = part.find("sources", name) if isinstance(name, str) and name in part.names("sources") else None
-    return (folder / source["path"]).exists() or not getattr(kind, "elsewhere", False)
+    return (folder / source["path"]).exists() or not getattr(kind, "remote", False)
 
 
 def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Source(Part):
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File endings that this source is chosen for when a config gives a bare path."""
-    elsewhere: ClassVar[bool] = False
+    remote: ClassVar[bool] = False
     """Whether a path that is not there may be the name of something on a hub."""
 
     def read(self) -> pl.DataFrame | pl.LazyFrame:
@@ -54,7 +54,7 @@ class Split(Part):
         """Columns of the source that this way of dividing goes by, besides the task's fields."""
         return ()
 
-    def sparing(self, given: frozenset[str]) -> Self:
+    def without(self, given: frozenset[str]) -> Self:
         """A copy that cuts nothing for these splits, because they come from elsewhere."""
         return self.model_copy(update={name: 0.0 for name in given if name in type(self).model_fields})
 
@@ -253,9 +253,9 @@ class Method(Part):
     """Which weights move while learning."""
 
     folder: ClassVar[str] = "methods"
-    pace: ClassVar[float] = 1e-4
+    learning_rate: ClassVar[float] = 1e-4
     """The learning rate that suits this method on a backbone of width 384; `rate: auto` starts from it."""
-    pace_of_few: ClassVar[float | None] = None
+    learning_rate_few_rows: ClassVar[float | None] = None
     """The same on fewer than 3,000 rows, where that differs."""
 
     def depth(self, layers: int) -> int:
@@ -286,7 +286,7 @@ class Method(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class StandaloneModel:
     """A model on its way to a smaller one, with no base under it any more."""
 
     encoder: Encoder
@@ -296,7 +296,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class CompressionContext:
     """What a compressor works with; its step fills it in, because a part knows no engine."""
 
     train: Sequence[Record]
@@ -305,13 +305,13 @@ class Bench:
     """More records of the domain, without answers; they may be none."""
     columns: Sequence[str]
     seed: int
-    learn: Callable[[Whole, Whole, float], None]
+    learn: Callable[[StandaloneModel, StandaloneModel, float], None]
     """`learn(student, teacher, epochs)` moves the student's weights until it says what the teacher says."""
-    answer: Callable[[Whole, Sequence[Record]], list[NDArray[Any]]]
+    answer: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
     """The outputs of each feature of these records."""
-    look: Callable[[Whole, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
+    look: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
     """The values of these tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
-    accepts: Callable[[Whole], bool]
+    accepts: Callable[[StandaloneModel], bool]
     """Whether the gate does not refuse this model, measured on validation; where validation can't tell, it does not."""
     progress: Progress
     """Where it is said how far the work is."""
@@ -325,7 +325,7 @@ class Compressor(Part):
     folder: ClassVar[str] = "compressors"
     works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
 
-    def shrink(self, model: Whole, bench: Bench) -> Whole:
+    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
         """A smaller model; the one given is left as it is. ConfigError where its structure rules that out."""
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ _TELLING = ("avx2", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf
 """Features that decide which products of whole numbers and of bfloat16 a processor computes, and in which order it rounds."""
 
 
-def usable() -> int:
+def usable_processors() -> int:
     """The processors that this process may use: its share of them where several train together, fewer where OMP_NUM_THREADS says so."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here = max(1, here // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
@@ -19,13 +19,13 @@ def usable() -> int:
     return min(here, int(said)) if said.isdecimal() and int(said) else here
 
 
-def counts(usable: int) -> list[int]:
+def thread_counts(usable_processors: int) -> list[int]:
     """The numbers of threads that are worth trying: powers of two up to the processors, and all of them."""
-    return sorted({2**power for power in range(usable.bit_length())} | {usable})
+    return sorted({2**power for power in range(usable_processors.bit_length())} | {usable_processors})
 
 
 @cache
-def features() -> tuple[str, ...]:
+def cpu_features() -> tuple[str, ...]:
     """The architecture, and those features of its processor that change what an int8 graph computes."""
     told = Path("/proc/cpuinfo")
     try:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core import base as bases
-from vertune.core.artifact import read_json, storage, write_json
 from vertune.core.errors import ConfigError, MissingExtra
+from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Encoder, Pooling
 from vertune.core.records import Feature, Record, View, texts
 
@@ -216,7 +216,7 @@ class Text(Encoder):
 
     def write(self, folder: Path) -> None:
         """The tokenizer and the settings of the base."""
-        with storage(folder):
+        with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.tokenizer.save(str(folder / "tokenizer.json"))
         write_json(folder / "config.json", self.settings)

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertune.core.artifact import read_json, storage, write_json, write_text
 from vertune.core.config import dump
 from vertune.core.errors import MissingExtra
+from vertune.core.files import read_json, storage_errors, write_json, write_text
 
 if TYPE_CHECKING:
-    from vertune.nn.trained import Trained
+    from vertune.nn.trained import TrainedModel
 
 
 @contextmanager
@@ -46,11 +46,11 @@ def need(package: str, extra: str, form: str) -> Any:
 
 def write_model(model: Any, folder: Path) -> None:
     """Weights as safetensors beside their config.json."""
-    with storage(folder), quiet():
+    with storage_errors(folder), quiet():
         model.save_pretrained(folder)
 
 
-def write_tokenizer(model: Trained, folder: Path) -> None:
+def write_tokenizer(model: TrainedModel, folder: Path) -> None:
     """The tokenizer that the model was trained with, cutting where it was trained to cut.
 
     It is written as it is, not as the class of its family would build it again, so that ids are the same everywhere.
@@ -60,7 +60,7 @@ def write_tokenizer(model: Trained, folder: Path) -> None:
     encoder: Any = model.encoder
     longest = encoder.longest if encoder.max_tokens == "auto" else encoder.max_tokens
     inputs = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in model.model.accepted]
-    with storage(folder), quiet():
+    with storage_errors(folder), quiet():
         kind: Any = transformers.PreTrainedTokenizerFast
         tokenizer = kind(tokenizer_object=encoder.tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder))
         tokenizer.save_pretrained(folder)
@@ -79,7 +79,7 @@ def _special(encoder: Any) -> dict[str, str]:
     return {**found, "pad_token": encoder.tokenizer.id_to_token(encoder.pad)}
 
 
-def write_readme(model: Trained, folder: Path, form: str, code: str, about: str) -> None:
+def write_readme(model: TrainedModel, folder: Path, form: str, code: str, about: str) -> None:
     """How to load the folder, and `task.json` with what turns outputs into answers."""
     from vertune import __version__
 

@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vertune.core.artifact import storage, write_json, write_text
 from vertune.core.errors import ConfigError, ModelError
+from vertune.core.files import storage_errors, write_json, write_text
 from vertune.core.kinds import Export
 
 if TYPE_CHECKING:
-    from vertune.nn.trained import Trained
+    from vertune.nn.trained import TrainedModel
 
 _NEAR = 1e-4
 """Numbers of two answers that differ by less are the same: one was computed in a batch, one alone."""
@@ -30,11 +30,11 @@ class Onnx(Export):
 
     takes_graphs: ClassVar[bool] = True
 
-    def write(self, model: Trained, folder: Path) -> None:
+    def write(self, model: TrainedModel, folder: Path) -> None:
         """Write graph, tokenizer, labels and script; ConfigError where the task is none that the script knows."""
         if not model.task.portable:
             raise ConfigError(f"predict.py does not know how to answer the task '{model.task.name}'. Answer with vertune.")
-        with storage(folder):
+        with storage_errors(folder):
             if model.graph is not None:
                 shutil.copyfile(model.graph, folder / "model.onnx")
             else:
@@ -53,7 +53,7 @@ class Onnx(Export):
             f"in this folder `python predict.py {' '.join(json.dumps(text) for text in record.values())}`, or\n\n```python\n{code}\n```\n",
         )
 
-    def check(self, model: Trained, folder: Path) -> None:
+    def check(self, model: TrainedModel, folder: Path) -> None:
         """Run predict.py in a process of its own on the task's examples; ModelError unless the answers are the model's."""
         records = model.records()
         asked = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
@@ -71,25 +71,26 @@ class Onnx(Export):
 _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[:] = ['predict.py']; import predict; predict.main()"
 
 
-def _required(model: Trained) -> list[str]:
+def _required(model: TrainedModel) -> list[str]:
     """The fields that every record must have."""
     return [column.name for column in model.task.columns if column.role == "input" and column.required]
 
 
-def _graph(model: Trained) -> bytes:
+def _graph(model: TrainedModel) -> bytes:
     """The graph of a trained model, checked on the task's examples."""
-    from vertune.nn import edits, graph
+    from vertune.graphs import tracing as graph
+    from vertune.nn import edits
     from vertune.nn.build import build
 
     body = build(model.encoder, model.task)
-    edits.settle(body, model.edits)
+    edits.apply_merged(body, model.edits)
     records = model.records()
     features = model.encoder.encode(records, model.task.views(sorted({key for record in records for key in record})))
     made: bytes = graph.export(body.eval(), model.encoder, features).SerializeToString()
     return made
 
 
-def _described(model: Trained) -> dict[str, Any]:
+def _described(model: TrainedModel) -> dict[str, Any]:
     """What the script must know of task and encoder."""
     encoder: Any = model.encoder
     columns = [column.name for column in model.task.columns if column.role == "input"]

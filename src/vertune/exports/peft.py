@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertune.core import base as bases
-from vertune.core.artifact import storage
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
+from vertune.core.files import storage_errors
 from vertune.core.kinds import Export
 
 if TYPE_CHECKING:
-    from vertune.nn.trained import Trained
+    from vertune.nn.trained import TrainedModel
 
 _ADAPTER = "default"
 _HEAD = "head.safetensors"
@@ -29,7 +29,7 @@ _WRAPPED = "base_model.model."
 class Peft(Export):
     """It has no options."""
 
-    def write(self, model: Trained, folder: Path) -> None:
+    def write(self, model: TrainedModel, folder: Path) -> None:
         """Write the adapter, and a head that PEFT has no place for beside it; ConfigError where PEFT has no counterpart."""
         import torch
         from safetensors.torch import save_file
@@ -47,7 +47,7 @@ class Peft(Export):
                 _fill(adapted.get_submodule(_WRAPPED + _prefix(model, whole) + edit.site.removeprefix(_BACKBONE)), edit)
             for name, state in heads.items():
                 adapted.get_submodule(_WRAPPED + name).modules_to_save[_ADAPTER].load_state_dict(state, strict=False)
-        with storage(folder), _files.quiet():
+        with storage_errors(folder), _files.quiet():
             adapted.save_pretrained(folder, save_embedding_layers=False)
             if not heads:
                 own = model.model.head.state_dict()
@@ -55,27 +55,27 @@ class Peft(Export):
         _files.write_tokenizer(model, folder)
         _files.write_readme(model, folder, "PEFT", *_said(model, bool(heads)))
 
-    def check(self, model: Trained, folder: Path) -> None:
+    def check(self, model: TrainedModel, folder: Path) -> None:
         """Load the adapter on a fresh base with PEFT; ModelError unless its outputs equal the model's."""
         import torch
         from safetensors.torch import load_file
 
         from vertune.exports import _files
-        from vertune.nn.trained import same
-        from vertune.nn.vertical import Vertical
+        from vertune.nn.trained import check_same_outputs
+        from vertune.nn.vertical import VerticalModel
 
         library = _files.need("peft", "train", "peft")
         ours = model.model
         with _files.quiet():
             loaded: Any = library.PeftModel.from_pretrained(_fresh(model), folder).eval()
         if ours.native is not None:
-            theirs = Vertical(loaded, torch.nn.Identity(), "tokens", native=loaded)
+            theirs = VerticalModel(loaded, torch.nn.Identity(), "tokens", native=loaded)
         else:
             head = model.task.head(ours.width)
             head.load_state_dict(load_file(folder / _HEAD))
-            theirs = Vertical(loaded, head, ours.pooling)
+            theirs = VerticalModel(loaded, head, ours.pooling)
         theirs.accepted = ours.accepted  # PEFT's own forward takes anything and hands it on
-        same(model.outputs(ours), model.outputs(theirs), "PEFT")
+        check_same_outputs(model.outputs(ours), model.outputs(theirs), "PEFT")
 
 
 def _changes(edits: Sequence[Edit]) -> list[Edit]:
@@ -91,7 +91,7 @@ def _changes(edits: Sequence[Edit]) -> list[Edit]:
     return inside
 
 
-def _config(library: Any, model: Trained, changes: Sequence[Edit], prefix: str, heads: list[str]) -> Any:
+def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: str, heads: list[str]) -> Any:
     """PEFT's config with every site by its full name, and its own rank and scaling where they are not the common ones."""
     names = [prefix + edit.site.removeprefix(_BACKBONE) for edit in changes]
     common = {
@@ -128,18 +128,18 @@ def _fill(module: Any, edit: Edit) -> None:
         module.lora_magnitude_vector[_ADAPTER].weight.copy_(edit.tensors["magnitude"])
 
 
-def _fresh(model: Trained) -> Any:
+def _fresh(model: TrainedModel) -> Any:
     """The base as a user of PEFT loads it: the bare model, or the family's own with its head."""
     encoder = model.encoder
     return (encoder.model() if model.model.native is None else encoder.native(model.task.states, model.task.size)).eval()
 
 
-def _prefix(model: Trained, whole: Any) -> str:
+def _prefix(model: TrainedModel, whole: Any) -> str:
     """What names of the backbone start with inside the loaded base."""
     return "" if model.model.native is None else f"{whole.base_model_prefix}."
 
 
-def _native_heads(model: Trained, whole: Any) -> dict[str, dict[str, Any]]:
+def _native_heads(model: TrainedModel, whole: Any) -> dict[str, dict[str, Any]]:
     """The trained weights of the family's own head, by the modules of it that PEFT must save whole."""
     heads: dict[str, dict[str, Any]] = {}
     if model.model.native is None:
@@ -160,7 +160,7 @@ def _native_heads(model: Trained, whole: Any) -> dict[str, dict[str, Any]]:
     return heads
 
 
-def _said(model: Trained, native: bool) -> tuple[str, str]:
+def _said(model: TrainedModel, native: bool) -> tuple[str, str]:
     """The lines of code that load the adapter, and what to know about it."""
     kind = "AutoModel"
     if native:

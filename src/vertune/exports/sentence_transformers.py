@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertune.core.artifact import storage, write_json
 from vertune.core.errors import ConfigError
+from vertune.core.files import storage_errors, write_json
 from vertune.core.kinds import Export
 
 if TYPE_CHECKING:
-    from vertune.nn.trained import Trained
+    from vertune.nn.trained import TrainedModel
 
 _MODULES = "sentence_transformers.models"
 
@@ -22,7 +22,7 @@ _MODULES = "sentence_transformers.models"
 class SentenceTransformers(Export):
     """It has no options."""
 
-    def write(self, model: Trained, folder: Path) -> None:
+    def write(self, model: TrainedModel, folder: Path) -> None:
         """Write backbone, pooling and head as modules; ConfigError where sentence-transformers has none like the model's."""
         from vertune.exports import _files
 
@@ -64,30 +64,30 @@ class SentenceTransformers(Export):
             f"`encode` gives {gives}",
         )
 
-    def check(self, model: Trained, folder: Path) -> None:
+    def check(self, model: TrainedModel, folder: Path) -> None:
         """Load the folder with SentenceTransformer alone; ModelError unless its vectors equal the model's outputs."""
         import numpy as np
 
         from vertune.exports import _files
-        from vertune.nn.trained import same
+        from vertune.nn.trained import check_same_outputs
 
         library = _files.need("sentence_transformers", "sentence-transformers", "sentence_transformers")
         with _files.quiet():
             loaded = library.SentenceTransformer(str(folder), device="cpu")
             given = [fields[0] if len(fields) == 1 else fields for fields in model.probes()]
             found = [np.asarray(loaded.encode([fields], show_progress_bar=False)[0]) for fields in given]
-        same(model.outputs(), found, "sentence-transformers")
+        check_same_outputs(model.outputs(), found, "sentence-transformers")
 
 
 def _module_of(head: Any) -> str:
     """The module of sentence-transformers that does what the head does; empty where the head hands the states through."""
     import torch
 
-    from vertune.nn.contrastive import Unit
+    from vertune.nn.contrastive import Normalise
 
     if isinstance(head, torch.nn.Identity):
         return ""
-    if isinstance(head, Unit):
+    if isinstance(head, Normalise):
         return "Normalize"
     if isinstance(head, torch.nn.Linear):
         return "Dense"
@@ -103,7 +103,7 @@ def _write_dense(head: Any, folder: Path) -> None:
 
     bias = head.bias is not None
     options = {"in_features": head.in_features, "out_features": head.out_features, "bias": bias}
-    with storage(folder):
+    with storage_errors(folder):
         folder.mkdir()
         save_file(
             {f"linear.{name}": value.detach().contiguous() for name, value in head.state_dict().items()}, folder / "model.safetensors"

@@ -13,13 +13,13 @@ from vertune.core.errors import ConfigError
 from vertune.core.kinds import Export
 
 if TYPE_CHECKING:
-    from vertune.nn.trained import Trained
+    from vertune.nn.trained import TrainedModel
 
 
 class Transformers(Export):
     """It has no options."""
 
-    def write(self, model: Trained, folder: Path) -> None:
+    def write(self, model: TrainedModel, folder: Path) -> None:
         """Write config, weights and tokenizer; ConfigError where transformers has no head like the model's."""
         from vertune.exports import _files
 
@@ -42,13 +42,13 @@ class Transformers(Export):
             f"The folder loads as {kind}; its outputs are the raw numbers of the head. `task.json` holds what turns them into answers.",
         )
 
-    def check(self, model: Trained, folder: Path) -> None:
+    def check(self, model: TrainedModel, folder: Path) -> None:
         """Load the folder with transformers alone, tokenizer included; ModelError unless its outputs equal the model's."""
         import torch
         import transformers
 
         from vertune.exports import _files
-        from vertune.nn.trained import same
+        from vertune.nn.trained import check_same_outputs
 
         with _files.quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -59,10 +59,10 @@ class Transformers(Export):
                 out = loaded(**tokenizer(*fields, return_tensors="pt"))
                 logits = torch.stack([out.start_logits, out.end_logits], -1) if "start_logits" in out else out.logits
                 found.append(logits[0].float().numpy())
-        same(model.outputs(), found, "transformers")
+        check_same_outputs(model.outputs(), found, "transformers")
 
 
-def _auto(model: Trained) -> str:
+def _auto(model: TrainedModel) -> str:
     """The class of transformers that loads the folder."""
     if model.task.states == "pooled":
         return "AutoModelForSequenceClassification"
@@ -70,7 +70,7 @@ def _auto(model: Trained) -> str:
     return "AutoModelForQuestionAnswering" if asked else "AutoModelForTokenClassification"
 
 
-def _token_head(model: Trained, plain: Any) -> Any:
+def _token_head(model: TrainedModel, plain: Any) -> Any:
     """The family's own model with our head in the place of its one linear layer; ConfigError where that can't be."""
     import torch
     import transformers

@@ -16,10 +16,10 @@ from vertune.batching.batches import by_tokens
 from vertune.core import part
 from vertune.core.kinds import Method
 from vertune.core.parse import build
-from vertune.learning.loop import Lesson, accelerator
+from vertune.learning.loop import TrainingInput, accelerator
 from vertune.nn.run import tensors
 from vertune.nn.structure import count, shares_layers
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 CPU_LIMIT = 180.0
 """Seconds that `auto` takes on a CPU where the config says nothing."""
@@ -32,7 +32,7 @@ _LEAST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class StepTimes:
     """Seconds of the pieces that a training is made of, on this machine."""
 
     forward: float
@@ -44,7 +44,7 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """What one pass over the data is made of."""
 
     tokens: int
@@ -54,17 +54,17 @@ class Load:
     remembered: bool = False
     """Whether the states of layers that don't move are computed once."""
 
-    def once(self, speed: Speed, share: float) -> float:
+    def once(self, speed: StepTimes, share: float) -> float:
         """Seconds before the first pass when this share of the layers learns."""
         return (self.tokens + self.watched) * speed.forward * (1 - share) * self.remembered
 
-    def passing(self, speed: Speed, share: float) -> float:
+    def passing(self, speed: StepTimes, share: float) -> float:
         """Seconds of one pass."""
         below = 0.0 if self.remembered else speed.forward * (1 - share)
         learning = self.tokens * (below + speed.full * share) + self.steps * speed.update * share
         return learning + self.watched * (below + speed.forward * share)
 
-    def passes(self, speed: Speed, share: float, left: float) -> float:
+    def passes(self, speed: StepTimes, share: float, left: float) -> float:
         """How many passes fit in the seconds left."""
         return max(0.0, left * _MARGIN - self.once(speed, share)) / self.passing(speed, share)
 
@@ -80,7 +80,7 @@ class Choice:
     """The reason in words, for the report."""
 
 
-def measure(model: Vertical, lesson: Lesson) -> Speed:
+def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
     """Time passes of a few typical micro-batches, and a step of the optimiser; the weights stay as they are."""
     examples, encoder, task = lesson.examples, lesson.encoder, lesson.task
     engine = accelerator(lesson.config)
@@ -111,10 +111,10 @@ def measure(model: Vertical, lesson: Lesson) -> Speed:
             model(inputs)
         forward += time.perf_counter() - started
         tokens += int(examples.costs[chosen].sum())
-    return Speed(forward / max(1, tokens), max(full, forward) / max(1, tokens), _update(model))
+    return StepTimes(forward / max(1, tokens), max(full, forward) / max(1, tokens), _update(model))
 
 
-def _update(model: Vertical) -> float:
+def _update(model: VerticalModel) -> float:
     """Seconds of a step of AdamW over all layers, at a rate of 0."""
     word = model.backbone.get_input_embeddings()  # type: ignore[operator]
     copies = [parameter.detach().clone() for parameter in model.backbone.parameters() if parameter is not word.weight]
@@ -127,7 +127,7 @@ def _update(model: Vertical) -> float:
     return time.perf_counter() - started
 
 
-def fit_in(method: Method, model: Vertical, load: Load, speed: Speed, left: float, epochs: float) -> Choice:
+def fit_in(method: Method, model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float) -> Choice:
     """A method that was asked for, with as many passes as fit in the seconds left."""
     total = count(model.backbone)
     passes = load.passes(speed, min(total, max(1, total + 1 - method.depth(total))) / total, left)
@@ -136,7 +136,9 @@ def fit_in(method: Method, model: Vertical, load: Load, speed: Speed, left: floa
     return Choice(method, max(passes, _LEAST), f"{left:.0f} s were left, which is enough for {passes:.2f} of {epochs:g} passes")
 
 
-def choose(model: Vertical, load: Load, speed: Speed, left: float, epochs: float, stands: str | None = "the solved head") -> Choice:
+def choose(
+    model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float, stands: str | None = "the solved head"
+) -> Choice:
     """The deepest method that can make enough passes in the seconds left.
 
     Where none can, what `stands` is kept; where nothing does, the shallowest makes what passes it can.

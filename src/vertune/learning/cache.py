@@ -26,13 +26,14 @@ import torch
 from numpy.typing import NDArray
 
 from vertune.batching.batches import collated
-from vertune.core.artifact import Progress, storage, weight
+from vertune.core.artifact import Progress
 from vertune.core.config import Config
+from vertune.core.files import folder_size, storage_errors
 from vertune.core.records import Feature
 from vertune.learning import team
 from vertune.nn.run import tensors
 from vertune.nn.trunk import Trunk
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -58,7 +59,7 @@ class States:
         self.segments: list[NDArray[Any]] = []
         self.places: dict[bytes, tuple[int, int, int]] = {}
         """Segment, first row and rows of each feature's states."""
-        with storage(folder):
+        with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def refresh(self) -> None:
@@ -84,7 +85,7 @@ class States:
         name = secrets.token_hex(8)
         beside = self.folder / f".{name}"
         keys, lengths = [], []
-        with storage(self.folder):
+        with storage_errors(self.folder):
             try:
                 with beside.open("wb") as file:
                     for key, states in entries:
@@ -114,7 +115,7 @@ class States:
 
 
 @dataclass(slots=True)
-class Remembered:
+class CachedStates:
     """The states of a list of features, ready to be given to the model that they are of."""
 
     trunk: Trunk
@@ -152,7 +153,9 @@ class TrunkCache:
     engine: Accelerator
     progress: Progress
 
-    def recall(self, model: Vertical, depth: int, features: Sequence[Feature], below: Remembered | None = None) -> Remembered | None:
+    def recall(
+        self, model: VerticalModel, depth: int, features: Sequence[Feature], below: CachedStates | None = None
+    ) -> CachedStates | None:
         """States of these features at the depth of the lowest stage that moves, those that are new computed first.
 
         `below` are states of the same features further down, to start from. None, with an event that says why, where
@@ -172,7 +175,7 @@ class TrunkCache:
         needed = {key: 1 if trunk.pooled else len(feature) for key, feature in zip(keys, features, strict=True) if key not in states.places}
         size = sum(needed.values()) * model.width * np.dtype(kind).itemsize
         reason = self._room(states, keys, size)
-        if team.agreed(self.engine, bool(reason)):
+        if team.leader_value(self.engine, bool(reason)):
             self.progress("uncached", reason=reason or "the first process has no room for them")
             return None
         self.engine.wait_for_everyone()  # each process has seen the same segments before any writes a new one
@@ -183,7 +186,7 @@ class TrunkCache:
         if any(key not in states.places for key in keys):  # float16 could not hold them, or someone removed them meanwhile
             self.progress("uncached", reason="states are larger than float16 holds; set device.cache_precision: float32")
             return None
-        return Remembered(trunk, states, np.array([states.places[key] for key in keys], np.int64))
+        return CachedStates(trunk, states, np.array([states.places[key] for key in keys], np.int64))
 
     def _kind(self, trunk: Trunk) -> type[np.generic]:
         said = self.config.device.cache_precision
@@ -231,10 +234,10 @@ class TrunkCache:
 
     def _left(self, limit: float) -> float:
         """Bytes that may still be written."""
-        taken = sum(weight(path) for path in self.folder.iterdir())
+        taken = sum(folder_size(path) for path in self.folder.iterdir())
         return min(limit - taken, _FREE_SHARE * shutil.disk_usage(self.folder).free)
 
-    def _compute(self, trunk: Trunk, states: States, wanted: tuple[list[bytes], Sequence[Feature]], below: Remembered | None) -> None:
+    def _compute(self, trunk: Trunk, states: States, wanted: tuple[list[bytes], Sequence[Feature]], below: CachedStates | None) -> None:
         """Compute what is missing, one segment after another; several processes take turns at the segments."""
         keys, features = wanted
         done = 0
@@ -247,7 +250,7 @@ class TrunkCache:
             self.progress("remembered", step=done, steps=len(features))
 
     def _passes(
-        self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: Remembered | None
+        self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: CachedStates | None
     ) -> Iterator[tuple[bytes, NDArray[Any]]]:
         """Key and states of each feature; one whose states the kind of number can't hold is left out."""
         missing, keys, features = wanted
@@ -279,7 +282,7 @@ def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
 
 
 @contextmanager
-def around(engine: Accelerator, remembered: Remembered | None, rows: Sequence[int]) -> Iterator[None]:
+def around(engine: Accelerator, remembered: CachedStates | None, rows: Sequence[int]) -> Iterator[None]:
     """A forward pass in training's precision, from remembered states where there are some."""
     with engine.autocast(), remembered.given(rows) if remembered else nullcontext():
         yield

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from vertune.core.artifact import read_json, storage, write_json
+from vertune.core.files import read_json, storage_errors, write_json
 
 Tensors = dict[str, torch.Tensor]
 
@@ -32,7 +32,7 @@ class Position:
 def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: dict[str, Any]) -> None:
     """Write a checkpoint beside the old one and swap them by a rename."""
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    with storage(folder):
+    with storage_errors(folder):
         beside.mkdir(parents=True)
         try:
             for name, members in tensors.items():

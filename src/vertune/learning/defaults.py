@@ -35,9 +35,9 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
     random at least at 2e-3 at width 384, because it has further to go.
     """
     said, (width, solved) = config.optimiser, model
-    pace = method.pace if method.pace_of_few is None or rows >= FEW else method.pace_of_few
+    learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows
     share = min(1.0, 384 / width) ** 2 * _OPTIMISERS[said.name]
-    body = pace * share if said.rate == "auto" else said.rate
+    body = learning_rate * share if said.rate == "auto" else said.rate
     head = (body if solved else max(body, _RANDOM_HEAD * share)) if said.head_rate == "auto" else said.head_rate
     return Rates(body, head)
 

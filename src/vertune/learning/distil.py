@@ -20,15 +20,15 @@ from vertune.batching import batches
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Method, Whole
+from vertune.core.kinds import Method, StandaloneModel
 from vertune.core.parse import build
 from vertune.core.records import Feature, Record
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, by_record
-from vertune.learning.loop import Lesson, Plan, accelerator, learn, steps_of
+from vertune.learning.loop import Plan, TrainingInput, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
 from vertune.nn.run import outputs, tensors
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 _RATE = 2e-4
 """Of width 384; a student of few layers takes a larger step than fine-tuning does, because nothing noisy pulls at it."""
@@ -38,7 +38,7 @@ _MEMORY = 2_000_000_000
 
 
 @dataclass(slots=True)
-class Said:
+class TeacherOutputs:
     """What a teacher says of each feature: outputs and, beside them, the states under the head; one row, or one a token."""
 
     values: list[NDArray[np.float16]]
@@ -49,9 +49,9 @@ class Said:
     states: bool = True
     """Whether the states are among the values."""
 
-    def loss(self, model: Vertical, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
+    def loss(self, model: VerticalModel, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
         """The distance of each feature, shape (features,)."""
-        found = (both if self.states else _outputs)(model, inputs).float()
+        found = (outputs_and_states if self.states else _outputs)(model, inputs).float()
         wanted = torch.zeros_like(found)
         seen = torch.zeros(found.shape[:-1], device=found.device)
         for place, row in enumerate(rows):
@@ -68,7 +68,7 @@ class Said:
         return each.sum(1) / seen.sum(1).clamp(min=1) if each.dim() == 2 else each
 
 
-def both(model: Vertical, inputs: dict[str, Tensor]) -> Tensor:
+def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
     """Outputs, with the states that they are read from behind them; outputs alone where the head is the family's own."""
     if model.native is not None:
         out: Tensor = model(inputs)
@@ -78,7 +78,7 @@ def both(model: Vertical, inputs: dict[str, Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class DistillationInput:
     """What a student learns from."""
 
     config: Config
@@ -92,7 +92,7 @@ class Lessons:
     """Where a checkpoint lies from which a killed learning goes on; None keeps none."""
 
 
-def mimic(student: Whole, teacher: Whole, lessons: Lessons, progress: Progress) -> None:
+def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: DistillationInput, progress: Progress) -> None:
     """Move all weights of the student until it says what the teacher says; the teacher stays as it is."""
     config, records, columns = lessons.config, lessons.records, lessons.columns
     use_threads(config.device.threads)
@@ -111,8 +111,8 @@ def mimic(student: Whole, teacher: Whole, lessons: Lessons, progress: Progress) 
     method.prepare(student.body, student.task, 1)
     rate = _RATE * min(1.0, 384 / student.body.width) ** 2
     steps = steps_of(config, len(bare), lessons.epochs)
-    lesson = Lesson(config, student.task, student.encoder, examples, None, progress, lessons.folder, objective=said.loss)
-    learn(student.body, Plan(method, Rates(rate, rate), steps, lessons.epochs), lesson)
+    lesson = TrainingInput(config, student.task, student.encoder, examples, None, progress, lessons.folder, objective=said.loss)
+    run_loop(student.body, Plan(method, Rates(rate, rate), steps, lessons.epochs), lesson)
     student.body.to("cpu").requires_grad_(False)
 
 
@@ -126,13 +126,13 @@ def _check(features: Sequence[Feature], taught: Sequence[Feature], tokens: bool)
         )
 
 
-def _said(teacher: Whole, features: Sequence[Feature], device: torch.device) -> Said:
+def _said(teacher: StandaloneModel, features: Sequence[Feature], device: torch.device) -> TeacherOutputs:
     """What the teacher says of its features, outputs alone where states of every token would take too much memory."""
-    model: Vertical = teacher.body.to(device).eval()
+    model: VerticalModel = teacher.body.to(device).eval()
     size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
     each = model.pooling == "tokens"
     numbers = (sum(map(len, features)) if each else len(features)) * (size + model.width)
-    shown = both if 2 * numbers <= _MEMORY else _outputs
+    shown = outputs_and_states if 2 * numbers <= _MEMORY else _outputs
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
         with torch.no_grad():
@@ -144,10 +144,10 @@ def _said(teacher: Whole, features: Sequence[Feature], device: torch.device) -> 
     some = np.concatenate([value.reshape(-1, value.shape[-1]) for value in values[:2000]]).astype(np.float64)
     spread = some.var(0)
     parts = (spread[:size].mean(), spread[size:].mean() if len(spread) > size else 1.0)
-    return Said(values, size, (max(parts[0], 1e-6), max(parts[1], 1e-6)), shown is both)
+    return TeacherOutputs(values, size, (max(parts[0], 1e-6), max(parts[1], 1e-6)), shown is outputs_and_states)
 
 
-def _outputs(model: Vertical, inputs: dict[str, Tensor]) -> Tensor:
+def _outputs(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
     """Outputs alone."""
     out: Tensor = model(inputs)
     return out

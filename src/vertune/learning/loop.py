@@ -24,22 +24,22 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Encoder, Method, Task
 from vertune.learning import checkpoint, optimiser, team
-from vertune.learning.cache import TRIED, Remembered, TrunkCache, around
+from vertune.learning.cache import TRIED, CachedStates, TrunkCache, around
 from vertune.learning.checkpoint import Position, Tensors
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, visits
 from vertune.nn.build import trainable
-from vertune.nn.dropout import quicken
+from vertune.nn.dropout import use_fast_dropout
 from vertune.nn.run import tensors
 from vertune.nn.structure import lowest, quiet_below
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Score = Callable[[], float]
 """The task's metric on validation with the weights as they are; higher is better."""
-Objective = Callable[[Vertical, Tensors, Sequence[int]], torch.Tensor]
+Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
 """The loss of each feature of a batch, from the model, its inputs and the indices of the features."""
 
 
@@ -56,7 +56,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Lesson:
+class TrainingInput:
     """Everything that one training reads."""
 
     config: Config
@@ -69,7 +69,7 @@ class Lesson:
     """Where checkpoints go; None writes none."""
     cache: TrunkCache | None = None
     """Where the states of frozen layers are remembered; None computes them in every pass."""
-    below: Remembered | None = None
+    below: CachedStates | None = None
     """The states of these examples that the training starts from."""
     objective: Objective | None = None
     """What is learnt in the place of the task's own loss."""
@@ -78,7 +78,7 @@ class Lesson:
 
 
 @dataclass(slots=True)
-class Learnt:
+class LoopResult:
     """What a training ended with; the model holds its best weights."""
 
     position: Position
@@ -92,7 +92,7 @@ def steps_of(config: Config, rows: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * math.ceil(rows / config.training.batch)))
 
 
-def learn(model: Vertical, plan: Plan, lesson: Lesson) -> Learnt:
+def run_loop(model: VerticalModel, plan: Plan, lesson: TrainingInput) -> LoopResult:
     """Train a prepared model in place, from the last checkpoint where there is one."""
     training = _Training(model, plan, lesson)
     training.resume()
@@ -102,12 +102,12 @@ def learn(model: Vertical, plan: Plan, lesson: Lesson) -> Learnt:
 class _Training:
     """The state of one training while it runs."""
 
-    def __init__(self, model: Vertical, plan: Plan, lesson: Lesson) -> None:
+    def __init__(self, model: VerticalModel, plan: Plan, lesson: TrainingInput) -> None:
         self.model, self.plan, self.lesson = model, plan, lesson
         self.config = lesson.config
         self.accelerator = accelerator(self.config)
         self.model.to(self.accelerator.device)
-        quicken(model)
+        use_fast_dropout(model)
         self.parameters = trainable(model)
         if not self.parameters:
             raise ModelError(f"The method '{plan.method.name}' left nothing to train.")
@@ -127,7 +127,7 @@ class _Training:
         if self.config.device.checkpoint_gradients:
             _recompute(model.backbone)
 
-    def _checked(self, below: Remembered | None) -> Remembered | None:
+    def _checked(self, below: CachedStates | None) -> CachedStates | None:
         """The remembered states, where the prepared model answers from them as it would without."""
         if below is None or below.trunk.depth > self.depth:
             return None
@@ -150,7 +150,7 @@ class _Training:
         self.best = stored.get("best", {})
         self.lesson.progress("resumed", step=self.position.step, steps=self.plan.steps)
 
-    def run(self) -> Learnt:
+    def run(self) -> LoopResult:
         """Every step that is left, then the best weights."""
         started, before = time.monotonic(), self.position.seconds
         saved = started
@@ -167,11 +167,11 @@ class _Training:
                 saved = time.monotonic()
         self._take_best()
         seconds = time.monotonic() - started
-        return Learnt(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9))
+        return LoopResult(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9))
 
     def _finished(self) -> bool:
         patience, limit = self.config.training.patience, self.plan.seconds
-        late = limit is not None and team.agreed(self.accelerator, self.position.seconds) > limit
+        late = limit is not None and team.leader_value(self.accelerator, self.position.seconds) > limit
         return late or bool(patience and self.position.stale >= patience)
 
     def _evaluation_steps(self) -> int:
@@ -303,7 +303,7 @@ class _Training:
     def _evaluate(self) -> None:
         """Score on validation; keep the weights when they are the best so far."""
         assert self.lesson.score is not None
-        value = team.agreed(self.accelerator, self.lesson.score())
+        value = team.leader_value(self.accelerator, self.lesson.score())
         position = self.position
         if position.best is None or value >= position.best:
             position.best, position.best_step, position.stale = value, position.step, 0

@@ -13,7 +13,7 @@ from vertune.learning.defaults import Rates
 from vertune.learning.rows import EmbeddingRows
 from vertune.nn.build import trainable
 from vertune.nn.structure import count, depth_of
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 
 def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
@@ -27,7 +27,7 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
     return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def groups(model: Vertical, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
+def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
     """Parameters by rate and decay: the head has its own rate, lower layers less of it, biases and norms no decay."""
     top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
@@ -41,7 +41,7 @@ def groups(model: Vertical, options: Optimiser, rates: Rates, without: Embedding
     return [{"params": members, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), members in found.items()]
 
 
-def embedding_rows(model: Vertical, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
+def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
     """What updates only the used rows of the word embeddings; None where they are frozen, or every row is to be updated."""
     find: Any = model.backbone.get_input_embeddings
     module = find()
@@ -50,7 +50,7 @@ def embedding_rows(model: Vertical, options: Optimiser, rates: Rates) -> Embeddi
     return EmbeddingRows(module, rates.body * options.layer_decay ** count(model.backbone), options.weight_decay)
 
 
-def build(model: Vertical, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
+def build(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
     """The optimiser that the config names, for all that moves but what `without` updates."""
     members = groups(model, options, rates, without)
     if options.name == "adafactor":

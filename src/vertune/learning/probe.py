@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vertune.core.kinds import Task
-from vertune.learning.cache import Remembered, around
+from vertune.learning.cache import CachedStates, around
 from vertune.learning.examples import Examples
-from vertune.learning.loop import Lesson, accelerator
+from vertune.learning.loop import TrainingInput, accelerator
 from vertune.nn.run import outputs
 from vertune.nn.structure import count
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 LOOSENESS = (1.0, 3.0, 10.0, 30.0, 100.0)
 """The inverse strengths that are tried, from tight to loose: scikit-learn's C for states of mean squared norm 1."""
@@ -35,7 +35,7 @@ _CHOOSING = 4000
 
 
 @dataclass(slots=True)
-class Frozen:
+class FrozenStates:
     """States of the untouched base with what must be answered of them, one row a feature or a labelled token."""
 
     states: torch.Tensor
@@ -48,7 +48,7 @@ class Frozen:
 
 
 @dataclass(slots=True)
-class Solution:
+class ProbeSolution:
     """A solved head."""
 
     weight: torch.Tensor
@@ -68,12 +68,12 @@ class Solution:
             head.bias.copy_(bias)
 
 
-def solvable(model: Vertical, task: Task, examples: Examples) -> bool:
+def solvable(model: VerticalModel, task: Task, examples: Examples) -> bool:
     """Whether this head is linear and every state has its own target."""
     return task.linear_head and isinstance(model.head, nn.Linear) and (task.states == "pooled" or examples.per_token)
 
 
-def freeze(model: Vertical, lesson: Lesson, below: Remembered | None = None) -> Frozen:
+def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | None = None) -> FrozenStates:
     """One pass of the base over the training features, without dropout, in training's precision, from the states `below`.
 
     Where there is one target a token, features are drawn until they hold 100,000 labelled tokens: what is more would fill
@@ -90,16 +90,16 @@ def freeze(model: Vertical, lesson: Lesson, below: Remembered | None = None) -> 
     owners = np.array([examples.features[place].record for place in used], dtype=np.int64)
     weights, cost = examples.weights[used], int(examples.costs[used].sum())
     if not examples.per_token:
-        return Frozen(torch.from_numpy(np.stack(states)), torch.from_numpy(np.stack(targets)), _floats(weights), owners, cost)
+        return FrozenStates(torch.from_numpy(np.stack(states)), torch.from_numpy(np.stack(targets)), _floats(weights), owners, cost)
     labelled = [value != -100 for value in targets]
     rows = np.concatenate([state[mask] for state, mask in zip(states, labelled, strict=True)])
     values = np.concatenate([value[mask] for value, mask in zip(targets, labelled, strict=True)])
     # the loss of a feature is the mean over its tokens, so each token has its share of the feature's weight
     shares = np.repeat(weights / np.maximum(counts[used], 1), counts[used])
-    return Frozen(torch.from_numpy(rows), torch.from_numpy(values)[:, None], _floats(shares), np.repeat(owners, counts[used]), cost)
+    return FrozenStates(torch.from_numpy(rows), torch.from_numpy(values)[:, None], _floats(shares), np.repeat(owners, counts[used]), cost)
 
 
-def _states(model: Vertical, lesson: Lesson, used: NDArray[np.int64], below: Remembered | None) -> Sequence[NDArray[Any]]:
+def _states(model: VerticalModel, lesson: TrainingInput, used: NDArray[np.int64], below: CachedStates | None) -> Sequence[NDArray[Any]]:
     """What the head reads of these features: remembered where it is one state a feature, or where nothing but the head moves."""
     trunk = count(model.backbone) + 1
     if below and below.trunk.depth == trunk:
@@ -122,7 +122,7 @@ def _floats(values: NDArray[np.float64]) -> torch.Tensor:
     return torch.from_numpy(values).float()
 
 
-def solve(frozen: Frozen, task: Task, size: int, follows: bool = True) -> Solution:
+def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> ProbeSolution:
     """The head with the strength that does best on held-out folds, solved again on all rows.
 
     Where training of the layers below `follows`, the head that it starts from is solved too.
@@ -151,7 +151,7 @@ def solve(frozen: Frozen, task: Task, size: int, follows: bool = True) -> Soluti
         solved = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, looseness, found[looseness]))
         weight = (solved[:-1].T / spread).contiguous()
         heads.append((weight, solved[-1] - weight @ mean))
-    return Solution(*heads[0], best, losses[best], heads[1] if follows else None)
+    return ProbeSolution(*heads[0], best, losses[best], heads[1] if follows else None)
 
 
 @dataclass(slots=True)

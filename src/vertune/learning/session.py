@@ -14,22 +14,23 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from vertune.core.artifact import Progress, read_json, write_json
+from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
+from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Method, Task
 from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
 from vertune.learning import auto, defaults, probe, team
-from vertune.learning.cache import Remembered, TrunkCache, around
+from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.examples import Examples, encode
-from vertune.learning.loop import Learnt, Lesson, Plan, Score, accelerator, learn, steps_of
+from vertune.learning.loop import LoopResult, Plan, Score, TrainingInput, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
 from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
 from vertune.nn.run import Around, outputs
 from vertune.nn.structure import count, head_parameters
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 FEW_ROWS = 2000
 """Below this many labels, those held out for validation are worth a second training on all of them."""
@@ -38,7 +39,7 @@ _ENDING = 2.0
 
 
 @dataclass(slots=True)
-class Material:
+class TrainingData:
     """The records of one training, and whether validation was cut from the training rows."""
 
     train: Sequence[Record]
@@ -48,7 +49,7 @@ class Material:
 
 
 @dataclass(slots=True)
-class Place:
+class TrainingFolders:
     """Where a training keeps what it may need again, and since when it runs."""
 
     folder: Path
@@ -60,10 +61,10 @@ class Place:
 
 
 @dataclass(slots=True)
-class Result:
+class TrainingOutcome:
     """A trained model with what is known of it."""
 
-    model: Vertical
+    model: VerticalModel
     config: Config
     """With the method and the calibrated task that were trained."""
     metrics: dict[str, float]
@@ -78,33 +79,35 @@ class Result:
     """Whether the solved head is all there is, so that solving it again on more rows costs next to nothing."""
 
 
-def teach(config: Config, material: Material, place: Place, progress: Progress) -> Result:
+def train(config: Config, material: TrainingData, place: TrainingFolders, progress: Progress) -> TrainingOutcome:
     """Train what the config describes; a killed run goes on from what its place holds."""
     threads = use_threads(config.device.threads)
-    lesson = _lesson(config, material.train, material.columns, place, progress)
-    held = _lesson(config, material.validation, material.columns, place, progress).examples if material.validation else None
+    lesson = _training_input(config, material.train, material.columns, place, progress)
+    held = _training_input(config, material.validation, material.columns, place, progress).examples if material.validation else None
     refit = bool(held) and _worth_a_refit(config, material)
     result = _first(lesson, held, threads, refit)
     if refit or (held and result.solved and material.cut and config.training.refit == "auto"):
         rows = [*material.train, *material.validation]
         progress("refit", rows=len(rows))
-        again = _lesson(result.config, rows, material.columns, place, progress)
+        again = _training_input(result.config, rows, material.columns, place, progress)
         again.folder, again.deadline = place.folder / "refit", lesson.deadline
         result = _again(again, result)
     return result
 
 
-def forget(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove checkpoint and choice once the model is saved."""
     for place in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # also one cut short by a kill
         shutil.rmtree(place, ignore_errors=True)
     (folder / "choice.json").unlink(missing_ok=True)
 
 
-def _lesson(config: Config, records: Sequence[Record], columns: Sequence[str], place: Place, progress: Progress) -> Lesson:
+def _training_input(
+    config: Config, records: Sequence[Record], columns: Sequence[str], place: TrainingFolders, progress: Progress
+) -> TrainingInput:
     examples = encode(records, config.task, config.encoder, config.task.views(columns))
     cache = TrunkCache(place.cache, config, accelerator(config), progress) if place.cache else None
-    lesson = Lesson(config, config.task, config.encoder, examples, None, progress, place.folder, cache)
+    lesson = TrainingInput(config, config.task, config.encoder, examples, None, progress, place.folder, cache)
     limit = config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
     lesson.deadline = place.started + limit if limit else None
     return lesson
@@ -114,20 +117,20 @@ def _lesson(config: Config, records: Sequence[Record], columns: Sequence[str], p
 class _Start:
     """A fresh model, with its head solved where that can be done."""
 
-    model: Vertical
-    solution: probe.Solution | None
-    below: Remembered | None
+    model: VerticalModel
+    solution: probe.ProbeSolution | None
+    below: CachedStates | None
     """States of the layers that the method will not move."""
 
     @property
-    def stands(self) -> str | None:
+    def fallback(self) -> str | None:
         """What answers where nothing more is learnt; None where that is only a head drawn at random."""
         if self.solution:
             return "the solved head"
         return None if head_parameters(self.model) else "the base as it is"
 
 
-def _begin(lesson: Lesson, solve: bool, method: Method | None) -> _Start:
+def _begin(lesson: TrainingInput, solve: bool, method: Method | None) -> _Start:
     """A fresh model drawn from the seed; its head is solved on the frozen states of these examples."""
     torch.manual_seed(lesson.config.seed)
     model = build(lesson.encoder, lesson.task)
@@ -144,19 +147,19 @@ def _begin(lesson: Lesson, solve: bool, method: Method | None) -> _Start:
     return _Start(model, solution, below)
 
 
-def _head_alone(method: Method, model: Vertical) -> bool:
+def _head_alone(method: Method, model: VerticalModel) -> bool:
     """Whether the method moves nothing but the head."""
     layers = count(model.backbone)
     return method.depth(layers) > layers
 
 
-def _below(lesson: Lesson, model: Vertical, examples: Examples, method: Method) -> Remembered | None:
+def _below(lesson: TrainingInput, model: VerticalModel, examples: Examples, method: Method) -> CachedStates | None:
     """The states of the layers that this method leaves alone, computed where they are not known yet."""
     depth = method.depth(count(model.backbone))
     return lesson.cache.recall(model, depth, examples.features) if lesson.cache and depth > 1 else None
 
 
-def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> Result:
+def _first(lesson: TrainingInput, held: Examples | None, threads: int, refit: bool) -> TrainingOutcome:
     """The training that validation watches."""
     config = lesson.config
     started = time.monotonic()
@@ -167,7 +170,7 @@ def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> 
             f"start: probe needs a linear head that can be solved; '{lesson.task.name}' with this pooling has none. Write start: auto."
         )
     begun = time.monotonic()
-    before = _answered(start.model, lesson, held) if held and start.stands else None
+    before = _answered(start.model, lesson, held) if held and start.fallback else None
     ending = time.monotonic() - begun + _ENDING
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
@@ -176,15 +179,15 @@ def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> 
         left = lesson.deadline - ending
         choice = _choice(lesson, start, held, (left, begun - started) if refit else (left, None))
         chosen["why"] = choice["why"]
-        wanted = _Wanted(parse(Method, choice["method"]), choice["epochs"], choice["seconds"])
+        wanted = _Goal(parse(Method, choice["method"]), choice["epochs"], choice["seconds"])
     else:
         assert isinstance(config.method, Method)  # auto has a deadline
-        wanted = _Wanted(config.method, defaults.epochs(config, len(lesson.examples)))
+        wanted = _Goal(config.method, defaults.epochs(config, len(lesson.examples)))
     trained, learnt = _train(start, wanted, lesson, held)
     after = _answered(start.model, lesson, held) if held and (learnt or not before) else before
     if learnt and before and after and config.method == "auto" and _worse(lesson.task, after.tally, before.tally):
-        chosen["why"] += f"; on validation it was worse than {start.stands}, which is kept"
-        wanted, after = _Wanted(parse(Method, "head"), 0.0), before
+        chosen["why"] += f"; on validation it was worse than {start.fallback}, which is kept"
+        wanted, after = _Goal(parse(Method, "head"), 0.0), before
         start = _begin(lesson, solve, wanted.method)
         trained, learnt = _train(start, wanted, lesson, None)
     chosen |= {"method": wanted.method.name, "epochs": round(wanted.epochs, 3), "seconds": round(time.monotonic() - started, 1)}
@@ -197,11 +200,11 @@ def _first(lesson: Lesson, held: Examples | None, threads: int, refit: bool) -> 
     task = after.task if after else lesson.task
     metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
     settled = config.model_copy(update={"method": wanted.method, "task": task})
-    return Result(start.model, settled, metrics, ends, chosen, trained, threads, solved=start.solution is not None and not learnt)
+    return TrainingOutcome(start.model, settled, metrics, ends, chosen, trained, threads, solved=start.solution is not None and not learnt)
 
 
 @dataclass(slots=True)
-class _Answered:
+class _HeldOutAnswers:
     """What a model says of held-out records, with the task calibrated on them: thresholds are learnt before models are compared."""
 
     task: Task
@@ -219,7 +222,7 @@ class _Answered:
         return self.task.score(self.records, self.answers)
 
 
-def _answered(model: Vertical, lesson: Lesson, held: Examples, within: Around | None = None) -> _Answered:
+def _answered(model: VerticalModel, lesson: TrainingInput, held: Examples, within: Around | None = None) -> _HeldOutAnswers:
     """What the model says of held-out examples, as it will answer (float32), or within a cheaper forward pass."""
 
     def run(features: Sequence[Any]) -> list[Any]:
@@ -228,7 +231,7 @@ def _answered(model: Vertical, lesson: Lesson, held: Examples, within: Around | 
 
     found = run(held.features)
     task = lesson.task.calibrate(held.records, held.features, found)
-    return _Answered(task, held.records, task.decode(held.records, held.features, found, run=run))
+    return _HeldOutAnswers(task, held.records, task.decode(held.records, held.features, found, run=run))
 
 
 def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
@@ -242,7 +245,7 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _Goal:
     """What a training is to do."""
 
     method: Method
@@ -251,7 +254,7 @@ class _Wanted:
     """When to stop although steps are left."""
 
 
-def _train(start: _Start, wanted: _Wanted, lesson: Lesson, held: Examples | None) -> tuple[int, Learnt | None]:
+def _train(start: _Start, wanted: _Goal, lesson: TrainingInput, held: Examples | None) -> tuple[int, LoopResult | None]:
     """Prepare and learn; returns how many weights may move.
 
     Nothing is left to learn where only a solved head may move, or where the base stands as it is.
@@ -275,25 +278,25 @@ def _train(start: _Start, wanted: _Wanted, lesson: Lesson, held: Examples | None
     lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
     checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
     plan = Plan(method, rates, steps, wanted.epochs, wanted.seconds)
-    return trained, learn(model, plan, replace(lesson, folder=checkpoints, below=below, score=score))
+    return trained, run_loop(model, plan, replace(lesson, folder=checkpoints, below=below, score=score))
 
 
-def _score(model: Vertical, lesson: Lesson, held: Examples, method: Method) -> Score:
+def _score(model: VerticalModel, lesson: TrainingInput, held: Examples, method: Method) -> Score:
     """The metric on held-out examples while training runs: in its precision, from remembered states."""
     below = _below(lesson, model, held, method) if lesson.config.training.evaluations else None
     within = partial(around, accelerator(lesson.config), below)
     return lambda: _answered(model, lesson, held, within).metrics[lesson.task.goal] * _sign(lesson.task)
 
 
-def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
+def _choice(lesson: TrainingInput, start: _Start, held: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
     """What fits in the time limit: read back where a killed run had chosen already, so that it goes on with the same steps.
 
     `times` are when training must end, and what the head took, where all of it is done once more on all labels.
     """
     assert lesson.folder is not None
     file = lesson.folder / "choice.json"
-    if file.exists() or not team.leads():
-        team.wait()
+    if file.exists() or not team.is_leader():
+        team.barrier()
         return dict(read_json(file))
     config = lesson.config
     speed = auto.measure(start.model, lesson)
@@ -302,7 +305,7 @@ def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[f
     if again is not None:
         left = (left - again) / (2 + len(held or ()) / max(1, len(lesson.examples)))  # the second training has more rows
     left = max(0.0, left)
-    load = auto.Load(
+    load = auto.Workload(
         tokens=int(lesson.examples.costs.sum()) // team.size(),
         steps=steps_of(config, len(lesson.examples), 1),
         watched=int(held.costs.sum()) * config.training.evaluations if held else 0,
@@ -310,38 +313,38 @@ def _choice(lesson: Lesson, start: _Start, held: Examples | None, times: tuple[f
     )
     epochs = defaults.epochs(config, len(lesson.examples))
     if config.method == "auto":
-        choice = auto.choose(start.model, load, speed, left, epochs, start.stands)
+        choice = auto.choose(start.model, load, speed, left, epochs, start.fallback)
     else:
         choice = auto.fit_in(config.method, start.model, load, speed, left, epochs)
     method = choice.method or parse(Method, "head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
     write_json(file, value)
-    team.wait()
+    team.barrier()
     return value
 
 
-def _again(lesson: Lesson, result: Result) -> Result:
+def _again(lesson: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
     """The same training on all labels, for as many passes, without anything held out; cut short by the time limit, it is dropped."""
     method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
     start = _begin(lesson, result.chosen["start"] == "probe", method)
     left = max(1.0, lesson.deadline - time.monotonic() - _ENDING) if lesson.deadline is not None else None
-    trained, learnt = _train(start, _Wanted(method, epochs, left), lesson, None)
+    trained, learnt = _train(start, _Goal(method, epochs, left), lesson, None)
     if learnt and learnt.steps < steps_of(lesson.config, len(lesson.examples), epochs):
         lesson.progress("warning", message="the time limit came before the training on all labels had ended; the first model is kept")
         return result
     return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(lesson.examples)})
 
 
-def _worth_a_refit(config: Config, material: Material) -> bool:
+def _worth_a_refit(config: Config, material: TrainingData) -> bool:
     if not material.cut:
         return False
     few = len(material.train) + len(material.validation) <= FEW_ROWS
     return config.training.refit == "always" or (config.training.refit == "auto" and few)
 
 
-def _intervals(answered: _Answered, seed: int) -> dict[str, list[float]]:
+def _intervals(answered: _HeldOutAnswers, seed: int) -> dict[str, list[float]]:
     """How sure each metric is; one that can't be computed has no interval."""
     found = bootstrap.intervals(answered.tally, answered.task.summarise, seed=seed)
     return {name: [entry.low, entry.high] for name, entry in found.items() if math.isfinite(entry.high - entry.low)}

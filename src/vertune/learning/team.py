@@ -19,18 +19,18 @@ def size() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
-def leads() -> bool:
+def is_leader() -> bool:
     """Whether this process is the one that writes and decides."""
     return size() == 1 or int(os.environ.get("RANK") or 0) == 0
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when every process has come here."""
     if size() > 1:
         _state().wait_for_everyone()
 
 
-def told(text: str = "") -> str:
+def broadcast_text(text: str = "") -> str:
     """The leader's text (at most 512 bytes), on every process; no object is pickled on the way."""
     if size() == 1:
         return text
@@ -43,7 +43,7 @@ def told(text: str = "") -> str:
     return bytes(found.cpu().tolist()).rstrip(b"\0").decode()
 
 
-def agreed(engine: Accelerator, value: float) -> float:
+def leader_value(engine: Accelerator, value: float) -> float:
     """The leader's number: clocks and disks differ, and processes that decide differently wait for one another for ever."""
     if engine.num_processes == 1:
         return value

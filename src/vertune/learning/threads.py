@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from vertune.core.machine import counts, usable
+from vertune.core.machine import thread_counts, usable_processors
 
 _SHAPE = (512, 384, 1536)
 """Tokens, width and inner width of the products that the number of threads is tried on: a batch of short texts on a small base."""
@@ -19,7 +19,7 @@ _GAIN = 0.9
 
 def use_threads(wanted: int | Literal["auto"]) -> int:
     """Set torch's threads to the number wanted, or to the one that multiplies fastest here; returns the number."""
-    threads = fastest(counts(usable()), _seconds) if wanted == "auto" else wanted
+    threads = fastest(thread_counts(usable_processors()), _seconds) if wanted == "auto" else wanted
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     return threads

@@ -15,7 +15,7 @@ from vertune.core.errors import MissingExtra
 from vertune.methods._layered import Layered, Layers
 
 if TYPE_CHECKING:
-    from vertune.nn.vertical import Vertical
+    from vertune.nn.vertical import VerticalModel
 
 ADAPTER = "default"
 
@@ -29,7 +29,7 @@ def library() -> Any:
     return peft
 
 
-def targets(model: Vertical, layers: Layers, roles: Sequence[str] | None = None) -> list[str]:
+def targets(model: VerticalModel, layers: Layers, roles: Sequence[str] | None = None) -> list[str]:
     """Names in the backbone of the linear maps with these roles (None: all) in the layers."""
     from vertune.nn import structure
 
@@ -42,16 +42,16 @@ def targets(model: Vertical, layers: Layers, roles: Sequence[str] | None = None)
     ]
 
 
-def inject(model: Vertical, config: Any) -> None:
+def inject(model: VerticalModel, config: Any) -> None:
     """Put PEFT's layers into the backbone; they and the head are all that is trained."""
     from vertune.nn import trainable
 
-    trainable.only(model)
+    trainable.train_only(model)
     library().inject_adapter_in_model(config, model.backbone, ADAPTER)
     trainable.open_head(model)
 
 
-def injected(model: Vertical, mark: str) -> Iterator[tuple[str, int, Any]]:
+def injected(model: VerticalModel, mark: str) -> Iterator[tuple[str, int, Any]]:
     """Site, depth and module of each layer of PEFT, known by an attribute that only its kind has."""
     from vertune.nn import structure
 
@@ -72,7 +72,7 @@ class LowRank(Layered):
     sites: Literal["auto", "attention", "all"] = "auto"
     """Which linear maps change: those of attention, all, or (auto) all but maps of relative positions."""
 
-    def where(self, model: Vertical) -> list[str]:
+    def where(self, model: VerticalModel) -> list[str]:
         """Names in the backbone of the maps that change."""
         attention = ("query", "key", "value", "qkv", "attention_output")
         roles = {"attention": attention, "auto": (*attention, "up", "down"), "all": None}[self.sites]
@@ -84,8 +84,8 @@ class LowRank(Layered):
 
         found = []
         for site, depth, layer in injected(model, "lora_magnitude_vector"):
-            tensors = {"a": edits.copied(layer.lora_A[ADAPTER].weight), "b": edits.copied(layer.lora_B[ADAPTER].weight)}
+            tensors = {"a": edits.cpu_copy(layer.lora_A[ADAPTER].weight), "b": edits.cpu_copy(layer.lora_B[ADAPTER].weight)}
             if ADAPTER in layer.lora_magnitude_vector:
-                tensors["magnitude"] = edits.copied(layer.lora_magnitude_vector[ADAPTER].weight)
+                tensors["magnitude"] = edits.cpu_copy(layer.lora_magnitude_vector[ADAPTER].weight)
             found.append(Edit("low_rank", site, depth, tensors, {"scaling": float(layer.scaling[ADAPTER])}))
-        return [*found, *edits.heads(model)]
+        return [*found, *edits.head_edits(model)]

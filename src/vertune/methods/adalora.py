@@ -25,7 +25,7 @@ _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 class Adalora(LowRank):
     """Rank at the start and at the end, and how hard factors are kept orthogonal."""
 
-    pace: ClassVar[float] = 2e-3
+    learning_rate: ClassVar[float] = 2e-3
     rank: int = Field(default=12, ge=1, le=1024)
     """Rank of the change of each weight at the start."""
     target: int = Field(default=8, ge=1, le=1024)
@@ -82,10 +82,10 @@ class Adalora(LowRank):
 
         found = []
         for site, depth, layer in injected(model, "lora_E"):
-            tensors = {"a": edits.copied(layer.lora_A[ADAPTER] * layer.lora_E[ADAPTER]), "b": edits.copied(layer.lora_B[ADAPTER])}
+            tensors = {"a": edits.cpu_copy(layer.lora_A[ADAPTER] * layer.lora_E[ADAPTER]), "b": edits.cpu_copy(layer.lora_B[ADAPTER])}
             scaling = float(layer.scaling[ADAPTER] / (layer.ranknum[ADAPTER] + 1e-5))  # as PEFT's forward has it
             found.append(Edit("low_rank", site, depth, tensors, {"scaling": scaling}))
-        return [*found, *edits.heads(model)]
+        return [*found, *edits.head_edits(model)]
 
     def state(self, model: Any) -> dict[str, torch.Tensor]:
         """The running averages of importance, and which singular values are in use."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Adapter(Layered):
     """Where bottlenecks stand, and how wide they are."""
 
-    pace: ClassVar[float] = 1e-3
+    learning_rate: ClassVar[float] = 1e-3
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
     """houlsby: after attention and after the feed-forward network of each layer; pfeiffer: after the latter alone."""
     size: int = Field(default=32, ge=1, le=4096)
@@ -32,7 +32,7 @@ class Adapter(Layered):
         """Attach the bottlenecks; ConfigError where the roles of a layer's linear maps can't be told."""
         from vertune.nn import bottleneck, structure, trainable
 
-        trainable.only(model)
+        trainable.train_only(model)
         for name, layer in structure.top(model.backbone, self.layers).items():
             roles = structure.sites(model.backbone, name)
             outputs = roles.get("attention_output", [])
@@ -47,4 +47,4 @@ class Adapter(Layered):
         """The bottlenecks, and the head."""
         from vertune.nn import edits
 
-        return [*edits.attached(model), *edits.heads(model)]
+        return [*edits.module_edits(model), *edits.head_edits(model)]

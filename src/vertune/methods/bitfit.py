@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Bitfit(Layered):
     """In which layers biases move."""
 
-    pace: ClassVar[float] = 3e-3
+    learning_rate: ClassVar[float] = 3e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Mark the biases; ConfigError where the base has none."""
@@ -26,14 +26,14 @@ class Bitfit(Layered):
 
         backbone = model.backbone
         structure.top(backbone, self.layers)
-        wanted = set(map(id, trainable.pieces(model, self.depth(structure.count(backbone)))))
+        wanted = set(map(id, trainable.parameters_from(model, self.depth(structure.count(backbone)))))
         found = [item for name, item in backbone.named_parameters() if name.rpartition(".")[2] == "bias" and id(item) in wanted]
         if not found:
             raise ConfigError(f"method '{self.name}' trains biases, and {type(backbone).__name__} has none. Choose ia3 or lora instead.")
-        trainable.only(model, found)
+        trainable.train_only(model, found)
 
     def edits(self, model: Any) -> list[Edit]:
         """The biases, and the head."""
         from vertune.nn import edits
 
-        return [*edits.biases(model), *edits.heads(model)]
+        return [*edits.bias_edits(model), *edits.head_edits(model)]

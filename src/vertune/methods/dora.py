@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Dora(LowRank):
     """Rank and sites of the change."""
 
-    pace: ClassVar[float] = 1e-3
+    learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Put factors and magnitudes beside the weights; ConfigError where the roles of a layer's linear maps can't be told."""

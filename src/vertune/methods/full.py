@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 class Full(Method):
     """Full fine-tuning has no options."""
 
-    pace: ClassVar[float] = 1e-4
-    pace_of_few: ClassVar[float | None] = 2e-4
+    learning_rate: ClassVar[float] = 1e-4
+    learning_rate_few_rows: ClassVar[float | None] = 2e-4
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Mark every weight that the head can feel."""
         from vertune.nn import trainable
 
-        trainable.only(model, trainable.pieces(model))
+        trainable.train_only(model, trainable.parameters_from(model))
 
     def edits(self, model: Any) -> list[Edit]:
         """The weights of every stage, and the head."""
         from vertune.nn import edits
 
-        return [*edits.pieces(model), *edits.heads(model)]
+        return [*edits.layer_edits(model), *edits.head_edits(model)]

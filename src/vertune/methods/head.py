@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Head(Method):
     """Training the head alone has no options."""
 
-    pace: ClassVar[float] = 3e-3
+    learning_rate: ClassVar[float] = 3e-3
 
     def depth(self, layers: int) -> int:
         """Above all layers."""
@@ -27,11 +27,11 @@ class Head(Method):
         """Mark the head; ConfigError where it has no weights."""
         from vertune.nn import trainable
 
-        trainable.only(model)
+        trainable.train_only(model)
         trainable.require_some(model, self.name, "full or lora, because the head of this task has no weights")
 
     def edits(self, model: Any) -> list[Edit]:
         """The head."""
         from vertune.nn import edits
 
-        return edits.heads(model)
+        return edits.head_edits(model)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Ia3(Layered):
     """In which layers factors are trained."""
 
-    pace: ClassVar[float] = 5e-3
+    learning_rate: ClassVar[float] = 5e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
         """Put factors of 1 on the maps; ConfigError where the roles of a layer's linear maps can't be told."""
@@ -33,6 +33,6 @@ class Ia3(Layered):
         found = []
         for site, depth, layer in injected(model, "ia3_l"):
             side = "input" if layer.is_feedforward else "output"
-            scale = edits.copied(layer.ia3_l[ADAPTER].flatten())
+            scale = edits.cpu_copy(layer.ia3_l[ADAPTER].flatten())
             found.append(Edit("scale", site, depth, {"scale": scale}, {"side": side}))
-        return [*found, *edits.heads(model)]
+        return [*found, *edits.head_edits(model)]

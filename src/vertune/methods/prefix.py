@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Prefix(Layered):
     """How many positions are trained, in which layers."""
 
-    pace: ClassVar[float] = 5e-3
+    learning_rate: ClassVar[float] = 5e-3
     positions: int = Field(default=16, ge=1, le=256)
     """Trained states in front of a text."""
 
@@ -27,7 +27,7 @@ class Prefix(Layered):
         """Attach the states, begun as those of random words."""
         from vertune.nn import prefix, structure, trainable
 
-        trainable.only(model)
+        trainable.train_only(model)
         wanted = structure.top(model.backbone, self.layers)
         _, states = prefix.initial(model.backbone, self.positions)
         prefix.attach_prefix(model.backbone, {name: states[name] for name in wanted})
@@ -36,4 +36,4 @@ class Prefix(Layered):
         """The states of each layer, and the head."""
         from vertune.nn import edits
 
-        return [*edits.attached(model), *edits.heads(model)]
+        return [*edits.module_edits(model), *edits.head_edits(model)]

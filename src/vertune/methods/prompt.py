@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """How many positions are trained."""
 
-    pace: ClassVar[float] = 1e-2
+    learning_rate: ClassVar[float] = 1e-2
     positions: int = Field(default=20, ge=1, le=256)
     """Trained vectors in front of a text."""
 
@@ -27,7 +27,7 @@ class Prompt(Method):
         """Attach the rows, begun as those of random words."""
         from vertune.nn import prefix, trainable
 
-        trainable.only(model)
+        trainable.train_only(model)
         rows, _ = prefix.initial(model.backbone, self.positions)
         prefix.attach_prompt(model.backbone, rows)
 
@@ -35,4 +35,4 @@ class Prompt(Method):
         """The rows, and the head."""
         from vertune.nn import edits
 
-        return [*edits.attached(model), *edits.heads(model)]
+        return [*edits.module_edits(model), *edits.head_edits(model)]

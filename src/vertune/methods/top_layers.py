@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class TopLayers(Method):
     """How many layers move."""
 
-    pace: ClassVar[float] = 1e-4
-    pace_of_few: ClassVar[float | None] = 2e-4
+    learning_rate: ClassVar[float] = 1e-4
+    learning_rate_few_rows: ClassVar[float | None] = 2e-4
     n: int = Field(default=2, ge=1)
     """Layers that are trained, counted from the head."""
 
@@ -33,10 +33,10 @@ class TopLayers(Method):
         from vertune.nn import structure, trainable
 
         structure.top(model.backbone, self.n)
-        trainable.only(model, trainable.pieces(model, self.depth(structure.count(model.backbone))))
+        trainable.train_only(model, trainable.parameters_from(model, self.depth(structure.count(model.backbone))))
 
     def edits(self, model: Any) -> list[Edit]:
         """The weights of the last n layers, and the head."""
         from vertune.nn import edits
 
-        return [*edits.pieces(model), *edits.heads(model)]
+        return [*edits.layer_edits(model), *edits.head_edits(model)]

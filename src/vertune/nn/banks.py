@@ -8,30 +8,25 @@ BitFit its shift (cf. S-LoRA, Sheng et al. 2023, for products alone).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
-from vertune.core.banks import FRONT, POSITIONS, SLOTS, Rows, Shapes, kind, neutral, site, states
+from vertune.core.banks import FRONT, POSITIONS, BankRows, Shapes, kind, site
 from vertune.core.edits import Edit
-from vertune.core.errors import ConfigError, ModelError
-from vertune.core.kinds import Encoder
-from vertune.core.records import Feature
-from vertune.nn import graph, prefix, structure
+from vertune.core.errors import ConfigError
+from vertune.nn import prefix, structure
 from vertune.nn.bottleneck import ACTIVATIONS
 from vertune.nn.low_rank import row_gain
-from vertune.nn.trained import TOLERANCE
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 _CHANGED = ("a", "b", "gain", "shift")
 
 
-def rows(model: Vertical, edits: Iterable[Edit]) -> Rows:
+def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
     """What these edits of a fresh base put into the banks; ConfigError where one of them has no such form."""
     found: dict[str, Tensor] = {}
     for edit in edits:
@@ -91,7 +86,7 @@ _ROWS = {
 }  # fmt: skip
 
 
-class Mixed(nn.Module):
+class MixedBackbone(nn.Module):
     """A backbone whose sites read banks, for one batch at a time."""
 
     def __init__(self, backbone: nn.Module, shapes: Shapes) -> None:
@@ -219,75 +214,6 @@ class Mixed(nn.Module):
         return prefix.close(self._count(), module, args, output)
 
 
-class _Gathering(nn.Module):
-    """A mixed backbone with tensors as arguments, as an exporter calls it: arrays, slots, whole banks."""
-
-    def __init__(self, mixed: Mixed, names: Sequence[str]) -> None:
-        super().__init__()
-        self.mixed, self.names = mixed, names
-
-    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
-        named = dict(zip(self.names, arrays, strict=True))
-        return tuple(self.mixed(named, gathered({name: named[name] for name in self.mixed.shapes}, named[SLOTS])))
-
-
-def gathered(banks: Mapping[str, Tensor], slots: Tensor) -> dict[str, Tensor]:
+def gather(banks: Mapping[str, Tensor], slots: Tensor) -> dict[str, Tensor]:
     """What each sequence's slot holds; banks that add positions come gathered already, as long as the batch needs them."""
     return {name: bank if kind(name) in POSITIONS else bank[slots] for name, bank in banks.items()}
-
-
-def export(model: Vertical, encoder: Encoder, shapes: Shapes, features: Sequence[Feature]) -> onnx.ModelProto:
-    """The graph of a mixed backbone, which takes banks as inputs and gives the states of every depth.
-
-    `model` holds a fresh backbone, which hooks are put on. It is compared with torch on these features, each in a slot of its
-    own, filled at random. Raises ConfigError where the backbone can't be traced, ModelError where no graph answers as it does.
-    """
-    import onnxruntime
-
-    mixed = Mixed(model.backbone, shapes).eval()
-    arrays = {name: array for name, array in encoder.collate(features).items() if name in mixed.accepted}
-    random = np.random.default_rng(0)
-    slots = len(features) + 1
-    banks = {name: (neutral(name) + 0.05 * random.standard_normal((slots, *shape))).astype(np.float32) for name, shape in shapes.items()}
-    for name in banks:
-        if kind(name) == "open":
-            banks[name] = random.integers(0, 3, banks[name].shape).astype(np.float32)
-    fed = {name: bank[1:] if kind(name) in POSITIONS else bank for name, bank in banks.items()}
-    inputs = {name: torch.from_numpy(array) for name, array in {**arrays, SLOTS: np.arange(1, slots), **fed}.items()}
-    with torch.no_grad():
-        expected = [value.numpy() for value in _Gathering(mixed, list(inputs))(*inputs.values())]
-    outputs = tuple(states(depth) for depth in range(len(expected)))
-    axes: dict[str, dict[int, str]] = {name: {0: "rows", 1: "tokens"} for name in [*arrays, *outputs]} | {SLOTS: {0: "rows"}}
-    axes |= {name: {0: "rows", 1: "positions"} if kind(name) in POSITIONS else {0: "slots"} for name in shapes}
-    seen = arrays["attention_mask"].astype(bool)
-    for made in graph.forms(model, graph.Traced(_Gathering(mixed, list(inputs)), inputs, outputs, axes)):
-        session = onnxruntime.InferenceSession(made.SerializeToString(), graph.quiet(), providers=["CPUExecutionProvider"])
-        taken = {entry.name for entry in session.get_inputs()}
-        last = session.run([outputs[-1]], {name: tensor.numpy() for name, tensor in inputs.items() if name in taken})[0]
-        gap = float(np.abs(last - expected[-1])[seen].max(initial=0.0))
-        if gap <= TOLERANCE * max(1.0, float(np.abs(expected[-1]).max(initial=0.0))):
-            return made
-    raise ModelError(f"No graph of {type(model.backbone).__name__} with banks answers as torch does (they differ by {gap:.2g}).")
-
-
-def cut(whole: onnx.ModelProto, depths: Sequence[int]) -> list[tuple[int | None, int, onnx.ModelProto]]:
-    """Such a graph as stretches that each take the states which the one before gives: start (None: the batch), end, graph.
-
-    `depths` are those of the states at which it is cut, besides the last.
-    """
-    from onnx.utils import Extractor
-
-    last = len(whole.graph.output) - 1
-    taken = [entry.name for entry in whole.graph.input]
-    extractor = Extractor(whole)
-    found: list[tuple[int | None, int, onnx.ModelProto]] = []
-    start: int | None = None
-    for end in [*sorted(set(depths) - {last}), last]:
-        made = extractor.extract_model([*taken, *([] if start is None else [states(start)])], [states(end)])
-        read = {name for node in made.graph.node for name in node.input}
-        inputs = [entry for entry in made.graph.input if entry.name in read]
-        del made.graph.input[:]
-        made.graph.input.extend(inputs)
-        found.append((start, end, made))
-        start = end
-    return found

@@ -9,10 +9,10 @@ from torch import nn
 
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Task
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 
-def build(encoder: Encoder, task: Task) -> Vertical:
+def build(encoder: Encoder, task: Task) -> VerticalModel:
     """A fresh model: the pretrained backbone under an untrained head.
 
     The head is drawn from torch's generator, so a caller seeds it for a repeatable start.
@@ -21,11 +21,11 @@ def build(encoder: Encoder, task: Task) -> Vertical:
     if pooling != "native":
         backbone = encoder.model()
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
-        return Vertical(backbone, task.head(width), pooling)
+        return VerticalModel(backbone, task.head(width), pooling)
     if not task.native_head:
         raise ConfigError(f"pooling: native has no head for the task '{task.name}'. Choose pooling: mean or cls.")
     whole: Any = encoder.native(task.states, task.size)
-    return Vertical(whole.base_model, nn.Identity(), "tokens", native=whole)
+    return VerticalModel(whole.base_model, nn.Identity(), "tokens", native=whole)
 
 
 def trainable(model: nn.Module) -> dict[str, torch.nn.Parameter]:

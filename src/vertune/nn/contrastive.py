@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Unit(nn.Module):
+class Normalise(nn.Module):
     """A head without parameters: states of length one, so that the inner product is the cosine."""
 
     def forward(self, states: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from vertune.core.artifact import read_json, storage, write_json
 from vertune.core.edits import EDIT_KINDS, Edit
 from vertune.core.errors import StorageError
+from vertune.core.files import read_json, storage_errors, write_json
 
 TENSORS = "delta.safetensors"
 EDITS = "edits.json"
@@ -21,7 +21,7 @@ def save(folder: Path, edits: Sequence[Edit]) -> None:
     """Write both files into the folder."""
     tensors = {f"{place}.{name}": tensor.contiguous() for place, edit in enumerate(edits) for name, tensor in edit.tensors.items()}
     listed = [{**asdict(edit), "tensors": sorted(edit.tensors)} for edit in (_bare(edit) for edit in edits)]
-    with storage(folder / TENSORS):
+    with storage_errors(folder / TENSORS):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / TENSORS)
     write_json(folder / EDITS, listed)

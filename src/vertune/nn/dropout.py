@@ -70,7 +70,7 @@ def attention(
     return (shares @ value).transpose(1, 2).contiguous(), None
 
 
-def quicken(model: nn.Module) -> None:
+def use_fast_dropout(model: nn.Module) -> None:
     """Put them in the place of every plain nn.Dropout, and of torch's attention where transformers lets it be chosen."""
     _attend(model)
     for module in list(model.modules()):

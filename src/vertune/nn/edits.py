@@ -14,35 +14,35 @@ from torch import Tensor, nn
 from vertune.core.edits import Edit, EditKind
 from vertune.core.errors import ConfigError, ModelError
 from vertune.nn import bottleneck, low_rank, prefix, structure
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 
-def copied(tensor: Tensor) -> Tensor:
+def cpu_copy(tensor: Tensor) -> Tensor:
     """A contiguous copy on the CPU, out of reach of further training."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def heads(model: Vertical) -> list[Edit]:
+def head_edits(model: VerticalModel) -> list[Edit]:
     """The head, and the pooler that a native head takes with it."""
     depth = structure.count(model.backbone) + 1
     if model.native is None:
-        tensors = {name: copied(value) for name, value in model.head.state_dict().items()}
+        tensors = {name: cpu_copy(value) for name, value in model.head.state_dict().items()}
         return [Edit("head", "head", depth, tensors)] if tensors else []
     return _grouped("head", structure.head_parameters(model), lambda name: "native" if name.startswith("native.") else _owner(name), depth)
 
 
-def pieces(model: Vertical) -> list[Edit]:
+def layer_edits(model: VerticalModel) -> list[Edit]:
     """The stages of the backbone with weights that are trained, one edit a piece."""
     stages = structure.stages(model.backbone)
     result: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.backbone.named_parameters():
         piece = _longest(name, stages) if parameter.requires_grad else None
         if piece is not None:
-            result.setdefault(piece, {})[name.removeprefix(f"{piece}.")] = copied(parameter)
+            result.setdefault(piece, {})[name.removeprefix(f"{piece}.")] = cpu_copy(parameter)
     return [Edit("layers", f"{structure.BACKBONE}{piece}".rstrip("."), stages[piece], tensors) for piece, tensors in result.items()]
 
 
-def biases(model: Vertical) -> list[Edit]:
+def bias_edits(model: VerticalModel) -> list[Edit]:
     """The biases of the backbone that are trained, one edit an owner."""
     names = {
         f"{structure.BACKBONE}{name}": parameter
@@ -51,25 +51,25 @@ def biases(model: Vertical) -> list[Edit]:
     }
     skipped = set(structure.head_parameters(model))
     kept = {name: parameter for name, parameter in names.items() if name not in skipped}
-    return [Edit("bias", _owner(name), structure.depth_of(model, name), {"bias": copied(parameter)}) for name, parameter in kept.items()]
+    return [Edit("bias", _owner(name), structure.depth_of(model, name), {"bias": cpu_copy(parameter)}) for name, parameter in kept.items()]
 
 
-def attached(model: Vertical) -> list[Edit]:
+def module_edits(model: VerticalModel) -> list[Edit]:
     """The modules of this house that hang on the model: bottlenecks, prefix states and prompt rows."""
     result = []
     for name, module in model.named_modules():
         site = _owner(name)
-        depth = structure.depth_of(model, site) if isinstance(module, bottleneck.Bottleneck | prefix.Rows) else 0
+        depth = structure.depth_of(model, site) if isinstance(module, bottleneck.Bottleneck | prefix.PrefixRows) else 0
         if isinstance(module, bottleneck.Bottleneck):
-            tensors = {key: copied(value) for key, value in module.state_dict().items()}
+            tensors = {key: cpu_copy(value) for key, value in module.state_dict().items()}
             result.append(Edit("bottleneck", site, depth, tensors, {"activation": module.activation}))
-        elif isinstance(module, prefix.Rows):
+        elif isinstance(module, prefix.PrefixRows):
             kind: EditKind = "prompt_rows" if name.endswith(".prompt") else "prefix_states"
-            result.append(Edit(kind, site, depth, {"rows": copied(module.rows)}))
+            result.append(Edit(kind, site, depth, {"rows": cpu_copy(module.rows)}))
     return result
 
 
-def apply(model: Vertical, edits: Sequence[Edit]) -> None:
+def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
     """Rebuild a change on a fresh base with the task's head attached; ModelError where an edit does not fit it."""
     states: dict[str, Tensor] = {}
     for edit in edits:
@@ -85,7 +85,7 @@ def apply(model: Vertical, edits: Sequence[Edit]) -> None:
 
 
 @torch.no_grad()
-def merge(model: Vertical, edits: Sequence[Edit]) -> None:
+def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
     """Write a change into the plain weights of a fresh base, which then needs no module of ours; ConfigError where that can't be."""
     refused = sorted({edit.kind for edit in edits} - set(_MERGE))
     if refused:
@@ -97,7 +97,7 @@ def merge(model: Vertical, edits: Sequence[Edit]) -> None:
         _MERGE[edit.kind](_module(model, edit), edit)
 
 
-def settle(model: Vertical, edits: Sequence[Edit]) -> None:
+def apply_merged(model: VerticalModel, edits: Sequence[Edit]) -> None:
     """Rebuild a change on a fresh base with as few modules of ours as can be: what has a form in plain weights is written there."""
     merge(model, [edit for edit in edits if edit.kind in _MERGE])
     apply(model, [edit for edit in edits if edit.kind not in _MERGE])
@@ -126,7 +126,7 @@ def _add_low_rank(module: nn.Module, edit: Edit) -> None:
 
 def _add_scale(module: nn.Module, edit: Edit) -> None:
     linear = _linear(module, edit)
-    low_rank.attach_scale(linear, low_rank.Scale(_on(linear, edit)["scale"]), edit.options["side"])
+    low_rank.attach_scale(linear, low_rank.ScaleVector(_on(linear, edit)["scale"]), edit.options["side"])
 
 
 def _add_bottleneck(module: nn.Module, edit: Edit) -> None:
@@ -162,7 +162,7 @@ _MERGE: dict[str, Change] = {**_WEIGHTS, "low_rank": _merge_low_rank, "scale": _
 _APPLY: dict[str, Change] = {**_WEIGHTS, "low_rank": _add_low_rank, "scale": _add_scale, "bottleneck": _add_bottleneck}
 
 
-def _module(model: Vertical, edit: Edit) -> nn.Module:
+def _module(model: VerticalModel, edit: Edit) -> nn.Module:
     try:
         return model.get_submodule(edit.site)
     except AttributeError as error:
@@ -189,7 +189,7 @@ def _grouped(kind: EditKind, tensors: Mapping[str, Tensor], owner: Callable[[str
     """One edit an owner, from tensors by their names in the model."""
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        found.setdefault(owner(name), {})[name.removeprefix(f"{owner(name)}.")] = copied(tensor)
+        found.setdefault(owner(name), {})[name.removeprefix(f"{owner(name)}.")] = cpu_copy(tensor)
     return [Edit(kind, site, depth, items) for site, items in found.items()]
 
 

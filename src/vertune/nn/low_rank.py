@@ -35,7 +35,7 @@ class LowRank(nn.Module):
         return gain * (out + change) if bias is None else gain * (out - bias + change) + bias
 
 
-class Scale(nn.Module):
+class ScaleVector(nn.Module):
     """A factor on each input or output of a map (IA3, Liu et al. 2022)."""
 
     def __init__(self, scale: Tensor) -> None:
@@ -60,7 +60,7 @@ def attach_low_rank(linear: nn.Linear, change: LowRank) -> None:
     linear.register_forward_hook(_changed)
 
 
-def attach_scale(linear: nn.Linear, scale: Scale, side: str) -> None:
+def attach_scale(linear: nn.Linear, scale: ScaleVector, side: str) -> None:
     """Make the map scale its inputs (`side: input`) or its outputs, bias included."""
     linear.add_module("scaled", scale)
     if side == "input":

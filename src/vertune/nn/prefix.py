@@ -21,7 +21,7 @@ from vertune.core.errors import ConfigError
 from vertune.nn import structure
 
 
-class Rows(nn.Module):
+class PrefixRows(nn.Module):
     """Trainable states of some positions, shape (positions, width)."""
 
     def __init__(self, rows: Tensor) -> None:
@@ -62,7 +62,7 @@ def _entering(seen: dict[str, Tensor], name: str, module: nn.Module, args: tuple
 def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:
     """Put trainable rows before the embedded tokens of every sequence."""
     _, module = structure.embeddings(backbone)
-    module.add_module("prompt", Rows(rows))
+    module.add_module("prompt", PrefixRows(rows))
     _open(backbone, len(rows), visible=True)
 
 
@@ -75,7 +75,7 @@ def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
     _open(backbone, number, visible=False)
     for name, rows in states.items():
         layer = backbone.get_submodule(name)
-        layer.add_module("prefix", Rows(rows))
+        layer.add_module("prefix", PrefixRows(rows))
         names = tuple(inspect.signature(layer.forward).parameters)
         layer.register_forward_pre_hook(partial(_replace, names), with_kwargs=True)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vertune.batching import batches
 from vertune.core.kinds import Encoder
 from vertune.core.records import Feature
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 Around = Callable[[Sequence[int]], AbstractContextManager[None]]
 """What the forward pass of the batch of these features runs in: a precision, states that are known already."""
@@ -25,7 +25,12 @@ def tensors(arrays: dict[str, NDArray[Any]], device: torch.device | str = "cpu")
 
 @torch.no_grad()
 def outputs(
-    model: Vertical, encoder: Encoder, features: Sequence[Feature], tokens: int = 8192, states: bool = False, around: Around | None = None
+    model: VerticalModel,
+    encoder: Encoder,
+    features: Sequence[Feature],
+    tokens: int = 8192,
+    states: bool = False,
+    around: Around | None = None,
 ) -> list[NDArray[Any]]:
     """The model's outputs (or, with `states`, what its head would read), one float32 array a feature, in order.
 

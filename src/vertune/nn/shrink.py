@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from vertune.core.errors import ConfigError
 from vertune.nn import structure
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 _ROWS = "Set heads: 0, and prune rows alone."
 
-Feed = Callable[[Vertical], None]
+Feed = Callable[[VerticalModel], None]
 """Runs the model over texts; what hooks on the way see is not its business."""
 
 
-def copied(model: Vertical) -> Vertical:
+def copied(model: VerticalModel) -> VerticalModel:
     """A copy that shares nothing with the model."""
     return copy.deepcopy(model).eval()
 
@@ -35,7 +35,7 @@ def evenly(count: int, number: int) -> list[int]:
     return [count - 1] if number == 1 else sorted({round(place * (count - 1) / (number - 1)) for place in range(number)})
 
 
-def keep_layers(model: Vertical, places: Sequence[int]) -> None:
+def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
     """Leave only the layers at these places, in their order; ConfigError where layers are shared or stand in no plain list."""
     backbone = model.backbone
     names = list(structure.layers(backbone))
@@ -54,7 +54,7 @@ def keep_layers(model: Vertical, places: Sequence[int]) -> None:
         config.layer_types = [config.layer_types[place] for place in places]
 
 
-def inner_weights(model: Vertical, feed: Feed) -> dict[str, Tensor]:
+def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
     """How much each inner row of every layer's feed-forward network adds to the states, on average over the tokens fed.
 
     That is the mean size of its activation times the length of its column in the way back to the states; shape (inner,).
@@ -68,7 +68,7 @@ def inner_weights(model: Vertical, feed: Feed) -> dict[str, Tensor]:
     return found
 
 
-def head_weights(model: Vertical, feed: Feed) -> dict[str, Tensor]:
+def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
     """The same for the heads of every layer's attention; shape (heads,)."""
     found: dict[str, Tensor] = {}
     outputs = {name: output for name, output in _outputs(model).items() if output}
@@ -82,7 +82,7 @@ def head_weights(model: Vertical, feed: Feed) -> dict[str, Tensor]:
     return found
 
 
-def keep_inner(model: Vertical, kept: dict[str, Tensor]) -> None:
+def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
     """Leave only these inner rows of each feed-forward network, named by its way down; gated ones lose both of their rows."""
     backbone = model.backbone
     for layer in structure.layers(backbone):
@@ -97,7 +97,7 @@ def keep_inner(model: Vertical, kept: dict[str, Tensor]) -> None:
         _narrow(cast(nn.Linear, backbone.get_submodule(down)), into=rows)
 
 
-def keep_heads(model: Vertical, kept: dict[str, Tensor]) -> None:
+def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
     """Leave only these heads of each layer's attention; ConfigError where its maps are not one each."""
     backbone = model.backbone
     for layer, heads in kept.items():
@@ -136,7 +136,7 @@ def largest(weights: Tensor, share: float) -> Tensor:
     return weights.topk(number).indices.sort().values
 
 
-def keep_tokens(model: Vertical, ids: Tensor) -> None:
+def keep_tokens(model: VerticalModel, ids: Tensor) -> None:
     """Leave only the rows of these ids in the table of word embeddings, in this order."""
     backbone: Any = model.backbone
     table = backbone.get_input_embeddings()
@@ -161,11 +161,11 @@ def _narrow(linear: nn.Linear, out: Tensor | None = None, into: Tensor | None = 
             linear.in_features = len(into)
 
 
-def _downs(model: Vertical) -> list[str]:
+def _downs(model: VerticalModel) -> list[str]:
     return [f"{layer}.{structure.sites(model.backbone, layer)['down'][0]}" for layer in structure.layers(model.backbone)]
 
 
-def _outputs(model: Vertical) -> dict[str, str]:
+def _outputs(model: VerticalModel) -> dict[str, str]:
     """Of each layer: its way out of attention, named as in the backbone; empty where there is none."""
     found = {}
     for layer in structure.layers(model.backbone):
@@ -174,7 +174,7 @@ def _outputs(model: Vertical) -> dict[str, str]:
     return found
 
 
-def _heads(model: Vertical, width: int) -> int:
+def _heads(model: VerticalModel, width: int) -> int:
     """Heads of attention; ConfigError where the base does not say, or where they don't divide its width."""
     config: Any = model.backbone.config
     said = getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None)
@@ -184,7 +184,7 @@ def _heads(model: Vertical, width: int) -> int:
 
 
 @contextmanager
-def _seen(model: Vertical, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
+def _seen(model: VerticalModel, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
     """The sum of the sizes of what enters each of these maps, and over how many tokens."""
     sums: dict[str, tuple[Tensor, int]] = {}
 

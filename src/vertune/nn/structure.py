@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from vertune.core.errors import ConfigError
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 Role = Literal["query", "key", "value", "qkv", "attention_output", "position", "up", "down"]
 BACKBONE = "backbone."
@@ -165,7 +165,7 @@ def stages(backbone: nn.Module) -> dict[str, int]:
     return dict(_outline(backbone).stages)
 
 
-def depth_of(model: Vertical, name: str) -> int:
+def depth_of(model: VerticalModel, name: str) -> int:
     """Depth of the module or parameter with this name in a vertical."""
     outline = _outline(model.backbone)
     inside = name.removeprefix(BACKBONE)
@@ -180,20 +180,20 @@ def depth_within(pieces: Mapping[str, int], name: str) -> int:
     return max(owners, default=(0, 0))[1]
 
 
-def lowest(model: Vertical) -> int:
+def lowest(model: VerticalModel) -> int:
     """The lowest depth at which something is trained; one above the head's where nothing is."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return min((depth_of(model, name) for name in trained), default=_outline(model.backbone).above + 1)
 
 
-def quiet_below(model: Vertical, depth: int) -> None:
+def quiet_below(model: VerticalModel, depth: int) -> None:
     """Switch dropout off in every stage below this depth: what nothing trains gives the same states each time."""
     for name, stage in _outline(model.backbone).stages.items():
         if stage < depth and name:
             model.backbone.get_submodule(name).eval()
 
 
-def head_parameters(model: Vertical) -> dict[str, nn.Parameter]:
+def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
     """The head's parameters by their names in the vertical; a native head takes the backbone's pooler with it."""
     if model.native is None:
         return {f"head.{name}": parameter for name, parameter in model.head.named_parameters()}

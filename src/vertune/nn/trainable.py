@@ -8,10 +8,10 @@ from torch import nn
 
 from vertune.core.errors import ConfigError
 from vertune.nn import structure
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 
-def only(model: Vertical, parameters: Iterable[nn.Parameter] = ()) -> None:
+def train_only(model: VerticalModel, parameters: Iterable[nn.Parameter] = ()) -> None:
     """Train the head and these parameters, nothing else; what the base itself holds fixed stays fixed."""
     free = [parameter for parameter in parameters if parameter.requires_grad]
     model.requires_grad_(False)
@@ -20,13 +20,13 @@ def only(model: Vertical, parameters: Iterable[nn.Parameter] = ()) -> None:
     open_head(model)
 
 
-def open_head(model: Vertical) -> None:
+def open_head(model: VerticalModel) -> None:
     """Train the head besides what is trained already."""
     for parameter in structure.head_parameters(model).values():
         parameter.requires_grad_(True)
 
 
-def pieces(model: Vertical, depth: int = 0) -> list[nn.Parameter]:
+def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
     """Every parameter of the backbone's stages from this depth on, which a head can feel."""
     stages = structure.stages(model.backbone)
     unfelt = [*structure.poolers(model.backbone).values(), *structure.fixed_positions(model.backbone).values()]
@@ -38,7 +38,7 @@ def pieces(model: Vertical, depth: int = 0) -> list[nn.Parameter]:
     ]
 
 
-def require_some(model: Vertical, method: str, instead: str) -> None:
+def require_some(model: VerticalModel, method: str, instead: str) -> None:
     """ConfigError unless something is trained."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"method '{method}' has nothing to train here. Choose {instead}.")

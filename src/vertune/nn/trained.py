@@ -17,14 +17,14 @@ from vertune.core.records import Answer, Feature, Record, View
 from vertune.nn import edits as changes
 from vertune.nn import run
 from vertune.nn.build import build
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 TOLERANCE = 1e-4
 """Largest difference of an output, in parts of the largest output, that still counts as the same: float32 in another order."""
 
 
 @dataclass(slots=True)
-class Trained:
+class TrainedModel:
     """A model as it answers, with all that a form for other software is made from."""
 
     name: str
@@ -45,7 +45,7 @@ class Trained:
         """How the config names the base."""
         return str(getattr(self.encoder, "base", ""))
 
-    def plain(self) -> Vertical:
+    def plain(self) -> VerticalModel:
         """A fresh copy whose plain weights hold every change; ConfigError where a change has no such form."""
         model = build(self.encoder, self.task)
         changes.merge(model, self.edits)
@@ -56,7 +56,7 @@ class Trained:
         records, views = self._examples()
         return [[record[field] for field in view.fields if record.get(field)] for record in records for view in views]
 
-    def outputs(self, model: Vertical | None = None) -> list[NDArray[Any]]:
+    def outputs(self, model: VerticalModel | None = None) -> list[NDArray[Any]]:
         """What the model, or another one in its place, says of each probe."""
         records, views = self._examples()
         return self._outputs(self.encoder.encode(records, views), model or self.model)
@@ -72,7 +72,7 @@ class Trained:
         features = self.encoder.encode(records, self.task.views(sorted({key for record in records for key in record})))
         return self.task.decode(records, features, self._outputs(features, self.model), run=lambda more: self._outputs(more, self.model))
 
-    def _outputs(self, features: Sequence[Feature], model: Vertical | None) -> list[NDArray[Any]]:
+    def _outputs(self, features: Sequence[Feature], model: VerticalModel | None) -> list[NDArray[Any]]:
         if model is None:
             assert self.run is not None
             return self.run(features)
@@ -93,7 +93,7 @@ class Trained:
         return len(features) != len(records) * len(views) or any(feature.truncated for feature in features)
 
 
-def same(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
+def check_same_outputs(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
     """ModelError unless another software gives these outputs too."""
     for place, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         if ours.shape != theirs.shape:

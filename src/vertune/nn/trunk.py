@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vertune.nn import structure
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 
 class _Reached(Exception):
@@ -26,7 +26,7 @@ class _Reached(Exception):
 class Trunk:
     """The stages of a vertical below a depth."""
 
-    def __init__(self, model: Vertical, depth: int) -> None:
+    def __init__(self, model: VerticalModel, depth: int) -> None:
         """`depth` is that of the lowest stage that moves, from 2 to one above the layers."""
         self.model = model
         self.depth = depth

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vertune.core.kinds import Encoder, Pooling
 
 
-class Vertical(nn.Module):
+class VerticalModel(nn.Module):
     """A backbone under a head.
 
     `native` is a whole model of transformers that contains `backbone`; where it is given, its own head answers.
@@ -52,6 +52,6 @@ class Vertical(nn.Module):
         return {key: value for key, value in inputs.items() if key in self.accepted}
 
 
-def backbone_alone(encoder: Encoder) -> Vertical:
+def headless_backbone(encoder: Encoder) -> VerticalModel:
     """A fresh backbone that gives all its states, without a head."""
-    return Vertical(encoder.model(), nn.Identity(), "tokens").eval()
+    return VerticalModel(encoder.model(), nn.Identity(), "tokens").eval()

@@ -14,7 +14,7 @@ import yaml
 from vertune.core import base as bases
 from vertune.core.errors import VertuneError
 from vertune.reports import render
-from vertune.reports.scales import interval, measure
+from vertune.reports.scales import format_interval, format_value
 from vertune.reports.words import metric
 
 _LISTED = 40
@@ -103,8 +103,8 @@ def _rows(metrics: Mapping[str, float], intervals: Mapping[str, list[float]]) ->
     return [
         {
             "title": metric(name).title,
-            "value": measure(value, metric(name).unit),
-            "interval": interval(intervals[name][0], intervals[name][1], metric(name).unit) if name in intervals else "",
+            "value": format_value(value, metric(name).unit),
+            "interval": format_interval(intervals[name][0], intervals[name][1], metric(name).unit) if name in intervals else "",
             "about": metric(name).says(value),
         }
         for name, value in metrics.items()

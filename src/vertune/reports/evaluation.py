@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vertune.reports import render
-from vertune.reports.scales import change, count, interval, measure, plural, short
-from vertune.reports.words import Metric, gap, metric, way
+from vertune.reports.scales import format_change, format_count, format_interval, format_value, plural, short
+from vertune.reports.words import Metric, baseline_name, format_difference, metric
 
 _FEW = 100
 """Below so many units a reader is told that the figures are rough."""
@@ -79,7 +79,7 @@ def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
     """The four answers at the top."""
     entry = measured["metrics"][goal.name]
     units = plural(measured["units"], "row" if measured["units"] == measured["rows"] else "unit")
-    sure = {"title": "How sure?", "figure": interval(entry["low"], entry["high"], goal.unit)}
+    sure = {"title": "How sure?", "figure": format_interval(entry["low"], entry["high"], goal.unit)}
     if entry["low"] is None:
         sure |= {"figure": "Not known", "text": "This metric has no interval."}
     elif entry["low"] == entry["high"]:
@@ -88,7 +88,7 @@ def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
         rough = " That is few: more rows would say it more exactly." if measured["units"] < _FEW else ""
         sure["text"] = f"The 95 % interval, from {units}: with other rows of this kind, the figure would lie about here.{rough}"
     return [
-        {"title": "How good?", "figure": measure(entry["value"], goal.unit), "text": f"{goal.title}. {goal.says(entry['value'])}"},
+        {"title": "How good?", "figure": format_value(entry["value"], goal.unit), "text": f"{goal.title}. {goal.says(entry['value'])}"},
         sure,
         _against(measured, goal),
         _wrong(measured),
@@ -102,14 +102,14 @@ def _against(measured: Measured, goal: Metric) -> dict[str, str]:
     if name is None:
         return {"title": title, "figure": "Not known", "text": "There was no simple way to compare with.", "tone": "warn"}
     difference, winner = measured["differences"][name].get(goal.name), measured["verdicts"][name]["winner"]
-    theirs = measure(measured["baselines"][name][goal.name]["value"], goal.unit)
-    said = f" Difference: {gap(difference, goal)}." if difference else ""
+    theirs = format_value(measured["baselines"][name][goal.name]["value"], goal.unit)
+    said = f" Difference: {format_difference(difference, goal)}." if difference else ""
     figure, tone = {"model": ("Yes", "good"), "baseline": ("No, worse", "bad")}.get(winner, ("Can't tell", "warn"))
     if not winner and difference and difference["low"] != difference["high"]:
         said += " The interval includes 0: more test rows would tell."
     if difference and winner and goal.unit == "share":
-        figure = f"{'Yes' if winner == 'model' else 'No'}, {change(difference['value'], goal.unit)}"
-    return {"title": title, "figure": figure, "tone": tone, "text": f"The best simple way, {way(name)}, reaches {theirs}.{said}"}
+        figure = f"{'Yes' if winner == 'model' else 'No'}, {format_change(difference['value'], goal.unit)}"
+    return {"title": title, "figure": figure, "tone": tone, "text": f"The best simple way, {baseline_name(name)}, reaches {theirs}.{said}"}
 
 
 def _wrong(measured: Measured) -> dict[str, str]:
@@ -123,17 +123,17 @@ def _wrong(measured: Measured) -> dict[str, str]:
             first = found[0]
             pair = f"“{short(first['expected'], 40)}” answered as “{short(first['answered'], 40)}”"
             text = f"Most often: {pair}, {first['count']} of {first['of']} times."
-        return {"title": title, "figure": f"{count(wrong)} of {count(total)}", "text": text}
+        return {"title": title, "figure": f"{format_count(wrong)} of {format_count(total)}", "text": text}
     seen = [row for row in details.get("per_class", ()) if row["support"]]
     if seen:
         weak = min(seen, key=lambda row: row["f1"])
-        recall = f"It finds {measure(weak['recall'], 'share')} of {plural(weak['support'], 'case')}."
-        text = f"The weakest label: F1 {measure(weak['f1'], 'share')}. {recall}"
+        recall = f"It finds {format_value(weak['recall'], 'share')} of {plural(weak['support'], 'case')}."
+        text = f"The weakest label: F1 {format_value(weak['f1'], 'share')}. {recall}"
         return {"title": title, "figure": short(weak["label"], 18), "text": text}
     for name in ("mae", "rmse"):
         if name in measured["metrics"]:
             off = measured["metrics"][name]["value"]
-            return {"title": title, "figure": f"Off by {measure(off)}", "text": metric(name).says(off)}
+            return {"title": title, "figure": f"Off by {format_value(off)}", "text": metric(name).says(off)}
     if details.get("errors"):
         return {"title": title, "figure": "See below", "text": f"The worst {plural(len(details['errors']), 'answer')} are listed."}
     said = ("Nothing", "No answer was wrong.") if "errors" in details else ("Not listed", "This task lists no single answers.")
@@ -145,7 +145,7 @@ def _notices(measured: Measured) -> list[str]:
     notices = list(measured["notes"])
     if measured["truncated"] >= _CUT_SHARE:
         notices.append(
-            f"{measure(measured['truncated'], 'share')} of the inputs were longer than the model reads and were cut. "
+            f"{format_value(measured['truncated'], 'share')} of the inputs were longer than the model reads and were cut. "
             "Raise encoder.max_tokens, or choose truncation: window."
         )
     if any(verdict["winner"] == "baseline" for verdict in measured["verdicts"].values()):
@@ -155,14 +155,14 @@ def _notices(measured: Measured) -> list[str]:
 
 def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
     """The model and its baselines on the goal metric."""
-    ways = {"this model": measured["metrics"], **{way(name): values for name, values in measured["baselines"].items()}}
+    ways = {"this model": measured["metrics"], **{baseline_name(name): values for name, values in measured["baselines"].items()}}
     return [
         {
             "name": name,
             **values[goal.name],
             "tone": "accent" if values is measured["metrics"] else "plain",
             "strong": values is measured["metrics"],
-            "note": interval(values[goal.name]["low"], values[goal.name]["high"], goal.unit),
+            "note": format_interval(values[goal.name]["low"], values[goal.name]["high"], goal.unit),
         }
         for name, values in ways.items()
         if goal.name in values
@@ -175,10 +175,10 @@ def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
     return [
         {
             "way": name,
-            "name": f"model − {way(name)}",
+            "name": f"model − {baseline_name(name)}",
             **found[goal.name],
             "sentence": measured["verdicts"][name]["sentence"],
-            "gap": gap(found[goal.name], goal),
+            "gap": format_difference(found[goal.name], goal),
             "tone": tones.get(measured["verdicts"][name]["winner"], "warn"),
         }
         for name, found in measured["differences"].items()
@@ -191,9 +191,11 @@ def _metric_table(measured: Measured) -> dict[str, Any]:
     rows = []
     for name, entry in measured["metrics"].items():
         shown = metric(name)
-        others = [measure(values.get(name, {}).get("value"), shown.unit) for values in measured["baselines"].values()]
-        rows.append([shown.title, measure(entry["value"], shown.unit), interval(entry["low"], entry["high"], shown.unit), *others])
-    titles = ["this model", "95 % interval", *map(way, measured["baselines"])]
+        others = [format_value(values.get(name, {}).get("value"), shown.unit) for values in measured["baselines"].values()]
+        rows.append(
+            [shown.title, format_value(entry["value"], shown.unit), format_interval(entry["low"], entry["high"], shown.unit), *others]
+        )
+    titles = ["this model", "95 % interval", *map(baseline_name, measured["baselines"])]
     return {"columns": [{"title": "", "kind": "word"}, *({"title": title, "kind": "number"} for title in titles)], "rows": rows}
 
 
@@ -225,7 +227,7 @@ def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _figure(value: float | None, name: str) -> str:
-    return measure(value, "share" if name == "probability" else metric(name).unit)
+    return format_value(value, "share" if name == "probability" else metric(name).unit)
 
 
 def _plain(value: Any) -> str:
@@ -282,11 +284,11 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Base", training.get("base")),
         ("Method", training.get("method")),
         ("Why this method", chosen.get("why")),
-        ("Training rows", count(training["rows"]) if training.get("rows") else None),
-        ("Trained weights", count(training["trained"]) if training.get("trained") else None),
+        ("Training rows", format_count(training["rows"]) if training.get("rows") else None),
+        ("Trained weights", format_count(training["trained"]) if training.get("trained") else None),
         ("Passes over the rows", f"{chosen['epochs']:.3g}" if chosen.get("epochs") is not None else None),
-        ("Steps", f"{count(chosen['steps'])}, best after {count(chosen['best_step'])}" if chosen.get("best_step") else None),
+        ("Steps", f"{format_count(chosen['steps'])}, best after {format_count(chosen['best_step'])}" if chosen.get("best_step") else None),
         ("Trained again on all labels", plural(chosen["refit"], "row") if chosen.get("refit") else None),
-        ("Seconds of training", count(chosen["seconds"]) if chosen.get("seconds") is not None else None),
+        ("Seconds of training", format_count(chosen["seconds"]) if chosen.get("seconds") is not None else None),
     ]
     return [(name, value) for name, value in facts if value]

@@ -17,28 +17,28 @@ PER_CENT = "\u00a0%"
 """The sign with a space before it that no line breaks at."""
 
 
-def count(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """A whole number with its thousands apart: 10003 is `10,003`."""
     return MISSING if value is None else f"{value:,.0f}"
 
 
-def measure(value: float | None, unit: Unit = "number") -> str:
+def format_value(value: float | None, unit: Unit = "number") -> str:
     """A value with its unit: 0.9342 as a share is `93.4 %`, as a number `0.934`; an int is a count."""
     if value is None or not math.isfinite(value):
         return MISSING
     if isinstance(value, int) and unit == "number":
-        return _minus(count(value))
+        return _minus(format_count(value))
     if unit == "share":
         return _minus(f"{100 * value:.1f}{PER_CENT}")
     size = abs(value)
     return _minus(f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}")
 
 
-def change(value: float | None, unit: Unit = "number") -> str:
+def format_change(value: float | None, unit: Unit = "number") -> str:
     """A difference with its sign: 0.041 as a share is `+4.1 points`."""
     if value is None or not math.isfinite(value):
         return MISSING
-    text = measure(value, unit).replace(PER_CENT, " points")
+    text = format_value(value, unit).replace(PER_CENT, " points")
     return f"+{text}" if value > 0 and any(digit in text for digit in "123456789") else text
 
 
@@ -49,11 +49,11 @@ def _minus(text: str) -> str:
     return f"−{text[1:]}" if any(digit in text for digit in "123456789") else text[1:]
 
 
-def interval(low: float | None, high: float | None, unit: Unit = "number") -> str:
+def format_interval(low: float | None, high: float | None, unit: Unit = "number") -> str:
     """A range in words: `92.4 to 94.3 %`."""
     if low is None or high is None:
         return MISSING
-    return f"{measure(low, unit).removesuffix(PER_CENT)} to {measure(high, unit)}"
+    return f"{format_value(low, unit).removesuffix(PER_CENT)} to {format_value(high, unit)}"
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -139,17 +139,17 @@ def _head(text: str, columns: int) -> str:
 
 def plural(number: float, one: str, many: str | None = None) -> str:
     """A count with its noun: `1 row`, `2,000 rows`."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+    return f"{format_count(number)} {one if number == 1 else many or one + 's'}"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "count": count,
-    "measure": measure,
-    "change": change,
+    "count": format_count,
+    "measure": format_value,
+    "change": format_change,
     "tick": tick,
     "short": short,
     "middle": middle,
     "plural": plural,
     "ems": ems,
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {"ticks": ticks, "domain": domain, "place": place, "interval": interval}
+FUNCTIONS: dict[str, Callable[..., Any]] = {"ticks": ticks, "domain": domain, "place": place, "interval": format_interval}

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from vertune.reports.scales import Unit, change, measure
+from vertune.reports.scales import Unit, format_change, format_value
 
 _INCLUDES = "the 95 % interval of the difference includes 0"
 
@@ -27,7 +27,7 @@ class Metric:
     def says(self, value: float | None) -> str:
         """What this value means, in one sentence."""
         known = value is not None
-        return self.about.format(hundred=f"{100 * value:.0f}" if known else "?", value=measure(value, self.unit))  # type: ignore[operator]
+        return self.about.format(hundred=f"{100 * value:.0f}" if known else "?", value=format_value(value, self.unit))  # type: ignore[operator]
 
 
 @cache
@@ -36,7 +36,7 @@ def _read(file: str) -> dict[str, Any]:
     return found
 
 
-def way(name: str) -> str:
+def baseline_name(name: str) -> str:
     """What a simple way is called."""
     return str(_read("ways.yaml").get(name, name))
 
@@ -47,7 +47,7 @@ def metric(name: str) -> Metric:
     return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
 
 
-def verdict(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
+def comparison_sentence(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
     """1 where `ours` is better, -1 where `theirs` is, 0 where the data can't tell; and a sentence that says so.
 
     `difference` is ours − theirs with `value`, `low` and `high`.
@@ -61,7 +61,7 @@ def verdict(difference: Mapping[str, float | None], lower_is_better: bool, ours:
     return (1 if better else -1), f"{ours[:1].upper()}{ours[1:]} is {said}"
 
 
-def gap(difference: Mapping[str, float | None], shown: Metric) -> str:
+def format_difference(difference: Mapping[str, float | None], shown: Metric) -> str:
     """A difference and its interval: `+4.0 points (+3.1 to +4.9)`."""
-    low, high = (change(difference[end], shown.unit).removesuffix(" points") for end in ("low", "high"))
-    return f"{change(difference['value'], shown.unit)} ({low} to {high})"
+    low, high = (format_change(difference[end], shown.unit).removesuffix(" points") for end in ("low", "high"))
+    return f"{format_change(difference['value'], shown.unit)} ({low} to {high})"

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.core.banks import POSITIONS, Rows, Shapes, kind, write
+from vertune.core.banks import POSITIONS, BankRows, Shapes, kind, write
 from vertune.core.kinds import Encoder, Pooling, Task
 from vertune.core.records import Feature
 
@@ -43,7 +43,7 @@ class Banks:
         self._free = list(range(_SLOTS - 1, 0, -1))
         self._lock = threading.Lock()
 
-    def put(self, rows: Rows) -> int:
+    def put(self, rows: BankRows) -> int:
         """The slot that now holds these rows."""
         with self._lock:
             if not self._free:
@@ -87,7 +87,7 @@ class Segment(Protocol):
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
-class Place:
+class Slot:
     """One vertical's place on a backbone; it keeps its slot as long as anybody holds it."""
 
     begin: int
@@ -107,7 +107,7 @@ class _Batch:
     """Rows on their way up: each belongs to an item, and to one place or still to all of the item's."""
 
     items: list[int]
-    places: list[Place | None]
+    places: list[Slot | None]
     states: NDArray[Any] | None = None
 
     def slots(self) -> NDArray[np.int64]:
@@ -128,7 +128,7 @@ class Backbone:
         """The states at which rows can part."""
         return (START, *(segment.end for segment in self.segments[:-1]))
 
-    def add(self, rows: Rows, place: Place) -> Place:
+    def add(self, rows: BankRows, place: Slot) -> Slot:
         """Give a vertical a slot, where it changes anything; the slot is free again when nobody holds the place."""
         place.begin = place.begin if place.begin == END else max(cut for cut in self.cuts if cut <= place.begin)
         if rows:
@@ -137,7 +137,7 @@ class Backbone:
             weakref.finalize(place, self.banks.free, place.slot)
         return place
 
-    def compute(self, payloads: Sequence[tuple[Feature, Sequence[Place]]]) -> list[list[NDArray[Any]]]:
+    def compute(self, payloads: Sequence[tuple[Feature, Sequence[Slot]]]) -> list[list[NDArray[Any]]]:
         """The head's outputs of each feature for each of its places; those of one row a token as long as the feature."""
         arrays = self.encoder.collate([feature for feature, _ in payloads])
         front = max((place.positions for _, places in payloads for place in places), default=0)
@@ -153,7 +153,7 @@ class Backbone:
                 batch = _parted(batch, segment.end, waiting, plain)
         return _answered(payloads, batch, own, arrays["attention_mask"])
 
-    def outputs(self, encoder: Encoder, features: Sequence[Feature], place: Place, tokens: int = 2048) -> list[NDArray[Any]]:
+    def outputs(self, encoder: Encoder, features: Sequence[Feature], place: Slot, tokens: int = 2048) -> list[NDArray[Any]]:
         """The outputs of many features for one place, in batches of near lengths."""
         from vertune.batching.batches import by_tokens
 
@@ -194,10 +194,10 @@ def _taken(states: NDArray[Any] | None, rows: list[int]) -> NDArray[Any] | None:
     return None if states is None else states if rows == list(range(len(states))) else states[rows]
 
 
-def _parted(batch: _Batch, here: int, waiting: list[list[Place]], plain: list[bool]) -> _Batch:
+def _parted(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[bool]) -> _Batch:
     """The batch with a row of its own for each place whose changes begin here; an item's common row stays while any needs it."""
     rows: list[int] = []
-    places: list[Place | None] = []
+    places: list[Slot | None] = []
     for row, (item, place) in enumerate(zip(batch.items, batch.places, strict=True)):
         begun = [one for one in waiting[item] if one.begin == here] if place is None else [place]
         if place is None and begun:
@@ -211,12 +211,12 @@ def _parted(batch: _Batch, here: int, waiting: list[list[Place]], plain: list[bo
 
 
 def _answered(
-    payloads: Sequence[tuple[Feature, Sequence[Place]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.int64]
+    payloads: Sequence[tuple[Feature, Sequence[Slot]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.int64]
 ) -> list[list[NDArray[Any]]]:
     """Heads on the last states, all rows of a place at once; `own` are the rows that ended in layers of a place's own."""
-    found: dict[tuple[int, Place], NDArray[Any]] = {}
+    found: dict[tuple[int, Slot], NDArray[Any]] = {}
     for part in (batch, *own):
-        asked: dict[Place, list[int]] = {}
+        asked: dict[Slot, list[int]] = {}
         for row, (item, owner) in enumerate(zip(part.items, part.places, strict=True)):
             for place in (owner,) if owner else [one for one in payloads[item][1] if one.begin == END]:
                 asked.setdefault(place, []).append(row)

@@ -21,7 +21,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Key, Value]):
+class LRUCache(Generic[Key, Value]):
     """The values put last, up to a number of them; safe for many threads. Who takes one must not change it."""
 
     def __init__(self, entries: int) -> None:
@@ -58,7 +58,7 @@ class AnswerCache:
         self.predictor, self.version, self.entries = predictor, version, entries
         self.hits = self.misses = 0
         self._inputs = tuple(column.name for column in predictor.task.columns if column.role == "input")
-        self._kept: Kept[Hashable, Answer] = Kept(entries)
+        self._kept: LRUCache[Hashable, Answer] = LRUCache(entries)
         self._computing: dict[Hashable, Future[Answer]] = {}
         self._lock = threading.Lock()
 

@@ -14,7 +14,7 @@ from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
 
 
-def check(device: str) -> None:
+def check_device(device: str) -> None:
     """ConfigError where torch has no such device here, MissingExtra where there is no torch."""
     try:
         import torch
@@ -54,7 +54,7 @@ class Eager:
         return outputs(self.model, encoder, features, self.tokens)
 
 
-class Stretch:
+class TorchSegment:
     """All layers of a shared backbone in torch, on the GPU where there is one."""
 
     def __init__(self, mixed: Any, device: str | None = None) -> None:
@@ -73,10 +73,10 @@ class Stretch:
         """The last states; of the banks, only what the batch's slots hold goes to the device."""
         import torch
 
-        from vertune.nn.banks import gathered
+        from vertune.nn.banks import gather
         from vertune.nn.run import tensors
 
-        held = gathered({name: torch.from_numpy(bank) for name, bank in banks.items()}, torch.from_numpy(slots))
+        held = gather({name: torch.from_numpy(bank) for name, bank in banks.items()}, torch.from_numpy(slots))
         given = {name: tensor.to(self.device) for name, tensor in held.items()}
         with self._lock, torch.no_grad():  # the hooks of `mixed` read one batch's rows from it, so that a second batch waits
             last = self.mixed(tensors(dict(arrays), self.device), given)[-1]

@@ -16,11 +16,11 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound, StorageError, VertuneError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Answer, Feature, Record
-from vertune.runtime import eager, enrolled
+from vertune.runtime import eager, shared_store
 from vertune.runtime.backbone import Backbone
-from vertune.runtime.enrolled import Precision, Seat
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import GRAPH, Predictor
+from vertune.runtime.shared_store import Precision, SharedEngine
 
 _log = logging.getLogger("vertune")
 
@@ -28,7 +28,7 @@ Payload = tuple[Feature, Sequence[Any]]
 """A feature, and the places that it is asked of; a vertical on a graph of its own has one place, None."""
 
 
-class Lane(Hashable, Protocol):
+class Executor(Hashable, Protocol):
     """What computes batches: a backbone, or one graph."""
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
@@ -36,10 +36,10 @@ class Lane(Hashable, Protocol):
         ...
 
 
-class Own:
+class DedicatedGraph:
     """A graph that serves one vertical, in memory as long as it is asked often enough."""
 
-    def __init__(self, model: Artifact, encoder: Encoder, keeper: Keeper) -> None:
+    def __init__(self, model: Artifact, encoder: Encoder, keeper: GraphCache) -> None:
         self.model, self.encoder, self._keeper = model, encoder, keeper
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
@@ -53,7 +53,7 @@ class Own:
         return self._keeper.graph(self.model).outputs(encoder, features)
 
 
-class Keeper:
+class GraphCache:
     """Graphs in memory up to a number of bytes; those longest unasked leave first."""
 
     def __init__(self, limit: int, threads: int | None = None) -> None:
@@ -77,7 +77,7 @@ class Keeper:
             predictor = Predictor.open(model, self.threads)
             assert isinstance(predictor.engine, Graph)
             self._kept[model.id] = (predictor.engine, size)
-        return replace(predictor, engine=Own(model, predictor.encoder, self))
+        return replace(predictor, engine=DedicatedGraph(model, predictor.encoder, self))
 
     def _make_room(self, model: Artifact) -> int:
         """Have others leave until a model's graph fits, where it ever does; the bytes of its file."""
@@ -98,13 +98,13 @@ class Keeper:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Served:
+class Deployment:
     """One vertical as it is served now."""
 
     name: str
     model: Artifact
     predictor: Predictor
-    lane: Lane
+    lane: Executor
     place: Any
     precision: Precision
     why: str
@@ -124,9 +124,9 @@ class Served:
         return self.predictor.task
 
     @property
-    def stands(self) -> str:
+    def artifact_id(self) -> str:
         """The id of the artifact that answers: a backbone, or a model with a graph."""
-        return self.lane.model.id if isinstance(self.lane, Own) else str(self.shared)
+        return self.lane.model.id if isinstance(self.lane, DedicatedGraph) else str(self.shared)
 
 
 @dataclass(slots=True)
@@ -142,20 +142,20 @@ class Fleet:
     device: str | None = None
     """Where torch answers for those that share a backbone, such as `cuda`; None has ONNX Runtime answer, without torch. ConfigError
     for a device that is not there."""
-    served: dict[str, Served] = field(default_factory=dict)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
-    _keeper: Keeper = field(init=False)
+    _keeper: GraphCache = field(init=False)
 
     def __post_init__(self) -> None:
         if self.device is not None:
-            eager.check(self.device)
-        self._keeper = Keeper(self.limit, self.threads)
+            eager.check_device(self.device)
+        self._keeper = GraphCache(self.limit, self.threads)
 
-    def get(self, name: str) -> Served:
+    def get(self, name: str) -> Deployment:
         """One vertical; NotFound says which there are."""
-        found = self.served.get(name)
+        found = self.deployments.get(name)
         if found is None:
-            listed = ", ".join(sorted(self.served)[:20]) or "none"
+            listed = ", ".join(sorted(self.deployments)[:20]) or "none"
             raise NotFound(f"No vertical '{name}' is served here. There are: {listed}.")
         return found
 
@@ -184,18 +184,18 @@ class Fleet:
         One that can't keeps the model that it had. A batch in progress keeps what it began with.
         """
         troubles: dict[str, str] = {}
-        for name in set(self.served) - set(wanted):
-            self.served = {key: value for key, value in self.served.items() if key != name}
+        for name in set(self.deployments) - set(wanted):
+            self.deployments = {key: value for key, value in self.deployments.items() if key != name}
         for name, model in wanted.items():
             try:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
                 stands = backbone or graph_of(self.home, model)
                 if stands is None:
                     raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
-                now = self.served.get(name)
-                if now is None or (now.model.id, now.stands) != (model.id, stands.id):
+                now = self.deployments.get(name)
+                if now is None or (now.model.id, now.artifact_id) != (model.id, stands.id):
                     made = self._seated(name, model, stands) if backbone else self._alone(name, model, stands)
-                    self.served = {**self.served, name: made}
+                    self.deployments = {**self.deployments, name: made}
             except VertuneError as error:
                 troubles[name] = str(error)
         return troubles
@@ -207,20 +207,24 @@ class Fleet:
     def _backbone_of(self, model: Artifact) -> Artifact | None:
         """The newest backbone that a model was put on."""
         shelf = reversed(self.home.shelf("backbones"))
-        return next((artifact for artifact in shelf if enrolled.verdict(artifact, model.id) is not None), None)
+        return next((artifact for artifact in shelf if shared_store.read_verdict(artifact, model.id) is not None), None)
 
-    def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Served:
-        verdict = enrolled.verdict(artifact, model.id)
+    def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
+        verdict = shared_store.read_verdict(artifact, model.id)
         assert verdict is not None
-        on_device = self.device is not None and not enrolled.replaces_layers(artifact, model.id)
+        on_device = self.device is not None and not shared_store.replaces_layers(artifact, model.id)
         precision: Precision = "float32" if self.exact or on_device else verdict.precision
         key = (artifact.id, str(self.device) if on_device else precision)
         backbone = self._backbones.get(key)
         if backbone is None:
-            made = enrolled.load_torch(artifact, str(self.device)) if on_device else enrolled.load(artifact, precision, self.threads)
+            made = (
+                shared_store.load_torch_backbone(artifact, str(self.device))
+                if on_device
+                else shared_store.load_backbone(artifact, precision, self.threads)
+            )
             self._backbones[key] = backbone = made
-        predictor = enrolled.enter(backbone, artifact, model, self.threads)
-        assert isinstance(predictor.engine, Seat)
+        predictor = shared_store.attach_model(backbone, artifact, model, self.threads)
+        assert isinstance(predictor.engine, SharedEngine)
         place = predictor.engine.place
         depth = backbone.segments[-1].end
         own = (depth - max(place.begin, 0)) / depth if place.begin < depth else 0.0
@@ -228,16 +232,16 @@ class Fleet:
         why = verdict.why
         if precision != verdict.precision:
             why = f"all that share are answered on {self.device}, in float32" if on_device else "the server was told to answer exactly"
-        return Served(name, model, predictor, backbone, place, precision, why, artifact.id, encoding, _reading(predictor), own)
+        return Deployment(name, model, predictor, backbone, place, precision, why, artifact.id, encoding, _reading(predictor), own)
 
-    def _alone(self, name: str, model: Artifact, graph: Artifact) -> Served:
+    def _alone(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
         predictor = self._keeper.opened(graph)
-        assert isinstance(predictor.engine, Own)
+        assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in graph.manifest["config"]["compress"]]
         precision: Precision = "int8" if "int8" in chain else "float32"
         why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
         encoding = (graph.id, _said(predictor.encoder))
-        return Served(name, model, predictor, predictor.engine, None, precision, why, None, encoding, _reading(predictor))
+        return Deployment(name, model, predictor, predictor.engine, None, precision, why, None, encoding, _reading(predictor))
 
 
 def _said(encoder: Encoder) -> str:
@@ -255,11 +259,13 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
     """A model with a graph: this one, or the newest that was made from it."""
     if (model.folder / GRAPH).exists():
         return model
-    made = [one for one in home.shelf("models") if model.id in one.told.get("parents", ()) and (one.folder / GRAPH).exists()]
+    made = [one for one in home.shelf("models") if model.id in one.known_manifest.get("parents", ()) and (one.folder / GRAPH).exists()]
     return made[-1] if made else None
 
 
-def decoded(served: Served, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> list[Answer]:
+def decode_outputs(
+    served: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
+) -> list[Answer]:
     """One answer a record."""
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:

@@ -16,7 +16,7 @@ from vertune.batching.batches import outputs
 from vertune.core.banks import SLOTS, states
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.kinds import Encoder
-from vertune.core.machine import usable
+from vertune.core.machine import usable_processors
 from vertune.core.records import Feature
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -34,7 +34,7 @@ class Graph:
 
         `threads` is how many share one call; None takes as many as there are processors for this process.
         """
-        self.threads = threads or usable()
+        self.threads = threads or usable_processors()
         what = graph if isinstance(graph, bytes) else os.fspath(graph)
         try:
             self.session = onnxruntime.InferenceSession(
@@ -69,7 +69,7 @@ class Graph:
         return outputs(encoder, features, TOKENS, lambda rows, arrays: self.run(arrays))
 
 
-class Stretch:
+class GraphSegment:
     """Some layers of a shared backbone; safe for several threads."""
 
     def __init__(self, graph: Path, start: int | None, end: int, threads: int | None = None) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from numpy.typing import NDArray
 
-from vertune.core.artifact import Artifact, file_hash, read_json
+from vertune.core.artifact import Artifact
 from vertune.core.errors import ModelError, StorageError
+from vertune.core.files import file_hash, read_json
 from vertune.core.kinds import Encoder, Task
-from vertune.core.machine import features, usable
+from vertune.core.machine import cpu_features, usable_processors
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
 from vertune.runtime.eager import Eager
@@ -37,7 +38,7 @@ _log = logging.getLogger("vertune")
 class Engine(Protocol):
     """What computes the outputs of features."""
 
-    def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
+    def outputs(self, encoder: Encoder, cpu_features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""
         ...
 
@@ -98,9 +99,9 @@ class Predictor:
             return None
         return type(self)(self.written, self.encoder, self.task, Eager(model, self.config.device.tokens), self.columns)
 
-    def outputs(self, features: Sequence[Feature]) -> list[NDArray[Any]]:
+    def outputs(self, cpu_features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""
-        return self.engine.outputs(self.encoder, features)
+        return self.engine.outputs(self.encoder, cpu_features)
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
         """One answer a record."""
@@ -108,8 +109,8 @@ class Predictor:
         answers: list[Answer] = []
         for start in range(0, len(records), _CHUNK):
             part = records[start : start + _CHUNK]
-            features = self.encoder.encode(part, views)
-            answers += self.task.decode(part, features, self.outputs(features), run=self.outputs)
+            cpu_features = self.encoder.encode(part, views)
+            answers += self.task.decode(part, cpu_features, self.outputs(cpu_features), run=self.outputs)
         return answers
 
 
@@ -131,9 +132,9 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
 
 def _threads(artifact: Artifact, many: bool) -> int | None:
     """The threads that were found best on this machine; a warning where the graph was measured on another, or is worse here."""
-    here, manifest = list(features()), artifact.told
+    here, manifest = list(cpu_features()), artifact.known_manifest
     told = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
-    if told.get("processor") == here and told.get("usable") == usable():
+    if told.get("processor") == here and told.get("usable") == usable_processors():
         lost = told.get("lost")
         if lost is not None and lost > manifest["gate"]["tolerance"]:
             _log.warning("%s loses %.4f on this processor against where it was made. Compress it here.", artifact.id, lost)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from vertune.core.errors import Busy, DataError
 from vertune.core.records import Answer, Feature, Record
-from vertune.runtime.fleet import Served, decoded
-from vertune.runtime.queue import Request, Ticket
-from vertune.steps.predict import checked
+from vertune.queueing.fair_queue import BatchRequest, Ticket
+from vertune.runtime.fleet import Deployment, decode_outputs
+from vertune.steps.predict import validate_records
 
 if TYPE_CHECKING:
     from vertune.server.measures import Measures
@@ -55,7 +55,7 @@ class Asker:
 class _Part:
     """One vertical's share of a request: the records whose answers are not kept, and what the encoder makes of them."""
 
-    served: Served
+    served: Deployment
     records: list[Record]
     places: list[int]
     """Which records of the request they are."""
@@ -67,7 +67,7 @@ class _Part:
 
 async def answered(
     service: Service,
-    several: Sequence[Served],
+    several: Sequence[Deployment],
     given: Sequence[Mapping[str, Any]],
     asker: Asker,
     fresh: bool = False,
@@ -117,7 +117,7 @@ def characters(value: Any) -> int:
 
 def _tokenised(
     service: Service,
-    several: Sequence[Served],
+    several: Sequence[Deployment],
     given: Sequence[Mapping[str, Any]],
     found: list[list[Answer | None]],
     asker: Asker | None,
@@ -129,7 +129,7 @@ def _tokenised(
     for served, answers in zip(several, found, strict=True):
         records = read.get(served.reading)
         if records is None:
-            records = read[served.reading] = checked(served.predictor, given)
+            records = read[served.reading] = validate_records(served.predictor, given)
         places = list(range(len(records)))
         if service.settings.cache and asker:
             kept = [service.kept.get(_key(served, record)) for record in records]
@@ -167,7 +167,7 @@ def _counting(measures: Measures) -> Iterator[None]:
         raise
 
 
-def _key(served: Served, record: Record) -> Hashable:
+def _key(served: Deployment, record: Record) -> Hashable:
     """A hash, because texts are long, and not ours to keep."""
     said = repr((served.model.id, served.precision, sorted(record.items())))
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=32).digest()
@@ -217,13 +217,15 @@ def _submit(service: Service, measures: Measures, parts: Sequence[_Part], asker:
 
     def finish(results: list[Any]) -> list[list[Answer]]:
         return [
-            decoded(part.served, part.records, part.features, [results[p][s] for p, s in zip(part.payloads, part.seats, strict=True)])
+            decode_outputs(
+                part.served, part.records, part.features, [results[p][s] for p, s in zip(part.payloads, part.seats, strict=True)]
+            )
             for part in parts
         ]
 
     left = max(0.001, asker[1] - time.monotonic())
     payloads = list(zip(features, places, strict=True))
-    request = Request(payloads, [max(1, round(cost)) for cost in costs], lane, asker[0], left, finish)
+    request = BatchRequest(payloads, [max(1, round(cost)) for cost in costs], lane, asker[0], left, finish)
     with _counting(measures):
         return service.batcher.submit(request)
 

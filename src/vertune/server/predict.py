@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from vertune.core.errors import DataError, NotFound
 from vertune.core.records import Answer
-from vertune.runtime.fleet import Served
+from vertune.runtime.fleet import Deployment
 from vertune.server import problems
 from vertune.server.answering import Asker, answered, characters
 from vertune.server.route import Plain, TooLarge, json
@@ -63,7 +63,7 @@ class Asked(BaseModel):
             raise ValueError("a field came that is not known here")
         return self
 
-    def rows(self, served: Sequence[Served]) -> Sequence[Mapping[str, Any]]:
+    def rows(self, served: Sequence[Deployment]) -> Sequence[Mapping[str, Any]]:
         """The records for these verticals, with what any of them reads; DataError for texts where the first reads more than one."""
         if self.records is not None:
             read = {name for one in served for name in _read(one)}
@@ -118,7 +118,7 @@ async def predict_with_many(body: AskedOfMany, request: Request) -> Response:
     return json({"results": [_told(one, own) for one, own in zip(served, answers, strict=True)]})
 
 
-def admitted(request: Request, names: Sequence[str]) -> tuple[str, list[Served]]:
+def admitted(request: Request, names: Sequence[str]) -> tuple[str, list[Deployment]]:
     """The name under which a request counts, and the verticals that it asks; AccessError, Busy, NotFound."""
     state = request.app.state
     customer: str = state.access.asker(request, "predict", tuple(names))
@@ -132,7 +132,7 @@ def admitted(request: Request, names: Sequence[str]) -> tuple[str, list[Served]]
         ) from error  # which else is, is not its
 
 
-async def ask(request: Request, resource: str, admitted: tuple[str, list[Served]], body: Asked) -> tuple[list[list[Answer]], int]:
+async def ask(request: Request, resource: str, admitted: tuple[str, list[Deployment]], body: Asked) -> tuple[list[list[Answer]], int]:
     """The answers of each vertical to an asker who was admitted, and the tokens that were computed; counted and timed as `resource`."""
     started = time.perf_counter()
     customer, served = admitted
@@ -162,7 +162,7 @@ def deadline(request: Request, most: float) -> float:
     return min(asked, most)
 
 
-def _read(served: Served) -> set[str]:
+def _read(served: Deployment) -> set[str]:
     """What the columns may be called in which a vertical finds its texts."""
     inputs = {column.name for column in served.task.columns if column.role == "input"}
     named = [value for name, value in served.predictor.fields.items() if name in inputs]
@@ -192,5 +192,5 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _told(served: Served, answers: list[Answer]) -> dict[str, Any]:
+def _told(served: Deployment, answers: list[Answer]) -> dict[str, Any]:
     return {"vertical": served.name, "model": served.model.id, "answers": answers}

@@ -16,13 +16,13 @@ from typing import Any
 
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import Busy, NotFound, VertuneError
-from vertune.core.machine import usable
+from vertune.core.machine import usable_processors
 from vertune.core.records import Feature
-from vertune.runtime.batcher import Batcher
-from vertune.runtime.cache import Kept
-from vertune.runtime.fleet import Fleet, Lane, Payload, Served
-from vertune.runtime.queue import Limits
-from vertune.runtime.warm import budget
+from vertune.queueing.batcher import Batcher
+from vertune.queueing.fair_queue import BatchLimits
+from vertune.runtime.cache import LRUCache
+from vertune.runtime.fleet import Deployment, Executor, Fleet, Payload
+from vertune.runtime.warmup import batch_budget
 from vertune.server.measures import Measures
 from vertune.server.settings import Settings
 
@@ -53,7 +53,7 @@ class Service:
     measures: Measures = field(init=False)
     untold: Measures = field(init=False)
     """What trials are counted in, which nobody reads."""
-    kept: Kept[Hashable, Any] = field(init=False)
+    kept: LRUCache[Hashable, Any] = field(init=False)
     batcher: Batcher = field(init=False)
     coming: dict[str, Coming] = field(default_factory=dict)
     only: frozenset[str] = frozenset()
@@ -68,17 +68,17 @@ class Service:
 
     def __post_init__(self) -> None:
         workers = self.settings.workers or 1
-        threads = self.settings.threads or max(1, (usable() - 1) // workers)  # one processor is left to HTTP
+        threads = self.settings.threads or max(1, (usable_processors() - 1) // workers)  # one processor is left to HTTP
         self.fleet = Fleet(self.home, self.settings.memory, threads, self.settings.exact, self.settings.device)
-        self.measures, self.untold = (Measures(lambda: self.batcher.queued, lambda: len(self.fleet.served)) for _ in range(2))
-        self.kept = Kept(max(1, self.settings.cache))
+        self.measures, self.untold = (Measures(lambda: self.batcher.queued, lambda: len(self.fleet.deployments)) for _ in range(2))
+        self.kept = LRUCache(max(1, self.settings.cache))
 
     def start(self, post: Callable[[Callable[[], None]], None] | None) -> None:
         """Begin to take requests; `post` is how callbacks reach the loop that waits for them."""
-        lanes = [served.lane for served in self.fleet.served.values() if served.shared]
+        lanes = [served.lane for served in self.fleet.deployments.values() if served.shared]
         with ThreadPoolExecutor(1) as pool:  # what a thread has bound to a graph goes with the thread
-            tokens = pool.submit(budget, lanes, self._probe).result()
-        limits = Limits(tokens=tokens, queued=self.settings.queued)
+            tokens = pool.submit(batch_budget, lanes, self._probe).result()
+        limits = BatchLimits(tokens=tokens, queued=self.settings.queued)
         self.batcher = Batcher(_compute, limits, self.settings.workers or 1, post, self.measures.batch)
 
     def wanted(self) -> dict[str, Artifact]:
@@ -109,7 +109,7 @@ class Service:
 
     def _follow(self, live: Mapping[str, Artifact]) -> dict[str, str]:
         ready = {name: model for name, model in live.items() if self.fleet.ready(model)}
-        held = {name: self.fleet.served[name].model for name in set(live) - set(ready) if name in self.fleet.served}
+        held = {name: self.fleet.deployments[name].model for name in set(live) - set(ready) if name in self.fleet.deployments}
         troubles = self.fleet.follow({**ready, **held})
         for name in [name for name in self.coming if name in ready or name not in live]:
             del self.coming[name]
@@ -173,7 +173,7 @@ class Service:
             return False, "it is stopping", None
         if not self.batcher.alive:
             return False, "no worker lives", None
-        if not self.fleet.served:
+        if not self.fleet.deployments:
             return False, "no vertical is served", None
         age = self._age()
         if age is None or age > _STALE:
@@ -192,7 +192,7 @@ class Service:
         """Have something answered: by any vertical, because one that fails by itself is no reason to turn away from the others."""
         from vertune.server.answering import Asker, answered
 
-        for served in self.fleet.served.values():
+        for served in self.fleet.deployments.values():
             try:
                 await answered(self, [served], [self._example(served)], Asker("", 2.0), fresh=True)
             except Busy as error:
@@ -202,13 +202,13 @@ class Service:
                 continue
             return
 
-    def _example(self, served: Served) -> dict[str, str]:
+    def _example(self, served: Deployment) -> dict[str, str]:
         inputs = [column for column in served.task.columns if column.role == "input" and column.required]
         return {column.name: "ready?" for column in inputs}
 
-    def _probe(self, lane: Lane, rows: int) -> list[Payload]:
+    def _probe(self, lane: Executor, rows: int) -> list[Payload]:
         """Features of about 16 tokens for a lane, to time it with."""
-        served = next(one for one in self.fleet.served.values() if one.lane is lane)
+        served = next(one for one in self.fleet.deployments.values() if one.lane is lane)
         record = dict.fromkeys(self._example(served), "how long does it take until a text of this length is answered")
         views = served.task.views(sorted(record))
         feature: Feature = served.predictor.encoder.encode([record], views)[0]

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from vertune.core.artifact import check_name
 from vertune.core.errors import ConfigError, NotFound
-from vertune.runtime.fleet import Served
+from vertune.runtime.fleet import Deployment
 from vertune.server import problems
 from vertune.server.predict import admitted
 from vertune.server.route import Plain, json
@@ -86,7 +86,7 @@ async def verticals(request: Request) -> Response:
     state = request.app.state
     state.access.asker(request, "predict")
     service: Service = state.service
-    names = sorted({*service.fleet.served, *service.coming})
+    names = sorted({*service.fleet.deployments, *service.coming})
     return json({"verticals": [_told(service, name) for name in names if state.access.sees(request, name)]})
 
 
@@ -100,7 +100,7 @@ async def vertical(name: str, request: Request) -> Response:
 async def versions(name: str, request: Request) -> Response:
     """The models of one vertical."""
     service = _allowed(request, name)
-    live = service.fleet.served[name].model.id if name in service.fleet.served else None
+    live = service.fleet.deployments[name].model.id if name in service.fleet.deployments else None
     return json({"versions": await run_in_threadpool(_versions, service, name, live)})
 
 
@@ -166,7 +166,7 @@ def _allowed(request: Request, name: str) -> Service:
 
 
 def _told(service: Service, name: str) -> dict[str, Any]:
-    served: Served | None = service.fleet.served.get(name)
+    served: Deployment | None = service.fleet.deployments.get(name)
     coming = service.coming.get(name)
     said: dict[str, Any] = dict.fromkeys(Vertical.model_fields)
     if served is not None:
@@ -178,7 +178,7 @@ def _told(service: Service, name: str) -> dict[str, Any]:
 
 
 def _versions(service: Service, name: str, live: str | None) -> list[dict[str, Any]]:
-    found = [(model, model.told) for model in service.home.shelf("models")]
+    found = [(model, model.known_manifest) for model in service.home.shelf("models")]
     return [
         {"model": model.id, "created": told.get("created"), "metrics": told.get("metrics") or {}, "live": model.id == live}
         for model, told in found

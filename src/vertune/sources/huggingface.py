@@ -15,7 +15,7 @@ from vertune.sources import _table
 class Huggingface(Source):
     """Options of Hugging Face data sets."""
 
-    elsewhere: ClassVar[bool] = True
+    remote: ClassVar[bool] = True
 
     path: str
     """A hub id such as `owner/name`, or a folder that `save_to_disk` wrote."""

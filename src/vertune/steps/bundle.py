@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vertune.core.artifact import Artifact, storage
+from vertune.core.artifact import Artifact
 from vertune.core.errors import ConfigError, ModelError
+from vertune.core.files import new_folder, storage_errors
 from vertune.runtime.predictor import BASE, Predictor
-from vertune.steps._place import filled
 
 _LEFT_OUT = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc")
 """Endings of other forms of the weights, and of what could run when it is loaded."""
@@ -25,8 +25,8 @@ def bundle(model: Artifact, folder: Path) -> Path:
     base: Path | None = getattr(opened.encoder, "path", None)
     if base is None:
         raise ConfigError(f"The encoder of {model.id} has no base that could be copied.")
-    with filled(folder) as place:
-        with storage(place):
+    with new_folder(folder) as place:
+        with storage_errors(place):
             shutil.copytree(model.folder, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BASE, ".*"))
             shutil.copytree(base, place / BASE, ignore=_left_out)
         _check(opened, Artifact(place))

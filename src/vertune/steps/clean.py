@@ -6,9 +6,10 @@ import shutil
 import time
 from dataclasses import dataclass
 
-from vertune.core.artifact import SHELVES, Artifact, Home, storage, weight
+from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import StorageError
-from vertune.steps.judge import UNDECIDED
+from vertune.core.files import folder_size, storage_errors
+from vertune.evaluation.gate import UNDECIDED
 from vertune.steps.remove import remove
 
 _QUIET = 600.0
@@ -41,7 +42,7 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
             for artifact in home.shelf(shelf)  # type: ignore[arg-type]
             if artifact.id not in needed
         ]
-    freed = [Freed(artifact.id, weight(artifact.folder), why) for artifact, why in doomed]
+    freed = [Freed(artifact.id, folder_size(artifact.folder), why) for artifact, why in doomed]
     if not dry:
         for artifact, _ in doomed:
             remove(home, artifact.id)
@@ -51,17 +52,17 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
 def _states(home: Home, dry: bool) -> list[Freed]:
     """Remembered states of frozen layers that no training used in the last ten minutes."""
     folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= _QUIET]
-    freed = [Freed(f"states {path.name[:8]}", weight(path), "a training can compute it again") for path in folders]
+    freed = [Freed(f"states {path.name[:8]}", folder_size(path), "a training can compute it again") for path in folders]
     if not dry:
         for path in folders:
-            with storage(path):
+            with storage_errors(path):
                 shutil.rmtree(path)
     return freed
 
 
 def _alive(run: Artifact) -> bool:
     """Whether another process is at work on it, it waits for a decision, or it says that it is running and wrote something lately."""
-    if run.working or _state(run) == UNDECIDED:
+    if run.in_use or _state(run) == UNDECIDED:
         return True
     newest = max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0)
     return _state(run) == "running" and time.time() - newest < _QUIET
@@ -95,9 +96,9 @@ def _needed(home: Home) -> set[str]:
 def _rests(home: Home, dry: bool) -> list[Freed]:
     """What a crash in the middle of a removal left behind."""
     rests = [path for shelf in SHELVES for path in (home.folder / shelf).glob(".*.removed")]
-    freed = [Freed(path.name, weight(path), "left over from a removal") for path in rests]
+    freed = [Freed(path.name, folder_size(path), "left over from a removal") for path in rests]
     if not dry:
         for path in rests:
-            with storage(path):
+            with storage_errors(path):
                 shutil.rmtree(path)
     return freed

@@ -9,14 +9,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vertune.core.artifact import Artifact, Home, read_json
+from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config
 from vertune.core.errors import Conflict, NotFound
+from vertune.core.files import read_json
 from vertune.core.kinds import Task
 from vertune.core.parse import build
+from vertune.evaluation.scores import ROUNDS, interval_entry
 from vertune.metrics.bootstrap import paired
-from vertune.reports.words import verdict
-from vertune.steps.measure import ROUNDS, entry
+from vertune.reports.words import comparison_sentence
 
 
 def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
         "units": said_right["units"],
         "goal": task.goal,
         "metrics": {
-            name: _compared(name, {"a": said_left, "b": said_right}, entry(difference), names, name in task.lower_is_better)
+            name: _compared(name, {"a": said_left, "b": said_right}, interval_entry(difference), names, name in task.lower_is_better)
             for name, difference in found.items()
         },
     }
@@ -53,7 +54,7 @@ def _compared(
     name: str, said: Mapping[str, Mapping[str, Any]], difference: Mapping[str, float | None], names: tuple[str, str], lower: bool
 ) -> dict[str, Any]:
     """One metric of both, and which is better."""
-    winner, sentence = verdict(difference, lower, *reversed(names))
+    winner, sentence = comparison_sentence(difference, lower, *reversed(names))
     values = {side: measured["metrics"].get(name, {}).get("value") for side, measured in said.items()}
     return {**values, "difference": dict(difference), "winner": (None, "b", "a")[winner], "sentence": sentence}
 

@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 
 from vertune import __version__
 from vertune.core import machine
-from vertune.core.artifact import Artifact, Home, Progress, Recorder, at_work, storage, working, write_text
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, owner_entries, recording
 from vertune.core.config import Config, dump, override
 from vertune.core.errors import ConfigError, DataError, MissingExtra, ModelError, NotFound
-from vertune.core.kinds import Bench, Compressor, Whole
+from vertune.core.files import storage_errors, write_text
+from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
+from vertune.data.dataset import of_model, records_of
+from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Gate, benchmark_candidates, mark_best
 from vertune.reports import compression
 from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
-from vertune.steps.dataset import of_model, records_of
-from vertune.steps.judge import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Judge, mark, timed
-from vertune.steps.predict import asked as columns_of
+from vertune.steps.predict import model_columns as columns_of
 
 if TYPE_CHECKING:
     import onnx
@@ -47,7 +48,7 @@ _BY_HAND = "by hand: validation could not tell"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CompressOptions:
     """On what terms a compression runs."""
 
     accept: bool = False
@@ -57,14 +58,14 @@ class Terms:
 
 
 def compress(
-    model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, terms: Terms | None = None
+    model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, terms: CompressOptions | None = None
 ) -> Artifact:
     """Shrink a trained model by the chain of its config, changed by `settings` such as `compress=[int8]`.
 
     Raises ConfigError for a chain that can't work, DataError without validation rows, ModelError where the gate refuses the
     result, or where validation is too small to tell; then the run stays, and the same call that accepts it takes it over.
     """
-    terms = terms or Terms()
+    terms = terms or CompressOptions()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
         raise MissingExtra("Compressing", "train", "onnx")
     _check_settings(settings)
@@ -77,12 +78,12 @@ def compress(
         return home.finish(waiting, accepted=_BY_HAND)
     run = _run(home, asked, {"running", "stopped", "failed"}) if terms.resume else None
     run = run or home.begin("models", config.name, step="compress", asked=asked, parents=[model.id, dataset.id])
-    run.update(error=None, **at_work())
-    with working(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
+    run.update(error=None, **owner_entries())
+    with recording(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
         work = _Work(model, config, dataset, recorder, (Path(scratch), run.folder))
         whole, graph = work.run(chain)
         _write(run, whole, graph, _entries(work, model))
-        work.prove(run, Whole(whole.encoder, whole.task, graph))
+        work.prove(run, StandaloneModel(whole.encoder, whole.task, graph))
         for folder in run.folder.glob(f"{_LEARNT}*"):
             shutil.rmtree(folder, ignore_errors=True)
         last = work.candidates[-1]
@@ -102,7 +103,7 @@ def compress(
 
 def float32(model: Artifact, home: Home) -> bytes:
     """The graph of a trained model as it is, checked on its validation texts; for measuring beside smaller ones."""
-    from vertune.nn.graph import export
+    from vertune.graphs.tracing import export
 
     opened = Predictor.open(model)
     whole = _whole(model, opened)
@@ -134,7 +135,11 @@ def _check(chain: Sequence[Compressor]) -> None:
 
 def _run(home: Home, asked: dict[str, Any], states: set[str]) -> Artifact | None:
     """The newest run of exactly this in one of these states that nobody works at."""
-    runs = [run for run in home.runs() if run.told.get("asked") == asked and run.told.get("status") in states and not run.working]
+    runs = [
+        run
+        for run in home.runs()
+        if run.known_manifest.get("asked") == asked and run.known_manifest.get("status") in states and not run.in_use
+    ]
     return runs[-1] if runs else None
 
 
@@ -166,12 +171,12 @@ class _Work:
             )
         self.unlabelled = _unlabelled(config, opened)
         known = bool((model.manifest.get("chosen") or {}).get("refit"))
-        self.judge = Judge(opened.task, self.validation, opened.answer(self.validation), (config.tolerance, known), config.seed)
+        self.judge = Gate(opened.task, self.validation, opened.answer(self.validation), (config.tolerance, known), config.seed)
         self.candidates: list[Candidate] = []
         self.graphs: list[tuple[Path, list[int]]] = []
         """The file of each candidate, and the lengths of typical texts in its tokens."""
 
-    def run(self, chain: Sequence[Compressor]) -> tuple[Whole, onnx.ModelProto]:
+    def run(self, chain: Sequence[Compressor]) -> tuple[StandaloneModel, onnx.ModelProto]:
         """The last model of the chain, and its graph."""
         whole = self.parent
         graph = self._exported(whole)
@@ -183,15 +188,15 @@ class _Work:
                 whole = part.shrink(whole, bench)
                 graph = self._exported(whole)
             else:
-                made = part.shrink(Whole(whole.encoder, whole.task, graph), bench)
+                made = part.shrink(StandaloneModel(whole.encoder, whole.task, graph), bench)
                 graph = made.body
             self._judge(part.name, whole, graph)
         self.progress("measuring", graphs=len(self.graphs))
-        timed(self.candidates, self.graphs, int(getattr(whole.encoder, "longest", 512)))
-        mark(self.candidates)
+        benchmark_candidates(self.candidates, self.graphs, int(getattr(whole.encoder, "longest", 512)))
+        mark_best(self.candidates)
         return whole, graph
 
-    def prove(self, run: Artifact, made: Whole) -> None:
+    def prove(self, run: Artifact, made: StandaloneModel) -> None:
         """ModelError unless what was written, with its own tokenizer and task, answers records as what was measured."""
         records, task = self.validation[:_BATCH], self.parent.task
         answers = [found.answer(records) for found in (self._predictor(made), Predictor.open(run))]
@@ -199,64 +204,64 @@ class _Work:
         if not np.allclose(ours, theirs, atol=1e-3):
             raise ModelError("The model that was written answers otherwise than the one that was measured. Please report this.")
 
-    def _bench(self) -> Bench:
-        from vertune.learning.distil import Lessons, mimic
+    def _bench(self) -> CompressionContext:
+        from vertune.learning.distil import DistillationInput, distil
 
-        def learn(student: Whole, teacher: Whole, epochs: float) -> None:
+        def learn(student: StandaloneModel, teacher: StandaloneModel, epochs: float) -> None:
             self.taught += 1
             records = [*self.train, *self.unlabelled]
             checkpoint = self.folder / f"{_LEARNT}{self.taught}"
-            mimic(student, teacher, Lessons(self.config, records, self.columns, epochs, checkpoint), self.progress)
+            distil(student, teacher, DistillationInput(self.config, records, self.columns, epochs, checkpoint), self.progress)
 
-        return Bench(
+        return CompressionContext(
             train=self.train, unlabelled=self.unlabelled, columns=self.columns, seed=self.config.seed, learn=learn, answer=self._outputs,
             look=self._look, accepts=lambda whole: self.judge.verdict("", self._answers(whole)).verdict != REFUSED,
             progress=self.progress, folder=self.scratch / "parts",
         )  # fmt: skip
 
-    def _exported(self, whole: Whole) -> onnx.ModelProto:
+    def _exported(self, whole: StandaloneModel) -> onnx.ModelProto:
         """The graph, checked on validation texts."""
-        from vertune.nn.graph import export
+        from vertune.graphs.tracing import export
 
         features = self._features(whole)
         self.progress("exporting", texts=len(features))
         return export(whole.body, whole.encoder, features)
 
-    def _features(self, whole: Whole) -> list[Feature]:
+    def _features(self, whole: StandaloneModel) -> list[Feature]:
         """Some of the validation texts."""
         return whole.encoder.encode(self.validation[:_TEXTS], whole.task.views(self.columns))
 
-    def _engine(self, whole: Whole) -> Any:
+    def _engine(self, whole: StandaloneModel) -> Any:
         """What answers for a model, whatever it is made of."""
-        from vertune.nn.vertical import Vertical
+        from vertune.nn.vertical import VerticalModel
 
-        if isinstance(whole.body, Vertical):
+        if isinstance(whole.body, VerticalModel):
             return Eager(whole.body, self.config.device.tokens, "cpu")  # compressors work on it there
         return Graph(whole.body.SerializeToString())
 
-    def _predictor(self, whole: Whole) -> Predictor:
+    def _predictor(self, whole: StandaloneModel) -> Predictor:
         return Predictor({}, whole.encoder, whole.task, self._engine(whole), tuple(self.columns))
 
-    def _outputs(self, whole: Whole, records: Sequence[Record]) -> list[NDArray[Any]]:
+    def _outputs(self, whole: StandaloneModel, records: Sequence[Record]) -> list[NDArray[Any]]:
         return self._predictor(whole).outputs(whole.encoder.encode(records, whole.task.views(self.columns)))
 
-    def _answers(self, whole: Whole) -> list[Answer]:
+    def _answers(self, whole: StandaloneModel) -> list[Answer]:
         return self._predictor(whole).answer(self.validation)
 
-    def _look(self, whole: Whole, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+    def _look(self, whole: StandaloneModel, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
         """The values inside a graph."""
-        from vertune.nn.graph import showing
+        from vertune.graphs.editing import with_outputs
 
-        shown = Graph(showing(whole.body, names).SerializeToString())
+        shown = Graph(with_outputs(whole.body, names).SerializeToString())
         features = whole.encoder.encode(records, whole.task.views(self.columns))
         for start in range(0, len(features), _BATCH):
             arrays = whole.encoder.collate(features[start : start + _BATCH])
             yield shown.values(arrays, names)
             self.progress("calibrating", step=min(start + _BATCH, len(features)), steps=len(features))
 
-    def _judge(self, name: str, whole: Whole, graph: onnx.ModelProto) -> None:
+    def _judge(self, name: str, whole: StandaloneModel, graph: onnx.ModelProto) -> None:
         """Score one output of the chain."""
-        candidate = self.judge.verdict(name, self._answers(Whole(whole.encoder, whole.task, graph)))
+        candidate = self.judge.verdict(name, self._answers(StandaloneModel(whole.encoder, whole.task, graph)))
         file = self.scratch / f"{len(self.candidates)}.onnx"
         file.write_bytes(graph.SerializeToString())
         self.graphs.append((file, [len(feature) for feature in self._features(whole)]))
@@ -266,7 +271,7 @@ class _Work:
         self.progress("judged", name=name, goal=goal, metric=candidate.metrics[goal], verdict=candidate.verdict, bytes=candidate.bytes)
 
 
-def _whole(model: Artifact, opened: Predictor) -> Whole:
+def _whole(model: Artifact, opened: Predictor) -> StandaloneModel:
     """The trained model without its base under it; ConfigError where it was compressed before."""
     from vertune.nn import delta, edits
     from vertune.nn.build import build as assemble
@@ -274,8 +279,8 @@ def _whole(model: Artifact, opened: Predictor) -> Whole:
     if (model.folder / GRAPH).exists():
         raise ConfigError(f"{model.id} was compressed already. Compress the model that it was made from: {model.manifest['parents'][0]}.")
     body = assemble(opened.encoder, opened.task)
-    edits.settle(body, delta.load(model.folder))
-    return Whole(opened.encoder, opened.task, body.eval())
+    edits.apply_merged(body, delta.load(model.folder))
+    return StandaloneModel(opened.encoder, opened.task, body.eval())
 
 
 def _unlabelled(config: Config, opened: Predictor) -> list[Record]:
@@ -310,15 +315,15 @@ def _entries(work: _Work, model: Artifact) -> dict[str, Any]:
             "rows": len(work.validation),
             "known": work.judge.known,
         },
-        "processor": list(machine.features()),
+        "processor": list(machine.cpu_features()),
         "bytes": last.bytes,
         "versions": {**manifest.get("versions", {}), "vertune": __version__},
     }
 
 
-def _write(run: Artifact, whole: Whole, graph: onnx.ModelProto, entries: dict[str, Any]) -> None:
+def _write(run: Artifact, whole: StandaloneModel, graph: onnx.ModelProto, entries: dict[str, Any]) -> None:
     """The graph, what its encoder reads, the report, and the manifest that can be opened."""
-    with storage(run.folder):
+    with storage_errors(run.folder):
         (run.folder / GRAPH).write_bytes(graph.SerializeToString())
     whole.encoder.write(run.folder / BASE)
     run.update(fingerprint={**hashes(run.folder), "task": task_hash(entries["config"]["task"])}, **entries)

@@ -18,18 +18,19 @@ from numpy.typing import NDArray
 
 from vertune import __version__
 from vertune.core import content
-from vertune.core.artifact import Artifact, Home, Progress, Recorder, read_json, storage, working, write_json, write_text
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
 from vertune.core.errors import DataError, NotFound
+from vertune.core.files import read_json, storage_errors, write_json, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
+from vertune.data.dataset import of_model, read
+from vertune.data.fields import map_fields
+from vertune.evaluation import scores as measure
+from vertune.evaluation.scores import Sample
 from vertune.reports import evaluation
-from vertune.reports.scales import measure as percent
+from vertune.reports.scales import format_value as percent
 from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
-from vertune.steps import measure
-from vertune.steps.dataset import of_model, read
-from vertune.steps.fields import named
-from vertune.steps.measure import Sample
 
 BASELINE_ROWS = 20_000
 """Training rows that baselines learn from at most: more take minutes and change little; the report says so."""
@@ -60,7 +61,7 @@ def evaluate(
     dataset = _dataset(manifest, home, needed=frame is None)
     parents = [model.id, *([dataset.id] if dataset else [])]
     run = home.begin("reports", manifest["name"], step="evaluate", config=manifest["config"], parents=parents, split=split)
-    with working(home, run, progress) as recorder:
+    with recording(home, run, progress) as recorder:
         predictor = Predictor.open(model, many=True)
         rows = _given(frame, predictor, dataset) if frame is not None else _of_split(dataset, split, manifest)
         recorder("answering", rows=len(rows.records))
@@ -144,7 +145,7 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
-    table = named(frame, fields, task, keep=[name for name in config.slices if name in frame.columns]).frame
+    table = map_fields(frame, fields, task, keep=[name for name in config.slices if name in frame.columns]).frame
     unread = table.filter(pl.col("__error").is_not_null()) if "__error" in table.columns else table.clear()
     cleaned = task.clean(table.filter(pl.col("__error").is_null()) if "__error" in table.columns else table)
     rejected = [{"row": row.get("__row"), "reason": row["__error"]} for row in unread.iter_rows(named=True)] + cleaned.rejected
@@ -178,7 +179,7 @@ def _measured(
         "goal": task.goal,
         "lower_is_better": sorted(task.lower_is_better),
         "metrics": sample.metrics(answers, tally) | further,
-        **measure.against(sample, tally, baselines),
+        **measure.compare_with_baselines(sample, tally, baselines),
         "baseline_rows": used,
         "truncated": float(np.mean([bool(answer.get("truncated")) for answer in answers])),
         "slices": measure.slices(sample, tally, [name for name in config.slices if name in rows.records[0]]),
@@ -254,13 +255,13 @@ def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequenc
     _write_lines(folder / "answers.jsonl", ({"record": record, "answer": _rounded(answer)} for record, answer in pairs))
     if rows.rejected:
         _write_lines(folder / "rejected.jsonl", rows.rejected)
-    with storage(folder):
+    with storage_errors(folder):
         names = [str(column) for column in range(tally.shape[1])]
         pl.DataFrame(np.ascontiguousarray(tally, np.float64), schema=names, orient="row").write_parquet(folder / "tally.parquet")
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    with storage(path), path.open("w", encoding="utf-8") as file:
+    with storage_errors(path), path.open("w", encoding="utf-8") as file:
         file.writelines(_line(value) + "\n" for value in values)
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from vertune.core.artifact import Artifact
 from vertune.core.errors import ConfigError
+from vertune.core.files import new_folder
 from vertune.core.kinds import Export
 from vertune.core.parse import build
 from vertune.runtime.eager import Eager
 from vertune.runtime.predictor import GRAPH, Predictor
-from vertune.steps._place import filled
 
 
 def export(model: Artifact, form: str | Export, folder: Path) -> Path:
@@ -20,17 +20,17 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
     answers otherwise than the model; a failed export leaves nothing behind.
     """
     from vertune.nn import delta
-    from vertune.nn.trained import Trained
+    from vertune.nn.trained import TrainedModel
 
     chosen = form if isinstance(form, Export) else build(Export, form)
-    with filled(folder) as place:
+    with new_folder(folder) as place:
         opened = Predictor.open(model)
         name = str(model.manifest["name"])
         if isinstance(opened.engine, Eager):
-            trained = Trained(name, opened.encoder, opened.task, opened.engine.model, delta.load(model.folder), opened.columns)
+            trained = TrainedModel(name, opened.encoder, opened.task, opened.engine.model, delta.load(model.folder), opened.columns)
         elif chosen.takes_graphs:
             graph = model.folder / GRAPH
-            trained = Trained(name, opened.encoder, opened.task, None, [], opened.columns, graph, opened.outputs)
+            trained = TrainedModel(name, opened.encoder, opened.task, None, [], opened.columns, graph, opened.outputs)
         else:
             raise ConfigError(
                 f"{model.id} was compressed and has no torch weights any more, which {chosen.name} needs. Export the model that it was "

@@ -53,21 +53,21 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
     With `resume`, the dataset of the newest unfinished training of this config, so that it goes on with the same rows. Of
     several processes one prepares, and the others find what it made.
     """
-    if not team.leads():
-        team.wait()
+    if not team.is_leader():
+        team.barrier()
         return _found(config, home, progress, resume)
     dataset = _found(config, home, progress, resume)
-    team.wait()
+    team.barrier()
     return dataset
 
 
 def _found(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
     wanted = dump(config)
     for run in reversed(home.runs()) if resume else ():
-        if run.told.get("asked") == wanted:
-            return home.get("datasets", run.told["parents"][0])
+        if run.known_manifest.get("asked") == wanted:
+            return home.get("datasets", run.known_manifest["parents"][0])
     for dataset in reversed(home.shelf("datasets")):
-        manifest = dataset.told  # a damaged dataset is none of this data
+        manifest = dataset.known_manifest  # a damaged dataset is none of this data
         made = manifest.get("config", {})
         if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder", "slices")) and _unchanged(
             config, manifest["created"]

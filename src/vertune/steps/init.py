@@ -16,9 +16,9 @@ import yaml
 from vertune.core import part
 from vertune.core.errors import DataError, NotFound, UnknownName
 from vertune.core.records import Column
-from vertune.steps import columns as looks
-from vertune.steps.columns import Look
-from vertune.steps.predict import rows
+from vertune.data import profile as looks
+from vertune.data.profile import ColumnProfile
+from vertune.steps.predict import read_rows
 
 _SAMPLE = 20_000
 _PAIRS = (
@@ -31,7 +31,7 @@ _TESTS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test",)
 
 
 @dataclass(slots=True)
-class Guess:
+class DatasetGuess:
     """What a file seems to hold."""
 
     where: str
@@ -41,7 +41,7 @@ class Guess:
     """The columns that each field of the task is read from."""
     reasons: dict[str, str]
     """Why each field is read from there, and why this task."""
-    columns: list[Look]
+    columns: list[ColumnProfile]
     validation: Path | None = None
     test: Path | None = None
     split: str | None = None
@@ -49,7 +49,7 @@ class Guess:
     notes: list[str] = field(default_factory=list)
 
 
-def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: str | None = None) -> Guess:
+def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: str | None = None) -> DatasetGuess:
     """Guess source, fields and task of a file; what the caller names is taken as said.
 
     Raises NotFound when there is no such path, UnknownName for a column that is not there, DataError when no column can be
@@ -57,22 +57,24 @@ def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: 
     """
     if not path.exists():
         raise NotFound(f"There is no file or folder '{path}'. Give the path of your labelled records.")
-    guess = guess_frame(rows(path).filter(pl.col("__error").is_null()), str(path), texts, label, task)
+    guess = guess_frame(read_rows(path).filter(pl.col("__error").is_null()), str(path), texts, label, task)
     for split, names in _TESTS.items():
         setattr(guess, split, None if guess.split else _sibling(path, names))
     return guess
 
 
-def guess_frame(frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: str | None = None) -> Guess:
+def guess_frame(
+    frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: str | None = None
+) -> DatasetGuess:
     """Guess the fields and the task of a frame; `where` names it in messages."""
     frame = frame.select(pl.exclude("^__.*$"))
-    found = looks.look(frame.head(_SAMPLE))
+    found = looks.profile_columns(frame.head(_SAMPLE))
     known = [column.name for column in found]
     for name in (*texts, *([label] if label else ())):
         if name not in known:
             raise UnknownName("column", name, known, where)
-    guess = Guess(where, frame.height, task or "", {}, {"task": "as it was asked for"}, found)
-    split = next((column for column in found if looks.says_split(frame, column) and column.name not in (*texts, label)), None)
+    guess = DatasetGuess(where, frame.height, task or "", {}, {"task": "as it was asked for"}, found)
+    split = next((column for column in found if looks.names_splits(frame, column) and column.name not in (*texts, label)), None)
     if split:
         guess.split = split.name
         found = [column for column in found if column is not split]
@@ -83,7 +85,7 @@ def guess_frame(frame: pl.DataFrame, where: str, texts: Sequence[str] = (), labe
     return guess
 
 
-def _asked(guess: Guess, found: list[Look], texts: Sequence[str], label: str | None) -> None:
+def _asked(guess: DatasetGuess, found: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
     """Fields of a task that the caller names: by their own names where there are such columns, else by their looks."""
     kind = part.find("tasks", guess.task)
     columns: Sequence[Column] = getattr(kind, "columns", ())
@@ -107,7 +109,7 @@ def _asked(guess: Guess, found: list[Look], texts: Sequence[str], label: str | N
         guess.fields[target], guess.reasons[target] = [chosen.name], chosen.said
 
 
-def _read(guess: Guess, inputs: Sequence[str], read: Sequence[Look]) -> None:
+def _read(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
     """Which columns the inputs of the task are read from; more columns than inputs are joined."""
     if len(read) > len(inputs) or (len(read) > 1 and not all(column.kind in {"text", "word"} for column in read)):
         guess.fields[inputs[0]] = [column.name for column in read]
@@ -117,7 +119,7 @@ def _read(guess: Guess, inputs: Sequence[str], read: Sequence[Look]) -> None:
         guess.fields[name], guess.reasons[name] = [column.name], column.said
 
 
-def _structured(guess: Guess, found: list[Look]) -> bool:
+def _structured(guess: DatasetGuess, found: list[ColumnProfile]) -> bool:
     """Spans and answers say their task by their structure."""
     spans = next((column for column in found if column.kind == "spans"), None)
     answers = next((column for column in found if column.kind == "answers"), None)
@@ -135,7 +137,7 @@ def _structured(guess: Guess, found: list[Look]) -> bool:
     return False
 
 
-def _labelled(guess: Guess, found: list[Look], texts: Sequence[str], label: str | None) -> None:
+def _labelled(guess: DatasetGuess, found: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
     """One column to be answered, one or two texts to read."""
     chosen = next((column for column in found if column.name == label), None) or _target(guess, found, texts)
     others = [column for column in found if column is not chosen]
@@ -150,7 +152,7 @@ def _labelled(guess: Guess, found: list[Look], texts: Sequence[str], label: str 
         guess.notes.append(f"not read: {', '.join(rest)}")
 
 
-def _target(guess: Guess, found: list[Look], texts: Sequence[str]) -> Look:
+def _target(guess: DatasetGuess, found: list[ColumnProfile], texts: Sequence[str]) -> ColumnProfile:
     """The column that most looks like what must be answered."""
     able = [column for column in found if column.label_score > 0 and column.name not in texts]
     if not able or len(found) < 2:
@@ -161,7 +163,7 @@ def _target(guess: Guess, found: list[Look], texts: Sequence[str]) -> Look:
     return max(able, key=lambda column: column.label_score)
 
 
-def _task(column: Look, pair: bool) -> tuple[str, str, str]:
+def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
     """The task that answers such a column, its field for it, and why."""
     if column.kind == "words":
         return "multilabel", "labels", f"'{column.name}' holds several words a row"
@@ -172,7 +174,7 @@ def _task(column: Look, pair: bool) -> tuple[str, str, str]:
     return "classify", "label", f"'{column.name}' holds one of {column.unique} words"
 
 
-def _pair(columns: Sequence[Look]) -> tuple[str, ...]:
+def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
     """Two columns whose names say that they are the sides of a pair."""
     lower = {column.name.lower().replace(" ", "_"): column.name for column in columns if column.kind in {"text", "word"}}
     stems = {re.sub(r"_?(1|a)$", "", name): name for name in lower if re.search(r"_?(1|a)$", name)}
@@ -183,7 +185,7 @@ def _pair(columns: Sequence[Look]) -> tuple[str, ...]:
     return next(((lower[a], lower[b]) for a, b in _PAIRS if a in lower and b in lower), ())
 
 
-def _best(found: Sequence[Look], taken: Sequence[Look], count: int) -> list[Look]:
+def _best(found: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], count: int) -> list[ColumnProfile]:
     """The columns that most look like running text; all others, to be joined, where none does."""
     able = sorted((column for column in found if column not in taken and column.text_score > 0), key=lambda column: -column.text_score)
     rest = [column for column in found if column not in taken]
@@ -202,7 +204,7 @@ def _sibling(path: Path, names: Sequence[str]) -> Path | None:
     return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
-def written(guess: Guess, path: Path, folder: Path) -> str:
+def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
     """The guess as a commented YAML that `vertune fit` takes, with the path of its data relative to the folder that it will lie in."""
     shown = Counter(column.name for column in guess.columns)
     lines = [
@@ -235,7 +237,7 @@ def written(guess: Guess, path: Path, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _split_lines(guess: Guess) -> list[str]:
+def _split_lines(guess: DatasetGuess) -> list[str]:
     if guess.split:
         return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # its values name the splits"]
     if guess.test:

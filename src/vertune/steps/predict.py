@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertune.core.artifact import Artifact, Progress, storage
+from vertune.core.artifact import Artifact, Progress
 from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.core.files import check_writable, replacing, storage_errors
 from vertune.core.kinds import Source
 from vertune.core.parse import build
 from vertune.core.records import Answer, Record
+from vertune.data.fields import MARKS, map_fields
 from vertune.runtime.cache import AnswerCache
 from vertune.runtime.predictor import Predictor
-from vertune.steps._place import check_writable, replaced
-from vertune.steps.fields import MARKS, named
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +30,7 @@ _FEW = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredRows:
     """One answer a row, None where the row can't be answered, with the reasons by row from 0."""
 
     answers: list[Answer | None]
@@ -58,12 +58,12 @@ def predict(
     return [one for one in found.answers if one is not None]
 
 
-def checked(predictor: Predictor, given: Sequence[Mapping[str, Any]]) -> list[Record]:
+def validate_records(predictor: Predictor, given: Sequence[Mapping[str, Any]]) -> list[Record]:
     """The records as the task reads them, in order; DataError names the first that can't be answered."""
     plain = _plain(predictor, given)
     if plain is not None:
         return plain
-    cleaned = predictor.task.clean(asked(_frame(given).drop("__row", strict=False).with_row_index("__row"), predictor))
+    cleaned = predictor.task.clean(model_columns(_frame(given).drop("__row", strict=False).with_row_index("__row"), predictor))
     _refuse({int(row["row"]): str(row["reason"]) for row in sorted(cleaned.rejected, key=lambda row: int(row["row"]))})
     return list(cleaned.frame.drop(MARKS, strict=False).to_dicts())
 
@@ -88,14 +88,14 @@ def _plain(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataF
     if any(not isinstance(fields.get(column.name, ""), str) for column in inputs):
         return None
     found: list[Record] = []
-    for record in records:
+    for record_of_texts in records:
         row: dict[str, str] = {}
         for column in inputs:
             own = fields.get(column.name)
-            if own in record and column.name in record:
+            if own in record_of_texts and column.name in record_of_texts:
                 return None
-            value = record.get(own if own in record else column.name)
-            if not column.required and column.name not in record and own not in record:
+            value = record_of_texts.get(own if own in record_of_texts else column.name)
+            if not column.required and column.name not in record_of_texts and own not in record_of_texts:
                 continue
             if not isinstance(value, str) or not value.strip() or not _encodable(value):
                 return None
@@ -113,20 +113,20 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: AnswerCache | None = None) -> Answered:
+def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: AnswerCache | None = None) -> AnsweredRows:
     """Answer every row that can be; the others keep their place and say why."""
     import polars as pl
 
     answers: list[Answer | None] = [None] * frame.height
     if not frame.height:
-        return Answered(answers, {})
+        return AnsweredRows(answers, {})
     marked = frame.drop("__row", strict=False).with_row_index("__row")
     errors: dict[int, str] = {}
     if "__error" in marked.columns:
         bad = marked.filter(pl.col("__error").is_not_null())
         errors = dict(zip(bad["__row"], bad["__error"], strict=True))
         marked = marked.filter(pl.col("__error").is_null())
-    cleaned = predictor.task.clean(asked(marked, predictor))
+    cleaned = predictor.task.clean(model_columns(marked, predictor))
     errors |= {int(row["row"]): str(row["reason"]) for row in cleaned.rejected}
     good = cleaned.frame
     model = predictor if cache is None else cache
@@ -136,10 +136,10 @@ def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None 
             answers[row] = found
         if progress:
             progress("answered", step=start + part.height, steps=good.height)
-    return Answered(answers, dict(sorted(errors.items())))
+    return AnsweredRows(answers, dict(sorted(errors.items())))
 
 
-def asked(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
+def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     """What the task reads, from columns named as in the training data, else as in the task; what it must answer is left out."""
     import polars as pl
 
@@ -155,13 +155,13 @@ def asked(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
             fields[name] = value[0] if len(value) == 1 else value
     read = set(inputs).union(*said.values())
     answered = [column.name for column in columns if column.role == "target" and column.name not in read]
-    return named(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
+    return map_fields(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
 
 
-def record(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
+def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
     """A record of plain texts in the order in which the task names its inputs; ConfigError for more than the model learnt from."""
-    named = [column.name for column in predictor.task.columns if column.role == "input"]
-    inputs = [name for name in named if not predictor.columns or name in predictor.columns]
+    map_fields = [column.name for column in predictor.task.columns if column.role == "input"]
+    inputs = [name for name in map_fields if not predictor.columns or name in predictor.columns]
     if len(texts) > len(inputs):
         raise ConfigError(
             f"This model reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces; "
@@ -170,7 +170,7 @@ def record(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
     return dict(zip(inputs, texts, strict=False))
 
 
-def rows(path: Path) -> pl.DataFrame:
+def read_rows(path: Path) -> pl.DataFrame:
     """All rows of a file with the marks of its source."""
     import polars as pl
 
@@ -182,7 +182,7 @@ def rows(path: Path) -> pl.DataFrame:
     return read.collect() if isinstance(read, pl.LazyFrame) else read
 
 
-def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> Answered:
+def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> AnsweredRows:
     """Answer every row of a file and write the rows with `answer_…` columns beside their own.
 
     The form follows the ending of `out`; in CSV, lists and mappings are JSON. A row that can't be answered stays, with the
@@ -190,7 +190,7 @@ def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: P
     """
     if out.suffix.lower() not in FORMS:
         raise ConfigError(f"Answers are written as {', '.join(FORMS)}; got '{out}'.")
-    frame = rows(file)
+    frame = read_rows(file)
     check_writable(out)
     predictor = model if isinstance(model, Predictor) else Predictor.open(model, many=True)
     found = answer(predictor, frame, progress)
@@ -198,7 +198,7 @@ def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: P
     return found
 
 
-def write(frame: pl.DataFrame, found: Answered, out: Path) -> None:
+def write(frame: pl.DataFrame, found: AnsweredRows, out: Path) -> None:
     """Rows and their answers as CSV, JSON lines or Parquet; StorageError when they can't be written."""
     import polars as pl
 
@@ -207,7 +207,7 @@ def write(frame: pl.DataFrame, found: Answered, out: Path) -> None:
     if found.errors:
         columns[_PREFIX + "error"] = [found.errors.get(row) for row in range(frame.height)]
     form = out.suffix.lower()
-    with storage(out), replaced(out) as place:
+    with storage_errors(out), replacing(out) as place:
         if form == ".parquet":
             frame.with_columns([pl.Series(name, values, strict=False) for name, values in columns.items()]).write_parquet(place)
         elif form == ".csv":
@@ -237,7 +237,7 @@ def _frame(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.DataFrame:
     if isinstance(records, pl.DataFrame):
         return records
     try:
-        return pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
+        return pl.DataFrame([dict(record_of_texts) for record_of_texts in records], infer_schema_length=None)
     except UnicodeEncodeError as error:
         raise DataError(
             f"Expected Unicode text, but {error.object[:40]!r} holds bytes of another encoding. Decode it with that."

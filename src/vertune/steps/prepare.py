@@ -15,14 +15,15 @@ from typing import Any
 import polars as pl
 
 from vertune import __version__
-from vertune.core.artifact import Artifact, Home, Progress, Recorder, working, write_json, write_text
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
 from vertune.core.config import Config, dump
 from vertune.core.errors import ConfigError, DataError
+from vertune.core.files import write_json, write_text
 from vertune.core.records import Column
+from vertune.data import dataset, describe
+from vertune.data.fields import map_fields
 from vertune.reports import render
 from vertune.reports.scales import plural
-from vertune.steps import dataset, describe
-from vertune.steps.fields import named
 
 _PACKAGES = ("polars", "numpy", "tokenizers")
 _LABELLED = frozenset({"label", "labels", "spans"})
@@ -47,7 +48,7 @@ def prepare(config: Config, home: Home, progress: Progress | None = None, frames
     them. What was rejected until then is in rejected.jsonl of the run.
     """
     run = home.begin("datasets", config.name, step="prepare", config=dump(config), parents=[])
-    with working(home, run, progress) as recorder:
+    with recording(home, run, progress) as recorder:
         rows = _Rows()
         try:
             _gather(config, frames, rows, recorder)
@@ -86,7 +87,7 @@ def _gather(config: Config, frames: Mapping[str, pl.DataFrame] | None, rows: _Ro
         if frame is None:
             continue
         reads = config.data.split.reads if place == "train" else ()
-        table = named(frame, config.data.fields, config.task, [*config.data.keep, *config.slices, *reads])
+        table = map_fields(frame, config.data.fields, config.task, [*config.data.keep, *config.slices, *reads])
         if table.frame.is_empty():
             raise DataError(f"The {place} data has no rows. Check what the source gives.")
         rows.origin |= table.origin
@@ -130,7 +131,7 @@ def _divided(config: Config, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[s
     """The rows of each split and of `unused`, and which splits were cut from the source's rows."""
     source = tables["train"]
     given = frozenset(tables) - {"train"}
-    names = config.data.split.sparing(given).divide(source)
+    names = config.data.split.without(given).divide(source)
     found = set(names.unique())
     twice = sorted(given & found)
     if twice:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-from vertune.core.artifact import SHELVES, Artifact, Home, storage, weight
+from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import NotFound, UnknownName
+from vertune.core.files import folder_size, storage_errors
 
 
 def find(home: Home, name: str) -> Artifact:
@@ -36,10 +37,10 @@ def remove(home: Home, name: str) -> int:
     if name not in found:
         raise UnknownName("id", name, found, str(home.folder))
     artifact = found[name]
-    freed = weight(artifact.folder)
+    freed = folder_size(artifact.folder)
     shelf = artifact.folder.parent.name
     if shelf == "runs":
-        with storage(artifact.folder):
+        with storage_errors(artifact.folder):
             shutil.rmtree(artifact.folder)
     else:
         home.remove(shelf, name)  # type: ignore[arg-type]

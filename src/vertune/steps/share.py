@@ -20,27 +20,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.core.artifact import Artifact, Home, Progress, working
-from vertune.core.banks import POSITIONS, SLOTS, Rows, fits, kind, merged
+from vertune.core.artifact import Artifact, Home, Progress, recording
+from vertune.core.banks import POSITIONS, SLOTS, BankRows, fits_into, kind, merge_shapes
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, VertuneError
-from vertune.core.kinds import Bench, Encoder, Task, Whole
-from vertune.core.machine import features
+from vertune.core.kinds import CompressionContext, Encoder, StandaloneModel, Task
+from vertune.core.machine import cpu_features
 from vertune.core.records import Answer, Feature, Record
-from vertune.runtime import enrolled
+from vertune.data.dataset import of_model, records_of
+from vertune.evaluation.gate import ACCEPTED, Gate
+from vertune.runtime import shared_store
 from vertune.runtime.backbone import END, START, Backbone, Banks
-from vertune.runtime.enrolled import VERTICALS, Entry, Verdict
 from vertune.runtime.fleet import graph_of
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, check_base
-from vertune.steps.compress import Terms, compress
-from vertune.steps.dataset import of_model, records_of
-from vertune.steps.judge import ACCEPTED, Judge
+from vertune.runtime.shared_store import VERTICALS, PrecisionVerdict, SharedEntry
+from vertune.steps.compress import CompressOptions, compress
 
 if TYPE_CHECKING:
     import onnx
 
-    from vertune.nn.vertical import Vertical
+    from vertune.nn.vertical import VerticalModel
 
 _TEXTS = 256
 """Records of each model that it is compared on, and of all of them that scales of 8 bits are learnt from."""
@@ -61,7 +61,7 @@ class _Member:
     """Of its validation split; the task's own examples where there is none."""
     measured: bool
     """Whether the records are its own, so that the gate can tell."""
-    entry: Entry
+    entry: SharedEntry
     layers: bool
     """Whether it replaces layers."""
     features: list[Feature]
@@ -78,7 +78,7 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
         raise MissingExtra("Putting trained models on a shared backbone", "train", "onnx")
     refused: dict[str, str] = {}
     groups: dict[str, list[_Member]] = {}
-    bases: dict[str, Vertical] = {}
+    bases: dict[str, VerticalModel] = {}
     for model in models:
         if (model.folder / GRAPH).exists():
             refused[model.id] = "it was compressed, and its graph is its own"
@@ -89,11 +89,11 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
     for members in groups.values():
         with _noting(refused, [member.model for member in members]):
             backbone = found(home, members[0].model, [member.entry.rows for member in members], _cuts(members))
-            stand = _Stand(backbone or _made(members, home, progress))
+            stand = _LoadedBackbone(backbone or _made(members, home, progress))
             for number, member in enumerate(members, 1):
                 with _noting(refused, [member.model]):
-                    if enrolled.verdict(stand.artifact, member.model.id) is None:
-                        _enrol(member, stand)
+                    if shared_store.read_verdict(stand.artifact, member.model.id) is None:
+                        _add_model(member, stand)
                 if progress:
                     progress("sharing", step=number, steps=len(members))
     return refused
@@ -133,7 +133,7 @@ def _own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
             pass
         else:
             return
-    compress(model, home, ["compress=[]"], progress, Terms(accept=True))
+    compress(model, home, ["compress=[]"], progress, CompressOptions(accept=True))
 
 
 def _learnt_all(model: Artifact) -> bool:
@@ -141,38 +141,38 @@ def _learnt_all(model: Artifact) -> bool:
     return bool((model.manifest.get("chosen") or {}).get("refit"))
 
 
-def found(home: Home, model: Artifact, several: Sequence[Rows], cuts: Sequence[int]) -> Artifact | None:
+def found(home: Home, model: Artifact, several: Sequence[BankRows], cuts: Sequence[int]) -> Artifact | None:
     """The newest backbone of this model's base that holds all of these rows and is cut at these states."""
     for artifact in reversed(home.shelf("backbones")):
-        manifest = artifact.told
+        manifest = artifact.known_manifest
         if manifest.get("fingerprint") != model.manifest["fingerprint"]:
             continue
         shapes = {name: tuple(shape) for name, shape in manifest["banks"].items()}
         ends = {one["end"] for one in manifest["stretches"]}
-        if {*cuts} <= ends and all(fits(rows, shapes) for rows in several):
+        if {*cuts} <= ends and all(fits_into(rows, shapes) for rows in several):
             return artifact
     return None
 
 
 @dataclass(frozen=True)
-class _Stand:
+class _LoadedBackbone:
     """A backbone on which models are tried, each precision in memory once."""
 
     artifact: Artifact
 
     @cached_property
     def exact(self) -> Backbone:
-        return enrolled.load(self.artifact, "float32")
+        return shared_store.load_backbone(self.artifact, "float32")
 
     @cached_property
     def small(self) -> Backbone | None:
-        return enrolled.load(self.artifact, "int8") if (self.artifact.folder / "int8").exists() else None
+        return shared_store.load_backbone(self.artifact, "int8") if (self.artifact.folder / "int8").exists() else None
 
 
-def _member(model: Artifact, home: Home, bases: dict[str, Vertical]) -> _Member:
+def _member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -> _Member:
     """A trained model with what it adds to its base, one in `bases`; ConfigError where it can't share one."""
     from vertune.nn import banks, delta
-    from vertune.nn.vertical import backbone_alone
+    from vertune.nn.vertical import headless_backbone
 
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
@@ -188,14 +188,14 @@ def _member(model: Artifact, home: Home, bases: dict[str, Vertical]) -> _Member:
         raise ConfigError(f"{model.id} replaces all layers of its base, so that nothing is left to share.")
     base = str(getattr(encoder, "base", ""))
     if base not in bases:
-        bases[base] = backbone_alone(encoder)
-    rows = {} if layers else banks.rows(bases[base], edits)
+        bases[base] = headless_backbone(encoder)
+    rows = {} if layers else banks.bank_rows(bases[base], edits)
     head = {name: tensor.float().numpy() for edit in edits if edit.kind == "head" for name, tensor in edit.tensors.items()}
     own = _validation(model, task, home)
     records = own or list[Record](task.example(16))
     columns = model.manifest.get("columns") or sorted({key for record in records for key in record})
     asked = encoder.encode(records[:_TEXTS], task.views(columns))
-    return _Member(model, encoder, task, edits, records, bool(own), Entry(rows, head, max(begin, START), pooling), layers, asked)
+    return _Member(model, encoder, task, edits, records, bool(own), SharedEntry(rows, head, max(begin, START), pooling), layers, asked)
 
 
 def _validation(model: Artifact, task: Task, home: Home) -> list[Record]:
@@ -212,11 +212,11 @@ def _cuts(members: Sequence[_Member]) -> list[int]:
 def _made(members: Sequence[_Member], home: Home, progress: Progress | None) -> Artifact:
     """A new backbone for these models."""
     first = members[0]
-    shapes = merged(member.entry.rows for member in members)
+    shapes = merge_shapes(member.entry.rows for member in members)
     name = Path(str(getattr(first.encoder, "base", "base"))).name.lower()
     cuts = _cuts(members)
     run = home.begin("backbones", _named(name), step="share", parents=[member.model.id for member in members])
-    with working(home, run, progress) as recorder:
+    with recording(home, run, progress) as recorder:
         whole = _exported(first.encoder, shapes, first.features)
         stretches = _written(run.folder, whole, cuts, "float32")
         if any(member.measured for member in members):
@@ -225,7 +225,7 @@ def _made(members: Sequence[_Member], home: Home, progress: Progress | None) -> 
         first.encoder.write(run.folder / BASE)
         run.update(
             fingerprint=first.model.manifest["fingerprint"], encoder=first.model.manifest["config"]["encoder"], stretches=stretches,
-            processor=list(features()), banks={name: list(shape) for name, shape in shapes.items()},
+            processor=list(cpu_features()), banks={name: list(shape) for name, shape in shapes.items()},
         )  # fmt: skip
     return home.finish(run)
 
@@ -236,25 +236,25 @@ def _named(name: str) -> str:
 
 def _exported(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: Sequence[Feature], edits: Sequence[Edit] = ()) -> Any:
     """The graph of a backbone, changed by edits that replace its weights."""
-    from vertune.nn import banks
+    from vertune.graphs import shared
     from vertune.nn import edits as changes
-    from vertune.nn.vertical import backbone_alone
+    from vertune.nn.vertical import headless_backbone
 
-    fresh = backbone_alone(encoder)
-    changes.settle(fresh, [edit for edit in edits if edit.kind != "head"])
+    fresh = headless_backbone(encoder)
+    changes.apply_merged(fresh, [edit for edit in edits if edit.kind != "head"])
     chosen = sorted(features, key=len)[:: max(1, len(features) // 4)][:4]
-    return banks.export(fresh, encoder, shapes, chosen)
+    return shared.export(fresh, encoder, shapes, chosen)
 
 
 def _written(folder: Path, whole: onnx.ModelProto, cuts: Sequence[int], precision: str, begin: int | None = None) -> list[dict[str, Any]]:
     """Write the stretches of a graph, or those from some states on; what the manifest says of them."""
     import onnx
 
-    from vertune.nn.banks import cut
+    from vertune.graphs.editing import split_at
 
     (folder / precision).mkdir(parents=True, exist_ok=True)
     listed = []
-    for start, end, graph in cut(whole, cuts):
+    for start, end, graph in split_at(whole, cuts):
         if begin is None or (start is not None and start >= begin):
             file = f"{'batch' if start is None else start}-{end}.onnx"
             onnx.save(graph, folder / precision / file)
@@ -277,10 +277,10 @@ def _small(
         for feature in _spread(member.features, each)
     ]
 
-    def look(model: Whole, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
-        from vertune.nn.graph import showing
+    def look(model: StandaloneModel, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+        from vertune.graphs.editing import with_outputs
 
-        shown = Graph(showing(model.body, names).SerializeToString())
+        shown = Graph(with_outputs(model.body, names).SerializeToString())
         for start in range(0, len(records), _BATCH):
             part = records[start : start + _BATCH]
             own = np.array([record["slot"] for record in part], np.int64)
@@ -290,11 +290,13 @@ def _small(
             progress("calibrating", step=min(start + _BATCH, len(records)), steps=len(records))
 
     first = members[0]
-    bench = Bench(
+    bench = CompressionContext(
         train=sample, unlabelled=[], columns=[], seed=0, learn=_never, answer=_never, look=look, accepts=lambda found: True,
         progress=progress, folder=Path(),
     )  # fmt: skip
-    made: onnx.ModelProto = Int8(search=False, rows=max(8, len(sample))).shrink(Whole(first.encoder, first.task, whole), bench).body
+    made: onnx.ModelProto = (
+        Int8(search=False, rows=max(8, len(sample))).shrink(StandaloneModel(first.encoder, first.task, whole), bench).body
+    )
     return made
 
 
@@ -309,7 +311,7 @@ def _spread(features: Sequence[Feature], number: int) -> list[Feature]:
     return [ordered[place] for place in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 
 
-def _enrol(member: _Member, stand: _Stand) -> None:
+def _add_model(member: _Member, stand: _LoadedBackbone) -> None:
     """Write what a model adds, prove that it answers as it does alone, and measure it in 8 bits; all of it, or nothing is left."""
     folder = stand.artifact.folder / VERTICALS / member.model.id
     try:
@@ -319,7 +321,7 @@ def _enrol(member: _Member, stand: _Stand) -> None:
         raise
 
 
-def _settle(member: _Member, stand: _Stand, folder: Path) -> None:
+def _settle(member: _Member, stand: _LoadedBackbone, folder: Path) -> None:
     backbone = stand.artifact
     small = stand.small is not None
     cuts = [one["end"] for one in backbone.manifest["stretches"]]
@@ -329,16 +331,16 @@ def _settle(member: _Member, stand: _Stand, folder: Path) -> None:
         top = _written(folder, whole, cuts, "float32", member.entry.begin)
         if small:
             _written(folder, _small(whole, [member], {}, lambda *said, **more: None), cuts, "int8", member.entry.begin)
-    enrolled.write(folder, member.entry, member.model.manifest["config"]["task"], top)
-    _prove(member, enrolled.enter(stand.exact, backbone, member.model))
-    enrolled.decide(folder, _gated(member, stand))
+    shared_store.write_entry(folder, member.entry, member.model.manifest["config"]["task"], top)
+    _prove(member, shared_store.attach_model(stand.exact, backbone, member.model))
+    shared_store.write_verdict(folder, _gated(member, stand))
 
 
 def _prove(member: _Member, seated: Predictor) -> None:
     """ModelError unless the model gives on the backbone what it gives alone in torch, also where others add positions."""
     from vertune.runtime.eager import Eager
 
-    assert isinstance(seated.engine, enrolled.Seat)
+    assert isinstance(seated.engine, shared_store.SharedEngine)
     asked = member.features
     alone = Eager.load(member.model.folder, member.encoder, member.task, 8192).outputs(member.encoder, asked)
     backbone, place = seated.engine.backbone, seated.engine.place
@@ -353,18 +355,18 @@ def _prove(member: _Member, seated: Predictor) -> None:
     place.positions = own
 
 
-def _gated(member: _Member, stand: _Stand) -> Verdict:
+def _gated(member: _Member, stand: _LoadedBackbone) -> PrecisionVerdict:
     """Whether 8 bits are as accurate, measured as a compressed model is."""
     if stand.small is None:
-        return Verdict("float32", "no data was here to learn 8 bits from")
+        return PrecisionVerdict("float32", "no data was here to learn 8 bits from")
     if not member.measured:
-        return Verdict("float32", "its dataset is not here, so that what 8 bits lose can't be measured")
+        return PrecisionVerdict("float32", "its dataset is not here, so that what 8 bits lose can't be measured")
     manifest = member.model.manifest
-    before = enrolled.enter(stand.exact, stand.artifact, member.model).answer(member.records)
-    after = enrolled.enter(stand.small, stand.artifact, member.model).answer(member.records)
+    before = shared_store.attach_model(stand.exact, stand.artifact, member.model).answer(member.records)
+    after = shared_store.attach_model(stand.small, stand.artifact, member.model).answer(member.records)
     terms = (float(manifest["config"].get("tolerance", 0.005)), _learnt_all(member.model))
-    candidate = Judge(member.task, member.records, before, terms, int(manifest.get("seed", 0))).verdict("int8", after)
-    return Verdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, same(before, after))
+    candidate = Gate(member.task, member.records, before, terms, int(manifest.get("seed", 0))).verdict("int8", after)
+    return PrecisionVerdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, same(before, after))
 
 
 def same(before: Sequence[Answer], after: Sequence[Answer]) -> float | None:

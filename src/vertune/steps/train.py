@@ -15,13 +15,14 @@ import numpy as np
 import polars as pl
 
 from vertune import __version__
-from vertune.core.artifact import Artifact, Home, Progress, Recorder, at_work, working, write_text
+from vertune.core.artifact import Artifact, Home, Progress, Recorder, owner_entries, recording
 from vertune.core.config import Config, dump
 from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, NotFound
-from vertune.steps.dataset import read
+from vertune.core.files import write_text
+from vertune.data.dataset import read
 
 if TYPE_CHECKING:
-    from vertune.learning.session import Result
+    from vertune.learning.session import TrainingOutcome
 
 _PROBE_ROWS = 32
 _TOLERANCE = 1e-4
@@ -42,7 +43,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     from vertune.learning.threads import use_threads
     from vertune.learning.trackers import tracking
 
-    if not team.leads():
+    if not team.is_leader():
         return _follow(config, dataset, home, started)
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
@@ -50,18 +51,18 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     # the number of threads decides the last bits of a sum, so a training goes on with as many as it began with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
-    run.update(error=None, threads=threads, **at_work())
-    team.told(run.id)
-    with working(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
+    run.update(error=None, threads=threads, **owner_entries())
+    team.broadcast_text(run.id)
+    with recording(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
         resolved, material = _material(config, dataset)
-        result = session.teach(resolved, material, session.Place(run.folder, home.folder / "cache" / "trunk", started), report)
+        result = session.train(resolved, material, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), report)
         _save(run, result, recorder)
         entries = _entries(run, result, dataset) | {"columns": list(material.columns)}
         _prove(run, entries, result, material)
         write_text(run.folder / "README.md", _card({**run.manifest, **entries}, dataset))
-        session.forget(run.folder)
+        session.remove_checkpoints(run.folder)
         model = home.finish(run, **entries)
-    team.wait()
+    team.barrier()
     return model
 
 
@@ -70,11 +71,13 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
     from vertune.learning import session, team
     from vertune.learning.threads import use_threads
 
-    run = Artifact(home.folder / "runs" / team.told())
+    run = Artifact(home.folder / "runs" / team.broadcast_text())
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": use_threads(run.manifest["threads"])})})
     resolved, material = _material(config, dataset)
-    session.teach(resolved, material, session.Place(run.folder, home.folder / "cache" / "trunk", started), lambda kind, **fields: None)
-    team.wait()
+    session.train(
+        resolved, material, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), lambda kind, **fields: None
+    )
+    team.barrier()
     return home.get("models", run.id)
 
 
@@ -82,9 +85,9 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     """The newest run of this config and dataset that did not end."""
     asked = dump(config)
     for run in reversed(home.runs()):
-        manifest = run.told
+        manifest = run.known_manifest
         if manifest.get("step") == "train" and manifest.get("asked") == asked and manifest.get("parents") == [dataset.id]:
-            if run.working:
+            if run.in_use:
                 raise Conflict(f"{run.id} is being trained by process {manifest['pid']} now. Wait for it, or stop it first.")
             return run
     raise NotFound(
@@ -94,7 +97,7 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
 
 def _material(config: Config, dataset: Artifact) -> tuple[Config, Any]:
     """The config with its task fitted and its encoder resolved, and the records."""
-    from vertune.learning.session import Material
+    from vertune.learning.session import TrainingData
 
     frame = read(dataset, "train")
     splits = dataset.manifest["rows"]
@@ -107,12 +110,12 @@ def _material(config: Config, dataset: Artifact) -> tuple[Config, Any]:
     columns = [name for name in used if frame[name].dtype != pl.Null]
     encoder = config.encoder.resolve(records, task.views(columns))
     held = validation.select(used).to_dicts()
-    return config.model_copy(update={"task": task, "encoder": encoder}), Material(
+    return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
         records, held, columns, bool(dataset.manifest.get("validation_cut"))
     )
 
 
-def _save(run: Artifact, result: Result, progress: Recorder) -> None:
+def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
     """Write what changed against the base."""
     from vertune.nn import delta
 
@@ -123,7 +126,7 @@ def _save(run: Artifact, result: Result, progress: Recorder) -> None:
     progress("saved", edits=len(edits), bytes=(run.folder / "delta.safetensors").stat().st_size)
 
 
-def _entries(run: Artifact, result: Result, dataset: Artifact) -> dict[str, Any]:
+def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[str, Any]:
     """What the manifest says of the finished model."""
     return {
         "config": dump(result.config),
@@ -142,7 +145,7 @@ def _entries(run: Artifact, result: Result, dataset: Artifact) -> dict[str, Any]
     }
 
 
-def _prove(run: Artifact, entries: dict[str, Any], result: Result, material: Any) -> None:
+def _prove(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, material: Any) -> None:
     """Load what was saved and compare its outputs with the trained model's on a few records."""
     from vertune.nn.run import outputs
     from vertune.runtime.predictor import Predictor

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core import machine
-from vertune.core.artifact import Artifact, Home, Progress, write_json
+from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import ModelError, NotFound
-from vertune.runtime.measure import measure
+from vertune.core.files import write_json
+from vertune.data.dataset import of_model, read
+from vertune.runtime.benchmark import benchmark
 from vertune.runtime.predictor import GRAPH, HOST, Predictor
-from vertune.steps.dataset import of_model, read
 
 _TEXTS = 256
 KEPT_NOT = "not kept"
@@ -24,7 +25,7 @@ KEPT_NOT = "not kept"
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TuneResult:
     """One graph with so many threads."""
 
     model: str
@@ -41,7 +42,7 @@ class Tuned:
     """The same where the model was made."""
 
 
-def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[Tuned]:
+def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[TuneResult]:
     """Measure every compressed model of a vertical with 1, 2, 4 … threads, the quickest for one text first.
 
     `model` is any model of the vertical. Where none of its graphs is in float32 and the trained model is at hand, that is written
@@ -50,16 +51,16 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
     there. NotFound where nothing was compressed yet.
     """
     name = model.manifest["name"]
-    graphs = [one for one in home.shelf("models") if one.told.get("name") == name and (one.folder / GRAPH).exists()]
+    graphs = [one for one in home.shelf("models") if one.known_manifest.get("name") == name and (one.folder / GRAPH).exists()]
     if not graphs:
         raise NotFound(f"'{name}' has no compressed model in {home.folder}. Make one: vertune compress {name}")
-    counts = machine.counts(machine.usable())
-    found: list[Tuned] = []
+    counts = machine.thread_counts(machine.usable_processors())
+    found: list[TuneResult] = []
     for number, graph in enumerate(graphs):
         measured = {}
         score, lengths, longest = _scored(graph, home)
         for place, count in enumerate(counts):
-            measured[count] = measure(graph.folder / GRAPH, lengths, longest, count)
+            measured[count] = benchmark(graph.folder / GRAPH, lengths, longest, count)
             if progress:
                 progress("tuning", step=number * len(counts) + place + 1, steps=len(graphs) * len(counts))
         found += [_of(graph, count, one, score) for count, one in measured.items()]
@@ -71,7 +72,7 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
     return sorted(found, key=lambda one: one.latency)
 
 
-def _plain(graph: Artifact, home: Home, counts: list[int]) -> list[Tuned]:
+def _plain(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
     """The trained model behind a graph, in float32; nothing where it, its base or torch is not here."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
         return []
@@ -87,15 +88,15 @@ def _plain(graph: Artifact, home: Home, counts: list[int]) -> list[Tuned]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / GRAPH
         file.write_bytes(written)
-        measured = {count: measure(file, lengths, longest, count) for count in counts}
-    return [Tuned(KEPT_NOT, "float32", count, _first(one), one["throughput"], None, expected) for count, one in measured.items()]
+        measured = {count: benchmark(file, lengths, longest, count) for count in counts}
+    return [TuneResult(KEPT_NOT, "float32", count, _first(one), one["throughput"], None, expected) for count, one in measured.items()]
 
 
 def _record(measured: dict[int, dict[str, Any]], score: float | None, lost: float | None) -> dict[str, Any]:
     """What a model's folder says of this machine."""
     return {
-        "processor": list(machine.features()),
-        "usable": machine.usable(),
+        "processor": list(machine.cpu_features()),
+        "usable": machine.usable_processors(),
         "threads": min(measured, key=lambda count: _first(measured[count])),
         "threads_of_many": max(measured, key=lambda count: measured[count]["throughput"]),
         "measured": {str(count): one for count, one in measured.items()},
@@ -123,11 +124,11 @@ def _scored(graph: Artifact, home: Home) -> tuple[float | None, list[int], int]:
     return scores[predictor.task.goal], [len(feature) for feature in features], longest
 
 
-def _of(graph: Artifact, threads: int, measured: dict[str, Any], score: float | None) -> Tuned:
+def _of(graph: Artifact, threads: int, measured: dict[str, Any], score: float | None) -> TuneResult:
     manifest = graph.manifest
     chain = ", ".join(part["name"] for part in manifest["config"]["compress"]) or "float32"
     expected = manifest["metrics"]["validation"][manifest["gate"]["goal"]]
-    return Tuned(graph.id, chain, threads, _first(measured), measured["throughput"], score, expected)
+    return TuneResult(graph.id, chain, threads, _first(measured), measured["throughput"], score, expected)
 
 
 def _first(measured: dict[str, Any]) -> float:

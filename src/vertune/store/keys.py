@@ -23,8 +23,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
-from vertune.core.artifact import check_name, storage
+from vertune.core.artifact import check_name
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError, UnknownName
+from vertune.core.files import storage_errors
 
 Scope = Literal["predict", "feedback", "train", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -87,7 +88,7 @@ class Keys:
         self._lock = threading.Lock()
         self._rows: dict[str, tuple[bytes, Key]] = {}
         self._version: int | None = None
-        with storage(file):
+        with storage_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             if not file.exists():
                 self._make()

@@ -100,9 +100,9 @@ class Embed(Task):
 
     def head(self, width: int) -> torch.nn.Module:
         """Vectors of length one; nothing to learn."""
-        from vertune.nn.contrastive import Unit
+        from vertune.nn.contrastive import Normalise
 
-        return Unit()
+        return Normalise()
 
     def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Vectors of length one."""

@@ -24,7 +24,7 @@ from vertune.nn import edits as changes
 from vertune.nn.build import build, trainable
 from vertune.nn.run import tensors
 from vertune.nn.trunk import Trunk
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 STEPS = 120
 _ROUND = 5
@@ -34,7 +34,7 @@ _SAME = 2e-5
 _WEIGHTS = ("layers", "bias", "head")
 
 
-class Stand:
+class MethodCase:
     """A task's example on a base: everything a method needs to be tried."""
 
     def __init__(self, encoder: Encoder, task: Task, rows: int = 32) -> None:
@@ -50,20 +50,20 @@ class Stand:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self._template = build(self.encoder, self.task).eval()
-        self._trained: dict[str, tuple[Vertical, list[float]]] = {}
+        self._trained: dict[str, tuple[VerticalModel, list[float]]] = {}
 
-    def fresh(self) -> Vertical:
+    def fresh(self) -> VerticalModel:
         """The untrained model, the same each time."""
         return copy.deepcopy(self._template)
 
-    def prepared(self, method: Method, steps: int = STEPS) -> Vertical:
+    def prepared(self, method: Method, steps: int = STEPS) -> VerticalModel:
         """A model that the method has made ready; ConfigError where it can't."""
         model = self.fresh()
         torch.manual_seed(1)
         method.prepare(model, self.task, steps)
         return model
 
-    def trained(self, method: Method) -> tuple[Vertical, list[float]]:
+    def trained(self, method: Method) -> tuple[VerticalModel, list[float]]:
         """A model after some steps over the whole example, and its losses on the way, dropout off; made once a method."""
         key = f"{type(method).__module__} {method.model_dump_json()}"
         if key not in self._trained:
@@ -81,7 +81,7 @@ class Stand:
             self._trained[key] = model, losses
         return self._trained[key]
 
-    def step(self, model: Vertical, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
+    def step(self, model: VerticalModel, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
         """One step as the training loop does it."""
         loss = self.task.loss(model(self.inputs), self.targets).mean()
         penalty = method.penalty(model)
@@ -91,32 +91,32 @@ class Stand:
         optimiser.zero_grad(set_to_none=True)
 
     @torch.no_grad()
-    def answers(self, model: Vertical) -> Tensor:
+    def answers(self, model: VerticalModel) -> Tensor:
         """Outputs of the whole example."""
         model.eval()
         out: Tensor = model(self.inputs)
         return out
 
     @torch.no_grad()
-    def loss(self, model: Vertical) -> float:
+    def loss(self, model: VerticalModel) -> float:
         """Mean loss on the example, dropout off."""
         return float(self.task.loss(self.answers(model), self.targets).mean())
 
 
-def _groups(model: Vertical, method: Method) -> list[dict[str, Any]]:
+def _groups(model: VerticalModel, method: Method) -> list[dict[str, Any]]:
     """The head and the rest, each at its rate; tiny random bases need larger steps than pretrained ones."""
     heads = structure.head_parameters(model)
     rest = [parameter for name, parameter in trainable(model).items() if name not in heads]
-    return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 5 * method.pace)}]
+    return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 5 * method.learning_rate)}]
 
 
-def check_loss_falls(method: Method, stand: Stand) -> None:
+def check_loss_falls(method: Method, stand: MethodCase) -> None:
     """Some steps on an example that can be learnt lower its loss."""
     _, losses = stand.trained(method)
     assert losses[-1] < _FALLEN * losses[0], f"{method.name}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f} only"
 
 
-def check_only_declared_weights_move(method: Method, stand: Stand) -> None:
+def check_only_declared_weights_move(method: Method, stand: MethodCase) -> None:
     """Of the base's own weights, training moves exactly those that the edits declare, and something moves in each edit."""
     model, _ = stand.trained(method)
     before = stand.fresh().state_dict()
@@ -131,7 +131,7 @@ def check_only_declared_weights_move(method: Method, stand: Stand) -> None:
     assert not still, f"{method.name}: declared, but nothing moved at {sorted(still)}"
 
 
-def _twin(name: str, stand: Stand) -> str:
+def _twin(name: str, stand: MethodCase) -> str:
     """The other name of a weight that a native model and its backbone both hold."""
     model = stand.fresh()
     if model.native is None or not name.startswith(structure.BACKBONE):
@@ -140,7 +140,7 @@ def _twin(name: str, stand: Stand) -> str:
     return f"native.{inside}.{name.removeprefix(structure.BACKBONE)}"
 
 
-def check_edits_are_well_formed(method: Method, stand: Stand) -> None:
+def check_edits_are_well_formed(method: Method, stand: MethodCase) -> None:
     """Edits are of known kinds, at sites of a fresh model, at the depth of their site, the head among them, on the CPU."""
     edits = method.edits(stand.prepared(method))
     fresh = stand.fresh()
@@ -156,7 +156,7 @@ def check_edits_are_well_formed(method: Method, stand: Stand) -> None:
     assert lowest == structure.lowest(stand.prepared(method)), f"edits begin at {lowest}"
 
 
-def check_random_delta_changes_answers(method: Method, stand: Stand) -> None:
+def check_random_delta_changes_answers(method: Method, stand: MethodCase) -> None:
     """Noise in the edits of any one kind and depth is felt in the answers."""
     edits = method.edits(stand.prepared(method))
     plain = _rebuilt(stand, edits)
@@ -172,13 +172,13 @@ def _noisy(edit: Edit, random: torch.Generator) -> Edit:
     return replace(edit, tensors=noise)
 
 
-def _rebuilt(stand: Stand, edits: Sequence[Edit]) -> Tensor:
+def _rebuilt(stand: MethodCase, edits: Sequence[Edit]) -> Tensor:
     model = stand.fresh()
     changes.apply(model, edits)
     return stand.answers(model)
 
 
-def check_saved_and_loaded_answers_are_equal(method: Method, stand: Stand, folder: Path) -> None:
+def check_saved_and_loaded_answers_are_equal(method: Method, stand: MethodCase, folder: Path) -> None:
     """Edits of a trained model, saved, loaded and applied to a fresh base, answer as the trained model does."""
     model, _ = stand.trained(method)
     edits = method.edits(model)
@@ -200,7 +200,7 @@ def _close(expected: Tensor, found: Tensor, what: str) -> None:
     assert gap <= _SAME * max(1.0, float(expected.abs().max())), f"{what} answers differ by {gap:.1e}"
 
 
-def check_training_resumes_exactly(method: Method, stand: Stand) -> None:
+def check_training_resumes_exactly(method: Method, stand: MethodCase) -> None:
     """State and weights put into a newly prepared model go on as if training had not stopped."""
     half, steps = 6, 12
     straight = _run(method, stand, stand.prepared(method, steps), range(steps))
@@ -216,7 +216,7 @@ def check_training_resumes_exactly(method: Method, stand: Stand) -> None:
         assert torch.equal(parameter, trainable(resumed)[name]), f"{method.name}: {name} differs after resuming"
 
 
-def _run(method: Method, stand: Stand, model: Vertical, steps: range) -> Vertical:
+def _run(method: Method, stand: MethodCase, model: VerticalModel, steps: range) -> VerticalModel:
     """Steps of plain gradient descent, whose only state is the method's."""
     optimiser = torch.optim.SGD(trainable(model).values(), lr=0.05)
     for step in steps:
@@ -226,7 +226,7 @@ def _run(method: Method, stand: Stand, model: Vertical, steps: range) -> Vertica
     return model
 
 
-def check_depth_is_that_of_the_lowest_edit(method: Method, stand: Stand) -> None:
+def check_depth_is_that_of_the_lowest_edit(method: Method, stand: MethodCase) -> None:
     """Nothing moves below the depth that is declared, and answers from remembered states below it are those of the whole model."""
     model = stand.prepared(method)
     declared, lowest = method.depth(structure.count(model.backbone)), structure.lowest(model)

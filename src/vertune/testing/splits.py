@@ -55,11 +55,11 @@ def check_columns(split: Split, frame: pl.DataFrame) -> None:
     assert split.divide(needed).to_list() == split.divide(frame).to_list(), f"{split.name}: it looks at columns that `reads` does not name"
 
 
-def check_sparing(split: Split, frame: pl.DataFrame) -> None:
+def check_without(split: Split, frame: pl.DataFrame) -> None:
     """A split whose rows come from files of their own is not cut here."""
     for given in ({"validation"}, {"test"}, {"validation", "test"}):
         able = given & set(type(split).model_fields)
-        found = able & set(split.sparing(frozenset(given)).divide(frame))
+        found = able & set(split.without(frozenset(given)).divide(frame))
         assert not found - _by_column(split, frame), f"{split.name}: {found} is cut although it is given"
 
 
@@ -68,4 +68,4 @@ def _by_column(split: Split, frame: pl.DataFrame) -> set[str]:
     return {str(value) for name in split.reads for value in frame[name].cast(pl.String).unique()}
 
 
-CHECKS: tuple[Callable[[Split, pl.DataFrame], None], ...] = (check_names, check_order, check_columns, check_sparing)
+CHECKS: tuple[Callable[[Split, pl.DataFrame], None], ...] = (check_names, check_order, check_columns, check_without)

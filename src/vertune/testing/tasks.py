@@ -27,7 +27,7 @@ _WIDTH = 8
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
 
 
-class Words(Encoder):
+class WordEncoder(Encoder):
     """Features made of words (of characters, in Chinese), in windows of at most `room` of them where the view allows it."""
 
     room: int = 64
@@ -76,7 +76,7 @@ def fitted(kind: type[Task], rows: int = 60) -> tuple[Task, list[dict[str, Any]]
 
 def features_of(task: Task, records: Sequence[Record], room: int = 64) -> list[Feature]:
     """Features of the records in the task's views."""
-    return Words(room=room).encode(records, task.views(list(records[0])))
+    return WordEncoder(room=room).encode(records, task.views(list(records[0])))
 
 
 def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[NDArray[Any]]:
@@ -163,7 +163,7 @@ def check_loss(kind: type[Task]) -> None:
     from vertune.learning.examples import encode
 
     task, records = fitted(kind)
-    examples = encode(records[:12], task, Words(), task.views(list(records[0])))
+    examples = encode(records[:12], task, WordEncoder(), task.views(list(records[0])))
     assert len(examples.targets.values) == len(examples.features)
     head = task.head(_WIDTH)
     length = max(map(len, examples.features))

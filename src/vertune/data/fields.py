@@ -22,14 +22,16 @@ Fields = Mapping[str, str | list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class MappedTable:
     """Rows in the task's names, and which source columns each field was read from."""
 
     frame: pl.DataFrame
     origin: dict[str, list[str]]
 
 
-def named(frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: Iterable[str] = (), targets: bool = True) -> Table:
+def map_fields(
+    frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: Iterable[str] = (), targets: bool = True
+) -> MappedTable:
     """The task's columns, `keep` and the marks of a source; `targets=False` is for rows to be answered, which have none.
 
     Raises UnknownName for a column that is not there, DataError where the data lacks one that the task reads.
@@ -55,7 +57,7 @@ def named(frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: 
         _there(name, known, where)
         chosen[name] = pl.col(name)
     marks = [pl.col(name) for name in MARKS if name in schema]
-    return Table(frame.lazy().select(*(value.alias(name) for name, value in chosen.items()), *marks).collect(), origin)
+    return MappedTable(frame.lazy().select(*(value.alias(name) for name, value in chosen.items()), *marks).collect(), origin)
 
 
 def _origin(column: Column, fields: Fields, known: Sequence[str], task: Task, where: str, targets: bool) -> list[str]:
@@ -93,8 +95,8 @@ def _joined(name: str, columns: Sequence[str], schema: pl.Schema, asked: bool) -
             f"The field '{name}' joins the column '{nested[0]}', which holds {schema[nested[0]]}. Join only texts and numbers."
         )
     texts = [pl.col(column).cast(pl.String).str.strip_chars() for column in columns]
-    named = [pl.when(text != "").then(pl.lit(f"{column}: ") + text) for column, text in zip(columns, texts, strict=True)]
-    return pl.concat_str(named, separator=_BETWEEN, ignore_nulls=True)
+    map_fields = [pl.when(text != "").then(pl.lit(f"{column}: ") + text) for column, text in zip(columns, texts, strict=True)]
+    return pl.concat_str(map_fields, separator=_BETWEEN, ignore_nulls=True)
 
 
 def _there(name: str, known: Sequence[str], where: str) -> None:

@@ -6,16 +6,18 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx import numpy_helper
 
 from vertune.core import part
 from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Method, Task
 from vertune.core.parse import build
 from vertune.encoders.text import Text
-from vertune.nn import graph
-from vertune.nn.vertical import Vertical
+from vertune.graphs import editing
+from vertune.graphs import tracing as graph
+from vertune.nn.vertical import VerticalModel
 from vertune.testing import tiny
-from vertune.testing.methods import Stand
+from vertune.testing.methods import MethodCase
 
 METHODS = {"top_layers": {"n": 1}, "adalora": {"rank": 4, "target": 2}, "prefix": {"positions": 4}, "prompt": {"positions": 4}}
 
@@ -23,18 +25,18 @@ METHODS = {"top_layers": {"n": 1}, "adalora": {"rank": 4, "target": 2}, "prefix"
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
     make = tiny.maker(tmp_path_factory.mktemp("bases"))
-    made: dict[tuple[str, str, str], Stand] = {}
+    made: dict[tuple[str, str, str], MethodCase] = {}
 
-    def find(family: str = "bert", task: str = "classify", pooling: str = "auto") -> Stand:
+    def find(family: str = "bert", task: str = "classify", pooling: str = "auto") -> MethodCase:
         key = (family, task, pooling)
         if key not in made:
-            made[key] = Stand(Text(base=str(make(family)), pooling=pooling), build(Task, task), rows=12)
+            made[key] = MethodCase(Text(base=str(make(family)), pooling=pooling), build(Task, task), rows=12)
         return made[key]
 
     return find
 
 
-def features(stand: Stand):
+def features(stand: MethodCase):
     return stand.encoder.encode(stand.records, stand.task.views(list(stand.records[0])))
 
 
@@ -43,7 +45,7 @@ def answer(made, arrays):
     return session.run(None, {entry.name: arrays[entry.name] for entry in session.get_inputs()})[0]
 
 
-def same_on_other_shapes(model: Vertical, made, stand: Stand, seed: int = 0) -> None:
+def same_on_other_shapes(model: VerticalModel, made, stand: MethodCase, seed: int = 0) -> None:
     """The oracle is torch, on numbers of rows, lengths and masks that the export has not seen."""
     random = np.random.default_rng(seed)
     for rows, tokens in ((1, 3), (2, 17), (5, 40)):
@@ -117,7 +119,7 @@ def test_a_graph_that_answers_otherwise_is_refused_with_the_place(stand, monkeyp
     def broken(model, example):
         for made in forms(model, example):
             bias = next(tensor for tensor in made.graph.initializer if tensor.name.endswith("head.bias"))
-            bias.CopyFrom(graph.numpy_helper.from_array(graph.numpy_helper.to_array(bias) + 1, bias.name))
+            bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
             yield made
 
     monkeypatch.setattr(graph, "_forms", broken)
@@ -130,7 +132,7 @@ def test_values_inside_are_those_of_torch(stand):
     model = found.fresh().eval()
     made = graph.export(model, found.encoder, features(found))
     product = next(node for node in made.graph.node if "output/dense" in node.name and node.op_type == "MatMul")
-    shown = graph.showing(made, [product.input[0]])
+    shown = editing.with_outputs(made, [product.input[0]])
     seen = []
     layer = model.backbone.get_submodule("encoder.layer.0.attention.output.dense")
     handle = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0]))

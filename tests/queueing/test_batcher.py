@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from vertune.core.errors import Busy, ConfigError, DataError, ModelError
-from vertune.runtime.batcher import Batcher, Limits, Request, Ticket
+from vertune.queueing.batcher import Batcher, BatchLimits, BatchRequest, Ticket
 
 LONG = 10.0
 """Seconds after which a test that waits has failed."""
@@ -67,7 +67,7 @@ def start():
     started = []
 
     def make(compute, *, limits=None, **options):
-        started.append((Batcher(compute, limits or Limits(), **options), compute))
+        started.append((Batcher(compute, limits or BatchLimits(), **options), compute))
         return started[-1][0]
 
     yield make
@@ -79,7 +79,7 @@ def start():
 
 
 def one(batcher, payload, cost=10, **options):
-    return batcher.submit(Request([payload], [cost], **options))
+    return batcher.submit(BatchRequest([payload], [cost], **options))
 
 
 def until(condition):
@@ -119,7 +119,7 @@ def test_a_batch_is_formed_when_a_worker_becomes_free(start):
 
 def test_the_nearest_in_length_keep_company_within_a_lane(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(tokens=60))
+    batcher = start(engine, limits=BatchLimits(tokens=60))
     one(batcher, 0)
     engine.held()
     tickets = [one(batcher, cost, cost, lane=lane) for cost, lane in ((20, "a"), (60, "a"), (19, "a"), (20, "b"), (3, "a"), (18, "a"))]
@@ -130,16 +130,16 @@ def test_the_nearest_in_length_keep_company_within_a_lane(start):
 
 
 def test_results_come_in_order_and_are_finished(start):
-    batcher = start(Engine(free=True), limits=Limits(tokens=20))
+    batcher = start(Engine(free=True), limits=BatchLimits(tokens=20))
     costs = [random.Random(1).randint(1, 20) for _ in range(50)]
-    ticket = batcher.submit(Request(list(range(50)), costs, finish=sum))
+    ticket = batcher.submit(BatchRequest(list(range(50)), costs, finish=sum))
     assert ticket.result(LONG) == sum(range(50)) * 2
-    assert batcher.submit(Request(list(range(50)), costs)).result(LONG) == [2 * payload for payload in range(50)]
+    assert batcher.submit(BatchRequest(list(range(50)), costs)).result(LONG) == [2 * payload for payload in range(50)]
     assert (ticket.completed, ticket.value, ticket.error) == (True, 2450, None)
 
 
 def test_a_request_of_nothing_is_done(start):
-    ticket = start(Engine()).submit(Request([], [], finish=len))
+    ticket = start(Engine()).submit(BatchRequest([], [], finish=len))
     assert ticket.completed
     assert ticket.result(0) == 0
 
@@ -147,9 +147,9 @@ def test_a_request_of_nothing_is_done(start):
 def test_a_cost_is_at_least_one_token_and_each_payload_has_one(start):
     batcher = start(Engine())
     with pytest.raises(DataError, match="at least 1 token; got 0"):
-        batcher.submit(Request([1, 2], [1, 0]))
+        batcher.submit(BatchRequest([1, 2], [1, 0]))
     with pytest.raises(ValueError, match="zip"):
-        batcher.submit(Request([1, 2], [1]))
+        batcher.submit(BatchRequest([1, 2], [1]))
     assert batcher.queued == 0
 
 
@@ -165,8 +165,8 @@ def test_workers_compute_at_once(start):
         together.wait(LONG)
         return payloads
 
-    batcher = start(compute, limits=Limits(items=1), workers=3)
-    ticket = batcher.submit(Request([1, 2, 3], [1, 1, 1]))
+    batcher = start(compute, limits=BatchLimits(items=1), workers=3)
+    ticket = batcher.submit(BatchRequest([1, 2, 3], [1, 1, 1]))
     assert ticket.result(LONG) == [1, 2, 3]
 
 
@@ -178,7 +178,7 @@ def test_time_is_told(start):
     before = time.monotonic()
     first = one(batcher, 1)
     engine.held()
-    second = batcher.submit(Request([2, 3], [9, 10]))
+    second = batcher.submit(BatchRequest([2, 3], [9, 10]))
     time.sleep(0.02)
     assert second.waited == 0
     engine.release()
@@ -201,8 +201,8 @@ def test_time_is_told(start):
 
 def test_one_who_asks_much_does_not_delay_another(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(tokens=100))
-    batcher.submit(Request([0] * 10_000, [10] * 10_000, customer="many"))
+    batcher = start(engine, limits=BatchLimits(tokens=100))
+    batcher.submit(BatchRequest([0] * 10_000, [10] * 10_000, customer="many"))
     engine.held()
     other = one(batcher, 7, customer="one")
     engine.release(2)
@@ -212,10 +212,10 @@ def test_one_who_asks_much_does_not_delay_another(start):
 
 def test_a_full_queue_turns_away_who_has_too_much_of_it(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(queued=100))
+    batcher = start(engine, limits=BatchLimits(queued=100))
     one(batcher, 0, customer="a")
     engine.held()
-    batcher.submit(Request([1] * 9, [10] * 9, customer="a"))
+    batcher.submit(BatchRequest([1] * 9, [10] * 9, customer="a"))
     with pytest.raises(Busy, match="90 tokens wait") as caught:
         one(batcher, 1, 20, customer="a")
     assert caught.value.http_status == 429
@@ -271,10 +271,10 @@ def test_a_rate_counts_however_old_while_something_is_computed(start):
 
 def test_what_is_too_late_is_not_computed(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(items=2))
+    batcher = start(engine, limits=BatchLimits(items=2))
     one(batcher, 0)
     engine.held()
-    late = batcher.submit(Request([1, 2, 3, 4, 5], [10] * 5, deadline=0.02))
+    late = batcher.submit(BatchRequest([1, 2, 3, 4, 5], [10] * 5, deadline=0.02))
     told = threading.Event()
     late.done(lambda ticket: told.set())
     patient = [one(batcher, 10), one(batcher, 11, deadline=60.0)]
@@ -292,7 +292,7 @@ def test_what_is_too_late_is_not_computed(start):
 
 def test_what_would_be_late_by_the_measured_rate_is_not_computed(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(tokens=10_000))
+    batcher = start(engine, limits=BatchLimits(tokens=10_000))
     measured(batcher, engine)
     hopeless = one(batcher, 1, 1000, deadline=100.0)
     one(batcher, 2, 1000)
@@ -314,7 +314,7 @@ def test_a_cancelled_request_frees_its_place_at_once(start):
     batcher = start(engine)
     running = one(batcher, 1)
     engine.held()
-    waiting = batcher.submit(Request([2, 3], [10, 10]))
+    waiting = batcher.submit(BatchRequest([2, 3], [10, 10]))
     other = one(batcher, 4)
     told = []
     for ticket in (running, waiting):
@@ -370,7 +370,7 @@ def test_what_is_completed_while_one_begins_to_wait_is_seen(start, monkeypatch):
             super().__init__()
             ticket.cancel()
 
-    monkeypatch.setattr("vertune.runtime.queue.Event", Late)
+    monkeypatch.setattr("vertune.queueing.fair_queue.Event", Late)
     assert isinstance(error_of(ticket), CancelledError)
 
 
@@ -380,7 +380,7 @@ def test_a_callback_that_another_thread_was_faster_to_call_is_not_called():
             self.clear()
             return super().pop()
 
-    ticket = Ticket(Request([1], [1]), lambda ticket: None)
+    ticket = Ticket(BatchRequest([1], [1]), lambda ticket: None)
     told = []
     ticket._callbacks = Taken([told.append])
     ticket.call_back()
@@ -459,8 +459,8 @@ def test_of_a_batch_that_fails_only_the_cause_fails(start):
 
 def test_what_is_left_of_a_failed_request_is_not_computed(start):
     engine = Fragile(free=True)
-    batcher = start(engine, limits=Limits(items=1))
-    ticket = batcher.submit(Request([2, 3, *[4] * 50], [10] * 52))
+    batcher = start(engine, limits=BatchLimits(items=1))
+    ticket = batcher.submit(BatchRequest([2, 3, *[4] * 50], [10] * 52))
     assert isinstance(error_of(ticket), ModelError)
     quiet(batcher)
     assert engine.batches == [[2], [3]]
@@ -535,7 +535,7 @@ def test_an_exception_from_outside_kills_a_worker_and_no_request(start):
 
 def test_a_worker_that_dies_without_a_word_is_missed(start):
     engine = Fragile(free=True)
-    batcher = start(engine, limits=Limits(hang=2.0))
+    batcher = start(engine, limits=BatchLimits(hang=2.0))
     bury, batcher._bury = batcher._bury, lambda worker, cause: None
     ticket = one(batcher, -1)
     engine.held()
@@ -549,7 +549,7 @@ def test_a_worker_that_dies_without_a_word_is_missed(start):
 
 def test_a_worker_that_hangs_is_given_up_and_heard_no_more(start):
     engine, seen = Engine(), []
-    batcher = start(engine, limits=Limits(hang=0.1), watch=seen.append)
+    batcher = start(engine, limits=BatchLimits(hang=0.1), watch=seen.append)
     hung = batcher._workers[0]
     stuck = one(batcher, 1)
     told = []
@@ -571,9 +571,9 @@ def test_a_worker_that_hangs_is_given_up_and_heard_no_more(start):
 
 def test_what_fails_after_it_was_given_up_is_not_tried_again(start):
     engine = Fragile()
-    batcher = start(engine, limits=Limits(hang=0.1))
+    batcher = start(engine, limits=BatchLimits(hang=0.1))
     hung = batcher._workers[0]
-    stuck = batcher.submit(Request([2, 3], [10, 10]))
+    stuck = batcher.submit(BatchRequest([2, 3], [10, 10]))
     engine.held()
     assert isinstance(error_of(stuck), ModelError)
     engine.open()
@@ -583,7 +583,7 @@ def test_what_fails_after_it_was_given_up_is_not_tried_again(start):
 
 
 def test_a_worker_without_work_does_not_hang(start):
-    batcher = start(Engine(free=True), limits=Limits(hang=0.05))
+    batcher = start(Engine(free=True), limits=BatchLimits(hang=0.05))
     workers = list(batcher._workers)
     assert one(batcher, 1).result(LONG) == [2]
     time.sleep(0.15)
@@ -601,7 +601,7 @@ def test_a_worker_that_dies_between_two_lines_loses_nothing(start):
         raise Interrupt
 
     batcher._queue.take = die
-    assert batcher.submit(Request([1, 2], [20, 20])).result(LONG) == [2, 4]
+    assert batcher.submit(BatchRequest([1, 2], [20, 20])).result(LONG) == [2, 4]
     quiet(batcher)
     assert batcher.queued == 0
     assert engine.batches == [[1], [2]]
@@ -609,8 +609,8 @@ def test_a_worker_that_dies_between_two_lines_loses_nothing(start):
 
 def test_an_item_that_is_computed_twice_counts_once(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(items=1))
-    ticket = batcher.submit(Request([1, 2], [10, 10]))
+    batcher = start(engine, limits=BatchLimits(items=1))
+    ticket = batcher.submit(BatchRequest([1, 2], [10, 10]))
     engine.held()
     batcher._returned.append([ticket.items[0]])
     engine.release()
@@ -625,7 +625,7 @@ def test_an_item_that_is_computed_twice_counts_once(start):
 
 def test_a_worker_that_hangs_while_it_finishes_is_given_up(start):
     gate = threading.Event()
-    batcher = start(Engine(free=True), limits=Limits(hang=0.1))
+    batcher = start(Engine(free=True), limits=BatchLimits(hang=0.1))
     stuck = one(batcher, 1, finish=lambda results: gate.wait(LONG))
     assert isinstance(error_of(stuck), ModelError)
     assert one(batcher, 2).result(LONG) == [4]
@@ -634,7 +634,7 @@ def test_a_worker_that_hangs_while_it_finishes_is_given_up(start):
 
 def test_a_worker_that_can_not_be_started_is_started_later(start, monkeypatch):
     engine = Fragile(free=True)
-    batcher = start(engine, limits=Limits(hang=2.0))
+    batcher = start(engine, limits=BatchLimits(hang=2.0))
     begin, failed = threading.Thread.start, threading.Event()
 
     def no_thread(thread):
@@ -655,7 +655,7 @@ def test_a_worker_that_can_not_be_started_is_started_later(start, monkeypatch):
 
 def test_what_waits_at_the_end_is_told_at_once(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(items=1), workers=2)
+    batcher = start(engine, limits=BatchLimits(items=1), workers=2)
     running = [one(batcher, 1), one(batcher, 2)]
     engine.held()
     engine.held()
@@ -679,7 +679,7 @@ def test_what_waits_at_the_end_is_told_at_once(start):
 
 def test_what_hangs_at_the_end_is_given_up(start):
     engine = Engine()
-    batcher = start(engine, limits=Limits(hang=0.1))
+    batcher = start(engine, limits=BatchLimits(hang=0.1))
     stuck, told = one(batcher, 1), []
     stuck.done(told.append)
     engine.held()
@@ -708,7 +708,7 @@ def test_what_was_to_be_tried_again_at_the_end_is_given_up(start):
         ticket.done(told.append)
     engine.release()
     engine.held()
-    batcher.limits = Limits(hang=0.05)  # for `close` alone: the supervisor sleeps a second
+    batcher.limits = BatchLimits(hang=0.05)  # for `close` alone: the supervisor sleeps a second
     batcher.close()
     assert all("was stopped" in str(error_of(ticket)) for ticket in tickets)
     assert told == tickets
@@ -751,7 +751,7 @@ def test_a_worker_that_dies_while_it_leaves_has_left(start):
 
 def test_a_callback_may_close(start):
     engine = Engine(free=True)
-    batcher = start(engine, limits=Limits(hang=5.0))
+    batcher = start(engine, limits=BatchLimits(hang=5.0))
     done = threading.Event()
 
     def close(ticket):
@@ -796,13 +796,13 @@ def test_every_ticket_is_completed_once_with_its_own_result(seed, caplog):
         assert len(payloads) == 1 or lane in (1, 2)
         return [payload * 3 for payload in payloads]
 
-    batcher = Batcher(compute, Limits(tokens=200, items=16, queued=4000), workers=1 + seed % 3)
+    batcher = Batcher(compute, BatchLimits(tokens=200, items=16, queued=4000), workers=1 + seed % 3)
 
     def ask(number):
         draw = random.Random(f"{seed} {number}")
         for _ in range(150):
             payloads = [-7 if draw.random() < 0.01 else draw.randrange(1000) for _ in range(draw.choice((0, 1, 1, 1, 2, 5, 30)))]
-            request = Request(
+            request = BatchRequest(
                 payloads,
                 [draw.randint(1, 40) for _ in payloads],
                 lane=draw.choice((1, 2)),

@@ -15,7 +15,7 @@ from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.metrics import bootstrap
 from vertune.reports.words import metric
-from vertune.runtime.measure import measure
+from vertune.runtime.benchmark import benchmark
 
 ECE = 0.02
 """How much the expected calibration error may grow."""
@@ -43,12 +43,12 @@ class Candidate:
     why: str
     bytes: int = 0
     measured: dict[str, Any] = field(default_factory=dict)
-    """Latency, throughput and memory, as runtime/measure.py gives them."""
+    """Latency, throughput and memory, as runtime/benchmark.py gives them."""
     best: bool = False
     """Whether no other is both quicker and better."""
 
 
-class Judge:
+class Gate:
     """The parent's answers to the validation records, and what may be lost against them."""
 
     def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], terms: tuple[float, bool], seed: int) -> None:
@@ -73,13 +73,13 @@ class Judge:
         low, high = sorted((sign * found.low, sign * found.high))
         ece = _ece(task.details(self.records, answers))
         grown = ece - self.ece if ece is not None and self.ece is not None else None
-        verdict, why = gate(sign * found.value, high, grown, (self.tolerance, self.share))
+        verdict, why = decide(sign * found.value, high, grown, (self.tolerance, self.share))
         if self.known and verdict == ACCEPTED:
             verdict, why = UNDECIDED, f"{why}, but the model was trained on these rows too, which says little about new ones"
         return Candidate(name, task.score(self.records, answers), sign * found.value, low, high, grown, verdict, why)
 
 
-def gate(loss: float, high: float, ece: float | None, allowed: tuple[float, bool]) -> tuple[str, str]:
+def decide(loss: float, high: float, ece: float | None, allowed: tuple[float, bool]) -> tuple[str, str]:
     """The verdict, and why.
 
     `loss` is what the metric loses, `high` the upper end of its paired 95 % interval, `ece` what the calibration error grew by,
@@ -99,12 +99,12 @@ def gate(loss: float, high: float, ece: float | None, allowed: tuple[float, bool
     return ACCEPTED, f"it loses {said(loss)} on validation, at most {said(high)} with 95 % certainty"
 
 
-def timed(candidates: Sequence[Candidate], graphs: Sequence[tuple[Path, list[int]]], longest: int) -> None:
+def benchmark_candidates(candidates: Sequence[Candidate], graphs: Sequence[tuple[Path, list[int]]], longest: int) -> None:
     """Give each candidate the speed and memory of its graph, which answers texts of these lengths.
 
     They are measured in turns, so that what else the machine does meets all of them; the figures are medians.
     """
-    rounds = [[measure(graph, lengths, longest) for graph, lengths in graphs] for _ in range(_ROUNDS)]
+    rounds = [[benchmark(graph, lengths, longest) for graph, lengths in graphs] for _ in range(_ROUNDS)]
     for candidate, own in zip(candidates, zip(*rounds, strict=True), strict=True):
         candidate.measured = _middle(own)
 
@@ -120,7 +120,7 @@ def _middle(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def mark(candidates: Sequence[Candidate]) -> None:
+def mark_best(candidates: Sequence[Candidate]) -> None:
     """Mark those that no other beats in speed and in the metric."""
     for one in candidates:
         one.best = not any(_beats(other, one) for other in candidates)

@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 
 from vertune.core import content
-from vertune.core.artifact import Artifact, Home, storage, write_text
+from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound, StorageError
+from vertune.core.files import storage_errors, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Record
 
@@ -62,7 +63,7 @@ def write(folder: Path, frames: Mapping[str, pl.DataFrame]) -> None:
     """A Parquet file for each split that has rows; StorageError when the disk is full."""
     for name, frame in frames.items():
         if frame.height:
-            with storage(folder):
+            with storage_errors(folder):
                 frame.write_parquet(folder / f"{name}.parquet", compression="zstd")
 
 

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from vertune.core.errors import Busy, ConfigError, DataError, ModelError, VertuneError
-from vertune.runtime.queue import FairQueue, Item, Limits, Request, Speed, Ticket
+from vertune.queueing.fair_queue import BatchLimits, BatchRequest, FairQueue, Item, Throughput, Ticket
 
 _DEATHS = 2
 """How many workers may die over an item before it is held to be the cause."""
@@ -56,7 +56,7 @@ class Batcher:
     def __init__(
         self,
         compute: Callable[[Hashable, Sequence[Any]], Sequence[Any]],
-        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        limits: BatchLimits = BatchLimits(),  # noqa: B008 (frozen)
         workers: int = 1,
         post: Callable[[Callable[[], None]], None] | None = None,
         watch: Callable[[Batch], None] | None = None,
@@ -72,7 +72,7 @@ class Batcher:
         self.last_success: float | None = None
         self._compute, self._post, self._watch = compute, post or (lambda call: call()), watch
         self._queue = FairQueue(limits)
-        self._speed = Speed()
+        self._speed = Throughput()
         self._returned: deque[list[Item]] = deque()
         self._workers: list[_Worker] = []
         self._wanted = workers
@@ -100,7 +100,7 @@ class Batcher:
         """Whether a worker lives."""
         return any(worker.thread.is_alive() for worker in tuple(self._workers))
 
-    def submit(self, request: Request) -> Ticket[Any]:
+    def submit(self, request: BatchRequest) -> Ticket[Any]:
         """Take a request; Busy where it can't be done now or in time, DataError for what never can."""
         ticket: Ticket[Any] = Ticket(request, self._withdraw)
         if min(request.costs, default=1) < 1:

@@ -22,16 +22,16 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from vertune.batching import batches
 from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Encoder
 from vertune.core.records import Feature
+from vertune.graphs.editing import fold_shapes
 from vertune.nn import run
 from vertune.nn.trained import TOLERANCE
-from vertune.nn.vertical import Vertical
+from vertune.nn.vertical import VerticalModel
 
 OPSET = 17
 """The first with LayerNormalization as one operation."""
@@ -43,7 +43,7 @@ LIMIT = 1_900_000_000
 Arrays = dict[str, NDArray[Any]]
 
 
-def export(model: Vertical, encoder: Encoder, features: Sequence[Feature]) -> onnx.ModelProto:
+def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) -> onnx.ModelProto:
     """The graph of a model whose outputs are torch's on these features, and on texts as long as the encoder makes them.
 
     Inputs are named as in a collated batch; the output is `outputs`. Raises ConfigError where the model can't be traced,
@@ -95,7 +95,7 @@ def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[
     return ""
 
 
-def _forms(model: Vertical, example: Arrays) -> Iterator[onnx.ModelProto]:
+def _forms(model: VerticalModel, example: Arrays) -> Iterator[onnx.ModelProto]:
     """The graph in the forms to be tried, the quickest first; not every form answers as every base does."""
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
         raise ConfigError(f"One ONNX file holds at most {LIMIT / 1e9:.1f} GB of weights, and this base has more. Choose a smaller base.")
@@ -119,7 +119,7 @@ class Traced:
     """The dimensions of inputs and outputs that are not fixed."""
 
 
-def forms(model: Vertical, what: Traced) -> Iterator[onnx.ModelProto]:
+def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
     """The graph of a module that calls this model's backbone, in the forms to be tried; ConfigError where none can be traced."""
     failure: Exception | None = None
     for short in (True, False):
@@ -128,7 +128,7 @@ def forms(model: Vertical, what: Traced) -> Iterator[onnx.ModelProto]:
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
             failure = error
             continue
-        yield tidied(traced)
+        yield fold_shapes(traced)
         yield traced
         failure = None
     if failure is not None:
@@ -138,7 +138,7 @@ def forms(model: Vertical, what: Traced) -> Iterator[onnx.ModelProto]:
 class _Plain(nn.Module):
     """The model with tensors as arguments, as an exporter calls it."""
 
-    def __init__(self, model: Vertical, names: Sequence[str]) -> None:
+    def __init__(self, model: VerticalModel, names: Sequence[str]) -> None:
         super().__init__()
         self.model, self.names = model, names
 
@@ -147,7 +147,7 @@ class _Plain(nn.Module):
         return out
 
 
-def _traced(model: Vertical, what: Traced, short: bool) -> onnx.ModelProto:
+def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
     """One run of the exporter."""
     with tempfile.TemporaryDirectory() as folder, _eager(model), _masked(model, short), _quiet(), torch.no_grad():
         file = Path(folder) / "model.onnx"
@@ -159,7 +159,7 @@ def _traced(model: Vertical, what: Traced, short: bool) -> onnx.ModelProto:
 
 
 @contextmanager
-def _eager(model: Vertical) -> Iterator[None]:
+def _eager(model: VerticalModel) -> Iterator[None]:
     """Attention written out in products, wherever a base lets it be chosen."""
     from transformers import PreTrainedModel
 
@@ -176,7 +176,7 @@ def _eager(model: Vertical) -> Iterator[None]:
 
 
 @contextmanager
-def _masked(model: Vertical, short: bool) -> Iterator[None]:
+def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
     """With `short`, layers are handed what is added to their scores, shape (rows, 1, 1, tokens), and not the mask of tokens.
 
     The hook comes last, so that positions which a method adds are in the mask already.
@@ -215,78 +215,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def showing(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """A copy that gives the values of these tensors inside it, and nothing else."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    del made.graph.output[:]
-    for name in names:
-        made.graph.output.add().name = name
-    return made
-
-
-def tidied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose shapes are constants where a tensor is only reshaped along its own first dimensions.
-
-    `x.view(rows, tokens, heads, -1)` reads the sizes of some tensor, and hands them on; 0 says the same without a computation.
-    Whether that tensor has the sizes of `x` is not proved here: the caller compares.
-    """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    graph = made.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    for node in list(graph.node):
-        shape = _handed_on(node.input[1], makers) if node.op_type == "Reshape" else None
-        if shape is not None:
-            name = f"{node.output[0]}_shape"
-            graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
-            node.input[1] = name
-    _swept(graph)
-    return made
-
-
-def _handed_on(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] | None:
-    """The constant shape that says the same; None where a size is computed."""
-    node = makers.get(name)
-    if node is None or node.op_type != "Concat":
-        return None
-    shape: list[int] = []
-    for place, piece in enumerate(node.input):
-        size = _size(makers.get(piece), place, makers)
-        if size is None:
-            return None
-        shape.append(size)
-    return shape
-
-
-def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodeProto]) -> int | None:
-    """One entry of a shape: a constant, or 0 where it is the size of the same dimension of a tensor."""
-    if node is None:
-        return None
-    if node.op_type == "Constant":
-        value = numpy_helper.to_array(node.attribute[0].t)
-        return int(value.reshape(-1)[0]) if value.size == 1 else None
-    gather = makers.get(node.input[0]) if node.op_type == "Unsqueeze" else None
-    if gather is None or gather.op_type != "Gather":
-        return None
-    source, index = makers.get(gather.input[0]), makers.get(gather.input[1])
-    if source is None or source.op_type != "Shape" or index is None or index.op_type != "Constant":
-        return None
-    return 0 if int(numpy_helper.to_array(index.attribute[0].t)) == place else None
-
-
-def _swept(graph: onnx.GraphProto) -> None:
-    """Remove what no output needs."""
-    needed = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            kept.append(node)
-            needed |= set(node.input)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    kept_tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(kept_tensors)

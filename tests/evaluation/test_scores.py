@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from vertune.evaluation import scores as measure
+from vertune.evaluation.scores import Sample, compare_with_baselines, curves, slices
 from vertune.metrics.bootstrap import intervals, paired
-from vertune.steps import measure
-from vertune.steps.measure import Sample, against, curves, slices
 from vertune.tasks.classify import Classify
 from vertune.tasks.regress import Regress
 
@@ -56,7 +56,7 @@ def test_a_baseline_gets_a_paired_difference_and_a_verdict(sample, answers, labe
         "right": [said(record["label"]) for record in sample.records],
     }[label]
     tally = sample.task.tally(sample.records, answers)
-    found = against(sample, tally, {"simple": theirs})
+    found = compare_with_baselines(sample, tally, {"simple": theirs})
     assert found["verdicts"]["simple"]["winner"] == winner
     assert sentence in found["verdicts"]["simple"]["sentence"]
     summarise = sample.task.summarise
@@ -70,8 +70,8 @@ def test_a_lower_error_wins_where_lower_is_better():
     task = Regress(metric="mae").fit(pl.DataFrame(records))
     near, far = ([{"score": record["score"] + off, "truncated": False} for record in records] for off in (0.1, 1.0))
     sample = Sample(task, records)
-    assert against(sample, task.tally(records, near), {"far": far})["verdicts"]["far"]["winner"] == "model"
-    assert against(sample, task.tally(records, far), {"near": near})["verdicts"]["near"]["winner"] == "baseline"
+    assert compare_with_baselines(sample, task.tally(records, near), {"far": far})["verdicts"]["far"]["winner"] == "model"
+    assert compare_with_baselines(sample, task.tally(records, far), {"near": near})["verdicts"]["near"]["winner"] == "baseline"
 
 
 def test_slices_divide_the_rows_and_score_each_part(sample, answers):

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vertune.core import content
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task
-from vertune.reports.scales import measure, plural
-from vertune.steps.dataset import SPLITS
+from vertune.data.dataset import SPLITS
+from vertune.reports.scales import format_value, plural
 
 SAMPLE = 20_000
 FEW = 5
@@ -85,20 +85,20 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
         if leak["rows"]:
             first, second = leak["splits"]
             found.append(
-                f"{plural(leak['rows'], 'row')} of {second} ({measure(leak['share'], 'share')}) with a text that {first} has too: "
+                f"{plural(leak['rows'], 'row')} of {second} ({format_value(leak['share'], 'share')}) with a text that {first} has too: "
                 f"what is measured on {second} looks better than it is. Take them out of {first}."
             )
     limit = report["encoder"].get("max_tokens")
     for name, lengths in report["lengths"].items():
         if lengths["truncated"] > TRUNCATED:
             found.append(
-                f"{measure(lengths['truncated'], 'share')} of the rows of {name} are longer than {limit} tokens and would be cut. "
+                f"{format_value(lengths['truncated'], 'share')} of the rows of {name} are longer than {limit} tokens and would be cut. "
                 "Raise encoder.max_tokens, or choose encoder.truncation: window."
             )
     unknown = report["unknown"]["share"]
     if unknown > UNKNOWN:
         found.append(
-            f"{measure(unknown, 'share')} of the tokens are unknown to the base: it learnt another language or script. Choose another."
+            f"{format_value(unknown, 'share')} of the tokens are unknown to the base: it learnt another language or script. Choose another."
         )
     return found
 

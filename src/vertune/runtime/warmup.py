@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from vertune.runtime.fleet import Lane, Payload
+from vertune.runtime.fleet import Executor, Payload
 
 _BUDGETS = (128, 256, 512, 1024, 2048)
 _ENOUGH = 1.03
@@ -14,7 +14,7 @@ _SECONDS = 0.15
 DEFAULT = 512
 
 
-def budget(lanes: Sequence[Lane], probe: Callable[[Lane, int], list[Payload]]) -> int:
+def batch_budget(lanes: Sequence[Executor], probe: Callable[[Executor, int], list[Payload]]) -> int:
     """The padded tokens of a batch beyond which the first of these lanes answers hardly more a second; warms all of them up.
 
     `probe` makes so many payloads of equal length for a lane.

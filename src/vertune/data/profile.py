@@ -29,7 +29,7 @@ _MOST_WORDS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ColumnProfile:
     """What a column looks like."""
 
     name: str
@@ -45,13 +45,13 @@ class Look:
     """How much it looks like running text; 0 where it can't be that."""
 
 
-def look(frame: pl.DataFrame) -> list[Look]:
-    """The look of every column that holds anything."""
+def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
+    """The profile of every column that holds anything."""
     found = [_look(frame[name], place, frame.width) for place, name in enumerate(frame.columns)]
     return [column for column in found if column is not None]
 
 
-def says_split(frame: pl.DataFrame, column: Look) -> bool:
+def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
     """Whether the values of a column name splits, train and at least one other."""
     if column.kind != "word" or column.unique > len(_SPLITS):
         return False
@@ -59,7 +59,7 @@ def says_split(frame: pl.DataFrame, column: Look) -> bool:
     return values <= _SPLITS and len(values) > 1 and any(value.startswith("train") for value in values)
 
 
-def _look(series: pl.Series, place: int, width: int) -> Look | None:
+def _look(series: pl.Series, place: int, width: int) -> ColumnProfile | None:
     values = series.drop_nulls()
     if values.dtype == pl.String:
         values = values.filter(values.str.strip_chars() != "")  # an empty cell says nothing
@@ -67,7 +67,7 @@ def _look(series: pl.Series, place: int, width: int) -> Look | None:
         return None
     kind = _structure(values)
     if kind is not None:
-        return Look(series.name, kind, 0, 0.0, {"words": "a list of words"}.get(kind, kind), 8.0 if kind == "words" else 0.0, 0.0)
+        return ColumnProfile(series.name, kind, 0, 0.0, {"words": "a list of words"}.get(kind, kind), 8.0 if kind == "words" else 0.0, 0.0)
     texts = values.cast(pl.String)
     unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
     kind = _plain(series.name, texts, unique, length)
@@ -77,7 +77,7 @@ def _look(series: pl.Series, place: int, width: int) -> Look | None:
     able = {"word": 2.0, "words": 2.0, "number": 1.0}.get(kind, 0.0) if unique > 1 else 0.0
     label = 0.0 if not able or series.name.strip().lower() in _IDS else able + 6 * name + last - 0.5 * unique / len(texts)
     text = (1 + 4 * _rank(series.name, _TEXTS) + min(length, 400) / 100 + unique / len(texts)) if kind == "text" else 0.0
-    return Look(series.name, kind, unique, length, said, label, text)
+    return ColumnProfile(series.name, kind, unique, length, said, label, text)
 
 
 def _structure(values: pl.Series) -> Kind | None:

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from vertune.core.errors import ConfigError, DataError, UnknownName
-from vertune.steps.fields import named
+from vertune.data.fields import map_fields
 from vertune.tasks.classify import Classify
 
 FRAME = pl.DataFrame(
@@ -21,25 +21,25 @@ FRAME = pl.DataFrame(
 
 
 def test_columns_are_joined_as_name_and_value():
-    table = named(FRAME, {"text": ["title", "body", "amount"]}, Classify())
+    table = map_fields(FRAME, {"text": ["title", "body", "amount"]}, Classify())
     assert table.frame["text"].to_list() == ["title: Card; body: It is gone; amount: 5", "body: Too high", "amount: 7"]
     assert table.frame.columns == ["text", "label", "__file", "__row"]
     assert table.origin == {"text": ["title", "body", "amount"], "label": ["label"]}
 
 
 def test_a_row_with_nothing_to_join_is_empty():
-    assert named(FRAME, {"text": ["title"]}, Classify()).frame["text"].to_list() == ["Card", None, "  "]
-    assert named(FRAME.with_columns(amount=None), {"text": ["title", "amount"]}, Classify()).frame["text"].to_list()[1] in (None, "")
+    assert map_fields(FRAME, {"text": ["title"]}, Classify()).frame["text"].to_list() == ["Card", None, "  "]
+    assert map_fields(FRAME.with_columns(amount=None), {"text": ["title", "amount"]}, Classify()).frame["text"].to_list()[1] in (None, "")
 
 
 def test_further_columns_are_kept_and_lazy_frames_read():
-    table = named(FRAME.lazy(), {"text": "body"}, Classify(), keep=["amount", "title", "amount", "label"])
+    table = map_fields(FRAME.lazy(), {"text": "body"}, Classify(), keep=["amount", "title", "amount", "label"])
     assert table.frame.columns == ["text", "label", "amount", "title", "__file", "__row"]
 
 
 def test_rows_to_answer_need_no_targets():
-    assert named(FRAME.drop("label"), {"text": "body"}, Classify(), targets=False).frame.columns == ["text", "__file", "__row"]
-    assert "label" not in named(FRAME, {"text": "body", "label": "no such"}, Classify(), targets=False).frame.columns
+    assert map_fields(FRAME.drop("label"), {"text": "body"}, Classify(), targets=False).frame.columns == ["text", "__file", "__row"]
+    assert "label" not in map_fields(FRAME, {"text": "body", "label": "no such"}, Classify(), targets=False).frame.columns
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_rows_to_answer_need_no_targets():
 )
 def test_what_is_not_there_is_named(fields, keep, error, words):
     with pytest.raises(error, match=words):
-        named(FRAME, fields, Classify(), keep)
+        map_fields(FRAME, fields, Classify(), keep)
 
 
 def test_the_nearest_column_is_offered_where_none_is_said():
     with pytest.raises(DataError, match=r"Did you mean 'texts'\? .*fields: \{text: texts\}"):
-        named(FRAME.rename({"body": "texts"}), {}, Classify())
+        map_fields(FRAME.rename({"body": "texts"}), {}, Classify())

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from vertune.core.artifact import Artifact, read_json, write_json
-from vertune.core.banks import Rows
+from vertune.core.artifact import Artifact
+from vertune.core.banks import BankRows
 from vertune.core.errors import StorageError
+from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
-from vertune.runtime.backbone import END, START, Backbone, Banks, Place
-from vertune.runtime.graph import Stretch
+from vertune.runtime.backbone import END, START, Backbone, Banks, Slot
+from vertune.runtime.graph import GraphSegment
 from vertune.runtime.predictor import BASE, Predictor, check_base, task_hash
 
 Precision = Literal["float32", "int8"]
@@ -33,10 +34,10 @@ _ROWS, _SAID, _HEAD = "rows.safetensors", "served.json", "head/"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SharedEntry:
     """What one model adds to a backbone."""
 
-    rows: Rows
+    rows: BankRows
     head: dict[str, NDArray[Any]]
     begin: int
     """The states from which on its rows are its own, as runtime/backbone.py counts them."""
@@ -44,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PrecisionVerdict:
     """How a model may be served, and why."""
 
     precision: Precision
@@ -55,30 +56,32 @@ class Verdict:
     """Share of the validation records whose labels or spans are the same in 8 bits; None where answers have neither, or unmeasured."""
 
 
-def load(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:
+def load_backbone(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:
     """The backbone in memory, without verticals."""
     manifest = artifact.manifest
     encoder = Encoder.model_validate({**manifest["encoder"], "base": str(artifact.folder / BASE)})
     return Backbone(encoder, _stretches(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
 
 
-def load_torch(artifact: Artifact, device: str) -> Backbone:
+def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
     """The backbone in torch, for a GPU; ModelError where the base is not the one that its models were trained on."""
-    from vertune.nn.banks import Mixed
-    from vertune.nn.vertical import backbone_alone
+    from vertune.nn.banks import MixedBackbone
+    from vertune.nn.vertical import headless_backbone
     from vertune.runtime import eager
 
     manifest = artifact.manifest
     encoder, banks = Encoder.model_validate(manifest["encoder"]), _banks(manifest)
     check_base(artifact.id, manifest["fingerprint"], encoder)
-    return Backbone(encoder, [eager.Stretch(Mixed(backbone_alone(encoder).backbone, banks.shapes), device)], banks, "float32")
+    return Backbone(
+        encoder, [eager.TorchSegment(MixedBackbone(headless_backbone(encoder).backbone, banks.shapes), device)], banks, "float32"
+    )
 
 
 def _banks(manifest: dict[str, Any]) -> Banks:
     return Banks({name: tuple(shape) for name, shape in manifest["banks"].items()})
 
 
-def enter(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int | None = None) -> Predictor:
+def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int | None = None) -> Predictor:
     """One model on a backbone in memory, ready to answer; StorageError where its folder is damaged or of another model."""
     folder = artifact.folder / VERTICALS / model.id
     said, manifest = read_json(folder / _SAID), model.manifest
@@ -94,11 +97,11 @@ def enter(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int 
     rows = {name: array for name, array in tensors.items() if not name.startswith(_HEAD)}
     begin = {"start": START, "end": END}.get(said["begin"], said["begin"])
     top = _stretches(folder / backbone.precision, said["top"], threads) if said["top"] else []
-    place = backbone.add(rows, Place(begin, task, said["pooling"], head, top=tuple(top)))
-    return Predictor(manifest["config"], encoder, task, Seat(backbone, place), tuple(manifest.get("columns", ())))
+    place = backbone.add(rows, Slot(begin, task, said["pooling"], head, top=tuple(top)))
+    return Predictor(manifest["config"], encoder, task, SharedEngine(backbone, place), tuple(manifest.get("columns", ())))
 
 
-def write(folder: Path, entry: Entry, task: dict[str, Any], top: Sequence[dict[str, Any]]) -> None:
+def write_entry(folder: Path, entry: SharedEntry, task: dict[str, Any], top: Sequence[dict[str, Any]]) -> None:
     """What a model adds, into a folder of its own; how it may be served is said later."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {**entry.rows, **{f"{_HEAD}{name}": array for name, array in entry.head.items()}}
@@ -107,17 +110,17 @@ def write(folder: Path, entry: Entry, task: dict[str, Any], top: Sequence[dict[s
     write_json(folder / _SAID, {"begin": begin, "pooling": entry.pooling, "task": task_hash(task), "top": list(top)})
 
 
-def decide(folder: Path, verdict: Verdict) -> None:
+def write_verdict(folder: Path, read_verdict: PrecisionVerdict) -> None:
     """Say how the model of this folder may be served."""
-    found = {"precision": verdict.precision, "why": verdict.why, "loss": verdict.loss, "same": verdict.same}
+    found = {"precision": read_verdict.precision, "why": read_verdict.why, "loss": read_verdict.loss, "same": read_verdict.same}
     write_json(folder / _SAID, {**read_json(folder / _SAID), **found})
 
 
-def verdict(artifact: Artifact, model: str) -> Verdict | None:
+def read_verdict(artifact: Artifact, model: str) -> PrecisionVerdict | None:
     """How a model may be served on this backbone; None where it was not put on it."""
     file = artifact.folder / VERTICALS / model / _SAID
     said = read_json(file) if file.exists() else {}
-    return Verdict(said["precision"], said["why"], said["loss"], said["same"]) if "precision" in said else None
+    return PrecisionVerdict(said["precision"], said["why"], said["loss"], said["same"]) if "precision" in said else None
 
 
 def replaces_layers(artifact: Artifact, model: str) -> bool:
@@ -125,16 +128,16 @@ def replaces_layers(artifact: Artifact, model: str) -> bool:
     return bool(read_json(artifact.folder / VERTICALS / model / _SAID)["top"])
 
 
-def _stretches(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[Stretch]:
-    return [Stretch(folder / one["file"], one["start"], one["end"], threads) for one in listed]
+def _stretches(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[GraphSegment]:
+    return [GraphSegment(folder / one["file"], one["start"], one["end"], threads) for one in listed]
 
 
 @dataclass(slots=True)
-class Seat:
+class SharedEngine:
     """What answers for one vertical by way of its backbone."""
 
     backbone: Backbone
-    place: Place
+    place: Slot
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""

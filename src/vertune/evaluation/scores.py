@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.metrics.bootstrap import Interval, intervals, paired
-from vertune.reports.words import verdict, way
+from vertune.reports.words import baseline_name, comparison_sentence
 
 ROUNDS = 1000
 _MOST_VALUES = 12
@@ -35,17 +35,19 @@ class Sample:
         found = intervals(tally, self.task.summarise, ROUNDS, self.seed)
         scores = self.task.score(self.records, answers)
         return {
-            name: {**entry(found[name]), "value": _finite(value)} if name in found else {"value": _finite(value), "low": None, "high": None}
+            name: {**interval_entry(found[name]), "value": _finite(value)}
+            if name in found
+            else {"value": _finite(value), "low": None, "high": None}
             for name, value in scores.items()
         }
 
     def differences(self, ours: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Entry]:
         """Model − baseline of every metric, with paired intervals."""
         summarise = self.task.summarise
-        return {name: entry(found) for name, found in paired((ours, summarise), (theirs, summarise), ROUNDS, self.seed).items()}
+        return {name: interval_entry(found) for name, found in paired((ours, summarise), (theirs, summarise), ROUNDS, self.seed).items()}
 
 
-def entry(found: Interval) -> Entry:
+def interval_entry(found: Interval) -> Entry:
     """An interval as JSON takes it."""
     return {"value": _finite(found.value), "low": _finite(found.low), "high": _finite(found.high)}
 
@@ -54,7 +56,7 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def against(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
+def compare_with_baselines(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
     """`baselines`, `differences` and `verdicts` of a report, each by the baseline's name."""
     goal = sample.task.goal
     lower = goal in sample.task.lower_is_better
@@ -62,7 +64,7 @@ def against(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequenc
     for name, answers in baselines.items():
         theirs = sample.task.tally(sample.records, answers)
         differences = sample.differences(tally, theirs)
-        winner, sentence = verdict(differences.get(goal, entry(_UNKNOWN)), lower, "the model", way(name))
+        winner, sentence = comparison_sentence(differences.get(goal, interval_entry(_UNKNOWN)), lower, "the model", baseline_name(name))
         result["baselines"][name] = sample.metrics(answers, theirs)
         result["differences"][name] = differences
         result["verdicts"][name] = {"winner": (None, "model", "baseline")[winner], "sentence": sentence}
@@ -94,7 +96,7 @@ def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[
 
 
 def _summary(sample: Sample, tally: NDArray[Any]) -> dict[str, Entry]:
-    return {name: entry(found) for name, found in intervals(tally, sample.task.summarise, ROUNDS, sample.seed).items()}
+    return {name: interval_entry(found) for name, found in intervals(tally, sample.task.summarise, ROUNDS, sample.seed).items()}
 
 
 def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:

@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """What a batcher takes and how it forms batches; ConfigError for what can't work."""
 
     tokens: int = 1024
@@ -54,7 +54,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class BatchRequest:
     """What is to be computed: payloads of one lane, each with its cost in tokens."""
 
     payloads: Sequence[Any]
@@ -80,7 +80,7 @@ class Ticket(Generic[Result]):
         "until", "value", "waited",
     )  # fmt: skip
 
-    def __init__(self, request: Request, withdraw: Callable[[Ticket[Any]], None]) -> None:
+    def __init__(self, request: BatchRequest, withdraw: Callable[[Ticket[Any]], None]) -> None:
         """`withdraw` is what cancels it."""
         self.request = request
         self.submitted = monotonic()
@@ -180,7 +180,7 @@ class Customer:
 
 
 @dataclass(slots=True)
-class Speed:
+class Throughput:
     """Tokens a second over the time in which something was computed; what is long ago counts less."""
 
     last: float = -math.inf
@@ -209,7 +209,7 @@ class Speed:
 class FairQueue:
     """What waits, of all customers; not safe for threads, who shares it holds a lock."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: BatchLimits) -> None:
         self.tokens = 0
         self.active = 0
         self._limits = limits

@@ -1,6 +1,6 @@
 """How fast a graph answers and how much memory that takes, in a process of its own; knows nothing of texts or accuracy.
 
-    python -m vertune.runtime.measure GRAPH '{"lengths": [16, 9], "longest": 128, "threads": 1}'
+    python -m vertune.runtime.benchmark GRAPH '{"lengths": [16, 9], "longest": 128, "threads": 1}'
 
 prints one JSON object.
 """
@@ -30,14 +30,14 @@ _SECONDS = 0.4
 """How long each measurement lasts at least."""
 
 
-def measure(graph: Path, lengths: list[int], longest: int, threads: int | None = None) -> dict[str, Any]:
+def benchmark(graph: Path, lengths: list[int], longest: int, threads: int | None = None) -> dict[str, Any]:
     """Measure a file in a fresh process; ModelError where that fails.
 
     `lengths` are the tokens of typical texts, `longest` the most that the model takes. Returns the median time of one text in
     seconds by its tokens (`latency`), texts of these lengths a second (`throughput`), resident bytes (`memory`), `threads`.
     """
     said = json.dumps({"lengths": lengths[:_TEXTS], "longest": longest, "threads": threads})
-    command = [sys.executable, "-P", "-m", "vertune.runtime.measure", os.fspath(graph), said]
+    command = [sys.executable, "-P", "-m", "vertune.runtime.benchmark", os.fspath(graph), said]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
     if done.returncode:
         raise ModelError(f"{graph} could not be measured: {done.stderr.strip()[-300:]}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vertune.core.kinds import Task
 from vertune.core.parse import build
-from vertune.steps.judge import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Judge, gate, mark
+from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Gate, decide, mark_best
 
 SHARE = (0.005, True)
 
@@ -29,7 +29,7 @@ SHARE = (0.005, True)
     ],
 )
 def test_verdicts(loss, high, ece, verdict):
-    said, why = gate(loss, high, ece, SHARE)
+    said, why = decide(loss, high, ece, SHARE)
     assert said == verdict
     assert "points" in why or "calibration" in why
 
@@ -37,8 +37,8 @@ def test_verdicts(loss, high, ece, verdict):
 @given(st.floats(-0.1, 0.1), st.floats(0, 0.1), st.floats(-0.1, 0.1), st.floats(0, 0.05))
 def test_losing_more_never_helps(loss, more, ece, wide):
     order = [ACCEPTED, UNDECIDED, REFUSED]
-    first, _ = gate(loss, loss + wide, ece, SHARE)
-    second, _ = gate(loss + more, loss + more + wide, ece, SHARE)
+    first, _ = decide(loss, loss + wide, ece, SHARE)
+    second, _ = decide(loss + more, loss + more + wide, ece, SHARE)
     assert order.index(second) >= order.index(first)
     assert ece <= ECE or first == REFUSED
 
@@ -54,7 +54,7 @@ def judged(rows=200, known=False):
             found.append({"label": label, "probability": sure, "probabilities": {"a": sure, "b": 1 - sure}, "truncated": False})
         return found
 
-    return Judge(task, records, answers(), (0.005, known), 0), answers
+    return Gate(task, records, answers(), (0.005, known), 0), answers
 
 
 def test_the_same_answers_lose_nothing():
@@ -92,5 +92,5 @@ def test_those_that_no_other_beats_are_marked():
         return Candidate("x", {}, loss, 0, 0, None, ACCEPTED, "", measured={"latency": {"16": time}})
 
     found = [one(0.0, 4.0), one(0.002, 1.0), one(0.004, 2.0), one(0.002, 1.0)]
-    mark(found)
+    mark_best(found)
     assert [candidate.best for candidate in found] == [True, True, False, True]

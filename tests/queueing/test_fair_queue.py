@@ -7,7 +7,7 @@ import random
 import pytest
 
 from vertune.core.errors import Busy, ConfigError, DataError
-from vertune.runtime.queue import FairQueue, Limits, Request, Speed, Ticket
+from vertune.queueing.fair_queue import BatchLimits, BatchRequest, FairQueue, Throughput, Ticket
 
 
 class Lane:
@@ -24,7 +24,7 @@ class Lane:
 
 
 def put(queue, costs, customer="", lane=None):
-    ticket = Ticket(Request([f"{customer}{place}" for place in range(len(costs))], costs, lane, customer), lambda ticket: None)
+    ticket = Ticket(BatchRequest([f"{customer}{place}" for place in range(len(costs))], costs, lane, customer), lambda ticket: None)
     queue.add(customer, ticket.items)
     return ticket
 
@@ -40,7 +40,7 @@ def costs(items):
 
 
 def test_a_batch_is_the_due_item_and_the_nearest_in_cost():
-    queue = FairQueue(Limits(tokens=40, items=8, fill=0))
+    queue = FairQueue(BatchLimits(tokens=40, items=8, fill=0))
     put(queue, [10, 100, 12, 2, 9, 30])
     assert sorted(costs(batch(queue))) == [9, 10, 12]  # 4 × 12 is too much
     assert costs(batch(queue)) == [100]  # larger than a batch may be: alone
@@ -50,13 +50,13 @@ def test_a_batch_is_the_due_item_and_the_nearest_in_cost():
 
 
 def test_a_longer_item_that_does_not_fit_leaves_room_for_a_shorter_one():
-    queue = FairQueue(Limits(tokens=40, fill=0))
+    queue = FairQueue(BatchLimits(tokens=40, fill=0))
     put(queue, [20, 21, 10])
     assert costs(batch(queue)) == [20, 10]
 
 
 def test_little_of_a_batch_is_padding():
-    queue = FairQueue(Limits(tokens=1000, fill=0.9))
+    queue = FairQueue(BatchLimits(tokens=1000, fill=0.9))
     put(queue, [40, 9, 10, 36, 10, 12])
     assert sorted(costs(batch(queue))) == [36, 40]  # beside 12 there would be more than a tenth of padding
     assert sorted(costs(batch(queue))) == [9, 10, 10]
@@ -64,7 +64,7 @@ def test_little_of_a_batch_is_padding():
 
 
 def test_a_batch_has_at_most_so_many_items_and_one_lane():
-    queue = FairQueue(Limits(items=3))
+    queue = FairQueue(BatchLimits(items=3))
     put(queue, [5] * 4, lane="a")
     put(queue, [5] * 2, lane="b")
     put(queue, [5], lane="a")
@@ -74,7 +74,7 @@ def test_a_batch_has_at_most_so_many_items_and_one_lane():
 @pytest.mark.parametrize("tokens", [1, 60, 500])
 def test_batches_keep_the_limits_and_lose_nothing(tokens):
     draw = random.Random(tokens)
-    limits = Limits(tokens=tokens, items=7)
+    limits = BatchLimits(tokens=tokens, items=7)
     queue = FairQueue(limits)
     tickets = [put(queue, [draw.randint(1, 50) for _ in range(9)], f"c{place % 5}", f"l{place % 3}") for place in range(40)]
     expected = {item for ticket in tickets for item in ticket.items}
@@ -91,7 +91,7 @@ def test_batches_keep_the_limits_and_lose_nothing(tokens):
 
 @pytest.mark.parametrize("customers", [1, 3, 1000])
 def test_however_many_wait_few_are_looked_at(customers):
-    queue, lane = FairQueue(Limits()), Lane()
+    queue, lane = FairQueue(BatchLimits()), Lane()
     for place in range(customers):
         put(queue, [10] * (30_000 // customers), f"c{place}", lane)
     for _ in range(20):
@@ -101,7 +101,7 @@ def test_however_many_wait_few_are_looked_at(customers):
 
 
 def test_who_has_much_waiting_does_not_keep_others_waiting():
-    queue = FairQueue(Limits(tokens=80))
+    queue = FairQueue(BatchLimits(tokens=80))
     put(queue, [10] * 10_000, "many")
     for _ in range(50):
         batch(queue)
@@ -111,7 +111,7 @@ def test_who_has_much_waiting_does_not_keep_others_waiting():
 
 
 def test_tokens_and_not_items_are_shared_out():
-    queue = FairQueue(Limits(tokens=1))  # each item alone
+    queue = FairQueue(BatchLimits(tokens=1))  # each item alone
     put(queue, [30] * 300, "long")
     put(queue, [10] * 900, "short")
     taken = {"long": 0, "short": 0}
@@ -122,7 +122,7 @@ def test_tokens_and_not_items_are_shared_out():
 
 
 def test_who_empties_his_queue_and_comes_back_keeps_nobody_from_his_turn():
-    queue = FairQueue(Limits(tokens=100))
+    queue = FairQueue(BatchLimits(tokens=100))
     put(queue, [100] * 50, "steady")
     taken = {"steady": 0, "again": 0}
     for _ in range(40):
@@ -134,7 +134,7 @@ def test_who_empties_his_queue_and_comes_back_keeps_nobody_from_his_turn():
 
 
 def test_a_stream_of_new_customers_stops_nobody():
-    queue = FairQueue(Limits(tokens=200))
+    queue = FairQueue(BatchLimits(tokens=200))
     put(queue, [10] * 3000, "steady", "other lane")
     taken = {"steady": 0, "new": 0}
     for place in range(600):
@@ -145,7 +145,7 @@ def test_a_stream_of_new_customers_stops_nobody():
 
 
 def test_what_is_withdrawn_costs_nothing():
-    queue = FairQueue(Limits(tokens=1))
+    queue = FairQueue(BatchLimits(tokens=1))
     put(queue, [10] * 5, "other")
     gone = put(queue, [10] * 1000, "mine")
     for item in gone.items:
@@ -157,7 +157,7 @@ def test_what_is_withdrawn_costs_nothing():
 
 
 def test_customers_are_forgotten():
-    queue = FairQueue(Limits(tokens=200))
+    queue = FairQueue(BatchLimits(tokens=200))
     put(queue, [10] * 3000, "steady", "other lane")
     most = 0
     for place in range(1000):
@@ -179,7 +179,7 @@ def admitted(queue, name, tokens, deadline=None, rate=0.0):
 
 
 def test_a_full_queue_turns_away_who_has_more_than_a_share_of_it():
-    queue = FairQueue(Limits(queued=1000))
+    queue = FairQueue(BatchLimits(queued=1000))
     assert admitted(queue, "a", 1000) == 200
     put(queue, [10] * 90, "a")
     assert admitted(queue, "a", 100) == 200
@@ -197,11 +197,11 @@ def test_a_full_queue_turns_away_who_has_more_than_a_share_of_it():
 
 def test_what_can_never_be_taken_is_not_told_to_come_again():
     with pytest.raises(DataError, match=r"at most 1000 tokens.*got 1001"):
-        FairQueue(Limits(queued=1000)).admit("a", 1001, None, 0.0)
+        FairQueue(BatchLimits(queued=1000)).admit("a", 1001, None, 0.0)
 
 
 def test_who_could_not_be_in_time_is_turned_away():
-    queue = FairQueue(Limits())
+    queue = FairQueue(BatchLimits())
     assert admitted(queue, "a", 10_000, 0.001) == 200  # no rate is known
     assert admitted(queue, "a", 100, 0.1, 1000) == 200  # alone and just in time
     assert admitted(queue, "a", 101, 0.1, 1000) == 503
@@ -213,7 +213,7 @@ def test_who_could_not_be_in_time_is_turned_away():
 
 
 def test_busy_says_how_much_waits_how_fast_it_goes_and_when_to_come_again():
-    queue = FairQueue(Limits(queued=1000))
+    queue = FairQueue(BatchLimits(queued=1000))
     put(queue, [10] * 100, "a")
     with pytest.raises(Busy, match=r"1000 tokens wait, 400 are done a second; ask again in 2\.50 s") as caught:
         queue.admit("a", 1, None, 400.0)
@@ -223,7 +223,7 @@ def test_busy_says_how_much_waits_how_fast_it_goes_and_when_to_come_again():
 
 
 def test_speed_counts_time_in_which_something_was_computed():
-    speed = Speed()
+    speed = Throughput()
     assert (speed.rate, speed.stale(0.0)) == (0.0, True)
     speed.add(100, 10.0, 11.0)
     assert speed.rate == pytest.approx(100)
@@ -237,7 +237,7 @@ def test_speed_counts_time_in_which_something_was_computed():
 
 
 def test_a_slow_batch_is_forgotten_after_a_pause():
-    speed = Speed()
+    speed = Throughput()
     speed.add(10, 0.0, 10.0)
     speed.add(10, 20.0, 20.01)
     assert speed.rate == pytest.approx(1000)
@@ -246,4 +246,4 @@ def test_a_slow_batch_is_forgotten_after_a_pause():
 @pytest.mark.parametrize("wrong", [{"tokens": 0}, {"items": 0}, {"queued": 0}, {"hang": 0.0}])
 def test_limits_that_can_not_work(wrong):
     with pytest.raises(ConfigError, match="at least 1"):
-        Limits(**wrong)
+        BatchLimits(**wrong)

@@ -1,0 +1,109 @@
+"""Changes of an ONNX graph that need no torch: other outputs, folded shapes, segments; knows nothing of what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from vertune.core.banks import states
+
+
+def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy that gives the values of these tensors inside it, and nothing else."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.output[:]
+    for name in names:
+        made.graph.output.add().name = name
+    return made
+
+
+def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose shapes are constants where a tensor is only reshaped along its own first dimensions.
+
+    `x.view(rows, tokens, heads, -1)` reads the sizes of some tensor, and hands them on; 0 says the same without a computation.
+    Whether that tensor has the sizes of `x` is not proved here: the caller compares.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in list(graph.node):
+        shape = _constant_shape(node.input[1], makers) if node.op_type == "Reshape" else None
+        if shape is not None:
+            name = f"{node.output[0]}_shape"
+            graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+            node.input[1] = name
+    _remove_unused(graph)
+    return made
+
+
+def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] | None:
+    """The constant shape that says the same; None where a size is computed."""
+    node = makers.get(name)
+    if node is None or node.op_type != "Concat":
+        return None
+    shape: list[int] = []
+    for place, piece in enumerate(node.input):
+        size = _size(makers.get(piece), place, makers)
+        if size is None:
+            return None
+        shape.append(size)
+    return shape
+
+
+def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodeProto]) -> int | None:
+    """One entry of a shape: a constant, or 0 where it is the size of the same dimension of a tensor."""
+    if node is None:
+        return None
+    if node.op_type == "Constant":
+        value = numpy_helper.to_array(node.attribute[0].t)
+        return int(value.reshape(-1)[0]) if value.size == 1 else None
+    gather = makers.get(node.input[0]) if node.op_type == "Unsqueeze" else None
+    if gather is None or gather.op_type != "Gather":
+        return None
+    source, index = makers.get(gather.input[0]), makers.get(gather.input[1])
+    if source is None or source.op_type != "Shape" or index is None or index.op_type != "Constant":
+        return None
+    return 0 if int(numpy_helper.to_array(index.attribute[0].t)) == place else None
+
+
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove what no output needs."""
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed |= set(node.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    kept_tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(kept_tensors)
+
+
+def split_at(whole: onnx.ModelProto, depths: Sequence[int]) -> list[tuple[int | None, int, onnx.ModelProto]]:
+    """Such a graph as stretches that each take the states which the one before gives: start (None: the batch), end, graph.
+
+    `depths` are those of the states at which it is cut, besides the last.
+    """
+    from onnx.utils import Extractor
+
+    last = len(whole.graph.output) - 1
+    taken = [entry.name for entry in whole.graph.input]
+    extractor = Extractor(whole)
+    found: list[tuple[int | None, int, onnx.ModelProto]] = []
+    start: int | None = None
+    for end in [*sorted(set(depths) - {last}), last]:
+        made = extractor.extract_model([*taken, *([] if start is None else [states(start)])], [states(end)])
+        read = {name for node in made.graph.node for name in node.input}
+        inputs = [entry for entry in made.graph.input if entry.name in read]
+        del made.graph.input[:]
+        made.graph.input.extend(inputs)
+        found.append((start, end, made))
+        start = end
+    return found

@@ -1,0 +1,65 @@
+"""The graph of a shared backbone: a batch in which each sequence is changed as its own vertical asks; knows nothing of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from vertune.core.banks import POSITIONS, SLOTS, Shapes, kind, neutral, states
+from vertune.core.errors import ModelError
+from vertune.core.kinds import Encoder
+from vertune.core.records import Feature
+from vertune.graphs import tracing
+from vertune.nn.banks import MixedBackbone, gather
+from vertune.nn.trained import TOLERANCE
+from vertune.nn.vertical import VerticalModel
+
+
+class _Gathering(nn.Module):
+    """A mixed backbone with tensors as arguments, as an exporter calls it: arrays, slots, whole banks."""
+
+    def __init__(self, mixed: MixedBackbone, names: Sequence[str]) -> None:
+        super().__init__()
+        self.mixed, self.names = mixed, names
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(self.names, arrays, strict=True))
+        return tuple(self.mixed(named, gather({name: named[name] for name in self.mixed.shapes}, named[SLOTS])))
+
+
+def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Sequence[Feature]) -> onnx.ModelProto:
+    """The graph of a mixed backbone, which takes banks as inputs and gives the states of every depth.
+
+    `model` holds a fresh backbone, which hooks are put on. It is compared with torch on these features, each in a slot of its
+    own, filled at random. Raises ConfigError where the backbone can't be traced, ModelError where no graph answers as it does.
+    """
+    import onnxruntime
+
+    mixed = MixedBackbone(model.backbone, shapes).eval()
+    arrays = {name: array for name, array in encoder.collate(features).items() if name in mixed.accepted}
+    random = np.random.default_rng(0)
+    slots = len(features) + 1
+    banks = {name: (neutral(name) + 0.05 * random.standard_normal((slots, *shape))).astype(np.float32) for name, shape in shapes.items()}
+    for name in banks:
+        if kind(name) == "open":
+            banks[name] = random.integers(0, 3, banks[name].shape).astype(np.float32)
+    fed = {name: bank[1:] if kind(name) in POSITIONS else bank for name, bank in banks.items()}
+    inputs = {name: torch.from_numpy(array) for name, array in {**arrays, SLOTS: np.arange(1, slots), **fed}.items()}
+    with torch.no_grad():
+        expected = [value.numpy() for value in _Gathering(mixed, list(inputs))(*inputs.values())]
+    outputs = tuple(states(depth) for depth in range(len(expected)))
+    axes: dict[str, dict[int, str]] = {name: {0: "rows", 1: "tokens"} for name in [*arrays, *outputs]} | {SLOTS: {0: "rows"}}
+    axes |= {name: {0: "rows", 1: "positions"} if kind(name) in POSITIONS else {0: "slots"} for name in shapes}
+    seen = arrays["attention_mask"].astype(bool)
+    for made in tracing.forms(model, tracing.Traced(_Gathering(mixed, list(inputs)), inputs, outputs, axes)):
+        session = onnxruntime.InferenceSession(made.SerializeToString(), tracing.quiet(), providers=["CPUExecutionProvider"])
+        taken = {entry.name for entry in session.get_inputs()}
+        last = session.run([outputs[-1]], {name: tensor.numpy() for name, tensor in inputs.items() if name in taken})[0]
+        gap = float(np.abs(last - expected[-1])[seen].max(initial=0.0))
+        if gap <= TOLERANCE * max(1.0, float(np.abs(expected[-1]).max(initial=0.0))):
+            return made
+    raise ModelError(f"No graph of {type(model.backbone).__name__} with banks answers as torch does (they differ by {gap:.2g}).")
