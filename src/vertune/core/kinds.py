@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
 from vertune.core.errors import UnknownName
 from vertune.core.part import Part
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -262,7 +261,7 @@ class Task(Part):
         """Whether two answers say the same: equal labels where they name any, else equal values within rounding."""
         if self.named(one) or self.named(other):
             return sorted(self.named(one)) == sorted(self.named(other))
-        return _same_values(one, other)
+        return equal_values(one, other)
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
         """A copy with what is learnt on validation, such as thresholds."""
@@ -397,18 +396,3 @@ class Export(Part):
     def check(self, model: Any, folder: Path) -> None:
         """Load the result in the other software; ModelError unless its outputs equal the model's."""
         raise NotImplementedError
-
-
-_ROUNDING = 1e-4
-"""Relative difference up to which two numbers of answers are the same: one was computed in a batch, one alone."""
-
-
-def _same_values(one: Any, other: Any) -> bool:
-    """Whether two values are equal, numbers within rounding."""
-    if isinstance(one, Mapping):
-        return isinstance(other, Mapping) and one.keys() == other.keys() and all(_same_values(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return isinstance(other, (list, tuple)) and len(one) == len(other) and all(map(_same_values, one, other))
-    if isinstance(one, float):
-        return isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
-    return bool(one == other)

@@ -147,3 +147,18 @@ class Cleaned:
 def texts(records: Sequence[Record], name: str) -> list[str]:
     """One field of all records, an absent one as the empty text."""
     return [str(record.get(name) or "") for record in records]
+
+
+ROUNDING = 1e-4
+"""Difference up to which two numbers of answers are the same, absolute below 1 and relative above: batches round otherwise."""
+
+
+def equal_values(one: Any, other: Any) -> bool:
+    """Whether two values of answers are equal, numbers within `ROUNDING`."""
+    if isinstance(one, Mapping):
+        return isinstance(other, Mapping) and one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return isinstance(other, (list, tuple)) and len(one) == len(other) and all(map(equal_values, one, other))
+    if isinstance(one, float):
+        return isinstance(other, (int, float)) and abs(one - other) <= ROUNDING * max(1.0, abs(one))
+    return bool(one == other)
