@@ -102,7 +102,7 @@ async def answered(
             ticket.cancel()  # nothing is left of one that is done
     whole = [[answer for answer in answers if answer is not None] for answers in found]
     for served, answers in zip(several, whole, strict=True):
-        measures.answered(served.name, answers)
+        measures.answered(served.name, served.task, answers)
     return whole
 
 

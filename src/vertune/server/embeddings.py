@@ -62,7 +62,7 @@ async def embeddings(body: Wanted, request: Request) -> Response:
     """Vectors of length one, whose inner product says how alike texts are."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     asker, (served,) = admitted(request, [body.model])
-    if served.task.states != "pooled" or "vector" not in served.task.answer.__annotations__:
+    if not served.task.gives_vectors:
         raise ConfigError(f"'{body.model}' gives no vectors: its task is {served.task.name}. Ask /v1/verticals/{body.model}/predict.")
     (answers,), tokens = await ask(request, "embeddings", (asker, [served]), Asked(texts=texts))
     size = len(answers[0]["vector"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from vertune.core.kinds import Task
 from vertune.core.records import Answer
 from vertune.queueing.batcher import Batch
 
@@ -26,7 +27,7 @@ class Measures:
         self._hits = self._counter("cache_hits", "Answers that needed no forward pass.", "vertical")
         self._answers = self._counter("answers", "Answers, by vertical and what they say.", "vertical", "label")
         self._tokens = self._counter("tokens", "Tokens that were computed, without padding.")
-        self._confidence = self._histogram("confidence", "Probability of an answer's label.", _SHARES, "vertical")
+        self._confidence = self._histogram("confidence", "How sure an answer is, from 0 to 1.", _SHARES, "vertical")
         self._times = {
             "waiting": self._histogram("waiting_seconds", "Time until the first token of a request is in a batch.", _SECONDS),
             "tokenizing": self._histogram("tokenizing_seconds", "Time in which a request's texts become tokens.", _SECONDS),
@@ -62,14 +63,14 @@ class Measures:
         """Count answers that were kept."""
         self._child(self._hits, vertical).inc(number)
 
-    def answered(self, vertical: str, answers: list[Answer]) -> None:
-        """Count what was said, and how surely."""
+    def answered(self, vertical: str, task: Task, answers: list[Answer]) -> None:
+        """Count the labels that answers name, and how sure the answers are."""
         for answer in answers:
-            for label in _labels(answer):
+            for label in task.named(answer):
                 self._child(self._answers, vertical, label).inc()
-            probability = answer.get("probability")
-            if isinstance(probability, float):
-                self._child(self._confidence, vertical).observe(probability)
+            confidence = task.confidence(answer)
+            if confidence is not None:
+                self._child(self._confidence, vertical).observe(confidence)
 
     def page(self) -> bytes:
         """All of it, as Prometheus reads it."""
@@ -83,13 +84,3 @@ class Measures:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"vertune_{name}", about, labels, buckets=buckets, registry=self.registry)
-
-
-def _labels(answer: Mapping[str, Any]) -> list[str]:
-    """The labels that an answer gives; none where it gives a number, a vector or a text."""
-    if isinstance(answer.get("label"), str):
-        return [answer["label"]]
-    if isinstance(answer.get("labels"), list):
-        return list(answer["labels"])
-    spans = answer.get("spans")
-    return [span["label"] for span in spans if "label" in span] if isinstance(spans, list) else []

@@ -170,8 +170,8 @@ def _told(service: Service, name: str) -> dict[str, Any]:
     coming = service.coming.get(name)
     said: dict[str, Any] = dict.fromkeys(Vertical.model_fields)
     if served is not None:
-        fields = {column.name: column.about for column in served.task.columns if column.role == "input"}
-        labels = list(getattr(served.task, "labels", ())) or None
+        fields = {column.name: column.about for column in served.task.input_columns}
+        labels = list(served.task.known_labels) or None
         said |= {"model": served.model.id, "task": served.task.name, "precision": served.precision, "why": served.why}
         said |= {"shared": served.shared is not None, "fields": fields, "labels": labels}
     return {**said, "name": name, "coming": {"model": coming.model, "state": coming.state} if coming else None}

@@ -151,7 +151,7 @@ def _names(config: Config) -> set[str]:
 
 def _known(config: Config, splits: dict[str, pl.DataFrame], rejected: list[dict[str, Any]]) -> dict[str, pl.DataFrame]:
     """The splits without the rows that ask for a label which no training row has: no model could answer it."""
-    listed = getattr(config.task, "labels", None) or []
+    listed = config.task.known_labels
     for column in config.task.columns:
         train = splits["train"]
         if column.role != "target" or not column.required or column.type not in _LABELLED or column.name not in train.columns:
