@@ -78,6 +78,12 @@ def test_it_learns_and_is_measured(life):
     assert measured["metrics"]["accuracy"]["value"] > measured["baselines"]["majority"]["accuracy"]["value"]
 
 
+def test_rows_that_were_learnt_and_what_cleaning_changed_are_in_the_report(life):
+    notes = "\n".join(life["given"]["notes"])
+    assert "have a text that the training rows have too" in notes
+    assert "rate: 6 of 301 reviews were shouted." in notes
+
+
 def test_every_way_to_ask_gives_the_same_answers(life):
     for way in ("smaller", "bundle", "served"):
         assert [answer["stars"] for answer in life[way]] == [answer["stars"] for answer in life["alone"]], way

@@ -41,6 +41,7 @@ def main(folder: Path) -> None:
     home = Home(folder / "home")
     dataset, model = vertical(folder, home)
     report = evaluate(model, home)
+    given = evaluate(model, home, frame=part.find("sources", "lines")(path=str(folder / "train.lines")).read())
     smaller = compress(model, home, ["compress=[halves]"])
     export(model, "words", folder / "words")
     export(model, "onnx", folder / "onnx")
@@ -57,6 +58,7 @@ def main(folder: Path) -> None:
             {
                 "report": read_json(dataset.folder / "report.json"),
                 "measured": read_json(report.folder / "metrics.json"),
+                "given": read_json(given.folder / "metrics.json"),
                 "labels": (folder / "words" / "labels.txt").read_text().split(),
                 "smaller": predict(smaller, records),
                 "alone": alone,
