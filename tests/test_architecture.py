@@ -119,18 +119,86 @@ def test_no_file_is_named_after_nothing() -> None:
     assert not [path for path, names in words.items() if names & forbidden]
 
 
+def _named_parts() -> dict[str, set[str]]:
+    """The names of the parts of each kind."""
+    return {folder: {name for kind, name in PARTS if kind == folder} for folder in KINDS}
+
+
+HOMONYMS = frozenset({"text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx"})
+"""Names of parts that are also words for something else, such as a type of column: a bare comparison with them proves nothing."""
+
+
+def _branches(tree: ast.Module) -> Iterator[ast.AST]:
+    """Comparisons, membership tests, dictionaries and matches that go by the name of a part."""
+    kinds = _named_parts()
+    names = set().union(*kinds.values())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            constants = {item.value for side in (node.left, *node.comparators) for item in ast.walk(side) if isinstance(item, ast.Constant)}
+            of_a_name = any(isinstance(side, ast.Attribute) and side.attr == "name" for side in (node.left, *node.comparators))
+            if constants & (names if of_a_name else names - HOMONYMS):
+                yield node
+        elif isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            if len(keys) > 1 and len(keys) == len(node.keys) and any(keys <= known for known in kinds.values()):
+                yield node
+        elif isinstance(node, ast.IfExp) and isinstance(node.body, ast.Constant) and isinstance(node.orelse, ast.Constant):
+            if any({node.body.value, node.orelse.value} <= known for known in kinds.values()):
+                yield node
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"build", "parse", "find", "model_validate"}:
+            if any(isinstance(given, ast.Constant) and given.value in names for given in node.args):
+                yield node
+        elif isinstance(node, ast.MatchValue) and isinstance(node.value, ast.Constant) and node.value.value in names - HOMONYMS:
+            yield node
+
+
+@pytest.mark.parametrize(
+    ("code", "branches"),
+    [
+        ("task.name == 'tag'", True),
+        ("'head' != method.name", True),
+        ("'int8' in chain", True),
+        ("name in {'lora', 'dora'}", True),
+        ("{'classify': 1, 'tag': 2}[name]", True),
+        ("build(Method, 'head')", True),
+        ("part.find('methods', 'full')", True),
+        ("method = 'full' if deep else 'top_layers'", True),
+        ("match name:\n    case 'embed':\n        pass", True),
+        ("column.type == 'text'", False),
+        ("{'text': 1, 'label': 2}", False),
+        ("text.find('head of')", False),
+        ("edit.kind == 'head'", False),
+    ],
+)
+def test_the_guard_sees_what_goes_by_the_name_of_a_part(code: str, branches: bool) -> None:
+    assert bool(list(_branches(ast.parse(code)))) == branches
+
+
 def test_nothing_branches_on_the_name_of_a_part() -> None:
-    names = {name for _, name in PARTS}
+    found = [f"{path}:{getattr(node, 'lineno', 0)} {ast.unparse(node)}" for path, tree in _trees().items() for node in _branches(tree)]
+    assert not found, f"Ask the part; never go by its name: {found}"
+
+
+def test_no_room_of_parts_is_entered_from_outside() -> None:
+    """A module of a room is imported by its room alone; everything else finds parts by their kind."""
     found = [
-        f"{path}:{node.lineno}"
+        f"{path}: {module}"
         for path, tree in _trees().items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Compare)
-        and isinstance(node.left, ast.Attribute)
-        and node.left.attr == "name"
-        and any(isinstance(item, ast.Constant) and item.value in names for value in node.comparators for item in ast.walk(value))
+        for module in sorted(_imported(tree))
+        if (room := module.split(".")[1]) in KINDS and room != path.split("/")[0]
     ]
-    assert not found, f"Ask the part; never branch on its name: {found}"
+    assert not found, f"Ask for the part by its kind, or move what is shared below the rooms: {found}"
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    """Every module or member of ours that a module imports, also inside functions."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.startswith("vertune.") and name.count(".") > 1}
 
 
 def test_layers() -> None:

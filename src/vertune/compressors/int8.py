@@ -53,6 +53,7 @@ Scales = dict[str, ActivationRange]
 class Int8(Compressor):
     """Options of int8."""
 
+    precision: ClassVar[Literal["float32", "int8"]] = "int8"
     works_on: ClassVar[Literal["torch", "onnx"]] = "onnx"
 
     activations: Literal["static", "dynamic"] = "static"

@@ -16,7 +16,7 @@ from pydantic import field_validator
 from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
 from vertune.core.errors import UnknownName
-from vertune.core.part import Part
+from vertune.core.part import Part, having
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
 
 if TYPE_CHECKING:
@@ -310,6 +310,8 @@ class Method(Part):
     """Which weights move while learning."""
 
     folder: ClassVar[str] = "methods"
+    moves: ClassVar[Literal["head", "top", "all"] | None] = None
+    """For the methods that training takes by itself: `head` moves the head alone, `top` also the last `n` layers, `all` every weight."""
     learning_rate: ClassVar[float] = 1e-4
     """The learning rate that suits this method on a backbone of width 384; `rate: auto` starts from it."""
     learning_rate_few_rows: ClassVar[float | None] = None
@@ -340,6 +342,13 @@ class Method(Part):
 
     def restore(self, model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
+
+
+def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) -> Method:
+    """The method that trains these weights, for an engine that chooses one by itself."""
+    kind = having(Method.folder, moves=weights)
+    assert issubclass(kind, Method)
+    return kind(**options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +389,9 @@ class Compressor(Part):
     """One way to shrink a finished model."""
 
     folder: ClassVar[str] = "compressors"
+    precision: ClassVar[Literal["float32", "int8"]] = "float32"
+    """In which numbers the compressed model computes. A shared backbone in 8 bits is made by the compressor of `int8`, whose options
+    `search` and `rows` say whether layers are ranked and how many training records scales are learnt from."""
     works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
 
     def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:

@@ -104,6 +104,17 @@ def find(folder: str, name: str) -> type[Part]:
     return parts[0]
 
 
+def having(folder: str, **attributes: Any) -> type[Part]:
+    """The part of a kind whose class has these attributes; of several ours, then the first by name. ConfigError where none has."""
+    modules = _modules(folder)
+    for name in sorted(modules, key=lambda name: not modules[name].startswith("vertune.")):
+        kind = find(folder, name)
+        if all(getattr(kind, attribute, None) == value for attribute, value in attributes.items()):
+            return kind
+    wanted = ", ".join(f"{attribute} = {value!r}" for attribute, value in attributes.items())
+    raise ConfigError(f"None of {folder} has {wanted}. Install a package that offers one.")
+
+
 def about(folder: str, name: str) -> str:
     """First line of a part's module docstring, read without importing the module where it is ours."""
     target = _modules(folder).get(name, "")

@@ -18,7 +18,8 @@ from vertune.core.errors import ModelError
 from vertune.core.files import storage_errors, write_json, write_text
 from vertune.core.kinds import Export
 from vertune.core.records import equal_values
-from vertune.exports import _files, _modules
+from vertune.core.source_files import source_files
+from vertune.exports import _files
 
 if TYPE_CHECKING:
     from vertune.nn.trained import TrainedModel
@@ -68,7 +69,7 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
     (folder / "parts").mkdir()
     for name in _SCRIPTS:
         write_text(folder / name, (source / name).read_text(encoding="utf-8"))
-    for name, file in (_modules.source_files(model.task.decoder) | _modules.source_files(_USED)).items():
+    for name, file in (source_files(model.task.decoder) | source_files(_USED)).items():
         write_text(folder / "parts" / f"{name}.py", file.read_text(encoding="utf-8"))
     write_json(folder / "labels.json", _described(model))
     write_text(folder / "requirements.txt", "numpy\nonnxruntime\ntokenizers\n")

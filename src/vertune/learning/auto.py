@@ -13,9 +13,7 @@ import numpy as np
 import torch
 
 from vertune.batching.batches import by_tokens
-from vertune.core import part
-from vertune.core.kinds import Method
-from vertune.core.parse import build
+from vertune.core.kinds import Method, method_that_moves
 from vertune.learning.loop import TrainingInput, accelerator
 from vertune.nn.run import tensors
 from vertune.nn.structure import count, shares_layers
@@ -154,8 +152,6 @@ def choose(
         if stands:
             return Choice(None, 0.0, f"{said}, so no layer could be trained and {stands} stands")
         number = numbers[-1]
-    name = "full" if number == total else "top_layers"
-    method = build(part.find("methods", name), {} if number == total else {"n": number})
-    assert isinstance(method, Method)
+    method = method_that_moves("all") if number == total else method_that_moves("top", n=number)
     passes = max(min(epochs, fitting[number]), _LEAST)
-    return Choice(method, passes, f"{said}, so {name if number == total else f'the top {number} layers'} for {passes:.1f} passes")
+    return Choice(method, passes, f"{said}, so {method.name if number == total else f'the top {number} layers'} for {passes:.1f} passes")

@@ -20,8 +20,7 @@ from vertune.batching import batches
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Method, StandaloneModel
-from vertune.core.parse import build
+from vertune.core.kinds import StandaloneModel, method_that_moves
 from vertune.core.records import Feature, Record
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, by_record
@@ -106,7 +105,7 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
     members, siblings = by_record(features, len(bare))
     costs = np.array([student.encoder.cost(feature) for feature in features], dtype=np.int64)
     examples = Examples(bare, features, members, None, costs, 1.0 / siblings, None, False)  # type: ignore[arg-type]
-    method = build(Method, "full")
+    method = method_that_moves("all")
     torch.manual_seed(config.seed)
     method.prepare(student.body, student.task, 1)
     rate = _RATE * min(1.0, 384 / student.body.width) ** 2

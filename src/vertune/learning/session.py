@@ -18,7 +18,7 @@ from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.files import read_json, write_json
-from vertune.core.kinds import Method, Task
+from vertune.core.kinds import Method, Task, method_that_moves
 from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
 from vertune.learning import auto, defaults, probe, team
@@ -187,7 +187,7 @@ def _first(lesson: TrainingInput, held: Examples | None, threads: int, refit: bo
     after = _answered(start.model, lesson, held) if held and (learnt or not before) else before
     if learnt and before and after and config.method == "auto" and _worse(lesson.task, after.tally, before.tally):
         chosen["why"] += f"; on validation it was worse than {start.fallback}, which is kept"
-        wanted, after = _Goal(parse(Method, "head"), 0.0), before
+        wanted, after = _Goal(method_that_moves("head"), 0.0), before
         start = _begin(lesson, solve, wanted.method)
         trained, learnt = _train(start, wanted, lesson, None)
     chosen |= {"method": wanted.method.name, "epochs": round(wanted.epochs, 3), "seconds": round(time.monotonic() - started, 1)}
@@ -316,7 +316,7 @@ def _choice(lesson: TrainingInput, start: _Start, held: Examples | None, times: 
         choice = auto.choose(start.model, load, speed, left, epochs, start.fallback)
     else:
         choice = auto.fit_in(config.method, start.model, load, speed, left, epochs)
-    method = choice.method or parse(Method, "head")
+    method = choice.method or method_that_moves("head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
     write_json(file, value)

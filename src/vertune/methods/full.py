@@ -5,7 +5,7 @@ Knows nothing of which weights a base has beyond its stages.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vertune.core.edits import Edit
 from vertune.core.kinds import Method
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Full(Method):
     """Full fine-tuning has no options."""
 
+    moves: ClassVar[Literal["head", "top", "all"] | None] = "all"
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_few_rows: ClassVar[float | None] = 2e-4
 

@@ -5,7 +5,7 @@ The backbone gives the same states each time, so that they need to be computed o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vertune.core.edits import Edit
 from vertune.core.kinds import Method
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Head(Method):
     """Training the head alone has no options."""
 
+    moves: ClassVar[Literal["head", "top", "all"] | None] = "head"
     learning_rate: ClassVar[float] = 3e-3
 
     def depth(self, layers: int) -> int:

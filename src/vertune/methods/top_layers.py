@@ -5,7 +5,7 @@ The layers below give the same states each time, so that they need to be compute
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class TopLayers(Method):
     """How many layers move."""
 
+    moves: ClassVar[Literal["head", "top", "all"] | None] = "top"
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_few_rows: ClassVar[float | None] = 2e-4
     n: int = Field(default=2, ge=1)

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from vertune.core import part
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound, StorageError, VertuneError
-from vertune.core.kinds import Encoder, Task
+from vertune.core.kinds import Compressor, Encoder, Task
 from vertune.core.records import Answer, Feature, Record
 from vertune.runtime import eager, shared_store
 from vertune.runtime.backbone import Backbone
@@ -238,10 +239,20 @@ class Fleet:
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in graph.manifest["config"]["compress"]]
-        precision: Precision = "int8" if "int8" in chain else "float32"
+        precision = _precision(chain)
         why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
         encoding = (graph.id, _said(predictor.encoder))
         return Deployment(name, model, predictor, predictor.engine, None, precision, why, None, encoding, _reading(predictor))
+
+
+def _precision(chain: Sequence[str]) -> Precision:
+    """In which numbers a model of this chain of compressors computes; one that is not installed here counts as float32."""
+    precision = Compressor.precision
+    for name in chain:
+        kind = part.find(Compressor.folder, name) if name in part.names(Compressor.folder) else Compressor
+        assert issubclass(kind, Compressor)
+        precision = precision if kind.precision == Compressor.precision else kind.precision
+    return precision
 
 
 def _said(encoder: Encoder) -> str:

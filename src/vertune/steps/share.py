@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.core import part
 from vertune.core.artifact import Artifact, Home, Progress, recording
 from vertune.core.banks import POSITIONS, SLOTS, BankRows, fits_into, kind, merge_shapes
 from vertune.core.edits import Edit
@@ -266,8 +267,6 @@ def _small(
     whole: onnx.ModelProto, members: Sequence[_Member], shapes: Mapping[str, tuple[int, ...]], progress: Progress
 ) -> onnx.ModelProto:
     """The graph in 8 bits, its scales learnt from texts of all members, each changed as its own model asks."""
-    from vertune.compressors.int8 import Int8
-
     banks = Banks(shapes)
     slots = [banks.put(member.entry.rows) if member.entry.rows else 0 for member in members]
     each = max(4, _TEXTS // len(members))
@@ -294,8 +293,9 @@ def _small(
         train=sample, unlabelled=[], columns=[], seed=0, learn=_never, answer=_never, look=look, accepts=lambda found: True,
         progress=progress, folder=Path(),
     )  # fmt: skip
+    int8: Any = part.having("compressors", precision="int8")
     made: onnx.ModelProto = (
-        Int8(search=False, rows=max(8, len(sample))).shrink(StandaloneModel(first.encoder, first.task, whole), bench).body
+        int8(search=False, rows=max(8, len(sample))).shrink(StandaloneModel(first.encoder, first.task, whole), bench).body
     )
     return made
 

@@ -24,7 +24,7 @@ from vertune.core.config import dump
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Answer, Feature, Record, View
-from vertune.exports import _modules
+from vertune.core.source_files import source_files
 
 _WIDTH = 8
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
@@ -256,7 +256,7 @@ def check_decoder(kind: type[Task]) -> None:
     if task.decoder is None:
         return
     json.dumps(task.decoder_options(), allow_nan=False)
-    assert _modules.source_files(task.decoder)
+    assert source_files(task.decoder)
     if task.portable:
         features = features_of(task, records)
         outputs = outputs_of(task, features)

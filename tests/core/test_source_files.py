@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from vertune import exports
 from vertune.core import part
 from vertune.core.errors import ConfigError
-from vertune.exports import _modules
+from vertune.core.source_files import source_files
 
-PORTABLE = Path(_modules.__file__).parent / "portable"
+PORTABLE = Path(exports.__file__).parent / "portable"
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def package(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("task", part.names("tasks"))
 def test_every_decoder_of_ours_needs_few_files(task):
-    files = _modules.source_files(part.find("tasks", task).decoder)
+    files = source_files(part.find("tasks", task).decoder)
     assert set(files) <= {
         *(f"vertune.decoders.{name}" for name in ("windows", "bio", "classify", "multilabel", "regress", "embed", "tag", "extract")),
         "vertune.metrics.words", "vertune.core.errors",
@@ -49,7 +50,7 @@ def test_imports_are_followed_into_the_own_package_and_vertune_alone(package):
         scale="from grading import words\nsteps = 3\n",
         words="WORDS = ('low', 'high')\n",
     )
-    assert set(_modules.source_files("grading.decoder")) == {
+    assert set(source_files("grading.decoder")) == {
         "grading.decoder", "grading.scale", "grading.words", "vertune.decoders.windows",
     }  # fmt: skip
 
@@ -68,7 +69,7 @@ def test_imports_are_followed_into_the_own_package_and_vertune_alone(package):
 def test_what_can_not_be_shipped_is_refused(package, text, reason):
     package(decoder=text, scale="")
     with pytest.raises(ConfigError, match=reason):
-        _modules.source_files("grading.decoder")
+        source_files("grading.decoder")
 
 
 def test_a_bundle_imports_the_files_under_names_of_their_own(package, tmp_path):
@@ -80,7 +81,7 @@ def test_a_bundle_imports_the_files_under_names_of_their_own(package, tmp_path):
     bundle = tmp_path / "bundle" / "parts"
     bundle.mkdir(parents=True)
     (bundle / "__init__.py").write_text((PORTABLE / "parts" / "__init__.py").read_text())
-    for name, file in _modules.source_files("grading.decoder").items():
+    for name, file in source_files("grading.decoder").items():
         (bundle / f"{name}.py").write_text(file.read_text())
     code = (
         "import sys, parts; print(parts.load('grading.decoder').decode().name); "
