@@ -226,7 +226,7 @@ def many(home: Any, options: argparse.Namespace) -> dict[str, Any]:
 
     def loop() -> int:
         """A length-sorted loop with batches of 32, as a careful user writes it."""
-        features = sorted(eager.encoder.encode(records, views), key=len)
+        features = sorted(eager.encoder.encode(records, views), key=lambda feature: feature.cost)
         right = 0
         with torch.inference_mode():
             for start in range(0, len(features), 32):

@@ -174,9 +174,9 @@ def breaking(compute: Callable[..., Any]) -> Callable[..., Any]:
             tokenizer = Tokenizer.from_file(str(Path(lane.encoder.base) / "tokenizer.json"))
             bad.update({word: tokenizer.token_to_id(word) for word in (POISON, DEADLY)})
         for feature, _ in payloads:
-            if bad[POISON] in feature.ids:
+            if bad[POISON] in feature.payload.ids:
                 raise ValueError("poison")
-            if bad[DEADLY] in feature.ids:
+            if bad[DEADLY] in feature.payload.ids:
                 raise SystemExit("deadly")
         return compute(lane, payloads)
 

@@ -9,6 +9,7 @@ import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,26 @@ def test_nothing_branches_on_the_name_of_a_part() -> None:
         and any(isinstance(item, ast.Constant) and item.value in names for value in node.comparators for item in ast.walk(value))
     ]
     assert not found, f"Ask the part; never branch on its name: {found}"
+
+
+def test_only_encoders_know_the_arrays_of_a_text() -> None:
+    names = re.compile(r"\b(input_ids|attention_mask|token_type_ids)\b")
+    owners = ("encoders/", "exports/")  # exports write the inputs of other libraries
+    found = [path for path in _trees() if not path.startswith(owners) and names.search((SOURCE / path).read_text(encoding="utf-8"))]
+    assert not found, f"Ask the encoder for its arrays: {found}"
+
+
+def test_nothing_guesses_at_an_encoder() -> None:
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in _trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"getattr", "hasattr"}
+        and "encoder" in ast.unparse(node.args[0])
+    ]
+    assert not found, f"Declare it in core/kinds.py, with a default: {found}"
 
 
 def test_layers() -> None:

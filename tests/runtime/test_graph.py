@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vertune.core.errors import ModelError
-from vertune.runtime.benchmark import benchmark
+from vertune.runtime.benchmark import GraphWorkload, benchmark
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import GRAPH, Predictor
 from vertune.steps.predict import _plain, answer, predict
@@ -69,12 +69,13 @@ def test_a_batch_that_the_graph_can_t_take_is_an_error(made):
 
 
 def test_speed_is_measured_in_a_process_of_its_own(made):
-    found = benchmark(made.folder / GRAPH, [5, 9, 7], 20, 1)
+    encoder = Predictor.open(made).encoder
+    found = benchmark(GraphWorkload(made.folder / GRAPH, encoder, [5, 9, 7]), 1)
     assert set(found) == {"latency", "throughput", "memory", "threads"}
-    assert list(found["latency"]) == ["16"]
+    assert list(found["latency"]) == ["16", "128"]
     assert found["latency"]["16"] > 0
     assert found["throughput"] > 0
     assert found["threads"] == 1
     assert 10e6 < found["memory"] < 1e9
     with pytest.raises(ModelError, match="could not be measured"):
-        benchmark(made.folder / "manifest.json", [5], 20)
+        benchmark(GraphWorkload(made.folder / "manifest.json", encoder, [5]))

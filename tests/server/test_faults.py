@@ -35,7 +35,7 @@ class Engine:
         self.delay = 0.0
 
     def compute(self, own, lane, payloads):
-        batch = [tuple(feature.ids.tolist()) for feature, _ in payloads]
+        batch = [tuple(feature.payload.ids.tolist()) for feature, _ in payloads]
         self.seen.append(batch)
         self.asked.append([list(places) for _, places in payloads])
         if not self.gate.is_set():
@@ -73,7 +73,7 @@ def running(fleet, start, engine):
 
 def ids(running, text: str) -> tuple[int, ...]:
     served = running.service.fleet.get("intent")
-    return tuple(served.predictor.encoder.encode([{"text": text}], served.task.views(["text"]))[0].ids.tolist())
+    return tuple(served.predictor.encoder.encode([{"text": text}], served.task.views(["text"]))[0].payload.ids.tolist())
 
 
 def held(running, engine) -> threading.Thread:
@@ -373,7 +373,8 @@ def test_long_texts_that_are_cut_cost_what_is_left_of_them(fleet, start) -> None
     """What is refused before its tokens are counted would have been refused after."""
     text = "tell me of rome and bread " * 40
     served = start(fleet).service.fleet.get("find")
-    (cost,) = map(len, served.predictor.encoder.encode([{"text": text}], served.task.views(["text"])))
+    (feature,) = served.predictor.encoder.encode([{"text": text}], served.task.views(["text"]))
+    cost = feature.cost
     assert cost < len(text) / 10
     running = start(fleet, queued=4 * cost)
     assert running.ask.post("/v1/embeddings", json={"model": "find", "input": [text] * 4}).status_code == 200

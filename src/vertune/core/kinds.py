@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import field_validator
 
 from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
-from vertune.core.errors import UnknownName
+from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.part import Part
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, InputNames, Record, Targets, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,61 +63,136 @@ class Split(Part):
         raise NotImplementedError
 
 
+class Tokens(Protocol):
+    """What an encoder has read of the fields of records, ready to be encoded; its contents belong to the encoder."""
+
+    def __len__(self) -> int:
+        """How many records it holds."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Those of a range of records."""
+        ...
+
+    def joined(self, other: Self) -> Self:
+        """Those of these records, followed by those of other records with the same fields."""
+        ...
+
+    def save(self, file: Path) -> None:
+        """Write a safetensors file that the encoder's `load_tokens` reads."""
+        ...
+
+
 class Encoder(Part):
     """How the fields of a record become features, and features states."""
 
     folder: ClassVar[str] = "encoders"
+    input_names: ClassVar[InputNames] = InputNames()
+    """The collated arrays that have a role of their own."""
 
-    def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
-        """A copy with every `auto` replaced by a value that fits these records."""
+    @property
+    def base_name(self) -> str:
+        """How the config names the pretrained model; empty where there is none."""
+        return ""
+
+    @property
+    def base_folder(self) -> Path | None:
+        """The folder of the pretrained model, which bundles copy; None where all that the encoder needs are its options."""
+        return None
+
+    @property
+    def max_cost(self) -> int:
+        """Cost of the largest feature that `encode` makes."""
+        return 1
+
+    @property
+    def max_base_cost(self) -> int:
+        """Cost of the largest feature that the pretrained model can take."""
+        return self.max_cost
+
+    def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
+        """A copy with every `auto` replaced by a value that fits these records; `tokens` are what `read` gave for them."""
         return self
 
-    def encode(self, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
-        """The features of all records, each view (and window) of a record one feature, in order of records."""
+    def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
+        """The part of encoding that depends on no option but the base; None where there is nothing worth keeping."""
+        return None
+
+    def load_tokens(self, file: Path) -> Tokens | None:
+        """What `Tokens.save` wrote; None where the file was written with another tokenizer, or the encoder keeps nothing."""
+        return None
+
+    def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
+        """The features of all records, each view (and window) of a record one feature, in order of records.
+
+        `tokens` are what `read` gave for the same records, with at least the fields of the views.
+        """
         raise NotImplementedError
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """The features as padded arrays, named as the backbone's forward takes them."""
+        """The features as arrays that are padded to the largest of them, by the names that the backbone's forward takes."""
+        raise NotImplementedError
+
+    def mask(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """Which positions of a collated batch are no padding, shape (rows, positions)."""
+        import numpy as np
+
+        if self.input_names.mask is not None:
+            return arrays[self.input_names.mask].astype(bool)
+        return np.ones((len(next(iter(arrays.values()))), 1), bool)
+
+    def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """A collated batch of features of these costs, for looking at a model's structure, tracing and timing."""
         raise NotImplementedError
 
     def content(self, feature: Feature) -> bytes:
         """All of a feature that the model sees: features of equal content have equal states."""
         return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
-    def cost(self, feature: Feature) -> int:
-        """What a feature costs in tokens."""
-        return len(feature)
+    def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
+        """Cost of each view of each record before anything is cut, shape (records * views,)."""
+        import numpy as np
+
+        return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str]) -> float:
         """Share of the tokens of these texts that the base does not know; 0 where it knows everything."""
         return 0.0
 
     def model(self) -> torch.nn.Module:
-        """The pretrained backbone."""
+        """The backbone with its pretrained weights, passed through `nn.inputs.declare`.
+
+        Its `config` has `hidden_size` and `num_hidden_layers`, its output `last_hidden_state` of shape (rows, positions, width).
+        """
         raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """All that encoding reads of the base, without weights, into a folder that can take the base's place."""
-        raise NotImplementedError
+        """Write all that encoding reads of the base, without weights, into a folder that can take the base's place."""
+
+    def at(self, folder: Path) -> Self:
+        """A copy that reads what `write` put into a folder, or a copy of the base there."""
+        return self
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
         """A copy that knows only the tokens which these records use, and those that any text can fall back on.
 
-        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the kind of
-        vocabulary is not known.
+        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the encoder has no
+        vocabulary, or one of an unknown kind.
         """
-        raise NotImplementedError
+        raise ConfigError(
+            f"The encoder '{self.name}' has no vocabulary that could be trimmed. Expected a text encoder. Leave trim_vocabulary out."
+        )
 
     def native(self, states: str, size: int) -> torch.nn.Module:
         """The whole model of the base's own family, with a head of this size; ConfigError where there is none."""
-        raise NotImplementedError
+        raise ConfigError(f"The encoder '{self.name}' has no model family with a head of its own. Choose another pooling than native.")
 
     def pooling_of(self, states: str) -> Pooling:
         """How the states that a task reads (`pooled` or `tokens`) are made: one of `mean`, `cls`, `tokens`, `native`."""
         raise NotImplementedError
 
-    def beside(self, other: Self) -> Self:
-        """A copy that uses what another one of the same base has in memory already."""
+    def sharing_with(self, other: Self) -> Self:
+        """A copy that uses what another encoder of the same base has in memory already."""
         return self
 
     def fingerprint(self) -> dict[str, str]:

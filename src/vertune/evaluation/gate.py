@@ -8,14 +8,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.metrics import bootstrap
 from vertune.reports.words import metric
-from vertune.runtime.benchmark import benchmark
+from vertune.runtime.benchmark import GraphWorkload, benchmark
 
 ECE = 0.02
 """How much the expected calibration error may grow."""
@@ -99,12 +98,12 @@ def decide(loss: float, high: float, ece: float | None, allowed: tuple[float, bo
     return ACCEPTED, f"it loses {said(loss)} on validation, at most {said(high)} with 95 % certainty"
 
 
-def benchmark_candidates(candidates: Sequence[Candidate], graphs: Sequence[tuple[Path, list[int]]], longest: int) -> None:
-    """Give each candidate the speed and memory of its graph, which answers texts of these lengths.
+def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:
+    """Give each candidate the speed and memory of its graph.
 
     They are measured in turns, so that what else the machine does meets all of them; the figures are medians.
     """
-    rounds = [[benchmark(graph, lengths, longest) for graph, lengths in graphs] for _ in range(_ROUNDS)]
+    rounds = [[benchmark(workload) for workload in workloads] for _ in range(_ROUNDS)]
     for candidate, own in zip(candidates, zip(*rounds, strict=True), strict=True):
         candidate.measured = _middle(own)
 

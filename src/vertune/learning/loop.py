@@ -219,7 +219,7 @@ class _Training:
         if self.rows is None:
             return nullcontext()
         inputs = self.lesson.encoder.collate([self.lesson.examples.features[feature] for feature in features])
-        return self.rows.gathered(torch.from_numpy(inputs["input_ids"]))
+        return self.rows.gathered(torch.from_numpy(inputs[str(self.lesson.encoder.input_names.sequence)]))
 
     def _gradients(self, features: NDArray[np.int64]) -> float:
         """The gradient of the mean over all rows of a step; returns that mean."""
@@ -276,7 +276,7 @@ class _Training:
         """The loss of each feature."""
         if self.lesson.objective:
             return self.lesson.objective(self.model, inputs, features)
-        targets = self.lesson.examples.target(features, inputs["input_ids"].shape[1] if "input_ids" in inputs else 0)
+        targets = self.lesson.examples.target(features)
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _gather(self) -> None:

@@ -46,7 +46,7 @@ class DedicatedGraph:
         """The outputs of each feature; those of one row a token are as long as it."""
         features = [feature for feature, _ in payloads]
         out = self._keeper.graph(self.model).run(self.encoder.collate(features))
-        return [[row[: len(feature)] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
+        return [[row[: feature.positions] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""

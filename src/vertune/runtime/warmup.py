@@ -25,7 +25,7 @@ def batch_budget(lanes: Sequence[Executor], probe: Callable[[Executor, int], lis
     if not unique:
         return DEFAULT
     lane = unique[0]
-    length = len(probe(lane, 1)[0][0])
+    length = probe(lane, 1)[0][0].cost
     best, chosen = 0.0, _BUDGETS[0]
     for tokens in _BUDGETS:
         rows = max(1, tokens // length)

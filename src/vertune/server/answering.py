@@ -85,7 +85,7 @@ async def answered(
     parts = _tokenised(*asked) if size < LONG else await asyncio.to_thread(_tokenised, *asked)
     measures = service.untold if fresh else service.measures
     measures.time("tokenizing", time.perf_counter() - started)
-    asker.tokens = sum(len(feature) for part in parts for feature in part.features)
+    asker.tokens = sum(feature.cost for part in parts for feature in part.features)
     lanes = _by_lane(parts)
     waiting: list[Ticket[list[list[Answer]]]] = []
     try:
@@ -207,13 +207,13 @@ def _submit(service: Service, measures: Measures, parts: Sequence[_Part], asker:
                 payload = len(features)
                 features.append(feature)
                 places.append([])
-                costs.append((1 - part.served.layers) * encoder.cost(feature))
+                costs.append((1 - part.served.layers) * feature.cost)
             part.payloads.append(payload)
             seat = seats.setdefault((payload, id(part)), len(places[payload]))  # the same text twice is asked of a vertical once
             part.seats.append(seat)
             if seat == len(places[payload]):
                 places[payload].append(part.served.place)
-                costs[payload] += part.served.layers * encoder.cost(feature)
+                costs[payload] += part.served.layers * feature.cost
 
     def finish(results: list[Any]) -> list[list[Answer]]:
         return [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core.artifact import Artifact
-from vertune.core.errors import ConfigError, ModelError
+from vertune.core.errors import ModelError
 from vertune.core.files import new_folder, storage_errors
 from vertune.runtime.predictor import BASE, Predictor
 
@@ -22,13 +22,12 @@ def bundle(model: Artifact, folder: Path) -> Path:
     bundle leaves nothing behind.
     """
     opened = Predictor.open(model)
-    base: Path | None = getattr(opened.encoder, "path", None)
-    if base is None:
-        raise ConfigError(f"The encoder of {model.id} has no base that could be copied.")
+    base = opened.encoder.base_folder
     with new_folder(folder) as place:
         with storage_errors(place):
             shutil.copytree(model.folder, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BASE, ".*"))
-            shutil.copytree(base, place / BASE, ignore=_left_out)
+            if base is not None:
+                shutil.copytree(base, place / BASE, ignore=_left_out)
         _check(opened, Artifact(place))
     return folder.absolute()
 
@@ -45,7 +44,7 @@ def _check(model: Predictor, bundled: Artifact) -> None:
     records: list[dict[str, Any]] = [{name: row[name] for name in inputs if name in row} for row in model.task.example(8)]
     views = model.task.views(sorted({key for record in records for key in record}))
     other = Predictor.open(bundled)
-    if Path(getattr(other.encoder, "path", "")) != bundled.folder / BASE:
+    if other.encoder.base_folder not in (None, bundled.folder / BASE):
         raise ModelError(f"The bundle of {bundled.id} was loaded from another base than its own. Report this as a bug.")
     for ours, theirs in zip(*(one.outputs(one.encoder.encode(records, views)) for one in (model, other)), strict=True):
         if not np.array_equal(ours, theirs):

@@ -29,6 +29,7 @@ from vertune.core.records import Answer, Feature, Record
 from vertune.data.dataset import of_model, records_of
 from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Gate, benchmark_candidates, mark_best
 from vertune.reports import compression
+from vertune.runtime.benchmark import GraphWorkload
 from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
@@ -173,7 +174,7 @@ class _Work:
         known = bool((model.manifest.get("chosen") or {}).get("refit"))
         self.judge = Gate(opened.task, self.validation, opened.answer(self.validation), (config.tolerance, known), config.seed)
         self.candidates: list[Candidate] = []
-        self.graphs: list[tuple[Path, list[int]]] = []
+        self.workloads: list[GraphWorkload] = []
         """The file of each candidate, and the lengths of typical texts in its tokens."""
 
     def run(self, chain: Sequence[Compressor]) -> tuple[StandaloneModel, onnx.ModelProto]:
@@ -191,8 +192,8 @@ class _Work:
                 made = part.shrink(StandaloneModel(whole.encoder, whole.task, graph), bench)
                 graph = made.body
             self._judge(part.name, whole, graph)
-        self.progress("measuring", graphs=len(self.graphs))
-        benchmark_candidates(self.candidates, self.graphs, int(getattr(whole.encoder, "longest", 512)))
+        self.progress("measuring", graphs=len(self.workloads))
+        benchmark_candidates(self.candidates, self.workloads)
         mark_best(self.candidates)
         return whole, graph
 
@@ -256,7 +257,7 @@ class _Work:
         features = whole.encoder.encode(records, whole.task.views(self.columns))
         for start in range(0, len(features), _BATCH):
             arrays = whole.encoder.collate(features[start : start + _BATCH])
-            yield shown.values(arrays, names)
+            yield shown.values(arrays, names, whole.encoder.mask(arrays))
             self.progress("calibrating", step=min(start + _BATCH, len(features)), steps=len(features))
 
     def _judge(self, name: str, whole: StandaloneModel, graph: onnx.ModelProto) -> None:
@@ -264,7 +265,7 @@ class _Work:
         candidate = self.judge.verdict(name, self._answers(StandaloneModel(whole.encoder, whole.task, graph)))
         file = self.scratch / f"{len(self.candidates)}.onnx"
         file.write_bytes(graph.SerializeToString())
-        self.graphs.append((file, [len(feature) for feature in self._features(whole)]))
+        self.workloads.append(GraphWorkload(file, whole.encoder, [feature.cost for feature in self._features(whole)]))
         self.candidates.append(candidate)
         candidate.bytes = file.stat().st_size
         goal = whole.task.goal
@@ -326,5 +327,5 @@ def _write(run: Artifact, whole: StandaloneModel, graph: onnx.ModelProto, entrie
     with storage_errors(run.folder):
         (run.folder / GRAPH).write_bytes(graph.SerializeToString())
     whole.encoder.write(run.folder / BASE)
-    run.update(fingerprint={**hashes(run.folder), "task": task_hash(entries["config"]["task"])}, **entries)
+    run.update(fingerprint={**hashes(run.folder, (run.folder / BASE).is_dir()), "task": task_hash(entries["config"]["task"])}, **entries)
     write_text(run.folder / "report.html", compression.page(run.manifest))

@@ -186,7 +186,7 @@ def _member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -> _Me
     layers = any(edit.kind == "layers" for edit in edits)
     if layers and begin < 1:
         raise ConfigError(f"{model.id} replaces all layers of its base, so that nothing is left to share.")
-    base = str(getattr(encoder, "base", ""))
+    base = encoder.base_name
     if base not in bases:
         bases[base] = headless_backbone(encoder)
     rows = {} if layers else banks.bank_rows(bases[base], edits)
@@ -213,7 +213,7 @@ def _made(members: Sequence[_Member], home: Home, progress: Progress | None) -> 
     """A new backbone for these models."""
     first = members[0]
     shapes = merge_shapes(member.entry.rows for member in members)
-    name = Path(str(getattr(first.encoder, "base", "base"))).name.lower()
+    name = Path(first.encoder.base_name).name.lower()
     cuts = _cuts(members)
     run = home.begin("backbones", _named(name), step="share", parents=[member.model.id for member in members])
     with recording(home, run, progress) as recorder:
@@ -242,7 +242,7 @@ def _exported(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features:
 
     fresh = headless_backbone(encoder)
     changes.apply_merged(fresh, [edit for edit in edits if edit.kind != "head"])
-    chosen = sorted(features, key=len)[:: max(1, len(features) // 4)][:4]
+    chosen = sorted(features, key=lambda feature: feature.cost)[:: max(1, len(features) // 4)][:4]
     return shared.export(fresh, encoder, shapes, chosen)
 
 
@@ -286,7 +286,7 @@ def _small(
             own = np.array([record["slot"] for record in part], np.int64)
             fronts = {name: bank[own, :0] for name, bank in banks.arrays.items() if kind(name) in POSITIONS}
             arrays = model.encoder.collate([record["feature"] for record in part])
-            yield shown.values({**arrays, **banks.arrays, **fronts, SLOTS: own}, names)
+            yield shown.values({**arrays, **banks.arrays, **fronts, SLOTS: own}, names, model.encoder.mask(arrays))
             progress("calibrating", step=min(start + _BATCH, len(records)), steps=len(records))
 
     first = members[0]
@@ -307,7 +307,7 @@ def _never(*given: Any) -> Any:
 
 def _spread(features: Sequence[Feature], number: int) -> list[Feature]:
     """So many features of all lengths."""
-    ordered = sorted(features, key=len)
+    ordered = sorted(features, key=lambda feature: feature.cost)
     return [ordered[place] for place in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import ModelError, NotFound
 from vertune.core.files import write_json
 from vertune.data.dataset import of_model, read
-from vertune.runtime.benchmark import benchmark
+from vertune.runtime.benchmark import GraphWorkload, benchmark
 from vertune.runtime.predictor import GRAPH, HOST, Predictor
 
 _TEXTS = 256
@@ -58,9 +58,9 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
     found: list[TuneResult] = []
     for number, graph in enumerate(graphs):
         measured = {}
-        score, lengths, longest = _scored(graph, home)
+        score, workload = _scored(graph, home)
         for place, count in enumerate(counts):
-            measured[count] = benchmark(graph.folder / GRAPH, lengths, longest, count)
+            measured[count] = benchmark(workload, count)
             if progress:
                 progress("tuning", step=number * len(counts) + place + 1, steps=len(graphs) * len(counts))
         found += [_of(graph, count, one, score) for count, one in measured.items()]
@@ -83,12 +83,12 @@ def _plain(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
         written = float32(parent, home)
     except (NotFound, ModelError):
         return []
-    _, lengths, longest = _scored(graph, home)
+    _, workload = _scored(graph, home)
     expected = graph.manifest["candidates"][0]["metrics"][graph.manifest["gate"]["goal"]]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / GRAPH
         file.write_bytes(written)
-        measured = {count: benchmark(file, lengths, longest, count) for count in counts}
+        measured = {count: benchmark(replace(workload, graph=file), count) for count in counts}
     return [TuneResult(KEPT_NOT, "float32", count, _first(one), one["throughput"], None, expected) for count, one in measured.items()]
 
 
@@ -105,23 +105,23 @@ def _record(measured: dict[int, dict[str, Any]], score: float | None, lost: floa
     }
 
 
-def _scored(graph: Artifact, home: Home) -> tuple[float | None, list[int], int]:
-    """The goal metric on validation, the tokens of typical texts, and the most that the model takes."""
+def _scored(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
+    """The goal metric on validation, and the graph with features of typical costs."""
     predictor = Predictor.open(graph)
-    longest = int(getattr(predictor.encoder, "longest", 512))
+    workload = GraphWorkload(graph.folder / GRAPH, predictor.encoder, [min(16, predictor.encoder.max_cost)] * _TEXTS)
     dataset = of_model(graph.manifest, home)
     try:
         frame = read(dataset, "validation") if dataset else None
     except NotFound:
         frame = None
     if frame is None:
-        return None, [16] * _TEXTS, longest
+        return None, workload
     used = [column.name for column in predictor.task.columns if column.name in frame.columns]
     records = frame.select(used).to_dicts()
     columns = list(predictor.columns) or used
     features = predictor.encoder.encode(records[:_TEXTS], predictor.task.views(columns))
     scores = predictor.task.score(records, predictor.answer(records))
-    return scores[predictor.task.goal], [len(feature) for feature in features], longest
+    return scores[predictor.task.goal], replace(workload, costs=[feature.cost for feature in features])
 
 
 def _of(graph: Artifact, threads: int, measured: dict[str, Any], score: float | None) -> TuneResult:

@@ -132,7 +132,8 @@ def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
 
 def nowhere(feature: Feature) -> int:
     """The token that stands for no answer: the first special one, [CLS] in most bases."""
-    special = np.flatnonzero(feature.segments < 0)
+    assert feature.places is not None
+    special = np.flatnonzero(feature.places.segments < 0)
     if not len(special):
         raise ModelError("The task 'extract' needs a base whose tokenizer adds a special token such as [CLS]; this one adds none.")
     return int(special[0])
@@ -140,16 +141,18 @@ def nowhere(feature: Feature) -> int:
 
 def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
     """The target of each token, and whether the feature holds an answer whole; without one, the place of no answer is marked."""
-    bits = np.full(len(feature), -100, np.int64)
-    context = np.flatnonzero(feature.segments == 1)
+    assert feature.places is not None
+    offsets = feature.places.offsets
+    bits = np.full(feature.positions, -100, np.int64)
+    context = np.flatnonzero(feature.places.segments == 1)
     none = nowhere(feature)
     bits[context] = bits[none] = 0
-    starts, ends = feature.offsets[context].T
+    starts, ends = offsets[context].T
     held = False
     for answer in answers:
         start, end = int(answer["start"]), int(answer["start"]) + len(answer["text"])
         touched = context[(ends > start) & (starts < end)]
-        if len(touched) and feature.offsets[touched[0], 0] <= start and feature.offsets[touched[-1], 1] >= end:
+        if len(touched) and offsets[touched[0], 0] <= start and offsets[touched[-1], 1] >= end:
             bits[touched[0]] |= START
             bits[touched[-1]] |= END
             held = True
@@ -164,13 +167,15 @@ def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, f
     Both are sums over start and end under a softmax over the context and the place of no answer.
     """
     none = nowhere(feature)
-    context = np.flatnonzero((feature.segments == 1) & (feature.offsets[:, 1] > feature.offsets[:, 0]))
+    assert feature.places is not None
+    offsets = feature.places.offsets
+    context = np.flatnonzero((feature.places.segments == 1) & (offsets[:, 1] > offsets[:, 0]))
     if not len(context):
         return 0.0, -np.inf, 0, 0
     logits = output[np.concatenate([[none], context])].astype(np.float64)
     logits -= logits.max(axis=0)
     scores = logits - np.log(np.exp(logits).sum(axis=0))
-    starts, ends = feature.offsets[context].T
+    starts, ends = offsets[context].T
     length = ends[None, :] - starts[:, None]
     allowed = np.triu(np.ones(length.shape, bool)) & (length <= longest)
     if not allowed.any():

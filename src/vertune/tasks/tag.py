@@ -131,7 +131,7 @@ class Tag(Task):
         """
         known = self._numbers(records)
         read = _read(records, features)
-        values = [np.full(len(feature), -100, np.int64) for feature in features]
+        values = [np.full(feature.positions, -100, np.int64) for feature in features]
         for record, reading in zip(records, read, strict=True):
             tagged, _ = _bio.tags(_bio.longest(record["spans"]), reading.whole, known)
             for number, cut in zip(reading.numbers, reading.cuts, strict=True):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from parts.records import Feature
+from parts.records import Feature, Places
 from tokenizers import Tokenizer
 
 Record = dict[str, Any]
@@ -56,8 +56,8 @@ class Model:
 
     def output(self, feature: Feature) -> np.ndarray:
         """What the graph gives for one sequence; alone, so that nothing is padded."""
-        ids = feature.ids.astype(np.int64)[None]
-        arrays = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": feature.types.astype(np.int64)[None]}
+        ids, types = (part.astype(np.int64)[None] for part in feature.payload)
+        arrays = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
         return self.session.run(None, {name: arrays[name] for name in self.names})[0][0]
 
     def features(self, row: int, record: Record, view: Record) -> list[Feature]:
@@ -115,8 +115,8 @@ class Model:
             add(tokens, places, np.full(len(tokens), template["types"][place]), place)
         special(template["after"])
         row, role, lost, window = about
-        joined = [np.concatenate(part) for part in (ids, segments, offsets, types)]
-        return Feature(row, role, *joined, lost, window)
+        ids, segments, offsets, types = (np.concatenate(part) for part in (ids, segments, offsets, types))
+        return Feature(row, role, len(ids), (ids, types), Places(segments, offsets), lost, window)
 
 
 def take(piece, index):
@@ -144,8 +144,8 @@ def merged(records, features, values):
     """Mean over the windows of each record, weighted by their tokens."""
     total, tokens = np.zeros((len(records), values.shape[1])), np.zeros(len(records))
     for feature, value in zip(features, values, strict=True):
-        total[feature.record] += value * len(feature)
-        tokens[feature.record] += len(feature)
+        total[feature.record] += value * feature.cost
+        tokens[feature.record] += feature.cost
     return total / np.maximum(tokens, 1)[:, None]
 
 
