@@ -61,7 +61,7 @@ def config(name: str, **changes: Any) -> Any:
     from vertune.core.parse import build
 
     data = {"source": str(DATA / "train.csv"), "test": str(DATA / "test.csv"), "fields": {"text": "text", "label": "category"}}
-    return build(Config, {"name": name, "data": data, "tolerance": 0.02, "encoder": TEXT, **changes})
+    return build(Config, {"name": name, "data": data, "compress": {"tolerance": 0.02}, "encoder": TEXT, **changes})
 
 
 # ── trained ──────────────────────────────────────────────────────────────────────────────────────────────────────────

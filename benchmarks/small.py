@@ -46,13 +46,14 @@ def made(home: Any, name: str, chain: str) -> Any:
     """The compressed model of this name and chain: the one that was made of the parent, else a new one."""
     import yaml
 
+    from vertune.core.spellings import moved_value
     from vertune.steps.compress import CompressOptions, compress
 
     parts = [part if isinstance(part, dict) else {"name": part} for part in yaml.safe_load(chain)]
     for model in reversed(home.shelf("models")):
         told = model.known_manifest
         if told.get("step") == "compress" and told.get("name") == name:
-            asked = told["asked"]["config"]["compress"]
+            asked = moved_value(told["asked"]["config"], "compress.chain", [])
             if (
                 told["parents"][0] == parent(home, name).id
                 and len(asked) == len(parts)
@@ -61,8 +62,8 @@ def made(home: Any, name: str, chain: str) -> Any:
                 return model
     print(f"  compressing {name}: {chain}", flush=True)
     # int8 by itself must pass the gate as it is; of the others the test rows are asked, whatever validation said
-    loose = [] if chain == CHAINS["int8"] else ["tolerance=0.02"]
-    return compress(parent(home, name), home, [f"compress={chain}", *loose], None, CompressOptions(accept=True))
+    loose = [] if chain == CHAINS["int8"] else ["compress.tolerance=0.02"]
+    return compress(parent(home, name), home, [f"compress.chain={chain}", *loose], None, CompressOptions(accept=True))
 
 
 def parent(home: Any, name: str) -> Any:

@@ -103,7 +103,7 @@ def trained(home: Any, base: Path, name: str, task: str, method: Any, labels: Se
     config = build(
         Config,
         {
-            "name": name, "base": str(base), "task": task, "method": method, "data": {}, "tolerance": 1,
+            "name": name, "base": str(base), "task": task, "method": method, "data": {}, "compress": {"tolerance": 1},
             "training": {"epochs": 1, "refit": "never"},
         },
     )  # fmt: skip

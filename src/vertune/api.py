@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.files import read_json, storage_errors
-from vertune.core.parse import build
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,7 +74,7 @@ class Vertical:
         return self
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
-        """A smaller and faster model with proof of what it keeps; `settings` such as `compress=[trim_vocabulary, int8]`."""
+        """A smaller and faster model with proof of what it keeps; `settings` such as `compress.chain=[trim_vocabulary, int8]`."""
         from vertune.steps.compress import CompressOptions, compress
 
         return Vertical(compress(self.artifact, self.home, settings, None, CompressOptions(accept)), self.home)
@@ -151,9 +150,9 @@ def fit(
     frames = {name: _frame(part) for name, part in parts.items() if not _is_path(part)}
     if frames and len(frames) < len(parts):
         raise ConfigError("Give all splits as paths, or all as frames or lists; got some of both.")
-    from vertune.core.config import Config
+    from vertune.core.config import parse
 
-    settings = build(Config, _settings(parts, frames, (text, label), time_limit, config))
+    settings = parse(_settings(parts, frames, (text, label), time_limit, config))
     place = Home(home)
     fitted = run(settings, place, progress, frames or None)
     return Vertical(fitted.model, place)

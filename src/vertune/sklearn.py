@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Home
-from vertune.core.config import Config
+from vertune.core.config import parse
 from vertune.core.errors import DataError, MissingExtra
-from vertune.core.parse import build
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -68,7 +67,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, places = np.unique(labels, return_inverse=True)
         frame = pl.DataFrame({**columns, "label": [str(place) for place in places]})
         home = Home(self.home or self._own_folder())
-        settings = build(Config, self._settings())
+        settings = parse(self._settings())
         dataset = prepare(settings, home, frames={"train": frame})
         self.vertical_ = Vertical(train(settings, dataset, home), home)
         return self

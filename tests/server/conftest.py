@@ -50,7 +50,8 @@ def _trained(home: Home, name: str, task: str, method, base, labels=("food", "pl
     data = {"fields": {"text": "query", "label": "kind"}} if task == "classify" else {}
     training = {"epochs": 1, "refit": "never"}
     config = build(
-        Config, {"name": name, "base": str(base), "task": task, "method": method, "data": data, "training": training, "tolerance": 1}
+        Config,
+        {"name": name, "base": str(base), "task": task, "method": method, "data": data, "training": training, "compress": {"tolerance": 1}},
     )
     return train(config, prepare(config, home, None, {"train": _frame(task, labels)}), home)
 

@@ -48,7 +48,7 @@ def trained(home, frames, fields=None, **entries):
     run = home.begin("datasets", "topics", step="prepare")
     datasets.write(run.folder, tables)
     dataset = home.finish(run, rows={name: table.height for name, table in tables.items()})
-    config = build(Config, {"name": "topics", "data": {"fields": fields or {}}, "method": "full", "slices": ["channel"]})
+    config = build(Config, {"name": "topics", "data": {"fields": fields or {}}, "method": "full", "evaluate": {"slices": ["channel"]}})
     config = config.model_copy(update={"task": config.task.fit(tables["train"])})
     run = home.begin("models", "topics", step="train", config=dump(config), parents=[dataset.id], **entries)
     run.event("training")

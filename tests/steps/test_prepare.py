@@ -130,7 +130,7 @@ def test_columns_to_keep_and_those_that_only_the_split_needs(home, tmp_path):
         "keep": ["day"],
         "split": {"name": "group", "by": "customer"},
     }
-    dataset = run(home, data, slices=["region"])
+    dataset = run(home, data, evaluate={"slices": ["region"]})
     assert datasets.read(dataset, "train").columns == ["text", "label", "day", "region", "__file", "__row"]
     customers = [
         {int(row["text"].split()[1]) % 30 for row in datasets.read(dataset, split).iter_rows(named=True)} for split in datasets.SPLITS

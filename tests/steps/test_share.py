@@ -36,7 +36,11 @@ def home(fitted, run_yaml, tmp_path_factory) -> Home:
     (folder / "aliases" / "support@live").unlink()
     made = Home(folder)
     for name, method in METHODS.items():
-        text = run_yaml.read_text().replace("name: support", f"name: {name}").replace("method: head", f"method: {method}\ntolerance: 1")
+        text = (
+            run_yaml.read_text()
+            .replace("name: support", f"name: {name}")
+            .replace("method: head", f"method: {method}\ncompress: {{tolerance: 1}}")
+        )
         file = run_yaml.with_name(f"{name}.yaml")
         file.write_text(text)
         fit(load(file), made)
@@ -187,7 +191,8 @@ def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> 
     other = Home(tmp_path / "home")
     shutil.rmtree(other.folder / "backbones")
     model = other.get("models", "words")
-    model.update(config={**model.manifest["config"], "tolerance": 0.0})
+    config = model.manifest["config"]
+    model.update(config={**config, "compress": {**config["compress"], "tolerance": 0.0}})
     small = shared_store.attach_model
 
     def spoilt(backbone, *given):

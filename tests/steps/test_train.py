@@ -33,7 +33,8 @@ def base(tmp_path_factory):
 
 def config_of(base, **options) -> Config:
     settings = {"name": "topics", "data": {}, "base": str(base), "method": "full", "device": {"threads": 1, "precision": "float32"}}
-    return build(Config, {**settings, "optimiser": {"rate": 3e-3}, "training": {"epochs": 3, "refit": "never"}, **options})
+    training = {"optimiser": {"rate": 3e-3}, **options.pop("training", {"epochs": 3, "refit": "never"})}
+    return build(Config, {**settings, "training": training, **options})
 
 
 def dataset_of(home: Home) -> Artifact:

@@ -30,10 +30,10 @@ def test_the_best_is_recorded_and_used_here_alone(home, quick, monkeypatch, capl
     model = home.get("models", "support")
     with pytest.raises(NotFound, match="has no compressed model"):
         tune(model, home)
-    small = compress(model, home, ["compress=[int8]", "tolerance=1"])
+    small = compress(model, home, ["compress.chain=[int8]", "compress.tolerance=1"])
     beside = [one for one in tune(model, home) if one.model == KEPT_NOT]
     assert {(one.chain, one.threads) for one in beside} == {("float32", 1), ("float32", 2)}
-    made = [compress(model, home, ["compress=[]", "tolerance=1"]), small]
+    made = [compress(model, home, ["compress.chain=[]", "compress.tolerance=1"]), small]
     found = tune(model, home)
     assert {(one.model, one.threads) for one in found} == {(one.id, threads) for one in made for threads in (1, 2)}
     assert [one.latency for one in found] == sorted(one.latency for one in found)

@@ -54,7 +54,7 @@ def test_clean_places_answers_and_says_why_rows_are_rejected() -> None:
     cleaned = Extract().clean(frame)
     assert cleaned.frame["__row"].to_list() == [0, 1, 2, 5]
     assert cleaned.frame["answers"].to_list()[1] == [{"start": 4, "text": "is"}]
-    assert list(cleaned.notes.values()) == [1]
+    assert [note.count for note in cleaned.notes] == [1]
     reasons = {item["row"]: item["reason"] for item in cleaned.rejected}
     assert sorted(reasons) == [3, 4, 6]
     for row, word in ((3, "not in the context"), (4, "empty"), (6, "missing")):

@@ -36,7 +36,7 @@ def test_a_list_and_a_delimited_string_say_the_same(lists):
 def test_labels_are_trimmed_and_distinct_and_may_be_none():
     cleaned = Multilabel(delimiter=";").clean(pl.DataFrame({"text": ["x", "y", "z"], "labels": ["b; a;;b ", "", None]}))
     assert cleaned.frame["labels"].to_list() == [["b", "a"], []]
-    assert cleaned.notes == {"rows_without_labels": 1}
+    assert [(note.what, note.count) for note in cleaned.notes] == [("rows have no label", 1)]
     assert [(row["row"], row["reason"]) for row in cleaned.rejected] == [(3, "labels are missing")]
 
 

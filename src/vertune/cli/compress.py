@@ -21,7 +21,7 @@ def run(
 ) -> None:
     """Make a model smaller and faster, with proof.
 
-    The chain is `compress` of the model's config, int8 where it says none: --set compress='[{name: distill, layers: 3}, int8]'.
+    The chain is `compress.chain` of the model's config, int8 by default: --set compress.chain='[{name: distill, layers: 3}, int8]'.
     """
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home

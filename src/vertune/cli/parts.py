@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 KINDS = {
     "sources": "data.source",
+    "cleaners": "data.clean",
     "splits": "data.split",
+    "augmenters": "data.augment",
     "encoders": "encoder",
     "tasks": "task",
     "methods": "method",
-    "compressors": "compress",
+    "compressors": "compress.chain",
     "exports": "",
 }
 """Every kind of part, with the place of a config that chooses it."""

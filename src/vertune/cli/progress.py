@@ -58,11 +58,12 @@ class Listener:
 
 _LASTING = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left"})
 """Events that stay on the screen as lines."""
-_SILENT = frozenset({"checkpoint"})
+_SILENT = frozenset({"checkpoint", "note"})
 _SAID = {
     "read": "reading {split} ({source})",
-    "clean": "checking {rows:,} rows of {split}",
+    "clean": "{by}: checking {rows:,} rows of {split}",
     "split": "dividing {rows:,} rows",
+    "augment": "{by}: adding training rows",
     "describe": "describing the data",
     "solved": "the head is solved on frozen states, {seconds:.0f} s",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",

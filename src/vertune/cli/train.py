@@ -50,12 +50,12 @@ def run(
 @contextmanager
 def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str] | None) -> Iterator[None]:
     """Say how a training that is stopped here goes on: with the same config, and so with the same changes to it."""
-    from vertune.core.config import dump
+    from vertune.core.config import is_same
 
     try:
         yield
     except KeyboardInterrupt:
-        if any(run.known_manifest.get("step") == "train" and run.known_manifest.get("asked") == dump(settings) for run in home.runs()):
+        if any(run.known_manifest.get("step") == "train" and is_same(run.known_manifest.get("asked"), settings) for run in home.runs()):
             sets = "".join(f" --set {shlex.quote(change)}" for change in changes or ())
             output.then(f"vertune train {shlex.quote(output.near(config))} --resume{sets}")
         raise

@@ -22,6 +22,6 @@ def run(model: options.Model, home: options.Home = None) -> None:
     output.say()
     output.facts({"quickest": best.model if best.model != KEPT_NOT else "float32, which was not kept", "threads": best.threads})
     if best.model == KEPT_NOT:
-        output.then(f"vertune compress {model} --set compress=[]")
+        output.then(f"vertune compress {model} --set compress.chain=[]")
     else:
         output.then(f'vertune predict {best.model} "a text"')

@@ -35,12 +35,54 @@ class Source(Part):
 
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """File endings that this source is chosen for when a config gives a bare path."""
+    """File endings for which this source is chosen when a config names only a path."""
     remote: ClassVar[bool] = False
-    """Whether a path that is not there may be the name of something on a hub."""
+    """Whether a path that does not exist locally may be a name on a hub."""
 
     def read(self) -> pl.DataFrame | pl.LazyFrame:
-        """All rows with the source's own columns, and `__file`, `__row` (from 1) and `__error` (null when readable)."""
+        """All rows with the source's own columns, and `__file`, `__row` (from 1) and `__error` (null for a readable row)."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str | None:
+        """A hash of the content that `read` would read; None where it can't be known, so that a dataset of it is never reused."""
+        return None
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Write a small example into a folder and return the source that reads it, for tests and documentation."""
+        raise NotImplementedError
+
+
+class Cleaner(Part):
+    """One way to drop rows or to change their values before the task checks them."""
+
+    folder: ClassVar[str] = "cleaners"
+    at_prediction: ClassVar[bool] = False
+    """Whether `edit` changes texts, so that it must also run on every text that a trained model is given."""
+
+    def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
+        """The rows that stay, the rows that were dropped with a reason each, and notes; `columns` are those of the task.
+
+        With `at_prediction`, every row stays and every input text is replaced by `edit` of it.
+        """
+        raise NotImplementedError
+
+    def edit(self, text: str) -> str:
+        """One input text as the model reads it; editing an edited text changes nothing."""
+        return text
+
+
+class Augmenter(Part):
+    """One way to make additional training rows out of training rows."""
+
+    folder: ClassVar[str] = "augmenters"
+
+    def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
+        """New rows with the columns of the frame; each keeps the targets of the row that it was made from.
+
+        Positions in a text move along with the text. The seed and the content of rows decide, never their order. ConfigError
+        where these columns can't be augmented in this way.
+        """
         raise NotImplementedError
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
@@ -103,15 +103,45 @@ class Targets:
     """Weight of each feature in the loss; None weighs all the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a link of the data chain dropped or changed, while the row itself stayed."""
+
+    where: str
+    """The link: the name of the task, cleaner or augmenter."""
+    what: str
+    """What happened, as the rest of a sentence that begins with the counts: `spans overlap a longer one and were dropped`."""
+    count: int
+    """How many values it happened to."""
+    of: int
+    """How many values were looked at."""
+    examples: tuple[Mapping[str, Any], ...] = ()
+    """Up to `MAX_EXAMPLES` of them, each with `file`, `row` (from 1) and `value`, as JSON can hold them."""
+
+    @property
+    def sentence(self) -> str:
+        """The note in one sentence: `tag: 200 of 600 spans overlap a longer one and were dropped.`"""
+        return f"{self.where}: {self.count:,} of {self.of:,} {self.what}."
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON can hold them; `Note(**value)` reads them back."""
+        return {**asdict(self), "examples": [dict(example) for example in self.examples]}
+
+
+MAX_EXAMPLES = 5
+"""Examples that a note holds at most."""
+
+
 @dataclass(slots=True)
 class Cleaned:
-    """What remains of a frame after checking, and why rows were rejected."""
+    """The result of checking a frame: the rows that stay, those that were rejected, and notes on what was changed in the rest."""
 
     frame: Any
     """Polars frame of the good rows, in the task's own columns and types."""
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    """`{"row": …, "reason": …, "values": …}` for each rejected row."""
-    notes: dict[str, Any] = field(default_factory=dict)
+    """`{"file": …, "row": …, "reason": …, "values": …}` for each rejected row."""
+    notes: list[Note] = field(default_factory=list)
+    """What was dropped from, or changed in, the rows that stay."""
 
 
 def texts(records: Sequence[Record], name: str) -> list[str]:

@@ -34,7 +34,7 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
     recipes of base and large encoders come to; a head that was solved moves at the body's rate, one that was drawn at
     random at least at 2e-3 at width 384, because it has further to go.
     """
-    said, (width, solved) = config.optimiser, model
+    said, (width, solved) = config.training.optimiser, model
     learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows
     share = min(1.0, 384 / width) ** 2 * _OPTIMISERS[said.name]
     body = learning_rate * share if said.rate == "auto" else said.rate

@@ -112,9 +112,9 @@ class _Training:
         if not self.parameters:
             raise ModelError(f"The method '{plan.method.name}' left nothing to train.")
         half = self.accelerator.scaler is not None  # its scaled gradients must all pass through one optimiser
-        self.rows = None if half else optimiser.embedding_rows(model, self.config.optimiser, plan.rates)
+        self.rows = None if half else optimiser.embedding_rows(model, self.config.training.optimiser, plan.rates)
         self.optimiser = self.accelerator.prepare_optimizer(
-            optimiser.build(model, self.config.optimiser, plan.rates, self.rows), device_placement=False
+            optimiser.build(model, self.config.training.optimiser, plan.rates, self.rows), device_placement=False
         )
         self.depth = lowest(model)
         self.below = self._checked(lesson.below)
@@ -209,7 +209,8 @@ class _Training:
             self._move(step)
         if not math.isfinite(self.loss):
             raise ModelError(
-                f"The loss is {self.loss} at step {step}. Lower optimiser.rate (now {self.plan.rates.body:g}) or check the records."
+                f"The loss is {self.loss} at step {step}, which no training recovers from. "
+                f"Lower training.optimiser.rate (now {self.plan.rates.body:g}) or check the records."
             )
         self.seen += len(rows)
         self.position.step += 1
@@ -237,7 +238,7 @@ class _Training:
 
     def _move(self, step: int) -> None:
         """The optimiser's step."""
-        options = self.config.optimiser
+        options = self.config.training.optimiser
         self.plan.method.after_backward(self.model, step)
         if options.clip:
             self.accelerator.clip_grad_norm_(self._moving(), options.clip)

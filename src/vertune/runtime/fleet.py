@@ -16,6 +16,7 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound, StorageError, VertuneError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Answer, Feature, Record
+from vertune.core.spellings import moved_value
 from vertune.runtime import eager, shared_store
 from vertune.runtime.backbone import Backbone
 from vertune.runtime.graph import Graph
@@ -237,7 +238,7 @@ class Fleet:
     def _alone(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
-        chain = [part["name"] for part in graph.manifest["config"]["compress"]]
+        chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]
         precision: Precision = "int8" if "int8" in chain else "float32"
         why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
         encoding = (graph.id, _said(predictor.encoder))

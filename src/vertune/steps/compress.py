@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from vertune import __version__
 from vertune.core import machine
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, owner_entries, recording
-from vertune.core.config import Config, dump, override
+from vertune.core.config import Config, dump, is_same, override
 from vertune.core.errors import ConfigError, DataError, MissingExtra, ModelError, NotFound
 from vertune.core.files import storage_errors, write_text
 from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
+from vertune.core.spellings import modernise_setting
 from vertune.data.dataset import of_model, records_of
 from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Gate, benchmark_candidates, mark_best
 from vertune.reports import compression
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 _TEXTS = 512
 """Validation texts on which a graph is compared with its model, and whose lengths are those of its speed."""
 _BATCH = 16
-_SETTINGS = ("compress", "tolerance", "data.unlabelled", "training", "optimiser", "device", "seed")
-"""What of a config says how a model is compressed."""
+_SETTINGS = ("compress", "data.unlabelled", "training", "device", "seed")
+"""The places of a config that say how a model is compressed."""
 _LEARNT = "learnt-"
 """What the folders of checkpoints begin with, one for each time that a compressor has a model learn."""
 _BY_HAND = "by hand: validation could not tell"
@@ -61,7 +62,7 @@ class CompressOptions:
 def compress(
     model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, terms: CompressOptions | None = None
 ) -> Artifact:
-    """Shrink a trained model by the chain of its config, changed by `settings` such as `compress=[int8]`.
+    """Shrink a trained model by the chain of its config, changed by `settings` such as `compress.chain=[int8]`.
 
     Raises ConfigError for a chain that can't work, DataError without validation rows, ModelError where the gate refuses the
     result, or where validation is too small to tell; then the run stays, and the same call that accepts it takes it over.
@@ -72,13 +73,14 @@ def compress(
     _check_settings(settings)
     config = build(Config, override(model.manifest["config"], settings))
     dataset = _dataset(model, home)
-    chain = config.compress
+    chain = config.compress.chain
     _check(chain)
-    asked = {"config": dump(config), "parents": [model.id, dataset.id]}
-    if terms.accept and (waiting := _run(home, asked, {UNDECIDED})):
+    parents = [model.id, dataset.id]
+    if terms.accept and (waiting := _run(home, config, parents, {UNDECIDED})):
         return home.finish(waiting, accepted=_BY_HAND)
-    run = _run(home, asked, {"running", "stopped", "failed"}) if terms.resume else None
-    run = run or home.begin("models", config.name, step="compress", asked=asked, parents=[model.id, dataset.id])
+    run = _run(home, config, parents, {"running", "stopped", "failed"}) if terms.resume else None
+    asked = {"config": dump(config), "parents": parents}
+    run = run or home.begin("models", config.name, step="compress", asked=asked, parents=parents)
     run.update(error=None, **owner_entries())
     with recording(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
         work = _Work(model, config, dataset, recorder, (Path(scratch), run.folder))
@@ -89,7 +91,7 @@ def compress(
             shutil.rmtree(folder, ignore_errors=True)
         last = work.candidates[-1]
         if last.verdict == REFUSED:
-            more = "" if last.loss <= work.judge.tolerance else ", or allow more with --set tolerance=…"
+            more = "" if last.loss <= work.judge.tolerance else ", or allow more with --set compress.tolerance=…"
             raise ModelError(
                 f"The smaller model was refused: {last.why}. {run.folder / 'report.html'} shows what each step cost; weaken or leave out "
                 f"what cost too much{more}."
@@ -117,7 +119,7 @@ def float32(model: Artifact, home: Home) -> bytes:
 def _check_settings(settings: Sequence[str]) -> None:
     """ConfigError for a change of what the model is: it was trained and measured with other settings."""
     for setting in settings:
-        key = setting.partition("=")[0]
+        key = modernise_setting(setting)[0].partition("=")[0]
         if not any(key == known or key.startswith(f"{known}.") for known in _SETTINGS):
             raise ConfigError(
                 f"--set {key} would change the model that is compressed, not how. Here may be set: {', '.join(_SETTINGS)}. "
@@ -131,17 +133,22 @@ def _check(chain: Sequence[Compressor]) -> None:
     if kinds != sorted(kinds, reverse=True):
         names = ", ".join(part.name for part in chain)
         first = [part.name for part in chain if part.works_on == "torch"] + [part.name for part in chain if part.works_on == "onnx"]
-        raise ConfigError(f"The chain {names} goes back from ONNX to torch. Write it as: compress: [{', '.join(first)}].")
+        raise ConfigError(f"The chain {names} goes back from ONNX to torch. Write it as: compress: {{chain: [{', '.join(first)}]}}.")
 
 
-def _run(home: Home, asked: dict[str, Any], states: set[str]) -> Artifact | None:
-    """The newest run of exactly this in one of these states that nobody works at."""
+def _run(home: Home, config: Config, parents: list[str], states: set[str]) -> Artifact | None:
+    """The newest run of exactly this in one of these states that no process works at."""
     runs = [
         run
         for run in home.runs()
-        if run.known_manifest.get("asked") == asked and run.known_manifest.get("status") in states and not run.in_use
+        if _asks(run.known_manifest.get("asked"), config, parents) and run.known_manifest.get("status") in states and not run.in_use
     ]
     return runs[-1] if runs else None
+
+
+def _asks(asked: Any, config: Config, parents: list[str]) -> bool:
+    """Whether the request in a manifest is for this config and these parents."""
+    return isinstance(asked, dict) and asked.get("parents") == parents and is_same(asked.get("config"), config)
 
 
 def _dataset(model: Artifact, home: Home) -> Artifact:
@@ -172,7 +179,7 @@ class _Work:
             )
         self.unlabelled = _unlabelled(config, opened)
         known = bool((model.manifest.get("chosen") or {}).get("refit"))
-        self.judge = Gate(opened.task, self.validation, opened.answer(self.validation), (config.tolerance, known), config.seed)
+        self.judge = Gate(opened.task, self.validation, opened.answer(self.validation), (config.compress.tolerance, known), config.seed)
         self.candidates: list[Candidate] = []
         self.workloads: list[GraphWorkload] = []
         """The file of each candidate, and the lengths of typical texts in its tokens."""

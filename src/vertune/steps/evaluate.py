@@ -145,7 +145,7 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
-    table = map_fields(frame, fields, task, keep=[name for name in config.slices if name in frame.columns]).frame
+    table = map_fields(frame, fields, task, keep=[name for name in config.evaluate.slices if name in frame.columns]).frame
     unread = table.filter(pl.col("__error").is_not_null()) if "__error" in table.columns else table.clear()
     cleaned = task.clean(table.filter(pl.col("__error").is_null()) if "__error" in table.columns else table)
     rejected = [{"row": row.get("__row"), "reason": row["__error"]} for row in unread.iter_rows(named=True)] + cleaned.rejected
@@ -163,7 +163,10 @@ def _measured(
     task, config = predictor.task, predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
-    notes = [*rows.notes, *(f"There is no column '{name}' to cut the report by." for name in config.slices if name not in rows.records[0])]
+    notes = [
+        *rows.notes,
+        *(f"There is no column '{name}' to cut the report by." for name in config.evaluate.slices if name not in rows.records[0]),
+    ]
     baselines, used = _baselines(predictor, dataset, rows.records, refitted, recorder)
     if dataset is None:
         notes.append("The model's dataset is not here, so there are no simple ways to compare with.")
@@ -182,7 +185,7 @@ def _measured(
         **measure.compare_with_baselines(sample, tally, baselines),
         "baseline_rows": used,
         "truncated": float(np.mean([bool(answer.get("truncated")) for answer in answers])),
-        "slices": measure.slices(sample, tally, [name for name in config.slices if name in rows.records[0]]),
+        "slices": measure.slices(sample, tally, [name for name in config.evaluate.slices if name in rows.records[0]]),
         "details": {name: value for name, value in details.items() if name not in further},
         "notes": notes,
         "rounds": measure.ROUNDS,

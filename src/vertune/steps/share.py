@@ -27,6 +27,7 @@ from vertune.core.errors import ConfigError, MissingExtra, ModelError, VertuneEr
 from vertune.core.kinds import CompressionContext, Encoder, StandaloneModel, Task
 from vertune.core.machine import cpu_features
 from vertune.core.records import Answer, Feature, Record
+from vertune.core.spellings import moved_value
 from vertune.data.dataset import of_model, records_of
 from vertune.evaluation.gate import ACCEPTED, Gate
 from vertune.runtime import shared_store
@@ -128,12 +129,12 @@ def _own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
     """A graph in 8 bits where the gate lets it pass, else in float32."""
     if not _learnt_all(model):  # else no record is left that could tell what 8 bits lose
         try:
-            compress(model, home, ["compress=[int8]"], progress)
+            compress(model, home, ["compress.chain=[int8]"], progress)
         except ModelError:
             pass
         else:
             return
-    compress(model, home, ["compress=[]"], progress, CompressOptions(accept=True))
+    compress(model, home, ["compress.chain=[]"], progress, CompressOptions(accept=True))
 
 
 def _learnt_all(model: Artifact) -> bool:
@@ -364,7 +365,7 @@ def _gated(member: _Member, stand: _LoadedBackbone) -> PrecisionVerdict:
     manifest = member.model.manifest
     before = shared_store.attach_model(stand.exact, stand.artifact, member.model).answer(member.records)
     after = shared_store.attach_model(stand.small, stand.artifact, member.model).answer(member.records)
-    terms = (float(manifest["config"].get("tolerance", 0.005)), _learnt_all(member.model))
+    terms = (float(moved_value(manifest["config"], "compress.tolerance", 0.005)), _learnt_all(member.model))
     candidate = Gate(member.task, member.records, before, terms, int(manifest.get("seed", 0))).verdict("int8", after)
     return PrecisionVerdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, same(before, after))
 

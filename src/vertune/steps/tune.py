@@ -15,6 +15,7 @@ from vertune.core import machine
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import ModelError, NotFound
 from vertune.core.files import write_json
+from vertune.core.spellings import moved_value
 from vertune.data.dataset import of_model, read
 from vertune.runtime.benchmark import GraphWorkload, benchmark
 from vertune.runtime.predictor import GRAPH, HOST, Predictor
@@ -67,7 +68,7 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
         gate = graph.manifest["gate"]
         lost = (found[-1].expected - score) * (-1 if gate["lower_is_better"] else 1) if score is not None else None
         write_json(graph.folder / HOST, _record(measured, score, lost))
-    if all(graph.manifest["config"]["compress"] for graph in graphs):
+    if all(moved_value(graph.manifest["config"], "compress.chain", []) for graph in graphs):
         found += _plain(graphs[-1], home, counts)
     return sorted(found, key=lambda one: one.latency)
 
@@ -126,7 +127,7 @@ def _scored(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
 
 def _of(graph: Artifact, threads: int, measured: dict[str, Any], score: float | None) -> TuneResult:
     manifest = graph.manifest
-    chain = ", ".join(part["name"] for part in manifest["config"]["compress"]) or "float32"
+    chain = ", ".join(part["name"] for part in moved_value(manifest["config"], "compress.chain", [])) or "float32"
     expected = manifest["metrics"]["validation"][manifest["gate"]["goal"]]
     return TuneResult(graph.id, chain, threads, _first(measured), measured["throughput"], score, expected)
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vertune.baselines import passage
 from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, Note, Record, Span, Targets, View
 from vertune.metrics import squad
 from vertune.metrics.words import pieces
 from vertune.tasks import _answers, _rows
@@ -77,7 +77,8 @@ class Extract(Task):
         cleaned = _rows.sift(frame, ["question", "context", "answers"], problems, results)
         cleaned.frame = cleaned.frame.drop("__problem")
         if moved:
-            cleaned.notes["answers found at another place than their start says"] = moved
+            answers = int(cleaned.frame["answers"].list.len().sum())
+            cleaned.notes.append(Note(self.name, "answers were found at another place than their start says", moved, answers))
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, Note, Record, Targets, View
 from vertune.metrics import calibration, classification, thresholds
 from vertune.tasks import _labels, _rows, _texts, _windows
 
@@ -74,14 +74,13 @@ class Multilabel(Task):
 
         _rows.need(frame, self.columns, self.name)
         problems, results = _texts.checked(frame, self.columns)
-        notes = {}
         if "labels" in frame.columns:
             problems.append((pl.col("labels").is_null(), "labels are missing"))
             results.append(self._lists(frame.schema["labels"]).alias("labels"))
         cleaned = _rows.sift(frame, [column.name for column in self.columns], problems, results)
         if "labels" in frame.columns:
-            notes["rows_without_labels"] = int((cleaned.frame["labels"].list.len() == 0).sum())
-        cleaned.notes.update(notes)
+            empty = int((cleaned.frame["labels"].list.len() == 0).sum())
+            cleaned.notes += [Note(self.name, "rows have no label", empty, cleaned.frame.height)] if empty else []
         return cleaned
 
     def _lists(self, kind: pl.DataType) -> pl.Expr:

@@ -17,7 +17,7 @@ from pydantic import Field
 from vertune.baselines.gazetteer import Gazetteer
 from vertune.core.errors import DataError
 from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, Note, Record, Span, Targets, View
 from vertune.metrics import spans as metric
 from vertune.tasks import _bio, _rows, _spans
 from vertune.tasks._texts import shown
@@ -89,7 +89,8 @@ class Tag(Task):
         cleaned = _rows.sift(frame, ["text", "spans"], problems, results)
         cleaned.frame = cleaned.frame.drop("__unread", "__problem", "__overlap")
         if overlapping:
-            cleaned.notes["overlapping spans left out, the longest kept"] = overlapping
+            spans = overlapping + int(cleaned.frame["spans"].list.len().sum())
+            cleaned.notes.append(Note(self.name, "spans overlap a longer one and were dropped", overlapping, spans))
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
