@@ -15,7 +15,7 @@ from vertune.core.files import read_json, storage_errors
 if TYPE_CHECKING:
     import polars as pl
 
-    from vertune.runtime.cache import AnswerCache
+    from vertune.runtime.cache import AnswerCache, CachedPredictor
     from vertune.runtime.predictor import Predictor
 
 _SPLITS = ("train", "validation", "test")
@@ -29,8 +29,7 @@ class Vertical:
         self.artifact = artifact
         self.home = home or Home(artifact.folder.parents[1])
         self._opened: Predictor | None = None
-        self.cache: AnswerCache | None = None
-        """The answers given so far, where they are remembered; `cache.hit_rate` says how often that helped."""
+        self._cached: CachedPredictor | None = None
 
     def __repr__(self) -> str:
         return f"Vertical({self.id!r}, task={self.config['task']['name']!r}, metrics={self.metrics})"
@@ -39,6 +38,11 @@ class Vertical:
     def id(self) -> str:
         """The model's id in its home."""
         return self.artifact.id
+
+    @property
+    def cache(self) -> AnswerCache[Any, Any] | None:
+        """The cache of `remember`, whose `hit_rate` says how often it saved a computation; None without one."""
+        return None if self._cached is None else self._cached.cache
 
     @property
     def config(self) -> dict[str, Any]:
@@ -63,14 +67,14 @@ class Vertical:
         from vertune.steps.predict import predict
 
         one = isinstance(data, (str, Mapping)) and not _is_path(data)
-        answers = predict(self._predictor(), self._records([data] if one else data), self.cache)
+        answers = predict(self._predictor(), self._records([data] if one else data), self._cached)
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
-        """Keep so many answers, and give them again when the same is asked; returns the vertical itself."""
-        from vertune.runtime.cache import AnswerCache
+        """Cache up to `entries` answers and return the vertical itself; ConfigError for fewer than 1."""
+        from vertune.runtime.cache import AnswerCache, CachedPredictor
 
-        self.cache = AnswerCache(self._predictor(), self.id, entries)
+        self._cached = CachedPredictor(self._predictor(), self.id, AnswerCache(entries))
         return self
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:

@@ -17,7 +17,7 @@ from tests.cli.test_main import leave
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import LONG, Running, Wire, request, same, until
 from vertune.core.errors import StorageError
-from vertune.store.keys import Keys
+from vertune.store.keys import REVOCATION_DELAY, Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 TELLING = """
@@ -170,4 +170,4 @@ def test_keys_made_while_it_runs_work_at_once(home, start, capsys) -> None:
     assert running.predict("whole", "a").status_code == 403
     with closing(Keys(home.folder / "server.db")) as keys:
         keys.revoke(secret.split("_")[1])
-    assert running.predict("intent", "a").status_code == 401
+    until(lambda: running.predict("intent", "a").status_code == 401, REVOCATION_DELAY + 0.5)

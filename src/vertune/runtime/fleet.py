@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import cachetools
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact, Home
@@ -54,48 +55,58 @@ class DedicatedGraph:
         return self._keeper.graph(self.model).outputs(encoder, features)
 
 
+class _LoadedGraph(NamedTuple):
+    graph: Graph
+    size: int
+    """Bytes of the file."""
+
+
 class GraphCache:
-    """Graphs in memory up to a number of bytes; those longest unasked leave first."""
+    """The most recently used graphs, up to a number of bytes; a batch that runs on an evicted graph holds it until it is done."""
 
     def __init__(self, limit: int, threads: int | None = None) -> None:
+        """`limit` is in bytes of graph files; one graph may exceed it, alone."""
         self.limit, self.threads = limit, threads
-        self._kept: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
+        # Without a bound of its own: room is made before a graph is loaded, so that both are never in memory together.
+        self._graphs: cachetools.LRUCache[str, _LoadedGraph] = cachetools.LRUCache(math.inf, getsizeof=lambda loaded: loaded.size)
         self._lock = threading.Lock()
 
+    def __contains__(self, model: str) -> bool:
+        return model in self._graphs
+
     def graph(self, model: Artifact) -> Graph:
-        """The graph of a model, loaded where it is not in memory; one that a batch runs on stays until that is done."""
+        """Return the graph of a model, loading it if it is not in memory."""
         with self._lock:
-            if model.id not in self._kept:
+            if model.id not in self._graphs:
                 size = self._make_room(model)
-                self._kept[model.id] = (Graph(model.folder / GRAPH, self.threads), size)
-            self._kept.move_to_end(model.id)
-            return self._kept[model.id][0]
+                self._graphs[model.id] = _LoadedGraph(Graph(model.folder / GRAPH, self.threads), size)
+            return self._graphs[model.id].graph
 
     def opened(self, model: Artifact) -> Predictor:
-        """A model whose graph was checked to be the one that was measured, and is in memory now."""
+        """Open a model, which checks that its graph is the one that was measured, and put its graph into the cache."""
         with self._lock:
             size = self._make_room(model)
             predictor = Predictor.open(model, self.threads)
             assert isinstance(predictor.engine, Graph)
-            self._kept[model.id] = (predictor.engine, size)
+            self._graphs[model.id] = _LoadedGraph(predictor.engine, size)
         return replace(predictor, engine=DedicatedGraph(model, predictor.encoder, self))
 
     def _make_room(self, model: Artifact) -> int:
-        """Have others leave until a model's graph fits, where it ever does; the bytes of its file."""
+        """Evict graphs until that of a model fits or none is left; return the size of its file in bytes."""
         try:
             size = (model.folder / GRAPH).stat().st_size
         except OSError as error:
-            why = f"The graph of {model.id} is not in {model.folder} any more: {error.strerror}. Restore the folder."
-            raise StorageError(why) from error
-        while self._kept and self.bytes + size > self.limit:
-            gone, _ = self._kept.popitem(last=False)
-            _log.info("%s left memory: the graphs that can't share a backbone have %d bytes.", gone, self.limit)
+            message = f"The graph of {model.id} can't be read from {model.folder}: {error.strerror}. Restore the folder."
+            raise StorageError(message) from error
+        while self._graphs and self.bytes + size > self.limit:
+            evicted, _ = self._graphs.popitem()
+            _log.info("Evicted the graph of %s: dedicated graphs may take %d bytes.", evicted, self.limit)
         return size
 
     @property
     def bytes(self) -> int:
-        """Size of the files of all graphs in memory."""
-        return sum(size for _, size in self._kept.values())
+        """Total size of the files of the graphs in memory."""
+        return int(self._graphs.currsize)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -20,7 +20,7 @@ from vertune.core.machine import usable_processors
 from vertune.core.records import Feature
 from vertune.queueing.batcher import Batcher
 from vertune.queueing.fair_queue import BatchLimits
-from vertune.runtime.cache import LRUCache
+from vertune.runtime.cache import AnswerCache
 from vertune.runtime.fleet import Deployment, Executor, Fleet, Payload
 from vertune.runtime.warmup import batch_budget
 from vertune.server.measures import Measures
@@ -53,7 +53,7 @@ class Service:
     measures: Measures = field(init=False)
     untold: Measures = field(init=False)
     """What trials are counted in, which nobody reads."""
-    kept: LRUCache[Hashable, Any] = field(init=False)
+    kept: AnswerCache[Hashable, Any] = field(init=False)
     batcher: Batcher = field(init=False)
     coming: dict[str, Coming] = field(default_factory=dict)
     only: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ class Service:
         threads = self.settings.threads or max(1, (usable_processors() - 1) // workers)  # one processor is left to HTTP
         self.fleet = Fleet(self.home, self.settings.memory, threads, self.settings.exact, self.settings.device)
         self.measures, self.untold = (Measures(lambda: self.batcher.queued, lambda: len(self.fleet.deployments)) for _ in range(2))
-        self.kept = LRUCache(max(1, self.settings.cache))
+        self.kept = AnswerCache(max(1, self.settings.cache))
 
     def start(self, post: Callable[[Callable[[], None]], None] | None) -> None:
         """Begin to take requests; `post` is how callbacks reach the loop that waits for them."""

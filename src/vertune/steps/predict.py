@@ -15,7 +15,7 @@ from vertune.core.kinds import Source
 from vertune.core.parse import build
 from vertune.core.records import Answer, Record
 from vertune.data.fields import MARKS, map_fields
-from vertune.runtime.cache import AnswerCache
+from vertune.runtime.cache import CachedPredictor
 from vertune.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def opened(model: Artifact | Predictor) -> Predictor:
 
 
 def predict(
-    model: Artifact | Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame, cache: AnswerCache | None = None
+    model: Artifact | Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame, cache: CachedPredictor | None = None
 ) -> list[Answer]:
     """One answer a record, in order; DataError names the first record that can't be answered.
 
@@ -113,7 +113,9 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: AnswerCache | None = None) -> AnsweredRows:
+def answer(
+    predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: CachedPredictor | None = None
+) -> AnsweredRows:
     """Answer every row that can be; the others keep their place and say why."""
     import polars as pl
 
