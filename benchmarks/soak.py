@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import load
+from processor import measured_here
 
 OUT = Path(__file__).resolve().parent / "results" / "soak.json"
 CITIES, FOODS = ["london", "paris", "rome", "oslo", "cairo", "lima"], ["bread", "cheese", "soup", "rice", "apple", "cake"]
@@ -480,7 +481,7 @@ def main() -> None:
             result["schemathesis"] = searched(soak, options.examples)
         finally:
             status = soak.server.end()
-        result |= {"exit": status, "clients": CLIENTS, "deadline": DEADLINE}
+        result |= {"exit": status, "clients": CLIENTS, "deadline": DEADLINE, "machine": measured_here()}
         result["passed"] = passed(result)
         if not result["passed"]:
             print("\n".join(soak.examples), file=sys.stderr)

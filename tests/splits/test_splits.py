@@ -73,7 +73,7 @@ def test_copies_of_a_text_stay_together_even_under_other_labels():
     [
         pl.Series("score", np.linspace(0, 5, 400)),
         pl.Series("labels", [["rare", "common"] if place % 40 == 0 else ["common"] for place in range(400)]),
-        pl.Series("spans", [[{"start": 0, "end": 1, "label": "RARE"}] if place % 40 == 0 else [] for place in range(400)]),
+        pl.Series("spans", [[{"start": place, "end": place + 1, "label": "RARE"}] if place % 40 == 0 else [] for place in range(400)]),
         pl.Series("answers", [[{"start": 0, "text": "t"}] if place % 40 == 0 else [] for place in range(400)]),
     ],
     ids=lambda column: column.name,
