@@ -251,7 +251,7 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
     """The rows of each split and of `unused`, and the splits that were cut from the training table."""
     table = tables["train"]
     given = frozenset(tables) - {"train"}
-    names = inputs.split.without(given).divide(table)
+    names = inputs.split.without(given).divide(table, inputs.task.columns)
     found = set(names.unique())
     twice = sorted(given & found)
     if twice:
@@ -266,7 +266,7 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
 
 def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:
     """The splits without the rows whose label no training row has: no model could answer them."""
-    listed = getattr(task, "labels", None) or []
+    listed = task.known_labels
     train = splits["train"]
     for column in task.columns:
         if column.role != "target" or not column.required or column.type not in _LABELLED or column.name not in train.columns:
