@@ -63,7 +63,7 @@ def test_the_operations_are_all_that_there_are(server) -> None:
     """What is added to the server is to be added to these tests."""
     listed = {(verb.upper(), place) for place, verbs in server.ask.get("/openapi.json").json()["paths"].items() for verb in verbs}
     open_to_all = {("GET", "/health/live"), ("GET", "/health/ready")}
-    assert {(verb, place.replace("{name}", "intent")) for verb, place in listed} - open_to_all == set(OPERATIONS)
+    assert {(verb, place.replace("{vertical}", "intent")) for verb, place in listed} - open_to_all == set(OPERATIONS)
 
 
 def test_what_needs_no_key(server) -> None:
@@ -164,7 +164,7 @@ def test_no_secret_is_in_logs_or_answers(server, keys, by, caplog, capfd) -> Non
     found.append(by(secret))
     assert {one.status_code for one in found} == {200, 401, 403, 422, 429}
     said = capfd.readouterr()
-    for text in (*(one.text + str(one.headers) for one in found), caplog.text, said.out, said.err, server.service.measures.page().decode()):
+    for text in (*(one.text + str(one.headers) for one in found), caplog.text, said.out, said.err, server.service.metrics.page().decode()):
         assert hidden not in text
     assert hidden not in server.ask.get("/v1/verticals").text
 
@@ -276,7 +276,7 @@ def touched(monkeypatch):
 
 def test_a_name_of_a_file_reaches_no_file(home, start, touched) -> None:
     running = start(home)
-    own = running.service.fleet.get("find").model.id
+    own = running.service.answers.fleet.get("find").model.id
     for name in NASTY:
         touched.clear()
         answers = [running.ask.get(f"/v1/verticals/{name}{more}") for more in ("", "/versions", "/card")]

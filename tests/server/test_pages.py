@@ -44,7 +44,7 @@ def test_an_unforeseen_error_is_a_guarded_problem_that_says_nothing_and_is_logge
     def fail(*given):
         raise RuntimeError("something private")
 
-    monkeypatch.setattr("vertune.server.predict.answered", fail)
+    monkeypatch.setattr("vertune.answering.service.AnswerService.answer", fail)
     before = server.metric("vertune_requests_total", resource="refused", status="500")
     found = server.predict("intent", "a")
     assert "Please report it" in problem(found, 500)

@@ -55,7 +55,7 @@ def test_several_verticals_answer_as_each_alone(server, alone) -> None:
 def test_torch_answers_as_the_models_alone(fleet, start, alone) -> None:
     """The path for GPUs, here on the processor: mixed batches with each vertical's own edits, no graph but where layers are replaced."""
     running = start(fleet, device="cpu")
-    assert {one.precision for one in running.service.fleet.deployments.values() if one.shared} == {"float32"}
+    assert {one.precision for one in running.service.answers.fleet.deployments.values() if one.shared} == {"float32"}
     names = [name for name in VERTICALS if name != "faq"]
     for one in running.ask.post("/v1/predict", json={"verticals": names, "texts": TEXTS}).json()["results"]:
         assert same(one["answers"], alone(one["vertical"], TEXTS)), one["vertical"]

@@ -49,13 +49,13 @@ def operations(running) -> dict[str, Any]:
     narrowed = copy.deepcopy(document)
     names, models = [*VERTICALS, "nobody"], [model.id for model in running.service.home.shelf("models")]
     schemas = narrowed["components"]["schemas"]
-    schemas["AskedOfMany"]["properties"]["verticals"]["items"]["enum"] = names
-    schemas["Wanted"]["properties"]["model"]["enum"] = names
-    schemas["Chosen"]["properties"]["model"]["enum"] = [*models, "nobody"]
+    schemas["MultiPredictRequest"]["properties"]["verticals"]["items"]["enum"] = names
+    schemas["EmbeddingsRequest"]["properties"]["model"]["enum"] = names
+    schemas["LiveModel"]["properties"]["model"]["enum"] = [*models, "nobody"]
     for path, verbs in narrowed["paths"].items():
         for verb, operation in verbs.items():
-            for parameter in operation.get("parameters", ()) if "{name}" in path else ():
-                if parameter["name"] == "name":  # what others ask is not to go away meanwhile
+            for parameter in operation.get("parameters", ()) if "{vertical}" in path else ():
+                if parameter["name"] == "vertical":  # what others ask is not to go away meanwhile
                     parameter["schema"]["enum"] = names if verb in ("get", "post") else ["second", "nobody"]
     found = schemathesis.openapi.from_dict(narrowed)
     found.config.update(base_url=running.url)
