@@ -390,7 +390,7 @@ def test_not_ready_while_the_worker_is_stuck_and_ready_again_after(running, engi
     time.sleep(0.3)
     answers = together([lambda: running.ask.get("/health/ready")] * 5)
     assert [found.status_code for found in answers] == [503] * 5
-    assert "a trial was not answered" in answers[0].json()["why"]
+    assert "a probe was not answered" in answers[0].json()["why"]
     assert running.service.answers.batcher.queued == 0, "however many ask, one is tried, and nothing is left of it"
     assert len(engine.seen) <= 2
     assert running.ask.get("/health/live").status_code == 200

@@ -188,11 +188,8 @@ class AnswerService:
 
     def _check_capacity(self, call: Call, records: Sequence[Record]) -> None:
         """Raise Busy where the queue would not take what these records cost at least, before they are tokenised."""
-        least = sum(
-            min(count_characters(value) // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION)
-            for record in records
-            for value in record.values()
-        )
+        sizes = (count_characters(value) for record in records for value in record.values())
+        least = sum(min(size // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION) for size in sizes)
         if least >= _MIN_CHECKED_TOKENS:
             with _noting_refusal(call):
                 self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
@@ -250,10 +247,13 @@ class AnswerService:
             if not end.done():
                 end.set_result(None)
 
-        if loop is self._loop:
-            ticket.done(lambda _: finish())
-        else:
-            ticket.done(lambda _: loop.call_soon_threadsafe(finish))
+        def wake(_: Ticket[Any]) -> None:
+            if loop is self._loop:  # where the batcher's callbacks run already
+                finish()
+            else:
+                loop.call_soon_threadsafe(finish)
+
+        ticket.done(wake)
         timers = [loop.call_later(max(0.0, ticket.until - time.monotonic()), finish)]
         watching: list[asyncio.Task[None]] = []
         if call.disconnected is not None:

@@ -28,6 +28,8 @@ _INTEGER_LIMIT = 1 << 63
 
 def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> list[Record]:
     """The records as the task reads them, in order; DataError names the first one that can't be answered."""
+    if not records:
+        return []
     texts = text_records(predictor, records)
     if texts is not None:
         return texts

@@ -114,7 +114,7 @@ def _openapi(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
     if not open:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "vt_…"}}
     for route in routes:
-        for method in route.methods if route.include_in_schema else ():
+        for method in (route.methods or ()) if route.include_in_schema else ():
             operation = document["paths"][route.path_format][method.lower()]
             if 422 not in route.responses:
                 operation["responses"].pop("422", None)  # FastAPI's own, for a path parameter that any text fits into

@@ -73,7 +73,9 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     state = request.app.state
     number = len(body.texts or body.records or ()) * len(deployments)
     if number > state.limits.items:
-        raise TooLarge(f"This request has {number} records times verticals; at most {state.limits.items} are allowed. Send it in parts.")
+        raise TooLarge(
+            f"The request asks for {number} answers; at most {state.limits.items} records times verticals are allowed. Send it in parts."
+        )
     call = call_of(request)
     call.resource, call.verticals, call.records = resource, deployments, body.rows(deployments)
     _check_length(call.records, state.limits.characters)
