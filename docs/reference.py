@@ -130,8 +130,8 @@ def error_table() -> str:
     return "\n".join([
         "# Errors", "",
         "Every error that vertune raises on purpose derives from `VertuneError` (`vertune.core.errors`). The command line ends with the "
-        "exit code; the server answers with the status, as `application/problem+json`. Two statuses depend on the case: `AccessError` is 401 if "
-        "the key is unknown, `Busy` is 429 if the client itself sends too much.", "",
+        "exit code; the server answers with the status, as `application/problem+json`. Two statuses depend on the case: "
+        "`AccessError` is 401 if the key is unknown, `Busy` is 429 if the client itself sends too much.", "",
         *table(["class", "exit code", "HTTP status", "meaning"], rows), "",
         "Any other exception is a bug: the command line ends with 1, the server answers 500.", "",
     ])  # fmt: skip

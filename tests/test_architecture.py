@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grimp
 import pytest
 
 from vertune.core import part
@@ -161,6 +162,31 @@ def test_layers() -> None:
         [str(tool), "--no-cache"], capture_output=True, text=True, cwd=ROOT, timeout=120, env={**os.environ, "PYTHONPATH": path}
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for annotations included: two modules that need each other's types are one module, or three."""
+    graph = grimp.build_graph("vertune", exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    imports["vertune"] -= {"vertune.api"}  # when first asked for: reading the version imports nothing
+    assert not _circle(imports)
+
+
+def test_a_circle_is_seen() -> None:
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"c"}}) == {"b", "c"}
+    assert not _circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def _circle(imports: dict[str, set[str]]) -> set[str]:
+    """The modules on circles, or between two of them: what remains when modules that import or are imported by none of the rest go."""
+    left = dict(imports)
+    while left:
+        imported = set().union(*left.values())
+        ends = {module for module, targets in left.items() if not targets & left.keys() or module not in imported}
+        if not ends:
+            break
+        left = {module: targets for module, targets in left.items() if module not in ends}
+    return set(left)
 
 
 def test_sections_of_the_config_are_small() -> None:

@@ -116,7 +116,7 @@ class Vertical:
 
     def _records(self, data: Any) -> Any:
         """Records of whatever was handed over; bare texts become what the task reads first."""
-        from vertune.steps.predict import record_of_texts
+        from vertune.data.validate import record_of_texts
 
         if isinstance(data, (list, tuple)) or _is_array(data):
             reads = self._predictor()

@@ -110,7 +110,7 @@ def _quick_start():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
         patch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
-        patch.setattr("vertune.server.service._LOOK", 0.15)
+        patch.setattr("vertune.server.following.INTERVAL", 0.15)
         patch.setattr("vertune.store.keys.REVOCATION_DELAY", 0.0)
         yield
 

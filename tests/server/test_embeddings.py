@@ -41,7 +41,7 @@ def test_vectors_are_those_of_the_model_alone(official, alone, form, asked) -> N
 
 
 def test_tokens_are_counted_as_the_model_reads_them(server, official) -> None:
-    served = server.service.fleet.get("find")
+    served = server.service.answers.fleet.get("find")
     encoder = served.predictor.encoder
     for texts in (["soup"], ["soup", "tell me of rome"], ["tell me of rome " * 700] * 2):
         features = encoder.encode([{"text": text} for text in texts], served.task.views(["text"]))

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from vertune.core.errors import ConfigError, DataError, StorageError
+from vertune.data.validate import record_of_texts
 from vertune.runtime.predictor import Predictor
-from vertune.steps.predict import answer, predict, predict_file, record_of_texts
+from vertune.steps.predict import answer, predict, predict_file
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def test_all_but_the_whole_share_one_backbone(fleet) -> None:
     shared = {name: one.shared for name, one in fleet.deployments.items()}
     assert shared.pop("whole") is None
     assert len(set(shared.values())) == 1
-    assert len({id(one.lane) for name, one in fleet.deployments.items() if one.shared and one.precision == "int8"}) == 1
+    assert len({id(one.executor) for name, one in fleet.deployments.items() if one.shared and one.precision == "int8"}) == 1
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -85,8 +85,8 @@ def test_torch_answers_as_the_graph_does(home) -> None:
     for name in ("words", "heads", "biases", "tops"):
         for ours, theirs in zip(torch.get(name).predictor.answer(TEXTS), graphs.get(name).predictor.answer(TEXTS), strict=True):
             assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
-    assert type(torch.get("words").lane.segments[0]).__module__.endswith("eager")
-    assert type(torch.get("tops").lane.segments[0]).__module__.endswith("graph")
+    assert type(torch.get("words").executor.segments[0]).__module__.endswith("eager")
+    assert type(torch.get("tops").executor.segments[0]).__module__.endswith("graph")
 
 
 def test_the_gate_decides_the_precision(home) -> None:
@@ -304,9 +304,9 @@ def test_outputs_of_8_bits_do_not_depend_on_who_is_in_the_batch(fleet) -> None:
     lanes: dict[int, list] = {}
     for one in fleet.deployments.values():
         if one.shared:
-            lanes.setdefault(id(one.lane), []).append(one)
+            lanes.setdefault(id(one.executor), []).append(one)
     for served in lanes.values():
-        lane = served[0].lane
+        lane = served[0].executor
         feature = served[0].predictor.encoder.encode(TEXTS[:1], served[0].task.views(["text"]))[0]
         together = lane.compute([(feature, [one.place for one in served])])[0]
         for one, output in zip(served, together, strict=True):

@@ -49,7 +49,8 @@ def run(
 
 
 def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
-    from vertune.steps.predict import opened, predict, record_of_texts
+    from vertune.data.validate import record_of_texts
+    from vertune.steps.predict import opened, predict
 
     predictor = opened(artifact)
     given = record_of_texts(predictor, texts)
@@ -65,7 +66,8 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
     import json
 
     from vertune.core.errors import DataError
-    from vertune.steps.predict import opened, predict, record_of_texts
+    from vertune.data.validate import record_of_texts
+    from vertune.steps.predict import opened, predict
 
     predictor = opened(artifact)
     records: list[dict[str, Any]] = []

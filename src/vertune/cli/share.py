@@ -1,4 +1,4 @@
-"""`vertune share`: makes models ready to be served by one process; knows nothing of backbones or graphs."""
+"""`vertune share`: prepares models to be served by one process; knows nothing of backbones or graphs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vertune.cli import options, output
 
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to be served together.", show_default="all that are live")
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="The models to prepare.", show_default="all that are live")
     ] = None,
     home: options.Home = None,
 ) -> None:
-    """Make models ready to be served by one process.
+    """Prepare models to be served by one process.
 
-    They stand on one backbone where they can share it, else each on a graph of its own.
+    Models that can share a backbone are put on one; each other model gets a graph of its own.
     """
     from vertune.cli.progress import watching
     from vertune.core.artifact import Home
@@ -30,9 +30,7 @@ def run(
     fleet = Fleet(place)
     models = [place.get("models", name) for name in names] if names else list(fleet.live().values())
     if not models:
-        raise NotFound(
-            f"No model of {place.folder} is live. Say which shall be: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml"
-        )
+        raise NotFound(f"No model of {place.folder} is live. Choose one: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml")
     with watching("share") as progress:
         troubles = make_ready(models, place, progress)
     fleet.follow({model.id: model for model in models if model.id not in troubles})

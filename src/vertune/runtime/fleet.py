@@ -1,4 +1,4 @@
-"""All verticals that one process answers for, on shared backbones or on graphs of their own; knows nothing of HTTP."""
+"""All verticals that one process serves, on shared backbones or on dedicated graphs; knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -27,25 +27,27 @@ from vertune.runtime.shared_store import Precision, SharedEngine
 _log = logging.getLogger("vertune")
 
 Payload = tuple[Feature, Sequence[Any]]
-"""A feature, and the places that it is asked of; a vertical on a graph of its own has one place, None."""
+"""A feature, and the slots of the backbone to compute it for; a dedicated graph has one slot, None."""
 
 
 class Executor(Hashable, Protocol):
-    """What computes batches: a backbone, or one graph."""
+    """Computes batches: a backbone, or one graph."""
+
+    encoder: Encoder
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """The outputs of each feature for each of its places."""
+        """The head's outputs of each feature, one array for each of its slots."""
         ...
 
 
 class DedicatedGraph:
-    """A graph that serves one vertical, in memory as long as it is asked often enough."""
+    """A graph that serves one vertical; its cache may drop it from memory and load it again."""
 
     def __init__(self, model: Artifact, encoder: Encoder, keeper: GraphCache) -> None:
         self.model, self.encoder, self._keeper = model, encoder, keeper
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """The outputs of each feature; those of one row a token are as long as it."""
+        """The head's outputs of each feature; outputs of one row a token have as many rows as the feature has tokens."""
         features = [feature for feature, _ in payloads]
         out = self._keeper.graph(self.model).run(self.encoder.collate(features))
         return [[row[: feature.positions] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
@@ -111,49 +113,50 @@ class GraphCache:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Deployment:
-    """One vertical as it is served now."""
+    """One vertical with the model that answers for it now."""
 
     name: str
     model: Artifact
     predictor: Predictor
-    lane: Executor
-    place: Any
+    executor: Executor
+    slot: Any
+    """Where the vertical stands on its backbone; None on a dedicated graph."""
     precision: Precision
     why: str
-    """Why in this precision, and on what."""
+    """Why it is served in this precision."""
     shared: str | None
-    """The backbone's id; None on a graph of its own."""
-    encoding: Hashable
-    """Verticals of equal encodings make the same features of the same records."""
-    reading: Hashable
-    """Verticals of equal readings find the same in the same records."""
-    layers: float = 1.0
-    """Share of the layers that are its own."""
+    """The id of the shared backbone; None on a dedicated graph."""
+    feature_key: Hashable
+    """Verticals with equal keys make the same features of the same records."""
+    record_key: Hashable
+    """Verticals with equal keys read the same fields of a record in the same way."""
+    own_layers: float = 1.0
+    """Share of the backbone's layers that must run for this vertical alone, from 0 to 1."""
 
     @property
     def task(self) -> Task:
-        """What is answered."""
+        """The task of the model."""
         return self.predictor.task
 
     @property
     def artifact_id(self) -> str:
-        """The id of the artifact that answers: a backbone, or a model with a graph."""
-        return self.lane.model.id if isinstance(self.lane, DedicatedGraph) else str(self.shared)
+        """The id of the artifact that computes: a backbone, or a model with a graph."""
+        return self.executor.model.id if isinstance(self.executor, DedicatedGraph) else str(self.shared)
 
 
 @dataclass(slots=True)
 class Fleet:
-    """The verticals in memory, by name; replaced one by one while others answer."""
+    """The verticals in memory, by name; each can be replaced while the others answer."""
 
     home: Home
     limit: int = 1 << 30
-    """Bytes of graphs that can't share a backbone."""
+    """Bytes that dedicated graphs may take in memory."""
     threads: int | None = None
     exact: bool = False
-    """Whether all that share a backbone are served in float32."""
+    """Whether to serve float32 where the gate chose int8."""
     device: str | None = None
-    """Where torch answers for those that share a backbone, such as `cuda`; None has ONNX Runtime answer, without torch. ConfigError
-    for a device that is not there."""
+    """The torch device that computes shared backbones, such as `cuda`; None computes them in ONNX Runtime, without torch.
+    A device that this machine lacks raises ConfigError."""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
     _keeper: GraphCache = field(init=False)
@@ -164,21 +167,21 @@ class Fleet:
         self._keeper = GraphCache(self.limit, self.threads)
 
     def get(self, name: str) -> Deployment:
-        """One vertical; NotFound says which there are."""
-        found = self.deployments.get(name)
-        if found is None:
-            listed = ", ".join(sorted(self.deployments)[:20]) or "none"
-            raise NotFound(f"No vertical '{name}' is served here. There are: {listed}.")
-        return found
+        """One vertical; NotFound lists those that are served."""
+        deployment = self.deployments.get(name)
+        if deployment is None:
+            served = ", ".join(sorted(self.deployments)[:20]) or "none"
+            raise NotFound(f"No vertical '{name}' is served here. There are: {served}.")
+        return deployment
 
     def live(self) -> dict[str, Artifact]:
-        """The model of each live alias of the home, by the vertical's name; without those that `lost` tells."""
+        """The live model of each vertical of the home, by the vertical's name; without the aliases that `dangling` lists."""
         return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
 
-    def lost(self) -> dict[str, str]:
-        """Why each live alias that leads to no model of the home does not, by the vertical's name."""
+    def dangling(self) -> dict[str, str]:
+        """The error of each live alias whose model does not exist, by the vertical's name."""
         return {
-            name: f"{error} Say which it is: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
+            name: f"{error} Choose a model: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
         }
 
     def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
@@ -191,37 +194,37 @@ class Fleet:
                     yield name, str(error)
 
     def follow(self, wanted: Mapping[str, Artifact]) -> dict[str, str]:
-        """Serve these models and no others; why each that can't be served can't, by the name of its vertical.
+        """Serve these models and no others; returns the error of each vertical whose model can't be served.
 
-        One that can't keeps the model that it had. A batch in progress keeps what it began with.
+        Such a vertical keeps the model that it had. A batch in progress ends with the models that it began with.
         """
-        troubles: dict[str, str] = {}
+        errors: dict[str, str] = {}
         for name in set(self.deployments) - set(wanted):
             self.deployments = {key: value for key, value in self.deployments.items() if key != name}
         for name, model in wanted.items():
             try:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
-                stands = backbone or graph_of(self.home, model)
-                if stands is None:
+                artifact = backbone or graph_of(self.home, model)
+                if artifact is None:
                     raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
-                now = self.deployments.get(name)
-                if now is None or (now.model.id, now.artifact_id) != (model.id, stands.id):
-                    made = self._seated(name, model, stands) if backbone else self._alone(name, model, stands)
-                    self.deployments = {**self.deployments, name: made}
+                current = self.deployments.get(name)
+                if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
+                    deploy = self._deploy_shared if backbone else self._deploy_dedicated
+                    self.deployments = {**self.deployments, name: deploy(name, model, artifact)}
             except VertuneError as error:
-                troubles[name] = str(error)
-        return troubles
+                errors[name] = str(error)
+        return errors
 
     def ready(self, model: Artifact) -> bool:
-        """Whether this model can be served as it lies there, without torch."""
+        """Whether this model can be served without torch, so is on a backbone or has a graph."""
         return self._backbone_of(model) is not None or graph_of(self.home, model) is not None
 
     def _backbone_of(self, model: Artifact) -> Artifact | None:
-        """The newest backbone that a model was put on."""
+        """The newest backbone that a model shares."""
         shelf = reversed(self.home.shelf("backbones"))
         return next((artifact for artifact in shelf if shared_store.read_verdict(artifact, model.id) is not None), None)
 
-    def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
+    def _deploy_shared(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
         verdict = shared_store.read_verdict(artifact, model.id)
         assert verdict is not None
         on_device = self.device is not None and not shared_store.replaces_layers(artifact, model.id)
@@ -229,58 +232,63 @@ class Fleet:
         key = (artifact.id, str(self.device) if on_device else precision)
         backbone = self._backbones.get(key)
         if backbone is None:
-            made = (
+            backbone = (
                 shared_store.load_torch_backbone(artifact, str(self.device))
                 if on_device
                 else shared_store.load_backbone(artifact, precision, self.threads)
             )
-            self._backbones[key] = backbone = made
+            self._backbones[key] = backbone
         predictor = shared_store.attach_model(backbone, artifact, model, self.threads)
         assert isinstance(predictor.engine, SharedEngine)
-        place = predictor.engine.place
+        slot = predictor.engine.place
         depth = backbone.segments[-1].end
-        own = (depth - max(place.begin, 0)) / depth if place.begin < depth else 0.0
-        encoding = (artifact.id, _said(predictor.encoder))
         why = verdict.why
         if precision != verdict.precision:
-            why = f"all that share are answered on {self.device}, in float32" if on_device else "the server was told to answer exactly"
-        return Deployment(name, model, predictor, backbone, place, precision, why, artifact.id, encoding, _reading(predictor), own)
+            why = f"shared backbones are computed on {self.device}, in float32" if on_device else "the server's setting `exact` is on"
+        return Deployment(
+            name, model, predictor, backbone, slot,
+            precision=precision, why=why, shared=artifact.id,
+            feature_key=(artifact.id, _options(predictor.encoder)), record_key=_record_key(predictor),
+            own_layers=(depth - max(slot.begin, 0)) / depth if slot.begin < depth else 0.0,
+        )  # fmt: skip
 
-    def _alone(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
+    def _deploy_dedicated(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]
         precision: Precision = "int8" if "int8" in chain else "float32"
-        why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
-        encoding = (graph.id, _said(predictor.encoder))
-        return Deployment(name, model, predictor, predictor.engine, None, precision, why, None, encoding, _reading(predictor))
+        return Deployment(
+            name, model, predictor, predictor.engine, None,
+            precision=precision, why=f"on a graph of its own, made by {', '.join(chain) or 'export'}", shared=None,
+            feature_key=(graph.id, _options(predictor.encoder)), record_key=_record_key(predictor),
+        )  # fmt: skip
 
 
-def _said(encoder: Encoder) -> str:
-    """The options of an encoder, without where its base lies."""
+def _options(encoder: Encoder) -> str:
+    """The options of an encoder as JSON, without the path of its base."""
     return encoder.model_dump_json(exclude={"base"})
 
 
-def _reading(predictor: Predictor) -> Hashable:
-    """What a record is read by: the task, whose options may say more than its columns, and the names that fields have in the data."""
+def _record_key(predictor: Predictor) -> Hashable:
+    """All that decides how a record is read: the class of the task, its columns, and the fields' names in the training data."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
     return (type(predictor.task), columns, repr(sorted(predictor.fields.items())))
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:
-    """A model with a graph: this one, or the newest that was made from it."""
+    """The model itself if it has a graph, else the newest model with a graph that was made from it, else None."""
     if (model.folder / GRAPH).exists():
         return model
-    made = [one for one in home.shelf("models") if model.id in one.known_manifest.get("parents", ()) and (one.folder / GRAPH).exists()]
-    return made[-1] if made else None
+    graphs = [one for one in home.shelf("models") if model.id in one.known_manifest.get("parents", ()) and (one.folder / GRAPH).exists()]
+    return graphs[-1] if graphs else None
 
 
 def decode_outputs(
-    served: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
+    deployment: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
 ) -> list[Answer]:
-    """One answer a record."""
+    """One answer for each record, from the head's outputs of all features."""
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
-        return [row[0] for row in served.lane.compute([(feature, (served.place,)) for feature in more])]
+        return [row[0] for row in deployment.executor.compute([(feature, (deployment.slot,)) for feature in more])]
 
-    return served.task.decode(records, features, outputs, run=run)
+    return deployment.task.decode(records, features, outputs, run=run)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vertune.server.problems import response
-from vertune.server.settings import Limits
+from vertune.server.settings import RequestLimits
 
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
@@ -25,7 +25,7 @@ _PIPELINED = 64
 class Guarded(HttpToolsProtocol):
     """One connection."""
 
-    limits: ClassVar[Limits] = Limits()
+    limits: ClassVar[RequestLimits] = RequestLimits()
     headers_always: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     """Of every response, also of those that no application makes."""
 

@@ -13,8 +13,7 @@ import uvicorn
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
-from vertune.server.access import Access
-from vertune.server.app import HEADERS, build
+from vertune.server.application import HEADERS, build
 from vertune.server.protocol import Guarded
 from vertune.server.service import Service
 from vertune.store.keys import FILE, Keys
@@ -48,15 +47,6 @@ def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _on(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
-    """How other threads have something called on a loop."""
-
-    def post(call: Callable[[], None]) -> None:
-        loop.call_soon_threadsafe(call)
-
-    return post
-
-
 async def _until_signalled(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,10 +64,10 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     if keys is None and not settings.open:
         raise ConfigError("A server without keys answers everybody, which the settings must say: open=true.")
     loop = asyncio.get_running_loop()
-    service.start(_on(loop))
+    service.start(loop)
     _spare_collector()
     server = _Server(_config(service, keys))
-    watching = loop.create_task(service.watch())
+    watching = loop.create_task(service.aliases.watch())
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())
     try:
@@ -111,7 +101,7 @@ def _spare_collector() -> None:
 def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
     """How uvicorn runs the application: quietly, and with connections of ours."""
     settings = service.settings
-    app = build(service, Access(keys, settings.rate, service.measures.rejected), settings)
+    app = build(service, keys)
     protocol = type("Protocol", (Guarded,), {"limits": settings.limits, "headers_always": HEADERS})
     return uvicorn.Config(
         app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,

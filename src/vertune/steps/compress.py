@@ -28,13 +28,13 @@ from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
 from vertune.core.spellings import modernise_setting
 from vertune.data.dataset import of_model, records_of
+from vertune.data.validate import model_columns as columns_of
 from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Gate, benchmark_candidates, mark_best
 from vertune.reports import compression
 from vertune.runtime.benchmark import GraphWorkload
 from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
-from vertune.steps.predict import model_columns as columns_of
 
 if TYPE_CHECKING:
     import onnx

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertune.core.artifact import Artifact, Progress
-from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.core.errors import ConfigError, NotFound
 from vertune.core.files import check_writable, replacing, storage_errors
 from vertune.core.kinds import Source
 from vertune.core.parse import build
-from vertune.core.records import Answer, Record
-from vertune.data.fields import MARKS, map_fields
+from vertune.core.records import Answer
+from vertune.data.fields import MARKS
+from vertune.data.validate import frame_of_records, model_columns, raise_first, text_records
 from vertune.runtime.cache import CachedPredictor
 from vertune.runtime.predictor import Predictor
 
@@ -25,8 +26,6 @@ FORMS = (".csv", ".jsonl", ".parquet")
 """Endings of the files that answers can be written to."""
 _PREFIX = "answer_"
 _CHUNK = 8192
-_FEW = 64
-"""Records up to which none of them is put into a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,67 +49,12 @@ def predict(
     Columns may bear the names that the training data had, or those that the task reads. What the cache holds is not computed.
     """
     predictor = opened(model)
-    plain = _plain(predictor, records)
-    if plain is not None:
-        return (predictor if cache is None else cache).answer(plain)
-    found = answer(predictor, _frame(records), cache=cache)
-    _refuse(found.errors)
+    texts = text_records(predictor, records)
+    if texts is not None:
+        return (predictor if cache is None else cache).answer(texts)
+    found = answer(predictor, frame_of_records(records), cache=cache)
+    raise_first(found.errors)
     return [one for one in found.answers if one is not None]
-
-
-def validate_records(predictor: Predictor, given: Sequence[Mapping[str, Any]]) -> list[Record]:
-    """The records as the task reads them, in order; DataError names the first that can't be answered."""
-    plain = _plain(predictor, given)
-    if plain is not None:
-        return plain
-    cleaned = predictor.task.clean(model_columns(_frame(given).drop("__row", strict=False).with_row_index("__row"), predictor))
-    _refuse({int(row["row"]): str(row["reason"]) for row in sorted(cleaned.rejected, key=lambda row: int(row["row"]))})
-    return list(cleaned.frame.drop(MARKS, strict=False).to_dicts())
-
-
-def _refuse(errors: Mapping[int, str]) -> None:
-    """DataError where there is a record that can't be answered."""
-    if errors:
-        row, reason = next(iter(errors.items()))
-        more = f" ({len(errors)} such records)" if len(errors) > 1 else ""
-        raise DataError(f"Record {row + 1} can't be answered: {reason}{more}.")
-
-
-def _plain(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Record] | None:
-    """A few records that need no frame to be checked, since all they hold is text in its place; None for all others.
-
-    What it lets through is answered as by way of a frame, and in a tenth of the time that a frame takes.
-    """
-    inputs = [column for column in predictor.task.columns if column.role == "input"]
-    if not isinstance(records, (list, tuple)) or not 0 < len(records) <= _FEW or any(column.type != "text" for column in inputs):
-        return None
-    fields = {name: value for name, value in predictor.fields.items() if value != name}
-    if any(not isinstance(fields.get(column.name, ""), str) for column in inputs):
-        return None
-    found: list[Record] = []
-    for record_of_texts in records:
-        row: dict[str, str] = {}
-        for column in inputs:
-            own = fields.get(column.name)
-            if own in record_of_texts and column.name in record_of_texts:
-                return None
-            value = record_of_texts.get(own if own in record_of_texts else column.name)
-            if not column.required and column.name not in record_of_texts and own not in record_of_texts:
-                continue
-            if not isinstance(value, str) or not value.strip() or not _encodable(value):
-                return None
-            row[column.name] = value
-        found.append(row)
-    return found if all(row.keys() == found[0].keys() for row in found) else None
-
-
-def _encodable(text: str) -> bool:
-    """Whether a text is Unicode, without halves of characters."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def answer(
@@ -139,37 +83,6 @@ def answer(
         if progress:
             progress("answered", step=start + part.height, steps=good.height)
     return AnsweredRows(answers, dict(sorted(errors.items())))
-
-
-def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
-    """What the task reads, from columns named as in the training data, else as in the task; what it must answer is left out."""
-    import polars as pl
-
-    columns = predictor.task.columns
-    inputs = [column.name for column in columns if column.role == "input"]
-    said = {name: _listed(value) for name, value in predictor.fields.items() if name in inputs}
-    fields: dict[str, str | list[str]] = {}
-    for name, value in said.items():
-        there = set(value) <= set(frame.columns)
-        if there and name in frame.columns and len(value) == 1:
-            frame = frame.with_columns(pl.coalesce(value[0], name).alias(value[0]))  # records of both namings in one list
-        if there or name not in frame.columns:
-            fields[name] = value[0] if len(value) == 1 else value
-    read = set(inputs).union(*said.values())
-    answered = [column.name for column in columns if column.role == "target" and column.name not in read]
-    return map_fields(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
-
-
-def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
-    """A record of plain texts in the order in which the task names its inputs; ConfigError for more than the model learnt from."""
-    map_fields = [column.name for column in predictor.task.columns if column.role == "input"]
-    inputs = [name for name in map_fields if not predictor.columns or name in predictor.columns]
-    if len(texts) > len(inputs):
-        raise ConfigError(
-            f"This model reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces; "
-            "many texts are answered from a file or from standard input."
-        )
-    return dict(zip(inputs, texts, strict=False))
 
 
 def read_rows(path: Path) -> pl.DataFrame:
@@ -227,20 +140,3 @@ def write(frame: pl.DataFrame, found: AnsweredRows, out: Path) -> None:
 def _cell(value: Any) -> Any:
     """A value as one cell of a table."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
-def _frame(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
-    if isinstance(records, pl.DataFrame):
-        return records
-    try:
-        return pl.DataFrame([dict(record_of_texts) for record_of_texts in records], infer_schema_length=None)
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"Expected Unicode text, but {error.object[:40]!r} holds bytes of another encoding. Decode it with that."
-        ) from error

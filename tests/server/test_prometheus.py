@@ -58,7 +58,7 @@ def test_answers_are_counted_by_what_they_say(running) -> None:
 
 
 def test_a_request_is_timed_and_its_tokens_counted(running) -> None:
-    served = running.service.fleet.get("intent")
+    served = running.service.answers.fleet.get("intent")
     features = served.predictor.encoder.encode([{"text": text} for text in TEXTS], served.task.views(["text"]))
     names = ("waiting", "tokenizing", "inference", "request")
     before = {name: running.metric(f"vertune_{name}_seconds_count") for name in names}
