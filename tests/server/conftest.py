@@ -104,7 +104,7 @@ def alone(fleet):
     return said
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _quick_start():
     """Servers time no batches when they start, which takes 0.8 s each, and look at their home more often."""
     with pytest.MonkeyPatch.context() as patch:
