@@ -132,7 +132,7 @@ def test_kept_answers_are_those_of_the_model_that_is_asked(fleet, start, alone) 
     pair = {"text": "soup", "text_pair": "rice"}
     found = running.ask.post("/v1/verticals/intent/predict", json={"records": [pair]}).json()["answers"]
     assert same(found, alone("intent", [pair]))  # and not what was kept of the text alone
-    assert not [text for text in TEXTS if text.encode() in repr(running.service.kept._kept.keys()).encode()], "texts are not kept"
+    assert not [text for text in TEXTS if text.encode() in repr(running.service.kept._values.keys()).encode()], "texts are not kept"
 
 
 # ------------------------------------------------------------------ what can't be answered
