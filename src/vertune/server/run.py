@@ -72,7 +72,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     settings = service.settings
     settings.check()
     if keys is None and not settings.open:
-        raise ConfigError("The server has no keys, so it would answer everybody; expected open=true for that. Pass --open or create keys.")
+        raise ConfigError("The server has no keys; expected open=true for answers without a key. Pass --open, or create a key.")
     loop = asyncio.get_running_loop()
     service.start(_on(loop))
     _spare_collector()
