@@ -212,6 +212,18 @@ PROBES = (slow_headers, slow_body, no_request, idle, unread_response, large_head
 # ------------------------------------------------------------------ figures
 
 
+def loop_cpu(pid: int) -> float:
+    """Processor seconds of the busiest thread of a server, which is the one that runs the event loop."""
+    import load
+
+    ticks = [0]
+    for process in load.tree(pid):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            fields = (thread / "stat").read_text().rpartition(")")[2].split()  # the name before may contain blanks
+            ticks.append(int(fields[11]) + int(fields[12]))
+    return max(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(rounds: int, seconds: float, clients: int) -> dict[str, Any]:
     """Measure both servers in turns, then probe the limits of each."""
     import load
@@ -225,14 +237,14 @@ def measure(rounds: int, seconds: float, clients: int) -> dict[str, Any]:
         servers = {name: stack.enter_context(running(name)) for name in found}
         for number in range(rounds + 1):  # the first one warms up
             for name, (process, port) in servers.items():
-                before = load.process_cpu(process.pid)
+                before, loop_before = load.process_cpu(process.pid), loop_cpu(process.pid)
                 result = load.run(f"http://127.0.0.1:{port}{PATH}", bodies, clients=clients, seconds=seconds)
-                spent = load.process_cpu(process.pid) - before
+                spent, loop_spent = load.process_cpu(process.pid) - before, loop_cpu(process.pid) - loop_before
                 assert result["codes"].keys() == {"200"}, result
                 if number:
                     answered = result["codes"]["200"]
-                    figures = {"cpu_seconds_per_request": spent / answered, "requests_per_second": result["requests_per_second"]}
-                    found[name].append(figures | {"p50": result["answered"]["p50"]})
+                    figures = {"cpu_seconds_per_request": spent / answered, "loop_cpu_seconds_per_request": loop_spent / answered}
+                    found[name].append(figures | {"requests_per_second": result["requests_per_second"], "p50": result["answered"]["p50"]})
         for name, (_, port) in servers.items():
 
             def connect(port: int = port) -> socket.socket:
@@ -242,11 +254,12 @@ def measure(rounds: int, seconds: float, clients: int) -> dict[str, Any]:
             for probe in PROBES:
                 limits[name][probe.__name__] = probe(connect)
                 time.sleep(2 * TIMEOUT)
-    pairs = zip(*([one["cpu_seconds_per_request"] for one in found[name]] for name in found), strict=True)
-    differences = [ours - theirs for ours, theirs in pairs]
     medians = {name: {key: statistics.median(one[key] for one in rows) for key in rows[0]} for name, rows in found.items()}
-    saved = {"median": statistics.median(differences), "low": min(differences), "high": max(differences)}
-    return {**medians, "cpu_seconds_saved_per_request": saved, "limits": limits, "rounds": rounds, "clients": clients, "seconds": seconds}
+    saved = {}
+    for key in ("cpu_seconds_per_request", "loop_cpu_seconds_per_request"):
+        differences = [ours[key] - theirs[key] for ours, theirs in zip(found["uvicorn"], found["granian"], strict=True)]
+        saved[key] = {"median": statistics.median(differences), "low": min(differences), "high": max(differences)}
+    return {**medians, "granian_saves": saved, "limits": limits, "rounds": rounds, "clients": clients, "seconds": seconds}
 
 
 def peer_version() -> str:
