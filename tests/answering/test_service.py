@@ -170,7 +170,7 @@ def test_tokens_are_counted_once_where_verticals_share_features(service):
     one = asyncio.run(ask(["intent"])).tokens
     encoder = service.fleet.get("intent").predictor.encoder
     views = service.fleet.get("intent").task.views(["text"])
-    assert one == sum(map(encoder.cost, encoder.encode([{"text": text} for text in TEXTS], views)))
+    assert one == sum(feature.cost for feature in encoder.encode([{"text": text} for text in TEXTS], views))
     assert service.fleet.get("intent").shared == service.fleet.get("spans").shared
     assert asyncio.run(ask(["intent", "spans"])).tokens == one
 

@@ -91,7 +91,7 @@ class Running:
 
     def _live(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=run._loop()) as runner:
+            with asyncio.Runner(loop_factory=run._loop_factory()) as runner:
                 runner.run(self._serve())
         except BaseException as error:
             self.error = error

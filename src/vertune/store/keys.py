@@ -284,7 +284,7 @@ class Keys:
         log = _identity(self._log_file)
         if log is not None and log == self._log_identity:
             raise StorageError(
-                f"The database {self.file} was replaced while in use, and the log of the previous one, {self._log_file.name}, still lies "
+                f"The database {self.file} was replaced while in use, and the log of the previous one, {self._log_file.name}, is still "
                 f"beside it. Delete {self._log_file.name} and {self.file.name}-shm."
             )
         previous = self._db
