@@ -20,7 +20,9 @@ from vertune.core.errors import ConfigError
 OUT = Path(__file__).resolve().parent / "_built"
 KINDS = {
     "sources": "Where records come from",
+    "cleaners": "What is done to rows before the task checks them",
     "splits": "How records are divided",
+    "augmenters": "How additional training rows are made",
     "encoders": "How fields become states",
     "tasks": "What is asked for",
     "methods": "Which weights move",

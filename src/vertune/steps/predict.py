@@ -97,6 +97,9 @@ def _plain(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataF
             value = record_of_texts.get(own if own in record_of_texts else column.name)
             if not column.required and column.name not in record_of_texts and own not in record_of_texts:
                 continue
+            if isinstance(value, str):
+                for cleaner in predictor.cleaners:
+                    value = cleaner.edit(value)
             if not isinstance(value, str) or not value.strip() or not _encodable(value):
                 return None
             row[column.name] = value
@@ -140,7 +143,7 @@ def answer(predictor: Predictor, frame: pl.DataFrame, progress: Progress | None 
 
 
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
-    """What the task reads, from columns named as in the training data, else as in the task; what it must answer is left out."""
+    """The task's inputs, from columns named as in the training data or as in the task, edited as the training texts were."""
     import polars as pl
 
     columns = predictor.task.columns
@@ -155,7 +158,10 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
             fields[name] = value[0] if len(value) == 1 else value
     read = set(inputs).union(*said.values())
     answered = [column.name for column in columns if column.role == "target" and column.name not in read]
-    return map_fields(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
+    mapped = map_fields(frame.drop(answered, strict=False), fields, predictor.task, targets=False).frame
+    for cleaner in predictor.cleaners:
+        mapped = cleaner.edit_inputs(mapped, columns)
+    return mapped
 
 
 def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
