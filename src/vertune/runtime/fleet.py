@@ -251,9 +251,9 @@ def _said(encoder: Encoder) -> str:
 
 
 def _reading(predictor: Predictor) -> Hashable:
-    """What a record is read by: the task, whose options may say more than its columns, and the names that fields have in the data."""
+    """A key that is equal where two models make the same records of a request: task, columns, names of fields, edits of texts."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
-    return (type(predictor.task), columns, repr(sorted(predictor.fields.items())))
+    return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:
