@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vertune.core.errors import ConfigError, DataError, UnknownName
-from vertune.core.kinds import Cleaner, Task
+from vertune.core.kinds import Task
 from vertune.core.records import Column
 
 if TYPE_CHECKING:
@@ -58,16 +58,6 @@ def map_fields(
         chosen[name] = pl.col(name)
     marks = [pl.col(name) for name in MARKS if name in schema]
     return MappedTable(frame.lazy().select(*(value.alias(name) for name, value in chosen.items()), *marks).collect(), origin)
-
-
-def edit_inputs(frame: pl.DataFrame, columns: Sequence[Column], cleaners: Sequence[Cleaner]) -> pl.DataFrame:
-    """The frame with its input texts as these cleaners edit them, in order; what a model is given at prediction goes through here."""
-    import polars as pl
-
-    for cleaner in cleaners:
-        texts = [column.name for column in columns if column.role == "input" and frame.schema.get(column.name) == pl.String]
-        frame = frame.with_columns(pl.col(name).map_elements(cleaner.edit, return_dtype=pl.String) for name in texts)
-    return frame
 
 
 def _origin(column: Column, fields: Fields, known: Sequence[str], task: Task, where: str, targets: bool) -> list[str]:

@@ -58,6 +58,9 @@ def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl
             if not column.required and key not in record:
                 continue
             value = record.get(key)
+            if isinstance(value, str):
+                for cleaner in predictor.cleaners:
+                    value = cleaner.edit(value)
             if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
                 return None
             row[column.name] = value
@@ -80,7 +83,7 @@ def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.
 
 
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
-    """The columns that the task reads, under the task's names; columns that hold what the task must answer are dropped.
+    """The columns that the task reads, under the task's names, their texts edited as the training texts were; columns that hold what the task must answer are dropped.
 
     A column may have the name that it had in the training data, or the name of the task's field.
     """
@@ -98,7 +101,10 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())
     targets = [column.name for column in columns if column.role == "target" and column.name not in read]
-    return map_fields(frame.drop(targets, strict=False), fields, predictor.task, targets=False).frame
+    mapped = map_fields(frame.drop(targets, strict=False), fields, predictor.task, targets=False).frame
+    for cleaner in predictor.cleaners:
+        mapped = cleaner.edit_inputs(mapped, columns)
+    return mapped
 
 
 def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:

@@ -270,9 +270,9 @@ def _options(encoder: Encoder) -> str:
 
 
 def _record_key(predictor: Predictor) -> Hashable:
-    """All that decides how a record is read: the class of the task, its columns, and the fields' names in the training data."""
+    """All that decides how a record is read: the class of the task, its columns, the fields' names in the training data, and the edits of texts."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
-    return (type(predictor.task), columns, repr(sorted(predictor.fields.items())))
+    return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Artifact
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.files import file_hash, read_json
-from vertune.core.kinds import Encoder, Task
+from vertune.core.kinds import Cleaner, Encoder, Task
 from vertune.core.machine import cpu_features, usable_processors
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record
@@ -90,6 +90,12 @@ class Predictor:
     def fields(self) -> dict[str, Any]:
         """Which column of the training data each field of the task was read from."""
         return dict(self.written.get("data", {}).get("fields") or {})
+
+    @cached_property
+    def cleaners(self) -> tuple[Cleaner, ...]:
+        """The cleaners of the training data that edit texts, in order: what the model is given is edited in the same way."""
+        written = self.written.get("data", {}).get("clean") or ()
+        return tuple(cleaner for cleaner in map(Cleaner.model_validate, written) if cleaner.at_prediction)
 
     def untrained(self) -> Self | None:
         """The same task on the base as it is; None where its head must be learnt first, or the base is not here."""

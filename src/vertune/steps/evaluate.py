@@ -146,6 +146,8 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
     table = map_fields(frame, fields, task, keep=[name for name in config.evaluate.slices if name in frame.columns]).frame
+    for cleaner in predictor.cleaners:
+        table = cleaner.edit_inputs(table, task.columns)
     unread = table.filter(pl.col("__error").is_not_null()) if "__error" in table.columns else table.clear()
     cleaned = task.clean(table.filter(pl.col("__error").is_null()) if "__error" in table.columns else table)
     rejected = [{"row": row.get("__row"), "reason": row["__error"]} for row in unread.iter_rows(named=True)] + cleaned.rejected

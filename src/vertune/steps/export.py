@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from vertune.core.artifact import Artifact
@@ -11,6 +12,8 @@ from vertune.core.kinds import Export
 from vertune.core.parse import build
 from vertune.runtime.eager import Eager
 from vertune.runtime.predictor import GRAPH, Predictor
+
+_log = logging.getLogger("vertune")
 
 
 def export(model: Artifact, form: str | Export, folder: Path) -> Path:
@@ -36,6 +39,9 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
                 f"{model.id} was compressed and has no torch weights any more, which {chosen.name} needs. Export the model that it was "
                 f"made from ({model.manifest['parents'][0]}), or choose onnx."
             )
+        if opened.cleaners:
+            names = ", ".join(cleaner.name for cleaner in opened.cleaners)
+            _log.warning("%s edits texts before it reads them (%s), but other software will not. Edit texts there too.", model.id, names)
         chosen.write(trained, place)
         chosen.check(trained, place)
     return folder.absolute()

@@ -50,13 +50,12 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
     """The newest dataset of this vertical that the data chain would make again from the same inputs, else a new one.
 
     With `resume`, the dataset of the newest unfinished training of this config, so that it continues on the same rows. Of
-    several processes one prepares, and the others find what it made.
+    several processes one prepares, and the others open what it made.
     """
     if not team.is_leader():
-        team.barrier()
-        return _find_or_prepare(config, home, progress, resume)
+        return home.get("datasets", team.broadcast_text())
     dataset = _find_or_prepare(config, home, progress, resume)
-    team.barrier()
+    team.broadcast_text(dataset.id)
     return dataset
 
 
