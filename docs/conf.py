@@ -1,7 +1,7 @@
 """Settings of the documentation site: Sphinx with the theme Furo, pages in Markdown. Nothing is loaded from another host."""
 
 project = "vertune"
-copyright = "the authors of vertune"  # noqa: A001 - Sphinx reads this name
+copyright = "the authors of vertune"
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
 html_theme = "furo"

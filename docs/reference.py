@@ -27,7 +27,9 @@ def pages(quick: bool = False) -> dict[str, str]:
 
 def part_kinds() -> dict[str, type[part.Part]]:
     """Every kind of part that has parts, by its folder."""
-    classes = [value for value in vars(kinds).values() if inspect.isclass(value) and issubclass(value, part.Part) and value is not part.Part]
+    classes = [
+        value for value in vars(kinds).values() if inspect.isclass(value) and issubclass(value, part.Part) and value is not part.Part
+    ]
     return {kind.folder: kind for kind in classes if kind.is_kind() and kind.folder and part.names(kind.folder)}
 
 
@@ -127,9 +129,9 @@ def error_table() -> str:
     rows = [[f"`{kind.__name__}`", str(kind.exit_code), str(kind.http_status), _paragraph(kind)] for kind in classes]
     return "\n".join([
         "# Errors", "",
-        "Every error that vertune raises on purpose derives from `VertuneError` (`vertune.core.errors`). The command line ends with the exit "
-        "code; the server answers with the status, as `application/problem+json`. Two statuses depend on the case: `AccessError` is 401 if the "
-        "key is unknown, `Busy` is 429 if the client itself sends too much.", "",
+        "Every error that vertune raises on purpose derives from `VertuneError` (`vertune.core.errors`). The command line ends with the "
+        "exit code; the server answers with the status, as `application/problem+json`. Two statuses depend on the case: `AccessError` is "
+        "401 if the key is unknown, `Busy` is 429 if the client itself sends too much.", "",
         *table(["class", "exit code", "HTTP status", "meaning"], rows), "",
         "Any other exception is a bug: the command line ends with 1, the server answers 500.", "",
     ])  # fmt: skip
@@ -242,7 +244,9 @@ def matrix() -> str:
         bases = {family: Text(base=str(write(family, Path(folder) / family))) for family in FAMILIES}
         task = _fitted("classify")
         lines += ["", "## On each family", "", "Tiny models with random weights, task `classify`.", ""]
-        lines += table(["method", *bases], _grid(methods, list(bases), lambda method, family: _verdict(_trained(bases[family], task, method))))
+        lines += table(
+            ["method", *bases], _grid(methods, list(bases), lambda method, family: _verdict(_trained(bases[family], task, method)))
+        )
     return "\n".join([*lines, ""])
 
 
