@@ -192,9 +192,9 @@ def rest() -> str:
     for path, methods in document["paths"].items():
         for verb, operation in methods.items():
             lines += _operation(f"{verb.upper()} {path}", operation)
-    lines += ["# Schemas", ""]
+    lines += ["## Schemas", ""]
     for name, schema in document["components"]["schemas"].items():
-        lines += [f"## {name}", "", *([" ".join(schema["description"].split()), ""] if "description" in schema else [])]
+        lines += [f"### {name}", "", *([" ".join(schema["description"].split()), ""] if "description" in schema else [])]
         lines += [*options({**schema, "$defs": document["components"]["schemas"]}), ""]
     return "\n".join(lines)
 
