@@ -36,7 +36,7 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 def assemble(quick: bool) -> None:
     """Copy every page, and write the reference, into one tree."""
     shutil.rmtree(BUILT, ignore_errors=True)
-    pages = {path: path.relative_to(DOCS) for path in sorted(DOCS.rglob("*.md"))}
+    pages = {path: path.relative_to(DOCS) for path in sorted(DOCS.rglob("*.md")) if "_built" not in path.parts}
     pages |= {ROOT / path: Path(name) for path, name in OUTSIDE.items()}
     for path, name in pages.items():
         target = SOURCE / name

@@ -88,8 +88,8 @@ def main() -> None:
     work = Path(sys.argv[1])
     IMAGES.mkdir(exist_ok=True)
     newest = {shelf: max((work / ".vertune" / shelf).glob("*/report.html"), key=os.path.getmtime) for shelf in ("datasets", "reports")}
-    page(newest["reports"], "report", 900)
-    page(newest["datasets"], "dataset", 900)
+    page(newest["reports"], "report", 700)
+    page(newest["datasets"], "dataset", 600)
     terminal(work)
 
 

@@ -130,8 +130,8 @@ def error_table() -> str:
     return "\n".join([
         "# Errors", "",
         "Every error that vertune raises on purpose derives from `VertuneError` (`vertune.core.errors`). The command line ends with the "
-        "exit code; the server answers with the status, as `application/problem+json`. Two statuses depend on the case: "
-        "`AccessError` is 401 if the key is unknown, `Busy` is 429 if the client itself sends too much.", "",
+        "exit code; the server answers with the status, as `application/problem+json`. Two statuses depend on the case: `AccessError` is "
+        "401 if the key is unknown, `Busy` is 429 if the client itself sends too much.", "",
         *table(["class", "exit code", "HTTP status", "meaning"], rows), "",
         "Any other exception is a bug: the command line ends with 1, the server answers 500.", "",
     ])  # fmt: skip
@@ -192,9 +192,9 @@ def rest() -> str:
     for path, methods in document["paths"].items():
         for verb, operation in methods.items():
             lines += _operation(f"{verb.upper()} {path}", operation)
-    lines += ["# Schemas", ""]
+    lines += ["## Schemas", ""]
     for name, schema in document["components"]["schemas"].items():
-        lines += [f"## {name}", "", *([" ".join(schema["description"].split()), ""] if "description" in schema else [])]
+        lines += [f"### {name}", "", *([" ".join(schema["description"].split()), ""] if "description" in schema else [])]
         lines += [*options({**schema, "$defs": document["components"]["schemas"]}), ""]
     return "\n".join(lines)
 

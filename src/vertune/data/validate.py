@@ -83,7 +83,7 @@ def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.
 
 
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
-    """The columns that the task reads, under the task's names, their texts edited as the training texts were; columns that hold what the task must answer are dropped.
+    """The columns that the task reads, under the task's names, edited as in training; columns of targets are dropped.
 
     A column may have the name that it had in the training data, or the name of the task's field.
     """

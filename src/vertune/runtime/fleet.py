@@ -270,7 +270,7 @@ def _options(encoder: Encoder) -> str:
 
 
 def _record_key(predictor: Predictor) -> Hashable:
-    """All that decides how a record is read: the class of the task, its columns, the fields' names in the training data, and the edits of texts."""
+    """All that decides how a record is read: the task's class and columns, the fields' names in the training data, the edits."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
     return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
