@@ -15,6 +15,7 @@ from vertune.core.files import read_json, storage_errors
 if TYPE_CHECKING:
     import polars as pl
 
+    from vertune.core.kinds import Task
     from vertune.runtime.cache import AnswerCache, CachedPredictor
     from vertune.runtime.predictor import Predictor
 
@@ -57,7 +58,7 @@ class Vertical:
     @property
     def labels(self) -> list[str]:
         """The labels that the task learnt; empty where it has none."""
-        return list(self.config["task"].get("labels") or [])
+        return list(self._task().known_labels)
 
     def predict(self, data: Any) -> Any:
         """One answer for a text or a record, a list of answers for a list, a pandas or Polars frame, or a path.
@@ -87,7 +88,7 @@ class Vertical:
         """Write a report on a split of the dataset, or on labelled data, and return what its metrics.json says."""
         from vertune.steps.evaluate import evaluate
 
-        report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data))
+        report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data, self._task()))
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     def save(self, folder: str | Path, base: bool = False) -> Path:
@@ -106,6 +107,11 @@ class Vertical:
         from vertune.steps.export import export
 
         return export(self.artifact, form, Path(folder))
+
+    def _task(self) -> Task:
+        from vertune.core.kinds import Task
+
+        return Task.model_validate(self.config["task"])
 
     def _predictor(self) -> Predictor:
         if self._opened is None:
@@ -151,7 +157,7 @@ def fit(
 
     progress: Progress | None = config.pop("progress", None)
     parts = _parts(data)
-    frames = {name: _frame(part) for name, part in parts.items() if not _is_path(part)}
+    frames = {name: _frame(part, _named_task(config)) for name, part in parts.items() if not _is_path(part)}
     if frames and len(frames) < len(parts):
         raise ConfigError("Give all splits as paths, or all as frames or lists; got some of both.")
     from vertune.core.config import parse
@@ -190,9 +196,9 @@ def _settings(
     said = dict(config)
     data = dict(said.pop("data", {}))
     if frames:
-        guess = guess_frame(frames["train"], "the data", _listed(text), label, _task_name(said))
+        guess = guess_frame(frames["train"], "the data", _listed(text), label, _named_task(said))
     else:
-        guess = init(Path(parts["train"]), _listed(text), label, _task_name(said))
+        guess = init(Path(parts["train"]), _listed(text), label, _named_task(said))
         from vertune.core.config import source_of
 
         data |= {"source" if name == "train" else name: source_of(str(Path(part).expanduser())) for name, part in parts.items()}
@@ -204,10 +210,11 @@ def _settings(
     return {"task": guess.task, **said, "data": data}
 
 
-def _task_name(config: Mapping[str, Any]) -> str | None:
+def _named_task(config: Mapping[str, Any]) -> Task | None:
     """The task that the caller names, if any."""
-    task = config.get("task")
-    return task.get("name") if isinstance(task, Mapping) else task if task is None else str(getattr(task, "name", task))
+    from vertune.core.kinds import Task
+
+    return None if config.get("task") is None else Task.model_validate(config["task"])
 
 
 def _listed(text: str | Sequence[str] | None) -> list[str]:
@@ -229,8 +236,8 @@ def _is_array(value: Any) -> bool:
     return getattr(value, "ndim", None) == 1 or type(value).__name__ == "Series"
 
 
-def _frame(data: Any) -> pl.DataFrame:
-    """A Polars frame of whatever was handed over, with the marks of a source."""
+def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
+    """A Polars frame of the data, with the marks of a source; columns that have no name get those of the task."""
     import polars as pl
 
     from vertune.steps.predict import read_rows
@@ -244,7 +251,7 @@ def _frame(data: Any) -> pl.DataFrame:
     if isinstance(data, pl.DataFrame):
         return data
     if isinstance(data, tuple) and len(data) == 2:
-        return _paired(*data)
+        return _paired(*data, task)
     if hasattr(data, "iloc"):
         return pl.DataFrame({str(name): data[name].to_list() for name in data.columns}, strict=False)
     try:
@@ -255,18 +262,16 @@ def _frame(data: Any) -> pl.DataFrame:
         ) from error
 
 
-def _paired(texts: Any, labels: Any) -> pl.DataFrame:
-    """Two columns of texts and labels; DataError when they are not equally many."""
+def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
+    """Two columns of texts and labels, with the names of the task's first input and target; DataError when they are not equally many."""
     import polars as pl
 
     left, right = list(texts), list(labels)
     if len(left) != len(right):
         raise DataError(f"There are {len(left)} texts and {len(right)} labels; each text needs one.")
-    target = "labels" if right and isinstance(right[0], (list, tuple)) else _TARGET
-    values = (
-        [list(value) for value in right] if target == "labels" else [value.item() if hasattr(value, "item") else value for value in right]
-    )
-    return pl.DataFrame({"text": [str(text) for text in left], target: values}, strict=False)
+    text, target = (task.input_columns[0].name, task.target_columns[0].name) if task else ("text", "label")
+    values = [list(value) if isinstance(value, (list, tuple)) else value.item() if hasattr(value, "item") else value for value in right]
+    return pl.DataFrame({text: [str(value) for value in left], target: values}, strict=False)
 
 
 __all__ = ["Vertical", "fit", "load"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Home
 from vertune.core.config import parse
 from vertune.core.errors import DataError, MissingExtra
+from vertune.core.kinds import Task
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -60,14 +61,14 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from vertune.steps.prepare import prepare
         from vertune.steps.train import train
 
-        columns = _columns(X)
-        labels = np.asarray(y)
-        if labels.ndim != 1 or len(labels) != len(columns["text"]):
-            raise DataError(f"Each text needs one label: there are {len(columns['text'])} texts, and labels of shape {labels.shape}.")
-        self.classes_, places = np.unique(labels, return_inverse=True)
-        frame = pl.DataFrame({**columns, "label": [str(place) for place in places]})
-        home = Home(self.home or self._own_folder())
         settings = parse(self._settings())
+        columns = _columns(X, settings.task)
+        texts, labels = len(next(iter(columns.values()))), np.asarray(y)
+        if labels.ndim != 1 or len(labels) != texts:
+            raise DataError(f"Each text needs one label: there are {texts} texts, and labels of shape {labels.shape}.")
+        self.classes_, places = np.unique(labels, return_inverse=True)
+        frame = pl.DataFrame({**columns, settings.task.target_columns[0].name: [str(place) for place in places]})
+        home = Home(self.home or self._own_folder())
         dataset = prepare(settings, home, frames={"train": frame})
         self.vertical_ = Vertical(train(settings, dataset, home), home)
         return self
@@ -77,7 +78,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         import polars as pl
 
         check_is_fitted(self, "vertical_")
-        answers = self.vertical_.predict(pl.DataFrame(_columns(X)))
+        answers = self.vertical_.predict(pl.DataFrame(_columns(X, Task.model_validate(self.vertical_.config["task"]))))
         names = [str(place) for place in range(len(self.classes_))]
         found = [[answer["probabilities"].get(name, 0.0) for name in names] for answer in answers]
         return np.array(found, np.float64).reshape(len(answers), len(names))
@@ -140,8 +141,8 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _columns(texts: Any) -> dict[str, list[str]]:
-    """One or two columns of texts; DataError for anything else."""
+def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
+    """One or two columns of texts, named as the task's inputs; DataError for anything else."""
     values = texts.to_numpy() if hasattr(texts, "to_numpy") else np.asarray(texts, dtype=object)
     if values.ndim == 1:
         columns = [values]
@@ -152,7 +153,10 @@ def _columns(texts: Any) -> dict[str, list[str]]:
     strangers = next((value for column in columns for value in column if not isinstance(value, str)), None)
     if strangers is not None:
         raise DataError(f"Expected texts, got {type(strangers).__name__} {strangers!r}. Numbers must be written out as texts first.")
-    return {name: [str(value) for value in column] for name, column in zip(("text", "text_pair"), columns, strict=False)}
+    names = [column.name for column in task.input_columns]
+    if len(columns) > len(names):
+        raise DataError(f"Expected texts in one column, because the task '{task.name}' reads only {names[0]}; got {len(columns)} columns.")
+    return {name: [str(value) for value in column] for name, column in zip(names, columns, strict=False)}
 
 
 __all__ = ["VertuneClassifier"]

@@ -15,6 +15,7 @@ from vertune.core.artifact import Home
 from vertune.core.config import load
 from vertune.core.errors import MissingExtra, StorageError
 from vertune.core.kinds import Task
+from vertune.core.parse import build
 from vertune.data.dataset import of_model, records_of
 from vertune.runtime import shared_store
 from vertune.runtime.fleet import Fleet
@@ -117,22 +118,23 @@ def test_how_many_labels_are_the_same_in_8_bits_is_said(home, name) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "expected"),
+    ("task", "before", "after", "expected"),
     [
-        ([{"label": "a", "probability": 0.9}] * 2, [{"label": "a", "probability": 0.8}, {"label": "b", "probability": 0.9}], 0.5),
-        ([{"labels": ["u", "v"]}, {"labels": []}], [{"labels": ["v", "u"]}, {"labels": ["u"]}], 0.5),
+        ("classify", [{"label": "a", "probability": 0.9}] * 2, [{"label": "a", "probability": 0.8}, {"label": "b"}], 0.5),
+        ("multilabel", [{"labels": ["u", "v"]}, {"labels": []}], [{"labels": ["v", "u"]}, {"labels": ["u"]}], 0.5),
         (
+            "tag",
             [{"spans": [{"start": 0, "end": 2, "label": "X", "probability": 0.9}]}, {"spans": []}],
             [{"spans": [{"start": 0, "end": 2, "label": "X", "probability": 0.8}]}, {"spans": [{"start": 0, "end": 1, "label": "X"}]}],
             0.5,
         ),
-        ([{"spans": [], "text": "", "probability": 0.9}], [{"spans": [], "text": "", "probability": 0.8}], 1.0),
-        ([{"score": 1.0, "truncated": False}], [{"score": 9.0, "truncated": False}], None),
-        ([{"vector": [1.0, 0.0], "truncated": False}], [{"vector": [1.0, 0.0], "truncated": False}], None),
+        ("extract", [{"spans": [], "text": "", "probability": 0.9}], [{"spans": [], "text": "", "probability": 0.8}], 1.0),
+        ("regress", [{"score": 1.0, "truncated": False}], [{"score": 9.0, "truncated": False}], None),
+        ("embed", [{"vector": [1.0, 0.0], "truncated": False}], [{"vector": [1.0, 0.0], "truncated": False}], None),
     ],
 )  # fmt: skip
-def test_what_is_the_same_is_labels_and_spans(before, after, expected) -> None:
-    assert share.same(before, after) == expected
+def test_answers_agree_in_labels_and_spans(task, before, after, expected) -> None:
+    assert share.agreement(build(Task, task), before, after) == expected
 
 
 def test_a_broken_model_does_not_keep_the_others_back(home, tmp_path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,25 +116,34 @@ def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
 
 
 def show(answer: dict[str, Any], text: str = "") -> None:
-    """One answer as a newcomer reads it: what was decided, then what else was likely."""
-    probabilities = answer.get("probabilities")
-    rest = {name: value for name, value in answer.items() if name not in {"probabilities", "truncated", "spans", "vector"}}
+    """Print one answer of any task: its words and numbers first, then probabilities, spans of the text, and vectors, each by its form."""
+    spans = {name: value for name, value in answer.items() if _has_entries(value, Mapping)}
+    vectors = {name: value for name, value in answer.items() if _has_entries(value, float)}
+    tables = {name: value for name, value in answer.items() if isinstance(value, Mapping)}
+    rest = {name: value for name, value in answer.items() if name not in {*spans, *vectors, *tables, "truncated"}}
     output.facts({name: value if value not in ([], "") else "none" for name, value in rest.items()})
-    if isinstance(probabilities, dict) and len(probabilities) > 1:
-        output.say()
-        likely = sorted(probabilities.items(), key=lambda item: -item[1])
-        output.table(["likely", "probability"], likely[:_SHOWN])
-        if len(likely) > _SHOWN:
-            output.note(f"and {len(likely) - _SHOWN} more; --json shows all")
-    if answer.get("spans"):
-        output.table(
-            ["label", "text", "from", "to"],
-            [[span["label"], text[span["start"] : span["end"]], span["start"], span["end"]] for span in answer["spans"]],
-        )
-    elif "spans" in answer and "text" not in answer:
-        output.say("no spans")
-    if "vector" in answer:
-        vector = answer["vector"]
-        output.say(f"vector of {len(vector)} numbers: {', '.join(f'{value:.3f}' for value in vector[:6])} …; --json shows all")
+    for values in tables.values():
+        _show_likely(values)
+    for found in spans.values():
+        rows = [[span["label"], text[span["start"] : span["end"]], span["start"], span["end"]] for span in found]
+        output.table(["label", "text", "from", "to"], rows)
+    for name, vector in vectors.items():
+        output.say(f"{name} of {len(vector)} numbers: {', '.join(f'{value:.3f}' for value in vector[:6])} …; --json shows all")
     if answer.get("truncated"):
         output.note("The text was longer than the model reads, so only part of it was used.", "yellow")
+
+
+def _has_entries(value: Any, kind: type) -> bool:
+    """Whether this is a list with entries of this kind."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _show_likely(probabilities: Mapping[str, float]) -> None:
+    """Print the most probable labels, where there are several."""
+    if len(probabilities) < 2:
+        return
+    output.say()
+    likely = sorted(probabilities.items(), key=lambda item: -item[1])
+    output.table(["likely", "probability"], likely[:_SHOWN])
+    if len(likely) > _SHOWN:
+        output.note(f"and {len(likely) - _SHOWN} more; --json shows all")

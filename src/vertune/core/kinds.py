@@ -378,6 +378,11 @@ class Task(Part):
         """The labels that an answer names, one for each time; empty where answers are numbers or vectors."""
         return ()
 
+    @property
+    def names_labels(self) -> bool:
+        """Whether the answers of this task name labels: it overrides `named`."""
+        return type(self).named is not Task.named
+
     def confidence(self, answer: Answer) -> float | None:
         """The probability, from 0 to 1, that the model gives its answer; None where it gives none."""
         return None

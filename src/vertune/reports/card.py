@@ -13,6 +13,7 @@ import yaml
 
 from vertune.core import base as bases
 from vertune.core.errors import VertuneError
+from vertune.core.kinds import Task
 from vertune.reports import render
 from vertune.reports.scales import format_interval, format_value
 from vertune.reports.words import metric
@@ -28,13 +29,14 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) 
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
+    labels = Task.model_validate(config["task"]).known_labels
     known = manifest.get("intervals", {})
     return render(
         "card.md",
         m=manifest,
         head=_head(manifest, base),
         task=config["task"]["name"],
-        labels=_labels(config["task"].get("labels") or []),
+        labels=_labels(labels),
         base=base,
         base_licence=base_licence(base),
         method=_name(config.get("method")),
@@ -42,7 +44,7 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) 
         data=_data(config, dataset or {}),
         splits=[(split, _rows(values, known.get(split, {}))) for split, values in manifest.get("metrics", {}).items() if values],
         sure=any(known.values()),
-        label_count=len(config["task"].get("labels") or []),
+        label_count=len(labels),
         encoder=config.get("encoder", {}),
     )
 

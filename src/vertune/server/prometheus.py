@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from vertune.answering.call import Call
 from vertune.core.records import Answer
 from vertune.queueing.batcher import Batch
+from vertune.runtime.fleet import Deployment
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -27,7 +28,7 @@ class PrometheusMetrics:
         self._hits = self._counter("cache_hits", "Answers that needed no forward pass.", "vertical")
         self._answers = self._counter("answers", "Answers, by vertical and label.", "vertical", "label")
         self._tokens = self._counter("tokens", "Tokens that were computed, without padding.")
-        self._confidence = self._histogram("confidence", "Probability of an answer's label.", _SHARES, "vertical")
+        self._confidence = self._histogram("confidence", "Confidence of an answer, from 0 to 1.", _SHARES, "vertical")
         self._waiting = self._histogram("waiting_seconds", "Time until the first token of a request is in a batch.", _SECONDS)
         self._tokenizing = self._histogram("tokenizing_seconds", "Time in which a request's texts become tokens.", _SECONDS)
         self._inference = self._histogram("inference_seconds", "Time of the batches that a request was in.", _SECONDS)
@@ -55,7 +56,7 @@ class PrometheusMetrics:
             if hits:
                 self._child(self._hits, deployment.name).inc(hits)
             if not refused:
-                self._count_answers(deployment.name, answers)
+                self._count_answers(deployment, answers)
 
     def count_batch(self, batch: Batch) -> None:
         """Count a computed batch."""
@@ -67,15 +68,16 @@ class PrometheusMetrics:
         """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
-    def _count_answers(self, vertical: str, answers: Sequence[Answer | None]) -> None:
+    def _count_answers(self, deployment: Deployment, answers: Sequence[Answer | None]) -> None:
+        vertical, task = deployment.name, deployment.task
         for answer in answers:
             if answer is None:
                 continue
-            for label in _labels(answer):
+            for label in task.named(answer):
                 self._child(self._answers, vertical, label).inc()
-            probability = answer.get("probability")
-            if isinstance(probability, float):
-                self._child(self._confidence, vertical).observe(probability)
+            confidence = task.confidence(answer)
+            if confidence is not None:
+                self._child(self._confidence, vertical).observe(confidence)
 
     def _labelled(self, metric: Any, *values: str) -> Any:
         return metric.labels(*values)
@@ -85,13 +87,3 @@ class PrometheusMetrics:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"vertune_{name}", about, labels, buckets=buckets, registry=self.registry)
-
-
-def _labels(answer: Mapping[str, Any]) -> list[str]:
-    """The labels that an answer names; none for a number, a vector or a text."""
-    if isinstance(answer.get("label"), str):
-        return [answer["label"]]
-    if isinstance(answer.get("labels"), list):
-        return list(answer["labels"])
-    spans = answer.get("spans")
-    return [span["label"] for span in spans if "label" in span] if isinstance(spans, list) else []

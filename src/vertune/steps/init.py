@@ -15,6 +15,7 @@ import yaml
 
 from vertune.core import part
 from vertune.core.errors import DataError, NotFound, UnknownName
+from vertune.core.kinds import Task
 from vertune.core.records import Column
 from vertune.data import profile as looks
 from vertune.data.profile import ColumnProfile
@@ -49,7 +50,7 @@ class DatasetGuess:
     notes: list[str] = field(default_factory=list)
 
 
-def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: str | None = None) -> DatasetGuess:
+def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None) -> DatasetGuess:
     """Guess source, fields and task of a file; what the caller names is taken as said.
 
     Raises NotFound when there is no such path, UnknownName for a column that is not there, DataError when no column can be
@@ -64,7 +65,7 @@ def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: 
 
 
 def guess_frame(
-    frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: str | None = None
+    frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None
 ) -> DatasetGuess:
     """Guess the fields and the task of a frame; `where` names it in messages."""
     frame = frame.select(pl.exclude("^__.*$"))
@@ -73,22 +74,24 @@ def guess_frame(
     for name in (*texts, *([label] if label else ())):
         if name not in known:
             raise UnknownName("column", name, known, where)
-    guess = DatasetGuess(where, frame.height, task or "", {}, {"task": "as it was asked for"}, found)
+    guess = DatasetGuess(
+        where, frame.height, task.name if isinstance(task, Task) else task or "", {}, {"task": "as it was asked for"}, found
+    )
     split = next((column for column in found if looks.names_splits(frame, column) and column.name not in (*texts, label)), None)
     if split:
         guess.split = split.name
         found = [column for column in found if column is not split]
     if task:
-        _asked(guess, found, texts, label)
+        columns = task.columns if isinstance(task, Task) else getattr(part.find("tasks", task), "columns", ())
+        _asked(guess, found, columns, (texts, label))
     elif texts or label or not _structured(guess, found):
         _labelled(guess, found, texts, label)
     return guess
 
 
-def _asked(guess: DatasetGuess, found: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
+def _asked(guess: DatasetGuess, found: list[ColumnProfile], columns: Sequence[Column], named: tuple[Sequence[str], str | None]) -> None:
     """Fields of a task that the caller names: by their own names where there are such columns, else by their looks."""
-    kind = part.find("tasks", guess.task)
-    columns: Sequence[Column] = getattr(kind, "columns", ())
+    texts, label = named
     by_name = {column.name: column for column in found}
     inputs = [column.name for column in columns if column.role == "input"]
     targets = [column.name for column in columns if column.role == "target"]

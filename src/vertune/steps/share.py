@@ -367,19 +367,12 @@ def _gated(member: _Member, stand: _LoadedBackbone) -> PrecisionVerdict:
     after = shared_store.attach_model(stand.small, stand.artifact, member.model).answer(member.records)
     terms = (float(moved_value(manifest["config"], "compress.tolerance", 0.005)), _learnt_all(member.model))
     candidate = Gate(member.task, member.records, before, terms, int(manifest.get("seed", 0))).verdict("int8", after)
-    return PrecisionVerdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, same(before, after))
+    agreed = agreement(member.task, before, after)
+    return PrecisionVerdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, agreed)
 
 
-def same(before: Sequence[Answer], after: Sequence[Answer]) -> float | None:
-    """Share of the answers whose labels or spans are equal; None for answers of numbers alone."""
-    pairs = [(_labels(ours), _labels(theirs)) for ours, theirs in zip(before, after, strict=True)]
-    return None if any(ours is None for ours, _ in pairs) else float(np.mean([ours == theirs for ours, theirs in pairs]))
-
-
-def _labels(answer: Answer) -> list[Any] | None:
-    """What an answer names, in an order of its own, without how sure it is; None where it names nothing."""
-    if "spans" in answer:
-        return sorted((span["start"], span["end"], span["label"]) for span in answer["spans"])
-    if "labels" in answer:
-        return sorted(answer["labels"])
-    return [answer["label"]] if "label" in answer else None
+def agreement(task: Task, before: Sequence[Answer], after: Sequence[Answer]) -> float | None:
+    """Share of the answers that say the same in both lists; None for answers that name no labels."""
+    if not task.names_labels:
+        return None
+    return float(np.mean([task.agrees(one, other) for one, other in zip(before, after, strict=True)]))

@@ -67,7 +67,7 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     texts = [body.input] if isinstance(body.input, str) else body.input
     request.app.state.access.authorize(request, "predict", [body.model])
     (deployment,) = deployments = find_deployments(request, [body.model])
-    if deployment.task.states != "pooled" or "vector" not in deployment.task.answer.__annotations__:
+    if not deployment.task.gives_vectors:
         raise ConfigError(f"'{body.model}' gives no vectors: its task is {deployment.task.name}. Ask /v1/verticals/{body.model}/predict.")
     (answers,) = await answer(request, "embeddings", deployments, PredictRequest(texts=texts))
     size = len(answers[0]["vector"])
