@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ from vertune.core.records import Answer
 from vertune.runtime.fleet import Deployment
 
 _log = logging.getLogger("vertune")
+_PROCESS_ID = secrets.token_hex(8)
+_NUMBERS = itertools.count()
+"""The ids of calls are numbered: a random one each would be a system call each, which takes as long as a short text."""
 
 
 class ClientDisconnected(DataError):
@@ -45,7 +49,8 @@ class Call:
     """Whether to neither read cached answers nor cache new ones."""
     disconnected: Callable[[], Awaitable[None]] | None = None
     """Returns when the client is gone; None where there is no connection to watch."""
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=lambda: f"{_PROCESS_ID}{next(_NUMBERS):012x}")
+    """A name that no other call has, in any process."""
     started: float = field(default_factory=time.monotonic)
     expires_at: float = 0.0
     """The monotonic time at which the deadline is over; set when answering begins."""

@@ -120,8 +120,9 @@ class AnswerService:
         with _finishing(call):
             self._fill(call, vertical, records)
             self._begin(call)
-            with self._submitted(call, self._prepare(call)) as tickets:
-                for ticket, shares in tickets:
+            with _Tickets(call) as tickets:
+                self._submit(call, self._prepare(call), tickets)
+                for ticket, shares in tickets.submitted:
                     ticket.wait(max(0.0, call.expires_at - time.monotonic()))
                     self._collect(call, ticket, shares)
         return cast(list[Answer], call.answers[0])
@@ -140,9 +141,10 @@ class AnswerService:
         """
         self._begin(call)
         size = sum(count_characters(value) for record in call.records for value in record.values())
-        shares = self._prepare(call) if size < _MAX_INLINE_CHARACTERS else await asyncio.to_thread(self._prepare, call)
-        with self._submitted(call, shares) as tickets:
-            for ticket, group in tickets:
+        with _Tickets(call) as tickets:
+            shares = self._prepare(call) if size < _MAX_INLINE_CHARACTERS else await asyncio.to_thread(self._prepare, call)
+            self._submit(call, shares, tickets)
+            for ticket, group in tickets.submitted:
                 if not ticket.completed:
                     await self._completed(ticket, call)
                 self._collect(call, ticket, group)
@@ -191,28 +193,16 @@ class AnswerService:
         sizes = (count_characters(value) for record in records for value in record.values())
         least = sum(min(size // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION) for size in sizes)
         if least >= _MIN_CHECKED_TOKENS:
-            with _noting_refusal(call):
-                self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
+            self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
 
-    @contextmanager
-    def _submitted(self, call: Call, shares: Sequence[Share]) -> Iterator[list[tuple[Ticket[list[list[Answer]]], list[Share]]]]:
-        """The tickets of a call, one an executor, each with its shares; at the end what is not computed leaves the queue."""
-        tickets: list[tuple[Ticket[list[list[Answer]]], list[Share]]] = []
-        try:
-            for group in by_executor(shares):
-                tickets.append((self._submit(call, group), group))  # noqa: PERF401 - if one is refused, those before it are withdrawn
-            yield tickets
-        finally:
-            for ticket, _ in tickets:
-                ticket.cancel()  # does nothing to a completed one
-
-    def _submit(self, call: Call, shares: Sequence[Share]) -> Ticket[list[list[Answer]]]:
-        work = work_of(shares)
-        call.tokens += work.tokens
-        left = max(0.001, call.expires_at - time.monotonic())
-        executor = shares[0].deployment.executor
-        with _noting_refusal(call):
-            return self.batcher.submit(BatchRequest(work.payloads, work.costs, executor, call.customer, left, work.finish))
+    def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
+        """Queue what each executor must compute; if one part is refused, those before it are withdrawn."""
+        for group in by_executor(shares):
+            work = work_of(group)
+            call.tokens += work.tokens
+            left = max(0.001, call.expires_at - time.monotonic())
+            request = BatchRequest(work.payloads, work.costs, group[0].deployment.executor, call.customer, left, work.finish)
+            tickets.submitted.append((self.batcher.submit(request), group))
 
     def _collect(self, call: Call, ticket: Ticket[list[list[Answer]]], shares: Sequence[Share]) -> None:
         """Take the answers of a ticket into the call and the cache, or raise its error."""
@@ -313,14 +303,26 @@ def _cancel_after(disconnected: Callable[[], Awaitable[None]], ticket: Ticket[An
     return watch
 
 
-@contextmanager
-def _noting_refusal(call: Call) -> Iterator[None]:
-    """Write into the call why the queue refuses it."""
-    try:
-        yield
-    except Busy as error:
-        call.refusal = "own" if error.http_status == 429 else "busy"
-        raise
+class _Tickets:
+    """The tickets of a call, one an executor, each with its shares; at the end of the block what is not computed leaves the queue.
+
+    A class, because a generator as a context manager takes as long as all else that is done here.
+    """
+
+    __slots__ = ("_call", "submitted")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.submitted: list[tuple[Ticket[list[list[Answer]]], list[Share]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        for ticket, _ in self.submitted:
+            ticket.cancel()  # does nothing to a completed one
+        if isinstance(error, Busy) and not self._call.refusal:
+            self._call.refusal = "own" if error.http_status == 429 else "busy"
 
 
 @contextmanager

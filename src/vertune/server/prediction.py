@@ -81,7 +81,10 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     _check_length(call.records, state.limits.characters)
     call.deadline = _deadline(request, state.limits.deadline)
     call.disconnected = lambda: _disconnected(request)
-    answers: list[list[Answer]] = await state.service.answers.answer(call)
+    try:
+        answers: list[list[Answer]] = await state.service.answers.answer(call)
+    finally:
+        call.disconnected = None  # it holds the request, which holds the call: a cycle would outlive the request until it is collected
     return answers
 
 

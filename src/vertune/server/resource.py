@@ -43,11 +43,24 @@ class ScopedRoute(APIRoute):
         self.max_body = max_body
         self.reads_json = self.body_field is not None and not isinstance(self.body_field.field_info, Form)
         self.responses = {**problems.documented(*self._statuses()), **self.responses}
-        self.app = _Guard(self, self._served())
+        self.app = self._guarded()
 
-    def _served(self) -> ASGIApp:
-        """What runs behind the guard."""
-        return AsyncExitStackMiddleware(self.app)  # closes uploaded files
+    def _guarded(self) -> ASGIApp:
+        """The route's application behind the checks of the key, and of the headers and the size of the body."""
+        served = AsyncExitStackMiddleware(self.app)  # closes uploaded files
+
+        async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope)
+            self._authorize(request)
+            limit = self.max_body or request.app.state.limits.body
+            check_headers(request, limit, json=self.reads_json)
+            await served(scope, limited(receive, limit), send)
+
+        return guard
+
+    def _authorize(self, request: Request) -> None:
+        vertical = request.scope["path_params"].get("vertical")
+        request.app.state.access.authorize(request, self.required_scope, () if vertical is None else (vertical,))
 
     def _statuses(self) -> Iterator[int]:
         """The statuses of problems that this route can answer."""
@@ -66,38 +79,20 @@ class ScopedRoute(APIRoute):
 class DirectRoute(ScopedRoute):
     """A route whose endpoint takes path parameters, a `body` model and the `request`, and returns a response."""
 
-    def _served(self) -> ASGIApp:
+    def _guarded(self) -> ASGIApp:
         endpoint: Any = self.endpoint
         model: type[BaseModel] = typing.get_type_hints(endpoint)["body"]
         names = [name for name in inspect.signature(endpoint).parameters if name not in ("request", "body")]
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive)
-            limit = self.max_body or scope["app"].state.limits.body
-            body = model.model_validate_json(await read_json(request, limit))
-            response: Response = await endpoint(request=request, body=body, **{name: scope["path_params"][name] for name in names})
+            self._authorize(request)
+            content = await read_json(request, self.max_body or request.app.state.limits.body)
+            values = {name: scope["path_params"][name] for name in names}
+            response: Response = await endpoint(request=request, body=model.model_validate_json(content), **values)
             await response(scope, receive, send)
 
         return serve
-
-
-class _Guard:
-    """Checks the key, the headers and the size of the body on the way to a route's endpoint."""
-
-    def __init__(self, route: ScopedRoute, app: ASGIApp) -> None:
-        self._route, self._app = route, app
-        self._reads_body = not isinstance(route, DirectRoute)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route, state = self._route, scope["app"].state
-        vertical = scope["path_params"].get("vertical")
-        request = Request(scope)
-        state.access.authorize(request, route.required_scope, (vertical,) if vertical is not None else ())
-        if self._reads_body:
-            limit = route.max_body or state.limits.body
-            check_headers(request, limit, json=route.reads_json)
-            receive = limited(receive, limit)
-        await self._app(scope, receive, send)
 
 
 class Resource:
