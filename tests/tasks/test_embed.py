@@ -65,7 +65,7 @@ def test_rows_to_predict_may_have_one_text_and_training_rows_may_not() -> None:
     assert [view.role for view in Embed().views(frame.columns)] == ["query"]
     with pytest.raises(DataError, match="text_pair"):
         Embed().fit(frame)
-    with pytest.raises(DataError, match="no training row has label 1"):
+    with pytest.raises(DataError, match="No training row has label 1"):
         Embed().fit(pl.DataFrame([row("q", "d", 0)]))
     with pytest.raises(DataError, match="text_pair"):
         Embed().targets([{"text": "q"}], features([{"text": "q"}]))

@@ -13,8 +13,8 @@ import pytest
 
 from vertune.core.errors import DataError, ModelError
 from vertune.core.records import Feature, Places
+from vertune.decoders import extract as decoder
 from vertune.encoders.text import Text
-from vertune.tasks import _answers
 from vertune.tasks.extract import Extract
 from vertune.testing.tiny import wordpiece
 
@@ -54,7 +54,9 @@ def test_clean_places_answers_and_says_why_rows_are_rejected() -> None:
     cleaned = Extract().clean(frame)
     assert cleaned.frame["__row"].to_list() == [0, 1, 2, 5]
     assert cleaned.frame["answers"].to_list()[1] == [{"start": 4, "text": "is"}]
-    assert list(cleaned.notes.values()) == [1]
+    (note,) = cleaned.notes
+    assert (note.where, note.count, note.of) == ("extract", 1, 3)
+    assert note.examples == ({"row": 1, "value": [{"start": 0, "moved_to": 4, "text": "is"}]},)
     reasons = {item["row"]: item["reason"] for item in cleaned.rejected}
     assert sorted(reasons) == [3, 4, 6]
     for row, word in ((3, "not in the context"), (4, "empty"), (6, "missing")):
@@ -140,7 +142,7 @@ def test_best_is_the_best_of_all_pairs(tmp_path: Path) -> None:
         for j, b in enumerate(context)
         if i <= j and feature.places.offsets[b, 1] - feature.places.offsets[a, 0] <= 4
     }
-    none, score, start, end = _answers.best(feature, output, 4)
+    none, score, start, end = decoder.best(feature, output, 4)
     assert none == pytest.approx(scores[0].sum())
     assert (start, end) == max(pairs, key=lambda place: pairs[place])
     assert score == pytest.approx(pairs[start, end])
@@ -176,7 +178,7 @@ def test_what_is_cut_away_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 def test_a_base_without_special_tokens_is_refused() -> None:
     feature = Feature(0, "pair", 2, None, Places(np.array([0, 1], np.int8), np.zeros((2, 2), np.int32)))
     with pytest.raises(ModelError, match="special token"):
-        _answers.nowhere(feature)
+        decoder.nowhere(feature)
 
 
 def test_baselines_answer_in_the_schema() -> None:

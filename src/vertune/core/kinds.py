@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.part import Part
-from vertune.core.records import Answer, Cleaned, Column, Feature, InputNames, Record, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, InputNames, Record, Targets, View, equal_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,12 +55,15 @@ class Split(Part):
         """Columns of the source that this way of dividing goes by, besides the task's fields."""
         return ()
 
-    def without(self, given: frozenset[str]) -> Self:
-        """A copy that cuts nothing for these splits, because they come from elsewhere."""
-        return self.model_copy(update={name: 0.0 for name in given if name in type(self).model_fields})
+    def without(self, names: frozenset[str]) -> Self:
+        """A copy that cuts nothing for these splits, because their rows come from elsewhere."""
+        return self.model_copy(update={name: 0.0 for name in names if name in type(self).model_fields})
 
-    def divide(self, frame: pl.DataFrame) -> pl.Series:
-        """One of `train`, `validation`, `test`, `unused` a row, decided by the content of rows, not by their order."""
+    def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
+        """One of `train`, `validation`, `test`, `unused` a row, decided by the content of rows, not by their order.
+
+        `columns` are the task's: rows of equal inputs belong together, and targets are what a split is stratified by.
+        """
         raise NotImplementedError
 
 
@@ -205,7 +209,7 @@ class Task(Part):
 
     folder: ClassVar[str] = "tasks"
     columns: ClassVar[tuple[Column, ...]] = ()
-    """The schema of records."""
+    """The schema of records: the fields by name, role and type. Read it from an instance, because options may change the inputs."""
     answer: ClassVar[type[Any]]
     """The schema of answers, a TypedDict."""
     states: ClassVar[str] = "pooled"
@@ -219,8 +223,12 @@ class Task(Part):
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that `summarise` returns, the default one first."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    portable: ClassVar[bool] = False
-    """Whether the script of a portable bundle (exports/portable/predict.py) knows how to make the answers."""
+    decoder: ClassVar[str | None] = None
+    """The module whose `decode(records, features, outputs, **decoder_options())` makes the answers, such as
+    `vertune.decoders.classify`. It imports NumPy, the standard library and modules of its own package or of `vertune.decoders`;
+    a portable bundle ships it as it is."""
+    gives_vectors: ClassVar[bool] = False
+    """Whether an answer holds a `vector` of its first input, as an embeddings service needs it."""
     metric: str = "auto"
     """The metric that training stops on and the gate compares; auto takes the task's own."""
 
@@ -230,6 +238,16 @@ class Task(Part):
         if value != "auto" and value not in cls.metrics:
             raise UnknownName("metric", value, ["auto", *cls.metrics])
         return value
+
+    @property
+    def input_columns(self) -> tuple[Column, ...]:
+        """The columns that the encoder reads."""
+        return tuple(column for column in self.columns if column.role == "input")
+
+    @property
+    def target_columns(self) -> tuple[Column, ...]:
+        """The columns that hold the expected answer."""
+        return tuple(column for column in self.columns if column.role == "target")
 
     @property
     def goal(self) -> str:
@@ -256,8 +274,12 @@ class Task(Part):
     @property
     def output_names(self) -> tuple[str, ...]:
         """What the head's numbers are called, in their order; empty where they have no names."""
-        labels = tuple(getattr(self, "labels", ()))
-        return labels if len(labels) == self.size else ()
+        return self.known_labels if len(self.known_labels) == self.size else ()
+
+    @property
+    def known_labels(self) -> tuple[str, ...]:
+        """The labels that an answer can name, in their order; empty where answers name none, or before they are learnt."""
+        return ()
 
     def head(self, width: int) -> torch.nn.Module:
         """The layer on top of states of this width."""
@@ -280,11 +302,41 @@ class Task(Part):
         """The loss of each feature, shape (features,); targets are stacked, or padded with -100 where one a token."""
         raise NotImplementedError
 
+    @property
+    def portable(self) -> bool:
+        """Whether a bundle without vertune can make the answers: the task has a decoder and does not override `decode`."""
+        return self.decoder is not None and type(self).decode is Task.decode
+
+    def decoder_options(self) -> dict[str, Any]:
+        """What the decoder's `decode` takes besides records, features and outputs, by parameter name, as JSON can hold it."""
+        return {}
+
     def decode(
         self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
     ) -> list[Answer]:
-        """One answer a record from all features and outputs of the records; `run` is a further forward pass."""
-        raise NotImplementedError
+        """One answer a record from all features and outputs of the records; `run` is a further forward pass.
+
+        Calls the task's decoder. A task without one overrides this method.
+        """
+        if self.decoder is None:
+            raise NotImplementedError(f"The task '{self.name}' has no decoder and does not override decode.")
+        module: Any = importlib.import_module(self.decoder)
+        answers: list[Answer] = module.decode(records, features, outputs, **self.decoder_options())
+        return answers
+
+    def named(self, answer: Answer) -> tuple[str, ...]:
+        """The labels that an answer names, one for each time; empty where answers are numbers or vectors."""
+        return ()
+
+    def confidence(self, answer: Answer) -> float | None:
+        """The probability, from 0 to 1, that the model gives its answer; None where it gives none."""
+        return None
+
+    def agrees(self, one: Answer, other: Answer) -> bool:
+        """Whether two answers say the same: equal labels where they name any, else equal values within rounding."""
+        if self.named(one) or self.named(other):
+            return sorted(self.named(one)) == sorted(self.named(other))
+        return equal_values(one, other)
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
         """A copy with what is learnt on validation, such as thresholds."""

@@ -1,19 +1,24 @@
-"""The shapes that travel between parts: records, features, answers; knows nothing of tasks or models."""
+"""The types that parts exchange: records, columns, notes, features, answers; knows nothing of tasks or models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Record = Mapping[str, Any]
-"""One row of input: the fields that its task reads (`text`, `text_pair`, `label` …), already mapped and checked."""
+"""One row of input: the values of its task's columns by name, mapped and checked."""
 
 Answer = dict[str, Any]
-"""What a model says of one record; the keys are those of the task's answer schema."""
+"""The output of a model for one record; its keys are those of the task's answer schema."""
+
+Role = Literal["input", "target", "extra"]
+InputType = Literal["text", "number", "category", "image", "audio", "time", "bytes"]
+TargetType = Literal["label", "labels", "number", "spans", "answers"]
+ColumnType = InputType | TargetType
 
 
 class Span(TypedDict):
@@ -26,15 +31,28 @@ class Span(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field that a task reads from a record."""
+    """One field of a task's records; ValueError where the type does not suit the role."""
 
     name: str
     about: str
     required: bool = True
-    role: str = "input"
-    """`input` is read by the encoder, `target` is what must be answered, `extra` helps (ids, groups)."""
-    type: str = "text"
-    """`text`, `label` (a word), `labels` (list or delimited words), `number`, `spans`, `answers`."""
+    """Whether the data must have this field."""
+    role: Role = "input"
+    """`input` is read by the encoder, `target` is the expected answer, `extra` is neither (an id, a group)."""
+    type: ColumnType = "text"
+    """Inputs: `text`, `number`, `category`, `image`, `audio`, `time`, `bytes`. Targets: `label` (one word), `labels` (a list or
+    delimited words), `number`, `spans`, `answers`. An extra may have any of them."""
+
+    def __post_init__(self) -> None:
+        inputs, targets = get_args(InputType), get_args(TargetType)
+        allowed = {"input": inputs, "target": targets, "extra": (*inputs, *targets)}
+        if self.role not in allowed:
+            raise ValueError(f"The column '{self.name}' has the role '{self.role}'. Roles are: {', '.join(allowed)}.")
+        if self.type not in allowed[self.role]:
+            raise ValueError(
+                f"The column '{self.name}' has the role '{self.role}' and the type '{self.type}'. "
+                f"Types of this role are: {', '.join(dict.fromkeys(allowed[self.role]))}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +67,9 @@ class View:
     windows: bool = False
     """Whether the task can merge several windows of one record."""
     places: bool = False
-    """Whether the answer is a place in the text, so that text which is cut off can't be answered."""
+    """Whether the answer is a place in the text, so that what is cut away can't be answered."""
+    types: tuple[InputType, ...] = ()
+    """Type of each field, in the order of `fields`; empty where all are text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +123,62 @@ class Targets:
     """Weight of each feature in the loss; None weighs all the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a link of the data chain dropped or changed, while the row itself stayed."""
+
+    where: str
+    """The link: the name of the task, cleaner or augmenter."""
+    what: str
+    """What happened, as the rest of a sentence that begins with the counts: `spans overlap a longer one and were dropped`."""
+    count: int
+    """How many values it happened to."""
+    of: int
+    """How many values were looked at."""
+    examples: tuple[Mapping[str, Any], ...] = ()
+    """Up to `MAX_EXAMPLES` of them, each with `file`, `row` (from 1) and `value`, as JSON can hold them."""
+
+    @property
+    def sentence(self) -> str:
+        """The note in one sentence: `tag: 200 of 600 spans overlap a longer one and were dropped.`"""
+        return f"{self.where}: {self.count:,} of {self.of:,} {self.what}."
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON can hold them; `Note(**value)` reads them back."""
+        return {**asdict(self), "examples": [dict(example) for example in self.examples]}
+
+
+MAX_EXAMPLES = 5
+"""Examples that a note holds at most."""
+
+
 @dataclass(slots=True)
 class Cleaned:
-    """What remains of a frame after checking, and why rows were rejected."""
+    """The result of checking a frame: the rows that stay, those that were rejected, and notes on what was changed in the rest."""
 
     frame: Any
     """Polars frame of the good rows, in the task's own columns and types."""
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    """`{"row": …, "reason": …, "values": …}` for each rejected row."""
-    notes: dict[str, Any] = field(default_factory=dict)
+    """`{"file": …, "row": …, "reason": …, "values": …}` for each rejected row."""
+    notes: list[Note] = field(default_factory=list)
+    """What was dropped from, or changed in, the rows that stay."""
 
 
 def texts(records: Sequence[Record], name: str) -> list[str]:
     """One field of all records, an absent one as the empty text."""
     return [str(record.get(name) or "") for record in records]
+
+
+ROUNDING = 1e-4
+"""Difference up to which two numbers of answers are the same, absolute below 1 and relative above: batches round otherwise."""
+
+
+def equal_values(one: Any, other: Any) -> bool:
+    """Whether two values of answers are equal, numbers within `ROUNDING`."""
+    if isinstance(one, Mapping):
+        return isinstance(other, Mapping) and one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return isinstance(other, (list, tuple)) and len(one) == len(other) and all(map(equal_values, one, other))
+    if isinstance(one, float):
+        return isinstance(other, (int, float)) and abs(one - other) <= ROUNDING * max(1.0, abs(one))
+    return bool(one == other)

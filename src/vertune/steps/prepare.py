@@ -131,7 +131,7 @@ def _divided(config: Config, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[s
     """The rows of each split and of `unused`, and which splits were cut from the source's rows."""
     source = tables["train"]
     given = frozenset(tables) - {"train"}
-    names = config.data.split.without(given).divide(source)
+    names = config.data.split.without(given).divide(source, config.task.columns)
     found = set(names.unique())
     twice = sorted(given & found)
     if twice:

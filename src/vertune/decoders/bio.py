@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.core.records import Feature, Span
 from vertune.metrics.words import runs
+
+if TYPE_CHECKING:
+    from vertune.core.records import Feature, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span["start"] - span["end"], span["start"])):
         if all(span["end"] <= other["start"] or span["start"] >= other["end"] for other in kept):
-            kept.append(Span(start=int(span["start"]), end=int(span["end"]), label=str(span["label"])))
+            kept.append({"start": int(span["start"]), "end": int(span["end"]), "label": str(span["label"])})
     return sorted(kept, key=lambda span: span["start"])
 
 
@@ -105,7 +107,7 @@ def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[
     first = np.flatnonzero(tagged % 2 == 1)
     last = np.flatnonzero((tagged > 0) & (np.append(tagged[1:], 0) != tagged + tagged % 2))
     return [
-        (Span(start=int(cut.starts[a]), end=int(cut.ends[b]), label=labels[(int(tagged[a]) - 1) // 2]), slice(int(a), int(b) + 1))
+        ({"start": int(cut.starts[a]), "end": int(cut.ends[b]), "label": labels[(int(tagged[a]) - 1) // 2]}, slice(int(a), int(b) + 1))
         for a, b in zip(first, last, strict=True)
     ]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertune.core.records import Feature, Places
-from vertune.tasks import _bio
+from vertune.decoders import bio
 
 
 def feature(offsets: list[tuple[int, int]], window: int = 0) -> Feature:
@@ -22,7 +22,7 @@ def feature(offsets: list[tuple[int, int]], window: int = 0) -> Feature:
 
 
 def cut(text: str, offsets: list[tuple[int, int]]) -> list[str]:
-    found = _bio.units(text, feature(offsets), _bio.inside(text))
+    found = bio.units(text, feature(offsets), bio.inside(text))
     return [text[start:end] for start, end in zip(found.starts, found.ends, strict=True)]
 
 
@@ -47,14 +47,14 @@ def test_units_go_by_characters(text: str, offsets: list[tuple[int, int]], expec
 
 
 def test_special_tokens_never_carry_a_tag() -> None:
-    found = _bio.units("ab", feature([(0, 2)]), _bio.inside("ab"))
+    found = bio.units("ab", feature([(0, 2)]), bio.inside("ab"))
     assert found.tokens.tolist() == [1]
 
 
 @given(st.data())
 def test_spans_become_tags_and_spans_again(data: st.DataObject) -> None:
     length = data.draw(st.integers(1, 12))
-    units = _bio.Units(np.arange(length), np.arange(length) * 3, np.arange(length) * 3 + 2)
+    units = bio.Units(np.arange(length), np.arange(length) * 3, np.arange(length) * 3 + 2)
     borders = sorted(data.draw(st.sets(st.integers(0, length), max_size=8)))
     labels = ("a", "b")
     gold = [
@@ -62,14 +62,14 @@ def test_spans_become_tags_and_spans_again(data: st.DataObject) -> None:
         for first, last in itertools.pairwise(borders)
         if data.draw(st.booleans())
     ]
-    tagged, exact = _bio.tags(gold, units, {"a": 0, "b": 1})
+    tagged, exact = bio.tags(gold, units, {"a": 0, "b": 1})
     assert all(exact)
-    assert [span for span, _ in _bio.spans(tagged, units, labels)] == gold
+    assert [span for span, _ in bio.spans(tagged, units, labels)] == gold
 
 
 def test_a_span_that_does_not_fit_is_said_and_marks_what_it_touches() -> None:
-    units = _bio.Units(np.arange(3), np.array([0, 5, 10]), np.array([4, 9, 14]))
-    tagged, exact = _bio.tags([{"start": 6, "end": 12, "label": "a"}, {"start": 4, "end": 5, "label": "a"}], units, {"a": 0})
+    units = bio.Units(np.arange(3), np.array([0, 5, 10]), np.array([4, 9, 14]))
+    tagged, exact = bio.tags([{"start": 6, "end": 12, "label": "a"}, {"start": 4, "end": 5, "label": "a"}], units, {"a": 0})
     assert tagged.tolist() == [0, 1, 2]
     assert exact == [False, False]
 
@@ -83,7 +83,7 @@ def _valid(tags: tuple[int, ...]) -> bool:
 def test_viterbi_finds_the_best_of_all_valid_tags(seed: int, lengths: list[int]) -> None:
     random = np.random.default_rng(seed)
     scores = [np.log(random.dirichlet(np.ones(5) * 0.5, size=length)).reshape(length, 5) for length in lengths]
-    for score, path in zip(scores, _bio.viterbi(scores), strict=True):
+    for score, path in zip(scores, bio.viterbi(scores), strict=True):
         assert len(path) == len(score)
         assert _valid(tuple(path))
         best = max(
@@ -96,15 +96,15 @@ def test_viterbi_finds_the_best_of_all_valid_tags(seed: int, lengths: list[int])
 
 def test_longest_of_overlapping_spans_is_kept() -> None:
     spans = [{"start": 0, "end": 3, "label": "a"}, {"start": 2, "end": 8, "label": "b"}, {"start": 8, "end": 9, "label": "a"}]
-    assert _bio.longest([*spans, {**spans[1], "label": "c"}]) == spans[1:]
+    assert bio.longest([*spans, {**spans[1], "label": "c"}]) == spans[1:]
 
 
 def test_windows_give_each_unit_where_it_has_most_context() -> None:
     text = "a b c d e f"
     places = [(2 * number, 2 * number + 1) for number in range(6)]
     windows = [feature(places[:4]), feature(places[2:])]
-    cuts = [_bio.units(text, window, _bio.inside(text)) for window in windows]
-    merged, chosen = _bio.merge(cuts, windows)
+    cuts = [bio.units(text, window, bio.inside(text)) for window in windows]
+    merged, chosen = bio.merge(cuts, windows)
     assert merged.starts.tolist() == [0, 2, 4, 6, 8, 10]
     assert chosen.tolist() == [0, 0, 0, 1, 1, 1]
     assert merged.tokens.tolist() == [1, 2, 3, 2, 3, 4]

@@ -1,14 +1,15 @@
-"""How the features of a record are put together again: windows merge answers, never states; knows nothing of labels."""
+"""Merges the windows of a record: their answers, never their states; knows nothing of labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.core.records import Feature
+if TYPE_CHECKING:
+    from vertune.core.records import Feature
 
 
 def owners(features: Sequence[Feature]) -> NDArray[np.int64]:
