@@ -143,6 +143,8 @@ class Encoder(Part):
     folder: ClassVar[str] = "encoders"
     input_names: ClassVar[InputNames] = InputNames()
     """The collated arrays that have a role of their own."""
+    pretrained: ClassVar[bool] = True
+    """Whether `model` gives trained weights; without, training takes larger steps and more passes."""
 
     @property
     def base_name(self) -> str:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SCRIPTS = ("predict.py", "texts.py", "parts/__init__.py")
-_USED = "vertune.core.records"
-"""The module that the scripts use, besides the decoder."""
+_USED = ("vertune.core.records", "vertune.encoders._tokens")
+"""The modules that the scripts use, besides the decoder."""
 
 
 class Onnx(Export):
@@ -68,8 +68,9 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
     (folder / "parts").mkdir()
     for name in _SCRIPTS:
         write_text(folder / name, (source / name).read_text(encoding="utf-8"))
-    for name, file in (_modules.source_files(model.task.decoder) | _modules.source_files(_USED)).items():
-        write_text(folder / "parts" / f"{name}.py", file.read_text(encoding="utf-8"))
+    for module in (model.task.decoder, *_USED):
+        for name, file in _modules.source_files(module).items():
+            write_text(folder / "parts" / f"{name}.py", file.read_text(encoding="utf-8"))
     write_json(folder / "labels.json", _described(model))
     write_text(folder / "requirements.txt", "numpy\nonnxruntime\ntokenizers\n")
     record = dict.fromkeys(_required(model), "a text")
