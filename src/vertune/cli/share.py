@@ -24,7 +24,7 @@ def run(
     from vertune.core.artifact import Home
     from vertune.core.errors import ModelError, NotFound
     from vertune.runtime.fleet import Fleet
-    from vertune.steps.share import make_ready
+    from vertune.steps.share import make_servable
 
     place = Home(home)
     fleet = Fleet(place)
@@ -34,7 +34,7 @@ def run(
             f"No model of {place.folder} is live. Say which shall be: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml"
         )
     with watching("share") as progress:
-        troubles = make_ready(models, place, progress)
+        troubles = make_servable(models, place, progress)
     fleet.follow({model.id: model for model in models if model.id not in troubles})
     rows = [[one.model.id, one.precision, "shared" if one.shared else "alone", one.why] for one in fleet.deployments.values()]
     output.table(["model", "precision", "backbone", "why"], rows)

@@ -55,7 +55,9 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
     try:
         yield
     except KeyboardInterrupt:
-        if any(run.known_manifest.get("step") == "train" and run.known_manifest.get("asked") == dump(settings) for run in home.runs()):
+        if any(
+            run.manifest_or_empty.get("step") == "train" and run.manifest_or_empty.get("asked") == dump(settings) for run in home.runs()
+        ):
             sets = "".join(f" --set {shlex.quote(change)}" for change in changes or ())
             output.then(f"vertune train {shlex.quote(output.near(config))} --resume{sets}")
         raise

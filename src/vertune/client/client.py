@@ -211,9 +211,9 @@ class Client:
         found = (told.get("detail") or told.get("title")) if isinstance(told, dict) else None
         text = str(found or f"{self.url} answered with status {status} and said no more. See that the URL is a vertune server's.")
         if status in {401, 403}:
-            return AccessError(text, known=status == 403)
+            return AccessError(text, authenticated=status == 403)
         if status in {429, 503}:
-            return Busy(text, retry_after=_pause(response.headers), own=status == 429)
+            return Busy(text, retry_after=_pause(response.headers), over_limit=status == 429)
         return _BY_STATUS.get(status, ModelError)(text)
 
 

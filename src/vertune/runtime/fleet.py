@@ -259,7 +259,7 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
     """A model with a graph: this one, or the newest that was made from it."""
     if (model.folder / GRAPH).exists():
         return model
-    made = [one for one in home.shelf("models") if model.id in one.known_manifest.get("parents", ()) and (one.folder / GRAPH).exists()]
+    made = [one for one in home.shelf("models") if model.id in one.manifest_or_empty.get("parents", ()) and (one.folder / GRAPH).exists()]
     return made[-1] if made else None
 
 

@@ -56,7 +56,9 @@ class Access:
             return None
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
-            raise AccessError("This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", known=False)
+            raise AccessError(
+                "This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", authenticated=False
+            )
         return self._keys.check(secret.strip())
 
     def asker(self, request: Request, scope: Scope, verticals: tuple[str, ...] = ()) -> str:
@@ -85,7 +87,7 @@ class Access:
         if not self._limiter.hit(item, name):
             self._refused("rate")
             reset = self._limiter.get_window_stats(item, name).reset_time
-            raise Busy(f"At most {rate} may be asked here, and that was.", max(0.05, reset - time.time()), own=True)
+            raise Busy(f"At most {rate} may be asked here, and that was.", max(0.05, reset - time.time()), over_limit=True)
 
     def _parsed(self, rate: str) -> RateLimitItem:
         if rate not in self._rates:

@@ -178,7 +178,7 @@ def _told(service: Service, name: str) -> dict[str, Any]:
 
 
 def _versions(service: Service, name: str, live: str | None) -> list[dict[str, Any]]:
-    found = [(model, model.known_manifest) for model in service.home.shelf("models")]
+    found = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
     return [
         {"model": model.id, "created": told.get("created"), "metrics": told.get("metrics") or {}, "live": model.id == live}
         for model, told in found

@@ -64,10 +64,10 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
 def _found(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
     wanted = dump(config)
     for run in reversed(home.runs()) if resume else ():
-        if run.known_manifest.get("asked") == wanted:
-            return home.get("datasets", run.known_manifest["parents"][0])
+        if run.manifest_or_empty.get("asked") == wanted:
+            return home.get("datasets", run.manifest_or_empty["parents"][0])
     for dataset in reversed(home.shelf("datasets")):
-        manifest = dataset.known_manifest  # a damaged dataset is none of this data
+        manifest = dataset.manifest_or_empty  # a damaged dataset is none of this data
         made = manifest.get("config", {})
         if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder", "slices")) and _unchanged(
             config, manifest["created"]

@@ -85,7 +85,7 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     """The newest run of this config and dataset that did not end."""
     asked = dump(config)
     for run in reversed(home.runs()):
-        manifest = run.known_manifest
+        manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and manifest.get("asked") == asked and manifest.get("parents") == [dataset.id]:
             if run.in_use:
                 raise Conflict(f"{run.id} is being trained by process {manifest['pid']} now. Wait for it, or stop it first.")

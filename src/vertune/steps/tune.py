@@ -51,7 +51,7 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
     there. NotFound where nothing was compressed yet.
     """
     name = model.manifest["name"]
-    graphs = [one for one in home.shelf("models") if one.known_manifest.get("name") == name and (one.folder / GRAPH).exists()]
+    graphs = [one for one in home.shelf("models") if one.manifest_or_empty.get("name") == name and (one.folder / GRAPH).exists()]
     if not graphs:
         raise NotFound(f"'{name}' has no compressed model in {home.folder}. Make one: vertune compress {name}")
     counts = machine.thread_counts(machine.usable_processors())

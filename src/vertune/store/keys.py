@@ -167,9 +167,11 @@ class Keys:
         with self._lock:
             stored, key = self._fresh().get(id, _NOBODY)
         if not hmac.compare_digest(digest, stored) or key is None or prefix != "vt":
-            raise AccessError("This key is not known here. Expected one that `vertune key create` made here, whole: vt_…", known=False)
+            raise AccessError(
+                "This key is not known here. Expected one that `vertune key create` made here, whole: vt_…", authenticated=False
+            )
         if key.state != "live":
-            raise AccessError(f"The key '{key.name}' is {key.state}. Ask who runs this server for a new one.", known=False)
+            raise AccessError(f"The key '{key.name}' is {key.state}. Ask who runs this server for a new one.", authenticated=False)
         return key
 
     def rotate(self, id: str, overlap: timedelta) -> tuple[str, Key]:

@@ -174,7 +174,7 @@ class Classify(Task):
 
         truth = self._truth(train)
         share = np.bincount(truth, minlength=len(self.labels)) / max(1, len(truth))
-        fitted = linear.classes(train, truth, len(self.labels), (validation, self._truth(validation)))
+        fitted = linear.classes(train, truth, len(self.labels), linear.HoldOut(validation, self._truth(validation)))
         return {
             "majority": self._answers(np.repeat(share[None], len(test), axis=0)),
             "tfidf": self._answers(fitted(test)),

@@ -170,7 +170,8 @@ class Regress(Task):
 
         values = self._truth(train)
         mean, deviation = self._scale()
-        fitted = linear.numbers(train, (values - mean) / deviation, (validation, (self._truth(validation) - mean) / deviation))
+        held_out = linear.HoldOut(validation, (self._truth(validation) - mean) / deviation)
+        fitted = linear.numbers(train, (values - mean) / deviation, held_out)
         return {
             "majority": self._answers(np.full(len(test), values.mean() if len(values) else mean)),
             "tfidf": self._answers(fitted(test) * deviation + mean),
