@@ -47,7 +47,7 @@ def test_metrics_are_the_score_with_its_interval(sample, answers):
 
 
 @pytest.mark.parametrize(
-    ("label", "winner", "sentence"), [("a", "model", "excludes 0"), (None, None, "equally well"), ("right", "baseline", "worse than")]
+    ("label", "winner", "sentence"), [("a", "model", "excludes 0"), (None, None, "results are equal"), ("right", "baseline", "worse than")]
 )
 def test_a_baseline_gets_a_paired_difference_and_a_verdict(sample, answers, label, winner, sentence):
     theirs = {

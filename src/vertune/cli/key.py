@@ -52,7 +52,7 @@ def create(
     with closing(Keys(_file(home))) as keys:
         secret, key = keys.create(name, scope, vertical, end, rate)
     _hand_over(secret, key)
-    output.then("vertune key list", f"vertune key revoke {key.id}")
+    output.next_steps("vertune key list", f"vertune key revoke {key.id}")
 
 
 @verbs.command("list")
@@ -69,8 +69,8 @@ def show(home: options.Home = None, json: options.Json = False) -> None:
         output.as_json([_plain(key) for key in found])
         return
     if not found:
-        output.note(f"There are no keys in {output.near(file.parent)} yet.")
-        output.then("vertune key create NAME --scope predict")
+        output.note(f"There are no keys in {output.relative(file.parent)} yet.")
+        output.next_steps("vertune key create NAME --scope predict")
         return
     rows = [
         [key.id, key.name, sorted(key.scopes), _bounds(key), key.rate, _day(key.created), _day(key.expires), key.state] for key in found
@@ -91,7 +91,7 @@ def rotate(
         secret, key = keys.rotate(id, _duration(overlap))
     _hand_over(secret, key)
     output.note(f"The old key {id} works for {overlap} more, or until it would have ended.")
-    output.then(f"vertune key revoke {id}")
+    output.next_steps(f"vertune key revoke {id}")
 
 
 @verbs.command("revoke")

@@ -241,7 +241,7 @@ class Task(Part):
         return {}
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Answers of the simple ways that a model must beat, by their name."""
+        """Answers of simple baselines that a model must beat, by their names."""
         raise NotImplementedError
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
