@@ -147,7 +147,7 @@ def test_rows_that_the_model_learnt_from_can_t_tell(home):
     with pytest.raises(ModelError, match="trained on these rows too"):
         compress(model, home, [LOOSE])
     made = compress(model, home, [LOOSE], options=CompressOptions(accept=True))
-    assert "trained once more on all labels" in (made.folder / "report.html").read_text()
+    assert "finally retrained on all labelled rows" in (made.folder / "report.html").read_text()
 
 
 def test_what_waits_for_a_decision_is_not_cleaned_away(home, monkeypatch):

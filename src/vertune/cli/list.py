@@ -19,7 +19,7 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """List datasets, models, reports, backbones and unfinished runs."""
+    """List finished artifacts and unfinished runs."""
     from vertune.core.artifact import SHELVES, Home
     from vertune.core.errors import UnknownName
 

@@ -27,7 +27,7 @@ def run(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"One of: {', '.join(KINDS)}.", show_default="all")] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part whose options to show.")] = None,
 ) -> None:
-    """List the parts that a config can choose, or the options of one."""
+    """List the parts that a config can choose, or their options."""
     from vertune.core import part
     from vertune.core.errors import UnknownName
 

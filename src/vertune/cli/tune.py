@@ -6,7 +6,7 @@ from vertune.cli import options, output
 
 
 def run(model: options.Model, home: options.Home = None) -> None:
-    """Find the fastest compressed model and thread count for this machine."""
+    """Find the fastest model and thread count on this machine."""
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.steps.tune import TEMPORARY, tune
