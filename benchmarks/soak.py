@@ -67,7 +67,7 @@ GARBAGE = (
 def home_of(folder: Path) -> Any:
     """A home with a live vertical of each kind, and a second model of `intent`, all made ready to be served."""
     from vertune.core.artifact import Home
-    from vertune.steps.share import make_ready
+    from vertune.steps.share import make_servable
     from vertune.testing import tiny
 
     base = tiny.write("bert", folder / "base", [*CITIES, *FOODS, "tell", "me", "of", "and", POISON, DEADLY])
@@ -76,9 +76,9 @@ def home_of(folder: Path) -> Any:
     kinds = [("intent", "classify", lora), ("spans", "tag", "head"), ("find", "embed", prefix), ("whole", "classify", "full")]
     models = [trained(home, base, *kind) for kind in kinds]
     for model in models:
-        home.alias(f"{model.known_manifest['name']}@live", model.id)
+        home.alias(f"{model.manifest_or_empty['name']}@live", model.id)
     models.append(trained(home, base, "intent", "classify", "bitfit", ("even", "odd")))
-    troubles = make_ready(models, home)
+    troubles = make_servable(models, home)
     assert not troubles, troubles
     return home
 
@@ -124,7 +124,7 @@ def expected(home: Any, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     found = {}
     for model in home.shelf("models"):
-        if model.known_manifest.get("step") == "compress":
+        if model.manifest_or_empty.get("step") == "compress":
             continue
         predictor = Predictor.open(graph_of(home, model) or model, threads=1)
         found[model.id] = {text: predictor.answer([{"text": text}])[0] for text in texts}

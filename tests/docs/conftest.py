@@ -35,10 +35,10 @@ def serve(monkeypatch) -> Iterator[Callable[[], str]]:
     with ExitStack() as stack:
 
         def start() -> str:
-            from vertune.steps.share import make_ready
+            from vertune.steps.share import make_servable
 
             home = Home()
-            make_ready([home.get("models", alias) for alias in home.aliases()], home)
+            make_servable([home.get("models", alias) for alias in home.aliases()], home)
             secret = admin(home)
             monkeypatch.setenv("VERTUNE_KEY", secret)
             return stack.enter_context(Running(home, secret)).url

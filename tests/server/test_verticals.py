@@ -28,7 +28,7 @@ def running(home, start):
 def other(fleet) -> str:
     """The id of the second model of `intent`, whose labels are others."""
     live = fleet.get("models", "intent@live").id
-    return next(model.id for model in fleet.shelf("models") if model.known_manifest["name"] == "intent" and model.id != live)
+    return next(model.id for model in fleet.shelf("models") if model.manifest_or_empty["name"] == "intent" and model.id != live)
 
 
 def labels(response) -> set[str]:

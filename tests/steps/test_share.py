@@ -47,7 +47,7 @@ def home(fitted, run_yaml, tmp_path_factory) -> Home:
         fit(load(file), made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
-        assert not share.make_ready(list(Fleet(made).live().values()), made)
+        assert not share.make_servable(list(Fleet(made).live().values()), made)
     return made
 
 
@@ -146,7 +146,7 @@ def test_a_broken_model_does_not_keep_the_others_back(home, tmp_path) -> None:
     config = live["heads"].manifest["config"]
     live["heads"].update(config={**config, "encoder": {**config["encoder"], "base": str(tmp_path / "moved")}})
     (live["biases"].folder / "delta.safetensors").write_bytes(b"damaged")
-    troubles = share.make_ready(list(live.values()), other)
+    troubles = share.make_servable(list(live.values()), other)
     assert troubles.keys() == {live["heads"].id, live["biases"].id}
     assert "moved" in troubles[live["heads"].id]
     assert "can't be read" in troubles[live["biases"].id]
@@ -162,7 +162,7 @@ def test_a_model_that_fails_half_way_leaves_nothing_and_joins_later(home, tmp_pa
     folders = [backbone.folder / shared_store.VERTICALS / model.id for model in models]
     for folder in folders:
         shutil.rmtree(folder)
-    gate = share._gated
+    gate = share._choose_precision
 
     def full(member, stand):
         if member.model.id == models[0].id:
@@ -170,8 +170,8 @@ def test_a_model_that_fails_half_way_leaves_nothing_and_joins_later(home, tmp_pa
         return gate(member, stand)
 
     with monkeypatch.context() as patch:
-        patch.setattr(share, "found", lambda *given: backbone)
-        patch.setattr(share, "_gated", full)
+        patch.setattr(share, "find_backbone", lambda *given: backbone)
+        patch.setattr(share, "_choose_precision", full)
         assert share.share(models, other) == {models[0].id: "The disk is full."}
     assert [folder.exists() for folder in folders] == [False, True]
     assert not share.share(models, other)
@@ -182,9 +182,9 @@ def test_a_package_that_is_missing_concerns_all(home, monkeypatch) -> None:
     def missing(*given):
         raise MissingExtra("Sharing", "train")
 
-    monkeypatch.setattr(share, "_member", missing)
+    monkeypatch.setattr(share, "_load_member", missing)
     with pytest.raises(MissingExtra):
-        share.make_ready(list(Fleet(home).live().values()), home)
+        share.make_servable(list(Fleet(home).live().values()), home)
 
 
 def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> None:
@@ -218,7 +218,7 @@ def test_a_model_that_answers_otherwise_than_alone_is_not_shared(home, tmp_path,
     rows = share.SharedEntry
     monkeypatch.setattr(share, "SharedEntry", lambda own, *more: rows({name: array + 0.1 for name, array in own.items()}, *more))
     refused = share.share([other.get("models", "words")], other)
-    assert "otherwise than alone" in next(iter(refused.values()))
+    assert "differ by" in next(iter(refused.values()))
 
 
 def test_a_model_that_fits_joins_without_a_new_graph(home, run_yaml) -> None:

@@ -51,7 +51,7 @@ def create(
     with closing(Keys(_database(home))) as keys:
         secret, key = keys.create(name, scope, vertical, expiry, rate)
     _print_secret(secret, key)
-    output.then("vertune key list", f"vertune key revoke {key.id}")
+    output.next_steps("vertune key list", f"vertune key revoke {key.id}")
 
 
 @verbs.command("list")
@@ -68,8 +68,8 @@ def show(home: options.Home = None, json: options.Json = False) -> None:
         output.as_json([_json_of(key) for key in listed])
         return
     if not listed:
-        output.note(f"There are no keys in {output.near(file.parent)} yet.")
-        output.then("vertune key create NAME --scope predict")
+        output.note(f"There are no keys in {output.relative(file.parent)} yet.")
+        output.next_steps("vertune key create NAME --scope predict")
         return
     rows = [
         [key.id, key.name, sorted(key.scopes), _verticals(key), key.rate, _minute(key.created), _minute(key.expires), key.state]
@@ -91,7 +91,7 @@ def rotate(
         secret, key = keys.rotate(id, _parse_duration(overlap))
     _print_secret(secret, key)
     output.note(f"The old key {id} stays valid for {overlap}, but not beyond its own expiry.")
-    output.then(f"vertune key revoke {id}")
+    output.next_steps(f"vertune key revoke {id}")
 
 
 @verbs.command("revoke")

@@ -82,4 +82,4 @@ def _greet(url: str, service: Service, keys: Keys | None) -> None:
     inputs = [column.name for column in first.task.columns if column.role == "input" and column.required]
     body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
     output.note(f"Answering at {url}; documentation: {url}/docs. Stop with Ctrl-C.")
-    output.then(f"curl {url}/v1/verticals/{first.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
+    output.next_steps(f"curl {url}/v1/verticals/{first.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")

@@ -195,9 +195,9 @@ class Client:
         detail = (problem.get("detail") or problem.get("title")) if isinstance(problem, dict) else None
         message = str(detail or f"{self.url} answered with status {status} and without a reason. {_CHECK_URL}.")
         if status in {401, 403}:
-            return AccessError(message, known=status == 403)
+            return AccessError(message, authenticated=status == 403)
         if status in {429, 503}:
-            return Busy(message, retry_after=_retry_delay(response.headers), own=status == 429)
+            return Busy(message, retry_after=_retry_delay(response.headers), over_limit=status == 429)
         return _BY_STATUS.get(status, ModelError)(message)
 
 

@@ -425,7 +425,7 @@ class Task(Part):
         return {}
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Answers of the simple ways that a model must beat, by their name."""
+        """Answers of simple baselines that a model must beat, by their names."""
         raise NotImplementedError
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
@@ -471,7 +471,7 @@ class Method(Part):
 
 @dataclass(frozen=True, slots=True)
 class StandaloneModel:
-    """A model on its way to a smaller one, with no base under it any more."""
+    """A model that no longer needs its base, as compressors take and return it."""
 
     encoder: Encoder
     task: Task
@@ -481,26 +481,27 @@ class StandaloneModel:
 
 @dataclass(frozen=True, slots=True)
 class CompressionContext:
-    """What a compressor works with; its step fills it in, because a part knows no engine."""
+    """What a compressor works with; the step provides it, because a part imports no engine."""
 
     train: Sequence[Record]
-    """The records that the model learnt from."""
+    """The training records of the model."""
     unlabelled: Sequence[Record]
-    """More records of the domain, without answers; they may be none."""
+    """More records of the field, without answers; may be empty."""
     columns: Sequence[str]
+    """The fields of the records."""
     seed: int
-    learn: Callable[[StandaloneModel, StandaloneModel, float], None]
-    """`learn(student, teacher, epochs)` moves the student's weights until it says what the teacher says."""
-    answer: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
-    """The outputs of each feature of these records."""
-    look: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
-    """The values of these tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
+    distil: Callable[[StandaloneModel, StandaloneModel, float], None]
+    """`distil(student, teacher, epochs)` trains the student in place to reproduce the teacher's outputs."""
+    outputs: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
+    """The outputs of a model for each feature of these records."""
+    activations: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
+    """The values of the named tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
     accepts: Callable[[StandaloneModel], bool]
-    """Whether the gate does not refuse this model, measured on validation; where validation can't tell, it does not."""
+    """Whether the gate lets a model pass on validation; an undecided verdict counts as passing."""
     progress: Progress
-    """Where it is said how far the work is."""
+    """Called with progress events."""
     folder: Path
-    """An empty folder that lives as long as the work."""
+    """An empty folder that exists until the compression ends."""
 
 
 class Compressor(Part):
@@ -509,8 +510,8 @@ class Compressor(Part):
     folder: ClassVar[str] = "compressors"
     works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
 
-    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """A smaller model; the one given is left as it is. ConfigError where its structure rules that out."""
+    def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
+        """Return a smaller model and leave `model` as it is; ConfigError if the model's structure does not allow it."""
         raise NotImplementedError
 
 

@@ -279,7 +279,7 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
     """The model itself if it has a graph, else the newest model with a graph that was made from it, else None."""
     if (model.folder / GRAPH).exists():
         return model
-    graphs = [one for one in home.shelf("models") if model.id in one.known_manifest.get("parents", ()) and (one.folder / GRAPH).exists()]
+    graphs = [one for one in home.shelf("models") if model.id in one.manifest_or_empty.get("parents", ()) and (one.folder / GRAPH).exists()]
     return graphs[-1] if graphs else None
 
 

@@ -142,7 +142,7 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
 
 def _threads(artifact: Artifact, many: bool) -> int | None:
     """The threads that were found best on this machine; a warning where the graph was measured on another, or is worse here."""
-    here, manifest = list(cpu_features()), artifact.known_manifest
+    here, manifest = list(cpu_features()), artifact.manifest_or_empty
     told = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
     if told.get("processor") == here and told.get("usable") == usable_processors():
         lost = told.get("lost")

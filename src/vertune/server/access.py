@@ -85,7 +85,9 @@ class Access:
             return None
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
-            raise AccessError("This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", known=False)
+            raise AccessError(
+                "This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", authenticated=False
+            )
         return self._keys.check(secret.strip())
 
     def _count(self, request: Request, key: Key | None) -> None:
@@ -100,7 +102,7 @@ class Access:
             call_of(request).refusal = "rate"
             seconds = max(0.05, self._limiter.get_window_stats(item, name).reset_time - time.time())
             who = f"key {key.id}" if key else f"address {name}"
-            raise Busy(f"Rate limit of {rate} exceeded for {who}. Retry in {math.ceil(seconds)} s.", seconds, own=True)
+            raise Busy(f"Rate limit of {rate} exceeded for {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
 
 
 def _client_host(request: Request) -> str:

@@ -176,7 +176,7 @@ def _measured(
     ]
     baselines, used = _baselines(predictor, dataset, rows.records, refitted, recorder)
     if dataset is None:
-        notes.append("The model's dataset is not here, so there are no simple ways to compare with.")
+        notes.append("The model's dataset is not here, so there are no baselines to compare with.")
     recorder("measuring", units=len(tally))
     details = task.details(rows.records, answers)
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
@@ -206,7 +206,7 @@ def _measured(
 def _baselines(
     predictor: Predictor, dataset: Artifact | None, test: Sequence[Record], refitted: bool, recorder: Recorder
 ) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """What the simple ways answer, and how many training rows they learnt from: those that the model saw in the end.
+    """What the baselines answer, and how many training rows they learnt from: those that the model saw in the end.
 
     A model whose head has no weights has one more: the base as it is.
     """

@@ -189,11 +189,11 @@ class Keys:
             raise AccessError(
                 "The API key is not known to this server; expected a secret that `vertune key create` printed (vt_…). "
                 "Copy it again completely, or create a new key.",
-                known=False,
+                authenticated=False,
             )
         if key.state != "live":
             raise AccessError(
-                f"The key '{key.name}' is {key.state}; expected a live key. Request a new one from the operator.", known=False
+                f"The key '{key.name}' is {key.state}; expected a live key. Request a new one from the operator.", authenticated=False
             )
         return key
 

@@ -177,7 +177,7 @@ def _info(service: Service, name: str) -> VerticalInfo:
 def _versions(service: Service, name: str) -> list[Version]:
     deployment = service.answers.fleet.deployments.get(name)
     live = deployment.model.id if deployment else None
-    manifests = [(model.id, model.known_manifest) for model in service.home.shelf("models")]
+    manifests = [(model.id, model.manifest_or_empty) for model in service.home.shelf("models")]
     return [
         Version(model=id, created=manifest.get("created"), metrics=manifest.get("metrics") or {}, live=id == live)
         for id, manifest in manifests
