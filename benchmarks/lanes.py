@@ -9,6 +9,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import matrix
@@ -108,10 +109,10 @@ class Raw:
         """Try all sizes once, and keep the best of each order."""
         self.lanes = Lanes(home, [name])
         features = self.lanes.features(texts)
-        windows = [sorted(features[start : start + waiting], key=len) for start in range(0, len(features), waiting)]
+        windows = [sorted(features[start : start + waiting], key=attrgetter("cost")) for start in range(0, len(features), waiting)]
         self.orders = {
             "as they come": features, f"sorted among {waiting}": [feature for window in windows for feature in window],
-            "sorted among all": sorted(features, key=len),
+            "sorted among all": sorted(features, key=attrgetter("cost")),
         }  # fmt: skip
         self.tried = {order: {size: self._once(order, size) for size in SIZES} for order in self.orders}
         self.best = {order: min(tried, key=lambda size, tried=tried: tried[size]) for order, tried in self.tried.items()}

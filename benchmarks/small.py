@@ -46,13 +46,14 @@ def made(home: Any, name: str, chain: str) -> Any:
     """The compressed model of this name and chain: the one that was made of the parent, else a new one."""
     import yaml
 
+    from vertune.core.spellings import moved_value
     from vertune.steps.compress import CompressOptions, compress
 
     parts = [part if isinstance(part, dict) else {"name": part} for part in yaml.safe_load(chain)]
     for model in reversed(home.shelf("models")):
-        told = model.known_manifest
+        told = model.manifest_or_empty
         if told.get("step") == "compress" and told.get("name") == name:
-            asked = told["asked"]["config"]["compress"]
+            asked = moved_value(told["asked"]["config"], "compress.chain", [])
             if (
                 told["parents"][0] == parent(home, name).id
                 and len(asked) == len(parts)
@@ -61,14 +62,16 @@ def made(home: Any, name: str, chain: str) -> Any:
                 return model
     print(f"  compressing {name}: {chain}", flush=True)
     # int8 by itself must pass the gate as it is; of the others the test rows are asked, whatever validation said
-    loose = [] if chain == CHAINS["int8"] else ["tolerance=0.02"]
-    return compress(parent(home, name), home, [f"compress={chain}", *loose], None, CompressOptions(accept=True))
+    loose = [] if chain == CHAINS["int8"] else ["compress.tolerance=0.02"]
+    return compress(parent(home, name), home, [f"compress.chain={chain}", *loose], None, CompressOptions(accept=True))
 
 
 def parent(home: Any, name: str) -> Any:
     """The trained model of the accuracy table."""
     found = [
-        model for model in home.shelf("models") if model.known_manifest.get("name") == name and model.known_manifest.get("step") == "train"
+        model
+        for model in home.shelf("models")
+        if model.manifest_or_empty.get("name") == name and model.manifest_or_empty.get("step") == "train"
     ]
     if not found:
         sys.exit(f"There is no {name} in {home.folder}. Train it: python benchmarks/accuracy.py {name.rpartition('-')[0]}")
@@ -226,7 +229,7 @@ def many(home: Any, options: argparse.Namespace) -> dict[str, Any]:
 
     def loop() -> int:
         """A length-sorted loop with batches of 32, as a careful user writes it."""
-        features = sorted(eager.encoder.encode(records, views), key=len)
+        features = sorted(eager.encoder.encode(records, views), key=lambda feature: feature.cost)
         right = 0
         with torch.inference_mode():
             for start in range(0, len(features), 32):

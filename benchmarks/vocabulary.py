@@ -3,7 +3,7 @@
     python benchmarks/vocabulary.py [--rounds 7] [--threads 1]
 
 Random bases of MiniLM's shape learn the same texts in turn, with the updates of used rows and, for comparison, of all
-rows (`optimiser.exact: true`). Results go to benchmarks/results/vocabulary.json.
+rows (`training.optimiser.exact: true`). Results go to benchmarks/results/vocabulary.json.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def seconds(base: Path, exact: bool, threads: int, folder: Path) -> float:
     """Median time of a step."""
     records = training.texts(32 * (WARM + STEPS))
     value = {
-        "data": {}, "base": str(base), "method": "full", "training": {"epochs": 1, "start": "random", "window": 1},
-        "optimiser": {"exact": exact}, "device": {"threads": threads, "precision": "float32"},
+        "data": {}, "base": str(base), "method": "full",
+        "training": {"epochs": 1, "start": "random", "window": 1, "optimiser": {"exact": exact}},
+        "device": {"threads": threads, "precision": "float32"},
     }  # fmt: skip
     ends: list[float] = []
 

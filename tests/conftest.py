@@ -85,4 +85,4 @@ def compressed(fitted, tmp_path_factory):
     home = Home(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
-        return home, compress(home.get("models", "support"), home, ["tolerance=1"])
+        return home, compress(home.get("models", "support"), home, ["compress.tolerance=1"])

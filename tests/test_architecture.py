@@ -9,19 +9,21 @@ import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grimp
 import pytest
 
 from vertune.core import part
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "vertune"
-KINDS = ("sources", "splits", "encoders", "tasks", "methods", "compressors", "exports")
+KINDS = ("sources", "cleaners", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports")
 PARTS = [(folder, name) for folder in KINDS for name in part.names(folder)]
 HEAVY = ("torch", "transformers", "accelerate", "peft", "sklearn", "datasets", "sentence_transformers", "fastapi")
 
@@ -124,8 +126,14 @@ def _named_parts() -> dict[str, set[str]]:
     return {folder: {name for kind, name in PARTS if kind == folder} for folder in KINDS}
 
 
-HOMONYMS = frozenset({"text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx"})
+HOMONYMS = frozenset({"text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx", "table", "length"})
 """Names of parts that are also words for something else, such as a type of column: a bare comparison with them proves nothing."""
+
+
+def _constants(node: ast.expr) -> set[object]:
+    """The constant that an expression is, or those that it lists."""
+    items = node.elts if isinstance(node, (ast.Set, ast.List, ast.Tuple)) else [node]
+    return {item.value for item in items if isinstance(item, ast.Constant)}
 
 
 def _branches(tree: ast.Module) -> Iterator[ast.AST]:
@@ -134,7 +142,7 @@ def _branches(tree: ast.Module) -> Iterator[ast.AST]:
     names = set().union(*kinds.values())
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
-            constants = {item.value for side in (node.left, *node.comparators) for item in ast.walk(side) if isinstance(item, ast.Constant)}
+            constants = {constant for side in (node.left, *node.comparators) for constant in _constants(side)}
             of_a_name = any(isinstance(side, ast.Attribute) and side.attr == "name" for side in (node.left, *node.comparators))
             if constants & (names if of_a_name else names - HOMONYMS):
                 yield node
@@ -201,6 +209,26 @@ def _imported(tree: ast.Module) -> set[str]:
     return {name for name in names if name.startswith("vertune.") and name.count(".") > 1}
 
 
+def test_only_encoders_know_the_arrays_of_a_text() -> None:
+    names = re.compile(r"\b(input_ids|attention_mask|token_type_ids)\b")
+    owners = ("encoders/", "exports/")  # exports write the inputs of other libraries
+    found = [path for path in _trees() if not path.startswith(owners) and names.search((SOURCE / path).read_text(encoding="utf-8"))]
+    assert not found, f"Ask the encoder for its arrays: {found}"
+
+
+def test_nothing_guesses_at_an_encoder() -> None:
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in _trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"getattr", "hasattr"}
+        and "encoder" in ast.unparse(node.args[0])
+    ]
+    assert not found, f"Declare it in core/kinds.py, with a default: {found}"
+
+
 def test_layers() -> None:
     tool = Path(sys.executable).with_name("lint-imports")
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
@@ -208,6 +236,31 @@ def test_layers() -> None:
         [str(tool), "--no-cache"], capture_output=True, text=True, cwd=ROOT, timeout=120, env={**os.environ, "PYTHONPATH": path}
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for annotations included: two modules that need each other's types are one module, or three."""
+    graph = grimp.build_graph("vertune", exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    imports["vertune"] -= {"vertune.api"}  # when first asked for: reading the version imports nothing
+    assert not _circle(imports)
+
+
+def test_a_circle_is_seen() -> None:
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"c"}}) == {"b", "c"}
+    assert not _circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def _circle(imports: dict[str, set[str]]) -> set[str]:
+    """The modules on circles, or between two of them: what remains when modules that import or are imported by none of the rest go."""
+    left = dict(imports)
+    while left:
+        imported = set().union(*left.values())
+        ends = {module for module, targets in left.items() if not targets & left.keys() or module not in imported}
+        if not ends:
+            break
+        left = {module: targets for module, targets in left.items() if module not in ends}
+    return set(left)
 
 
 def test_sections_of_the_config_are_small() -> None:

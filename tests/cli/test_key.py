@@ -114,7 +114,7 @@ def test_list(run, keys):
     code, shown, said = run("list")
     assert code == 0, said
     header, one, two = shown.splitlines()
-    assert header.split() == ["id", "name", "may", "verticals", "rate", "made", "ends", "state"]
+    assert header.split() == ["id", "name", "scopes", "verticals", "rate", "created", "expires", "state"]
     assert one.startswith(first.id)
     assert one.endswith("live")
     assert "feedback, predict  support" in one

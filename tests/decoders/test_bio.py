@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertune.core.records import Feature
+from vertune.core.records import Feature, Places
 from vertune.decoders import bio
 
 
@@ -18,7 +18,7 @@ def feature(offsets: list[tuple[int, int]], window: int = 0) -> Feature:
     size = len(offsets) + 2
     places = np.array([(0, 0), *offsets, (0, 0)], np.int32)
     segments = np.array([-1, *[0] * len(offsets), -1], np.int8)
-    return Feature(0, "text", np.zeros(size, np.int32), segments, places, np.zeros(size, np.int8), 0, window)
+    return Feature(0, "text", size, None, Places(segments, places), window=window)
 
 
 def cut(text: str, offsets: list[tuple[int, int]]) -> list[str]:

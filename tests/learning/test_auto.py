@@ -69,7 +69,7 @@ def test_time_is_kept_for_a_second_training_on_half_as_many_rows_more(configured
 
 
 def test_what_was_not_measured_in_time_is_measured_before_it_is_given_up(configured, tmp_path, quiet, monkeypatch):
-    config, material = configured(method="auto", training={"epochs": 4}, optimiser={"rate": 3e-3})
+    config, material = configured(method="auto", training={"epochs": 4, "optimiser": {"rate": 3e-3}})
     monkeypatch.setattr(
         session, "run_loop", lambda model, plan, lesson, real=session.run_loop: real(model, replace(plan, seconds=1e-9), lesson)
     )

@@ -39,7 +39,7 @@ def weights(model) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("optimiser", ["adamw", "adafactor", "sgd"])
 @pytest.mark.parametrize(("name", "options"), [("full", {}), ("lora", {"dropout": 0.1}), ("adalora", {})])
 def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(configured, tmp_path, optimiser, name, options):
-    config, material = configured(optimiser={"name": optimiser}, training={"checkpoint": 0, "batch": 32})
+    config, material = configured(training={"checkpoint": 0, "batch": 32, "optimiser": {"name": optimiser}})
     steps = 12
     plain, plan = prepared(config, name, **options)
     run_loop(plain, plan, lesson_of(config, material, lambda kind, **fields: None))
@@ -66,7 +66,9 @@ def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(configured, tm
 def test_micro_batches_give_the_step_of_the_whole_batch(configured, quiet):
     results = []
     for tokens in (64, 100_000):
-        config, material = configured(device={"tokens": tokens, "threads": 1, "precision": "float32"}, optimiser={"name": "sgd", "clip": 0})
+        config, material = configured(
+            device={"tokens": tokens, "threads": 1, "precision": "float32"}, training={"optimiser": {"name": "sgd", "clip": 0}}
+        )
         torch.manual_seed(0)
         model = build(config.encoder, config.task)
         for module in model.modules():
@@ -120,14 +122,14 @@ def test_rows_are_visited_once_an_epoch(configured, quiet):
 
 @pytest.mark.parametrize("name", ["full", "head", "lora"])
 def test_teach_learns_what_can_be_learnt(configured, quiet, tmp_path, name):
-    config, material = configured(rows=240, method=name, optimiser={"rate": 3e-3}, training={"epochs": 4})
+    config, material = configured(rows=240, method=name, training={"epochs": 4, "optimiser": {"rate": 3e-3}})
     result = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert result.metrics["accuracy"] > 0.9
     assert result.trained == sum(parameter.numel() for parameter in trainable(result.model).values())
 
 
 def test_refit_uses_every_label_and_reports_the_metrics_of_the_held_out_ones(configured, tmp_path):
-    config, material = configured(method="full", training={"epochs": 2}, optimiser={"rate": 3e-3})
+    config, material = configured(method="full", training={"epochs": 2, "optimiser": {"rate": 3e-3}})
     material.cut = True
     seen = []
     result = session.train(config, material, session.TrainingFolders(tmp_path), lambda kind, **fields: seen.append((kind, fields)))
@@ -140,7 +142,9 @@ def test_updating_used_rows_learns_what_updating_every_row_learns(configured, qu
     results = {}
     for exact in (False, True):
         config, material = configured(
-            rows=240, method="full", optimiser={"rate": 3e-3, "exact": exact}, training={"epochs": 6, "evaluations": 0, "start": "random"}
+            rows=240,
+            method="full",
+            training={"epochs": 6, "evaluations": 0, "start": "random", "optimiser": {"rate": 3e-3, "exact": exact}},
         )
         results[exact] = session.train(config, material, session.TrainingFolders(tmp_path / str(exact)), quiet)
     accuracy = {exact: result.metrics["accuracy"] for exact, result in results.items()}
@@ -154,7 +158,7 @@ def test_rows_that_no_text_uses_stay_as_they_are(configured, quiet):
     before = model.backbone.get_input_embeddings().weight.detach().clone()
     lesson = lesson_of(config, material, quiet)
     run_loop(model, plan, lesson)
-    used = np.unique(np.concatenate([feature.ids for feature in lesson.examples.features]))
+    used = np.unique(np.concatenate([feature.payload.ids for feature in lesson.examples.features]))
     after = model.backbone.get_input_embeddings().weight.detach()
     moved = (before != after).any(1).nonzero().flatten().numpy()
     assert set(used) <= set(moved) <= {*used, config.encoder.pad}
@@ -162,7 +166,7 @@ def test_rows_that_no_text_uses_stay_as_they_are(configured, quiet):
 
 @pytest.mark.parametrize("name", ["full", "adalora"])
 def test_a_training_killed_in_the_refit_ends_with_the_same_weights_bit_for_bit(configured, tmp_path, quiet, name):
-    config, material = configured(method=name, training={"epochs": 1, "checkpoint": 0}, optimiser={"rate": 3e-3})
+    config, material = configured(method=name, training={"epochs": 1, "checkpoint": 0, "optimiser": {"rate": 3e-3}})
     material.cut = True
     plain = session.train(config, material, session.TrainingFolders(tmp_path / "plain"), quiet)
     seen = []
@@ -197,7 +201,7 @@ def test_recomputed_activations_give_the_same_weights(configured, quiet):
 
 
 def test_bfloat16_is_for_training_alone(configured, quiet, tmp_path, monkeypatch):
-    config, material = configured(method="full", device={"threads": 1, "precision": "bfloat16"}, optimiser={"rate": 3e-3})
+    config, material = configured(method="full", device={"threads": 1, "precision": "bfloat16"}, training={"optimiser": {"rate": 3e-3}})
     seen = []
 
     def watched(self, inputs, forward=VerticalModel.forward):
@@ -213,11 +217,11 @@ def test_bfloat16_is_for_training_alone(configured, quiet, tmp_path, monkeypatch
 
 
 def test_rates_and_decay_go_by_depth_and_by_kind_of_weight(configured):
-    config, _ = configured(optimiser={"layer_decay": 0.5, "weight_decay": 0.1})
+    config, _ = configured(training={"optimiser": {"layer_decay": 0.5, "weight_decay": 0.1}})
     model, _ = prepared(config)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {}
-    for group in groups(model, config.optimiser, Rates(1.0, 8.0)):
+    for group in groups(model, config.training.optimiser, Rates(1.0, 8.0)):
         found |= {names[id(parameter)]: (group["peak"], group["weight_decay"]) for parameter in group["params"]}
     assert found.keys() == weights(model).keys()
     assert found["head.weight"] == (8.0, 0.1)
@@ -232,6 +236,6 @@ def test_rates_and_decay_go_by_depth_and_by_kind_of_weight(configured):
 @pytest.mark.parametrize("optimiser", ["adamw", "adafactor", "sgd"])
 def test_every_optimiser_learns_at_its_own_rate(configured, quiet, tmp_path, optimiser):
     config, material = configured(
-        rows=240, method="full", optimiser={"name": optimiser}, training={"epochs": 30, "start": "random", "evaluations": 0}
+        rows=240, method="full", training={"epochs": 30, "start": "random", "evaluations": 0, "optimiser": {"name": optimiser}}
     )
     assert session.train(config, material, session.TrainingFolders(tmp_path), quiet).metrics["accuracy"] > 0.8

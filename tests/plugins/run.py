@@ -21,7 +21,7 @@ from vertune.steps.evaluate import evaluate
 from vertune.steps.export import export
 from vertune.steps.predict import predict
 from vertune.steps.prepare import prepare
-from vertune.steps.share import make_ready
+from vertune.steps.share import make_servable
 from vertune.steps.train import train
 from vertune.testing import tiny
 from vertune.testing.splits import CHECKS as SPLIT_CHECKS
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     records = [{"review": f"the {thing} was {word}"} for word in WORDS for thing in THINGS[:2]]
     alone = predict(model, records)
     home.alias("stars@live", model.id)
-    troubles = make_ready([model], home)
+    troubles = make_servable([model], home)
     with Running(home, exact=True) as server:
         answers = server.ask.post("/v1/verticals/stars/predict", json={"records": records}).json()
         listed = server.ask.get("/v1/verticals/stars").json()

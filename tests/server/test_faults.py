@@ -35,7 +35,7 @@ class Engine:
         self.delay = 0.0
 
     def compute(self, own, lane, payloads):
-        batch = [tuple(feature.ids.tolist()) for feature, _ in payloads]
+        batch = [tuple(feature.payload.ids.tolist()) for feature, _ in payloads]
         self.seen.append(batch)
         self.asked.append([list(places) for _, places in payloads])
         if not self.gate.is_set():
@@ -72,8 +72,8 @@ def running(fleet, start, engine):
 
 
 def ids(running, text: str) -> tuple[int, ...]:
-    served = running.service.fleet.get("intent")
-    return tuple(served.predictor.encoder.encode([{"text": text}], served.task.views(["text"]))[0].ids.tolist())
+    served = running.service.answers.fleet.get("intent")
+    return tuple(served.predictor.encoder.encode([{"text": text}], served.task.views(["text"]))[0].payload.ids.tolist())
 
 
 def held(running, engine) -> threading.Thread:
@@ -86,7 +86,7 @@ def held(running, engine) -> threading.Thread:
 
 
 def queued(running, tokens: int = 1) -> None:
-    until(lambda: running.service.batcher.queued >= tokens)
+    until(lambda: running.service.answers.batcher.queued >= tokens)
 
 
 # ------------------------------------------------------------------ workers
@@ -94,7 +94,7 @@ def queued(running, tokens: int = 1) -> None:
 
 def kill(running) -> None:
     """End a worker from outside, wherever it is."""
-    for worker in tuple(running.service.batcher._workers):
+    for worker in tuple(running.service.answers.batcher._workers):
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.thread.ident), ctypes.py_object(SystemExit))
 
 
@@ -129,7 +129,7 @@ def test_workers_that_are_killed_leave_no_request_without_an_answer(running, alo
     assert len(lost) < times / 2
     assert times > 5
     assert min(asked) > 3
-    until(lambda: running.service.batcher.alive)
+    until(lambda: running.service.answers.batcher.alive)
 
 
 def test_a_text_that_ends_its_worker_takes_half_a_batch_along_at_most(running, engine, alone) -> None:
@@ -186,12 +186,12 @@ def test_a_bad_text_among_others_of_its_request_fails_the_request_and_no_other(r
     bad, good = together([lambda: running.predict("intent", "soup", BAD), lambda: running.predict("intent", *TEXTS)])
     assert problem(bad, 500)
     assert good.status_code == 200
-    until(lambda: running.service.batcher.queued == 0)
+    until(lambda: running.service.answers.batcher.queued == 0)
 
 
 def test_what_fails_in_one_vertical_fails_in_no_other(running, engine, monkeypatch) -> None:
     """Decoding is the task's own."""
-    served = running.service.fleet.get("spans")
+    served = running.service.answers.fleet.get("spans")
 
     def fail(*given, **more):
         raise RuntimeError("of a task")
@@ -233,7 +233,7 @@ def test_what_a_client_that_left_asked_is_not_computed(running, engine, caplog) 
     gone = Wire(running.port, asking("intent", BAD, "soup"))
     queued(running)
     gone.socket.close()
-    until(lambda: running.service.batcher.queued == 0)
+    until(lambda: running.service.answers.batcher.queued == 0)
     engine.gate.set()
     blocking.join(LONG)
     assert running.predict("intent", "rome").status_code == 200
@@ -265,7 +265,7 @@ def test_a_client_that_closes_its_half_leaves_nothing_behind(running, engine) ->
     with Wire(running.port, asking("intent", BAD)) as wire:
         queued(running)
         wire.socket.shutdown(socket.SHUT_WR)
-        until(lambda: running.service.batcher.queued == 0)
+        until(lambda: running.service.answers.batcher.queued == 0)
         engine.gate.set()
         assert wire.end() == b""
     blocking.join(LONG)
@@ -281,7 +281,7 @@ def test_a_stuck_worker_costs_a_request_its_deadline_and_no_more(running, engine
     assert "within its 300 ms" in problem(found, 503)
     assert int(found.headers["retry-after"]) >= 1
     assert 0.25 < time.monotonic() - began < 2
-    assert running.service.batcher.queued == 0
+    assert running.service.answers.batcher.queued == 0
     engine.gate.set()
     blocking.join(LONG)
     assert running.predict("intent", "soup").status_code == 200
@@ -316,7 +316,7 @@ def test_overload_is_refused_quickly_and_what_is_taken_is_in_time(fleet, start, 
     assert refused
     assert max(taken) < deadline + 1.0
     assert sorted(refused)[len(refused) // 2] < deadline / 2
-    until(lambda: running.service.batcher.queued == 0)
+    until(lambda: running.service.answers.batcher.queued == 0)
 
 
 def test_who_floods_does_not_starve_another(home, start, engine) -> None:
@@ -372,8 +372,9 @@ def test_what_is_kept_is_answered_however_much_waits(fleet, start, engine) -> No
 def test_long_texts_that_are_cut_cost_what_is_left_of_them(fleet, start) -> None:
     """What is refused before its tokens are counted would have been refused after."""
     text = "tell me of rome and bread " * 40
-    served = start(fleet).service.fleet.get("find")
-    (cost,) = map(len, served.predictor.encoder.encode([{"text": text}], served.task.views(["text"])))
+    served = start(fleet).service.answers.fleet.get("find")
+    (feature,) = served.predictor.encoder.encode([{"text": text}], served.task.views(["text"]))
+    cost = feature.cost
     assert cost < len(text) / 10
     running = start(fleet, queued=4 * cost)
     assert running.ask.post("/v1/embeddings", json={"model": "find", "input": [text] * 4}).status_code == 200
@@ -384,14 +385,14 @@ def test_long_texts_that_are_cut_cost_what_is_left_of_them(fleet, start) -> None
 
 
 def test_not_ready_while_the_worker_is_stuck_and_ready_again_after(running, engine, monkeypatch) -> None:
-    monkeypatch.setattr("vertune.server.service._STALE", 0.2)
+    monkeypatch.setattr("vertune.server.readiness.MAX_AGE", 0.2)
     assert running.ask.get("/health/ready").json()["ready"] is True
     blocking = held(running, engine)
     time.sleep(0.3)
     answers = together([lambda: running.ask.get("/health/ready")] * 5)
     assert [found.status_code for found in answers] == [503] * 5
-    assert "a trial was not answered" in answers[0].json()["why"]
-    assert running.service.batcher.queued == 0, "however many ask, one is tried, and nothing is left of it"
+    assert "a probe was not answered" in answers[0].json()["why"]
+    assert running.service.answers.batcher.queued == 0, "however many ask, one is tried, and nothing is left of it"
     assert len(engine.seen) <= 2
     assert running.ask.get("/health/live").status_code == 200
     engine.gate.set()
@@ -400,7 +401,7 @@ def test_not_ready_while_the_worker_is_stuck_and_ready_again_after(running, engi
 
 
 def test_not_ready_without_a_worker_and_ready_again_with_one(running, monkeypatch) -> None:
-    batcher = running.service.batcher
+    batcher = running.service.answers.batcher
     assert running.ask.get("/health/ready").status_code == 200
     monkeypatch.setattr(type(batcher), "_staff", lambda self: None)
     kill(running)
@@ -426,25 +427,25 @@ class _Lane:
 
 
 def test_one_broken_vertical_makes_the_server_not_unready(running, engine, monkeypatch) -> None:
-    monkeypatch.setattr("vertune.server.service._STALE", 0.0)
-    served = running.service.fleet.deployments
+    monkeypatch.setattr("vertune.server.readiness.MAX_AGE", 0.0)
+    served = running.service.answers.fleet.deployments
     name = next(name for name in served if name != "whole")  # the first that is tried may be any of them
-    running.service.fleet.deployments = {name: served[name], **served}
+    running.service.answers.fleet.deployments = {name: served[name], **served}
     engine.bad = ids(running, "ready?")
-    monkeypatch.setattr("vertune.server.service._STALE", 5.0)
-    running.service.batcher.last_success = None
+    monkeypatch.setattr("vertune.server.readiness.MAX_AGE", 5.0)
+    running.service.answers.batcher.last_success = None
     assert running.ask.get("/health/ready").status_code == 200  # by the one whose graph is its own
 
 
 def test_one_vertical_whose_answers_fail_makes_the_server_not_unready(running, monkeypatch) -> None:
-    first = next(iter(running.service.fleet.deployments.values()))
+    first = next(iter(running.service.answers.fleet.deployments.values()))
     monkeypatch.setattr(type(first.task), "decode", lambda *given, **more: 1 / 0)
-    running.service.batcher.last_success = None
+    running.service.answers.batcher.last_success = None
     assert running.ask.get("/health/ready").status_code == 200
 
 
 def test_a_trial_is_counted_nowhere(running) -> None:
-    running.service.batcher.last_success = None
+    running.service.answers.batcher.last_success = None
     assert running.ask.get("/health/ready").status_code == 200
     for name in ("waiting", "tokenizing", "inference"):
         assert running.metric(f"vertune_{name}_seconds_count") == 0
@@ -452,7 +453,7 @@ def test_a_trial_is_counted_nowhere(running) -> None:
 
 def test_not_ready_without_a_vertical(home, start) -> None:
     running = start(home, admin(home))
-    for name in running.service.fleet.deployments:
+    for name in running.service.answers.fleet.deployments:
         running.ask.delete(f"/v1/verticals/{name}")
     found = running.ask.get("/health/ready")
     assert (found.status_code, found.json()["why"]) == (503, "no vertical is served")
@@ -490,14 +491,14 @@ def test_graphs_leave_memory_under_a_limit_and_are_loaded_again(home, start, alo
     before = graphs()
     running = start(home, memory=size + 1)
     assert graphs() <= before + 1, "a graph is in memory that nobody counts"
-    keeper = running.service.fleet._keeper
+    keeper = running.service.answers.fleet._keeper
     loaded = set()
     for name in ("whole", "twin") * 3:
         found = running.predict(name, *TEXTS)
         assert same(found.json()["answers"], expected), found.text
         assert 0 < keeper.bytes <= size + 1
         assert graphs() <= before + 1
-        loaded |= set(keeper._kept)
+        loaded |= {id for id in (graph.id, "twin-1") if id in keeper}
     assert loaded == {graph.id, "twin-1"}
     answers = together([lambda name=name: running.predict(name, *TEXTS) for name in ("whole", "twin") * 6])
     assert all(same(found.json()["answers"], expected) for found in answers)

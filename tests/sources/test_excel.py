@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sources.samples import workbook
 from vertune.core.errors import DataError, UnknownName
+from vertune.sources._workbook import write as workbook
 from vertune.sources.excel import Excel
 
 

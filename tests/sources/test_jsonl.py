@@ -74,3 +74,11 @@ def test_a_file_without_objects_is_refused(read):
         read("text,label\na,b\n")
     with pytest.raises(DataError, match="is empty"):
         read("")
+
+
+def test_a_broken_last_line_is_a_row_with_its_error(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one"}\nbroken\n')
+    frame = Jsonl(path=str(path)).read()
+    assert frame["text"].to_list() == ["one", None]
+    assert frame["__error"][1].startswith("line 2 is no JSON")

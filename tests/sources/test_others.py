@@ -6,10 +6,8 @@ import sys
 import polars as pl
 import pytest
 
-from tests.sources import samples
 from vertune.core import part
 from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName
-from vertune.core.parse import build
 from vertune.sources.huggingface import Huggingface
 from vertune.sources.parquet import Parquet
 from vertune.sources.squad import Squad
@@ -36,7 +34,7 @@ def test_what_is_no_parquet_is_refused(tmp_path):
 
 
 def test_squad_has_a_row_a_question(tmp_path):
-    frame = Squad(**samples.squad(tmp_path)).read()
+    frame = Squad.sample(tmp_path).read()
     assert frame["question"].to_list() == ["Where?", "When?"]
     answer = frame["answers"].to_list()[0][0]
     assert frame["context"][0][answer["start"] :].startswith(answer["text"])
@@ -45,12 +43,12 @@ def test_squad_has_a_row_a_question(tmp_path):
 
 
 def test_squad_answers_in_the_wrong_place_are_rejected(tmp_path):
-    options = samples.squad(tmp_path)
+    source = Squad.sample(tmp_path)
     path = tmp_path / "rows.json"
     value = json.loads(path.read_text())
     value["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 1
     path.write_text(json.dumps(value))
-    assert "does not stand where" in Squad(**options).read()["__error"][0]
+    assert "does not stand where" in source.read()["__error"][0]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"data": [{"title": "x"}]}', '{"data": []}'])
@@ -62,11 +60,11 @@ def test_what_is_no_squad_is_refused(tmp_path, content):
 
 
 def test_hub_folders_name_their_splits_and_classes(tmp_path):
-    options = samples.huggingface(tmp_path)
-    assert Huggingface(**options).read()["label"].to_list() == ["card", "rate", "card"]
-    assert Huggingface(**options, split="test").read().height == 1
+    source = Huggingface.sample(tmp_path)
+    assert source.read()["label"].to_list() == ["card", "rate", "card"]
+    assert source.model_copy(update={"split": "test"}).read().height == 1
     with pytest.raises(UnknownName, match=r"no split 'tets' in .*. Did you mean 'test'"):
-        Huggingface(**options, split="tets").read()
+        source.model_copy(update={"split": "tets"}).read()
     with pytest.raises(DataError, match="save_to_disk"):
         Huggingface(path=str(tmp_path)).read()
 
@@ -84,7 +82,7 @@ def test_a_hub_that_is_not_reachable_says_so(monkeypatch):
 
 @pytest.mark.parametrize(("name", "package"), [("excel", "fastexcel"), ("sql", "sqlalchemy"), ("huggingface", "datasets")])
 def test_a_missing_package_is_named_with_its_extra(name, package, tmp_path, monkeypatch):
-    source = build(part.find("sources", name), samples.SAMPLES[name](tmp_path))
+    source = part.find("sources", name).sample(tmp_path)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf"pip install 'vertune\[{name}\]'"):
         source.read()

@@ -1,4 +1,4 @@
-"""docs/add/source.md and docs/add/split.md show code that works."""
+"""The pages on data parts in docs/add show code that works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "add"
 
 
-@pytest.mark.parametrize("page", ["source", "split"])
+@pytest.mark.parametrize("page", ["source", "cleaner", "split", "augmenter"])
 def test_the_example_passes_the_contract_as_shown(page, tmp_path, monkeypatch):
     part, test = re.findall(r"```python\n(.*?)```", (PAGES / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
     module = types.ModuleType("example_part")

@@ -76,7 +76,7 @@ def test_copies_of_a_text_stay_together_even_under_other_labels():
     {
         "number": np.linspace(0, 5, 400),
         "labels": [["rare", "common"] if place % 40 == 0 else ["common"] for place in range(400)],
-        "spans": [[{"start": 0, "end": 1, "label": "RARE"}] if place % 40 == 0 else [] for place in range(400)],
+        "spans": [[{"start": place, "end": place + 1, "label": "RARE"}] if place % 40 == 0 else [] for place in range(400)],
         "answers": [[{"start": 0, "text": "t"}] if place % 40 == 0 else [] for place in range(400)],
     }.items(),
 )

@@ -17,7 +17,7 @@ from vertune.steps.evaluate import evaluate
 from vertune.steps.predict import predict
 
 TEXTS = ["tell me of paris and rome", "tell me of soup and bread", "zzz unknown words ¡olé!"]
-LOOSE = "tolerance=1"
+LOOSE = "compress.tolerance=1"
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_every_compressor_keeps_the_contract(home, loose, name):
     before = {path.name: path.read_bytes() for path in model.folder.iterdir() if path.is_file()}
     options = {"distill": "{name: distill, layers: 1, epochs: 1}", "drop_layers": "{name: drop_layers, number: 1, epochs: 1}"}
     chain = options.get(name, "{name: prune, epochs: 1}" if name == "prune" else name)
-    made = [compress(model, home, [f"compress=[{chain}]", LOOSE]) for _ in range(2)]
+    made = [compress(model, home, [f"compress.chain=[{chain}]", LOOSE]) for _ in range(2)]
     first, second = (predict(one, records()) for one in made)
     assert set(first[0]) == set(predict(model, records())[0])
     for one, other in zip(first, second, strict=True):
@@ -93,17 +93,19 @@ def test_every_compressor_keeps_the_contract(home, loose, name):
 
 
 def test_a_chain_goes_from_torch_to_onnx(home, loose):
-    chain = "compress=[{name: distill, layers: 1, epochs: 1}, trim_vocabulary, int8]"
+    chain = "compress.chain=[{name: distill, layers: 1, epochs: 1}, trim_vocabulary, int8]"
     made = compress(trained(home), home, [chain, LOOSE])
     sizes = [one["bytes"] for one in made.manifest["candidates"]]
     assert sizes == sorted(sizes, reverse=True)
     assert len(predict(made, records(["a text of words that nobody trained on: 🙂 naïve"]))) == 1
-    with pytest.raises(ConfigError, match=r"goes back from ONNX to torch. Write it as: compress: \[trim_vocabulary, int8\]"):
-        compress(trained(home), home, ["compress=[int8, trim_vocabulary]"])
+    with pytest.raises(
+        ConfigError, match=r"goes back from ONNX to torch. Put torch compressors first: compress: {chain: \[trim_vocabulary, int8\]}"
+    ):
+        compress(trained(home), home, ["compress.chain=[int8, trim_vocabulary]"])
 
 
 def test_an_empty_chain_is_the_graph_itself(home):
-    made = compress(trained(home), home, ["compress=[]", LOOSE])
+    made = compress(trained(home), home, ["compress.chain=[]", LOOSE])
     ours, theirs = (Predictor.open(one) for one in (trained(home), made))
     features = ours.encoder.encode(records(), ours.task.views(["text"]))
     for one, other in zip(ours.outputs(features), theirs.outputs(features), strict=True):
@@ -112,12 +114,12 @@ def test_an_empty_chain_is_the_graph_itself(home):
 
 @pytest.mark.parametrize("setting", ["task.threshold=0.9", "encoder.max_tokens=16", "base=other", "data.source=x.csv"])
 def test_what_the_model_is_can_t_be_changed_by_the_way(home, setting):
-    with pytest.raises(ConfigError, match="would change the model"):
+    with pytest.raises(ConfigError, match="would change the trained model"):
         compress(trained(home), home, [setting])
 
 
 def test_a_student_on_another_base_takes_its_layers(home, loose, tiny_base):
-    chain = f"compress=[{{name: distill, base: {tiny_base}, epochs: 1}}]"
+    chain = f"compress.chain=[{{name: distill, base: {tiny_base}, epochs: 1}}]"
     seen = []
     compress(trained(home), home, [chain, LOOSE], lambda kind, **fields: seen.append(kind))
     assert "step" in seen
@@ -144,25 +146,25 @@ def test_rows_that_the_model_learnt_from_can_t_tell(home):
     model.update(chosen={**model.manifest["chosen"], "refit": 60})
     with pytest.raises(ModelError, match="trained on these rows too"):
         compress(model, home, [LOOSE])
-    made = compress(model, home, [LOOSE], terms=CompressOptions(accept=True))
-    assert "trained once more on all labels" in (made.folder / "report.html").read_text()
+    made = compress(model, home, [LOOSE], options=CompressOptions(accept=True))
+    assert "finally retrained on all labelled rows" in (made.folder / "report.html").read_text()
 
 
 def test_what_waits_for_a_decision_is_not_cleaned_away(home, monkeypatch):
     from vertune.steps.clean import clean
 
     monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
-    with pytest.raises(ModelError, match="can't tell"):
+    with pytest.raises(ModelError, match="can't decide"):
         compress(trained(home), home)
     clean(home)
-    assert compress(trained(home), home, terms=CompressOptions(accept=True)).manifest["status"] == "done"
+    assert compress(trained(home), home, options=CompressOptions(accept=True)).manifest["status"] == "done"
 
 
 def test_a_student_learns_from_texts_without_labels(home, loose, tmp_path):
     more = tmp_path / "more.csv"
     more.write_text("query\ntell me 99 of lima and oslo\ntell me 98 of cake and rice\n")
     seen = []
-    settings = [f"data.unlabelled={more}", "compress=[{name: distill, layers: 1, epochs: 1}]", LOOSE]
+    settings = [f"data.unlabelled={more}", "compress.chain=[{name: distill, layers: 1, epochs: 1}]", LOOSE]
     compress(trained(home), home, settings, lambda kind, **fields: seen.append((kind, fields)))
     steps = [fields["steps"] for kind, fields in seen if kind == "step"]
     rows = home.get("datasets", trained(home).manifest["parents"][0]).manifest["rows"]["train"]
@@ -170,14 +172,16 @@ def test_a_student_learns_from_texts_without_labels(home, loose, tmp_path):
 
 
 def test_what_loses_too_much_is_refused_and_shown(home, monkeypatch):
-    monkeypatch.setattr("vertune.compressors.int8.rounded", lambda matrix, levels, axis: damaged(matrix, axis))
-    with pytest.raises(ModelError, match=r"was refused: it loses .* points on validation, and 0.50 points are allowed.*report.html"):
-        compress(trained(home), home, ["compress=[{name: int8, search: false}]"])
-    (run,) = [run for run in home.runs() if run.known_manifest.get("step") == "compress"]
+    monkeypatch.setattr("vertune.compressors.int8.quantise_matrix", lambda matrix, levels, axis: damaged(matrix, axis))
+    with pytest.raises(
+        ModelError, match=r"refused the smaller model: it loses .* points on validation, more than the 0.50 points allowed.*report.html"
+    ):
+        compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]"])
+    (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
     assert run.manifest["status"] == "failed"
     assert (run.folder / "report.html").exists()
-    with pytest.raises(ModelError, match="was refused"):  # a hand can't let it through either
-        compress(trained(home), home, ["compress=[{name: int8, search: false}]"], terms=CompressOptions(accept=True))
+    with pytest.raises(ModelError, match="refused the smaller model"):  # a hand can't let it through either
+        compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]"], options=CompressOptions(accept=True))
 
 
 def damaged(matrix, axis):
@@ -187,18 +191,18 @@ def damaged(matrix, axis):
 
 def test_where_validation_can_t_tell_a_hand_decides_and_nothing_is_done_twice(home, monkeypatch):
     monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
-    with pytest.raises(ModelError, match=r"Validation can't tell: nobody knows.*--accept"):
+    with pytest.raises(ModelError, match=r"Validation can't decide whether .*: nobody knows.*--accept"):
         compress(trained(home), home)
-    (run,) = [run for run in home.runs() if run.known_manifest.get("status") == "undecided"]
-    monkeypatch.setattr(step, "_Work", None)  # a second computation would fail
-    made = compress(trained(home), home, terms=CompressOptions(accept=True))
+    (run,) = [run for run in home.runs() if run.manifest_or_empty.get("status") == "undecided"]
+    monkeypatch.setattr(step, "_Compression", None)  # a second computation would fail
+    made = compress(trained(home), home, options=CompressOptions(accept=True))
     assert made.id == run.id
     assert made.manifest["accepted"].startswith("by hand")
     assert made.manifest["status"] == "done"
 
 
 def test_a_killed_compression_goes_on_to_the_same_model(home, loose):
-    settings = ["compress=[{name: distill, layers: 1, epochs: 4}]", "training.checkpoint=0", LOOSE]
+    settings = ["compress.chain=[{name: distill, layers: 1, epochs: 4}]", "training.checkpoint=0", LOOSE]
     whole = compress(trained(home), home, settings)
 
     def kill(kind, **fields):
@@ -207,7 +211,7 @@ def test_a_killed_compression_goes_on_to_the_same_model(home, loose):
 
     with pytest.raises(KeyboardInterrupt):
         compress(trained(home), home, settings, kill)
-    (run,) = [run for run in home.runs() if run.known_manifest.get("step") == "compress"]
+    (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
     assert run.manifest["status"] == "stopped"
     seen = []
     again = compress(trained(home), home, settings, lambda kind, **fields: seen.append((kind, fields)), CompressOptions(resume=True))
@@ -230,7 +234,7 @@ def test_without_validation_rows_nothing_can_be_shown(home):
 
 def test_what_was_compressed_is_not_compressed_again(compressed):
     home, made = compressed
-    with pytest.raises(ConfigError, match="was compressed already"):
+    with pytest.raises(ConfigError, match="is compressed already"):
         compress(made, home)
 
 

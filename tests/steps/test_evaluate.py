@@ -48,7 +48,7 @@ def trained(home, frames, fields=None, **entries):
     run = home.begin("datasets", "topics", step="prepare")
     datasets.write(run.folder, tables)
     dataset = home.finish(run, rows={name: table.height for name, table in tables.items()})
-    config = build(Config, {"name": "topics", "data": {"fields": fields or {}}, "method": "full", "slices": ["channel"]})
+    config = build(Config, {"name": "topics", "data": {"fields": fields or {}}, "method": "full", "evaluate": {"slices": ["channel"]}})
     config = config.model_copy(update={"task": config.task.fit(tables["train"])})
     run = home.begin("models", "topics", step="train", config=dump(config), parents=[dataset.id], **entries)
     run.event("training")
@@ -90,7 +90,14 @@ def test_a_report_holds_what_a_person_and_a_machine_need(home):
 def test_the_page_answers_the_four_questions_at_its_top(home):
     page = (evaluate(trained(home, FRAMES, chosen={"why": "12 s were left"}), home).folder / "report.html").read_text(encoding="utf-8")
     top = page.split("<body>")[1].split("<main>")[0]
-    for wanted in ("How good?", "How sure?", "Better than a simple way?", "What does it get wrong?", "of 90", "5.6\u00a0% of the inputs"):
+    for wanted in (
+        "How good is it?",
+        "How certain is that?",
+        "Better than a simple baseline?",
+        "What does it get wrong?",
+        "of 90",
+        "5.6\u00a0% of the inputs",
+    ):
         assert wanted in top, wanted
     for wanted in (
         "12 s were left",
@@ -141,7 +148,7 @@ def test_baselines_of_many_rows_learn_from_some_and_say_so(home, monkeypatch):
     monkeypatch.setattr(step, "BASELINE_ROWS", 50)
     report = evaluate(trained(home, FRAMES), home)
     assert read_json(report.folder / "metrics.json")["baseline_rows"] == {"used": 50, "of": 150}
-    assert "learnt from 50 of the 150 training rows" in (report.folder / "report.html").read_text(encoding="utf-8")
+    assert "trained on 50 of the 150 training rows" in (report.folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_frame_may_bear_the_names_of_the_training_data(home):
@@ -196,8 +203,8 @@ def test_without_its_dataset_a_model_is_measured_on_given_rows_only(home):
         evaluate(model, home)
     report = evaluate(model, home, frame=pl.DataFrame(FRAMES["test"]))
     page = (report.folder / "report.html").read_text(encoding="utf-8")
-    assert "no simple ways to compare with" in page
-    assert "Not known" in page
+    assert "no baselines to compare with" in page
+    assert "Unknown" in page
 
 
 def test_an_error_of_the_model_fails_the_run(home, monkeypatch):

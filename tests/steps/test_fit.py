@@ -4,13 +4,14 @@ import os
 
 import pytest
 
-from vertune.core.config import load
+from vertune.core.config import Evaluation, load
 from vertune.core.errors import NotFound
+from vertune.data.dataset import read
 from vertune.steps.fit import prepared
 from vertune.steps.train import train
 
 
-def test_a_dataset_is_used_again_until_its_file_or_its_columns_change(home, fitted, table, run_yaml, tmp_path):
+def test_a_dataset_is_reused_exactly_while_what_the_chain_reads_is_the_same(home, fitted, table, run_yaml, tmp_path):
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / table.name).write_bytes(table.read_bytes())
@@ -18,13 +19,22 @@ def test_a_dataset_is_used_again_until_its_file_or_its_columns_change(home, fitt
     config = load(folder / "run.yaml")
     first = prepared(config, home)
     assert prepared(config, home) == first
-    other = folder / "other.csv"
-    other.write_bytes(table.read_bytes())
-    os.utime(other, (1e9, 1e9))
-    other.replace(folder / table.name)  # its time of writing is long past
+    os.utime(folder / table.name)
+    assert prepared(config, home) == first
+    changed = bytearray(table.read_bytes())
+    changed[-2] ^= 1
+    (folder / table.name).write_bytes(changed)
+    os.utime(folder / table.name, (1e9, 1e9))  # its time of writing is long past
     assert prepared(config, home) != first
-    sliced = prepared(config.model_copy(update={"slices": ["channel"]}), home)
-    assert sliced.manifest["config"]["slices"] == ["channel"]
+    (folder / table.name).write_bytes(table.read_bytes())
+    assert prepared(config, home) == first
+    by_channel = config.model_copy(update={"evaluate": Evaluation(slices=["channel"])})
+    assert prepared(by_channel, home) == first  # data.keep has that column already
+    by_query = config.model_copy(update={"evaluate": Evaluation(slices=["query"])})
+    assert "query" in read(prepared(by_query, home), "train").columns
+    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3.0})})
+    assert prepared(longer, home) == first
+    assert prepared(config.model_copy(update={"name": "other"}), home) != first
 
 
 def test_a_run_that_was_killed_before_its_manifest_is_no_obstacle(home, run_yaml):

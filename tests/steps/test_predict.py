@@ -6,9 +6,14 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from vertune.core.artifact import Home
+from vertune.core.config import load
 from vertune.core.errors import ConfigError, DataError, StorageError
+from vertune.data.validate import record_of_texts, validate_records
 from vertune.runtime.predictor import Predictor
-from vertune.steps.predict import answer, predict, predict_file, record_of_texts
+from vertune.steps.evaluate import evaluate
+from vertune.steps.fit import fit
+from vertune.steps.predict import answer, predict, predict_file
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,7 @@ def test_texts_fill_the_inputs_in_their_order(predictor):
     assert record_of_texts(pairs, ["a", "b"]) == {"text": "a", "text_pair": "b"}
     with pytest.raises(ConfigError, match="3 texts"):
         record_of_texts(pairs, ["a", "b", "c"])
-    with pytest.raises(ConfigError, match="reads text, but 2 texts"):  # it was trained on single texts
+    with pytest.raises(ConfigError, match="2 texts were given, but this model reads 1"):  # it was trained on single texts
         record_of_texts(predictor, ["a", "b"])
 
 
@@ -53,7 +58,7 @@ def test_a_column_that_is_missing_is_named(predictor):
 
 
 def test_bytes_that_were_not_decoded_are_refused(predictor):
-    with pytest.raises(DataError, match="another encoding"):
+    with pytest.raises(DataError, match="not valid Unicode"):
         predict(predictor, [{"text": b"\xb2\xe2".decode(errors="surrogateescape")}])
 
 
@@ -77,3 +82,21 @@ def test_what_can_not_be_written_is_said_before_the_work(predictor, table, tmp_p
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="Can't write"):
         predict_file(predictor, table, tmp_path / "file" / "answers.csv")
+
+
+def test_texts_are_edited_as_the_training_texts_were(run_yaml, tmp_path):
+    home = Home(tmp_path)
+    fitted = fit(load(run_yaml, ["data.clean=[{name: normalise, half_width: true}]", "training.time_limit=10"]), home)
+    predictor = Predictor.open(fitted.model)
+    plain, spoilt = "tell me of paris", " tell\u200b  me\tof ｐａｒｉｓ"
+    expected = predict(predictor, [{"query": plain}])
+    many = [{"query": spoilt}] * 100  # too many for the way that needs no frame
+    assert predict(predictor, [{"query": spoilt}]) == expected
+    assert [one["probability"] for one in predict(predictor, many)] == pytest.approx([expected[0]["probability"]] * 100)
+    assert validate_records(predictor, [{"query": spoilt}]) == validate_records(predictor, many)[:1] == [{"text": plain}]
+    frame = pl.DataFrame({"query": [spoilt, plain], "kind": ["place", "place"]})
+    report = evaluate(fitted.model, home, frame=frame)
+    answers = [json.loads(line) for line in (report.folder / "answers.jsonl").read_text().splitlines()]
+    assert answers[0]["answer"]["probability"] == pytest.approx(answers[1]["answer"]["probability"])
+    with pytest.raises(DataError, match="text is empty"):
+        predict(predictor, [{"query": "\u200b"}])

@@ -37,13 +37,17 @@ def home(fitted, run_yaml, tmp_path_factory) -> Home:
     (folder / "aliases" / "support@live").unlink()
     made = Home(folder)
     for name, method in METHODS.items():
-        text = run_yaml.read_text().replace("name: support", f"name: {name}").replace("method: head", f"method: {method}\ntolerance: 1")
+        text = (
+            run_yaml.read_text()
+            .replace("name: support", f"name: {name}")
+            .replace("method: head", f"method: {method}\ncompress: {{tolerance: 1}}")
+        )
         file = run_yaml.with_name(f"{name}.yaml")
         file.write_text(text)
         fit(load(file), made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
-        assert not share.make_ready(list(Fleet(made).live().values()), made)
+        assert not share.make_servable(list(Fleet(made).live().values()), made)
     return made
 
 
@@ -58,7 +62,7 @@ def test_all_but_the_whole_share_one_backbone(fleet) -> None:
     shared = {name: one.shared for name, one in fleet.deployments.items()}
     assert shared.pop("whole") is None
     assert len(set(shared.values())) == 1
-    assert len({id(one.lane) for name, one in fleet.deployments.items() if one.shared and one.precision == "int8"}) == 1
+    assert len({id(one.executor) for name, one in fleet.deployments.items() if one.shared and one.precision == "int8"}) == 1
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -82,8 +86,8 @@ def test_torch_answers_as_the_graph_does(home) -> None:
     for name in ("words", "heads", "biases", "tops"):
         for ours, theirs in zip(torch.get(name).predictor.answer(TEXTS), graphs.get(name).predictor.answer(TEXTS), strict=True):
             assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
-    assert type(torch.get("words").lane.segments[0]).__module__.endswith("eager")
-    assert type(torch.get("tops").lane.segments[0]).__module__.endswith("graph")
+    assert type(torch.get("words").executor.segments[0]).__module__.endswith("eager")
+    assert type(torch.get("tops").executor.segments[0]).__module__.endswith("graph")
 
 
 def test_the_gate_decides_the_precision(home) -> None:
@@ -142,7 +146,7 @@ def test_a_broken_model_does_not_keep_the_others_back(home, tmp_path) -> None:
     config = live["heads"].manifest["config"]
     live["heads"].update(config={**config, "encoder": {**config["encoder"], "base": str(tmp_path / "moved")}})
     (live["biases"].folder / "delta.safetensors").write_bytes(b"damaged")
-    troubles = share.make_ready(list(live.values()), other)
+    troubles = share.make_servable(list(live.values()), other)
     assert troubles.keys() == {live["heads"].id, live["biases"].id}
     assert "moved" in troubles[live["heads"].id]
     assert "can't be read" in troubles[live["biases"].id]
@@ -158,7 +162,7 @@ def test_a_model_that_fails_half_way_leaves_nothing_and_joins_later(home, tmp_pa
     folders = [backbone.folder / shared_store.VERTICALS / model.id for model in models]
     for folder in folders:
         shutil.rmtree(folder)
-    gate = share._gated
+    gate = share._choose_precision
 
     def full(member, stand):
         if member.model.id == models[0].id:
@@ -166,8 +170,8 @@ def test_a_model_that_fails_half_way_leaves_nothing_and_joins_later(home, tmp_pa
         return gate(member, stand)
 
     with monkeypatch.context() as patch:
-        patch.setattr(share, "found", lambda *given: backbone)
-        patch.setattr(share, "_gated", full)
+        patch.setattr(share, "find_backbone", lambda *given: backbone)
+        patch.setattr(share, "_choose_precision", full)
         assert share.share(models, other) == {models[0].id: "The disk is full."}
     assert [folder.exists() for folder in folders] == [False, True]
     assert not share.share(models, other)
@@ -178,9 +182,9 @@ def test_a_package_that_is_missing_concerns_all(home, monkeypatch) -> None:
     def missing(*given):
         raise MissingExtra("Sharing", "train")
 
-    monkeypatch.setattr(share, "_member", missing)
+    monkeypatch.setattr(share, "_load_member", missing)
     with pytest.raises(MissingExtra):
-        share.make_ready(list(Fleet(home).live().values()), home)
+        share.make_servable(list(Fleet(home).live().values()), home)
 
 
 def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> None:
@@ -189,7 +193,8 @@ def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> 
     other = Home(tmp_path / "home")
     shutil.rmtree(other.folder / "backbones")
     model = other.get("models", "words")
-    model.update(config={**model.manifest["config"], "tolerance": 0.0})
+    config = model.manifest["config"]
+    model.update(config={**config, "compress": {**config["compress"], "tolerance": 0.0}})
     small = shared_store.attach_model
 
     def spoilt(backbone, *given):
@@ -213,7 +218,7 @@ def test_a_model_that_answers_otherwise_than_alone_is_not_shared(home, tmp_path,
     rows = share.SharedEntry
     monkeypatch.setattr(share, "SharedEntry", lambda own, *more: rows({name: array + 0.1 for name, array in own.items()}, *more))
     refused = share.share([other.get("models", "words")], other)
-    assert "otherwise than alone" in next(iter(refused.values()))
+    assert "differ by" in next(iter(refused.values()))
 
 
 def test_a_model_that_fits_joins_without_a_new_graph(home, run_yaml) -> None:
@@ -257,7 +262,8 @@ def test_graphs_of_their_own_leave_memory_and_come_back(home) -> None:
     copy = type(model)(model.folder)
     other = type("Other", (), {"id": "other", "folder": copy.folder})()
     keeper.graph(other)
-    assert list(keeper._kept) == ["other"]
+    assert "other" in keeper
+    assert model.id not in keeper
     assert keeper.graph(model) is not first
 
 
@@ -300,9 +306,9 @@ def test_outputs_of_8_bits_do_not_depend_on_who_is_in_the_batch(fleet) -> None:
     lanes: dict[int, list] = {}
     for one in fleet.deployments.values():
         if one.shared:
-            lanes.setdefault(id(one.lane), []).append(one)
+            lanes.setdefault(id(one.executor), []).append(one)
     for served in lanes.values():
-        lane = served[0].lane
+        lane = served[0].executor
         feature = served[0].predictor.encoder.encode(TEXTS[:1], served[0].task.views(["text"]))[0]
         together = lane.compute([(feature, [one.place for one in served])])[0]
         for one, output in zip(served, together, strict=True):

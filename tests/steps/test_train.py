@@ -19,8 +19,10 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config, build, dump
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, NotFound, StorageError
 from vertune.core.files import write_json
+from vertune.core.kinds import Task
 from vertune.data import dataset as datasets
 from vertune.runtime.predictor import Predictor
+from vertune.steps.prepare import prepare
 from vertune.steps.train import train
 from vertune.testing import tiny
 
@@ -33,7 +35,8 @@ def base(tmp_path_factory):
 
 def config_of(base, **options) -> Config:
     settings = {"name": "topics", "data": {}, "base": str(base), "method": "full", "device": {"threads": 1, "precision": "float32"}}
-    return build(Config, {**settings, "optimiser": {"rate": 3e-3}, "training": {"epochs": 3, "refit": "never"}, **options})
+    training = {"optimiser": {"rate": 3e-3}, **options.pop("training", {"epochs": 3, "refit": "never"})}
+    return build(Config, {**settings, "training": training, **options})
 
 
 def dataset_of(home: Home) -> Artifact:
@@ -214,3 +217,21 @@ def test_a_process_killed_at_a_random_step_goes_on_to_the_same_weights(home, bas
     torch.set_num_threads(1)
     plain = train(config, data, home, resume=True)
     assert (plain.folder / "delta.safetensors").read_bytes() == (killed.folder / "delta.safetensors").read_bytes()
+
+
+def test_the_task_and_the_encoder_of_the_dataset_are_used_where_they_are_for_this_config(home, base, monkeypatch):
+    config = config_of(base, method="head")
+    data = prepare(config, home, frames={"train": pl.DataFrame(sentences(120))})
+    assert data.manifest["task"]["labels"] == sorted(TOPICS)
+    assert isinstance(data.manifest["encoder"]["max_tokens"], int)
+    other = train(config.model_copy(update={"task": build(Task, {"name": "classify", "metric": "macro_f1"})}), data, home)
+    assert other.manifest["config"]["task"]["metric"] == "macro_f1"
+    assert other.manifest["config"]["task"]["labels"] == sorted(TOPICS)
+
+    def again(*_arguments):
+        raise AssertionError("fitted or resolved a second time")
+
+    monkeypatch.setattr(type(config.task), "fit", again)
+    monkeypatch.setattr(type(config.encoder), "resolve", again)
+    model = train(config, data, home)
+    assert {key: model.manifest["config"][key] for key in ("task", "encoder")} == {key: data.manifest[key] for key in ("task", "encoder")}

@@ -23,9 +23,8 @@ def row(query: str, document: str, label: int | None = None) -> dict[str, Any]:
 
 def features(records: list[dict[str, Any]]) -> list[Feature]:
     """Two empty sequences a record."""
-    nothing = np.zeros(0, np.int32)
     return [
-        Feature(number, role, nothing, nothing.astype(np.int8), np.zeros((0, 2), np.int32), nothing.astype(np.int8))
+        Feature(number, role, 1, None)
         for number, record in enumerate(records)
         for role in (["query", "document"] if "text_pair" in record else ["query"])
     ]

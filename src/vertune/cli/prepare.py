@@ -1,4 +1,4 @@
-"""`vertune prepare`: makes the dataset of a config; knows nothing of how rows are read or split."""
+"""`vertune prepare`: makes the dataset of a config; knows nothing of how rows are read, cleaned or split."""
 
 from __future__ import annotations
 
@@ -9,32 +9,44 @@ from vertune.cli import options, output
 if TYPE_CHECKING:
     from vertune.core.artifact import Artifact
 
+_NOTES = 12
+"""Notes that are printed; the report has all."""
+
 
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
-    """Read, check and split the records.
+    """Read, clean, check and split the records.
 
-    Nothing is dropped silently: rejected rows go to a file, each with its reason.
+    Every row that is dropped or changed is counted and named: in the output, the report and rejected.jsonl.
     """
-    from vertune.cli.progress import watching
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.core.config import load
     from vertune.steps.prepare import prepare
 
     settings = load(config, set or [])
-    with watching("prepare") as progress:
+    with show_progress("prepare") as progress:
         dataset = prepare(settings, Home(home), progress)
     show(dataset)
-    output.then(f"vertune train {output.near(config)}")
+    output.next_steps(f"vertune train {output.relative(config)}")
 
 
 def show(dataset: Artifact) -> None:
-    """The dataset as a newcomer reads it: how many rows went where, and the report."""
-    rows = dataset.manifest.get("rows", {})
+    """Print where the rows went, what was dropped or changed, and where the report is."""
+    from vertune.core.records import Note
+
+    manifest = dataset.manifest
+    rows = manifest.get("rows", {})
     output.facts(
         {
             "dataset": dataset.id,
             "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items() if count),
-            "rejected": output.near(dataset.folder / "rejected.jsonl") if rows.get("rejected") else None,
-            "report": output.near(dataset.folder / "report.html"),
+            "added": f"{manifest['added']:,} of the training rows" if manifest.get("added") else None,
+            "rejected": output.relative(dataset.folder / "rejected.jsonl") if rows.get("rejected") else None,
+            "report": output.relative(dataset.folder / "report.html"),
         }
     )
+    notes = [Note(**note) for note in manifest.get("notes", ())]
+    for note in notes[:_NOTES]:
+        output.note(f"  {note.sentence}")
+    if len(notes) > _NOTES:
+        output.note(f"  {len(notes) - _NOTES} more notes are in the report.")

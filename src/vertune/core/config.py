@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validat
 from vertune.core import part
 from vertune.core.artifact import check_name
 from vertune.core.errors import ConfigError, NotFound
-from vertune.core.kinds import Compressor, Encoder, Method, Source, Split, Task
+from vertune.core.kinds import Augmenter, Cleaner, Compressor, Encoder, Method, Source, Split, Task
 from vertune.core.parse import build
+from vertune.core.spellings import log_notes, modernise, modernise_setting
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -38,22 +39,26 @@ def source_of(path: str) -> dict[str, Any]:
 
 
 class Data(Section):
-    """Where the records are, what their columns mean, and how they are divided."""
+    """Where the records are, what their columns mean, and what is done to them before training."""
 
     source: SerializeAsAny[Source] | None = None
-    """Training records: a path, or a source with its options; None where frames are handed over in Python."""
+    """Training records: a path, or a source with its options; None where frames are passed in Python."""
     validation: SerializeAsAny[Source] | None = None
-    """Validation records, where they are given; else they are cut from the training records."""
+    """Validation records; without them, the split takes some of the training records."""
     test: SerializeAsAny[Source] | None = None
-    """Test records, where they are given; else the split decides."""
-    fields: dict[str, str | list[str]] = {}
-    """Which column each field of the task is read from; a list joins columns as `name: value`."""
-    split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
-    """How one table is divided into train, validation and test."""
+    """Test records; without them, the split decides."""
     unlabelled: SerializeAsAny[Source] | None = None
-    """Records of the same field without answers, from which a smaller model can learn what the large one says."""
+    """Records of the same field without answers, from which a smaller model can learn the outputs of the large one."""
+    fields: dict[str, str | list[str]] = {}
+    """The column of the source for each field of the task; a list joins columns as `name: value`."""
     keep: list[str] = []
     """Further columns to keep beside the task's own, for slices of the report."""
+    clean: list[SerializeAsAny[Cleaner]] = []
+    """What is done to all rows before the task checks them, in this order."""
+    split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
+    """How one table is divided into train, validation and test."""
+    augment: list[SerializeAsAny[Augmenter]] = []
+    """How additional training rows are made out of the training rows; each augmenter reads the rows before augmentation."""
 
     @field_validator("source", "validation", "test", "unlabelled", mode="before")
     @classmethod
@@ -61,6 +66,29 @@ class Data(Section):
         if isinstance(value, str) and value not in part.names("sources"):
             return source_of(value)
         return value
+
+
+class Optimiser(Section):
+    """How weights move once there is a gradient."""
+
+    name: Literal["adamw", "adafactor", "sgd"] = "adamw"
+    """The rule of the update."""
+    rate: Rate | Literal["auto"] = "auto"
+    """Learning rate; auto goes by method and width of the base, as docs/defaults.md says."""
+    head_rate: Rate | Literal["auto"] = "auto"
+    """Learning rate of the head; auto goes by how the head starts."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up."""
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    """Share of the steps in which the rate rises."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled decay; biases and norms have none."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the rate for each layer further from the head."""
+    exact: bool = False
+    """Update every row of the word embeddings in every step, as plain AdamW does, not only those that the step used."""
+    clip: float = Field(default=1.0, ge=0)
+    """Largest norm of the gradient; 0 does not clip."""
 
 
 class Training(Section):
@@ -87,29 +115,8 @@ class Training(Section):
     """Batches in the shuffled window that is sorted by length."""
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = []
     """Where the curves go, besides the events of the run."""
-
-
-class Optimiser(Section):
-    """How weights move once there is a gradient."""
-
-    name: Literal["adamw", "adafactor", "sgd"] = "adamw"
-    """The rule of the update."""
-    rate: Rate | Literal["auto"] = "auto"
-    """Learning rate; auto goes by method and width of the base, as docs/defaults.md says."""
-    head_rate: Rate | Literal["auto"] = "auto"
-    """Learning rate of the head; auto goes by how the head starts."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the rate falls after the warm-up."""
-    warmup: float = Field(default=0.1, ge=0, le=1)
-    """Share of the steps in which the rate rises."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled decay; biases and norms have none."""
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor on the rate for each layer further from the head."""
-    exact: bool = False
-    """Update every row of the word embeddings in every step, as plain AdamW does, not only those that the step used."""
-    clip: float = Field(default=1.0, ge=0)
-    """Largest norm of the gradient; 0 does not clip."""
+    optimiser: Optimiser = Optimiser()
+    """The rule by which gradients move weights."""
 
 
 class Device(Section):
@@ -129,6 +136,22 @@ class Device(Section):
     """Numbers that states are remembered in; auto is float16, and float32 where only the head reads them."""
 
 
+class Evaluation(Section):
+    """What a report shows besides the metrics."""
+
+    slices: list[str] = []
+    """Columns by whose values the rows of the report are grouped."""
+
+
+class Compression(Section):
+    """How `vertune compress` makes a trained model smaller, and how much accuracy that may cost."""
+
+    chain: list[SerializeAsAny[Compressor]] = Field(default=["int8"], validate_default=True)
+    """The compressors in the order in which they run; an empty list only writes the float32 graph."""
+    tolerance: float = Field(default=0.005, ge=0, le=1)
+    """The loss of the task's metric that is accepted: 0.005 is half a point; for a metric that is no share, a share of its value."""
+
+
 class Config(Section):
     """One vertical: its data, the base, the task, the method, and how it is trained."""
 
@@ -143,25 +166,24 @@ class Config(Section):
     method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
     """Which weights move; auto chooses among methods within the time limit."""
     training: Training = Training()
-    optimiser: Optimiser = Optimiser()
     device: Device = Device()
-    slices: list[str] = []
-    """Columns by whose values the report is cut."""
-    compress: list[SerializeAsAny[Compressor]] = Field(default=["int8"], validate_default=True)
-    """The ways to shrink the model, in this order, for `vertune compress`; an empty list makes the float32 graph."""
-    tolerance: float = Field(default=0.005, ge=0, le=1)
-    """What a smaller model may lose of the task's metric: 0.005 is half a point; a share of it where the metric is no share."""
+    evaluate: Evaluation = Evaluation()
+    compress: Compression = Field(default_factory=Compression)
 
     @model_validator(mode="before")
     @classmethod
-    def _base(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "base" not in value:
+    def _written(cls, value: Any) -> Any:
+        """Take older spellings, and `base` at the top as short for `encoder.base`."""
+        if not isinstance(value, dict):
+            return value
+        value = modernise(value)[0]
+        if "base" not in value:
             return value
         rest = {key: item for key, item in value.items() if key != "base"}
         encoder = rest.get("encoder", "text")
         options = {"name": encoder} if isinstance(encoder, str) else encoder
         if isinstance(options, dict) and options.get("base", value["base"]) != value["base"]:
-            raise ConfigError(f"The base is said twice: base is '{value['base']}', encoder.base is '{options['base']}'. Leave one out.")
+            raise ConfigError(f"The config has two bases: base is '{value['base']}', encoder.base is '{options['base']}'. Remove one.")
         return {**rest, "encoder": {**options, "base": value["base"]}}
 
     @field_validator("name")
@@ -171,9 +193,15 @@ class Config(Section):
 
 
 def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """The mapping with `method.rank=16` and the like set in it; values are read as YAML."""
+    """The mapping, in today's spelling, with `method.rank=16` and the like set in it; values are read as YAML.
+
+    Settings in an older spelling are applied too, and the log says how they are written now.
+    """
+    value = modernise(value)[0]
     for setting in settings:
-        key, equals, text = setting.partition("=")
+        current, notes = modernise_setting(setting)
+        log_notes(notes)
+        key, equals, text = current.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set takes key=value, such as method.rank=16; got '{setting}'.")
         try:
@@ -200,10 +228,27 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
     try:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from error
+        raise ConfigError(f"{file} is not YAML: {error}. Correct the file.") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{file} must hold a mapping such as `task: classify`; it holds {type(value).__name__}.")
+        raise ConfigError(f"{file} holds {type(value).__name__}, but a config is a mapping such as `task: classify`. Correct the file.")
+    value, notes = modernise(value)
+    log_notes(f"{file}: {note}" for note in notes)
     return build(Config, _anchor(override(value, settings), file.absolute().parent))
+
+
+def parse(value: dict[str, Any]) -> Config:
+    """The config that a person wrote as a mapping in Python; the log says how older spellings are written now."""
+    current, notes = modernise(value)
+    log_notes(notes)
+    return build(Config, current)
+
+
+def is_same(written: Any, config: Config) -> bool:
+    """Whether the config in a manifest, of this version or an older one, says the same as this config."""
+    try:
+        return written is not None and dump(build(Config, written)) == dump(config)
+    except ConfigError:
+        return False
 
 
 def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,23 +1,22 @@
-"""The kinds of part and the few verbs each must answer; knows nothing of any one part.
+"""The kinds of part and the verbs of each; knows nothing of any one part.
 
-`encode`, `decode`, `tally` and `summarise` are NumPy only, so that they serve torch, ONNX and a torch-free process alike.
+The largest kind, `Task`, has a file of its own (core/task.py) and is imported from here like the others.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
-
-from pydantic import field_validator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
-from vertune.core.errors import UnknownName
+from vertune.core.errors import ConfigError
 from vertune.core.part import Part, having
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
+from vertune.core.records import Cleaned, Column, Feature, InputNames, Record, View
+from vertune.core.task import Run as Run
+from vertune.core.task import Task as Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,21 +26,68 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "cls", "tokens", "native"]
 
-Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
-"""A forward pass over features: one output array a feature, padding already cut away."""
-
 
 class Source(Part):
     """Where records come from."""
 
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """File endings that this source is chosen for when a config gives a bare path."""
+    """File endings for which this source is chosen when a config names only a path."""
     remote: ClassVar[bool] = False
-    """Whether a path that is not there may be the name of something on a hub."""
+    """Whether a path that does not exist locally may be a name on a hub."""
 
     def read(self) -> pl.DataFrame | pl.LazyFrame:
-        """All rows with the source's own columns, and `__file`, `__row` (from 1) and `__error` (null when readable)."""
+        """All rows with the source's own columns, and `__file`, `__row` (from 1) and `__error` (null for a readable row)."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str | None:
+        """A hash of the content that `read` would read; None where it can't be known, so that a dataset of it is never reused."""
+        return None
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Write a small example into a folder and return the source that reads it, for tests and documentation."""
+        raise NotImplementedError
+
+
+class Cleaner(Part):
+    """One way to drop rows or to change their values before the task checks them."""
+
+    folder: ClassVar[str] = "cleaners"
+    at_prediction: ClassVar[bool] = False
+    """Whether `edit` changes texts, so that it must also run on every text that a trained model is given."""
+
+    def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
+        """The rows that stay, the rows that were dropped with a reason each, and notes; `columns` are those of the task.
+
+        With `at_prediction`, every row stays and every input text is replaced by `edit` of it.
+        """
+        raise NotImplementedError
+
+    def edit(self, text: str) -> str:
+        """One input text as the model reads it; editing an edited text changes nothing."""
+        return text
+
+    def edit_inputs(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+        """The frame with every input text as `edit` returns it."""
+        import polars as pl
+
+        texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
+        texts = [name for name in texts if frame.schema.get(name) == pl.String]
+        return frame.with_columns(pl.col(name).map_elements(self.edit, return_dtype=pl.String) for name in texts)
+
+
+class Augmenter(Part):
+    """One way to make additional training rows out of training rows."""
+
+    folder: ClassVar[str] = "augmenters"
+
+    def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
+        """New rows with the columns of the frame; each keeps the targets of the row that it was made from.
+
+        Positions in a text move along with the text. The seed and the content of rows decide, never their order. ConfigError
+        where these columns can't be augmented in this way.
+        """
         raise NotImplementedError
 
 
@@ -67,242 +113,142 @@ class Split(Part):
         raise NotImplementedError
 
 
+class Tokens(Protocol):
+    """What an encoder has read of the fields of records, ready to be encoded; its contents belong to the encoder."""
+
+    def __len__(self) -> int:
+        """How many records it holds."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Those of a range of records."""
+        ...
+
+    def joined(self, other: Self) -> Self:
+        """Those of these records, followed by those of other records with the same fields."""
+        ...
+
+    def save(self, file: Path) -> None:
+        """Write a safetensors file that the encoder's `load_tokens` reads."""
+        ...
+
+
 class Encoder(Part):
     """How the fields of a record become features, and features states."""
 
     folder: ClassVar[str] = "encoders"
+    input_names: ClassVar[InputNames] = InputNames()
+    """The collated arrays that have a role of their own."""
+    pretrained: ClassVar[bool] = True
+    """Whether `model` gives trained weights; without, training takes larger steps and more passes."""
 
-    def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
-        """A copy with every `auto` replaced by a value that fits these records."""
+    @property
+    def base_name(self) -> str:
+        """How the config names the pretrained model; empty where there is none."""
+        return ""
+
+    @property
+    def base_folder(self) -> Path | None:
+        """The folder of the pretrained model, which bundles copy; None where all that the encoder needs are its options."""
+        return None
+
+    @property
+    def max_cost(self) -> int:
+        """Cost of the largest feature that `encode` makes."""
+        return 1
+
+    @property
+    def max_base_cost(self) -> int:
+        """Cost of the largest feature that the pretrained model can take."""
+        return self.max_cost
+
+    def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
+        """A copy with every `auto` replaced by a value that fits these records; `tokens` are what `read` gave for them."""
         return self
 
-    def encode(self, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
-        """The features of all records, each view (and window) of a record one feature, in order of records."""
+    def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
+        """The part of encoding that depends on no option but the base; None where there is nothing worth keeping."""
+        return None
+
+    def load_tokens(self, file: Path) -> Tokens | None:
+        """What `Tokens.save` wrote; None where the file was written with another tokenizer, or the encoder keeps nothing."""
+        return None
+
+    def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
+        """The features of all records, each view (and window) of a record one feature, in order of records.
+
+        `tokens` are what `read` gave for the same records, with at least the fields of the views.
+        """
         raise NotImplementedError
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """The features as padded arrays, named as the backbone's forward takes them."""
+        """The features as arrays that are padded to the largest of them, by the names that the backbone's forward takes."""
+        raise NotImplementedError
+
+    def mask(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """Which positions of a collated batch are no padding, shape (rows, positions)."""
+        import numpy as np
+
+        if self.input_names.mask is not None:
+            return arrays[self.input_names.mask].astype(bool)
+        return np.ones((len(next(iter(arrays.values()))), 1), bool)
+
+    def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """A collated batch of features of these costs, for looking at a model's structure, tracing and timing."""
         raise NotImplementedError
 
     def content(self, feature: Feature) -> bytes:
         """All of a feature that the model sees: features of equal content have equal states."""
         return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
-    def cost(self, feature: Feature) -> int:
-        """What a feature costs in tokens."""
-        return len(feature)
+    def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
+        """Cost of each view of each record before anything is cut, shape (records * views,)."""
+        import numpy as np
+
+        return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str]) -> float:
         """Share of the tokens of these texts that the base does not know; 0 where it knows everything."""
         return 0.0
 
     def model(self) -> torch.nn.Module:
-        """The pretrained backbone."""
+        """The backbone with its pretrained weights, passed through `nn.inputs.declare`.
+
+        Its `config` has `hidden_size` and `num_hidden_layers`, its output `last_hidden_state` of shape (rows, positions, width).
+        """
         raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """All that encoding reads of the base, without weights, into a folder that can take the base's place."""
-        raise NotImplementedError
+        """Write all that encoding reads of the base, without weights, into a folder that can take the base's place."""
+
+    def at(self, folder: Path) -> Self:
+        """A copy that reads what `write` put into a folder, or a copy of the base there."""
+        return self
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
         """A copy that knows only the tokens which these records use, and those that any text can fall back on.
 
-        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the kind of
-        vocabulary is not known.
+        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the encoder has no
+        vocabulary, or one of an unknown kind.
         """
-        raise NotImplementedError
+        raise ConfigError(
+            f"The encoder '{self.name}' has no vocabulary that could be trimmed. Expected a text encoder. Leave trim_vocabulary out."
+        )
 
     def native(self, states: str, size: int) -> torch.nn.Module:
         """The whole model of the base's own family, with a head of this size; ConfigError where there is none."""
-        raise NotImplementedError
+        raise ConfigError(f"The encoder '{self.name}' has no model family with a head of its own. Choose another pooling than native.")
 
     def pooling_of(self, states: str) -> Pooling:
         """How the states that a task reads (`pooled` or `tokens`) are made: one of `mean`, `cls`, `tokens`, `native`."""
         raise NotImplementedError
 
-    def beside(self, other: Self) -> Self:
-        """A copy that uses what another one of the same base has in memory already."""
+    def sharing_with(self, other: Self) -> Self:
+        """A copy that uses what another encoder of the same base has in memory already."""
         return self
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of what must not change under a trained model: `base` and `tokenizer`."""
-        raise NotImplementedError
-
-
-class Task(Part):
-    """The adaptation layer: what must be answered, from the head to the score."""
-
-    folder: ClassVar[str] = "tasks"
-    columns: ClassVar[tuple[Column, ...]] = ()
-    """The schema of records: the fields by name, role and type. Read it from an instance, because options may change the inputs."""
-    answer: ClassVar[type[Any]]
-    """The schema of answers, a TypedDict."""
-    states: ClassVar[str] = "pooled"
-    """What the head reads: `pooled` (one vector a feature) or `tokens` (one a token)."""
-    linear_head: ClassVar[bool] = False
-    """Whether the head is one linear layer that can be solved on frozen states."""
-    native_head: ClassVar[bool] = False
-    """Whether a head of the base's own family (`pooling: native`) can stand in for `head`."""
-    whole_batch: ClassVar[bool] = False
-    """Whether the loss needs all rows of a step in one forward pass, as in-batch negatives do."""
-    metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of the metrics that `summarise` returns, the default one first."""
-    lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    decoder: ClassVar[str | None] = None
-    """The module whose `decode(records, features, outputs, **decoder_options())` makes the answers, such as
-    `vertune.decoders.classify`. It imports NumPy, the standard library and modules of its own package or of `vertune.decoders`;
-    a portable bundle ships it as it is."""
-    gives_vectors: ClassVar[bool] = False
-    """Whether an answer holds a `vector` of its first input, as an embeddings service needs it."""
-    metric: str = "auto"
-    """The metric that training stops on and the gate compares; auto takes the task's own."""
-
-    @field_validator("metric")
-    @classmethod
-    def _known_metric(cls, value: str) -> str:
-        if value != "auto" and value not in cls.metrics:
-            raise UnknownName("metric", value, ["auto", *cls.metrics])
-        return value
-
-    @property
-    def input_columns(self) -> tuple[Column, ...]:
-        """The columns that the encoder reads."""
-        return tuple(column for column in self.columns if column.role == "input")
-
-    @property
-    def target_columns(self) -> tuple[Column, ...]:
-        """The columns that hold the expected answer."""
-        return tuple(column for column in self.columns if column.role == "target")
-
-    @property
-    def goal(self) -> str:
-        """Name of the metric in use."""
-        return self.metrics[0] if self.metric == "auto" else self.metric
-
-    def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows in the task's own types; rows that can't be are rejected with their reason."""
-        raise NotImplementedError
-
-    def fit(self, frame: pl.DataFrame) -> Self:
-        """A copy that knows what the training rows teach: labels, scale, class weights."""
-        return self
-
-    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Which token sequences the encoder must make of a record that has these columns."""
-        raise NotImplementedError
-
-    @property
-    def size(self) -> int:
-        """Numbers that the head gives a row, or a token."""
-        raise NotImplementedError
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """What the head's numbers are called, in their order; empty where they have no names."""
-        return self.known_labels if len(self.known_labels) == self.size else ()
-
-    @property
-    def known_labels(self) -> tuple[str, ...]:
-        """The labels that an answer can name, in their order; empty where answers name none, or before they are learnt."""
-        return ()
-
-    def head(self, width: int) -> torch.nn.Module:
-        """The layer on top of states of this width."""
-        raise NotImplementedError
-
-    def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """The head's outputs without torch, from what it reads and its weights by name; one linear layer unless a task says otherwise."""
-        out: NDArray[Any] = states @ head["weight"].T + head["bias"]
-        return out
-
-    def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """What the loss compares the outputs of these features with."""
-        raise NotImplementedError
-
-    def sampling(self, records: Sequence[Record]) -> NDArray[Any] | None:
-        """How often each record is visited in an epoch, on average; None visits each once."""
-        return None
-
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of each feature, shape (features,); targets are stacked, or padded with -100 where one a token."""
-        raise NotImplementedError
-
-    @property
-    def portable(self) -> bool:
-        """Whether a bundle without vertune can make the answers: the task has a decoder and does not override `decode`."""
-        return self.decoder is not None and type(self).decode is Task.decode
-
-    def decoder_options(self) -> dict[str, Any]:
-        """What the decoder's `decode` takes besides records, features and outputs, by parameter name, as JSON can hold it."""
-        return {}
-
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """One answer a record from all features and outputs of the records; `run` is a further forward pass.
-
-        Calls the task's decoder. A task without one overrides this method.
-        """
-        if self.decoder is None:
-            raise NotImplementedError(f"The task '{self.name}' has no decoder and does not override decode.")
-        module: Any = importlib.import_module(self.decoder)
-        answers: list[Answer] = module.decode(records, features, outputs, **self.decoder_options())
-        return answers
-
-    def named(self, answer: Answer) -> tuple[str, ...]:
-        """The labels that an answer names, one for each time; empty where answers are numbers or vectors."""
-        return ()
-
-    @property
-    def names_labels(self) -> bool:
-        """Whether the answers of this task name labels: it overrides `named`."""
-        return type(self).named is not Task.named
-
-    def confidence(self, answer: Answer) -> float | None:
-        """The probability, from 0 to 1, that the model gives its answer; None where it gives none."""
-        return None
-
-    def agrees(self, one: Answer, other: Answer) -> bool:
-        """Whether two answers say the same: equal labels where they name any, else equal values within rounding."""
-        if self.named(one) or self.named(other):
-            return sorted(self.named(one)) == sorted(self.named(other))
-        return equal_values(one, other)
-
-    def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """A copy with what is learnt on validation, such as thresholds."""
-        return self
-
-    def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Additive statistics, float64 of shape (units, k); a unit is what resampling may draw: a record, a query."""
-        raise NotImplementedError
-
-    def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Every metric from summed tallies of shape (..., k); the shape of each is that of total without k."""
-        raise NotImplementedError
-
-    def score(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, float]:
-        """Every metric of these answers."""
-        total = self.tally(records, answers).sum(axis=0)
-        return {name: float(value) for name, value in self.summarise(total).items()}
-
-    def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """What a report shows besides metrics: any of these, in this form.
-
-        `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`; `confusion`: `{"labels": […], "matrix": [[…]]}`,
-        a row a true label, a column an answered one; `calibration`: what `metrics.calibration.reliability` gives;
-        `errors`: `[{"row", "expected", "answered", …}, …]`, worst first, `row` an index into the records, what was expected and
-        answered as words or numbers, with `probability` or `error` (a distance) where there is one; any other entry is a
-        text of the record to show; `points`: `[[expected, answered], …]` of numbers; a float is one more metric, without an
-        interval, because it is no function of summed tallies.
-        """
-        return {}
-
-    def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Answers of the simple ways that a model must beat, by their name."""
-        raise NotImplementedError
-
-    def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """A small set of records that can be learnt, for tests and documentation."""
         raise NotImplementedError
 
 
@@ -353,7 +299,7 @@ def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) ->
 
 @dataclass(frozen=True, slots=True)
 class StandaloneModel:
-    """A model on its way to a smaller one, with no base under it any more."""
+    """A model that no longer needs its base, as compressors take and return it."""
 
     encoder: Encoder
     task: Task
@@ -363,26 +309,27 @@ class StandaloneModel:
 
 @dataclass(frozen=True, slots=True)
 class CompressionContext:
-    """What a compressor works with; its step fills it in, because a part knows no engine."""
+    """What a compressor works with; the step provides it, because a part imports no engine."""
 
     train: Sequence[Record]
-    """The records that the model learnt from."""
+    """The training records of the model."""
     unlabelled: Sequence[Record]
-    """More records of the domain, without answers; they may be none."""
+    """More records of the field, without answers; may be empty."""
     columns: Sequence[str]
+    """The fields of the records."""
     seed: int
-    learn: Callable[[StandaloneModel, StandaloneModel, float], None]
-    """`learn(student, teacher, epochs)` moves the student's weights until it says what the teacher says."""
-    answer: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
-    """The outputs of each feature of these records."""
-    look: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
-    """The values of these tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
+    distil: Callable[[StandaloneModel, StandaloneModel, float], None]
+    """`distil(student, teacher, epochs)` trains the student in place to reproduce the teacher's outputs."""
+    outputs: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
+    """The outputs of a model for each feature of these records."""
+    activations: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
+    """The values of the named tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
     accepts: Callable[[StandaloneModel], bool]
-    """Whether the gate does not refuse this model, measured on validation; where validation can't tell, it does not."""
+    """Whether the gate lets a model pass on validation; an undecided verdict counts as passing."""
     progress: Progress
-    """Where it is said how far the work is."""
+    """Called with progress events."""
     folder: Path
-    """An empty folder that lives as long as the work."""
+    """An empty folder that exists until the compression ends."""
 
 
 class Compressor(Part):
@@ -394,8 +341,8 @@ class Compressor(Part):
     `search` and `rows` say whether layers are ranked and how many training records scales are learnt from."""
     works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
 
-    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """A smaller model; the one given is left as it is. ConfigError where its structure rules that out."""
+    def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
+        """Return a smaller model and leave `model` as it is; ConfigError if the model's structure does not allow it."""
         raise NotImplementedError
 
 

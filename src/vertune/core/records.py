@@ -57,41 +57,61 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a task asks an encoder for: which fields of a record, in which order, in which role."""
+    """What a task asks an encoder for: one input of the model, made of these fields of a record."""
 
     role: str
     fields: tuple[str, ...]
-    """Names of the fields. The text encoder takes one or two; it leaves out a second one that a record lacks."""
+    """Names of fields, in order; a text encoder reads one or two, and leaves out a second one that a record lacks."""
     cut: int | None = None
-    """Which of the fields is shortened when both don't fit; None shortens the longer one."""
+    """Which of the fields is shortened when they don't fit; None shortens the longest one."""
     windows: bool = False
     """Whether the task can merge several windows of one record."""
     places: bool = False
-    """Whether the answer is a place in the text, so that what is cut away can't be answered."""
+    """Whether the answer is a place in the text, so that text which is cut off can't be answered."""
     types: tuple[InputType, ...] = ()
     """Type of each field, in the order of `fields`; empty where all are text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where in a view each position of a feature comes from."""
+
+    segments: NDArray[np.int8]
+    """Index of the field of the view that each position covers; -1 for positions that cover none, such as special tokens."""
+    offsets: NDArray[np.int32]
+    """First and end character of each position in its field, shape (positions, 2); zeros where the segment is -1."""
+
+
 @dataclass(slots=True)
 class Feature:
-    """One token sequence of one record, ready for the model."""
+    """One input of the model; its payload belongs to the encoder that made it, and nobody else reads it."""
 
     record: int
     """Index of its record in the list that was encoded."""
     role: str
-    ids: NDArray[np.int32]
-    segments: NDArray[np.int8]
-    """Which field of the view each token comes from: 0 or 1, -1 for special tokens."""
-    offsets: NDArray[np.int32]
-    """Character start and end of each token in its field, shape (tokens, 2); zeros for special tokens."""
-    types: NDArray[np.int8]
-    """Token type ids, as the base was pretrained with them."""
+    cost: int
+    """Cost of a forward pass over it, in tokens of a text or a unit of its encoder."""
+    payload: Any
+    places: Places | None = None
+    """Of an encoder whose model gives one state a position; None where there is one state a feature."""
     truncated: int = 0
     """How many tokens of the record no feature of it holds."""
     window: int = 0
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    @property
+    def positions(self) -> int:
+        """How many states the model gives for it."""
+        return 1 if self.places is None else len(self.places.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class InputNames:
+    """Names of the collated arrays that have a role of their own in a backbone."""
+
+    sequence: str | None = None
+    """The array of shape (rows, positions) whose shape every array with an entry a position shares; None without positions."""
+    mask: str | None = None
+    """The array of that shape which is 1 where a position is part of the input and 0 where it is padding."""
 
 
 @dataclass(slots=True)

@@ -201,7 +201,7 @@ def _sizes(encoder: Encoder, records: list[dict[str, Any]], views: Any) -> tuple
     """The longest feature of each record in tokens before anything is cut, and whether any of it is."""
     size, cut = np.zeros(len(records), np.int64), np.zeros(len(records), bool)
     for feature in encoder.encode(records, views):
-        size[feature.record] = max(size[feature.record], encoder.cost(feature) + feature.truncated)
+        size[feature.record] = max(size[feature.record], feature.cost + feature.truncated)
         cut[feature.record] |= feature.truncated > 0
     return size, cut
 

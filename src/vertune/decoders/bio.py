@@ -50,8 +50,10 @@ def units(text: str, feature: Feature, continues: NDArray[np.bool_]) -> Units:
     starts: list[int] = []
     ends: list[int] = []
     reached = 0
-    for place in np.flatnonzero(feature.segments >= 0):
-        start, end = _visible(text, int(feature.offsets[place, 0]), int(feature.offsets[place, 1]))
+    assert feature.places is not None
+    offsets = feature.places.offsets
+    for place in np.flatnonzero(feature.places.segments >= 0):
+        start, end = _visible(text, int(offsets[place, 0]), int(offsets[place, 1]))
         if start >= end:
             continue
         # bytes of one character share its offsets: what begins before the last end belongs to the same unit
@@ -172,7 +174,7 @@ def merge(cuts: Sequence[Units], windows: Sequence[Feature]) -> tuple[Units, NDA
     window = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])
     if len(cuts) > 1:
         context = np.concatenate(
-            [np.minimum(cut.tokens, len(feature) - 1 - cut.tokens) for cut, feature in zip(cuts, windows, strict=True)]
+            [np.minimum(cut.tokens, feature.positions - 1 - cut.tokens) for cut, feature in zip(cuts, windows, strict=True)]
         )
         order = np.lexsort((-context, starts))
         kept = order[np.append(True, np.diff(starts[order]) > 0)] if len(order) else order

@@ -70,13 +70,15 @@ def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, f
     Both are sums over start and end under a softmax over the context and the place of no answer.
     """
     none = nowhere(feature)
-    context = np.flatnonzero((feature.segments == 1) & (feature.offsets[:, 1] > feature.offsets[:, 0]))
+    assert feature.places is not None
+    offsets = feature.places.offsets
+    context = np.flatnonzero((feature.places.segments == 1) & (offsets[:, 1] > offsets[:, 0]))
     if not len(context):
         return 0.0, -np.inf, 0, 0
     logits = output[np.concatenate([[none], context])].astype(np.float64)
     logits -= logits.max(axis=0)
     scores = logits - np.log(np.exp(logits).sum(axis=0))
-    starts, ends = feature.offsets[context].T
+    starts, ends = offsets[context].T
     length = ends[None, :] - starts[:, None]
     allowed = np.triu(np.ones(length.shape, bool)) & (length <= longest)
     if not allowed.any():
@@ -88,7 +90,8 @@ def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, f
 
 def nowhere(feature: Feature) -> int:
     """The token that stands for no answer: the first special one, [CLS] in most bases."""
-    special = np.flatnonzero(feature.segments < 0)
+    assert feature.places is not None
+    special = np.flatnonzero(feature.places.segments < 0)
     if not len(special):
         raise ModelError("The task 'extract' needs a base whose tokenizer adds a special token such as [CLS]; this one adds none.")
     return int(special[0])

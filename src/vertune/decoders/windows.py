@@ -21,7 +21,7 @@ def merge(count: int, features: Sequence[Feature], values: NDArray[Any]) -> NDAr
     """Mean over the windows of each record, weighted by their tokens: (features, k) to (records, k)."""
     if len(features) == count and all(feature.record == row for row, feature in enumerate(features)):
         return values.astype(np.float64, copy=False)  # one window each, as most texts have: nothing to average
-    tokens = np.fromiter((len(feature) for feature in features), np.float64, len(features))
+    tokens = np.fromiter((feature.cost for feature in features), np.float64, len(features))
     place = owners(features)
     total = np.zeros((count, values.shape[1]))
     np.add.at(total, place, values * tokens[:, None])

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SCRIPTS = ("predict.py", "texts.py", "parts/__init__.py")
-_USED = "vertune.core.records"
-"""The module that the scripts use, besides the decoder."""
+_USED = ("vertune.core.records", "vertune.encoders._tokens")
+"""The modules that the scripts use, besides the decoder."""
 
 
 class Onnx(Export):
@@ -69,8 +69,9 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
     (folder / "parts").mkdir()
     for name in _SCRIPTS:
         write_text(folder / name, (source / name).read_text(encoding="utf-8"))
-    for name, file in (source_files(model.task.decoder) | source_files(_USED)).items():
-        write_text(folder / "parts" / f"{name}.py", file.read_text(encoding="utf-8"))
+    for module in (model.task.decoder, *_USED):
+        for name, file in source_files(module).items():
+            write_text(folder / "parts" / f"{name}.py", file.read_text(encoding="utf-8"))
     write_json(folder / "labels.json", _described(model))
     write_text(folder / "requirements.txt", "numpy\nonnxruntime\ntokenizers\n")
     record = dict.fromkeys(_required(model), "a text")

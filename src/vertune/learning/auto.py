@@ -16,7 +16,7 @@ from vertune.batching.batches import by_tokens
 from vertune.core.kinds import Method, method_that_moves
 from vertune.learning.loop import TrainingInput, accelerator
 from vertune.nn.run import tensors
-from vertune.nn.structure import count, shares_layers
+from vertune.nn.structure import count, shares_layers, word_table
 from vertune.nn.vertical import VerticalModel
 
 CPU_LIMIT = 180.0
@@ -94,7 +94,7 @@ def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
     full, forward, tokens = 0.0, 0.0, 0
     for chosen in batch:
         inputs = tensors(encoder.collate([examples.features[feature] for feature in chosen]), engine.device)
-        targets = examples.target(chosen, inputs["input_ids"].shape[1]).to(engine.device)
+        targets = examples.target(chosen).to(engine.device)
         times = []
         for _ in range(3):
             started = time.perf_counter()
@@ -114,8 +114,8 @@ def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
 
 def _update(model: VerticalModel) -> float:
     """Seconds of a step of AdamW over all layers, at a rate of 0."""
-    word = model.backbone.get_input_embeddings()  # type: ignore[operator]
-    copies = [parameter.detach().clone() for parameter in model.backbone.parameters() if parameter is not word.weight]
+    table = word_table(model.backbone)
+    copies = [item.detach().clone() for item in model.backbone.parameters() if table is None or item is not table.weight]
     for copy in copies:
         copy.grad = torch.zeros_like(copy)
     optimiser = torch.optim.AdamW(copies, lr=0.0, fused=True)

@@ -172,7 +172,8 @@ class TrunkCache:
         states = States(self.folder / self._key(trunk, kind), model.width, kind)
         states.refresh()
         keys = [hashlib.blake2b(encoder.content(feature), digest_size=16).digest() for feature in features]
-        needed = {key: 1 if trunk.pooled else len(feature) for key, feature in zip(keys, features, strict=True) if key not in states.places}
+        counts = {key: 1 if trunk.pooled else feature.positions for key, feature in zip(keys, features, strict=True)}
+        needed = {key: count for key, count in counts.items() if key not in states.places}
         size = sum(needed.values()) * model.width * np.dtype(kind).itemsize
         reason = self._room(states, keys, size)
         if team.leader_value(self.engine, bool(reason)):
@@ -262,7 +263,7 @@ class TrunkCache:
                 found = trunk.run(inputs).float().cpu().numpy()
             for place, entry in zip(places, found, strict=True):
                 with np.errstate(over="ignore"):
-                    value = (entry[None] if trunk.pooled else entry[: len(chosen[place])]).astype(states.kind)
+                    value = (entry[None] if trunk.pooled else entry[: chosen[place].positions]).astype(states.kind)
                 if np.isfinite(value).all():
                     yield keys[missing[place]], value
 
@@ -272,11 +273,11 @@ def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
     rows: list[int] = []
     tokens = 0
     for row, feature in enumerate(features):
-        if rows and tokens + len(feature) > _SEGMENT:
+        if rows and tokens + feature.cost > _SEGMENT:
             yield rows
             rows, tokens = [], 0
         rows.append(row)
-        tokens += len(feature)
+        tokens += feature.cost
     if rows:
         yield rows
 

@@ -12,11 +12,17 @@ _OPTIMISERS = {"adamw": 1.0, "adafactor": 20.0, "sgd": 50.0}
 """How much larger a rate the rule of an update needs to move weights as far as AdamW does: Adafactor's is relative to the size
 of the weights, SGD's to that of the gradient, which is clipped."""
 
+_FIRST_WEIGHTS = 1e-3
+"""The learning rate of a base that was not pretrained, whatever its width."""
+
 FEW = 3_000
 """Rows below which methods may have another pace, and more passes are made."""
 _PASSES = ((1_000, 8.0), (FEW, 5.0))
 """Rows, and the passes over fewer of them."""
 _MANY_ROWS_PASSES = 4.0
+_FIRST_PASSES = ((FEW, 30.0),)
+_FIRST_MANY_ROWS_PASSES = 10.0
+"""The same for a base that was not pretrained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +40,11 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
     recipes of base and large encoders come to; a head that was solved moves at the body's rate, one that was drawn at
     random at least at 2e-3 at width 384, because it has further to go.
     """
-    said, (width, solved) = config.optimiser, model
+    said, (width, solved) = config.training.optimiser, model
     learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows
     share = min(1.0, 384 / width) ** 2 * _OPTIMISERS[said.name]
+    if not config.encoder.pretrained:
+        learning_rate, share = _FIRST_WEIGHTS, _OPTIMISERS[said.name]
     body = learning_rate * share if said.rate == "auto" else said.rate
     head = (body if solved else max(body, _RANDOM_HEAD * share)) if said.head_rate == "auto" else said.head_rate
     return Rates(body, head)
@@ -46,4 +54,5 @@ def epochs(config: Config, rows: int) -> float:
     """Passes over the data: 8 over fewer than 1,000 rows, 5 over fewer than 3,000, else 4."""
     if config.training.epochs != "auto":
         return config.training.epochs
-    return next((passes for below, passes in _PASSES if rows < below), _MANY_ROWS_PASSES)
+    few, many = (_PASSES, _MANY_ROWS_PASSES) if config.encoder.pretrained else (_FIRST_PASSES, _FIRST_MANY_ROWS_PASSES)
+    return next((passes for below, passes in few if rows < below), many)

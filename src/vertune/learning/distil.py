@@ -103,7 +103,7 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
     _check(features, taught, student.task.states == "tokens")
     said = _said(teacher, taught, accelerator(config).device)
     members, siblings = by_record(features, len(bare))
-    costs = np.array([student.encoder.cost(feature) for feature in features], dtype=np.int64)
+    costs = np.array([feature.cost for feature in features], dtype=np.int64)
     examples = Examples(bare, features, members, None, costs, 1.0 / siblings, None, False)  # type: ignore[arg-type]
     method = method_that_moves("all")
     torch.manual_seed(config.seed)
@@ -118,7 +118,7 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
 def _check(features: Sequence[Feature], taught: Sequence[Feature], tokens: bool) -> None:
     """ConfigError where student and teacher don't read the same sequences, so that one can't be told what the other says."""
     same = len(features) == len(taught) and all(a.record == b.record and a.role == b.role for a, b in zip(features, taught, strict=True))
-    if not same or (tokens and any(len(a) != len(b) for a, b in zip(features, taught, strict=True))):
+    if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, taught, strict=True))):
         raise ConfigError(
             "The student's base cuts texts into other tokens than the model's, and this task answers token by token or window by "
             "window. Choose a base with the same tokenizer, or distill into fewer layers of the model itself."
@@ -130,7 +130,7 @@ def _said(teacher: StandaloneModel, features: Sequence[Feature], device: torch.d
     model: VerticalModel = teacher.body.to(device).eval()
     size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
     each = model.pooling == "tokens"
-    numbers = (sum(map(len, features)) if each else len(features)) * (size + model.width)
+    numbers = (sum(feature.positions for feature in features) if each else len(features)) * (size + model.width)
     shown = outputs_and_states if 2 * numbers <= _MEMORY else _outputs
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:

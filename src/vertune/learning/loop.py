@@ -112,9 +112,9 @@ class _Training:
         if not self.parameters:
             raise ModelError(f"The method '{plan.method.name}' left nothing to train.")
         half = self.accelerator.scaler is not None  # its scaled gradients must all pass through one optimiser
-        self.rows = None if half else optimiser.embedding_rows(model, self.config.optimiser, plan.rates)
+        self.rows = None if half else optimiser.embedding_rows(model, self.config.training.optimiser, plan.rates)
         self.optimiser = self.accelerator.prepare_optimizer(
-            optimiser.build(model, self.config.optimiser, plan.rates, self.rows), device_placement=False
+            optimiser.build(model, self.config.training.optimiser, plan.rates, self.rows), device_placement=False
         )
         self.depth = lowest(model)
         self.below = self._checked(lesson.below)
@@ -209,7 +209,8 @@ class _Training:
             self._move(step)
         if not math.isfinite(self.loss):
             raise ModelError(
-                f"The loss is {self.loss} at step {step}. Lower optimiser.rate (now {self.plan.rates.body:g}) or check the records."
+                f"The loss is {self.loss} at step {step}, which no training recovers from. "
+                f"Lower training.optimiser.rate (now {self.plan.rates.body:g}) or check the records."
             )
         self.seen += len(rows)
         self.position.step += 1
@@ -219,7 +220,7 @@ class _Training:
         if self.rows is None:
             return nullcontext()
         inputs = self.lesson.encoder.collate([self.lesson.examples.features[feature] for feature in features])
-        return self.rows.gathered(torch.from_numpy(inputs["input_ids"]))
+        return self.rows.gathered(torch.from_numpy(inputs[str(self.lesson.encoder.input_names.sequence)]))
 
     def _gradients(self, features: NDArray[np.int64]) -> float:
         """The gradient of the mean over all rows of a step; returns that mean."""
@@ -237,7 +238,7 @@ class _Training:
 
     def _move(self, step: int) -> None:
         """The optimiser's step."""
-        options = self.config.optimiser
+        options = self.config.training.optimiser
         self.plan.method.after_backward(self.model, step)
         if options.clip:
             self.accelerator.clip_grad_norm_(self._moving(), options.clip)
@@ -276,7 +277,7 @@ class _Training:
         """The loss of each feature."""
         if self.lesson.objective:
             return self.lesson.objective(self.model, inputs, features)
-        targets = self.lesson.examples.target(features, inputs["input_ids"].shape[1] if "input_ids" in inputs else 0)
+        targets = self.lesson.examples.target(features)
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _gather(self) -> None:

@@ -6,13 +6,12 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
 
 from vertune.core.config import Optimiser
 from vertune.learning.defaults import Rates
 from vertune.learning.rows import EmbeddingRows
 from vertune.nn.build import trainable
-from vertune.nn.structure import count, depth_of
+from vertune.nn.structure import count, depth_of, word_table
 from vertune.nn.vertical import VerticalModel
 
 
@@ -43,9 +42,8 @@ def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: Embe
 
 def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
     """What updates only the used rows of the word embeddings; None where they are frozen, or every row is to be updated."""
-    find: Any = model.backbone.get_input_embeddings
-    module = find()
-    if options.name != "adamw" or options.exact or type(module) is not nn.Embedding or not module.weight.requires_grad:
+    module = word_table(model.backbone)
+    if options.name != "adamw" or options.exact or module is None or not module.weight.requires_grad:
         return None
     return EmbeddingRows(module, rates.body * options.layer_decay ** count(model.backbone), options.weight_decay)
 

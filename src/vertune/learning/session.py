@@ -239,7 +239,7 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
 
     On some dozen validation rows the sign of a difference says next to nothing, and deeper training is better as a rule.
     """
-    found = bootstrap.paired((after, task.summarise), (before, task.summarise))[task.goal]
+    found = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
     error = (found.high - found.low) / (2 * 1.96)
     return bool(found.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
 

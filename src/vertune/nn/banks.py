@@ -20,6 +20,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.nn import prefix, structure
 from vertune.nn.bottleneck import ACTIVATIONS
+from vertune.nn.inputs import names_of
 from vertune.nn.low_rank import row_gain
 from vertune.nn.vertical import VerticalModel
 
@@ -95,6 +96,7 @@ class MixedBackbone(nn.Module):
         self.backbone = backbone
         self.shapes = dict(shapes)
         self.accepted = frozenset(inspect.signature(backbone.forward).parameters)
+        self.inputs = names_of(backbone)
         self._given: dict[str, Tensor] = {}
         self._states: list[Tensor] = []
         self._hook()
@@ -174,11 +176,11 @@ class MixedBackbone(nn.Module):
 
     def _extend(self, names: tuple[str, ...], module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
         inputs = {**dict(zip(names, args, strict=False)), **kwargs}
-        ids: Tensor = inputs["input_ids"]
+        ids: Tensor = inputs[str(self.inputs.sequence)]
         room = torch.zeros_like(self._given[str(self.positions)]).to(ids.dtype)
         for name, value in inputs.items():
             if isinstance(value, Tensor) and value.shape == ids.shape:
-                front = room if name == "attention_mask" else value[:, :1] + room
+                front = room if name == self.inputs.mask else value[:, :1] + room
                 inputs[name] = torch.cat([front.to(value.dtype), value], dim=1)
         return (), inputs
 
@@ -203,11 +205,11 @@ class MixedBackbone(nn.Module):
         if f"{place}:rows" in self.shapes:
             front = torch.where(opened[:, :, None] > 1.5, self._of(place, "rows").to(states.dtype), states[:, :count])
             inputs[names[0]] = torch.cat([front, states[:, count:]], dim=1)
-        mask = inputs.get("attention_mask")
+        mask = inputs.get(str(self.inputs.mask))
         if isinstance(mask, Tensor):
             seen = (opened > 0.5)[(slice(None), *(None,) * (mask.dim() - 2))]
             value = torch.zeros_like(mask[..., :count]) if mask.dtype.is_floating_point else torch.ones_like(mask[..., :count])
-            inputs["attention_mask"] = torch.cat([torch.where(seen, value, mask[..., :count]), mask[..., count:]], dim=-1)
+            inputs[str(self.inputs.mask)] = torch.cat([torch.where(seen, value, mask[..., :count]), mask[..., count:]], dim=-1)
         return (), inputs
 
     def _close(self, module: nn.Module, args: Any, output: Any) -> Any:

@@ -44,9 +44,7 @@ class Dropout(nn.Dropout):
         return dropped
 
 
-def attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> tuple[Tensor, None]:
+def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
     """Scaled dot-product attention of shape (rows, heads, tokens, width), as transformers calls it.
 
     In training on a CPU, torch's own computes every step of it one after another too, with a slower dropout; everything else,
@@ -58,14 +56,14 @@ def attention(
     special = any(options.get(name) is not None for name in ("position_bias", "cache", "softcap")) or bool(options.get("is_causal"))
     plain = query.device.type == "cpu" and not special and not getattr(module, "is_causal", False) and query.shape[1] == key.shape[1]
     if not 0 < dropout < 1 or not plain:
-        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, mask, **options)
         return found
     scaling = options.get("scaling") or query.shape[-1] ** -0.5
     scores = (query * scaling) @ key.transpose(-1, -2)
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        attention_mask = torch.zeros_like(attention_mask, dtype=scores.dtype).masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
-    if attention_mask is not None:
-        scores = scores.add_(attention_mask)
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, torch.finfo(scores.dtype).min)
+    if mask is not None:
+        scores = scores.add_(mask)
     shares: Tensor = _Dropped.apply(scores.softmax(-1, dtype=torch.float32).to(value.dtype), dropout)  # type: ignore[no-untyped-call]
     return (shares @ value).transpose(1, 2).contiguous(), None
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vertune.core.errors import ConfigError
 from vertune.nn import structure
+from vertune.nn.inputs import names_of
 
 
 class PrefixRows(nn.Module):
@@ -40,13 +41,14 @@ def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tens
     Beginning where real states lie trains better than beginning from noise (Li & Liang 2021, section 7.4).
     """
     seen: dict[str, Tensor] = {}
+    sequence, mask = _names(backbone)
     words = backbone.get_input_embeddings().num_embeddings  # type: ignore[operator]
     ids = torch.randint(words, (1, positions), device=next(backbone.parameters()).device)
     with structure.probing(backbone) as hooks:
         hooks.append(structure.embeddings(backbone)[1].register_forward_hook(partial(_embedded, seen)))
         for name, layer in structure.layers(backbone).items():
             hooks.append(layer.register_forward_pre_hook(partial(_entering, seen, name), with_kwargs=True))
-        backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+        backbone(**{sequence: ids, mask: torch.ones_like(ids)})
     return seen.pop(""), seen
 
 
@@ -77,7 +79,7 @@ def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
         layer = backbone.get_submodule(name)
         layer.add_module("prefix", PrefixRows(rows))
         names = tuple(inspect.signature(layer.forward).parameters)
-        layer.register_forward_pre_hook(partial(_replace, names), with_kwargs=True)
+        layer.register_forward_pre_hook(partial(_replace, names, _names(backbone)[1]), with_kwargs=True)
 
 
 def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
@@ -91,6 +93,17 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
     holder = backbone.get_submodule(next(iter(structure.layers(backbone))).partition(".")[0])
     # A list is never called; then the backbone itself hands the states on, and has no pooler that would see them.
     (backbone if isinstance(holder, nn.ModuleList) else holder).register_forward_hook(partial(close, positions))
+
+
+def _names(backbone: nn.Module) -> tuple[str, str]:
+    """The names of the sequence and of its mask; ConfigError where the backbone reads no sequences."""
+    names = names_of(backbone)
+    if names.sequence is None or names.mask is None:
+        raise ConfigError(
+            f"{type(backbone).__name__} reads no sequences, so nothing can be put in front of them. "
+            "Expected the backbone of a text encoder. Choose full or head."
+        )
+    return names.sequence, names.mask
 
 
 def _limit(backbone: nn.Module) -> int | None:
@@ -107,19 +120,20 @@ def _extend(
     """Lengthen everything that has one entry a token; the new entries of the mask say whether layers may see them."""
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
-    ids: Tensor = inputs["input_ids"]
+    sequence, mask = _names(module)
+    ids: Tensor = inputs[sequence]
     length = ids.shape[1] + positions
     if limit is not None and length > limit:
         raise ConfigError(
             f"The base takes {limit} tokens, but {ids.shape[1]} and {positions} trained positions make {length}. "
             f"Choose max_tokens: {limit - positions} or fewer positions."
         )
-    if inputs.get("attention_mask") is None:
-        inputs["attention_mask"] = torch.ones_like(ids)
+    if inputs.get(mask) is None:
+        inputs[mask] = torch.ones_like(ids)
     for name, value in inputs.items():
         if isinstance(value, Tensor) and value.shape == ids.shape:
             first = value[:, :1].expand(-1, positions)
-            inputs[name] = torch.cat([torch.full_like(first, seen) if name == "attention_mask" else first, value], dim=1)
+            inputs[name] = torch.cat([torch.full_like(first, seen) if name == mask else first, value], dim=1)
     return (), inputs
 
 
@@ -140,13 +154,14 @@ def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tenso
     return torch.cat([states.new_zeros(states.shape[0], positions, states.shape[2]), states], dim=1)
 
 
-def _replace(names: tuple[str, ...], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
-    """The layer's own states at the positions, seen by every token."""
+def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple[tuple[()], dict[str, Any]]:
+    """The layer's own states at the positions, seen by every token; layers call their mask as the backbone does."""
+    args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
     positions = len(layer.prefix.rows)
     inputs[names[0]] = layer.prefix.before(inputs[names[0]][:, positions:])
-    if isinstance(inputs.get("attention_mask"), Tensor):
-        inputs["attention_mask"] = _seen(inputs["attention_mask"], positions)
+    if isinstance(inputs.get(mask), Tensor):
+        inputs[mask] = _seen(inputs[mask], positions)
     return (), inputs
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vertune.core.errors import ConfigError
 from vertune.nn import structure
+from vertune.nn.inputs import probe_of
 from vertune.nn.vertical import VerticalModel
 
 _ROWS = "Set heads: 0, and prune rows alone."
@@ -122,10 +123,9 @@ def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
     for name in ("num_attention_heads", "n_heads"):
         if isinstance(getattr(config, name, None), int):
             setattr(config, name, max(len(heads) for heads in kept.values()))
-    ids = torch.full((1, 4), 5)
     try:
         with structure.probing(backbone):
-            backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+            backbone(**probe_of(backbone))
     except RuntimeError as error:  # positions that are counted a head, outside the layers
         raise ConfigError(f"{type(backbone).__name__} counts its heads elsewhere too, so that they can't be taken out. {_ROWS}") from error
 

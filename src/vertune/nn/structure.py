@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from vertune.core.errors import ConfigError
+from vertune.nn.inputs import names_of, probe_of
 from vertune.nn.vertical import VerticalModel
 
 Role = Literal["query", "key", "value", "qkv", "attention_output", "position", "up", "down"]
@@ -139,6 +140,14 @@ def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
     raise ConfigError(f"Expected {type(backbone).__name__} to hold its input embeddings, and it does not. Choose another base.")
 
 
+def word_table(backbone: nn.Module) -> nn.Embedding | None:
+    """The table that the ids of a sequence look up; None where the backbone reads no sequences, or looks them up otherwise."""
+    if names_of(backbone).sequence is None:
+        return None
+    word = backbone.get_input_embeddings()  # type: ignore[operator]
+    return word if type(word) is nn.Embedding else None
+
+
 def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
     """Tables of positions that are computed, never learnt, and stand outside the embeddings, as in RoFormer.
 
@@ -229,17 +238,17 @@ def _outline(backbone: nn.Module) -> _Outline:
 
 
 def _calls(backbone: nn.Module) -> list[str]:
-    """Names of the modules that one short sequence passes, in order; ConfigError where the base does not take it."""
+    """Names of the modules that a small batch passes, in order; ConfigError where the base can't compute it."""
     called: list[str] = []
     with probing(backbone) as hooks:
         for name, module in backbone.named_modules():
             hooks.append(module.register_forward_pre_hook(partial(_note, called, name)))
-        ids = torch.full((1, 4), 5, device=next(backbone.parameters()).device)
         try:
-            backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+            backbone(**probe_of(backbone))
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"{type(backbone).__name__} does not answer to token ids and a mask alone ({error}). Choose a text encoder as base."
+                f"{type(backbone).__name__} can't compute a batch of its encoder's inputs ({error}). "
+                "Expected a base whose forward takes the encoder's arrays alone. Choose another base."
             ) from error
     return called
 

@@ -43,7 +43,7 @@ class TrainedModel:
     @property
     def base(self) -> str:
         """How the config names the base."""
-        return str(getattr(self.encoder, "base", ""))
+        return self.encoder.base_name
 
     def plain(self) -> VerticalModel:
         """A fresh copy whose plain weights hold every change; ConfigError where a change has no such form."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vertune.core.kinds import Encoder, Pooling
+from vertune.nn.inputs import names_of
 
 
 class VerticalModel(nn.Module):
@@ -31,13 +32,16 @@ class VerticalModel(nn.Module):
         return int(self.backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
 
     def states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Pooled states, shape (rows, width), or all of them, shape (rows, tokens, width)."""
+        """Pooled states, shape (rows, width), or all of them, shape (rows, positions, width)."""
         hidden: Tensor = self.backbone(**self._take(inputs)).last_hidden_state
         if self.pooling == "tokens":
             return hidden
         if self.pooling == "cls":
             return hidden[:, 0]
-        mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        name = names_of(self.backbone).mask
+        if name is None:
+            return hidden.mean(1)
+        mask = inputs[name].unsqueeze(-1).to(hidden.dtype)
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -98,17 +98,22 @@ class Ticket(Generic[Result]):
         self._callbacks: list[Callable[[Ticket[Any]], None]] = []
         self._waiters: list[Event] = []
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most `timeout` seconds until the ticket is completed; whether it is."""
+        if self.completed:
+            return True
+        waiter = Event()
+        self._waiters.append(waiter)
+        try:
+            # checked again, because whoever completes it sets `completed` first and then wakes those on the list
+            return self.completed or waiter.wait(timeout)
+        finally:
+            self._waiters.remove(waiter)
+
     def result(self, timeout: float | None = None) -> Any:
         """Wait at most `timeout` seconds for the value; raises the error of the request, or TimeoutError."""
-        if not self.completed:
-            waiter = Event()
-            self._waiters.append(waiter)
-            try:
-                # looked at again, because who completes it first says so and then wakes those on the list
-                if not self.completed and not waiter.wait(timeout):
-                    raise TimeoutError(f"A result was expected within {timeout} s and is not there; wait longer, or cancel the ticket.")
-            finally:
-                self._waiters.remove(waiter)
+        if not self.wait(timeout):
+            raise TimeoutError(f"A result was expected within {timeout} s and is not there; wait longer, or cancel the ticket.")
         if self.error is not None:
             raise self.error
         return self.value

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import glob
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from vertune.core.errors import DataError, NotFound
+from vertune.core.files import file_hash
 
 _FORMATS = (
     (b"PK\x03\x04", "a zip or Excel file", "name: excel, where it is one"),
@@ -34,6 +37,11 @@ def find(path: str) -> list[Path]:
         if item.stat().st_size == 0:
             raise DataError(f"{item} is empty: expected rows, got 0 bytes. Check how the file was written.")
     return found
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """A hash of the paths and the content of files, in their order; when they were written does not matter."""
+    return hashlib.sha256("\0".join(f"{file}\0{file_hash(file)}" for file in files).encode()).hexdigest()
 
 
 def refuse_binary(path: Path, wanted: str) -> bytes:

@@ -10,6 +10,8 @@ import polars as pl
 
 _SCALARS: dict[type, pl.DataType] = {str: pl.String(), bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64()}
 FILE, ROW, ERROR = "__file", "__row", "__error"
+SAMPLE = (("the card was swallowed", "card"), ("wie hoch ist der Zins, bitte?", "rate"), ("我的卡被吞了", "card"))
+"""Text and label of the rows that a source writes as its sample, in three languages."""
 
 
 def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None = None, first: int = 1) -> pl.DataFrame:
@@ -25,15 +27,16 @@ def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Values by column; what a row lacks is None."""
+    """Values by column, each as long as there are rows; a value that a row lacks is None."""
     table: dict[str, list[Any]] = {}
-    for place, row in enumerate(rows):
+    count = 0
+    for row in rows:
         for name, value in row.items():
             column = table.setdefault(name, [])
-            column.extend([None] * (place - len(column)))
+            column.extend([None] * (count - len(column)))
             column.append(value)
-    longest = max(map(len, table.values()), default=0)
-    return {name: [*column, *[None] * (longest - len(column))] for name, column in table.items()}
+        count += 1
+    return {name: [*column, *[None] * (count - len(column))] for name, column in table.items()}
 
 
 def series(name: str, values: list[Any]) -> pl.Series:

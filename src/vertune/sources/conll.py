@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 
@@ -60,6 +60,17 @@ class Conll(Source):
     def read(self) -> pl.DataFrame:
         """A row a sentence with `text` and `spans`; a sentence that can't be read carries its error."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def fingerprint(self) -> str:
+        """A hash of all files."""
+        return _files.fingerprint(_files.find(self.path))
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Two tagged sentences of one document."""
+        path = folder / "rows.conll"
+        path.write_text("-DOCSTART- O\n\nAda B-PER\nLovelace I-PER\nwrote O\n\nBerlin B-LOC\n", encoding="utf-8")
+        return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
         text = _decode.text(path, self.encoding, "CoNLL file")

@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import Field
@@ -52,6 +52,17 @@ class Csv(Source):
     def read(self) -> pl.DataFrame:
         """All rows of all files; NotFound, or DataError when a file is no delimited text."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def fingerprint(self) -> str:
+        """A hash of all files."""
+        return _files.fingerprint(_files.find(self.path))
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Three labelled texts."""
+        path = folder / "rows.csv"
+        path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in _table.SAMPLE), encoding="utf-8")
+        return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
         text = _decode.text(path, self.encoding, "CSV")

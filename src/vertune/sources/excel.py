@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import polars as pl
 
 from vertune.core.errors import DataError, MissingExtra, UnknownName
 from vertune.core.kinds import Source
-from vertune.sources import _files, _table
+from vertune.sources import _files, _table, _workbook
 
 
 class Excel(Source):
@@ -24,6 +24,17 @@ class Excel(Source):
     def read(self) -> pl.DataFrame:
         """All rows under the sheet's header line; DataError when it is no workbook."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def fingerprint(self) -> str:
+        """A hash of all files."""
+        return _files.fingerprint(_files.find(self.path))
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Three labelled texts."""
+        path = folder / "rows.xlsx"
+        _workbook.write(path, {"data": [["text", "label"], *_table.SAMPLE]})
+        return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
         workbook = _open(path)

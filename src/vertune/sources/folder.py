@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import polars as pl
 
 from vertune.core.errors import DataError, NotFound
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _table
+from vertune.sources import _decode, _files, _table
 
 
 class Folder(Source):
@@ -27,6 +27,22 @@ class Folder(Source):
     def read(self) -> pl.DataFrame:
         """`text`, `label` (the folder's name) and `document` (the file's path in the folder); NotFound or DataError without any."""
         root = Path(self.path).expanduser()
+        return pl.concat([self._file(root, label, file) for label, file in self._labelled(root)])
+
+    def fingerprint(self) -> str:
+        """A hash of all files that are read."""
+        return _files.fingerprint(file for _, file in self._labelled(Path(self.path).expanduser()))
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Three labelled texts, each a file."""
+        for number, (text, label) in enumerate(_table.SAMPLE):
+            (folder / "texts" / label).mkdir(parents=True, exist_ok=True)
+            (folder / "texts" / label / f"{number}.txt").write_text(text, encoding="utf-8")
+        return cls(path=str(folder / "texts"))
+
+    def _labelled(self, root: Path) -> list[tuple[str, Path]]:
+        """Each file with its label, sorted."""
         if not root.is_dir():
             raise NotFound(f"There is no folder {root}. Give the folder that holds a folder for each label.")
         labels = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -36,7 +52,7 @@ class Folder(Source):
             raise DataError(
                 f"Expected {root} to hold a folder of texts for each label; it has {found}. Check the path and the option 'pattern'."
             )
-        return pl.concat([self._file(root, label, file) for label, file in files])
+        return files
 
     def _file(self, root: Path, label: str, file: Path) -> pl.DataFrame:
         try:

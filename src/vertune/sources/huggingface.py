@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import polars as pl
 
 from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName
 from vertune.core.kinds import Source
-from vertune.sources import _table
+from vertune.sources import _files, _table
 
 
 class Huggingface(Source):
@@ -42,6 +42,22 @@ class Huggingface(Source):
             if isinstance(feature, datasets.ClassLabel)
         ]
         return _table.marked(frame.with_columns(named), f"{self.path}:{self.split}")
+
+    def fingerprint(self) -> str | None:
+        """A hash of all files of a local folder; None for the hub, whose content is only known after a download."""
+        folder = Path(self.path).expanduser()
+        return _files.fingerprint(sorted(file for file in folder.rglob("*") if file.is_file())) if folder.is_dir() else None
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Three labelled texts in a local folder, with labels as class numbers."""
+        import datasets
+
+        features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["card", "rate"])})
+        texts, labels = zip(*_table.SAMPLE, strict=True)
+        rows = datasets.Dataset.from_dict({"text": list(texts), "label": list(labels)}, features=features)
+        datasets.DatasetDict({"train": rows, "test": rows.select([0])}).save_to_disk(str(folder / "hub"))
+        return cls(path=str(folder / "hub"))
 
     def _local(self, datasets: Any) -> Any:
         folder = Path(self.path).expanduser()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import polars as pl
 
@@ -28,6 +28,18 @@ class Jsonl(Source):
     def read(self) -> pl.DataFrame:
         """All objects as rows; keys that an object lacks are null, lists and objects keep their structure."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def fingerprint(self) -> str:
+        """A hash of all files."""
+        return _files.fingerprint(_files.find(self.path))
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Three labelled texts."""
+        path = folder / "rows.jsonl"
+        lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) + "\n" for text, label in _table.SAMPLE]
+        path.write_text("".join(lines), encoding="utf-8")
+        return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
         text = _decode.text(path, self.encoding, "JSON")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import polars as pl
 
@@ -23,6 +23,17 @@ class Parquet(Source):
         """All rows, lazily; DataError when a file is no Parquet."""
         frames = [_scan(path) for path in _files.find(self.path)]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+
+    def fingerprint(self) -> str:
+        """A hash of all files."""
+        return _files.fingerprint(_files.find(self.path))
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Three labelled texts."""
+        path = folder / "rows.parquet"
+        pl.DataFrame(_table.SAMPLE, schema=["text", "label"], orient="row").write_parquet(path)
+        return cls(path=str(path))
 
 
 def _scan(path: Path) -> pl.LazyFrame:

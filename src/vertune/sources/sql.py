@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import polars as pl
 from pydantic import field_validator
@@ -59,6 +60,16 @@ class Sql(Source):
         if frame.is_empty():
             raise DataError(f"The query to {self.url} gave no rows. Check its conditions.")
         return _table.marked(frame, self.url)
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Three labelled texts in an SQLite database."""
+        import sqlite3
+
+        with closing(sqlite3.connect(folder / "rows.db")) as connection, connection:
+            connection.execute("create table tickets (text text, label text)")
+            connection.executemany("insert into tickets values (?, ?)", _table.SAMPLE)
+        return cls(url=f"sqlite:///{folder / 'rows.db'}", query="select text, label from tickets order by text")
 
     def _engine(self, sqlalchemy: Any) -> Any:
         return sqlalchemy.create_engine(_filled(self.url), poolclass=sqlalchemy.pool.NullPool, hide_parameters=True)

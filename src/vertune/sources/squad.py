@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 
@@ -26,6 +26,23 @@ class Squad(Source):
     def read(self) -> pl.DataFrame:
         """A row a question: `id`, `title`, `question`, `context`, `answers` (starts in code points; empty where there is none)."""
         return _table.stacked([_file(path) for path in _files.find(self.path)])
+
+    def fingerprint(self) -> str:
+        """A hash of all files."""
+        return _files.fingerprint(_files.find(self.path))
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """A question with an answer and one without."""
+        context = "🎉 Ada Lovelace was born in London."
+        questions = [
+            {"id": "1", "question": "Where?", "answers": [{"answer_start": context.index("London"), "text": "London"}]},
+            {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+        ]
+        value = {"version": "v2.0", "data": [{"title": "Ada", "paragraphs": [{"context": context, "qas": questions}]}]}
+        path = folder / "rows.json"
+        path.write_text(json.dumps(value), encoding="utf-8")
+        return cls(path=str(path))
 
 
 def _file(path: Path) -> pl.DataFrame:

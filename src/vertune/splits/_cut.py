@@ -58,7 +58,7 @@ def _rarest(values: pl.Series) -> pl.Series:
     if isinstance(table.schema["item"], pl.Struct):
         fields = table["item"].struct.fields
         table = table.with_columns(
-            pl.col("item").struct.field("label") if "label" in fields else pl.col("item").is_not_null().cast(pl.String)
+            pl.col("item").struct.field("label").alias("item") if "label" in fields else pl.col("item").is_not_null().cast(pl.String)
         )
     table = table.with_columns(pl.col("item").cast(pl.String).fill_null(""), pl.len().over("item").alias("count"))
     return table.sort("row", "count", "item").group_by("row", maintain_order=True).first()["item"]

@@ -145,7 +145,9 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
-    table = map_fields(frame, fields, task, keep=[name for name in config.slices if name in frame.columns]).frame
+    table = map_fields(frame, fields, task, keep=[name for name in config.evaluate.slices if name in frame.columns]).frame
+    for cleaner in predictor.cleaners:
+        table = cleaner.edit_inputs(table, task.columns)
     unread = table.filter(pl.col("__error").is_not_null()) if "__error" in table.columns else table.clear()
     cleaned = task.clean(table.filter(pl.col("__error").is_null()) if "__error" in table.columns else table)
     rejected = [{"row": row.get("__row"), "reason": row["__error"]} for row in unread.iter_rows(named=True)] + cleaned.rejected
@@ -168,10 +170,13 @@ def _measured(
     task, config = predictor.task, predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
-    notes = [*rows.notes, *(f"There is no column '{name}' to cut the report by." for name in config.slices if name not in rows.records[0])]
+    notes = [
+        *rows.notes,
+        *(f"There is no column '{name}' to cut the report by." for name in config.evaluate.slices if name not in rows.records[0]),
+    ]
     baselines, used = _baselines(predictor, dataset, rows.records, refitted, recorder)
     if dataset is None:
-        notes.append("The model's dataset is not here, so there are no simple ways to compare with.")
+        notes.append("The model's dataset is not here, so there are no baselines to compare with.")
     recorder("measuring", units=len(tally))
     details = task.details(rows.records, answers)
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
@@ -187,7 +192,7 @@ def _measured(
         **measure.compare_with_baselines(sample, tally, baselines),
         "baseline_rows": used,
         "truncated": float(np.mean([bool(answer.get("truncated")) for answer in answers])),
-        "slices": measure.slices(sample, tally, [name for name in config.slices if name in rows.records[0]]),
+        "slices": measure.slices(sample, tally, [name for name in config.evaluate.slices if name in rows.records[0]]),
         "details": {name: value for name, value in details.items() if name not in further},
         "notes": notes,
         "rounds": measure.ROUNDS,
@@ -201,7 +206,7 @@ def _measured(
 def _baselines(
     predictor: Predictor, dataset: Artifact | None, test: Sequence[Record], refitted: bool, recorder: Recorder
 ) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """What the simple ways answer, and how many training rows they learnt from: those that the model saw in the end.
+    """What the baselines answer, and how many training rows they learnt from: those that the model saw in the end.
 
     A model whose head has no weights has one more: the base as it is.
     """

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertune.core.artifact import Artifact, Home, Progress
-from vertune.core.config import Config, dump
+from vertune.core.config import Config, is_same
 from vertune.core.errors import ConfigError
+from vertune.data.chain import ChainInputs
 from vertune.learning import team
 from vertune.steps.evaluate import evaluate
 from vertune.steps.prepare import prepare
@@ -48,43 +47,26 @@ def measured_on(dataset: Artifact) -> str:
 
 
 def prepared(config: Config, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
-    """The newest dataset of exactly this data, task and seed whose files have not changed since, else a new one.
+    """The newest dataset of this vertical that the data chain would make again from the same inputs, else a new one.
 
-    With `resume`, the dataset of the newest unfinished training of this config, so that it goes on with the same rows. Of
-    several processes one prepares, and the others find what it made.
+    With `resume`, the dataset of the newest unfinished training of this config, so that it continues on the same rows. Of
+    several processes one prepares, and the others open what it made.
     """
     if not team.is_leader():
-        team.barrier()
-        return _found(config, home, progress, resume)
-    dataset = _found(config, home, progress, resume)
-    team.barrier()
+        return home.get("datasets", team.broadcast_text())
+    dataset = _find_or_prepare(config, home, progress, resume)
+    team.broadcast_text(dataset.id)
     return dataset
 
 
-def _found(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
-    wanted = dump(config)
+def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
     for run in reversed(home.runs()) if resume else ():
-        if run.known_manifest.get("asked") == wanted:
-            return home.get("datasets", run.known_manifest["parents"][0])
-    for dataset in reversed(home.shelf("datasets")):
-        manifest = dataset.known_manifest  # a damaged dataset is none of this data
-        made = manifest.get("config", {})
-        if all(made.get(key) == wanted[key] for key in ("name", "seed", "data", "task", "encoder", "slices")) and _unchanged(
-            config, manifest["created"]
-        ):
+        manifest = run.manifest_or_empty
+        if manifest.get("step") == "train" and is_same(manifest.get("asked"), config):
+            return home.get("datasets", manifest["parents"][0])
+    fingerprint = ChainInputs.of(config).fingerprint()
+    for dataset in reversed(home.shelf("datasets")) if fingerprint else ():
+        manifest = dataset.manifest_or_empty  # empty where the dataset is damaged
+        if manifest.get("name") == config.name and manifest.get("inputs_hash") == fingerprint:
             return dataset
     return prepare(config, home, progress)
-
-
-def _unchanged(config: Config, since: str) -> bool:
-    """Whether every source is made of files none of which was written, or put in its place, after this time."""
-    moment = datetime.fromisoformat(since).timestamp()
-    sources = [source for source in (config.data.source, config.data.validation, config.data.test) if source is not None]
-    paths = [Path(path) for path in (getattr(source, "path", None) for source in sources) if isinstance(path, str)]
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
-    return len(paths) == len(sources) and all(path.exists() for path in paths) and all(_touched(file) < moment for file in files)
-
-
-def _touched(file: Path) -> float:
-    """When a file last changed; moving an old file over it counts, and leaves its time of writing as it was."""
-    return max(file.stat().st_mtime, file.stat().st_ctime)

@@ -109,7 +109,7 @@ def _asked(guess: DatasetGuess, found: list[ColumnProfile], columns: Sequence[Co
     _read(guess, places, [by_name[name] for name in read])
     if chosen is not None:
         target = chosen.name if chosen.name in targets else targets[0]
-        guess.fields[target], guess.reasons[target] = [chosen.name], chosen.said
+        guess.fields[target], guess.reasons[target] = [chosen.name], chosen.description
 
 
 def _read(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
@@ -119,7 +119,7 @@ def _read(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfi
         guess.reasons[inputs[0]] = "joined as `name: value`"
         return
     for name, column in zip(inputs, read, strict=False):
-        guess.fields[name], guess.reasons[name] = [column.name], column.said
+        guess.fields[name], guess.reasons[name] = [column.name], column.description
 
 
 def _structured(guess: DatasetGuess, found: list[ColumnProfile]) -> bool:
@@ -135,7 +135,11 @@ def _structured(guess: DatasetGuess, found: list[ColumnProfile]) -> bool:
     if spans:
         text = _best(found, [spans], 1)
         guess.task, guess.fields = "tag", {"text": [text[0].name], "spans": [spans.name]}
-        guess.reasons = {"task": f"'{spans.name}' holds marked stretches of the text", "text": text[0].said, "spans": "start, end, label"}
+        guess.reasons = {
+            "task": f"'{spans.name}' holds marked stretches of the text",
+            "text": text[0].description,
+            "spans": "start, end, label",
+        }
         return True
     return False
 
@@ -149,7 +153,7 @@ def _labelled(guess: DatasetGuess, found: list[ColumnProfile], texts: Sequence[s
     read = [next(column for column in found if column.name == name) for name in named] or _best(others, [chosen], 1)
     guess.task, target, guess.reasons["task"] = _task(chosen, len(named) == 2)
     _read(guess, ("text", "text_pair") if named else ("text",), read)
-    guess.fields[target], guess.reasons[target] = [chosen.name], chosen.said
+    guess.fields[target], guess.reasons[target] = [chosen.name], chosen.description
     rest = [column.name for column in others if column not in read]
     if rest:
         guess.notes.append(f"not read: {', '.join(rest)}")

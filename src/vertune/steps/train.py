@@ -12,17 +12,18 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from vertune import __version__
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, owner_entries, recording
-from vertune.core.config import Config, dump
+from vertune.core.config import Config, dump, is_same
 from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, NotFound
 from vertune.core.files import write_text
+from vertune.core.kinds import Encoder, Task
+from vertune.data.chain import fields_of
 from vertune.data.dataset import read
 
 if TYPE_CHECKING:
-    from vertune.learning.session import TrainingOutcome
+    from vertune.learning.session import TrainingData, TrainingOutcome
 
 _PROBE_ROWS = 32
 _TOLERANCE = 1e-4
@@ -54,11 +55,11 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     run.update(error=None, threads=threads, **owner_entries())
     team.broadcast_text(run.id)
     with recording(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
-        resolved, material = _material(config, dataset)
-        result = session.train(resolved, material, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), report)
+        resolved, data = _training_data(config, dataset)
+        result = session.train(resolved, data, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), report)
         _save(run, result, recorder)
-        entries = _entries(run, result, dataset) | {"columns": list(material.columns)}
-        _prove(run, entries, result, material)
+        entries = _entries(run, result, dataset) | {"columns": list(data.columns)}
+        _verify(run, entries, result, data)
         write_text(run.folder / "README.md", _card({**run.manifest, **entries}, dataset))
         session.remove_checkpoints(run.folder)
         model = home.finish(run, **entries)
@@ -73,9 +74,9 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
 
     run = Artifact(home.folder / "runs" / team.broadcast_text())
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": use_threads(run.manifest["threads"])})})
-    resolved, material = _material(config, dataset)
+    resolved, data = _training_data(config, dataset)
     session.train(
-        resolved, material, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), lambda kind, **fields: None
+        resolved, data, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), lambda kind, **fields: None
     )
     team.barrier()
     return home.get("models", run.id)
@@ -83,10 +84,9 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
 
 def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     """The newest run of this config and dataset that did not end."""
-    asked = dump(config)
     for run in reversed(home.runs()):
-        manifest = run.known_manifest
-        if manifest.get("step") == "train" and manifest.get("asked") == asked and manifest.get("parents") == [dataset.id]:
+        manifest = run.manifest_or_empty
+        if manifest.get("step") == "train" and manifest.get("parents") == [dataset.id] and is_same(manifest.get("asked"), config):
             if run.in_use:
                 raise Conflict(f"{run.id} is being trained by process {manifest['pid']} now. Wait for it, or stop it first.")
             return run
@@ -95,24 +95,34 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     )
 
 
-def _material(config: Config, dataset: Artifact) -> tuple[Config, Any]:
-    """The config with its task fitted and its encoder resolved, and the records."""
+def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingData]:
+    """The config with its task fitted and its encoder resolved, and the records; the only place where training reads a dataset."""
     from vertune.learning.session import TrainingData
 
     frame = read(dataset, "train")
-    splits = dataset.manifest["rows"]
+    manifest = dataset.manifest
     if frame.height < 2:
-        raise DataError(f"Training needs at least 2 rows, the dataset {dataset.id} has {frame.height} to train on.")
-    validation = read(dataset, "validation") if splits.get("validation") else frame.clear()
-    task = config.task.fit(frame)
-    used = [column for column in frame.columns if column in {known.name for known in task.columns}]
-    records = frame.select(used).to_dicts()
-    columns = [name for name in used if frame[name].dtype != pl.Null]
-    encoder = config.encoder.resolve(records, task.views(columns))
-    held = validation.select(used).to_dicts()
+        raise DataError(f"The dataset {dataset.id} has {frame.height} training rows, but training needs at least 2. Add rows.")
+    validation = read(dataset, "validation") if manifest["rows"].get("validation") else frame.clear()
+    present, used = fields_of(frame, config.task)
+    records = frame.select(present).to_dicts()
+    learnt = _learnt_in_prepare(config, manifest)
+    task = learnt[0] if learnt else config.task.fit(frame)
+    encoder = learnt[1] if learnt else config.encoder.resolve(records, task.views(used))
+    held_out = validation.select(present).to_dicts()
     return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
-        records, held, columns, bool(dataset.manifest.get("validation_cut"))
+        records, held_out, used, bool(manifest.get("validation_cut"))
     )
+
+
+def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, Encoder] | None:
+    """The fitted task and the resolved encoder of the dataset; None where it was prepared by an older version or for others."""
+    if "task" not in manifest or "encoder" not in manifest:
+        return None
+    asked = manifest["config"]
+    if asked["task"] != dump(config.task) or asked["encoder"] != dump(config.encoder):
+        return None
+    return Task.model_validate(manifest["task"]), Encoder.model_validate(manifest["encoder"])
 
 
 def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
@@ -145,14 +155,14 @@ def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[
     }
 
 
-def _prove(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, material: Any) -> None:
+def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, data: TrainingData) -> None:
     """Load what was saved and compare its outputs with the trained model's on a few records."""
     from vertune.nn.run import outputs
     from vertune.runtime.predictor import Predictor
 
     config = result.config
-    records = [*material.validation, *material.train][:_PROBE_ROWS]
-    features = config.encoder.encode(records, config.task.views(material.columns))
+    records = [*data.validation, *data.train][:_PROBE_ROWS]
+    features = config.encoder.encode(records, config.task.views(data.columns))
     expected = outputs(result.model, config.encoder, features, config.device.tokens)
     run.update(**entries)
     found = Predictor.open(run).outputs(features)

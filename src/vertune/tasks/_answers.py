@@ -153,16 +153,18 @@ def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
 
 def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
     """The target of each token, and whether the feature holds an answer whole; without one, the place of no answer is marked."""
-    bits = np.full(len(feature), -100, np.int64)
-    context = np.flatnonzero(feature.segments == 1)
+    assert feature.places is not None
+    offsets = feature.places.offsets
+    bits = np.full(feature.positions, -100, np.int64)
+    context = np.flatnonzero(feature.places.segments == 1)
     none = nowhere(feature)
     bits[context] = bits[none] = 0
-    starts, ends = feature.offsets[context].T
+    starts, ends = offsets[context].T
     held = False
     for answer in answers:
         start, end = int(answer["start"]), int(answer["start"]) + len(answer["text"])
         touched = context[(ends > start) & (starts < end)]
-        if len(touched) and feature.offsets[touched[0], 0] <= start and feature.offsets[touched[-1], 1] >= end:
+        if len(touched) and offsets[touched[0], 0] <= start and offsets[touched[-1], 1] >= end:
             bits[touched[0]] |= START
             bits[touched[-1]] |= END
             held = True

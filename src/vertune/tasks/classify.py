@@ -183,7 +183,7 @@ class Classify(_inputs.SingleView):
         truth, held = self._truth(train), self._truth(validation)
         share = np.bincount(truth, minlength=len(self.labels)) / max(1, len(truth))
         train, validation, test = (_inputs.as_texts(rows, self.input_columns) for rows in (train, validation, test))
-        fitted = linear.classes(train, truth, len(self.labels), (validation, held))
+        fitted = linear.classes(train, truth, len(self.labels), linear.HoldOut(validation, held))
         return {
             "majority": decoder.answers(np.repeat(share[None], len(test), axis=0), self.labels),
             "tfidf": decoder.answers(fitted(test), self.labels),

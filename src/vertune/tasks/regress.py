@@ -152,7 +152,8 @@ class Regress(_inputs.SingleView):
         values, held = self._truth(train), self._truth(validation)
         mean, deviation = self._scale()
         train, validation, test = (_inputs.as_texts(rows, self.input_columns) for rows in (train, validation, test))
-        fitted = linear.numbers(train, (values - mean) / deviation, (validation, (held - mean) / deviation))
+        held_out = linear.HoldOut(validation, (held - mean) / deviation)
+        fitted = linear.numbers(train, (values - mean) / deviation, held_out)
         return {
             "majority": decoder.answers(np.full(len(test), values.mean() if len(values) else mean), self.bounds),
             "tfidf": decoder.answers(fitted(test) * deviation + mean, self.bounds),

@@ -145,7 +145,7 @@ class Tag(Task):
         """
         known = self._numbers(records)
         readings = decoder.read(records, features, self._text)
-        values = [np.full(len(feature), -100, np.int64) for feature in features]
+        values = [np.full(feature.positions, -100, np.int64) for feature in features]
         for record, reading in zip(records, readings, strict=True):
             tagged, _ = bio.tags(bio.longest(record[self._target]), reading.merged, known)
             for number, cut in zip(reading.numbers, reading.cuts, strict=True):

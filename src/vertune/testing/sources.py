@@ -1,15 +1,18 @@
-"""What every source must keep to, as functions that take one with its options; knows nothing of any format.
+"""The contract of sources, as functions that take one with the folder of its sample; knows nothing of any format.
 
-Authors of sources run them on theirs, with a file of a few rows of which at least one can be read:
+Authors of sources run them on theirs:
 
+    source = MySource.sample(folder)
     for check in CHECKS:
-        check(MySource(path="rows.mine"))
+        check(source, folder)
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 
@@ -20,12 +23,12 @@ from vertune.core.parse import build
 MARKS = {"__file": pl.String, "__row": pl.Int64, "__error": pl.String}
 
 
-def check_marks(source: Source) -> None:
-    """Every row says where it came from, and whether it could be read."""
+def check_marks(source: Source, folder: Path) -> None:
+    """Every row has its file and number, and its error where it can't be read."""
     frame = source.read().lazy().collect()
     for name, kind in MARKS.items():
         assert frame.schema.get(name) == kind, f"{source.name}: the column {name} must be there as {kind}, it is {frame.schema.get(name)}"
-    assert frame.height, f"{source.name}: a source without rows raises DataError instead of giving an empty frame"
+    assert frame.height, f"{source.name}: a source without rows raises DataError instead of returning an empty frame"
     assert not frame["__file"].null_count(), f"{source.name}: __file is null in some rows"
     assert frame["__error"].null_count(), f"{source.name}: no row of the sample could be read"
     for (file,), rows in frame.group_by("__file"):
@@ -34,24 +37,42 @@ def check_marks(source: Source) -> None:
         assert numbers[0] >= 1, f"{source.name}: __row counts from 1"
 
 
-def check_columns(source: Source) -> None:
-    """Columns of the source's own never begin with two underscores, which mark ours."""
+def check_columns(source: Source, folder: Path) -> None:
+    """The source's own columns never begin with two underscores, which mark ours."""
     frame = source.read().lazy().collect()
-    strangers = [name for name in frame.columns if name.startswith("__") and name not in MARKS]
-    assert not strangers, f"{source.name}: {strangers} begin with two underscores"
+    reserved = [name for name in frame.columns if name.startswith("__") and name not in MARKS]
+    assert not reserved, f"{source.name}: {reserved} begin with two underscores"
 
 
-def check_again(source: Source) -> None:
-    """Read twice, and read by a source built from the manifest, the rows are the same."""
+def check_again(source: Source, folder: Path) -> None:
+    """The rows are the same when they are read twice, and when a source built from the manifest reads them."""
     first = source.read().lazy().collect()
     again = build(type(source), {key: value for key, value in json.loads(json.dumps(dump(source))).items() if key != "name"})
     assert again.read().lazy().collect().equals(first, null_equal=True), f"{source.name}: the rows differ when they are read again"
 
 
-def check_suffixes(source: Source) -> None:
+def check_suffixes(source: Source, folder: Path) -> None:
     """File endings are written in lower case with their dot, as paths are compared."""
     for suffix in source.suffixes:
         assert suffix == f".{suffix.lower().removeprefix('.')}", f"{source.name}: the ending '{suffix}' must be such as .csv"
 
 
-CHECKS: tuple[Callable[[Source], None], ...] = (check_marks, check_columns, check_again, check_suffixes)
+def check_fingerprint(source: Source, folder: Path) -> None:
+    """A fingerprint depends on every byte of the content and not on times; a source without one is never reused."""
+    first = source.fingerprint()
+    if first is None:
+        return
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    for file in files:
+        os.utime(file, (0, 0))
+    assert source.fingerprint() == first, f"{source.name}: the fingerprint changes with the time at which a file was written"
+    contents = {file: file.read_bytes() for file in files}
+    for file, content in contents.items():
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert source.fingerprint() != first, f"{source.name}: the fingerprint stays the same when a byte of every file changes"
+    for file, content in contents.items():
+        file.write_bytes(content)
+    assert source.fingerprint() == first, f"{source.name}: the fingerprint differs although the content is the same again"
+
+
+CHECKS: tuple[Callable[[Source, Path], None], ...] = (check_marks, check_columns, check_again, check_suffixes, check_fingerprint)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from vertune.core.config import dump
 from vertune.core.errors import ConfigError, DataError
-from vertune.core.kinds import Encoder, Task
-from vertune.core.records import Answer, Feature, Record, View
+from vertune.core.kinds import Encoder, Task, Tokens
+from vertune.core.records import Answer, Feature, Places, Record, View
 from vertune.core.source_files import source_files
 
 _WIDTH = 8
@@ -36,7 +36,7 @@ class WordEncoder(Encoder):
     room: int = 64
     """Words of the last field that one feature holds."""
 
-    def encode(self, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
+    def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
         """Features in order of records, then views, then windows."""
         return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
 
@@ -58,11 +58,8 @@ def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], w
     for place, piece in enumerate(pieces):
         segments += [place] * len(piece) + [-1]
         offsets += [*piece, (0, 0)]
-    types = [max(0, segment) for segment in segments]
-    ids = np.arange(len(segments), dtype=np.int32)
-    return Feature(
-        row, role, ids, np.array(segments, np.int8), np.array(offsets, np.int32), np.array(types, np.int8), truncated=0, window=window
-    )
+    places = Places(np.array(segments, np.int8), np.array(offsets, np.int32))
+    return Feature(row, role, len(segments), None, places, window=window)
 
 
 def renamed(kind: type[Task]) -> type[Task]:
@@ -100,7 +97,7 @@ def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[N
     torch.manual_seed(seed)
     head = task.head(_WIDTH)
     with torch.no_grad():
-        shapes = [(len(feature), _WIDTH) if task.states == "tokens" else (_WIDTH,) for feature in features]
+        shapes = [(feature.positions, _WIDTH) if task.states == "tokens" else (_WIDTH,) for feature in features]
         return [head(torch.randn(shape)[None])[0].numpy() for shape in shapes]
 
 
@@ -182,10 +179,10 @@ def check_loss(kind: type[Task]) -> None:
     examples = encode(records[:12], task, WordEncoder(), task.views(list(records[0])))
     assert len(examples.targets.values) == len(examples.features)
     head = task.head(_WIDTH)
-    length = max(map(len, examples.features))
+    length = max(feature.positions for feature in examples.features)
     torch.manual_seed(0)
     outputs = head(torch.randn(len(examples.features), *([length] if task.states == "tokens" else []), _WIDTH))
-    losses = task.loss(outputs, examples.target(range(len(examples.features)), length))
+    losses = task.loss(outputs, examples.target(range(len(examples.features))))
     assert losses.shape == (len(examples.features),)
     assert bool(torch.isfinite(losses).all())
     if any(parameter.requires_grad for parameter in head.parameters()):

@@ -1,0 +1,1 @@
+"""Ways to make additional training rows: one file a way."""

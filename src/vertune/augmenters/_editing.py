@@ -1,0 +1,134 @@
+"""Makes new rows by editing texts around the places that targets mark; knows nothing of how texts are edited.
+
+An edit never touches a character of a marked place, so the marked text of a new row is that of its original, at its new offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vertune.core import content
+from vertune.core.errors import ConfigError
+from vertune.core.records import Column
+
+_PLACES = frozenset({"spans", "answers"})
+"""Types of targets that are places in a text."""
+
+Place = tuple[int, int]
+"""Start and end of a stretch of a text in code points, end exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A stretch of a text, not empty, and what stands there after the edit."""
+
+    start: int
+    end: int
+    text: str
+
+
+Edit = Callable[[str, np.random.Generator], Sequence[Replacement]]
+"""Replacements for a text, sorted and apart from one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditedText:
+    """A text after some replacements."""
+
+    text: str
+    replacements: tuple[Replacement, ...]
+
+    def offset(self, old: int) -> int:
+        """The new offset of a place between two characters that no replacement covers."""
+        return old + sum(len(part.text) - (part.end - part.start) for part in self.replacements if part.end <= old)
+
+
+def replace(text: str, replacements: Sequence[Replacement], marked: Sequence[Place] = ()) -> EditedText:
+    """The text with those replacements that touch no marked place."""
+    allowed = tuple(part for part in replacements if all(part.end <= start or end <= part.start for start, end in marked))
+    pieces, position = [], 0
+    for part in allowed:
+        pieces += [text[position : part.start], part.text]
+        position = part.end
+    return EditedText("".join([*pieces, text[position:]]), allowed)
+
+
+def edited_copies(frame: pl.DataFrame, columns: Sequence[Column], copies: int, edit: Edit, salt: str) -> pl.DataFrame:
+    """Up to so many different edited copies of each row; a copy that equals its row is left out.
+
+    The content of a row and the salt decide what is edited. ConfigError where the task has no text input, or has spans and
+    several of them.
+    """
+    texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
+    targets = [column for column in columns if column.role == "target" and column.name in frame.columns]
+    _check(texts, targets)
+    if frame.is_empty():
+        return frame
+    seeds = content.of_rows(frame, [*texts, *(column.name for column in targets)], salt)
+    rows = []
+    for row, seed in zip(frame.iter_rows(named=True), seeds, strict=True):
+        seen = [{name: row[name] for name in texts}]
+        for copy in range(copies):
+            new = _edited(row, texts, targets, edit, np.random.default_rng([int(seed), copy]))
+            shown = {name: new[name] for name in texts}
+            if shown not in seen:
+                seen.append(shown)
+                rows.append(new)
+    return pl.DataFrame(rows, schema=frame.schema)
+
+
+def _check(texts: Sequence[str], targets: Sequence[Column]) -> None:
+    if not texts:
+        raise ConfigError("The task has no text input, so no text can be edited. Remove the augmenter from data.augment.")
+    if len(texts) > 1 and any(column.type == "spans" for column in targets):
+        raise ConfigError(
+            f"The task has spans and several texts ({', '.join(texts)}), so it is not known which text the spans are in. "
+            "Remove the augmenter from data.augment."
+        )
+
+
+def _edited(
+    row: Mapping[str, Any], texts: Sequence[str], targets: Sequence[Column], edit: Edit, random: np.random.Generator
+) -> dict[str, Any]:
+    """One row with its texts edited and its places moved; unchanged where it is not known which text its places are in."""
+    marks: dict[str, list[tuple[str, Place]]] = {name: [] for name in texts}
+    owners: dict[str, str] = {}
+    for target in targets:
+        items = row[target.name] or ()
+        if target.type not in _PLACES or not items:
+            continue
+        holders = [name for name in texts if all(_stands(item, row[name] or "") for item in items)]
+        if len(holders) != 1:
+            return dict(row)
+        owners[target.name] = holders[0]
+        marks[holders[0]] += [(target.name, _place(item)) for item in items]
+    new = dict(row)
+    for name in texts:
+        text = row[name] or ""
+        edited = replace(text, edit(text, random), [place for _, place in marks[name]])
+        new[name] = edited.text if row[name] is not None else None
+        for moved, owner in owners.items():
+            if owner == name:
+                new[moved] = [_moved(item, edited) for item in row[moved]]
+    return new
+
+
+def _place(item: Mapping[str, Any]) -> Place:
+    """Where a span or an answer is in its text."""
+    return item["start"], item["end"] if "end" in item else item["start"] + len(item["text"])
+
+
+def _stands(item: Mapping[str, Any], text: str) -> bool:
+    """Whether an answer is in this text at its start; a span is in the only text there is."""
+    start, end = _place(item)
+    return end <= len(text) and ("text" not in item or text[start:end] == item["text"])
+
+
+def _moved(item: Mapping[str, Any], edited: EditedText) -> dict[str, Any]:
+    start, end = map(edited.offset, _place(item))
+    return {**item, "start": start, "end": end} if "end" in item else {**item, "start": start}

@@ -1,0 +1,46 @@
+"""Words left out at random, so that a model does not rest on single ones.
+
+Random deletion of EDA (Wei and Zou, 2019, "EDA: Easy data augmentation techniques for boosting performance on text classification
+tasks"). In scripts without spaces between words (Chinese, Japanese) single characters are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from vertune.augmenters._editing import Replacement, edited_copies
+from vertune.core.kinds import Augmenter
+from vertune.core.records import Column
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORDS = re.compile(rf"[{_CJK}]\s*|[^\s{_CJK}]+\s*")
+"""A word with the white space behind it."""
+
+
+class DropWords(Augmenter):
+    """Options of left-out words."""
+
+    copies: int = Field(default=1, ge=1, le=20)
+    """Rows that are made of each training row."""
+    rate: float = Field(default=0.1, gt=0, lt=1)
+    """Probability with which each word is left out; one word at least is left out, and one stays."""
+
+    def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
+        """Copies of the rows with some words left out, none of them in a marked place."""
+        return edited_copies(frame, columns, self.copies, self._dropped, f"{self.name} {seed}")
+
+    def _dropped(self, text: str, random: np.random.Generator) -> list[Replacement]:
+        words = [found.span() for found in _WORDS.finditer(text)]
+        if len(words) < 2:
+            return []
+        dropped = random.random(len(words)) < self.rate
+        if not dropped.any():
+            dropped[random.integers(len(words))] = True
+        if dropped.all():
+            dropped[random.integers(len(words))] = False
+        return [Replacement(start, end, "") for (start, end), drop in zip(words, dropped, strict=True) if drop]

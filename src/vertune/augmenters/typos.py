@@ -1,0 +1,60 @@
+"""Typing errors: neighbouring characters swapped, characters left out or typed twice, and keys hit beside the right one.
+
+A model that has seen typing errors in training loses less on texts that hold some (Belinkov and Bisk, 2018, "Synthetic and natural
+noise both break neural machine translation"). Characters of any script are swapped, left out and doubled; only Latin letters have
+a neighbour on the keyboard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from vertune.augmenters._editing import Replacement, edited_copies
+from vertune.core.kinds import Augmenter
+from vertune.core.records import Column
+
+_KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_NEIGHBOURS = {
+    key: [row[place] for place in (number - 1, number + 1) if 0 <= place < len(row)] for row in _KEYBOARD for number, key in enumerate(row)
+}
+
+
+class Typos(Augmenter):
+    """Options of typing errors."""
+
+    copies: int = Field(default=1, ge=1, le=20)
+    """Rows that are made of each training row."""
+    rate: float = Field(default=0.03, gt=0, le=0.5)
+    """Share of the letters and digits that are mistyped; each text gets one error at least."""
+
+    def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
+        """Copies of the rows with typing errors outside of marked places."""
+        return edited_copies(frame, columns, self.copies, self._errors, f"{self.name} {seed}")
+
+    def _errors(self, text: str, random: np.random.Generator) -> list[Replacement]:
+        letters = [place for place, character in enumerate(text) if character.isalnum()]
+        if len(letters) < 2:  # an error in a single character would replace the text
+            return []
+        count = min(max(1, round(self.rate * len(letters))), len(letters) - 1)
+        errors: list[Replacement] = []
+        for place in sorted(int(place) for place in random.choice(letters, count, replace=False)):
+            if not errors or errors[-1].end <= place:
+                errors.append(self._error(text, place, random))
+        return errors
+
+    def _error(self, text: str, place: int, random: np.random.Generator) -> Replacement:
+        character = text[place]
+        after = text[place + 1 : place + 2]
+        neighbours = _NEIGHBOURS.get(character.lower(), [])
+        kinds = ["leave out", "double"] + ["swap"] * (after.isalnum() and after != character) + ["neighbour"] * bool(neighbours)
+        kind = kinds[random.integers(len(kinds))]
+        if kind == "swap":
+            return Replacement(place, place + 2, after + character)
+        if kind == "neighbour":
+            hit = neighbours[random.integers(len(neighbours))]
+            return Replacement(place, place + 1, hit.upper() if character.isupper() else hit)
+        return Replacement(place, place + 1, character * 2 if kind == "double" else "")

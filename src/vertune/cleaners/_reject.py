@@ -1,0 +1,19 @@
+"""Divides a frame into rows that stay and rows that are dropped with a reason; knows nothing of the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from vertune.core.records import Cleaned
+
+
+def reject(frame: pl.DataFrame, reason: pl.Expr, shown: Sequence[str]) -> Cleaned:
+    """The rows whose reason is null, and the others with their values of the columns `shown`."""
+    marked = frame.with_columns(reason.alias("__reason"))
+    rejected = [
+        {"file": row["__file"], "row": row["__row"], "reason": row["__reason"], "values": {name: row[name] for name in shown}}
+        for row in marked.filter(pl.col("__reason").is_not_null()).iter_rows(named=True)
+    ]
+    return Cleaned(marked.filter(pl.col("__reason").is_null()).drop("__reason"), rejected)

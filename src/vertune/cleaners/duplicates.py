@@ -1,0 +1,41 @@
+"""No row twice: of rows with the same inputs and targets the first stays.
+
+A text that is copied many times weighs many times in training, and makes figures on validation look surer than they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import polars as pl
+
+from vertune.cleaners._reject import reject
+from vertune.core import content
+from vertune.core.kinds import Cleaner
+from vertune.core.records import Cleaned, Column
+
+
+class Duplicates(Cleaner):
+    """Options of dropped copies."""
+
+    by: Literal["record", "inputs"] = "record"
+    """Whether rows are copies when inputs and targets are equal, or when the inputs are, whatever the targets."""
+
+    def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
+        """The first of equal rows; each dropped row names the row that it repeats."""
+        roles = ("input", "target") if self.by == "record" else ("input",)
+        compared = [column.name for column in columns if column.role in roles and column.name in frame.columns]
+        if not compared or frame.is_empty():
+            return Cleaned(frame)
+        numbered = frame.with_columns(pl.Series("__key", content.of_rows(frame, compared)), pl.int_range(pl.len()).alias("__place"))
+        first = numbered.with_columns(pl.col("__place").first().over("__key").alias("__first"))
+        repeated = pl.col("__place") != pl.col("__first")
+        reason = pl.when(repeated).then(pl.lit(f"the same {' and '.join(f'{role}s' for role in roles)} are in an earlier row"))
+        cleaned = reject(first, reason, [*compared, "__first"])
+        files, rows = frame["__file"], frame["__row"]
+        for row in cleaned.rejected:
+            place = row["values"].pop("__first")
+            row["values"]["first"] = f"{files[place]}, row {rows[place]}"
+        cleaned.frame = cleaned.frame.drop("__key", "__place", "__first")
+        return cleaned

@@ -1,0 +1,41 @@
+"""Only texts of a useful length: rows with a shorter or longer input are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import polars as pl
+from pydantic import Field, model_validator
+
+from vertune.cleaners._reject import reject
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Cleaner
+from vertune.core.records import Cleaned, Column
+
+
+class Length(Cleaner):
+    """Options of bounded lengths, in characters without the white space at both ends."""
+
+    least: int = Field(default=1, ge=0)
+    """The fewest characters that an input text may have."""
+    most: int | None = Field(default=None, ge=1)
+    """The most characters that an input text may have; None sets no bound."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.most is not None and self.most < self.least:
+            raise ConfigError(f"The cleaner 'length' has least {self.least} and most {self.most}, so no text could stay. Swap them.")
+        return self
+
+    def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
+        """The rows whose input texts all fit; an input that is null is left to the task."""
+        texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
+        texts = [name for name in texts if frame.schema.get(name) == pl.String]
+        reasons = []
+        for name in texts:
+            size = pl.col(name).str.strip_chars().str.len_chars()
+            reasons.append(pl.when(size < self.least).then(pl.lit(f"{name} has fewer than {self.least} characters")))
+            if self.most is not None:
+                reasons.append(pl.when(size > self.most).then(pl.lit(f"{name} has more than {self.most} characters")))
+        return reject(frame, pl.coalesce(reasons), texts) if reasons else Cleaned(frame)

@@ -1,0 +1,347 @@
+"""The data chain: read, map fields, clean, divide, augment, fit; knows nothing of artifacts, files on disk or pages.
+
+Every link takes a frame and returns a frame. What a link drops or changes goes into a `ChainLog`: no row, span or label is lost
+without an entry there. Rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, SerializeAsAny
+
+from vertune import __version__
+from vertune.core.artifact import Progress
+from vertune.core.config import Config
+from vertune.core.errors import ConfigError, DataError
+from vertune.core.kinds import Augmenter, Cleaner, Encoder, Source, Split, Task
+from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note, Record
+from vertune.data import describe
+from vertune.data.dataset import MARKS, SPLITS
+from vertune.data.fields import map_fields
+from vertune.reports.scales import plural
+
+_PLACES = frozenset({"spans", "answers"})
+"""Types of targets that are places in a text."""
+_LABELLED = frozenset({"label", "labels", "spans"})
+"""Types of targets that can hold a label which no training row has."""
+_REASONS = 20
+"""Reasons for rejection that get a note of their own; rarer ones share one."""
+_SHOWN = 200
+"""Characters of a text, and entries of a list, that an example of a note shows."""
+
+
+class ChainInputs(BaseModel):
+    """Everything that the chain reads; the options of each link, and the sources by the name of their table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: dict[str, SerializeAsAny[Source]]
+    fields: dict[str, str | list[str]]
+    keep: tuple[str, ...]
+    """Columns kept beside the task's own."""
+    clean: tuple[SerializeAsAny[Cleaner], ...]
+    task: SerializeAsAny[Task]
+    split: SerializeAsAny[Split]
+    augment: tuple[SerializeAsAny[Augmenter], ...]
+    encoder: SerializeAsAny[Encoder]
+    seed: int
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The inputs that a config describes."""
+        data = config.data
+        sources = {"train": data.source, "validation": data.validation, "test": data.test}
+        return cls(
+            tables={name: source for name, source in sources.items() if source is not None},
+            fields=data.fields,
+            keep=tuple(dict.fromkeys([*data.keep, *config.evaluate.slices])),
+            clean=tuple(data.clean),
+            task=config.task,
+            split=data.split,
+            augment=tuple(data.augment),
+            encoder=config.encoder,
+            seed=config.seed,
+        )
+
+    def fingerprint(self) -> str | None:
+        """A hash of every option, of the content of every source and of the base; None where a source can't tell its content."""
+        contents = {name: source.fingerprint() for name, source in self.tables.items()}
+        if not contents or None in contents.values():
+            return None
+        read = [__version__, self.model_dump(mode="json"), contents, self.encoder.fingerprint()]
+        return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class ChainLog:
+    """What the links did, complete up to the link that runs; each note is also sent to `progress` as an event."""
+
+    progress: Progress
+    read: int = 0
+    """Rows read from all tables."""
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    """`{"file", "row", "reason", "values"}` for each rejected row."""
+    notes: list[Note] = field(default_factory=list)
+    """What was dropped, changed or added, rejected rows included."""
+    changes: list[Note] = field(default_factory=list)
+    """The notes that cleaners and the task wrote on rows that stay."""
+    missing: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By table and field, the share of the rows that lack a value, before any row was rejected."""
+    origin: dict[str, list[str]] = field(default_factory=dict)
+    """The source columns of each field."""
+
+    def note(self, note: Note) -> None:
+        """Add one note."""
+        self.notes.append(note)
+        self.progress("note", **note.as_json())
+
+    def reject(self, where: str, rows: Sequence[dict[str, Any]], of: int) -> None:
+        """Add rejected rows, with a note for each reason."""
+        self.rejected += rows
+        counts = Counter(row["reason"] for row in rows)
+        for reason, count in counts.most_common(_REASONS):
+            examples = [row for row in rows if row["reason"] == reason][:MAX_EXAMPLES]
+            self.note(Note(where, f"rows were rejected: {reason}", count, of, _examples(examples)))
+        rest = sum(counts.values()) - sum(count for _, count in counts.most_common(_REASONS))
+        if rest:
+            self.note(Note(where, "rows were rejected for further reasons, which rejected.jsonl lists", rest, of))
+
+    def take(self, cleaned: Cleaned, where: str, of: int) -> pl.DataFrame:
+        """Add what a cleaner or task did, and return the rows that stay."""
+        self.reject(where, cleaned.rejected, of)
+        for note in cleaned.notes:
+            self.changes.append(note)
+            self.note(note)
+        frame: pl.DataFrame = cleaned.frame
+        return frame
+
+
+@dataclass(frozen=True, slots=True)
+class ChainResult:
+    """The splits, and what was learnt from the training rows."""
+
+    splits: dict[str, pl.DataFrame]
+    unused: int
+    """Rows that the split puts into no part."""
+    added: int
+    """Training rows that augmenters made."""
+    cut: list[str]
+    """The splits whose rows were taken from the training table."""
+    task: Task
+    """The task, fitted to the training rows."""
+    encoder: Encoder
+    """The encoder with every `auto` resolved on the training rows."""
+
+
+def read(inputs: ChainInputs, log: ChainLog) -> Iterator[tuple[str, pl.DataFrame | pl.LazyFrame]]:
+    """Each table of the sources; ConfigError where none is for training."""
+    if "train" not in inputs.tables:
+        raise ConfigError("The config names no data. Write `data: {source: FILE}`.")
+    for name, source in inputs.tables.items():
+        log.progress("read", split=name, source=source.name)
+        yield name, source.read()
+
+
+def mark(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Frames that were passed in Python, with the columns that a source adds; ConfigError for an unknown split or none for training."""
+    unknown = sorted(set(frames) - set(SPLITS))
+    if unknown or "train" not in frames:
+        raise ConfigError(f"Frames are given as train, and if wanted validation and test; got {', '.join(frames) or 'none'}.")
+    for name in (name for name in SPLITS if name in frames):
+        yield (
+            name,
+            frames[name]
+            .drop(*MARKS, "__error", strict=False)
+            .with_columns(
+                pl.lit(f"{name} frame").alias("__file"),
+                pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__row"),
+                pl.lit(None, dtype=pl.String).alias("__error"),
+            ),
+        )
+
+
+def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyFrame]], log: ChainLog) -> ChainResult:
+    """Run every link after reading.
+
+    Raises DataError where rows can't be used or divided, ConfigError where the options contradict the data or one another. The
+    log then holds what was rejected up to there.
+    """
+    _check_cleaners(inputs)
+    cleaned = {name: _clean(name, frame, inputs, log) for name, frame in tables}
+    _require_rows(cleaned["train"], "training", log)
+    log.progress("split", rows=sum(frame.height for frame in cleaned.values()))
+    splits, cut = _divide(inputs, cleaned)
+    unused = splits.pop("unused")
+    if unused.height:
+        log.note(Note(inputs.split.name, "rows are in no split and were not used", unused.height, cleaned["train"].height, _rows(unused)))
+    splits = _without_unknown_labels(inputs.task, splits, log)
+    for name in ("train", "validation"):
+        _require_rows(splits[name], name, log)
+    trained = _augment(inputs, splits["train"], log)
+    added = trained.height - splits["train"].height
+    splits["train"] = trained
+    task = inputs.task.fit(trained)
+    return ChainResult(splits, unused.height, added, sorted(cut), task, _resolve(inputs.encoder, task, trained))
+
+
+def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
+    """The task's columns that a frame has, and those of them that hold values, which decide the task's views."""
+    present = [name for name in frame.columns if name in {column.name for column in task.columns}]
+    return present, [name for name in present if frame[name].dtype != pl.Null]
+
+
+class FrameRecords(Sequence[Record]):
+    """The rows of a frame as records, converted only when they are read, so that a large frame is not held twice."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __getitem__(self, index: Any) -> Any:
+        """One record, or the list of a slice."""
+        return self.frame[index].to_dicts() if isinstance(index, slice) else self.frame.row(index, named=True)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Every record in order."""
+        return iter(self.frame.iter_rows(named=True))
+
+
+def _check_cleaners(inputs: ChainInputs) -> None:
+    """ConfigError where a cleaner would move the places that the task answers with."""
+    target = next((column for column in inputs.task.columns if column.role == "target" and column.type in _PLACES), None)
+    editing = next((cleaner for cleaner in inputs.clean if cleaner.at_prediction), None)
+    if target is not None and editing is not None:
+        raise ConfigError(
+            f"The cleaner '{editing.name}' edits texts, but the task '{inputs.task.name}' answers with places in the text as it was "
+            f"given ({target.name}), and they would be places in another text. Remove it from data.clean, and edit the texts in the files."
+        )
+
+
+def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
+    """The usable rows of one table, in the task's fields and types."""
+    reads = inputs.split.reads if name == "train" else ()
+    mapped = map_fields(frame, inputs.fields, inputs.task, [*inputs.keep, *reads])
+    table = mapped.frame
+    if table.is_empty():
+        raise DataError(f"The {name} data has no rows, but at least one is needed. Check what the source reads.")
+    log.read += table.height
+    log.origin |= mapped.origin
+    log.missing[name] = describe.missing(table, list(mapped.origin))
+    unreadable = table.filter(pl.col("__error").is_not_null())
+    log.reject(f"read {name}", [_rejection(row, row["__error"], mapped.origin) for row in unreadable.iter_rows(named=True)], table.height)
+    table = table.filter(pl.col("__error").is_null()).drop("__error")
+    for cleaner in inputs.clean:
+        log.progress("clean", split=name, by=cleaner.name, rows=table.height)
+        table = log.take(cleaner.clean(table, inputs.task.columns), f"{cleaner.name} {name}", table.height)
+    log.progress("clean", split=name, by=inputs.task.name, rows=table.height)
+    return log.take(inputs.task.clean(table), f"{inputs.task.name} {name}", table.height)
+
+
+def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], set[str]]:
+    """The rows of each split and of `unused`, and the splits that were cut from the training table."""
+    table = tables["train"]
+    given = frozenset(tables) - {"train"}
+    names = inputs.split.without(given).divide(table, inputs.task.columns)
+    found = set(names.unique())
+    twice = sorted(given & found)
+    if twice:
+        raise ConfigError(
+            f"Rows for {twice[0]} are given twice: in data.{twice[0]} and by the split '{inputs.split.name}'. Remove one of them."
+        )
+    own = {*inputs.keep, *(column.name for column in inputs.task.columns)}
+    table = table.drop([name for name in inputs.split.reads if name not in own], strict=False)
+    splits = {name: table.filter(names == name) for name in (*SPLITS, "unused")}
+    return splits | {name: tables[name] for name in given}, found & {"validation", "test"}
+
+
+def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:
+    """The splits without the rows whose label no training row has: no model could answer them."""
+    listed = task.known_labels
+    train = splits["train"]
+    for column in task.columns:
+        if column.role != "target" or not column.required or column.type not in _LABELLED or column.name not in train.columns:
+            continue
+        known = {*describe.labels(train, column.name)["label"].unique(), *listed}
+        for name in ("validation", "test"):
+            splits[name] = _known_rows(splits[name], name, column, known, log)
+    return splits
+
+
+def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str], log: ChainLog) -> pl.DataFrame:
+    if frame.is_empty() or column.name not in frame.columns:
+        return frame
+    labels = describe.labels(frame, column.name)
+    unknown = dict(labels.filter(~pl.col("label").is_in(list(known))).unique(subset="row", keep="first").select("row", "label").iter_rows())
+    word = column.name.removesuffix("s")
+    reasons = {
+        row: f"the {word} '{label}' of this {split} row does not occur in the training rows" for row, label in sorted(unknown.items())
+    }
+    log.reject(
+        f"labels {split}", [_rejection(frame.row(row, named=True), why, [column.name]) for row, why in reasons.items()], frame.height
+    )
+    return frame.with_row_index("__place").filter(~pl.col("__place").is_in(list(unknown))).drop("__place") if unknown else frame
+
+
+def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.DataFrame:
+    """The training rows, followed by those that the augmenters make of them; `__file` names the augmenter of a new row."""
+    frames = [train]
+    for number, augmenter in enumerate(inputs.augment):
+        log.progress("augment", by=augmenter.name, rows=train.height)
+        new = augmenter.augment(train, inputs.task.columns, inputs.seed + number).select(train.columns)
+        log.note(Note(augmenter.name, "training rows were added, made from so many", new.height, train.height, _rows(new)))
+        frames.append(new.with_columns((pl.col("__file") + f" ({augmenter.name})").alias("__file")))
+    return pl.concat(frames)
+
+
+def _resolve(encoder: Encoder, task: Task, train: pl.DataFrame) -> Encoder:
+    """The encoder as it fits the training rows; the only place where the chain gives rows to the encoder."""
+    present, used = fields_of(train, task)
+    return encoder.resolve(FrameRecords(train.select(present)), task.views(used))
+
+
+def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
+    """DataError where a split that is needed has no row."""
+    if frame.is_empty():
+        rejected = plural(len(log.rejected), "row was", "rows were")
+        why = f": {rejected} rejected, the first because {log.rejected[0]['reason']}" if log.rejected else ""
+        raise DataError(f"No row is left for {name}{why}. Correct the rows, add some, or change the split.")
+
+
+def _rejection(row: Mapping[str, Any], reason: str, fields: Iterable[str]) -> dict[str, Any]:
+    return {"file": row["__file"], "row": row["__row"], "reason": reason, "values": {name: row[name] for name in fields}}
+
+
+def _examples(rejected: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Rejected rows as the examples of a note."""
+    return tuple({"file": str(row.get("file", "")), "row": row["row"], "value": _json(row.get("values"))} for row in rejected)
+
+
+def _rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
+    """The first rows of a frame as the examples of a note."""
+    own = [name for name in frame.columns if name not in MARKS]
+    return tuple(
+        {"file": row["__file"], "row": row["__row"], "value": _json({name: row[name] for name in own})}
+        for row in frame.head(MAX_EXAMPLES).iter_rows(named=True)
+    )
+
+
+def _json(value: Any) -> Any:
+    """A value of a row as JSON can hold it; a long text is cut."""
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json(item) for item in value[:_SHOWN]]
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    text = str(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -1,0 +1,105 @@
+"""The contract of augmenters, as functions that take one; knows nothing of how they make rows.
+
+Authors of augmenters run them on theirs:
+
+    for check in CHECKS:
+        check(MyAugmenter())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Augmenter
+from vertune.core.records import Column
+
+LABELLED = (Column("review", "The text."), Column("opinion", "The class.", role="target", type="label"))
+MARKED = (Column("review", "The text."), Column("names", "The names in it.", role="target", type="spans"))
+ANSWERED = (
+    Column("asked", "The question."),
+    Column("page", "The text that holds the answer."),
+    Column("found", "The answers.", role="target", type="answers"),
+)
+"""The columns of three tasks whose fields have names of their own."""
+
+_PEOPLE = ("Anna Smith", "Omar", "王芳", "李娜")
+_PLACES = ("Paris", "New York", "北京", "上海")
+
+
+def rows(columns: tuple[Column, ...], count: int = 40) -> pl.DataFrame:
+    """Sentences in English and Chinese on who lives where, with the targets of these columns and the marks of a source."""
+    made = []
+    for number in range(count):
+        person, place = _PEOPLE[number % 4], _PLACES[number // 4 % 4]
+        joint = "住在" if number % 2 else " has lived for a long time in "
+        text = f"{number} {person}{joint}{place}, as everybody knows."
+        values: dict[str, Any] = {"review": text, "page": text, "asked": f"Where does {person} live now?", "opinion": "xy"[number % 2]}
+        start = text.index(person)
+        values["names"] = [
+            {"start": start, "end": start + len(person), "label": "person"},
+            {"start": text.index(place), "end": text.index(place) + len(place), "label": "place"},
+        ]
+        values["found"] = [{"start": text.index(place), "text": place}] if number % 5 else []
+        made.append({**{column.name: values[column.name] for column in columns}, "__file": "rows.csv", "__row": number + 1})
+    return pl.DataFrame(made)
+
+
+def check_rows(augmenter: Augmenter) -> None:
+    """New rows have the columns and types of the frame, keep their label and differ from the row that they were made from."""
+    frame = rows(LABELLED)
+    new = augmenter.augment(frame, LABELLED, 0)
+    assert new.schema == frame.schema, f"{augmenter.name}: columns or their types change"
+    assert new.height, f"{augmenter.name}: no row of the sample could be augmented"
+    originals = {row["__row"]: row for row in frame.iter_rows(named=True)}
+    for row in new.iter_rows(named=True):
+        assert row["opinion"] == originals[row["__row"]]["opinion"], f"{augmenter.name}: a label changes"
+        assert row["review"] != originals[row["__row"]]["review"], f"{augmenter.name}: a new row is a copy of its original"
+        assert row["review"].strip(), f"{augmenter.name}: a new row has no text left"
+
+
+def check_content_decides(augmenter: Augmenter) -> None:
+    """The same rows in another order give the same new rows; another seed gives others."""
+    frame = rows(LABELLED)
+    first = augmenter.augment(frame, LABELLED, 0)
+    again = augmenter.augment(frame.reverse(), LABELLED, 0)
+    key = ["__row", "review"]
+    assert first.sort(key).equals(again.sort(key)), f"{augmenter.name}: the order of rows decides"
+    assert not augmenter.augment(frame, LABELLED, 1).equals(first), f"{augmenter.name}: the seed decides nothing"
+
+
+def check_places_move_along(augmenter: Augmenter) -> None:
+    """Spans and answers mark the same words in a new row, or the augmenter refuses a task that has them."""
+    for columns, target in ((MARKED, "names"), (ANSWERED, "found")):
+        frame = rows(columns)
+        try:
+            new = augmenter.augment(frame, columns, 0)
+        except ConfigError:
+            continue
+        text = columns[-2].name
+        originals = {row["__row"]: row for row in frame.iter_rows(named=True)}
+        for row in new.iter_rows(named=True):
+            original = originals[row["__row"]]
+            assert _marked(row[text], row[target]) == _marked(original[text], original[target]), (
+                f"{augmenter.name}: a mark moves off its words"
+            )
+
+
+def check_nothing_to_edit(augmenter: Augmenter) -> None:
+    """No rows give no rows, and a text of one character is left alone."""
+    frame = rows(LABELLED)
+    assert augmenter.augment(frame.clear(), LABELLED, 0).is_empty(), f"{augmenter.name}: rows are made from no row"
+    short = frame.with_columns(review=pl.lit("x"))
+    assert augmenter.augment(short, LABELLED, 0).is_empty(), f"{augmenter.name}: a text of one character is edited"
+
+
+def _marked(text: str, items: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The words of each span or answer as the text has them."""
+    ends = [item["end"] if "end" in item else item["start"] + len(item["text"]) for item in items]
+    return [(text[item["start"] : end], item.get("label") or item["text"]) for item, end in zip(items, ends, strict=True)]
+
+
+CHECKS: tuple[Callable[[Augmenter], None], ...] = (check_rows, check_content_decides, check_places_move_along, check_nothing_to_edit)
