@@ -27,6 +27,8 @@ FRAMES = {
 class Oracle:
     """A predictor that knows the expected labels and is wrong in every tenth row."""
 
+    cleaners = ()
+
     def __init__(self, config):
         self.config, self.task = config, config.task
 

@@ -40,12 +40,14 @@ _ENDING = 2.0
 
 @dataclass(slots=True)
 class TrainingData:
-    """The records of one training, and whether validation was cut from the training rows."""
+    """What training reads from a dataset."""
 
     train: Sequence[Record]
     validation: Sequence[Record]
     columns: Sequence[str]
+    """The task's columns that hold values in the training rows."""
     cut: bool = False
+    """Whether the validation records were taken from the training rows, so that a refit may learn from them too."""
 
 
 @dataclass(slots=True)
