@@ -29,8 +29,8 @@ INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "av
 HEADLINES = {
     "en": {
         "head": ["what", "measured", "compared with"],
-        "accuracy": ["Banking77 (77 intents), full fine-tuning, test accuracy", "**{ours} %**", "TF-IDF with logistic regression: {baseline} %"],
-        "few": ["the same with `method: auto`, 10 examples per intent", "**{ours} %**", "TF-IDF with logistic regression: {baseline} %"],
+        "accuracy": ["Banking77 (77 intents), `method: full`, test accuracy", "**{ours} %**", "TF-IDF + logistic regression: {baseline} %"],
+        "few": ["the same with `method: auto`, 10 examples per intent", "**{ours} %**", "TF-IDF + logistic regression: {baseline} %"],
         "training": ["training throughput, full fine-tuning, float32", "**{ratio} ×**", "transformers `Trainer` with its defaults"],
         "latency": ["latency of one short text, int8, one thread", "**{ratio} × faster**", "`transformers.pipeline`"],
         "serving": ["requests per second, 32 clients", "**{ratio} ×**", "FastAPI with `transformers.pipeline`"],
@@ -39,8 +39,8 @@ HEADLINES = {
     },
     "zh": {
         "head": ["内容", "实测", "对照"],
-        "accuracy": ["Banking77（77 种意图），全量微调，测试集准确率", "**{ours} %**", "TF-IDF 加逻辑回归：{baseline} %"],
-        "few": ["同上，`method: auto`，每种意图只有 10 个样例", "**{ours} %**", "TF-IDF 加逻辑回归：{baseline} %"],
+        "accuracy": ["Banking77（77 种意图），`method: full`，测试集准确率", "**{ours} %**", "TF-IDF + 逻辑回归：{baseline} %"],
+        "few": ["同上，`method: auto`，每种意图只有 10 个样例", "**{ours} %**", "TF-IDF + 逻辑回归：{baseline} %"],
         "training": ["训练吞吐量，全量微调，float32", "**{ratio} ×**", "默认设置的 transformers `Trainer`"],
         "latency": ["单条短文本的延迟，int8，单线程", "**快 {ratio} ×**", "`transformers.pipeline`"],
         "serving": ["32 个客户端时每秒的请求数", "**{ratio} ×**", "FastAPI 加 `transformers.pipeline`"],
