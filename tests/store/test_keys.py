@@ -19,7 +19,8 @@ import pytest
 
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError, UnknownName
 from vertune.store import keys as module
-from vertune.store.keys import FILE, REVOCATION_DELAY, SCOPES, Keys
+from vertune.store.key import SCOPES
+from vertune.store.keys import FILE, REVOCATION_DELAY, Keys
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -49,7 +50,8 @@ def other(keys, file):
 def clock(monkeypatch):
     """The time, which a test moves by `clock[0] += …`."""
     now = [START]
-    monkeypatch.setattr(module, "_now", lambda: now[0])
+    for place in ("key", "keys"):
+        monkeypatch.setattr(f"vertune.store.{place}.utc_now", lambda: now[0])
     return now
 
 

@@ -14,7 +14,8 @@ from starlette.requests import Request
 
 from vertune.core.errors import AccessError, Busy
 from vertune.server.settings import loopback
-from vertune.store.keys import Key, Keys, Scope
+from vertune.store.key import Key, Scope
+from vertune.store.keys import Keys
 
 _KEY = "vertune.key"
 """Where a request carries its key."""

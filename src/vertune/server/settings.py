@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from vertune.core.errors import ConfigError
-from vertune.store.keys import checked_rate
+from vertune.store.key import checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
 
