@@ -501,6 +501,18 @@ def test_a_database_that_was_replaced_is_opened(keys, file, replaced):
         assert [key.name for key in again.all()] == ["from the backup", "b"]
 
 
+def test_a_file_that_is_no_database_in_its_place_grants_nothing(keys, file):
+    secret, _ = keys.create("a", ["predict"])
+    keys.check(secret)
+    for path in file.parent.iterdir():
+        path.unlink()
+    file.write_bytes(b"this is a letter, and no database at all\n" * 100)
+    time.sleep(REVOCATION_DELAY)
+    for _ in range(3):
+        with pytest.raises(StorageError, match="not a database"):
+            keys.check(secret)
+
+
 def test_the_log_of_a_replaced_database_is_not_applied_to_the_new_one(keys, file, replaced):
     old, key = keys.create("a", ["predict"])
     keys.check(old)

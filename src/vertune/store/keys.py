@@ -89,9 +89,9 @@ class Keys:
 
     def _open(self) -> None:
         """Connect to the file that is there now and remember which file it is."""
-        self._file_identity = _identity(self.file)
+        identity = _identity(self.file)  # read first, so that a file that is replaced meanwhile is noticed at the next query
         self._db = self._connect(self.file)
-        self._log_identity = _identity(self._log_file)
+        self._file_identity, self._log_identity = identity, _identity(self._log_file)
         self._version: int | None = None
         self._queried_at = -float("inf")
 
@@ -102,7 +102,8 @@ class Keys:
     def _connect(self, file: Path) -> sqlite3.Connection:
         """Return a connection without implicit transactions to a database that has the table."""
         try:
-            database = sqlite3.connect(file, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            existing = f"{file.absolute().as_uri()}?mode=rw"  # creates no file
+            database = sqlite3.connect(existing, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")  # a power failure must not bring a revoked key back
