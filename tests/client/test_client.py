@@ -399,7 +399,7 @@ def test_connections_that_hang_while_they_are_made_are_left_before_the_deadline(
 
 def test_a_host_without_an_address_is_no_server(resolve):
     resolve()
-    with Client("http://far.example", deadline=0.4) as client, pytest.raises(Busy, match="far.example has no address"):
+    with Client("http://far.example", deadline=0.4) as client, pytest.raises(Busy, match=r"far\.example has no address"):
         client.predict("support", "hello")
 
 
