@@ -65,7 +65,7 @@ def test_a_request_is_timed_and_its_tokens_counted(running) -> None:
     tokens = running.metric("vertune_tokens_total")
     running.predict("intent", *TEXTS)
     assert {name: running.metric(f"vertune_{name}_seconds_count") - before[name] for name in names} == dict.fromkeys(names, 1)
-    assert running.metric("vertune_tokens_total") - tokens == sum(map(len, features))
+    assert running.metric("vertune_tokens_total") - tokens == sum(map(served.predictor.encoder.cost, features))
     assert running.metric("vertune_requests_total", resource="predict", status="200") == 1
     assert 0 < running.metric("vertune_batch_fill_sum") <= running.metric("vertune_batch_fill_count")
     assert running.metric("vertune_batch_items_sum") >= len(TEXTS)
