@@ -168,7 +168,7 @@ def test_a_text_that_ends_its_worker_takes_half_a_batch_along_at_most(running, e
         if place in good:
             assert same(found.json()["answers"], alone("intent", [texts[place]]))
         else:
-            assert "died with this request in it" in problem(found, 500)
+            assert "died with this request in its batch" in problem(found, 500)
     assert texts.index(BAD) not in good
     assert running.predict("intent", "soup").status_code == 200
 
@@ -448,10 +448,10 @@ def test_not_ready_without_a_worker_and_ready_again_with_one(running, monkeypatc
 def _nothing():
     from vertune.queueing.fair_queue import BatchRequest
 
-    return BatchRequest([None], [1], lane=_Lane())
+    return BatchRequest([None], [1], executor=_Executor())
 
 
-class _Lane:
+class _Executor:
     def compute(self, payloads):
         return list(payloads)
 
