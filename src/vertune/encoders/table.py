@@ -105,7 +105,7 @@ class Table(Encoder):
     @cached_property
     def _rows(self) -> dict[str, dict[str | None, int]]:
         """The row of the embedding table of each value of each category; the empty text is a missing value, None an unknown one."""
-        found: dict[str, dict[str | None, int]] = Field(default={})
+        found: dict[str, dict[str | None, int]] = {}
         start = 0
         for name, words in self.categories.items():
             found[name] = {None: start + _UNKNOWN, "": start + _MISSING}
