@@ -50,7 +50,7 @@ class Table(Encoder):
     """Residual layers."""
     embedding: int = Field(default=16, ge=1, le=1024)
     """Size of the vector of each field."""
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of the inner activations of a layer that a training step leaves out."""
     max_bins: int = Field(default=32, ge=2, le=1024)
     """Most quantile bins of a number."""
