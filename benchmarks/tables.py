@@ -217,12 +217,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for system in options.systems:
             seeds = dict(systems[system]["seeds"]) if system in systems and not (trial or options.again) else {}
             for seed in options.seeds:
-                if str(seed) not in seeds:
-                    seeds[str(seed)] = measure(SYSTEMS[system], data, seed, options)
-            systems[system] = summary(data, seeds, system)
+                if str(seed) in seeds:
+                    continue
+                seeds[str(seed)] = measure(SYSTEMS[system], data, seed, options)
+                systems[system] = summary(data, seeds, system)
+                if not trial:
+                    write_json(RESULT, {**result, **machine(), "lightgbm": metadata.version("lightgbm")})
             print(name, system, {key: round(value, 4) for key, value in systems[system]["mean"].items()}, flush=True)
-            if not trial:
-                write_json(RESULT, {**result, **machine(), "lightgbm": metadata.version("lightgbm")})
 
 
 if __name__ == "__main__":

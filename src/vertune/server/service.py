@@ -202,14 +202,15 @@ class Service:
                 continue
             return
 
-    def _example(self, served: Deployment) -> dict[str, str]:
-        inputs = [column for column in served.task.columns if column.role == "input" and column.required]
-        return {column.name: "ready?" for column in inputs}
+    def _example(self, served: Deployment, text: str = "ready?") -> dict[str, Any]:
+        """A record that the vertical can answer."""
+        inputs = [column for column in served.task.input_columns if column.required]
+        return {column.name: 0.0 if column.type == "number" else text for column in inputs}
 
     def _probe(self, lane: Executor, rows: int) -> list[Payload]:
         """Features of about 16 tokens for a lane, to time it with."""
         served = next(one for one in self.fleet.deployments.values() if one.lane is lane)
-        record = dict.fromkeys(self._example(served), "how long does it take until a text of this length is answered")
+        record = self._example(served, "how long does it take until a text of this length is answered")
         views = served.task.views(sorted(record))
         feature: Feature = served.predictor.encoder.encode([record], views)[0]
         return [(feature, (served.place,))] * rows
