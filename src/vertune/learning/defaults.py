@@ -20,9 +20,6 @@ FEW = 3_000
 _PASSES = ((1_000, 8.0), (FEW, 5.0))
 """Rows, and the passes over fewer of them."""
 _MANY_ROWS_PASSES = 4.0
-_FIRST_PASSES = ((FEW, 30.0),)
-_FIRST_MANY_ROWS_PASSES = 10.0
-"""The same for a base that was not pretrained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +51,4 @@ def epochs(config: Config, rows: int) -> float:
     """Passes over the data: 8 over fewer than 1,000 rows, 5 over fewer than 3,000, else 4."""
     if config.training.epochs != "auto":
         return config.training.epochs
-    few, many = (_PASSES, _MANY_ROWS_PASSES) if config.encoder.pretrained else (_FIRST_PASSES, _FIRST_MANY_ROWS_PASSES)
-    return next((passes for below, passes in few if rows < below), many)
+    return next((passes for below, passes in _PASSES if rows < below), _MANY_ROWS_PASSES)
