@@ -31,6 +31,8 @@ LONG_FILES: dict[str, str] = {}
 """Files of more than 500 lines, each with its reason."""
 MANY_PARAMETERS: dict[str, str] = {}
 """`file::function` of more than 6 parameters, each with its reason."""
+MANY_POSITIONAL: dict[str, str] = {}
+"""`file::function` that is called with more than 5 positional arguments, each with its reason."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,16 @@ def test_files_are_short() -> None:
 def test_functions_take_few_parameters() -> None:
     found = {function.place: function.parameters for function in _functions() if function.parameters > 6}
     assert found.keys() == MANY_PARAMETERS.keys(), f"Over 6 parameters, or listed without need: {found}"
+
+
+def test_calls_pass_few_positional_arguments() -> None:
+    calls = {
+        f"{path}::{ast.unparse(node.func)}": len(node.args)
+        for path, tree in _trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and len(node.args) > 5
+    }
+    assert calls.keys() == MANY_POSITIONAL.keys(), f"Over 5 positional arguments, or listed without need: {calls}"
 
 
 def test_every_module_says_what_it_is() -> None:
