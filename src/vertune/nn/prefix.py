@@ -93,7 +93,7 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
 
 
 def _limit(backbone: nn.Module) -> int | None:
-    """The longest sequence, added positions included; None if only the embeddings depend on positions."""
+    """The longest sequence that the base accepts, added positions included; None if position tables outside the embeddings set no limit."""
     return min((table.num_embeddings for table in structure.fixed_positions(backbone).values()), default=None)
 
 
