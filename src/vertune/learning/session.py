@@ -136,7 +136,7 @@ class _Start:
     def fallback(self) -> str | None:
         """What answers where nothing more is learnt; None where that is only a head drawn at random."""
         if self.solution:
-            return "the solved head"
+            return "the linear probe"
         return None if head_parameters(self.model) else "the base as it is"
 
 
@@ -152,8 +152,10 @@ def _begin(lesson: TrainingInput, solve: bool, method: Method | None) -> _Start:
     frozen = probe.freeze(model, lesson, below)
     follows = method is None or not _head_alone(method, model)
     solution = probe.solve(frozen, lesson.task, lesson.task.size, follows=follows)
-    solution.give(model.head)
-    lesson.progress("solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.looseness, loss=solution.loss)
+    solution.copy_to(model.head)
+    lesson.progress(
+        "solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.inverse_regularisation, loss=solution.loss
+    )
     return _Start(model, solution, below)
 
 
@@ -283,7 +285,7 @@ def _train(start: _Start, wanted: _Goal, lesson: TrainingInput, held: Examples |
     if solved or not steps or not parameters:
         return trained, None
     if start.solution:
-        start.solution.give(model.head, tight=True)
+        start.solution.copy_to(model.head, for_training=True)
     rates = defaults.rates(lesson.config, method, (model.width, start.solution is not None), len(lesson.examples))
     lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
     checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
