@@ -189,7 +189,9 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     added = trained.height - splits["train"].height
     splits["train"] = trained
     task = inputs.task.fit(trained)
-    return ChainResult(splits, unused.height, added, sorted(cut), task, _resolve(inputs.encoder, task, trained))
+    return ChainResult(
+        splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=_resolve(inputs.encoder, task, trained)
+    )
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:

@@ -67,7 +67,7 @@ def evaluate(
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
         refitted = bool((manifest.get("chosen") or {}).get("refit"))
-        measured, tally = _measured(predictor, rows, answers, dataset, refitted, recorder)
+        measured, tally = _measured(predictor, rows, answers, dataset, refitted=refitted, recorder=recorder)
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
         _write(run.folder, measured, rows, answers, tally)

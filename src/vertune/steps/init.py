@@ -75,8 +75,9 @@ def guess_frame(
         if name not in known:
             raise UnknownName("column", name, known, where)
     guess = DatasetGuess(
-        where, frame.height, task.name if isinstance(task, Task) else task or "", {}, {"task": "as it was asked for"}, found
-    )
+        where, frame.height, task=task.name if isinstance(task, Task) else task or "", fields={},
+        reasons={"task": "as it was asked for"}, columns=found,
+    )  # fmt: skip
     split = next((column for column in found if looks.names_splits(frame, column) and column.name not in (*texts, label)), None)
     if split:
         guess.split = split.name
