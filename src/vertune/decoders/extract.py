@@ -94,6 +94,6 @@ def nowhere(feature: Feature) -> int:
     special = np.flatnonzero(feature.places.segments < 0)
     if not len(special):
         raise ModelError(
-            "The base adds no special token such as [CLS], which stands for no answer. Choose a base whose tokenizer adds one."
+            "The base adds no special token such as [CLS], which extraction needs for no answer. Choose a base whose tokenizer adds one."
         )
     return int(special[0])
