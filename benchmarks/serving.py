@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lanes
+import in_process
 import load
 import matrix
 import peers
@@ -61,7 +61,7 @@ def limits(pace: Pace) -> dict[str, Any]:
         trips = {f"{clients} clients": brief([empty.load(clients, pace.seconds, method="GET")]) for clients in (1, CLIENTS)}
     source = np.ones(1 << 26, np.float32)
     target = np.empty_like(source)
-    copies = [lanes.seconds(lambda: np.copyto(target, source)) for _ in range(8)]
+    copies = [in_process.seconds(lambda: np.copyto(target, source)) for _ in range(8)]
     threads = range(1, len(os.sched_getaffinity(0)) + 1)
     return {
         "empty_round_trip": trips,
@@ -75,15 +75,15 @@ def lone(pace: Pace) -> dict[str, Any]:
     home, texts, found = matrix.trained(), peers.texts(), {}
     with serving(home, ALONE) as server:
         for name in ALONE:
-            inside, side = lanes.Lanes(home, [name]), server.of(name)
+            inside, side = in_process.Verticals(home, [name]), server.of(name)
             side.load(1, 1.0)
-            lanes.calls(inside.answer, texts, 0.5)
+            in_process.calls(inside.answer, texts, 0.5)
             asked, called, trips = [], [], []
             for _ in range(pace.rounds):
                 asked.append(side.load(1, pace.seconds))
                 trips.append(side.at("/health/live").load(1, pace.seconds / 4, method="GET"))
                 with stopped(side):
-                    called.append(statistics.median(lanes.calls(inside.answer, texts, pace.seconds)))
+                    called.append(statistics.median(in_process.calls(inside.answer, texts, pace.seconds)))
             more = [1000 * (p50(over) - within) for over, within in zip(asked, called, strict=True)]
             found[name] = {"milliseconds_more": more, "http": brief(asked), "in_process_p50": statistics.median(called)}
             found[name] |= {"empty_round_trip_p50": statistics.median(map(p50, trips)), "threads": inside.threads}
@@ -97,7 +97,7 @@ def saturation(pace: Pace) -> dict[str, Any]:
         for name in ALONE:
             side = server.of(name)
             with stopped(side):
-                raw = lanes.Raw(home, name, peers.texts(pace.texts), CLIENTS)
+                raw = in_process.Raw(home, name, peers.texts(pace.texts), CLIENTS)
             side.load(CLIENTS, 1.0)
             asked, bare = [], []
             for _ in range(pace.rounds):
@@ -105,8 +105,14 @@ def saturation(pace: Pace) -> dict[str, Any]:
                 with stopped(side):
                     bare.append(raw.measure())
             over = [one["server_cpu_per_answer"] for one in asked]
-            times = {order: lanes.ratios(over, [one[order] for one in bare]) for order in raw.orders}
-            found[name] = {"times": times, "http": brief(asked), "threads": raw.lanes.threads, "best_size": raw.best, "tried": raw.tried}
+            times = {order: in_process.ratios(over, [one[order] for one in bare]) for order in raw.orders}
+            found[name] = {
+                "times": times,
+                "http": brief(asked),
+                "threads": raw.verticals.threads,
+                "best_size": raw.best,
+                "tried": raw.tried,
+            }
             found[name]["seconds_a_text"] = {order: statistics.median(one[order] for one in bare) for order in raw.orders}
     bars = {f"{name}, texts {order}": bar(times, 1.33) for name, one in found.items() for order, times in one["times"].items()}
     return {"bars": bars, **found}
@@ -177,8 +183,9 @@ def pipeline(pace: Pace) -> dict[str, Any]:
         bars[f"requests a second of {CLIENTS} clients, its threads: {threads}"] = bar(speed, 6.0, least=True)
         found[f"its threads: {threads}"] = {name: {"1 client": brief(one[name]), f"{CLIENTS} clients": brief(many[name])} for name in sides}
     return {
-        "bars": bars, "versions": peers.versions("pipeline"), "texts": len(right), "same_label": lanes.same(said["ours"], said["pipeline"]),
-        "accuracy": {name: lanes.same(labels, right) for name, labels in said.items()}, **found,
+        "bars": bars, "versions": peers.versions("pipeline"), "texts": len(right),
+        "same_label": in_process.same(said["ours"], said["pipeline"]),
+        "accuracy": {name: in_process.same(labels, right) for name, labels in said.items()}, **found,
     }  # fmt: skip
 
 
@@ -244,7 +251,7 @@ def spread(pace: Pace) -> dict[str, Any]:
     for kind, (limit, about) in {"top": (0.85, "LoRA on the top two layers"), "all": (0.65, "LoRA on all layers")}.items():
         home = matrix.untrained(kind)
         matrix.live(home, names(100))
-        lane = lanes.spread(home, peers.texts(pace.texts // 2), pace.rounds)
+        mixed = in_process.spread(home, peers.texts(pace.texts // 2), pace.rounds)
         with serving(home, ["v000"]) as one, serving(home) as many:
             sides = {
                 "one": one.at("/v1/predict", asking([["v000"]])),
@@ -252,10 +259,10 @@ def spread(pace: Pace) -> dict[str, Any]:
             }
             rounds = turns(sides, CLIENTS, pace)
         http = [rate(a) / rate(b) for a, b in zip(rounds["all"], rounds["one"], strict=True)]
-        bars |= {f"{about}, {size}": bar(told["ratios"], limit, least=True) for size, told in lane.items()}
+        bars |= {f"{about}, {size}": bar(told["ratios"], limit, least=True) for size, told in mixed.items()}
         bars[f"{about}, {CLIENTS} clients"] = bar(http, limit, least=True)
-        found[kind] = {"lane": lane, "http": {name: brief(told) for name, told in rounds.items()}}
-    found["ways_to_mix"] = lanes.strategies(matrix.untrained("top"), peers.texts(pace.texts // 2), pace.rounds)
+        found[kind] = {"lane": mixed, "http": {name: brief(told) for name, told in rounds.items()}}
+    found["ways_to_mix"] = in_process.strategies(matrix.untrained("top"), peers.texts(pace.texts // 2), pace.rounds)
     return {"bars": bars, **found}
 
 
@@ -272,7 +279,7 @@ def many(pace: Pace) -> dict[str, Any]:
             apart = server.at("/v1/predict", asking([[name] for name in group]))
             at_once = [20 / rate(apart.load(20, pace.seconds)) for _ in range(pace.rounds)]
             with stopped(server):
-                bars[f"{about}, in process"] = bar(lanes.many(home, prefix, texts, pace.rounds), limit)
+                bars[f"{about}, in process"] = bar(in_process.many(home, prefix, texts, pace.rounds), limit)
             bars[f"{about}, over HTTP"] = bar([p50(a) / p50(b) for a, b in zip(rounds["all"], rounds["one"], strict=True)], limit)
             found[about] = {name: brief(told) for name, told in rounds.items()} | {
                 "20_requests_one_by_one_in_times_of_one_for_all": 20 * p50_of(rounds["one"]) / p50_of(rounds["all"]),
@@ -289,7 +296,7 @@ def p50_of(rounds: Sequence[dict[str, Any]]) -> float:
 
 def mixed(pace: Pace) -> dict[str, Any]:
     """Trained verticals in mixed batches beside each alone: of all their texts, with the lowest and the highest vertical."""
-    found = lanes.agreement(6 * pace.texts)
+    found = in_process.agreement(6 * pace.texts)
     small = [one for one in found.values() if one["served_in"] == "int8"]
     texts = sum(one["texts"] for one in small)
 

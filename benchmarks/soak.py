@@ -168,18 +168,19 @@ def breaking(compute: Callable[..., Any]) -> Callable[..., Any]:
     """A `compute` that can't bear two words."""
     bad: dict[str, int] = {}
 
-    def computed(lane: Any, payloads: Any) -> Any:
+    def computed(executor: Any, payloads: Any) -> Any:
         if not bad:
             from tokenizers import Tokenizer
 
-            tokenizer = Tokenizer.from_file(str(Path(lane.encoder.base) / "tokenizer.json"))
+            tokenizer = Tokenizer.from_file(str(Path(executor.encoder.base) / "tokenizer.json"))
             bad.update({word: tokenizer.token_to_id(word) for word in (POISON, DEADLY)})
         for feature, _ in payloads:
-            if bad[POISON] in feature.payload.ids:
+            tokens = executor.encoder.collate([feature])["input_ids"]
+            if bad[POISON] in tokens:
                 raise ValueError("poison")
-            if bad[DEADLY] in feature.payload.ids:
+            if bad[DEADLY] in tokens:
                 raise SystemExit("deadly")
-        return compute(lane, payloads)
+        return compute(executor, payloads)
 
     return computed
 

@@ -116,6 +116,8 @@ def _vertical(
     pl.concat([frame.with_columns(pl.lit(name).alias(SPLIT)) for name, frame in rows.items()]).write_parquet(folder / "rows.parquet")
     data: dict[str, Any] = {"source": str(folder / "rows.parquet"), "fields": fields, "split": {"name": "given", "by": SPLIT}}
     config = build(Config, override({**value, "name": "tables", "method": "full", "seed": seed, "data": data}, options.set))
+    if options.split != "test":  # a second training on all labels would have seen the rows that are answered
+        config = config.model_copy(update={"training": config.training.model_copy(update={"refit": "never"})})
     home, say = Home(folder / "home"), Talk(f"seed {seed}")
     model = train(config, prepare(config, home, say), home, say)
     predictor = Predictor.open(model)
@@ -126,14 +128,16 @@ def _vertical(
 def logistic(data: DataSet, rows: dict[str, pl.DataFrame], seed: int, options: argparse.Namespace) -> Scores:
     """Logistic regression on standardised numbers and one-hot categories; its strength is chosen by cross-validation."""
     from sklearn.compose import make_column_transformer
-    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     features = make_column_transformer(
         (StandardScaler(), list(data.numbers)), (OneHotEncoder(handle_unknown="ignore"), list(data.categories))
     )
-    model = make_pipeline(features, LogisticRegressionCV(Cs=10, cv=5, max_iter=2000, random_state=seed))
+    pipeline = make_pipeline(features, LogisticRegression(max_iter=2000, random_state=seed))
+    model = GridSearchCV(pipeline, {"logisticregression__C": np.logspace(-3, 2, 10)}, scoring="roc_auc", cv=5)
     seen = pl.concat([rows["train"], rows["validation"]]) if options.split == "test" else rows["train"]
     model.fit(seen.to_pandas(), seen[data.label].to_numpy() == data.positive)
     found: Scores = model.predict_proba(rows[options.split].to_pandas())[:, 1]
@@ -152,7 +156,7 @@ def boosting(data: DataSet, rows: dict[str, pl.DataFrame], seed: int, options: a
     )  # fmt: skip
     categorical = list(range(len(data.numbers), len(data.fields)))
     model.fit(
-        frames["train"], labels["train"], eval_set=[(frames["validation"], labels["validation"])], eval_metric="auc",
+        frames["train"], labels["train"], eval_X=frames["validation"], eval_y=labels["validation"], eval_metric="auc",
         categorical_feature=categorical, callbacks=[lightgbm.early_stopping(100, verbose=False)],
     )  # fmt: skip
     found: Scores = np.asarray(model.predict_proba(frames[options.split]))[:, 1]
@@ -213,12 +217,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for system in options.systems:
             seeds = dict(systems[system]["seeds"]) if system in systems and not (trial or options.again) else {}
             for seed in options.seeds:
-                if str(seed) not in seeds:
-                    seeds[str(seed)] = measure(SYSTEMS[system], data, seed, options)
-            systems[system] = summary(data, seeds, system)
+                if str(seed) in seeds:
+                    continue
+                seeds[str(seed)] = measure(SYSTEMS[system], data, seed, options)
+                systems[system] = summary(data, seeds, system)
+                if not trial:
+                    write_json(RESULT, {**result, **machine(), "lightgbm": metadata.version("lightgbm")})
             print(name, system, {key: round(value, 4) for key, value in systems[system]["mean"].items()}, flush=True)
-            if not trial:
-                write_json(RESULT, {**result, **machine(), "lightgbm": metadata.version("lightgbm")})
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def options(schema: dict[str, Any]) -> list[str]:
     definitions = schema.get("$defs", {})
     required = schema.get("required", [])
     rows = [
-        [f"`{name}`", _type(entry, definitions), "required" if name in required else _default(entry), entry.get("description", "")]
+        [f"`{name}`", _type(entry, definitions), "required" if name in required else _default(entry), _description(entry, definitions)]
         for name, entry in fields.items()
     ]
     return table(["option", "type", "default", "what it does"], rows) if rows else ["No options."]
@@ -68,7 +68,9 @@ def _type(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "$ref" in entry:
         name = entry["$ref"].rpartition("/")[2]
         inner = definitions.get(name, {})
-        return name if inner.get("type") == "object" else _type(inner, definitions)
+        pages = {kind.__name__: folder for folder, kind in part_kinds().items()}
+        linked = f"[{name}]({pages[name]}.md)" if name in pages else name
+        return linked if inner.get("type") == "object" else _type(inner, definitions)
     if "anyOf" in entry:
         return " or ".join(dict.fromkeys(_type(item, definitions) for item in entry["anyOf"]))
     if "enum" in entry:
@@ -80,8 +82,16 @@ def _type(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
     return " ".join([entry.get("type", "any"), *(f"{sign} {entry[key]:g}" for key, sign in _SIGNS.items() if key in entry)])
 
 
+def _description(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """What an option does; one that is a section or a part has the description of its class."""
+    inner = definitions.get(entry.get("$ref", "").rpartition("/")[2], {})
+    return str(entry.get("description") or inner.get("description", "").split("\n\n")[0])
+
+
 def _default(entry: dict[str, Any]) -> str:
-    return "none" if entry.get("default") is None else f"`{entry['default']}`"
+    """The default of an option; a section has those of its own options."""
+    default = entry.get("default")
+    return "none" if default is None else "see its section" if isinstance(default, dict) and default else f"`{default}`"
 
 
 def _columns(name: str) -> list[str]:

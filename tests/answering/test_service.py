@@ -187,6 +187,14 @@ def test_a_call_that_bypasses_the_cache_reads_and_fills_none(fleet):
         assert hits == [[0], [0], [0], [1]]
 
 
+def test_a_caller_may_change_its_answers(fleet):
+    with AnswerService.open(fleet, ["intent"], AnswerOptions(threads=1)) as service:
+        first = service.ask("intent", ["soup"])
+        expected = first[0]["probabilities"].copy()
+        first[0]["probabilities"].clear()
+        assert service.ask("intent", ["soup"])[0]["probabilities"] == expected
+
+
 def test_closing_answers_what_waits(fleet):
     service = AnswerService.open(fleet, ["intent"], AnswerOptions(threads=1))
     made = Gate()

@@ -7,7 +7,8 @@ import pytest
 
 from vertune.cli import key as command
 from vertune.core.errors import AccessError, ConfigError, NotFound, UnknownName
-from vertune.store.keys import FILE, SCOPES, Keys
+from vertune.store.key import SCOPES
+from vertune.store.keys import FILE, Keys
 
 
 @pytest.fixture

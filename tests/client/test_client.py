@@ -364,19 +364,50 @@ def test_a_server_that_drips_its_head_is_left_at_the_deadline_and_loses_the_conn
         assert left.wait(2)
 
 
-def test_a_connection_that_hangs_while_it_is_made_is_left_before_the_deadline():
+@pytest.fixture
+def resolve(monkeypatch):
+    """Give the host `far.example` these addresses, and no proxy."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    getaddrinfo = socket.getaddrinfo
+
+    def to(*addresses):
+        def resolved(host, *rest, **options):
+            return [one for address in (addresses if host == "far.example" else [host]) for one in getaddrinfo(address, *rest, **options)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+    return to
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.1", "127.0.0.2", "127.0.0.3"]])
+def test_connections_that_hang_while_they_are_made_are_left_before_the_deadline(resolve, addresses):
+    resolve(*addresses)
     with socket.socket() as listening, ExitStack() as waiting:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind(("0.0.0.0", 0))
         listening.listen(0)
+        port = listening.getsockname()[1]
         for _ in range(8):  # after these the kernel answers to no other connection
             other = waiting.enter_context(socket.socket())
             other.setblocking(False)
-            other.connect_ex(listening.getsockname())
+            other.connect_ex(("127.0.0.1", port))
         start = time.monotonic()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with Client(url, deadline=0.4) as client, pytest.raises(Busy, match="No vertune server answers"):
+        with Client(f"http://far.example:{port}", deadline=0.4) as client, pytest.raises(Busy, match="No vertune server answers"):
             client.predict("support", "hello")
         assert 0.3 < time.monotonic() - start < 1
+
+
+def test_a_host_without_an_address_is_no_server(resolve):
+    resolve()
+    with Client("http://far.example", deadline=0.4) as client, pytest.raises(Busy, match=r"far\.example has no address"):
+        client.predict("support", "hello")
+
+
+def test_the_second_address_of_a_host_is_tried(server, resolve):
+    resolve("127.0.0.2", "127.0.0.1")  # the server listens on the second one alone
+    server.will(body={"verticals": []})
+    with Client(f"http://far.example:{server.server_port}") as client:
+        assert client.verticals() == []
 
 
 def test_the_calls_of_a_client_start_no_threads(server, client):

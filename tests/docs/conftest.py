@@ -1,4 +1,4 @@
-"""What the pages need to run in a moment: a tiny base in place of the embedded one, and a small trained vertical."""
+"""What the pages need to run in a moment: a tiny base in place of the embedded one, and a server in this process."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.docs.conftest import DOCS
+from tests.docs.conftest import DOCS, ROOT
 from vertune.cli import PANELS
 from vertune.core import errors, part
 
@@ -67,3 +67,10 @@ def test_links_lead_to_pages_of_the_site(site):
 def test_nothing_is_loaded_from_another_host():
     for path in [DOCS / "conf.py", *(DOCS / "_static").iterdir(), *(DOCS / "images").glob("*.svg")]:
         assert not re.findall(r"(?:url\(|src=|href=)[\"']?(?:https?:)?//[^)\"']+", path.read_text(encoding="utf-8")), path
+
+
+def test_pictures_are_small_and_shown():
+    shown = "".join(page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *DOCS.glob("*.md")])
+    for picture in (DOCS / "images").iterdir():
+        assert picture.stat().st_size < 250_000, picture
+        assert f"images/{picture.name})" in shown, picture

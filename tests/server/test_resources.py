@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import httpx
 import pytest
@@ -209,3 +210,12 @@ def test_all_routes_declare_a_scope() -> None:
     found = discovery.find_routes()
     assert found
     assert not [route for route in found if type(route) is APIRoute or not hasattr(route, "required_scope")]
+
+
+def test_the_resource_of_the_documentation_is_one(tmp_path, monkeypatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "add" / "resource.md").read_text()
+    (tmp_path / "corrections.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.setattr(resources, "__path__", [*resources.__path__, str(tmp_path)])
+    (route,) = [route for route in discovery.find_routes() if "corrections" in route.path]
+    assert (route.required_scope, route.methods) == ("feedback", {"POST"})
+    sys.modules.pop(f"{resources.__name__}.corrections")

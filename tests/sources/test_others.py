@@ -48,7 +48,7 @@ def test_squad_answers_in_the_wrong_place_are_rejected(tmp_path):
     value = json.loads(path.read_text())
     value["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 1
     path.write_text(json.dumps(value))
-    assert "does not stand where" in source.read()["__error"][0]
+    assert "is not at its answer_start" in source.read()["__error"][0]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"data": [{"title": "x"}]}', '{"data": []}'])
@@ -76,7 +76,7 @@ def test_a_hub_that_is_not_reachable_says_so(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(NotFound, match="the hub does not give it"):
+    with pytest.raises(NotFound, match="the hub does not return it"):
         Huggingface(path="owner/name").read()
 
 

@@ -57,11 +57,11 @@ def test_a_written_password_is_refused_and_not_repeated(url):
 
 
 def test_a_password_by_name_is_taken_and_escaped(monkeypatch):
-    from vertune.sources.sql import _filled
+    from vertune.sources.sql import _with_environment
 
     monkeypatch.setenv("DB_PASSWORD", "a/b@c:d")
     source = Sql(url="postgresql://ada:${DB_PASSWORD}@host/db", query="select 1")
-    assert _filled(source.url) == "postgresql://ada:a%2Fb%40c%3Ad@host/db"
+    assert _with_environment(source.url) == "postgresql://ada:a%2Fb%40c%3Ad@host/db"
 
 
 def test_a_secret_is_cut_out_of_what_a_driver_says(monkeypatch, tmp_path):
@@ -75,7 +75,7 @@ def test_a_secret_is_cut_out_of_what_a_driver_says(monkeypatch, tmp_path):
 def test_wrong_queries_and_drivers(database):
     with pytest.raises(ConfigError, match=r"refused the query.*no such table"):
         Sql(url=f"sqlite:///{database}", query="select * from absent").read()
-    with pytest.raises(DataError, match="gave no rows"):
+    with pytest.raises(DataError, match="returned no rows"):
         Sql(url=f"sqlite:///{database}", query="select * from tickets where text = 'x'").read()
     with pytest.raises(ConfigError, match="driver"):
         Sql(url="nosuchdb://host/db", query="select 1").read()

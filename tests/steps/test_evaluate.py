@@ -27,6 +27,8 @@ FRAMES = {
 class Oracle:
     """A predictor that knows the expected labels and is wrong in every tenth row."""
 
+    cleaners = ()
+
     def __init__(self, config):
         self.config, self.task = config, config.task
 
@@ -103,7 +105,7 @@ def test_the_page_answers_the_four_questions_at_its_top(home):
         "12 s were left",
         "Confusion matrix",
         "Reliability diagram",
-        "Loss on the training rows",
+        "Training loss",
         "By channel",
         "The worst answers",
     ):

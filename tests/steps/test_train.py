@@ -111,7 +111,7 @@ def test_a_model_that_does_not_answer_as_trained_fails_the_step(home, base, monk
     from vertune.nn import delta
 
     monkeypatch.setattr(delta, "save", lambda folder, edits, keep=delta.save: keep(folder, edits[1:]))
-    with pytest.raises(ModelError, match="does not answer as the trained one"):
+    with pytest.raises(ModelError, match="outputs of the saved model differ"):
         train(config_of(base), dataset_of(home), home)
     assert home.shelf("models") == []
     assert home.runs()[0].manifest["status"] == "failed"

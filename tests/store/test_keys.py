@@ -19,7 +19,8 @@ import pytest
 
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError, UnknownName
 from vertune.store import keys as module
-from vertune.store.keys import FILE, REVOCATION_DELAY, SCOPES, Keys
+from vertune.store.key import SCOPES
+from vertune.store.keys import FILE, REVOCATION_DELAY, Keys
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -49,7 +50,8 @@ def other(keys, file):
 def clock(monkeypatch):
     """The time, which a test moves by `clock[0] += …`."""
     now = [START]
-    monkeypatch.setattr(module, "_now", lambda: now[0])
+    for place in ("key", "keys"):
+        monkeypatch.setattr(f"vertune.store.{place}.utc_now", lambda: now[0])
     return now
 
 
@@ -497,6 +499,18 @@ def test_a_database_that_was_replaced_is_opened(keys, file, replaced):
     assert keys.create("b", ["train"])[1] in keys.all()
     with closing(Keys(file)) as again:
         assert [key.name for key in again.all()] == ["from the backup", "b"]
+
+
+def test_a_file_that_is_no_database_in_its_place_grants_nothing(keys, file):
+    secret, _ = keys.create("a", ["predict"])
+    keys.check(secret)
+    for path in file.parent.iterdir():
+        path.unlink()
+    file.write_bytes(b"this is a letter, and no database at all\n" * 100)
+    time.sleep(REVOCATION_DELAY)
+    for _ in range(3):
+        with pytest.raises(StorageError, match="not a database"):
+            keys.check(secret)
 
 
 def test_the_log_of_a_replaced_database_is_not_applied_to_the_new_one(keys, file, replaced):

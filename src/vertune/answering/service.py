@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
@@ -111,7 +112,7 @@ class AnswerService:
         self.batcher.close()
 
     def ask(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
-        """One answer for each record or text; blocks at most `deadline` seconds.
+        """One answer for each record or text, the caller's own to change; blocks at most `deadline` seconds.
 
         Raises NotFound for a vertical that is not served, DataError for a record that can't be answered, Busy where there is no
         time or too much waits.
@@ -125,14 +126,19 @@ class AnswerService:
                 for ticket, shares in tickets.submitted:
                     ticket.wait(max(0.0, call.expires_at - time.monotonic()))
                     self._collect(call, ticket, shares)
-        return cast(list[Answer], call.answers[0])
+        return self._own(call)
 
     async def ask_async(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
         """As `ask`, without blocking the event loop; a task that is cancelled takes its records out of the queue."""
         call = Call(self.listeners, "ask", deadline=deadline)
         with _finishing(call):
             self._fill(call, vertical, records)
-            return (await self.answer(call))[0]
+            await self.answer(call)
+        return self._own(call)
+
+    def _own(self, call: Call) -> list[Answer]:
+        """The answers of the call's only vertical, as the caller's own to change: the cache and the listeners keep theirs."""
+        return cast(list[Answer], copy.deepcopy(call.answers[0]))
 
     async def answer(self, call: Call) -> list[list[Answer]]:
         """Fill in the answers of a call, and return them: for each vertical one answer a record.
@@ -269,9 +275,10 @@ class AnswerService:
         return [(feature, (deployment.slot,))] * rows
 
 
-def example_record(deployment: Deployment, text: str) -> dict[str, str]:
-    """A record that the vertical can answer, with this text in each field that it needs."""
-    return {column.name: text for column in deployment.task.columns if column.role == "input" and column.required}
+def example_record(deployment: Deployment, text: str) -> dict[str, Any]:
+    """A record that the vertical can answer, with this text, or the number 0, in each field that it needs."""
+    inputs = [column for column in deployment.task.input_columns if column.required]
+    return {column.name: 0.0 if column.type == "number" else text for column in inputs}
 
 
 def count_characters(value: Any) -> int:

@@ -1,1 +1,1 @@
-"""Ways to make additional training rows: one file a way."""
+"""Ways to make more training rows: one file for each."""

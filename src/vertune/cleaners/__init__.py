@@ -1,1 +1,1 @@
-"""Ways to clean rows before the task checks them: one file a way."""
+"""Ways to clean rows before the task checks them: one file for each."""

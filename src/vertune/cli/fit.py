@@ -1,4 +1,4 @@
-"""`vertune fit`: prepare, train and evaluate in one command; knows nothing of how any of them works."""
+"""`vertune fit`: prepare, train and evaluate in one command; knows nothing of how these steps work."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from vertune.cli import options, output
 
 
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
-    """Prepare, train and evaluate in one go.
+    """Prepare, train and evaluate.
 
-    The alias NAME@live is set where there is none.
+    The alias NAME@live is set if there is none.
     """
     from vertune.cli import evaluate, prepare, train
     from vertune.cli.progress import show_progress

@@ -1,4 +1,4 @@
-"""`vertune init`: looks at a file, asks nothing, writes a commented run.yaml; knows nothing of how the guess is made."""
+"""`vertune init`: writes a commented run.yaml for a file; knows nothing of how its columns are recognised."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from vertune.cli import output
 
 def run(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file or folder with labelled records.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the config goes.")] = Path("run.yaml"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The config file to write.")] = Path("run.yaml"),
     text: Annotated[
-        list[str] | None, typer.Option("--text", help="The column of the text, where the guess would be wrong; twice for two.")
+        list[str] | None, typer.Option("--text", help="The column of the text, if the guess is wrong; give it twice for two texts.")
     ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="The column of the label, where the guess would be wrong.")] = None,
-    task: Annotated[
-        str | None, typer.Option("--task", help="The task, where the guess would be wrong; `vertune parts tasks` lists them.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a config that is there.")] = False,
+    label: Annotated[str | None, typer.Option("--label", help="The column of the label, if the guess is wrong.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="The task, if the guess is wrong; `vertune parts tasks` lists them.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing config.")] = False,
 ) -> None:
     """Look at a file and write a commented run.yaml for it."""
     from vertune.core.errors import Conflict
@@ -28,7 +26,7 @@ def run(
     from vertune.steps.init import guess_as_yaml, init
 
     if data.exists() and out.exists() and not force:
-        raise Conflict(f"{out} is there already. Name another with --out, or write over it with --force.")
+        raise Conflict(f"{out} exists already. Name another file with --out, or overwrite it with --force.")
     guess = init(data, text or [], label, task)
     write_text(out.absolute(), guess_as_yaml(guess, data, out.absolute().parent))
     output.facts(
@@ -40,5 +38,5 @@ def run(
             "config": output.relative(out),
         }
     )
-    output.note(f"Look at {output.relative(out)} and correct what was guessed wrong.")
+    output.note(f"Check {output.relative(out)} and correct wrong guesses.")
     output.next_steps(f"vertune fit {output.relative(out)}")

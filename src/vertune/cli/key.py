@@ -13,7 +13,7 @@ import typer
 from vertune.cli import options, output
 
 if TYPE_CHECKING:
-    from vertune.store.keys import Key
+    from vertune.store.key import Key
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d{1,6})([mhd])")

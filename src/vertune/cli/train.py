@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 def run(
     config: options.Run,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped or killed.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that was stopped or killed.")] = False,
     set: options.Set = None,
     home: options.Home = None,
 ) -> None:
     """Train a model on the prepared dataset.
 
-    The dataset is prepared first where there is none for this config.
+    The dataset is prepared first if there is none for this config.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
@@ -49,7 +49,7 @@ def run(
 
 @contextmanager
 def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str] | None) -> Iterator[None]:
-    """Say how a training that is stopped here goes on: with the same config, and so with the same changes to it."""
+    """After an interrupt, print the command that resumes the training: the same config with the same settings."""
     from vertune.core.config import is_same
 
     try:
@@ -64,7 +64,7 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
 
 
 def show(model: Artifact) -> None:
-    """The model as a newcomer reads it: how good on validation, how big, and what `auto` chose."""
+    """Print the model's metrics on validation, its size, and what `auto` chose."""
     from vertune.core.files import folder_size
 
     manifest = model.manifest
@@ -84,7 +84,7 @@ def show(model: Artifact) -> None:
 
 
 def _reason(chosen: object) -> str | None:
-    """Why `method: auto` chose what it chose, in its own words."""
+    """The reason for the choice of `method: auto`."""
     if isinstance(chosen, dict):
         reason = chosen.get("reason") or chosen.get("why")
         return (

@@ -6,6 +6,7 @@ any time. The streams of this module shorten each timeout to what is left until 
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def apply_to(client: httpx.Client) -> None:
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens TCP connections that obey the deadline."""
+    """Opens TCP connections that obey the deadline; the timeout for connecting holds for all addresses of a host together."""
 
     def connect_tcp(
         self,
@@ -50,7 +51,19 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        return _Stream(super().connect_tcp(host, port, timeout, local_address, socket_options))
+        end = None if timeout is None else time.monotonic() + timeout
+        try:
+            resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in dict.fromkeys(str(entry[4][0]) for entry in resolved):
+            remaining = None if end is None else max(end - time.monotonic(), 0.001)
+            try:
+                return _Stream(super().connect_tcp(address, port, remaining, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
 
 
 class _Stream(httpcore.NetworkStream):

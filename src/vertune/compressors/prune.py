@@ -31,7 +31,7 @@ class Prune(Compressor):
         from vertune.nn import shrink, structure
 
         if structure.shares_layers(model.body.backbone):
-            raise ConfigError("The layers of this base share their weights, so they can't be pruned separately. Choose int8 or distill.")
+            raise ConfigError("The layers of this base share their weights, so they can't be pruned separately. Choose int8.")
         body = shrink.copied(model.body)
         records = context.train[: self.sample]
 

@@ -1,4 +1,4 @@
-"""The config of a vertical: one YAML, one pydantic model; knows nothing of what the parts in it do."""
+"""The config of a vertical: one YAML file as one pydantic model; knows nothing of what the parts in it do."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A part of the config that is not swappable."""
+    """A group of options in the config."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 def source_of(path: str) -> dict[str, Any]:
-    """The source that reads this path, chosen by its ending."""
+    """The options of the source that reads a path, chosen by its file ending; ConfigError for an unknown one."""
     if Path(path).is_dir():
         return {"name": "folder", "path": path}
     for name in part.names("sources"):
@@ -34,7 +34,8 @@ def source_of(path: str) -> dict[str, Any]:
         if issubclass(kind, Source) and path.lower().endswith(kind.suffixes or ("\0",)):
             return {"name": name, "path": path}
     raise ConfigError(
-        f"No source is known for '{path}'. Write `source: {{name: …, path: {path}}}` with one of: {', '.join(part.names('sources'))}."
+        f"No source is known for the file ending of '{path}'. Name the source, one of {', '.join(part.names('sources'))}: "
+        f"`source: {{name: …, path: {path}}}`."
     )
 
 
@@ -69,71 +70,71 @@ class Data(Section):
 
 
 class Optimiser(Section):
-    """How weights move once there is a gradient."""
+    """How gradients change weights."""
 
     name: Literal["adamw", "adafactor", "sgd"] = "adamw"
-    """The rule of the update."""
+    """The update rule."""
     rate: Rate | Literal["auto"] = "auto"
-    """Learning rate; auto goes by method and width of the base, as docs/defaults.md says."""
+    """Peak learning rate; auto depends on the method and the width of the base (docs/defaults.md)."""
     head_rate: Rate | Literal["auto"] = "auto"
-    """Learning rate of the head; auto goes by how the head starts."""
+    """Peak learning rate of the head; auto depends on `training.start` (docs/defaults.md)."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the rate falls after the warm-up."""
+    """How the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.1, ge=0, le=1)
-    """Share of the steps in which the rate rises."""
+    """Share of the steps in which the learning rate rises from 0 to its peak."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled decay; biases and norms have none."""
+    """Decoupled weight decay; biases and norms are not decayed."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor on the rate for each layer further from the head."""
+    """Factor on the learning rate for each layer further from the head; 1 gives all layers the same rate."""
     exact: bool = False
-    """Update every row of the word embeddings in every step, as plain AdamW does, not only those that the step used."""
+    """Whether AdamW updates every row of the word embeddings in every step, not only the rows that the step used."""
     clip: float = Field(default=1.0, ge=0)
-    """Largest norm of the gradient; 0 does not clip."""
+    """Largest norm of the gradient; 0 switches clipping off."""
 
 
 class Training(Section):
-    """How long and on what terms the one loop runs."""
+    """How long training runs, what it starts from, and when it stops."""
 
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
-    """Passes over the training records; auto goes by the number of rows, as docs/defaults.md says."""
+    """Passes over the training records; auto depends on the number of rows (docs/defaults.md)."""
     batch: int = Field(default=32, ge=1, le=65536)
-    """Rows of one step of the optimiser."""
+    """Rows in one step of the optimiser."""
     start: Literal["auto", "probe", "random"] = "auto"
-    """What the head starts from: solved on frozen states (`probe`) or drawn at random; auto solves linear heads."""
+    """Initial weights of the head: `probe` fits it on the frozen encoder's outputs, `random` draws it; auto fits linear heads."""
     patience: int = Field(default=0, ge=0)
-    """Evaluations without a better metric after which training stops; 0 never stops early."""
+    """Training stops after so many evaluations without a better metric; 0 never stops early."""
     evaluations: int = Field(default=1, ge=0, le=100)
-    """Evaluations on validation in each epoch; the best checkpoint is kept. 0 keeps the last one."""
+    """Evaluations on the validation rows in each epoch; the best weights are kept. 0 keeps the last weights."""
     time_limit: float | None = Field(default=None, gt=0)
-    """Seconds that training may take; `method: auto` takes 180 on a CPU where nothing is said."""
+    """Seconds that training may take; None sets no limit, except 180 for `method: auto`."""
     refit: Literal["auto", "always", "never"] = "auto"
-    """Train once more on training and validation rows together, where validation was cut from training rows; auto does below 2,000 rows,
-    and where the head was solved and nothing else learnt, which costs next to nothing."""
+    """Whether to train once more on training and validation rows together, where validation was cut from the training rows; auto does so
+    below 2,000 rows, and where only the head was fitted, which costs next to nothing."""
     checkpoint: float = Field(default=30, ge=0)
-    """Seconds between checkpoints from which a killed run can go on; 0 writes one at every step."""
+    """Seconds between checkpoints from which a killed run can resume; 0 writes one at every step."""
     window: int = Field(default=50, ge=1)
-    """Batches in the shuffled window that is sorted by length."""
+    """Batches in a shuffled window; rows are sorted by length within each window."""
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = []
-    """Where the curves go, besides the events of the run."""
+    """Where training curves are sent, besides the events of the run."""
     optimiser: Optimiser = Optimiser()
-    """The rule by which gradients move weights."""
+    """How gradients change weights."""
 
 
 class Device(Section):
-    """What of the machine is used."""
+    """Threads, memory, precision and disk that training and answering use."""
 
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads of one process; auto takes the number, up to the processors that it may use, that multiplies fastest when training starts."""
+    """Threads of one process; auto measures when training starts which number, up to the usable processors, multiplies fastest."""
     tokens: int = Field(default=8192, ge=64)
-    """Tokens of one forward pass at most; a step of more is cut into micro-batches."""
+    """Most tokens in one forward pass; a step with more is divided into micro-batches."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of training's matrix products; auto is bfloat16 where the GPU or CPU has it in hardware, else float32."""
+    """Precision of matrix products in training; auto is bfloat16 where the GPU or CPU supports it in hardware, else float32."""
     checkpoint_gradients: bool = False
-    """Recompute activations in the backward pass to save memory."""
+    """Whether activations are computed again in the backward pass, which saves memory and costs time."""
     cache: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
-    """Gigabytes of disk for the states of layers that are not trained, so that they are computed once; auto is 10, 0 remembers none."""
+    """Gigabytes of disk for the cached outputs of layers that are not trained; auto is 10, 0 switches the cache off."""
     cache_precision: Literal["auto", "float16", "float32"] = "auto"
-    """Numbers that states are remembered in; auto is float16, and float32 where only the head reads them."""
+    """Precision of the cached outputs; auto is float16, and float32 where only the head reads them."""
 
 
 class Evaluation(Section):
@@ -156,15 +157,15 @@ class Config(Section):
     """One vertical: its data, the base, the task, the method, and how it is trained."""
 
     name: str = "vertical"
-    """The name of the vertical; its artifacts and aliases carry it."""
+    """The name of the vertical, of its artifacts and of its aliases."""
     seed: int = Field(default=0, ge=0)
-    """Seed of everything that is drawn."""
+    """Seed of all random numbers."""
     data: Data
     encoder: SerializeAsAny[Encoder] = Field(default="text", validate_default=True)
-    """How records become states; `base: minilm` at the top of the file is short for `encoder: {base: minilm}`."""
+    """How records become the vectors that the head reads; `base: minilm` is short for `encoder: {base: minilm}`."""
     task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)
     method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
-    """Which weights move; auto chooses among methods within the time limit."""
+    """Which weights are trained; auto chooses the method that fits the time limit."""
     training: Training = Training()
     device: Device = Device()
     evaluate: Evaluation = Evaluation()
@@ -193,9 +194,9 @@ class Config(Section):
 
 
 def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """The mapping, in today's spelling, with `method.rank=16` and the like set in it; values are read as YAML.
+    """The mapping, in today's spelling, after settings such as `method.rank=16`; values are read as YAML.
 
-    Settings in an older spelling are applied too, and the log says how they are written now.
+    Older spellings of settings are applied too, and the log says how they are written now.
     """
     value = modernise(value)[0]
     for setting in settings:
@@ -203,18 +204,20 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         log_notes(notes)
         key, equals, text = current.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set takes key=value, such as method.rank=16; got '{setting}'.")
+            raise ConfigError(f"--set got '{setting}', but it takes key=value. Write for example: --set method.rank=16")
         try:
             item = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ConfigError(f"The value of --set {setting} is not YAML: {error}.") from error
+            raise ConfigError(
+                f"The value of --set {setting} is not YAML: {error}. Put quotes around a text with special characters."
+            ) from error
         value = _put(value, key.split("."), item)
     return value
 
 
 def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
     if not isinstance(value, (str, dict, type(None))):
-        raise ConfigError(f"--set can't set '{steps[0]}' inside {value!r}, which has no options.")
+        raise ConfigError(f"--set can't set '{steps[0]}' inside {value!r}, because only a mapping has options. Check the key.")
     inner = {"name": value} if isinstance(value, str) else dict(value or {})
     inner[steps[0]] = item if len(steps) == 1 else _put(inner.get(steps[0]), steps[1:], item)
     return inner
@@ -252,7 +255,7 @@ def is_same(written: Any, config: Config) -> bool:
 
 
 def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the paths of sources, and a base that is a folder here, absolute."""
+    """Make relative paths absolute: those of sources, and the base where it is a folder beside the file."""
     data = value.get("data")
     if isinstance(data, dict):
         anchored = dict(data)
@@ -260,7 +263,7 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
             item = anchored.get(key)
             if isinstance(item, str) and item not in part.names("sources"):
                 anchored[key] = str(folder / item)
-            elif isinstance(item, dict) and isinstance(item.get("path"), str) and _here(item, folder):
+            elif isinstance(item, dict) and isinstance(item.get("path"), str) and _is_beside(item, folder):
                 anchored[key] = {**item, "path": str(folder / item["path"])}
         value = {**value, "data": anchored}
     value = _anchored_base(value, folder)
@@ -269,8 +272,8 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
     return value
 
 
-def _here(source: dict[str, Any], folder: Path) -> bool:
-    """Whether the path of a source is one beside the file, and no name on a hub."""
+def _is_beside(source: dict[str, Any], folder: Path) -> bool:
+    """Whether the path of a source is a file or folder beside the config, and not a name on a hub."""
     name = source.get("name")
     kind = part.find("sources", name) if isinstance(name, str) and name in part.names("sources") else None
     return (folder / source["path"]).exists() or not getattr(kind, "remote", False)
@@ -282,5 +285,5 @@ def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def dump(config: BaseModel) -> dict[str, Any]:
-    """The resolved config as plain values that `build` takes again."""
+    """The config or part as JSON values, from which `build` makes it again."""
     return config.model_dump(mode="json")

@@ -140,7 +140,7 @@ class Encoder(Part):
     input_names: ClassVar[InputNames] = InputNames()
     """The collated arrays that have a role of their own."""
     pretrained: ClassVar[bool] = True
-    """Whether `model` gives trained weights; without, training takes larger steps and more passes."""
+    """Whether `model` gives trained weights; without, training takes larger steps."""
 
     @property
     def base_name(self) -> str:

@@ -90,7 +90,7 @@ def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
 
 
 def _nested_kind(values: pl.Series) -> Kind | None:
-    """The kind of nested values, including JSON in the cells of a table; None for single values."""
+    """Guess the kind of a column of nested values, including JSON in the cells of a table; None if they are not nested."""
     first: Any = values[0]
     if isinstance(first, pl.Series):
         rows = [list(row) for row in values.head(100)]
@@ -107,7 +107,7 @@ def _nested_kind(values: pl.Series) -> Kind | None:
 
 
 def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
-    """The kind of single values."""
+    """Guess the kind of a column whose values are not nested."""
     numbers = texts.cast(pl.Float64, strict=False)
     if not numbers.null_count():
         integers = bool((numbers == numbers.round()).all())

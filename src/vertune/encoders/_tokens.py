@@ -135,9 +135,10 @@ class FieldTokens:
 def tokenise(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> FieldTokens:
     """The tokens of these texts, each tokenised once."""
     if len(texts) == 1:  # a batch of one would start threads, and hand the interpreter to others meanwhile
-        encodings = [tokenizer.encode(texts[0], add_special_tokens=False)]
-    else:
-        encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        encoding = tokenizer.encode(texts[0], add_special_tokens=False)
+        ids = np.array(encoding.ids, np.int32)
+        return FieldTokens(ids, np.array(encoding.offsets, np.int32).reshape(-1, 2), np.array([0, len(ids)]))
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     starts = np.zeros(len(encodings) + 1, np.int64)
     np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
     total = int(starts[-1])
@@ -229,24 +230,19 @@ def _windows(length: int, room: int, stride: float) -> list[slice]:
 def _assembled(feature: Feature, pieces: Sequence[Piece], template: Template) -> Feature:
     """The feature filled with the pieces and the special tokens around them."""
     count = template.size + sum(map(len, pieces))
-    ids, types = np.empty(count, np.int32), np.empty(count, np.int8)
+    ids, types = np.empty(count, np.int32), np.zeros(count, np.int8)
     segments, offsets = np.full(count, -1, np.int8), np.zeros((count, 2), np.int32)
     at = 0
-
-    def special(tokens: tuple[tuple[int, int], ...]) -> None:
-        nonlocal at
-        for ids[at], types[at] in tokens:
-            at += 1
-
-    special(template.before)
     for place, piece in enumerate(pieces):
-        if place:
-            special(template.between)
+        for ids[at], types[at] in template.between if place else template.before:
+            at += 1
         end = at + len(piece)
-        ids[at:end], offsets[at:end] = piece.ids, piece.offsets
-        segments[at:end], types[at:end] = place, template.types[place]
+        ids[at:end], offsets[at:end], segments[at:end] = piece.ids, piece.offsets, place
+        if template.types[place]:
+            types[at:end] = template.types[place]
         at = end
-    special(template.after)
+    for ids[at], types[at] in template.after:
+        at += 1
     feature.cost, feature.payload, feature.places = count, TokenIds(ids, types), Places(segments, offsets)
     return feature
 

@@ -50,7 +50,7 @@ class Table(Encoder):
     """Residual layers."""
     embedding: int = Field(default=16, ge=1, le=1024)
     """Size of the vector of each field."""
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of the inner activations of a layer that a training step leaves out."""
     max_bins: int = Field(default=32, ge=2, le=1024)
     """Most quantile bins of a number."""
@@ -105,7 +105,7 @@ class Table(Encoder):
     @cached_property
     def _rows(self) -> dict[str, dict[str | None, int]]:
         """The row of the embedding table of each value of each category; the empty text is a missing value, None an unknown one."""
-        found: dict[str, dict[str | None, int]] = Field(default={})
+        found: dict[str, dict[str | None, int]] = {}
         start = 0
         for name, words in self.categories.items():
             found[name] = {None: start + _UNKNOWN, "": start + _MISSING}

@@ -1,4 +1,4 @@
-"""Parameter groups, the rule of the update, and the rate at every step; knows nothing of data."""
+"""Parameter groups, the optimiser, and the learning rate schedule; knows nothing of data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
-    """Share of the peak rate at a step (from 0): a linear rise, then the schedule's fall to zero."""
+    """Share of the peak learning rate at a step (from 0): a linear warm-up, then the schedule's decay to zero."""
     rise = round(warmup * steps)
     if step < rise:
         return (step + 1) / (rise + 1)
@@ -27,7 +27,7 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 
 def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
-    """Parameters by rate and decay: the head has its own rate, lower layers less of it, biases and norms no decay."""
+    """Parameter groups: the head has its own rate, lower layers have smaller rates, biases and norms have no weight decay."""
     top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trainable(model).items():
@@ -41,7 +41,7 @@ def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: Embe
 
 
 def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
-    """What updates only the used rows of the word embeddings; None where they are frozen, or every row is to be updated."""
+    """The sparse update of the word embeddings; None if they are frozen, or the config demands exact AdamW on all rows."""
     module = word_table(model.backbone)
     if options.name != "adamw" or options.exact or module is None or not module.weight.requires_grad:
         return None
@@ -49,7 +49,7 @@ def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> Em
 
 
 def build(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
-    """The optimiser that the config names, for all that moves but what `without` updates."""
+    """The configured optimiser for all trainable parameters, except the word embeddings if `without` updates them."""
     members = groups(model, options, rates, without)
     if options.name == "adafactor":
         return torch.optim.Adafactor(members)
@@ -59,7 +59,7 @@ def build(model: VerticalModel, options: Optimiser, rates: Rates, without: Embed
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rows: EmbeddingRows | None, share: float) -> None:
-    """Give every group its share of its own peak."""
+    """Set the learning rate of every group to this share of its peak."""
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
     if rows:

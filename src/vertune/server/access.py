@@ -18,7 +18,8 @@ from starlette.requests import Request
 from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
 from vertune.server.settings import loopback
-from vertune.store.keys import Key, Keys, Scope
+from vertune.store.key import Key, Scope
+from vertune.store.keys import Keys
 
 CALL = "vertune.call"
 """Where the scope of a request holds its Call."""

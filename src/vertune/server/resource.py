@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vertune.server import problems
 from vertune.server.body import JSONResponse, check_headers, limited, read_json
-from vertune.store.keys import Scope as KeyScope
+from vertune.store.key import Scope as KeyScope
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from vertune.answering.service import AnswerOptions
 from vertune.core.errors import ConfigError
-from vertune.store.keys import checked_rate
+from vertune.store.key import checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
 

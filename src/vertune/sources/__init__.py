@@ -1,1 +1,1 @@
-"""Where records come from: one file a source."""
+"""Where records come from: one file for each source."""

@@ -1,4 +1,4 @@
-"""Finds the local files that a source names; knows nothing of what is in them."""
+"""Finds and hashes the local files that a source names; knows nothing of their content."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from vertune.core.errors import DataError, NotFound
 from vertune.core.files import file_hash
 
 _FORMATS = (
-    (b"PK\x03\x04", "a zip or Excel file", "name: excel, where it is one"),
-    (b"PAR1", "a Parquet file", "name: parquet"),
-    (b"\x1f\x8b", "a gzip file", "the file that is packed in it"),
+    (b"PK\x03\x04", "a zip or Excel file", "excel, if it is a workbook"),
+    (b"PAR1", "a Parquet file", "parquet"),
+    (b"\x1f\x8b", "a gzip file", "the unpacked file"),
     (b"%PDF", "a PDF file", "a table exported from it"),
-    (b"SQLite format 3", "an SQLite database", "name: sql with url: sqlite:///FILE"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", "name: excel, where it is one"),
+    (b"SQLite format 3", "an SQLite database", "sql with url: sqlite:///FILE"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", "excel, if it is a workbook"),
     (b"\x89PNG", "a picture", "a file of text"),
 )
-_HEAD = 1 << 16
+_HEAD_BYTES = 1 << 16
 
 
 def find(path: str) -> list[Path]:
-    """The files that a path or a pattern such as `data/*.csv` names, sorted; NotFound or DataError where there are none."""
+    """The files of a path or of a pattern such as `data/*.csv`, sorted; NotFound if there are none, DataError for an empty one."""
     file = Path(path).expanduser()
     if file.is_dir():
-        raise DataError(f"Expected a file, but {file} is a folder. Name the file, a pattern such as {file}/*.csv, or the source: folder.")
+        raise DataError(
+            f"{file} is a folder, but a file is expected. Name the file, a pattern such as {file}/*.csv, or the source: folder."
+        )
     found = [file] if file.exists() else [Path(name) for name in sorted(glob.glob(str(file), recursive=True)) if Path(name).is_file()]  # noqa: PTH207 (an absolute pattern)
     if not found:
         beside = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
@@ -35,7 +37,7 @@ def find(path: str) -> list[Path]:
         raise NotFound(f"There is no file {file}." + (f" Did you mean '{near[0]}'?" if near else " Check the path."))
     for item in found:
         if item.stat().st_size == 0:
-            raise DataError(f"{item} is empty: expected rows, got 0 bytes. Check how the file was written.")
+            raise DataError(f"{item} is empty (0 bytes), but rows are expected. Check how the file was written.")
     return found
 
 
@@ -45,10 +47,10 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def refuse_binary(path: Path, wanted: str) -> bytes:
-    """The first bytes of a text file; DataError when they are those of another format."""
+    """The first bytes of a text file; DataError if they begin like a binary format. `wanted` names the format in messages."""
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(_HEAD_BYTES)
     for magic, what, advice in _FORMATS:
         if head.startswith(magic):
-            raise DataError(f"{path} is no {wanted}: it begins like {what}. Give the source {advice}.")
+            raise DataError(f"{path} is no {wanted}: it begins like {what}. Use instead: {advice}.")
     return head

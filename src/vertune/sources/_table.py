@@ -1,4 +1,4 @@
-"""Builds frames from rows of Python values, with file, row and error beside them; knows nothing of files."""
+"""Builds frames from rows of Python values and adds the columns of every source; knows nothing of files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SAMPLE = (("the card was swallowed", "card"), ("wie hoch ist der Zins, bitte?", 
 
 
 def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None = None, first: int = 1) -> pl.DataFrame:
-    """The frame with `__file`, `__row` (from `first`) and `__error`."""
+    """The frame with `__file`, `__row` (counted from `first`) and `__error` (null for all rows unless given)."""
     rows = pl.Series(ROW, range(first, first + frame.height), dtype=pl.Int64)
     why = pl.Series(ERROR, errors if errors is not None else [None] * frame.height, dtype=pl.String)
     return frame.with_columns(pl.lit(file, dtype=pl.String).alias(FILE), rows, why)
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """One frame of several; columns that one lacks are null in its rows, types are widened."""
+    """Several frames as one: a column that a frame lacks is null in its rows, and types are widened."""
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed", rechunk=False)
 
 
@@ -40,7 +40,7 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def series(name: str, values: list[Any]) -> pl.Series:
-    """A column of JSON values: one type where all agree, numbers widened, else JSON text, so that no value is lost."""
+    """A column of JSON values: their common type, with numbers widened, or JSON text if there is none, so that no value is lost."""
     kind = _kind(values)
     if kind is not None:
         try:
@@ -51,7 +51,7 @@ def series(name: str, values: list[Any]) -> pl.Series:
 
 
 def _kind(values: Iterable[Any]) -> pl.DataType | None:
-    """The type that holds all of these values; None where there is none."""
+    """The type that holds all of these values; None if there is none."""
     known = [value for value in values if value is not None]
     kinds = {type(value) for value in known}
     if not kinds:

@@ -1,7 +1,7 @@
-"""Token-a-line files of tagged sentences: 2 to 4 columns, tags in IOB1, BIO, BIOES or BMES.
+"""Tagged sentences with one token a line: 2 to 4 columns, tags in IOB1, BIO, BIOES or BMES.
 
-Gives the text of each sentence and its spans in code points. One reading covers all four schemes (Tjong Kim Sang and
-Buchholz, 2000): B and S open a span, E and S close one, and I, M or E open one where none of their label is open.
+A row holds the text of a sentence and its spans in code points. One rule reads all four schemes (Tjong Kim Sang and Buchholz,
+2000): B and S open a span, E and S close one, and I, M or E open one if none with their label is open.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ class _Sentence:
 
 
 class Conll(Source):
-    """Options of token-a-line files."""
+    """Options of files with one token a line."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".conll", ".bio", ".iob", ".bioes", ".bmes")
     path: str
     """The file, or a pattern such as `data/*.conll`."""
     token: int = 0
-    """Which column holds the token, from 0."""
+    """The number of the column with the token, from 0."""
     tag: int = -1
-    """Which column holds the tag, from 0; -1 is the last."""
+    """The number of the column with the tag, from 0; -1 is the last column."""
     join: Literal["auto", "space", "none"] = "auto"
-    """Between tokens: auto writes a space, but none between two CJK characters, and none where CJK text has a token a character."""
+    """What is put between tokens; auto puts a space, except between two CJK characters and in CJK text with one token a character."""
     document: str | None = None
-    """Name of a column to add with the number of the document, counted by -DOCSTART- lines, for `split: group`."""
+    """Name of a column to add with the number of the document, counted at -DOCSTART- lines, for `split: group`."""
     encoding: str = "auto"
-    """auto finds UTF-8, UTF-16 and GB18030; or a name."""
+    """The encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common ones."""
 
     def read(self) -> pl.DataFrame:
-        """A row a sentence with `text` and `spans`; a sentence that can't be read carries its error."""
+        """One row for each sentence with `text` and `spans`; a sentence that can't be read has its error."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -108,7 +108,7 @@ class Conll(Source):
 
 
 def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") -> tuple[str, list[tuple[int, int]]]:
-    """The text of these tokens, and start and end of each in code points."""
+    """The joined text of tokens, and the start and end of each in code points."""
     if how == "auto" and any(map(_cjk, (token[0] for token in tokens))) and all(len(token) == 1 for token in tokens):
         how = "none"
     parts: list[str] = []
@@ -124,7 +124,7 @@ def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") 
 
 
 def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """The spans that these tags mark, in order."""
+    """The spans of a sequence of tags, in order."""
     found: list[dict[str, Any]] = []
     inside: str | None = None
     for tag, (start, end) in zip(tags, offsets, strict=True):
@@ -156,7 +156,7 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
     with text.open() as file:
         for number, line in enumerate(file, 1):
             line = line.rstrip(_BLANK)
-            # only tabs and plain spaces divide columns: other kinds of space may stand inside a token
+            # only tabs and plain spaces divide columns, because a token may hold other kinds of space
             fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
             if fields and fields[0] != _DOCUMENT and not _comment(fields):
                 started = started if lines else number
@@ -171,5 +171,5 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
 
 
 def _comment(fields: list[str]) -> bool:
-    """Whether the line is a note such as `# sent_id = 4`, which tagged tokens never look like."""
+    """Whether a line is a comment such as `# sent_id = 4`; no tagged token looks like that."""
     return fields[0] == "#" and len(fields) > 2 and fields[2] == "="

@@ -1,6 +1,6 @@
-"""Tables in delimited text: CSV, TSV and their kin, in whatever delimiter and encoding.
+"""Tables in delimited text, such as CSV and TSV; delimiter and encoding are detected.
 
-Every column is read as text; a task gives it its type. A line that can't be read is a row with an error, never lost.
+Every column is read as text; a task converts it. A line that can't be read becomes a row with an error.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vertune.core.kinds import Source
 from vertune.sources import _decode, _files, _table
 
 _DELIMITERS = ",\t;|"
-_SAMPLE = 1 << 16
-_CHUNK = 50_000
-_LONGEST = 1 << 30
+_SAMPLE_CHARACTERS = 1 << 16
+_CHUNK_ROWS = 50_000
+_FIELD_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Csv(Source):
     path: str
     """The file, or a pattern such as `data/*.csv`."""
     delimiter: str = Field(default="auto", min_length=1)
-    """The character between fields; auto finds comma, tab, semicolon or bar."""
+    """The character between fields; auto detects comma, tab, semicolon or bar."""
     encoding: str = "auto"
-    """auto finds UTF-8, UTF-16, GB18030 and common others; or a name such as gb18030."""
+    """The encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common ones."""
     quotes: bool | Literal["auto"] = "auto"
-    """Whether a field may stand in double quotes; auto takes them as plain characters in tab-separated text where they don't pair."""
+    """Whether double quotes can enclose a field; auto: yes, except in tab-separated text in which quotes are not paired."""
     header: bool = True
-    """Whether the first line names the columns; else they are column_1, column_2 …"""
+    """Whether the first line holds the names of the columns; otherwise they are column_1, column_2 …"""
 
     def read(self) -> pl.DataFrame:
-        """All rows of all files; NotFound, or DataError when a file is no delimited text."""
+        """All rows of all files; NotFound for a missing file, DataError for one that is no delimited text."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -66,7 +66,7 @@ class Csv(Source):
 
     def _file(self, path: Path) -> pl.DataFrame:
         text = _decode.text(path, self.encoding, "CSV")
-        limit = csv.field_size_limit(_LONGEST)
+        limit = csv.field_size_limit(_FIELD_BYTES)
         try:
             return self._table(text, self._dialect(text))
         except UnicodeDecodeError as error:
@@ -76,10 +76,10 @@ class Csv(Source):
 
     def _dialect(self, text: _decode.Text) -> _Dialect:
         with text.open(newline="") as file:
-            sample = file.read(_SAMPLE)
+            sample = file.read(_SAMPLE_CHARACTERS)
         lines = sample.splitlines(keepends=True)
-        if len(sample) == _SAMPLE and len(lines) > 1:
-            lines = lines[:-1]  # cut in the middle
+        if len(sample) == _SAMPLE_CHARACTERS and len(lines) > 1:
+            lines = lines[:-1]  # the sample ends inside this line
         delimiter = _delimiter(lines) if self.delimiter == "auto" else {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
         if len(delimiter) != 1:
             raise ConfigError(f"The option 'delimiter' is one character, or tab; got '{self.delimiter}'.")
@@ -91,7 +91,7 @@ class Csv(Source):
         frames: list[pl.DataFrame] = []
         flawed, first = 0, 1
         with text.open(newline="") as file:
-            for chunk in _chunks(dialect.parse(file), _Check(text, len(names), dialect.delimiter), self.header):
+            for chunk in _chunks(dialect.parse(file), _RowCheck(text, len(names), dialect.delimiter), self.header):
                 flawed += chunk.flawed
                 table = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, chunk.columns(), strict=True)]
                 frames.append(_table.marked(pl.DataFrame(table), str(text.path), chunk.errors, first))
@@ -112,22 +112,22 @@ class Csv(Source):
         if not self.header:
             return [f"column_{place}" for place in range(1, len(first) + 1)]
         names = [_decode.printable(name).strip() or f"column_{place}" for place, name in enumerate(first, 1)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise DataError(f"The header of {text.path} names '{twice[0]}' more than once. Rename one of the columns.")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise DataError(f"The header of {text.path} names '{repeated[0]}' more than once. Rename one of the columns.")
         return names
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
-    """What a row must be like."""
+class _RowCheck:
+    """The width that a row must have, and the file it is from."""
 
     text: _decode.Text
     width: int
     delimiter: str
 
     def count(self, row: list[str]) -> str | None:
-        """Why a row of another width than the header can't be used; None where only empty fields follow."""
+        """Why a row of another width than the header can't be used; None if the extra fields are empty."""
         if len(row) > self.width and not any(row[self.width :]):
             return None
         return (
@@ -137,18 +137,18 @@ class _Check:
 
 @dataclass(slots=True)
 class _Chunk:
-    """Some rows, each of the header's width, and why some can't be used."""
+    """Some rows, each of the header's width, and for each its error or None."""
 
     rows: list[list[str]]
     errors: list[str | None]
     flawed: int = 0
 
-    def add(self, row: list[str], check: _Check) -> None:
+    def add(self, row: list[str], check: _RowCheck) -> None:
         error = None
         if len(row) != check.width:
             error = check.count(row)
             row = [*row, *[""] * check.width][: check.width]
-        if not check.text.whole:
+        if not check.text.is_valid:
             flaw = next(filter(None, map(check.text.flaw, row)), None)
             self.flawed += flaw is not None
             error = error or flaw
@@ -156,7 +156,7 @@ class _Chunk:
         self.rows.append(row)
         self.errors.append(error)
 
-    def broken(self, error: str, check: _Check) -> None:
+    def broken(self, error: str, check: _RowCheck) -> None:
         self.rows.append([""] * check.width)
         self.errors.append(error)
 
@@ -164,9 +164,9 @@ class _Chunk:
         return zip(*self.rows, strict=True)
 
 
-def _chunks(reader: Any, check: _Check, header: bool) -> Iterator[_Chunk]:
-    """The rows after the header; blank lines are none."""
-    chunk, skip, before = _Chunk([], []), header, 0
+def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
+    """The rows after the header; blank lines are no rows."""
+    chunk, at_header, before = _Chunk([], []), header, 0
     while True:
         before = reader.line_num
         try:
@@ -177,11 +177,11 @@ def _chunks(reader: Any, check: _Check, header: bool) -> Iterator[_Chunk]:
             lines = f"line {before + 1}" if reader.line_num == before + 1 else f"lines {before + 1} to {reader.line_num}"
             chunk.broken(f"{lines}: {error}: a quote is opened and not closed well; double the quotes inside a field", check)
             continue
-        if skip and row:
-            skip = False
+        if at_header and row:
+            at_header = False
         elif row:
             chunk.add(row, check)
-        if len(chunk.rows) == _CHUNK:
+        if len(chunk.rows) == _CHUNK_ROWS:
             yield chunk
             chunk = _Chunk([], [])
     if chunk.rows:
@@ -189,7 +189,7 @@ def _chunks(reader: Any, check: _Check, header: bool) -> Iterator[_Chunk]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The candidate by which most lines have as many fields as the first; comma where none divides the first line."""
+    """The delimiter with which most lines have as many fields as the first; comma if none divides the first line."""
     best, chosen = (0.0, 0), ","
     for candidate in _DELIMITERS:
         counts = _counts(lines, candidate)
@@ -206,7 +206,7 @@ def _counts(lines: list[str], delimiter: str) -> list[int]:
 
 
 def _pairs(lines: list[str]) -> bool:
-    """Whether double quotes in these lines always open and close a field."""
+    """Whether double quotes in these lines always enclose a whole field."""
     try:
         for _ in csv.reader(lines, delimiter="\t", strict=True):
             pass

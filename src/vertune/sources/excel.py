@@ -19,10 +19,10 @@ class Excel(Source):
     path: str
     """The workbook, or a pattern such as `data/*.xlsx`."""
     sheet: str | None = None
-    """Name of the sheet; None takes the first."""
+    """Name of the sheet; None reads the first."""
 
     def read(self) -> pl.DataFrame:
-        """All rows under the sheet's header line; DataError when it is no workbook."""
+        """All rows under the sheet's header; DataError for a file that is no workbook."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -43,7 +43,7 @@ class Excel(Source):
             raise UnknownName("sheet", self.sheet, sheets, str(path))
         frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, dtype_coercion="coerce").to_polars()
         frame = frame.with_columns(pl.col(pl.Null).cast(pl.String))
-        # a blank line inside a sheet is a row to Excel: it keeps the number of its line, and is no record
+        # rows are numbered before blank lines are removed, so that numbers are those that Excel shows
         frame = _table.marked(frame, str(path))
         values = [name for name in frame.columns if not name.startswith("__")]
         frame = frame.filter(~pl.all_horizontal(pl.col(values).is_null()))

@@ -1,4 +1,4 @@
-"""A folder a label: every file in it is a text of that label."""
+"""One folder for each label: every file in it is a text with that label."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vertune.sources import _decode, _files, _table
 
 
 class Folder(Source):
-    """Options of labelled folders."""
+    """Options of folders that are named as labels."""
 
     path: str
-    """The folder that holds a folder for each label."""
+    """The folder that holds one folder for each label."""
     pattern: str = "*.txt"
-    """Which files are read, in the folder of a label and below it."""
+    """Pattern of the files that are read, in the folder of a label and below it."""
     rows: Literal["file", "line"] = "file"
-    """Whether a text is a whole file, or each line of it that is not blank."""
+    """Whether a row is a whole file or a line that is not blank."""
     encoding: str = "auto"
-    """auto finds the encoding of each file; or a name."""
+    """The encoding, such as gb18030; auto detects it for each file."""
 
     def read(self) -> pl.DataFrame:
-        """`text`, `label` (the folder's name) and `document` (the file's path in the folder); NotFound or DataError without any."""
+        """Rows of `text`, `label` (the name of the folder) and `document` (the path of the file); NotFound or DataError without any."""
         root = Path(self.path).expanduser()
         return pl.concat([self._file(root, label, file) for label, file in self._labelled(root)])
 
@@ -44,22 +44,22 @@ class Folder(Source):
     def _labelled(self, root: Path) -> list[tuple[str, Path]]:
         """Each file with its label, sorted."""
         if not root.is_dir():
-            raise NotFound(f"There is no folder {root}. Give the folder that holds a folder for each label.")
+            raise NotFound(f"There is no folder {root}. Name the folder that holds one folder for each label.")
         labels = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         files = [(label.name, file) for label in labels for file in sorted(label.rglob(self.pattern)) if file.is_file()]
         if not files:
-            found = f"{len(labels)} folders, none with a file that matches {self.pattern}" if labels else "no folders"
+            content = f"{len(labels)} folders, none with a file that matches {self.pattern}" if labels else "no folders"
             raise DataError(
-                f"Expected {root} to hold a folder of texts for each label; it has {found}. Check the path and the option 'pattern'."
+                f"{root} holds {content}, but one folder of texts for each label is expected. Check the path and the option 'pattern'."
             )
         return files
 
     def _file(self, root: Path, label: str, file: Path) -> pl.DataFrame:
         try:
-            whole, error = _decode.decode(file, self.encoding)
+            content, error = _decode.decode(file, self.encoding)
         except DataError as unreadable:
-            whole, error = "", str(unreadable)
-        lines = whole.splitlines() if self.rows == "line" and not error else [whole.strip()]
+            content, error = "", str(unreadable)
+        lines = content.splitlines() if self.rows == "line" and not error else [content.strip()]
         frame = pl.DataFrame({"text": pl.Series(lines, dtype=pl.String)}).with_columns(
             pl.lit(label).alias("label"), pl.lit(file.relative_to(root).as_posix()).alias("document")
         )

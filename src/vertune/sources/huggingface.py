@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, or saved by its library in a local folder."""
+"""Data sets of the Hugging Face hub, or of a local folder that its library wrote."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Huggingface(Source):
     split: str = "train"
     """Which split to read."""
     subset: str | None = None
-    """The data set's configuration, where it has several."""
+    """The configuration of a data set that has several."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
 
     def read(self) -> pl.DataFrame:
-        """All rows of the split, class numbers as their names; NotFound when neither the folder nor the hub has it."""
+        """All rows of the split, with the names of classes instead of their numbers; NotFound if neither the folder nor the hub has it."""
         try:
             import datasets
         except ImportError as error:
@@ -35,7 +35,7 @@ class Huggingface(Source):
         chosen = self._local(datasets) if Path(self.path).expanduser().is_dir() else self._hub(datasets)
         frame = pl.from_arrow(chosen.with_format("arrow")[:])
         if not isinstance(frame, pl.DataFrame) or frame.is_empty():
-            raise DataError(f"The split '{self.split}' of {self.path} has no rows.")
+            raise DataError(f"The split '{self.split}' of {self.path} has no rows, but at least one is needed. Name another split.")
         named = [
             pl.col(name).map_elements(feature.int2str, return_dtype=pl.String) if frame.schema[name].is_integer() else pl.col(name)
             for name, feature in chosen.features.items()
@@ -62,17 +62,17 @@ class Huggingface(Source):
     def _local(self, datasets: Any) -> Any:
         folder = Path(self.path).expanduser()
         try:
-            found = datasets.load_from_disk(str(folder))
+            loaded = datasets.load_from_disk(str(folder))
         except FileNotFoundError as error:
             raise DataError(
-                f"{folder} is not a folder that save_to_disk of the datasets library wrote. "
+                f"{folder} holds no data set, but a folder is expected that save_to_disk of the datasets library wrote. "
                 "For plain files use the source csv, jsonl or parquet."
             ) from error
-        if not isinstance(found, datasets.DatasetDict):
-            return found
-        if self.split not in found:
-            raise UnknownName("split", self.split, found, str(folder))
-        return found[self.split]
+        if not isinstance(loaded, datasets.DatasetDict):
+            return loaded
+        if self.split not in loaded:
+            raise UnknownName("split", self.split, loaded, str(folder))
+        return loaded[self.split]
 
     def _hub(self, datasets: Any) -> Any:
         from huggingface_hub.errors import HfHubHTTPError
@@ -83,10 +83,11 @@ class Huggingface(Source):
             return datasets.load_dataset(self.path, self.subset, split=self.split, revision=self.revision)
         except (OSError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
             raise NotFound(
-                f"The data set '{self.path}' is no folder here, and the hub does not give it ({type(error).__name__}). "
+                f"The data set '{self.path}' is no local folder, and the hub does not return it ({type(error).__name__}). "
                 "Check the name and the network, or name a local file with the source csv, jsonl or parquet."
             ) from error
         except ValueError as error:  # an unknown subset or split
-            raise DataError(f"The data set '{self.path}' can't be read: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise DataError(f"The data set '{self.path}' can't be read: {reason}. Check 'subset' and 'split'.") from error
         finally:
             datasets.utils.logging.set_verbosity(level)

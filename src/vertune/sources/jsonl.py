@@ -1,4 +1,4 @@
-"""One JSON object a line; a file that is one array of objects is read too."""
+"""JSON lines: one JSON object in each line; a file that holds one array of objects is read too."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Jsonl(Source):
     path: str
     """The file, or a pattern such as `data/*.jsonl`."""
     encoding: str = "auto"
-    """auto finds UTF-8, UTF-16 and GB18030; or a name."""
+    """The encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common ones."""
 
     def read(self) -> pl.DataFrame:
-        """All objects as rows; keys that an object lacks are null, lists and objects keep their structure."""
+        """Each object as a row; a key that an object lacks is null, and lists and objects keep their structure."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -53,14 +53,14 @@ class Jsonl(Source):
         table = _table.columns(rows())
         if not any(table.values()):
             raise DataError(
-                f'{path} holds no JSON objects: expected one a line, such as {{"text": "…"}}. {errors[0] if errors else ""}'.rstrip()
+                f'{path} holds no JSON objects: expected one in each line, such as {{"text": "…"}}. {errors[0] if errors else ""}'.rstrip()
             )
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
 
 
 def _objects(text: _decode.Text) -> Iterator[_Row]:
-    """Each object with None, or an empty one with the reason."""
+    """Each object with None, or an empty object with its error."""
     with text.open() as file:
         start = file.read(1)
         while start.isspace():
@@ -84,22 +84,22 @@ def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
         return {}, f"line {number} is no JSON: {error}"
 
 
-def _array(text: _decode.Text, whole: str) -> Iterator[_Row]:
+def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
     try:
-        values = json.loads(whole, parse_constant=_refused)
+        values = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{text.path} begins like a JSON array, but is none: {error}. Write one object a line, or repair the array."
+            f"{text.path} begins like a JSON array, but is none: {error}. Write one object in each line, or repair the array."
         ) from error
     for value in values:
-        yield _checked(value, "\\ud" if "\\ud" in whole else "")
+        yield _checked(value, "\\ud" if "\\ud" in content else "")
 
 
-def _checked(value: Any, source: str) -> _Row:
-    """Refuse what is no object, and halves of characters, which have no place in Unicode text."""
+def _checked(value: Any, written: str) -> _Row:
+    """The object with None, or its error: for another JSON type, or a lone surrogate, which is no valid Unicode text."""
     if not isinstance(value, dict):
         return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
-    if "\\ud" in source.lower():
+    if "\\ud" in written.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Parquet files, with the types that they carry."""
+"""Parquet files, with the types of their columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Parquet(Source):
     """The file, or a pattern such as `data/*.parquet`."""
 
     def read(self) -> pl.LazyFrame:
-        """All rows, lazily; DataError when a file is no Parquet."""
+        """All rows, lazily; DataError for a file that is no Parquet."""
         frames = [_scan(path) for path in _files.find(self.path)]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
 

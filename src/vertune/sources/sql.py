@@ -1,7 +1,7 @@
-"""Rows of a query to any database that SQLAlchemy reaches.
+"""Rows of a query to any database that SQLAlchemy can connect to.
 
-A password never stands in a config, a manifest or a log: the URL names an environment variable, as in
-`postgresql://reader:${DB_PASSWORD}@host/tickets`, which is read when the query runs.
+Passwords are never written into a config, a manifest or a log: the URL names an environment variable, as in
+`postgresql://reader:${DB_PASSWORD}@host/tickets`, and its value is read when the query runs.
 """
 
 from __future__ import annotations
@@ -30,35 +30,36 @@ class Sql(Source):
     """Options of a database query."""
 
     url: str
-    """A SQLAlchemy URL; `${NAME}` in it stands for an environment variable, and a password must be one."""
+    """A SQLAlchemy URL; `${NAME}` in it is replaced by an environment variable, and a password must be given in this way."""
     query: str
-    """What to select; its columns are the columns of the rows."""
+    """The SQL query; its columns are the columns of the rows."""
 
     @field_validator("url")
     @classmethod
     def _no_password(cls, value: str) -> str:
         if "://" not in _REFERENCE.sub("x://", value):
             raise ConfigError(
-                "The option 'url' is a SQLAlchemy URL such as sqlite:///tickets.db or postgresql://user:${DB_PASSWORD}@host/name."
+                "The option 'url' has no '://', but a SQLAlchemy URL is expected. Write for example sqlite:///tickets.db or "
+                "postgresql://user:${DB_PASSWORD}@host/name."
             )
         for found in _PASSWORD.finditer(value):
             if not _REFERENCE.fullmatch(found["password"] or found["option"]):
                 raise ConfigError(
-                    "The url of the source 'sql' holds a password, which the manifest would keep. Put it into an environment variable and "
-                    "write its name instead: postgresql://user:${DB_PASSWORD}@host/name."
+                    "The url of the source 'sql' holds a password, which would be written into the manifest. Put it into an environment "
+                    "variable and write its name instead: postgresql://user:${DB_PASSWORD}@host/name."
                 )
         return value
 
     def read(self) -> pl.DataFrame:
-        """All rows of the query, in the database's types; StorageError when it can't be reached, ConfigError when it refuses the query."""
+        """All rows of the query with the database's types; StorageError if there is no connection, ConfigError for a wrong query."""
         try:
             import sqlalchemy
         except ImportError as error:
             raise MissingExtra("Reading from a database", "sql", "sqlalchemy") from error
-        with _said(self), self._engine(sqlalchemy).connect() as connection:
+        with _translated_errors(self), self._engine(sqlalchemy).connect() as connection:
             frame = pl.read_database(sqlalchemy.text(self.query), connection, infer_schema_length=None)
         if frame.is_empty():
-            raise DataError(f"The query to {self.url} gave no rows. Check its conditions.")
+            raise DataError(f"The query to {self.url} returned no rows, but at least one is needed. Check its conditions.")
         return _table.marked(frame, self.url)
 
     @classmethod
@@ -72,42 +73,42 @@ class Sql(Source):
         return cls(url=f"sqlite:///{folder / 'rows.db'}", query="select text, label from tickets order by text")
 
     def _engine(self, sqlalchemy: Any) -> Any:
-        return sqlalchemy.create_engine(_filled(self.url), poolclass=sqlalchemy.pool.NullPool, hide_parameters=True)
+        return sqlalchemy.create_engine(_with_environment(self.url), poolclass=sqlalchemy.pool.NullPool, hide_parameters=True)
 
 
-def _filled(url: str) -> str:
-    """The URL with the environment's values in it, escaped where they are a part of it."""
+def _with_environment(url: str) -> str:
+    """The URL with the values of its environment variables; a value that is only a part of the URL is percent-encoded."""
     from urllib.parse import quote
 
-    def value(found: re.Match[str]) -> str:
-        name = found[1]
+    def value(reference: re.Match[str]) -> str:
+        name = reference[1]
         if name not in os.environ:
             raise ConfigError(f"The url of the source 'sql' names the environment variable {name}, which is not set. Set it and run again.")
-        return os.environ[name] if found.start() == 0 else quote(os.environ[name], safe="")
+        return os.environ[name] if reference.start() == 0 else quote(os.environ[name], safe="")
 
     return _REFERENCE.sub(value, url)
 
 
 @contextmanager
-def _said(source: Sql) -> Iterator[None]:
-    """Turn what SQLAlchemy and its drivers say into our errors, with no value of the environment in them.
+def _translated_errors(source: Sql) -> Iterator[None]:
+    """Turn errors of SQLAlchemy and its drivers into ours, without values of environment variables.
 
-    The cause is cut off, because a driver's own message may quote the password.
+    The cause is left out, because a driver's message can quote the password.
     """
-    import sqlalchemy.exc as said
+    import sqlalchemy.exc as errors
 
     try:
         yield
-    except (said.NoSuchModuleError, ModuleNotFoundError, said.ArgumentError) as error:
+    except (errors.NoSuchModuleError, ModuleNotFoundError, errors.ArgumentError) as error:
         raise ConfigError(_phrase(source, "Can't use the url", error) + " Check it, and install its driver with pip.") from None
-    except said.ProgrammingError as error:
+    except errors.ProgrammingError as error:
         raise ConfigError(_phrase(source, "The database refused the query", error) + " Check the option 'query'.") from None
-    except said.OperationalError as error:
-        if re.search(r"no such (table|column)|syntax error", str(error.orig)):  # SQLite's class for a wrong query, too
+    except errors.OperationalError as error:
+        if re.search(r"no such (table|column)|syntax error", str(error.orig)):  # SQLite raises this class for a wrong query, too
             raise ConfigError(_phrase(source, "The database refused the query", error) + " Check the option 'query'.") from None
         raise StorageError(_phrase(source, "The database can't be reached", error) + " Check the url and that it runs.") from None
-    except (said.SQLAlchemyError, pl.exceptions.PolarsError) as error:
-        raise DataError(_phrase(source, "The query gave no table", error)) from None
+    except (errors.SQLAlchemyError, pl.exceptions.PolarsError) as error:
+        raise DataError(_phrase(source, "The query returned no table", error)) from None
 
 
 def _phrase(source: Sql, what: str, error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Questions on contexts with marked answers, in the JSON of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018)."""
+"""Questions with contexts and answers in the JSON format of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SCHEMA: dict[str, Any] = {"id": pl.String, "title": pl.String, "question": pl.S
 
 
 class Squad(Source):
-    """Options of SQuAD's JSON."""
+    """Options of SQuAD files."""
 
     path: str
     """The file, or a pattern such as `data/*.json`."""
 
     def read(self) -> pl.DataFrame:
-        """A row a question: `id`, `title`, `question`, `context`, `answers` (starts in code points; empty where there is none)."""
+        """One row for each question: `id`, `title`, `question`, `context`, `answers` (starts in code points; empty if there is none)."""
         return _table.stacked([_file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -46,9 +46,9 @@ class Squad(Source):
 
 
 def _file(path: Path) -> pl.DataFrame:
-    whole, flaw = _decode.decode(path, "auto")
+    content, flaw = _decode.decode(path, "auto")
     try:
-        value = json.loads(whole)
+        value = json.loads(content)
         rows = list(_questions(value["data"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = flaw or f"{type(error).__name__}: {error}"
@@ -63,7 +63,7 @@ def _file(path: Path) -> pl.DataFrame:
 
 
 def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Each question with its context, and why it can't be used."""
+    """Each question with its context, and its error or None."""
     for article in articles:
         for paragraph in article["paragraphs"]:
             context = paragraph["context"]
@@ -72,8 +72,6 @@ def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any],
                     [] if item.get("is_impossible") else [(answer["answer_start"], answer["text"]) for answer in item.get("answers", [])]
                 )
                 wrong = next((text for start, text in answers if start < 0 or not context.startswith(text, start)), None)
-                error = (
-                    None if wrong is None else f"the answer '{wrong}' does not stand where its answer_start says (counted in code points)"
-                )
+                error = None if wrong is None else f"the answer '{wrong}' is not at its answer_start (counted in code points)"
                 row = {"id": str(item["id"]), "title": article.get("title", ""), "question": item["question"], "context": context}
                 yield {**row, "answers": [{"start": start, "text": text} for start, text in answers]}, error

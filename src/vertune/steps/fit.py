@@ -1,4 +1,4 @@
-"""fit: prepare, train and evaluate in one call; knows nothing of how any of the three works."""
+"""fit: prepare, train and evaluate in one call; knows nothing of how these steps work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The three artifacts that `fit` makes."""
+    """The artifacts that `fit` makes."""
 
     dataset: Artifact
     model: Artifact
@@ -29,9 +29,12 @@ class Fitted:
 
 
 def fit(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Fitted:
-    """Prepare, train, and evaluate on test (on validation where there is no test); `NAME@live` is set where there is none."""
+    """Prepare, train, and evaluate on the test split (on validation if there is no test); set the alias `NAME@live` if there is none."""
     if team.size() > 1:
-        raise ConfigError("fit works in one process. Train in several with: accelerate launch -m vertune train run.yaml, then evaluate.")
+        raise ConfigError(
+            f"fit was started in {team.size()} processes, but it works in one. Train with: accelerate launch -m vertune train run.yaml, "
+            "then run vertune evaluate."
+        )
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)
     model = train(config, dataset, home, progress)
     report = evaluate(model, home, measured_on(dataset), progress)
@@ -42,7 +45,7 @@ def fit(config: Config, home: Home, progress: Progress | None = None, frames: Ma
 
 
 def measured_on(dataset: Artifact) -> str:
-    """The split that a model of this dataset is measured on: test, or validation where there is no test."""
+    """The split on which a model of this dataset is measured: test, or validation if there is no test."""
     return "test" if dataset.manifest["rows"].get("test") else "validation"
 
 

@@ -179,6 +179,8 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
     check_base(model.id, model.manifest["fingerprint"], encoder)
+    if encoder.input_names.sequence is None:
+        raise ConfigError(f"{model.id} reads no sequences, so it can't share a backbone. Serve it on a graph of its own: vertune compress.")
     pooling = encoder.pooling_of(task.states)
     if pooling == "native":
         raise ConfigError(f"{model.id} can't share a backbone: it uses the head of its base's family (pooling: native).")

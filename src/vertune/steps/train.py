@@ -1,6 +1,6 @@
-"""train: from a dataset to a model of one's own; knows nothing of how pages or commands look.
+"""train: from a dataset to a model; knows nothing of how pages or commands look.
 
-The run's folder holds the checkpoint, so a killed training goes on with `resume` and ends with the same weights.
+The folder of the run holds the checkpoint, so that a killed training can resume and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy
 
 
 def train(config: Config, dataset: Artifact, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
-    """Train the vertical that a config describes on a prepared dataset.
+    """Train the vertical of a config on a prepared dataset.
 
-    With `resume`, the newest unfinished run of the same config and dataset goes on from its checkpoint. Raises ConfigError
-    for a combination that can't work, ModelError when the saved model does not answer as the trained one did.
+    With `resume`, the newest unfinished run of the same config and dataset continues from its checkpoint. Raises ConfigError
+    for a combination that can't work, ModelError if the saved model gives other outputs than the trained one.
     """
     started = time.monotonic()
     for package in ("torch", "transformers", "accelerate"):
@@ -49,7 +49,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
-    # the number of threads decides the last bits of a sum, so a training goes on with as many as it began with
+    # the number of threads changes the last bits of sums, so a resumed training uses as many as it began with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
     run.update(error=None, threads=threads, **owner_entries())
@@ -68,7 +68,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
 
 
 def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Artifact:
-    """Train as one of the processes that the leader shares the work with; it alone writes, and says which run it is."""
+    """Train as one of several processes; the leader alone writes, and sends the id of its run."""
     from vertune.learning import session, team
     from vertune.learning.threads import use_threads
 
@@ -83,12 +83,12 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
 
 
 def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
-    """The newest run of this config and dataset that did not end."""
+    """The newest unfinished run of this config and dataset; Conflict if another process is working on it, NotFound if there is none."""
     for run in reversed(home.runs()):
         manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and manifest.get("parents") == [dataset.id] and is_same(manifest.get("asked"), config):
             if run.in_use:
-                raise Conflict(f"{run.id} is being trained by process {manifest['pid']} now. Wait for it, or stop it first.")
+                raise Conflict(f"{run.id} is being trained by process {manifest['pid']}. Wait until it ends, or stop it.")
             return run
     raise NotFound(
         f"There is no unfinished training of '{config.name}' with this config on dataset {dataset.id}. Start it without --resume."
@@ -126,7 +126,7 @@ def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, 
 
 
 def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
-    """Write what changed against the base."""
+    """Write the delta: what training changed in the base."""
     from vertune.nn import delta
 
     method = result.config.method
@@ -137,7 +137,7 @@ def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
 
 
 def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[str, Any]:
-    """What the manifest says of the finished model."""
+    """The manifest's entries about the finished model."""
     return {
         "config": dump(result.config),
         "fingerprint": result.config.encoder.fingerprint(),
@@ -156,7 +156,7 @@ def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[
 
 
 def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, data: TrainingData) -> None:
-    """Load what was saved and compare its outputs with the trained model's on a few records."""
+    """Load the saved model and compare its outputs on a few records with those of the trained one; ModelError if they differ."""
     from vertune.nn.run import outputs
     from vertune.runtime.predictor import Predictor
 
@@ -165,12 +165,12 @@ def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, dat
     features = config.encoder.encode(records, config.task.views(data.columns))
     expected = outputs(result.model, config.encoder, features, config.device.tokens)
     run.update(**entries)
-    found = Predictor.open(run).outputs(features)
-    worst = max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in zip(expected, found, strict=True))
+    loaded = Predictor.open(run).outputs(features)
+    worst = max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in zip(expected, loaded, strict=True))
     if not worst <= _TOLERANCE:
         raise ModelError(
-            f"The saved model does not answer as the trained one: outputs differ by {worst:g} (at most {_TOLERANCE:g} is allowed). "
-            "The method's edits don't describe all that it changed; please report this with the config."
+            f"The outputs of the saved model differ from those of the trained one by {worst:g}, but at most {_TOLERANCE:g} is allowed. "
+            "The method's edits don't describe everything that it changed; please report this with the config."
         )
 
 

@@ -20,17 +20,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, get_args
 
 from vertune.core.artifact import check_name
-from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError, UnknownName
+from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError
 from vertune.core.files import storage_errors
+from vertune.store.key import Key, checked_expiry, checked_name, checked_rate, checked_scopes, utc_now
 
-Scope = Literal["predict", "feedback", "train", "admin"]
-SCOPES: tuple[str, ...] = get_args(Scope)
 FILE = "server.db"
 """Name of the database in a home."""
 REVOCATION_DELAY = 0.5
@@ -40,41 +38,11 @@ _MIN_QUERY_INTERVAL = 0.005
 _BUSY_TIMEOUT = 5.0
 """Seconds to wait for a write lock that another process holds."""
 _ID = re.compile(r"[0-9a-f]{12}")
-_RATE = re.compile(r"[1-9]\d* ?(/|per) ?([1-9]\d* ?)?(second|minute|hour|day|month|year)s?")
 _TABLE = """CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL, verticals TEXT,
     created TEXT NOT NULL, expires TEXT, revoked TEXT, rate TEXT, successor TEXT)"""
 _COLUMNS = "id, hash, name, scopes, verticals, created, expires, revoked, rate"
 _HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The permissions of one key; times are in UTC."""
-
-    id: str
-    name: str
-    scopes: frozenset[str]
-    verticals: tuple[str, ...] | None
-    """The verticals that the key is restricted to; None allows all."""
-    created: datetime
-    expires: datetime | None
-    revoked: datetime | None
-    rate: str | None
-    """Rate limit of this key, such as 600/minute; None applies the default of the server."""
-
-    @property
-    def state(self) -> Literal["live", "expired", "revoked"]:
-        """State of the key now; only a live key grants access."""
-        if self.revoked:
-            return "revoked"
-        return "expired" if self.expires and self.expires <= _now() else "live"
-
-    def may(self, scope: Scope, vertical: str | None = None) -> bool:
-        """Return whether the key has this scope on a vertical, named without alias; None means on any. `admin` includes all scopes."""
-        if "admin" in self.scopes:
-            return True
-        return scope in self.scopes and (vertical is None or self.verticals is None or vertical in self.verticals)
 
 
 _StoredKey = tuple[bytes, Key | None]
@@ -121,9 +89,9 @@ class Keys:
 
     def _open(self) -> None:
         """Connect to the file that is there now and remember which file it is."""
-        self._file_identity = _identity(self.file)
+        identity = _identity(self.file)  # read first, so that a file that is replaced meanwhile is noticed at the next query
         self._db = self._connect(self.file)
-        self._log_identity = _identity(self._log_file)
+        self._file_identity, self._log_identity = identity, _identity(self._log_file)
         self._version: int | None = None
         self._queried_at = -float("inf")
 
@@ -134,7 +102,8 @@ class Keys:
     def _connect(self, file: Path) -> sqlite3.Connection:
         """Return a connection without implicit transactions to a database that has the table."""
         try:
-            database = sqlite3.connect(file, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            existing = f"{file.absolute().as_uri()}?mode=rw"  # creates no file
+            database = sqlite3.connect(existing, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")  # a power failure must not bring a revoked key back
@@ -158,11 +127,11 @@ class Keys:
 
         Raises ConfigError, UnknownName for an unknown scope, and StorageError.
         """
-        now = _now()
+        now = utc_now()
         key = Key(
-            id=_new_id(), name=_checked_name(name), scopes=_checked_scopes(scopes),
+            id=_new_id(), name=checked_name(name), scopes=checked_scopes(scopes),
             verticals=None if verticals is None else tuple(dict.fromkeys(map(check_name, verticals))),
-            created=now, expires=_checked_expiry(expires, now), revoked=None, rate=None if rate is None else checked_rate(rate),
+            created=now, expires=checked_expiry(expires, now), revoked=None, rate=None if rate is None else checked_rate(rate),
         )  # fmt: skip
         if key.verticals == ():
             raise ConfigError("The list of verticals of the key is empty; expected one vertical or more. Leave it out to allow all.")
@@ -210,7 +179,7 @@ class Keys:
         """
         if overlap < timedelta(0):
             raise ConfigError(f"The overlap is {overlap.total_seconds():g} s; expected 0 seconds or more. Pass for example --overlap 24h.")
-        now = _now()
+        now = utc_now()
         with self._transaction():
             old = self._get(id)
             (successor,) = self._db.execute("SELECT successor FROM keys WHERE id = ?", (id,)).fetchone()
@@ -232,7 +201,7 @@ class Keys:
         with self._transaction():
             key = self._get(id)
             if not key.revoked:
-                key = replace(key, revoked=_now())
+                key = replace(key, revoked=utc_now())
                 self._db.execute("UPDATE keys SET revoked = ? WHERE id = ?", (_format_time(key.revoked), id))
         return key
 
@@ -370,10 +339,6 @@ def _key_of_row(row: tuple[str, ...]) -> Key:
     )  # fmt: skip
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _parse_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
@@ -384,49 +349,3 @@ def _format_time(time: datetime | None) -> str | None:
 
 def _new_id() -> str:
     return secrets.token_hex(6)
-
-
-def _checked_name(name: str) -> str:
-    name = name.strip()
-    if not name or len(name) > 80 or not name.isprintable():
-        raise ConfigError(
-            f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the person or service that holds it."
-        )
-    return name
-
-
-def _checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    unique = frozenset(scopes)
-    for scope in sorted(unique):
-        if scope not in SCOPES:
-            raise UnknownName("scope", scope, SCOPES)
-    if not unique:
-        raise ConfigError(f"The key has no scope; expected one scope or more. Choose from: {', '.join(SCOPES)}.")
-    return unique
-
-
-def _checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
-    if expires is None:
-        return None
-    if expires.tzinfo is None:
-        raise ConfigError(f"The expiry {expires.isoformat()} has no time zone; expected one. Pass it in UTC.")
-    if expires <= now:
-        raise ConfigError(f"The expiry {expires.isoformat()} has passed; expected a time in the future. Pass for example --expires 90d.")
-    return expires.astimezone(UTC)
-
-
-def checked_rate(rate: str) -> str:
-    """Return a rate that the `limits` package can parse, checked by our own pattern where that is not installed; else ConfigError."""
-    try:
-        from limits import parse_many
-    except ImportError:
-        valid = bool(_RATE.fullmatch(rate))
-    else:
-        try:
-            parsed = parse_many(rate)
-            valid = len(parsed) == 1 and parsed[0].amount > 0
-        except ValueError:
-            valid = False
-    if not valid:
-        raise ConfigError(f"The rate is {rate!r}; expected a number of requests per time. Write it such as 600/minute or 10/second.")
-    return rate

@@ -19,20 +19,20 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 32
 
 
-class Lanes:
-    """The verticals of a home as a server holds them."""
+class Verticals:
+    """The verticals of a home in memory, as a server has them."""
 
     def __init__(self, home: Any, names: Sequence[str], threads: int | None = None, exact: bool = False) -> None:
-        """Load these; `threads` is as many as a server takes where nothing is said, `exact` is float32."""
-        from vertune.server.service import Service
-        from vertune.server.settings import Settings
+        """Load these; `threads` None takes as many as a server would, `exact` is float32."""
+        from vertune.answering.service import AnswerOptions, AnswerService
 
-        service = Service(Settings(threads=threads, exact=exact), home, only=frozenset(names))
-        troubles = service.follow()
-        if troubles:
-            raise RuntimeError(f"Not all verticals of {home.folder.name} are served: {troubles}")
-        self.fleet, self.threads = service.fleet, service.fleet.threads
-        self.deployments = [self.fleet.get(name) for name in names]
+        fleet = AnswerService(home, AnswerOptions(threads=threads, exact=exact)).fleet
+        live = fleet.live()
+        errors = fleet.follow({name: live[name] for name in names})
+        if errors:
+            raise RuntimeError(f"Not all verticals of {home.folder.name} can be served: {errors}")
+        self.fleet, self.threads = fleet, fleet.threads
+        self.deployments = [fleet.get(name) for name in names]
 
     def features(self, texts: Sequence[str]) -> list[Any]:
         """The tokens of texts, for the first vertical."""
@@ -44,16 +44,16 @@ class Lanes:
 
         asked, records = several or self.deployments[:1], [{"text": text}]
         features = features_of(asked[0].predictor, records)
-        rows = asked[0].lane.compute([(feature, [served.place for served in asked]) for feature in features])
+        rows = asked[0].executor.compute([(feature, [served.slot for served in asked]) for feature in features])
         return [decode_outputs(served, records, features, [row[place] for row in rows])[0] for place, served in enumerate(asked)]
 
     def compute(self, features: Sequence[Any], size: int, spread: int = 1) -> None:
         """All features in batches of this size, in turn for so many of the verticals."""
-        lane = self.deployments[0].lane
-        places = [(served.place,) for served in self.deployments[:spread]]
+        executor = self.deployments[0].executor
+        places = [(served.slot,) for served in self.deployments[:spread]]
         payloads = [(feature, places[number % spread]) for number, feature in enumerate(features)]
         for start in range(0, len(payloads), size):
-            lane.compute(payloads[start : start + size])
+            executor.compute(payloads[start : start + size])
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -107,8 +107,8 @@ class Raw:
 
     def __init__(self, home: Any, name: str, texts: Sequence[str], waiting: int) -> None:
         """Try all sizes once, and keep the best of each order."""
-        self.lanes = Lanes(home, [name])
-        features = self.lanes.features(texts)
+        self.verticals = Verticals(home, [name])
+        features = self.verticals.features(texts)
         windows = [sorted(features[start : start + waiting], key=attrgetter("cost")) for start in range(0, len(features), waiting)]
         self.orders = {
             "as they come": features, f"sorted among {waiting}": [feature for window in windows for feature in window],
@@ -119,8 +119,8 @@ class Raw:
 
     def _once(self, order: str, size: int) -> float:
         features = self.orders[order]
-        self.lanes.compute(features[: 2 * size], size)
-        return work(lambda: self.lanes.compute(features, size)) / len(features)
+        self.verticals.compute(features[: 2 * size], size)
+        return work(lambda: self.verticals.compute(features, size)) / len(features)
 
     def measure(self) -> dict[str, float]:
         """Each order at its best size, now."""
@@ -133,7 +133,7 @@ class Raw:
 def spread(home: Any, texts: Sequence[str], rounds: int, number: int = 100) -> dict[str, Any]:
     """Texts a second with every row of another vertical, in times of the same graph with one vertical; one thread."""
     names = [f"v{place:03d}" for place in range(number)]
-    alone, many = Lanes(home, names[:1], threads=1), Lanes(home, names, threads=1)
+    alone, many = Verticals(home, names[:1], threads=1), Verticals(home, names, threads=1)
     features = alone.features(texts)
     found = {}
     for size in (1, 8, BATCH):
@@ -150,14 +150,14 @@ def strategies(home: Any, texts: Sequence[str], rounds: int) -> dict[str, Any]:
     `gathered`: one call, each row reads its own slot. `by vertical`: one call a vertical, each row reads its own slot. `one product`:
     one call a vertical, whose slot is read once, so that a product takes all of its rows at once.
     """
-    lanes = Lanes(home, [f"v{place:03d}" for place in range(BATCH)], threads=1)
-    features = lanes.features(texts)
+    verticals = Verticals(home, [f"v{place:03d}" for place in range(BATCH)], threads=1)
+    features = verticals.features(texts)
     batches = [features[start : start + BATCH] for start in range(0, len(features) - BATCH + 1, BATCH)]
     found = {}
     for distinct in (1, 4, BATCH):
-        runs = {way: (lambda way=way: [_stretches(lanes, batch, distinct, way) for batch in batches]) for way in WAYS}  # noqa: B023
+        runs = {way: (lambda way=way: [_stretches(verticals, batch, distinct, way) for batch in batches]) for way in WAYS}  # noqa: B023
         taken = turns(runs, rounds)
-        gaps = [np.abs(a - b).max() for batch in batches[:4] for a, b in _differ(lanes, batch, distinct)]
+        gaps = [np.abs(a - b).max() for batch in batches[:4] for a, b in _differ(verticals, batch, distinct)]
         found[f"{distinct} verticals"] = {
             "milliseconds": {way: 1000 * statistics.median(taken[way]) / len(batches) for way in WAYS},
             "times_gathered": {way: spanned(ratios(taken[way], taken["gathered"])) for way in WAYS[1:]},
@@ -169,12 +169,12 @@ def strategies(home: Any, texts: Sequence[str], rounds: int) -> dict[str, Any]:
 WAYS = ("gathered", "by vertical", "one product")
 
 
-def _stretches(lanes: Lanes, features: Sequence[Any], distinct: int, way: str) -> Any:
+def _stretches(verticals: Verticals, features: Sequence[Any], distinct: int, way: str) -> Any:
     """The last states of a batch whose rows belong to so many verticals in turn."""
-    backbone = lanes.served[0].lane
+    backbone = verticals.deployments[0].executor
     arrays, banks = backbone.encoder.collate(features), backbone.banks.arrays
-    slots = np.array([lanes.served[row % distinct].place.slot for row in range(len(features))], np.int64)
-    begin, states = lanes.served[0].place.begin, None
+    slots = np.array([verticals.deployments[row % distinct].slot.slot for row in range(len(features))], np.int64)
+    begin, states = verticals.deployments[0].slot.begin, None
     for segment in backbone.segments:
         if segment.start is None or segment.start < begin:
             states = segment.run(arrays, states, np.zeros_like(slots), banks)
@@ -190,11 +190,11 @@ def _stretches(lanes: Lanes, features: Sequence[Any], distinct: int, way: str) -
     return states
 
 
-def _differ(lanes: Lanes, features: Sequence[Any], distinct: int) -> list[tuple[Any, Any]]:
+def _differ(verticals: Verticals, features: Sequence[Any], distinct: int) -> list[tuple[Any, Any]]:
     """The states of the ways beside those of the first, of tokens and not of padding."""
-    seen = lanes.served[0].lane.encoder.collate(features)["attention_mask"].astype(bool)
-    first = _stretches(lanes, features, distinct, WAYS[0])[seen]
-    return [(first, _stretches(lanes, features, distinct, way)[seen]) for way in WAYS[1:]]
+    seen = verticals.deployments[0].executor.encoder.collate(features)["attention_mask"].astype(bool)
+    first = _stretches(verticals, features, distinct, WAYS[0])[seen]
+    return [(first, _stretches(verticals, features, distinct, way)[seen]) for way in WAYS[1:]]
 
 
 def spanned(values: Sequence[float]) -> dict[str, float]:
@@ -204,8 +204,11 @@ def spanned(values: Sequence[float]) -> dict[str, float]:
 
 def many(home: Any, prefix: str, texts: Sequence[str], rounds: int) -> list[float]:
     """One text asked of 20 verticals, in times of one vertical's, from string to answers."""
-    lanes = Lanes(home, [f"{prefix}{place:03d}" for place in range(20)])
-    runs = {"one": lambda: [lanes.answer(text) for text in texts], "all": lambda: [lanes.answer(text, lanes.served) for text in texts]}
+    verticals = Verticals(home, [f"{prefix}{place:03d}" for place in range(20)])
+    runs = {
+        "one": lambda: [verticals.answer(text) for text in texts],
+        "all": lambda: [verticals.answer(text, verticals.deployments) for text in texts],
+    }
     taken = turns(runs, rounds)
     return ratios(taken["all"], taken["one"])
 
@@ -219,11 +222,11 @@ def agreement(rows: int) -> dict[str, Any]:
     Of those that the gate let pass into 8 bits; the others are served in float32, where only the gap counts.
     """
     home, names = matrix.mixture(), list(matrix.MIXED)
-    small, exact = Lanes(home, names), Lanes(home, names, exact=True)
-    asked = [records(home, served, rows) for served in small.served]
-    mixed, floats = (together(lanes, asked) for lanes in (small, exact))
+    small, exact = Verticals(home, names), Verticals(home, names, exact=True)
+    asked = [records(home, served, rows) for served in small.deployments]
+    mixed, floats = (together(verticals, asked) for verticals in (small, exact))
     found = {}
-    for place, (served, own) in enumerate(zip(small.served, asked, strict=True)):
+    for place, (served, own) in enumerate(zip(small.deployments, asked, strict=True)):
         torch = of_torch(served.model, own)
         gap = max(float(np.abs(a - b).max()) for a, b in zip(torch, floats[place], strict=True))
         alone = served.predictor.outputs(features_of(served.predictor, own))
@@ -252,17 +255,17 @@ def features_of(predictor: Any, own: Sequence[dict[str, str]]) -> list[Any]:
     return found
 
 
-def together(lanes: Lanes, asked: Sequence[Sequence[dict[str, str]]]) -> list[list[Any]]:
+def together(verticals: Verticals, asked: Sequence[Sequence[dict[str, str]]]) -> list[list[Any]]:
     """The outputs of all verticals on their own records, all of them shuffled into batches of 32."""
-    features = [features_of(served.predictor, own) for served, own in zip(lanes.served, asked, strict=True)]
+    features = [features_of(served.predictor, own) for served, own in zip(verticals.deployments, asked, strict=True)]
     order = [(place, row) for place, own in enumerate(features) for row in range(len(own))]
     random.Random(0).shuffle(order)
     found: list[list[Any]] = [[None] * len(own) for own in features]
-    for lane in dict.fromkeys(served.lane for served in lanes.served):
-        mine = [(place, row) for place, row in order if lanes.served[place].lane is lane]
+    for executor in dict.fromkeys(served.executor for served in verticals.deployments):
+        mine = [(place, row) for place, row in order if verticals.deployments[place].executor is executor]
         for start in range(0, len(mine), BATCH):
             part = mine[start : start + BATCH]
-            computed = lane.compute([(features[place][row], (lanes.served[place].place,)) for place, row in part])
+            computed = executor.compute([(features[place][row], (verticals.deployments[place].slot,)) for place, row in part])
             for (place, row), outputs in zip(part, computed, strict=True):
                 found[place][row] = outputs[0]
     return found
