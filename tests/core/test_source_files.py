@@ -60,9 +60,9 @@ def test_imports_are_followed_into_the_own_package_and_vertune_alone(package):
     [
         ("import polars as pl\n", "imports 'polars', and a bundle has only NumPy"),
         ("def decode():\n    from pydantic import BaseModel\n", "imports 'pydantic'"),
-        ("from vertune.core.kinds import Task\n", r"vertune\.core\.\w+ imports '\w+'"),
+        ("from vertune.core.kinds import Task\n", r"vertune\.core\.\w+ imports '(pydantic|polars|torch)'"),
         ("from . import scale\n", "has a relative import"),
-        ("import grading.scale\n", "imports grading.scale whole"),
+        ("import grading.scale\n", "has `import grading.scale`"),
         ("from grading.nothing import x\n", "grading.nothing"),
     ],
 )

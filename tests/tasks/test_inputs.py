@@ -71,7 +71,7 @@ def test_numbered_categories_are_the_same_words_however_they_were_read():
 
 
 def test_a_field_that_is_missing_holds_words_or_has_the_name_of_the_answer_is_refused():
-    with pytest.raises(DataError, match="reads the column 'job'"):
+    with pytest.raises(DataError, match="no column 'job', which the task 'classify' reads"):
         task().clean(pl.DataFrame({"age": [1]}))
     with pytest.raises(DataError, match="holds words such as 'old'"):
         task().clean(pl.DataFrame({"age": ["old"], "job": ["cook"]}))

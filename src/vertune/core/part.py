@@ -57,7 +57,7 @@ class Part(BaseModel):
             )
         part = find(cls.folder, options["name"])
         if not issubclass(part, cls):
-            raise ConfigError(f"'{options['name']}' is not one of the {cls.folder}. Known: {', '.join(names(cls.folder))}.")
+            raise ConfigError(f"'{options['name']}' is not one of the {cls.folder}. Choose from: {', '.join(names(cls.folder))}.")
         return build(part, {key: item for key, item in options.items() if key != "name"}, f"{cls.__name__.lower()} '{options['name']}'")
 
     @model_serializer(mode="plain")

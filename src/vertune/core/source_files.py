@@ -57,7 +57,7 @@ def _imports(tree: ast.AST, module: str) -> Iterator[tuple[str, str]]:
             for alias in node.names:
                 if alias.name.partition(".")[0] in {module.partition(".")[0], "vertune"}:
                     raise ConfigError(
-                        f"{module} imports {alias.name} whole. Write `from {alias.name} import …`, which a bundle can follow."
+                        f"{module} has `import {alias.name}`, which a bundle can't follow. Write `from {alias.name} import …`."
                     )
                 yield alias.name, ""
         else:

@@ -26,7 +26,7 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
     path = dataset.folder / f"{split}.parquet"
     if not path.exists():
         there = [name for name in SPLITS if (dataset.folder / f"{name}.parquet").exists()]
-        raise NotFound(f"The dataset {dataset.id} has no split '{split}'. It has: {', '.join(there) or 'none'}.")
+        raise NotFound(f"The dataset {dataset.id} has no split '{split}'. It has: {', '.join(there) or 'none'}. Choose one of them.")
     try:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:

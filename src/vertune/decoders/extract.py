@@ -93,5 +93,7 @@ def nowhere(feature: Feature) -> int:
     assert feature.places is not None
     special = np.flatnonzero(feature.places.segments < 0)
     if not len(special):
-        raise ModelError("The task 'extract' needs a base whose tokenizer adds a special token such as [CLS]; this one adds none.")
+        raise ModelError(
+            "The base adds no special token such as [CLS], which extraction needs for no answer. Choose a base whose tokenizer adds one."
+        )
     return int(special[0])

@@ -108,12 +108,17 @@ def _check_answers(model: TrainedModel, folder: Path) -> None:
     command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
     if done.returncode:
-        raise ModelError(f"predict.py does not run: {done.stderr.strip()[-300:]}. The export was not kept.")
+        raise ModelError(
+            f"The export was not kept, because predict.py fails: {done.stderr.strip()[-300:]}. Report this with the base and the task."
+        )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     expected = [json.loads(json.dumps(answer)) for answer in model.answers(records)]
     for place, (ours, theirs) in enumerate(zip(expected, answers, strict=True)):
         if not equal_values(ours, theirs):
-            raise ModelError(f"predict.py answers record {place + 1} with {theirs}, and the model with {ours}. The export was not kept.")
+            raise ModelError(
+                f"The export was not kept: predict.py answers record {place + 1} with {theirs}, and the model with {ours}. "
+                "Report this with the base and the task."
+            )
 
 
 def _check_outputs(model: TrainedModel, folder: Path) -> None:

@@ -64,8 +64,8 @@ class Given(Split):
         if unknown:
             shown = ", ".join("nothing" if value is None else f"'{value}'" for value in unknown)
             raise DataError(
-                f"The column '{self.by}' must name splits (train, validation, test, unused), but holds {shown}. "
-                "Say what its values mean with the option 'values': {train: [...], validation: [...], test: [...]}."
+                f"The column '{self.by}' holds {shown}, and must name splits (train, validation, test, unused). "
+                "Map its values to splits with the option 'values': {train: [...], validation: [...], test: [...]}."
             )
         return found
 

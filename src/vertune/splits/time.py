@@ -43,7 +43,7 @@ class Time(Split):
         """Each time as a number that grows with it."""
         missing = values.is_null() | (values.cast(pl.String).str.strip_chars() == "").fill_null(False)
         if missing.any():
-            raise DataError(f"The column '{self.by}' says no time in {missing.sum()} rows. Fill them, or leave these rows out.")
+            raise DataError(f"The column '{self.by}' has no time in {missing.sum()} rows. Fill these cells, or remove the rows.")
         if values.dtype.is_numeric() or values.dtype.is_temporal():
             return values.to_physical().cast(pl.Float64).to_numpy()
         texts = values.cast(pl.String).str.strip_chars()
@@ -59,6 +59,6 @@ class Time(Split):
         except ValueError as error:
             wanted = f"the format {self.format}" if self.format else "ISO 8601, such as 2024-05-31"
             raise DataError(
-                f"The column '{self.by}' holds '{text}', which is no time in {wanted}. Say how it is written with 'format'."
+                f"The column '{self.by}' holds '{text}', which is no time in {wanted}. Set its format with the option 'format'."
             ) from error
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

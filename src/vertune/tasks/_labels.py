@@ -40,7 +40,7 @@ def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFr
     column = frame[name]
     if column.dtype.is_nested():
         raise DataError(
-            f"The column '{name}' holds {column.dtype}, and the task reads one label a row. For several labels a row: task: multilabel."
+            f"The column '{name}' holds {column.dtype}, and the task reads one label a row. Use task: multilabel for several labels a row."
         )
     numbers = column.cast(pl.Float64, strict=False) if column.dtype.is_numeric() or column.dtype == pl.String else None
     if numbers is None or column.dtype.is_integer():

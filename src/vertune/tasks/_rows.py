@@ -32,7 +32,10 @@ def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
 def missing(frame: pl.DataFrame, name: str, task: str) -> str:
     """The sentence for a column that a task reads and the data does not have."""
     known = ", ".join(column for column in frame.columns if not column.startswith("__")) or "none"
-    return f"The task '{task}' reads the column '{name}', but the data has: {known}. Say which one it is with `fields: {{{name}: COLUMN}}`."
+    return (
+        f"The data has no column '{name}', which the task '{task}' reads. Its columns are: {known}. "
+        f"Name the right one with `fields: {{{name}: COLUMN}}`."
+    )
 
 
 def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
@@ -40,7 +43,7 @@ def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
     if name not in frame.columns:
         raise DataError(missing(frame, name, task))
     if not frame.height:
-        raise DataError(f"The task '{task}' needs training rows, but none are left. The rejected rows and their reasons say why.")
+        raise DataError(f"The task '{task}' has no training rows: all were rejected. Correct the rows in rejected.jsonl, or add rows.")
     return frame[name]
 
 

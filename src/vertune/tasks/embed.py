@@ -261,8 +261,8 @@ def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fiel
     alone = sum(record.get(fields.document) is None for record in records)
     if alone:
         raise DataError(
-            f"{alone} of {len(records)} records have no {fields.document}, and without one no query can be measured. "
-            f"Say where it is with `fields: {{{fields.document}: COLUMN}}`."
+            f"{alone} of {len(records)} records have no {fields.document}, and no query can be measured without one. "
+            f"Name its column with `fields: {{{fields.document}: COLUMN}}`."
         )
     queries: dict[str, list[int]] = {}
     for row, record in enumerate(records):

@@ -91,7 +91,10 @@ class Multilabel(_inputs.SingleView):
         name, item = self._target, pl.element()
         listed = isinstance(kind, pl.List | pl.Array)
         if not listed and (kind.is_nested() or kind.is_float()):
-            raise DataError(f"The column '{name}' must hold lists or words with '{self.delimiter}' between them, but it holds {kind}.")
+            raise DataError(
+                f"The column '{name}' holds {kind}, and must hold lists or words with '{self.delimiter}' between them. "
+                "Choose a column of labels, or use task: regress for numbers."
+            )
         raw = pl.col(name).cast(pl.List(pl.String)) if listed else pl.col(name).cast(pl.String).str.split(self.delimiter)
         words = raw.list.eval(item.str.strip_chars())
         filled = words.list.eval(item.filter(item.is_not_null() & (item != "")))

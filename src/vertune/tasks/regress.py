@@ -62,7 +62,7 @@ class Regress(_inputs.SingleView):
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
         if self.bounds and self.bounds[0] >= self.bounds[1]:
-            raise ConfigError(f"bounds must be the least answer, then the greatest; got {list(self.bounds)}.")
+            raise ConfigError(f"The bounds are {list(self.bounds)}, and must be the least answer and then the greatest. Swap them.")
         return self
 
     @property
@@ -86,7 +86,10 @@ class Regress(_inputs.SingleView):
         mean = math.fsum(values) / len(values)  # exact sums, so that the order of rows does not matter
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
         if not deviation > 1e-12 * max(1.0, abs(mean)):
-            raise DataError(f"The task '{self.name}' needs training rows of different scores, but all {len(values)} have {values[0]:g}.")
+            raise DataError(
+                f"All {len(values)} training rows have the {self._target} {values[0]:g}, and '{self.name}' learns from differences. "
+                "Add rows with other values, or check the column."
+            )
         return self.model_copy(update={"mean": mean, "deviation": deviation})
 
     @property

@@ -110,7 +110,9 @@ class Tag(Task):
             )
         unknown = sorted(set(found) - set(self.labels)) if self.labels else []
         if unknown:
-            raise DataError(f"The training spans have labels that task.labels does not name: {', '.join(unknown)}.")
+            raise DataError(
+                f"The training spans have labels that are not in task.labels: {', '.join(unknown)}. Add them there, or correct the spans."
+            )
         return self.model_copy(update={"labels": self.labels or tuple(found)})
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
