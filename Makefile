@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check matrix bench bench-training bench-serving soak figures docs clean
+.PHONY: help setup demo test check matrix bench bench-training bench-serving soak figures docs pictures clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -9,6 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.installed
+DOCS_READY := .venv/.docs-installed
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,7 +35,7 @@ test: $(READY)  ## Run the default tests, with sockets to the outside blocked
 	@echo "==> Running the default tests (two processes, no network)"
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 
-check: $(READY)  ## Lint, format, types, layers, README's twin and figures
+check: $(READY)  ## Lint, format, types, layers, README's twin, figures and links
 	@echo "==> ruff";           $(BIN)/ruff check; $(BIN)/ruff format --check
 	@echo "==> mypy";           $(BIN)/mypy
 	@echo "==> import-linter";  $(BIN)/lint-imports --no-cache
@@ -44,27 +45,35 @@ matrix: $(READY)  ## Run the full product of methods, tasks and families (long)
 	@echo "==> Running the full matrix of methods, tasks and families"
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -m matrix
 
-bench: $(READY)  ## Measure every row of the accuracy table (hours), then write it into README
+bench: $(READY)  ## Measure every row of the accuracy table (hours), then write it into docs/benchmarks.md
 	@echo "==> Measuring; finished rows are kept and not measured again"
 	@$(BIN)/python benchmarks/accuracy.py --all
 	@$(MAKE) --no-print-directory figures
 
-bench-training: $(READY)  ## Measure the speed of training beside its peers (a quarter of an hour), then write it into README
+bench-training: $(READY)  ## Measure the speed of training beside its peers (a quarter of an hour), then write it into docs/benchmarks.md
 	@$(BIN)/python benchmarks/training.py
 	@$(MAKE) --no-print-directory figures
 
-bench-serving: $(READY)  ## Measure the server beside its peers (half an hour), then write it into README
+bench-serving: $(READY)  ## Measure the server beside its peers (half an hour), then write it into docs/benchmarks.md
 	@$(BIN)/python benchmarks/serving.py
 	@$(MAKE) --no-print-directory figures
 
 soak: $(READY)  ## A thousand faults under load, and a long search for requests that break the server (minutes)
 	@$(BIN)/python benchmarks/soak.py
 
-figures: $(READY)  ## Write the measured figures into README and its twin
+figures: $(READY)  ## Write the measured figures into README, its twin and docs/benchmarks.md
 	@$(BIN)/python benchmarks/figures.py
 
-docs: $(READY)  ## Build the pages about parts from the parts, into docs/_built
+$(DOCS_READY): $(READY)
+	@echo "==> Installing what the documentation site needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_READY)  ## Build the documentation site into docs/_built/site; it opens without a network
 	@$(BIN)/python docs/build.py
+
+pictures: $(READY)  ## Make the pictures of README again from a run in WORK=folder (needs Chromium)
+	@PATH="$(BIN):$$PATH" $(BIN)/python docs/pictures.py $(WORK)
 
 clean:  ## Remove .venv, caches and built pages; artifacts and results stay
 	rm -rf .venv build dist docs/_built benchmarks/.work .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -295,15 +294,13 @@ def is_trial(options: argparse.Namespace) -> bool:
 
 def machine() -> dict[str, Any]:
     """When, on what and with what a seed was measured."""
+    from processor import measured_here
+
     git = functools.partial(subprocess.run, capture_output=True, text=True, cwd=HERE, check=True)
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in info.splitlines())}
-    flags = [flag for flag in said.get("flags", "").split() if flag.startswith(("avx", "amx", "fma", "sse4"))]
     return {
-        "date": datetime.now(UTC).date().isoformat(),
+        **measured_here(),
         "commit": git(["git", "rev-parse", "HEAD"]).stdout.strip(),
         "changed": bool(git(["git", "status", "--porcelain", "--", str(HERE.parent / "src")]).stdout.strip()),
-        "cpu": {"model": said.get("model name", platform.processor()), "cores": os.cpu_count(), "flags": flags},
         "versions": {
             "vertune": vertune.__version__,
             "python": platform.python_version(),

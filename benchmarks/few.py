@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import training
+from processor import measured_here
 
 OUT = training.HERE / "results" / "few.json"
 ROWS_A_CLASS = 10
@@ -113,7 +114,7 @@ def main() -> None:
         from importlib import metadata
 
         versions = {name: metadata.version(name) for name in ("setfit", "sentence-transformers", "transformers", "torch")}
-        results["setfit"] = setfit(options) | {"threads": options.threads, "versions": versions}
+        results["setfit"] = setfit(options) | {"threads": options.threads, "versions": versions, "machine": measured_here()}
     elif options.side == "ours":
         results[f"ours-{options.precision}"] = ours(options) | {"machine": training.machine(options.threads)}
     if "setfit" in results:

@@ -94,7 +94,7 @@ def taught(place: str, chosen: Sequence[str], settled: Callable[[str], Any]) -> 
     """A home with verticals of these configs, trained where they are not there yet, and ready to be served."""
     from vertune.core.artifact import Home
     from vertune.steps.fit import prepared
-    from vertune.steps.share import make_ready
+    from vertune.steps.share import make_servable
     from vertune.steps.train import train
 
     home = Home(WORK / place)
@@ -104,7 +104,7 @@ def taught(place: str, chosen: Sequence[str], settled: Callable[[str], Any]) -> 
             print(f"  training {name}", flush=True)
             made = settled(name)
             home.alias(f"{name}@live", train(made, prepared(made, home), home).id)
-    troubles = make_ready([home.get("models", f"{name}@live") for name in chosen], home)
+    troubles = make_servable([home.get("models", f"{name}@live") for name in chosen], home)
     if troubles:
         sys.exit(f"Not all verticals of {home.folder} can be served: {troubles}")
     return home
@@ -219,7 +219,7 @@ def live(home: Any, names: Sequence[str]) -> None:
     there = {alias.partition("@")[0] for alias in home.aliases()}
     for name in there - set(names):
         home.unalias(f"{name}@live")
-    ids = {model.known_manifest.get("name"): model.id for model in home.shelf("models")} if set(names) - there else {}
+    ids = {model.manifest_or_empty.get("name"): model.id for model in home.shelf("models")} if set(names) - there else {}
     for name in set(names) - there:
         home.alias(f"{name}@live", ids[name])
 

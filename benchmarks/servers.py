@@ -120,14 +120,14 @@ def turn(side: Side, others: Sequence[Side]) -> Iterator[None]:
             other.signal(signal.SIGCONT)
 
 
-def turns(sides: dict[str, Side], clients: int, learning_rate: Pace) -> dict[str, list[dict[str, Any]]]:
+def turns(sides: dict[str, Side], clients: int, pace: Pace) -> dict[str, list[dict[str, Any]]]:
     """The loads of all rounds, sides taking turns, each after a while to warm up."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    for number in range(learning_rate.rounds):
+    for number in range(pace.rounds):
         for name, side in sides.items():
             with turn(side, list(sides.values())):
                 side.load(clients, 1.0 if not number else 0.3)
-                found[name].append(side.load(clients, learning_rate.seconds))
+                found[name].append(side.load(clients, pace.seconds))
     return found
 
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lanes
+import in_process
 import load
 import matrix
 import peers
@@ -52,16 +52,16 @@ QUICK = Pace(2, 0.6, 96, 6.0)
 # ── one vertical ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def limits(learning_rate: Pace) -> dict[str, Any]:
+def limits(pace: Pace) -> dict[str, Any]:
     """What the machine does at most: an empty round trip over HTTP, products of float32 matrices, copies of memory."""
     import numpy as np
 
     with serving(matrix.trained(), ALONE) as side:
         empty = side.at("/health/live")
-        trips = {f"{clients} clients": brief([empty.load(clients, learning_rate.seconds, method="GET")]) for clients in (1, CLIENTS)}
+        trips = {f"{clients} clients": brief([empty.load(clients, pace.seconds, method="GET")]) for clients in (1, CLIENTS)}
     source = np.ones(1 << 26, np.float32)
     target = np.empty_like(source)
-    copies = [lanes.seconds(lambda: np.copyto(target, source)) for _ in range(8)]
+    copies = [in_process.seconds(lambda: np.copyto(target, source)) for _ in range(8)]
     threads = range(1, len(os.sched_getaffinity(0)) + 1)
     return {
         "empty_round_trip": trips,
@@ -70,57 +70,63 @@ def limits(learning_rate: Pace) -> dict[str, Any]:
     }
 
 
-def lone(learning_rate: Pace) -> dict[str, Any]:
+def lone(pace: Pace) -> dict[str, Any]:
     """Milliseconds that HTTP adds to one text of a client that is alone, over the same vertical in this process."""
     home, texts, found = matrix.trained(), peers.texts(), {}
     with serving(home, ALONE) as server:
         for name in ALONE:
-            inside, side = lanes.Lanes(home, [name]), server.of(name)
+            inside, side = in_process.Verticals(home, [name]), server.of(name)
             side.load(1, 1.0)
-            lanes.calls(inside.answer, texts, 0.5)
+            in_process.calls(inside.answer, texts, 0.5)
             asked, called, trips = [], [], []
-            for _ in range(learning_rate.rounds):
-                asked.append(side.load(1, learning_rate.seconds))
-                trips.append(side.at("/health/live").load(1, learning_rate.seconds / 4, method="GET"))
+            for _ in range(pace.rounds):
+                asked.append(side.load(1, pace.seconds))
+                trips.append(side.at("/health/live").load(1, pace.seconds / 4, method="GET"))
                 with stopped(side):
-                    called.append(statistics.median(lanes.calls(inside.answer, texts, learning_rate.seconds)))
+                    called.append(statistics.median(in_process.calls(inside.answer, texts, pace.seconds)))
             more = [1000 * (p50(over) - within) for over, within in zip(asked, called, strict=True)]
             found[name] = {"milliseconds_more": more, "http": brief(asked), "in_process_p50": statistics.median(called)}
             found[name] |= {"empty_round_trip_p50": statistics.median(map(p50, trips)), "threads": inside.threads}
     return {"bars": {name: bar(one["milliseconds_more"], 2.0) for name, one in found.items()}, **found}
 
 
-def saturation(learning_rate: Pace) -> dict[str, Any]:
+def saturation(pace: Pace) -> dict[str, Any]:
     """Processor seconds of the server for a text, by 32 clients, in times of those that its graph takes at its best batch size."""
     home, found = matrix.trained(), {}
     with serving(home, ALONE) as server:
         for name in ALONE:
             side = server.of(name)
             with stopped(side):
-                raw = lanes.Raw(home, name, peers.texts(learning_rate.texts), CLIENTS)
+                raw = in_process.Raw(home, name, peers.texts(pace.texts), CLIENTS)
             side.load(CLIENTS, 1.0)
             asked, bare = [], []
-            for _ in range(learning_rate.rounds):
-                asked.append(side.load(CLIENTS, learning_rate.seconds))
+            for _ in range(pace.rounds):
+                asked.append(side.load(CLIENTS, pace.seconds))
                 with stopped(side):
                     bare.append(raw.measure())
             over = [one["server_cpu_per_answer"] for one in asked]
-            times = {order: lanes.ratios(over, [one[order] for one in bare]) for order in raw.orders}
-            found[name] = {"times": times, "http": brief(asked), "threads": raw.lanes.threads, "best_size": raw.best, "tried": raw.tried}
+            times = {order: in_process.ratios(over, [one[order] for one in bare]) for order in raw.orders}
+            found[name] = {
+                "times": times,
+                "http": brief(asked),
+                "threads": raw.verticals.threads,
+                "best_size": raw.best,
+                "tried": raw.tried,
+            }
             found[name]["seconds_a_text"] = {order: statistics.median(one[order] for one in bare) for order in raw.orders}
     bars = {f"{name}, texts {order}": bar(times, 1.33) for name, one in found.items() for order, times in one["times"].items()}
     return {"bars": bars, **found}
 
 
-def half(learning_rate: Pace) -> dict[str, Any]:
+def half(pace: Pace) -> dict[str, Any]:
     """The slowest answers of a hundred over the middle one, at half the rate that saturates the server; arrivals at random."""
     found = []
     with serving(matrix.trained(), ALONE) as server:
         side = server.of(ALONE[0])
         side.load(CLIENTS, 1.0)
-        for number in range(learning_rate.rounds):
-            most = rate(side.load(CLIENTS, learning_rate.seconds))
-            found.append(side.load(CLIENTS, 3 * learning_rate.seconds, rate=most / 2, seed=number) | {"saturated": most})
+        for number in range(pace.rounds):
+            most = rate(side.load(CLIENTS, pace.seconds))
+            found.append(side.load(CLIENTS, 3 * pace.seconds, rate=most / 2, seed=number) | {"saturated": most})
     tails = [one["answered"]["p99"] / p50(one) for one in found]
     return {"bars": {"p99 over p50": bar(tails, 5.0)}, "http": brief(found), "rounds": found}
 
@@ -128,7 +134,7 @@ def half(learning_rate: Pace) -> dict[str, Any]:
 # ── beside peers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def infinity(learning_rate: Pace) -> dict[str, Any]:
+def infinity(pace: Pace) -> dict[str, Any]:
     """Vectors of the base from Infinity and from here, both in 8 bits; by their own number of threads, then on one."""
     bodies = written("embeddings", [{"model": "plain", "input": [text]} for text in peers.texts()])
     bars, found = {}, {}
@@ -140,9 +146,9 @@ def infinity(learning_rate: Pace) -> dict[str, Any]:
             peer = stack.enter_context(limited(threads, lambda: peers.start("infinity")))
             theirs = Side(peer.process, peer.url, peer.bodies(peers.texts(), matrix.WORK / "infinity.jsonl"))
             sides = {"ours": ours.at("/v1/embeddings", bodies), "infinity": theirs}
-            one, many = turns(sides, 1, learning_rate), turns(sides, CLIENTS, learning_rate)
+            one, many = turns(sides, 1, pace), turns(sides, CLIENTS, pace)
             if threads == "own":
-                found["cosines_with_float32"] = {name: cosines(side, min(50, learning_rate.texts)) for name, side in sides.items()}
+                found["cosines_with_float32"] = {name: cosines(side, min(50, pace.texts)) for name, side in sides.items()}
         latency = [p50(a) / p50(b) for a, b in zip(one["ours"], one["infinity"], strict=True)]
         speed = [rate(a) / rate(b) for a, b in zip(many["ours"], many["infinity"], strict=True)]
         bars |= {f"p50 of one client, threads: {threads}": bar(latency, 0.4)}
@@ -163,22 +169,23 @@ def cosines(side: Side, count: int) -> dict[str, float]:
     return {"least": float(found.min()), "mean": float(found.mean())}
 
 
-def pipeline(learning_rate: Pace) -> dict[str, Any]:
+def pipeline(pace: Pace) -> dict[str, Any]:
     """Answers a second of a model with the head of its family, beside FastAPI and transformers.pipeline on the same model."""
-    home, right = matrix.trained(), matrix.truth(2 * learning_rate.texts)
+    home, right = matrix.trained(), matrix.truth(2 * pace.texts)
     bars, found, said = {}, {}, {}
     for threads in ("own", "1"):
         with serving(home, ["bank-native"]) as server, limited(threads, lambda: peers.start("pipeline", matrix.exported(home))) as peer:
             theirs = Side(peer.process, peer.url, peer.bodies(peers.texts(), matrix.WORK / "pipeline.jsonl"))
             sides = {"ours": server.of("bank-native"), "pipeline": theirs}
-            one, many = turns(sides, 1, learning_rate), turns(sides, CLIENTS, learning_rate)
+            one, many = turns(sides, 1, pace), turns(sides, CLIENTS, pace)
             said = said or {name: spoken(side, sides, len(right)) for name, side in sides.items()}
         speed = [rate(a) / rate(b) for a, b in zip(many["ours"], many["pipeline"], strict=True)]
         bars[f"requests a second of {CLIENTS} clients, its threads: {threads}"] = bar(speed, 6.0, least=True)
         found[f"its threads: {threads}"] = {name: {"1 client": brief(one[name]), f"{CLIENTS} clients": brief(many[name])} for name in sides}
     return {
-        "bars": bars, "versions": peers.versions("pipeline"), "texts": len(right), "same_label": lanes.same(said["ours"], said["pipeline"]),
-        "accuracy": {name: lanes.same(labels, right) for name, labels in said.items()}, **found,
+        "bars": bars, "versions": peers.versions("pipeline"), "texts": len(right),
+        "same_label": in_process.same(said["ours"], said["pipeline"]),
+        "accuracy": {name: in_process.same(labels, right) for name, labels in said.items()}, **found,
     }  # fmt: skip
 
 
@@ -206,12 +213,12 @@ def asking(several: Sequence[Sequence[str]], count: int = 3000) -> Path:
     return written(f"asking-{len(several)}-{len(several[0])}", bodies)
 
 
-def memory(learning_rate: Pace) -> dict[str, Any]:
+def memory(pace: Pace) -> dict[str, Any]:
     """Megabytes of resident memory for each vertical more in one process, each with LoRA on the top two layers."""
     home, seen = matrix.untrained("top"), {count: [] for count in COUNTS}
-    for _ in range(min(3, learning_rate.rounds)):
+    for _ in range(min(3, pace.rounds)):
         for count, found in seen.items():
-            found.append(resident(home, count, learning_rate))
+            found.append(resident(home, count, pace))
     matrix.live(home, names(COUNTS[2]))
     held = {count: [one["bytes"] for one in found] for count, found in seen.items()}
     each = {count: [(a - b) / (count - 1) / 1e6 for a, b in zip(held[count], held[1], strict=True)] for count in COUNTS[1:]}
@@ -224,55 +231,55 @@ def memory(learning_rate: Pace) -> dict[str, Any]:
     }
 
 
-def resident(home: Any, count: int, learning_rate: Pace) -> dict[str, float]:
+def resident(home: Any, count: int, pace: Pace) -> dict[str, float]:
     """Bytes of a server of so many verticals after each was asked, seconds of its start, and its work while nobody asks."""
     matrix.live(home, names(count))
     started = time.monotonic()
     with serving(home) as server:
         ready = time.monotonic() - started
         side = server.at("/v1/predict", asking([[name] for name in names(count)]))
-        load.run(side.url, side.bodies, clients=CLIENTS, requests=3000 if learning_rate.rounds > 2 else 600)
+        load.run(side.url, side.bodies, clients=CLIENTS, requests=3000 if pace.rounds > 2 else 600)
         held, before = load.resident(server.process.pid), load.process_cpu(server.process.pid)
-        time.sleep(2 * learning_rate.seconds)
-        idle = (load.process_cpu(server.process.pid) - before) / (2 * learning_rate.seconds)
+        time.sleep(2 * pace.seconds)
+        idle = (load.process_cpu(server.process.pid) - before) / (2 * pace.seconds)
     return {"bytes": held, "seconds_to_ready": ready, "idle_share_of_a_processor": idle}
 
 
-def spread(learning_rate: Pace) -> dict[str, Any]:
+def spread(pace: Pace) -> dict[str, Any]:
     """Answers a second with requests for all of a hundred verticals, in times of the same graph with one; and three ways to mix."""
     bars, found = {}, {}
     for kind, (limit, about) in {"top": (0.85, "LoRA on the top two layers"), "all": (0.65, "LoRA on all layers")}.items():
         home = matrix.untrained(kind)
         matrix.live(home, names(100))
-        lane = lanes.spread(home, peers.texts(learning_rate.texts // 2), learning_rate.rounds)
+        mixed = in_process.spread(home, peers.texts(pace.texts // 2), pace.rounds)
         with serving(home, ["v000"]) as one, serving(home) as many:
             sides = {
                 "one": one.at("/v1/predict", asking([["v000"]])),
                 "all": many.at("/v1/predict", asking([[name] for name in names(100)])),
             }
-            rounds = turns(sides, CLIENTS, learning_rate)
+            rounds = turns(sides, CLIENTS, pace)
         http = [rate(a) / rate(b) for a, b in zip(rounds["all"], rounds["one"], strict=True)]
-        bars |= {f"{about}, {size}": bar(told["ratios"], limit, least=True) for size, told in lane.items()}
+        bars |= {f"{about}, {size}": bar(told["ratios"], limit, least=True) for size, told in mixed.items()}
         bars[f"{about}, {CLIENTS} clients"] = bar(http, limit, least=True)
-        found[kind] = {"lane": lane, "http": {name: brief(told) for name, told in rounds.items()}}
-    found["ways_to_mix"] = lanes.strategies(matrix.untrained("top"), peers.texts(learning_rate.texts // 2), learning_rate.rounds)
+        found[kind] = {"lane": mixed, "http": {name: brief(told) for name, told in rounds.items()}}
+    found["ways_to_mix"] = in_process.strategies(matrix.untrained("top"), peers.texts(pace.texts // 2), pace.rounds)
     return {"bars": bars, **found}
 
 
-def many(learning_rate: Pace) -> dict[str, Any]:
+def many(pace: Pace) -> dict[str, Any]:
     """The time of one text asked of 20 verticals, in times of one vertical's; by 20 requests too."""
     home, bars, found = matrix.untrained("top"), {}, {}
-    texts = peers.texts(max(5, learning_rate.texts // 16))
+    texts = peers.texts(max(5, pace.texts // 16))
     matrix.live(home, [*names(20), *names(20, "h")])
     with serving(home) as server:
         for prefix, (limit, about) in {"h": (1.5, "heads alone"), "v": (8.0, "LoRA on the top two layers")}.items():
             group = names(20, prefix)
             sides = {"one": server.at("/v1/predict", asking([group[:1]])), "all": server.at("/v1/predict", asking([group]))}
-            rounds = turns(sides, 1, learning_rate)
+            rounds = turns(sides, 1, pace)
             apart = server.at("/v1/predict", asking([[name] for name in group]))
-            at_once = [20 / rate(apart.load(20, learning_rate.seconds)) for _ in range(learning_rate.rounds)]
+            at_once = [20 / rate(apart.load(20, pace.seconds)) for _ in range(pace.rounds)]
             with stopped(server):
-                bars[f"{about}, in process"] = bar(lanes.many(home, prefix, texts, learning_rate.rounds), limit)
+                bars[f"{about}, in process"] = bar(in_process.many(home, prefix, texts, pace.rounds), limit)
             bars[f"{about}, over HTTP"] = bar([p50(a) / p50(b) for a, b in zip(rounds["all"], rounds["one"], strict=True)], limit)
             found[about] = {name: brief(told) for name, told in rounds.items()} | {
                 "20_requests_one_by_one_in_times_of_one_for_all": 20 * p50_of(rounds["one"]) / p50_of(rounds["all"]),
@@ -287,9 +294,9 @@ def p50_of(rounds: Sequence[dict[str, Any]]) -> float:
     return statistics.median(map(p50, rounds))
 
 
-def mixed(learning_rate: Pace) -> dict[str, Any]:
+def mixed(pace: Pace) -> dict[str, Any]:
     """Trained verticals in mixed batches beside each alone: of all their texts, with the lowest and the highest vertical."""
-    found = lanes.agreement(6 * learning_rate.texts)
+    found = in_process.agreement(6 * pace.texts)
     small = [one for one in found.values() if one["served_in"] == "int8"]
     texts = sum(one["texts"] for one in small)
 
@@ -309,7 +316,7 @@ def mixed(learning_rate: Pace) -> dict[str, Any]:
 # ── too much ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def overload(learning_rate: Pace) -> dict[str, Any]:
+def overload(pace: Pace) -> dict[str, Any]:
     """A server that is asked five times what it can, by three customers with 32 texts a request, for a minute."""
     home, texts = matrix.trained(), peers.texts()
     bodies = written("batches", [{"texts": texts[start : start + 32]} for start in range(0, len(texts) - 31, 32)])
@@ -319,8 +326,8 @@ def overload(learning_rate: Pace) -> dict[str, Any]:
         side = server.at(f"/v1/verticals/{ALONE[0]}/predict", bodies)
         header = [f"Authorization: Bearer {secret}" for secret in keys]
         side.load(8, 1.0, header=header[0])
-        most = statistics.median(rate(side.load(8, learning_rate.seconds, header=header[0])) for _ in range(learning_rate.rounds))
-        told, sizes = flood(side, header, TIMES * most / CUSTOMERS, learning_rate)
+        most = statistics.median(rate(side.load(8, pace.seconds, header=header[0])) for _ in range(pace.rounds))
+        told, sizes = flood(side, header, TIMES * most / CUSTOMERS, pace)
         ready = side.at("/health/ready").load(1, 1.0, method="GET")
     later = sizes[len(sizes) // 4 :]
     slope = statistics.linear_regression([at for at, _ in later], [size for _, size in later]).slope
@@ -330,16 +337,16 @@ def overload(learning_rate: Pace) -> dict[str, Any]:
             "p99 of answers, seconds": bar(answered, DEADLINE), "p99 of refusals, seconds": bar(refused, 0.05),
             "memory at the end, in times of a quarter on": bar([size / later[0][1] for _, size in later], 1.05),
         },
-        "texts_per_second_at_most": 32 * most, "answered_texts_per_second": 32 * sum(map(rate, told)), "seconds": learning_rate.overload,
+        "texts_per_second_at_most": 32 * most, "answered_texts_per_second": 32 * sum(map(rate, told)), "seconds": pace.overload,
         "megabytes_grown_a_minute": 60 * slope / 1e6, "megabytes": [round(size / 1e6, 1) for _, size in sizes],
         "failures": sum(one["failures"] + one["unanswered"] for one in told), "ready_afterwards": ready["codes"], "customers": told,
     }  # fmt: skip
 
 
-def flood(side: Side, headers: Sequence[str], each: float, learning_rate: Pace) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
+def flood(side: Side, headers: Sequence[str], each: float, pace: Pace) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
     """The loads of customers that all ask at once, so many requests a second each, and the server's memory on the way."""
     deadline, told = f"X-Deadline-Ms: {1000 * DEADLINE:.0f}", []
-    options = {"clients": 8, "seconds": learning_rate.overload, "rate": each}
+    options = {"clients": 8, "seconds": pace.overload, "rate": each}
 
     def ask(place: int) -> None:
         told.append(load.run(side.url, side.bodies, header=[headers[place], deadline], seed=place, **options))
@@ -350,7 +357,7 @@ def flood(side: Side, headers: Sequence[str], each: float, learning_rate: Pace) 
         thread.start()
     while any(thread.is_alive() for thread in asking):
         sizes.append((time.monotonic() - started, load.resident(side.process.pid)))
-        time.sleep(min(2.0, learning_rate.overload / 12))
+        time.sleep(min(2.0, pace.overload / 12))
     return told, sizes
 
 
@@ -362,12 +369,12 @@ PARTS: dict[str, Callable[[Pace], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def measured(name: str, learning_rate: Pace) -> dict[str, Any]:
+def measured(name: str, pace: Pace) -> dict[str, Any]:
     """One part, with when and on what it was measured."""
     share, started = busy(), time.monotonic()
     if share > 0.1:
         print(f"  {name}: others use {share:.0%} of the processors; figures will be off", flush=True)
-    found = PARTS[name](learning_rate)
+    found = PARTS[name](pace)
     told = {"busy_before": share, "seconds": time.monotonic() - started, "source": source()}
     return found | {"machine": training.machine(len(os.sched_getaffinity(0))) | told}
 
@@ -387,14 +394,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a trial in short")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *given: sys.exit("Stopped; the parts that are measured stay."))  # so that servers end as well
-    out, learning_rate = (TRIAL, QUICK) if options.quick else (OUT, Pace())
+    out, pace = (TRIAL, QUICK) if options.quick else (OUT, Pace())
     matrix.all_of_them()
     results = json.loads(out.read_text()) if out.exists() else {}
     for name in options.only or PARTS:
         if not options.only and results.get(name, {}).get("machine", {}).get("source") == source():
             print(f"{name}: measured with this very code", flush=True)
             continue
-        results[name] = measured(name, learning_rate)
+        results[name] = measured(name, pace)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(results, indent=1) + "\n")
         show(name, results[name])

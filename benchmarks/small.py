@@ -51,7 +51,7 @@ def made(home: Any, name: str, chain: str) -> Any:
 
     parts = [part if isinstance(part, dict) else {"name": part} for part in yaml.safe_load(chain)]
     for model in reversed(home.shelf("models")):
-        told = model.known_manifest
+        told = model.manifest_or_empty
         if told.get("step") == "compress" and told.get("name") == name:
             asked = moved_value(told["asked"]["config"], "compress.chain", [])
             if (
@@ -69,7 +69,9 @@ def made(home: Any, name: str, chain: str) -> Any:
 def parent(home: Any, name: str) -> Any:
     """The trained model of the accuracy table."""
     found = [
-        model for model in home.shelf("models") if model.known_manifest.get("name") == name and model.known_manifest.get("step") == "train"
+        model
+        for model in home.shelf("models")
+        if model.manifest_or_empty.get("name") == name and model.manifest_or_empty.get("step") == "train"
     ]
     if not found:
         sys.exit(f"There is no {name} in {home.folder}. Train it: python benchmarks/accuracy.py {name.rpartition('-')[0]}")
@@ -227,7 +229,7 @@ def many(home: Any, options: argparse.Namespace) -> dict[str, Any]:
 
     def loop() -> int:
         """A length-sorted loop with batches of 32, as a careful user writes it."""
-        features = sorted(eager.encoder.encode(records, views), key=len)
+        features = sorted(eager.encoder.encode(records, views), key=lambda feature: feature.cost)
         right = 0
         with torch.inference_mode():
             for start in range(0, len(features), 32):

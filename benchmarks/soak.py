@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import load
+from processor import measured_here
 
 OUT = Path(__file__).resolve().parent / "results" / "soak.json"
 CITIES, FOODS = ["london", "paris", "rome", "oslo", "cairo", "lima"], ["bread", "cheese", "soup", "rice", "apple", "cake"]
@@ -66,7 +67,7 @@ GARBAGE = (
 def home_of(folder: Path) -> Any:
     """A home with a live vertical of each kind, and a second model of `intent`, all made ready to be served."""
     from vertune.core.artifact import Home
-    from vertune.steps.share import make_ready
+    from vertune.steps.share import make_servable
     from vertune.testing import tiny
 
     base = tiny.write("bert", folder / "base", [*CITIES, *FOODS, "tell", "me", "of", "and", POISON, DEADLY])
@@ -75,9 +76,9 @@ def home_of(folder: Path) -> Any:
     kinds = [("intent", "classify", lora), ("spans", "tag", "head"), ("find", "embed", prefix), ("whole", "classify", "full")]
     models = [trained(home, base, *kind) for kind in kinds]
     for model in models:
-        home.alias(f"{model.known_manifest['name']}@live", model.id)
+        home.alias(f"{model.manifest_or_empty['name']}@live", model.id)
     models.append(trained(home, base, "intent", "classify", "bitfit", ("even", "odd")))
-    troubles = make_ready(models, home)
+    troubles = make_servable(models, home)
     assert not troubles, troubles
     return home
 
@@ -123,7 +124,7 @@ def expected(home: Any, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     found = {}
     for model in home.shelf("models"):
-        if model.known_manifest.get("step") == "compress":
+        if model.manifest_or_empty.get("step") == "compress":
             continue
         predictor = Predictor.open(graph_of(home, model) or model, threads=1)
         found[model.id] = {text: predictor.answer([{"text": text}])[0] for text in texts}
@@ -167,18 +168,19 @@ def breaking(compute: Callable[..., Any]) -> Callable[..., Any]:
     """A `compute` that can't bear two words."""
     bad: dict[str, int] = {}
 
-    def computed(lane: Any, payloads: Any) -> Any:
+    def computed(executor: Any, payloads: Any) -> Any:
         if not bad:
             from tokenizers import Tokenizer
 
-            tokenizer = Tokenizer.from_file(str(Path(lane.encoder.base) / "tokenizer.json"))
+            tokenizer = Tokenizer.from_file(str(Path(executor.encoder.base) / "tokenizer.json"))
             bad.update({word: tokenizer.token_to_id(word) for word in (POISON, DEADLY)})
         for feature, _ in payloads:
-            if bad[POISON] in feature.ids:
+            tokens = executor.encoder.collate([feature])["input_ids"]
+            if bad[POISON] in tokens:
                 raise ValueError("poison")
-            if bad[DEADLY] in feature.ids:
+            if bad[DEADLY] in tokens:
                 raise SystemExit("deadly")
-        return compute(lane, payloads)
+        return compute(executor, payloads)
 
     return computed
 
@@ -480,7 +482,7 @@ def main() -> None:
             result["schemathesis"] = searched(soak, options.examples)
         finally:
             status = soak.server.end()
-        result |= {"exit": status, "clients": CLIENTS, "deadline": DEADLINE}
+        result |= {"exit": status, "clients": CLIENTS, "deadline": DEADLINE, "machine": measured_here()}
         result["passed"] = passed(result)
         if not result["passed"]:
             print("\n".join(soak.examples), file=sys.stderr)

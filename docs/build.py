@@ -1,162 +1,86 @@
-"""Builds the pages about parts from the parts, into docs/_built; knows nothing of any one part.
+"""Builds the documentation site into docs/_built/site; knows nothing of what a page says.
 
-    python docs/build.py           every page
+    python docs/build.py           the whole site
     python docs/build.py --quick   without the tables that need torch
 
-What a part is, which options it has and what they mean stands in the part alone; these pages are never committed.
+Reference pages are written from the code by reference.py. The site opens from the disk: search included, nothing is loaded from
+another host. Built pages are never committed.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from vertune.core import part
-from vertune.core.errors import ConfigError
+import reference
 
-OUT = Path(__file__).resolve().parent / "_built"
-KINDS = {
-    "sources": "Where records come from",
-    "cleaners": "What is done to rows before the task checks them",
-    "splits": "How records are divided",
-    "augmenters": "How additional training rows are made",
-    "encoders": "How fields become states",
-    "tasks": "What is asked for",
-    "methods": "Which weights move",
-    "compressors": "Ways to shrink a model",
-    "exports": "Forms for other software",
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+BUILT = DOCS / "_built"
+SOURCE, SITE = BUILT / "source", BUILT / "site"
+OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "benchmarks/README.md": "measuring.md"}
+"""Pages that stand elsewhere in the repository, with their names in the site."""
+CHAPTERS = {
+    "Start": ["tutorial"],
+    "How to": [f"how-to/{name}" for name in ("classify", "multilabel", "match", "regress", "tag", "extract", "embed")]
+    + [f"how-to/{name}" for name in ("compress", "serve", "python")],
+    "Understand": ["life", "defaults", "words", "benchmarks", "measuring"],
+    "Develop": ["architecture", "contributing", "changelog"],
 }
-BASE = "minilm"
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
-def options(folder: str, name: str) -> list[str]:
-    """The options of a part as a table."""
-    schema = part.find(folder, name).model_json_schema()
-    fields = schema.get("properties", {})
-    if not fields:
-        return ["No options."]
-    rows = [
-        [f"`{option}`", _type(entry, schema.get("$defs", {})), _default(option, entry, schema), entry.get("description", "")]
-        for option, entry in fields.items()
-    ]
-    return table(["option", "type", "default", "what it does"], rows)
+def assemble(quick: bool) -> None:
+    """Copy every page, and write the reference, into one tree."""
+    shutil.rmtree(BUILT, ignore_errors=True)
+    pages = {path: path.relative_to(DOCS) for path in sorted(DOCS.rglob("*.md")) if "_built" not in path.parts}
+    pages |= {ROOT / path: Path(name) for path, name in OUTSIDE.items()}
+    for path, name in pages.items():
+        target = SOURCE / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(relinked(path.read_text(encoding="utf-8"), path, pages), encoding="utf-8")
+    shutil.copytree(DOCS / "images", SOURCE / "images")
+    shutil.copytree(DOCS / "_static", SOURCE / "_static")
+    (SOURCE / "reference").mkdir()
+    made = reference.pages(quick)
+    for name, text in made.items():
+        (SOURCE / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
+    additions = [str(name.with_suffix("")) for name in pages.values() if name.parts[0] == "add"]
+    chapters = {**CHAPTERS, "Reference": [f"reference/{name}" for name in made]}
+    chapters["Develop"] = [*CHAPTERS["Develop"], *additions]
+    with (SOURCE / "index.md").open("a", encoding="utf-8") as index:
+        for caption, names in chapters.items():
+            index.write("\n```{toctree}\n:hidden:\n:caption: " + caption + "\n\n" + "\n".join(names) + "\n```\n")
 
 
-def _type(entry: dict[str, Any], known: dict[str, Any]) -> str:
-    """The type of an option, with its bounds."""
-    if "$ref" in entry:
-        return _type(known[entry["$ref"].rpartition("/")[2]], known)
-    if "anyOf" in entry:
-        return " or ".join(dict.fromkeys(_type(item, known) for item in entry["anyOf"]))
-    if "enum" in entry:
-        return ", ".join(f"`{value}`" for value in entry["enum"])
-    if "const" in entry:
-        return f"`{entry['const']}`"
-    if entry.get("type") == "array":
-        return f"list of {_type(entry.get('items', {}), known)}"
-    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    return " ".join([entry.get("type", "any"), *(f"{sign} {entry[key]:g}" for key, sign in signs.items() if key in entry)])
+def relinked(text: str, page: Path, pages: dict[Path, Path]) -> str:
+    """The page with its links as the site has them; a link to a file that is no page becomes its name."""
 
+    def link(match: re.Match[str]) -> str:
+        label, target = match[1], match[2]
+        path, mark, anchor = target.partition("#")
+        if not path or target.startswith("http"):
+            return match[0]
+        aim = (page.parent / path).resolve()
+        if aim in pages:
+            relative = os.path.relpath(pages[aim], pages[page].parent)
+            return f"[{label}]({relative}{mark}{anchor})"
+        return match[0] if aim.is_relative_to(DOCS / "reference") else label
 
-def _default(option: str, entry: dict[str, Any], schema: dict[str, Any]) -> str:
-    return "must be said" if option in schema.get("required", []) else f"`{entry.get('default')}`"
-
-
-def columns(name: str) -> list[str]:
-    """The schema of a task's records and answers."""
-    task: Any = part.find("tasks", name)
-    records = [[f"`{item.name}`", item.role, item.type, "yes" if item.required else "no", item.about] for item in task.columns]
-    answers = [[f"`{key}`", str(kind).removeprefix("<class '").removesuffix("'>")] for key, kind in task.answer.__annotations__.items()]
-    return [
-        *table(["record field", "role", "type", "required", "what it is"], records),
-        "",
-        *table(["answer field", "type"], answers),
-        "",
-        f"Metrics: {', '.join(f'`{metric}`' for metric in task.metrics)}; the first one is the task's own.",
-    ]
-
-
-def page(folder: str, about: str) -> str:
-    """One kind with its parts."""
-    lines = [f"# {folder}: {about}", "", f"[Add one](../add/{folder.removesuffix('s')}.md)", ""]
-    for name in part.names(folder):
-        lines += [f"## {name}", "", part.about(folder, name), ""]
-        lines += [*columns(name), ""] if folder == "tasks" else []
-        lines += [*options(folder, name), ""]
-    return "\n".join(lines)
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
-    cells = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells]
-
-
-# ── what each method moves ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def fitted(name: str) -> Any:
-    """A task that has seen its own example."""
-    import polars as pl
-
-    task: Any = part.find("tasks", name)()
-    return task.fit(task.clean(pl.DataFrame(task.example())).frame)
-
-
-def moved(encoder: Any, task: Any, name: str) -> str:
-    """What a method trains and stores on a base, or why it refuses."""
-    from vertune.nn.build import build, trainable
-
-    method: Any = part.find("methods", name)()
-    try:
-        model = build(encoder, task)
-        method.prepare(model, task, 100)
-    except ConfigError as error:
-        return f"refused: {error}"
-    count = sum(parameter.numel() for parameter in trainable(model).values())
-    size = sum(tensor.numel() * tensor.element_size() for edit in method.edits(model) for tensor in edit.tensors.values())
-    return f"{count:,} / {size / 1e6:.2f} MB"
-
-
-def matrix() -> str:
-    """Methods by tasks on the embedded base, and by families on tiny ones."""
-    from vertune.encoders.text import Text
-    from vertune.testing.tiny import FAMILIES, write
-
-    names, tasks = part.names("methods"), part.names("tasks")
-    base = Text(base=BASE)
-    lines = ["# Methods × tasks × families", "", f"## On `{BASE}`", "", "Trained parameters / size of the delta on disk.", ""]
-    lines += table(["method", *tasks], _grid(names, tasks, lambda method, task: moved(base, fitted(task), method)))
-    with tempfile.TemporaryDirectory() as folder:
-        bases = {family: Text(base=str(write(family, Path(folder) / family))) for family in FAMILIES}
-        task = fitted("classify")
-        lines += ["", "## On each family", "", "Tiny random configurations, `classify`: whether a method works, or why not.", ""]
-        lines += table(["method", *bases], _grid(names, list(bases), lambda method, family: _verdict(moved(bases[family], task, method))))
-    return "\n".join([*lines, ""])
-
-
-def _grid(rows: list[str], columns: list[str], cell: Callable[[str, str], str]) -> list[list[str]]:
-    return [[f"`{row}`", *(cell(row, column) for column in columns)] for row in rows]
-
-
-def _verdict(said: str) -> str:
-    return said if said.startswith("refused") else "works"
+    return LINK.sub(link, text)
 
 
 def main() -> None:
-    """Write the pages."""
-    pages = {folder: page(folder, about) for folder, about in KINDS.items()}
-    if "--quick" not in sys.argv[1:]:
-        pages["matrix"] = matrix()
-    OUT.mkdir(exist_ok=True)
-    listed = [f"- [{name}]({name}.md): {KINDS.get(name, 'what each method moves, and what is refused')}" for name in pages]
-    pages["index"] = "\n".join(["# Parts", "", *listed, ""])
-    for name, text in pages.items():
-        (OUT / f"{name}.md").write_text(text, encoding="utf-8")
-    print(f"{len(pages)} pages in {OUT}, start with {OUT / 'index.md'}")
+    """Assemble the pages and build the site; warnings are errors."""
+    from sphinx.cmd.build import main as sphinx
+
+    assemble("--quick" in sys.argv[1:])
+    if sphinx(["-q", "-W", "--keep-going", "-b", "html", "-c", str(DOCS), "-d", str(BUILT / "doctrees"), str(SOURCE), str(SITE)]):
+        sys.exit("The site was not built; see the warnings above.")
+    print(f"Open {SITE / 'index.html'}")
 
 
 if __name__ == "__main__":

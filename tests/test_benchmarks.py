@@ -138,3 +138,13 @@ def test_figures_are_written_as_the_field_writes_them() -> None:
     assert "stale words" not in new
     assert all(f"`{name}`" in new for name in ROWS)
     assert figures.filled(new, "en") == new
+
+
+def test_results_name_the_processor_and_the_day() -> None:
+    recorded = _module("processor").measured_here()
+    assert recorded["cpu"]["model"]
+    assert recorded["cpu"]["cores"] >= 1
+    assert figures.machines({"machine": recorded}).startswith(f"Processor: {recorded['cpu']['model']}, ")
+    assert recorded["date"] in figures.machines(recorded)
+    assert figures.machines({"seconds": 1.0}) == "Processor: not recorded."
+    assert "Not recorded for 1 of 2 entries." in figures.machines(recorded, {})

@@ -1,10 +1,11 @@
-"""vertune in Python: fit and load verticals, ask them, save them; knows nothing of how the steps work."""
+"""The Python interface: train, load, use and save models; knows nothing of how the steps work."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from vertune.core.files import read_json, storage_errors
 if TYPE_CHECKING:
     import polars as pl
 
-    from vertune.runtime.cache import AnswerCache
+    from vertune.core.kinds import Task
+    from vertune.runtime.cache import AnswerCache, CachedPredictor
     from vertune.runtime.predictor import Predictor
 
 _SPLITS = ("train", "validation", "test")
@@ -23,26 +25,30 @@ _TARGET = "label"
 
 
 class Vertical:
-    """A trained model: what it is, and what can be asked of it."""
+    """A trained model, with methods to use, measure, compress and save it."""
 
     def __init__(self, artifact: Artifact, home: Home | None = None) -> None:
         self.artifact = artifact
         self.home = home or Home(artifact.folder.parents[1])
         self._opened: Predictor | None = None
-        self.cache: AnswerCache | None = None
-        """The answers given so far, where they are remembered; `cache.hit_rate` says how often that helped."""
+        self._cached: CachedPredictor | None = None
 
     def __repr__(self) -> str:
         return f"Vertical({self.id!r}, task={self.config['task']['name']!r}, metrics={self.metrics})"
 
     @property
     def id(self) -> str:
-        """The model's id in its home."""
+        """The model's id."""
         return self.artifact.id
 
     @property
+    def cache(self) -> AnswerCache[Any, Any] | None:
+        """The cache of `remember`, whose `hit_rate` says how often it saved a computation; None without one."""
+        return None if self._cached is None else self._cached.cache
+
+    @property
     def config(self) -> dict[str, Any]:
-        """The resolved config as plain values."""
+        """The resolved config as plain Python values."""
         return dict(self.artifact.manifest["config"])
 
     @property
@@ -52,56 +58,61 @@ class Vertical:
 
     @property
     def labels(self) -> list[str]:
-        """The labels that the task learnt; empty where it has none."""
-        return list(self.config["task"].get("labels") or [])
+        """The labels of the task; empty if it has none."""
+        return list(self._task().known_labels)
 
     def predict(self, data: Any) -> Any:
-        """One answer for a text or a record, a list of answers for a list, a pandas or Polars frame, or a path.
+        """Answer a text or a record (one answer), or a list, a pandas or Polars frame, or the file at a path (a list of answers).
 
         Answers have the schema of the task; DataError names the first record that can't be answered.
         """
         from vertune.steps.predict import predict
 
         one = isinstance(data, (str, Mapping)) and not _is_path(data)
-        answers = predict(self._predictor(), self._records([data] if one else data), self.cache)
+        answers = predict(self._predictor(), self._records([data] if one else data), self._cached)
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
-        """Keep so many answers, and give them again when the same is asked; returns the vertical itself."""
-        from vertune.runtime.cache import AnswerCache
+        """Cache up to `entries` answers for repeated inputs and return the vertical itself; ConfigError for fewer than 1."""
+        from vertune.runtime.cache import AnswerCache, CachedPredictor
 
-        self.cache = AnswerCache(self._predictor(), self.id, entries)
+        self._cached = CachedPredictor(self._predictor(), self.id, AnswerCache(entries))
         return self
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
-        """A smaller and faster model with proof of what it keeps; `settings` such as `compress.chain=[trim_vocabulary, int8]`."""
+        """Make a smaller and faster model that passes the gate; `settings` such as `compress.chain=[trim_vocabulary, int8]`."""
         from vertune.steps.compress import CompressOptions, compress
 
         return Vertical(compress(self.artifact, self.home, settings, None, CompressOptions(accept)), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
-        """Write a report on a split of the dataset, or on labelled data, and return what its metrics.json says."""
+        """Write a report on a split of the dataset, or on labelled `data`, and return its metrics.json with the report's path."""
         from vertune.steps.evaluate import evaluate
 
-        report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data))
+        report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data, self._task()))
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     def save(self, folder: str | Path, base: bool = False) -> Path:
-        """Copy the model into a new or empty folder that `load` takes; with `base`, its base too, for machines without a network."""
+        """Copy the model into a new or empty folder for `load`; with `base`, copy its base too, for machines without a network."""
         from vertune.core.files import new_folder
         from vertune.steps.bundle import bundle
 
         if base:
             return bundle(self.artifact, Path(folder))
-        with new_folder(Path(folder)) as place, storage_errors(place):
-            shutil.copytree(self.artifact.folder, place, dirs_exist_ok=True)
+        with new_folder(Path(folder)) as target, storage_errors(target):
+            shutil.copytree(self.artifact.folder, target, dirs_exist_ok=True)
         return Path(folder).absolute()
 
     def export(self, form: str, folder: str | Path) -> Path:
-        """Write the model in the form of other software, such as `transformers`, checked to answer the same there."""
+        """Write the model for other software, such as `transformers`, and check that its outputs are the same there."""
         from vertune.steps.export import export
 
         return export(self.artifact, form, Path(folder))
+
+    def _task(self) -> Task:
+        from vertune.core.kinds import Task
+
+        return Task.model_validate(self.config["task"])
 
     def _predictor(self) -> Predictor:
         if self._opened is None:
@@ -111,18 +122,18 @@ class Vertical:
         return self._opened
 
     def _records(self, data: Any) -> Any:
-        """Records of whatever was handed over; bare texts become what the task reads first."""
-        from vertune.steps.predict import record_of_texts
+        """Convert data to records or a frame; a bare text fills the task's first input, a list of texts fills several."""
+        from vertune.data.validate import record_of_texts
 
         if isinstance(data, (list, tuple)) or _is_array(data):
-            reads = self._predictor()
+            predictor = self._predictor()
             return [
-                record_of_texts(reads, [one])
-                if isinstance(one, str)
-                else record_of_texts(reads, one)
-                if isinstance(one, (list, tuple))
-                else one
-                for one in data
+                record_of_texts(predictor, [item])
+                if isinstance(item, str)
+                else record_of_texts(predictor, item)
+                if isinstance(item, (list, tuple))
+                else item
+                for item in data
             ]
         return _frame(data)
 
@@ -135,87 +146,93 @@ def fit(
     home: str | Path | None = None,
     **config: Any,
 ) -> Vertical:
-    """Train and measure a model on labelled data; everything else has a default.
+    """Train and measure a model on labelled data; everything except the data has a default.
 
     `data` is a path, a pandas or Polars frame, a list of records, a pair (texts, labels), or a mapping of splits
-    (`{"train": …, "test": …}`) to any of these. `text` and `label` name its columns (two texts: a list); what is not named
-    is guessed. `time_limit` is in seconds. `config` takes any section of a run.yaml: `task="regress"`, `method="lora"`,
-    `base="…"`, `training={"epochs": 3}`, and `progress`, a listener of the steps' events.
-    Raises ConfigError, DataError or NotFound, each saying what to do.
+    (`{"train": …, "test": …}`) to any of these. `text` and `label` name its columns (a list for two texts); columns that are not
+    named are guessed. `time_limit` is in seconds. `config` takes any section of a run.yaml: `task="regress"`, `method="lora"`,
+    `base="…"`, `training={"epochs": 3}`; and `progress`, a callable that receives the steps' events.
+    Raises ConfigError, DataError or NotFound, each with what to do.
     """
     from vertune.steps.fit import fit as run
 
     progress: Progress | None = config.pop("progress", None)
     parts = _parts(data)
-    frames = {name: _frame(part) for name, part in parts.items() if not _is_path(part)}
+    frames = {name: _frame(part, _named_task(config)) for name, part in parts.items() if not _is_path(part)}
     if frames and len(frames) < len(parts):
-        raise ConfigError("Give all splits as paths, or all as frames or lists; got some of both.")
+        raise ConfigError("Some splits are paths and others are frames or lists. Give all as paths, or none.")
     from vertune.core.config import parse
 
-    settings = parse(_settings(parts, frames, (text, label), time_limit, config))
-    place = Home(home)
-    fitted = run(settings, place, progress, frames or None)
-    return Vertical(fitted.model, place)
+    if time_limit is not None:
+        config["training"] = {**config.get("training", {}), "time_limit": time_limit}
+    settings = parse(_settings(parts, frames, _Columns(_as_list(text), label), config))
+    store = Home(home)
+    fitted = run(settings, store, progress, frames or None)
+    return Vertical(fitted.model, store)
 
 
 def load(name: str | Path, home: str | Path | None = None) -> Vertical:
-    """A trained model by its vertical's name, an alias (`name@live`), its id, or the folder it was saved in."""
+    """Load a trained model by its vertical's name, an alias (`name@live`), its id, or the folder it was saved in."""
     path = Path(name).expanduser()
     if (path / "manifest.json").exists():
         return Vertical(Artifact(path.absolute()), Home(home))
-    place = Home(home)
-    return Vertical(place.get("models", os.fspath(name)), place)
+    store = Home(home)
+    return Vertical(store.get("models", os.fspath(name)), store)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns that the caller names; what is empty or None is guessed."""
+
+    texts: list[str]
+    label: str | None
 
 
 def _parts(data: Any) -> dict[str, Any]:
-    """The data by split; what is not divided is all train."""
+    """The data by split; undivided data is all `train`."""
     if isinstance(data, Mapping) and data and set(data) <= set(_SPLITS):
         if "train" not in data:
-            raise ConfigError(f"The splits need 'train'; got {', '.join(data)}.")
+            raise ConfigError(f"There is no split 'train' among {', '.join(data)}. Add it: {{'train': …}}.")
         return dict(data)
     return {"train": data}
 
 
-def _settings(
-    parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], columns: tuple[Any, Any], limit: float | None, config: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The mapping of a config: what was said, then what is guessed from the data."""
+def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], columns: _Columns, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as a mapping: the caller's settings, completed by guesses from the data."""
     from vertune.steps.init import guess_frame, init
 
-    text, label = columns
-    said = dict(config)
-    data = dict(said.pop("data", {}))
+    settings = dict(config)
+    data = dict(settings.pop("data", {}))
     if frames:
-        guess = guess_frame(frames["train"], "the data", _listed(text), label, _task_name(said))
+        guess = guess_frame(frames["train"], "the data", columns.texts, columns.label, _named_task(settings))
     else:
-        guess = init(Path(parts["train"]), _listed(text), label, _task_name(said))
+        guess = init(Path(parts["train"]), columns.texts, columns.label, _named_task(settings))
         from vertune.core.config import source_of
 
         data |= {"source" if name == "train" else name: source_of(str(Path(part).expanduser())) for name, part in parts.items()}
     data.setdefault("fields", {name: value[0] if len(value) == 1 else value for name, value in guess.fields.items()})
     if guess.split and "split" not in data:
         data["split"] = {"name": "given", "by": guess.split}
-    if limit is not None:
-        said["training"] = {**said.get("training", {}), "time_limit": limit}
-    return {"task": guess.task, **said, "data": data}
+    return {"task": guess.task, **settings, "data": data}
 
 
-def _task_name(config: Mapping[str, Any]) -> str | None:
-    """The task that the caller names, if any."""
-    task = config.get("task")
-    return task.get("name") if isinstance(task, Mapping) else task if task is None else str(getattr(task, "name", task))
+def _named_task(config: Mapping[str, Any]) -> Task | None:
+    """The task in the caller's settings; None if there is none."""
+    from vertune.core.kinds import Task
+
+    return None if config.get("task") is None else Task.model_validate(config["task"])
 
 
-def _listed(text: str | Sequence[str] | None) -> list[str]:
+def _as_list(text: str | Sequence[str] | None) -> list[str]:
     return [text] if isinstance(text, str) else list(text or ())
 
 
 def _is_path(value: Any) -> bool:
-    """Whether this is a path of something that exists; a text that only looks like one is a text."""
+    """Whether this is a Path, or a string that is the path of an existing file or folder."""
     if isinstance(value, Path):
         return True
     try:
-        return isinstance(value, str) and len(value) < 1024 and os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - asked of every text
+        return isinstance(value, str) and len(value) < 1024 and os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - faster, and this runs for every text
     except (OSError, ValueError):
         return False
 
@@ -225,8 +242,8 @@ def _is_array(value: Any) -> bool:
     return getattr(value, "ndim", None) == 1 or type(value).__name__ == "Series"
 
 
-def _frame(data: Any) -> pl.DataFrame:
-    """A Polars frame of whatever was handed over, with the marks of a source."""
+def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
+    """Convert data to a Polars frame with the marker columns of a source; columns without a name get those of the task."""
     import polars as pl
 
     from vertune.steps.predict import read_rows
@@ -234,35 +251,33 @@ def _frame(data: Any) -> pl.DataFrame:
     if _is_path(data):
         return read_rows(Path(data).expanduser())
     if isinstance(data, str):
-        raise NotFound(f"There is no file '{data}'. Give a path, a frame, a list of records, or (texts, labels).")
+        raise NotFound(f"There is no file '{data}'. Give an existing path, a frame, a list of records, or (texts, labels).")
     if isinstance(data, pl.LazyFrame):
         return data.collect()
     if isinstance(data, pl.DataFrame):
         return data
     if isinstance(data, tuple) and len(data) == 2:
-        return _paired(*data)
+        return _paired(*data, task)
     if hasattr(data, "iloc"):
         return pl.DataFrame({str(name): data[name].to_list() for name in data.columns}, strict=False)
     try:
         return pl.DataFrame([dict(row) for row in data], infer_schema_length=None, strict=False)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"Data is a path, a pandas or Polars frame, a list of records, or (texts, labels); got {type(data).__name__}."
+            f"Data of type {type(data).__name__} can't be read. Give a path, a frame, a list of records, or (texts, labels)."
         ) from error
 
 
-def _paired(texts: Any, labels: Any) -> pl.DataFrame:
-    """Two columns of texts and labels; DataError when they are not equally many."""
+def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
+    """A frame of texts and labels under the names of the task's first input and target; DataError if their numbers differ."""
     import polars as pl
 
     left, right = list(texts), list(labels)
     if len(left) != len(right):
-        raise DataError(f"There are {len(left)} texts and {len(right)} labels; each text needs one.")
-    target = "labels" if right and isinstance(right[0], (list, tuple)) else _TARGET
-    values = (
-        [list(value) for value in right] if target == "labels" else [value.item() if hasattr(value, "item") else value for value in right]
-    )
-    return pl.DataFrame({"text": [str(text) for text in left], target: values}, strict=False)
+        raise DataError(f"There are {len(left)} texts but {len(right)} labels. Give one label for each text.")
+    text, target = (task.input_columns[0].name, task.target_columns[0].name) if task else ("text", "label")
+    values = [list(value) if isinstance(value, (list, tuple)) else value.item() if hasattr(value, "item") else value for value in right]
+    return pl.DataFrame({text: [str(value) for value in left], target: values}, strict=False)
 
 
 __all__ = ["Vertical", "fit", "load"]

@@ -1,4 +1,4 @@
-"""A classifier for scikit-learn: texts in, labels out, in pipelines, cross-validation and grids; knows nothing of training."""
+"""A scikit-learn classifier of texts, for pipelines, cross-validation and grid search; knows nothing of training."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Home
 from vertune.core.config import parse
 from vertune.core.errors import DataError, MissingExtra
+from vertune.core.kinds import Task
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -28,12 +29,12 @@ _NAME = "vertical"
 class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Fine-tunes a pretrained encoder to classify texts.
 
-    `base`, `method`, `time_limit` (seconds) and `seed` are those of a run.yaml, and `config` takes any other section of one,
-    such as `{"training": {"epochs": 3}}`. All rows given to `fit` are learnt from; a tenth of them is set aside to choose the
-    best weights. Without a `home` the model lives in a temporary folder, as long as the estimator does.
+    `base`, `method`, `time_limit` (seconds) and `seed` are those of a run.yaml; `config` takes any other section of one, such as
+    `{"training": {"epochs": 3}}`. No rows are held out for testing; a tenth of the rows is used to choose the best weights.
+    Without a `home`, the model is kept in a temporary folder that is deleted with the estimator.
 
-    `X` is a sequence, array or series of texts, or has two columns for a text and its pair. After `fit`: `classes_`, and
-    `vertical_`, the trained `vertune.Vertical`.
+    `X` is a sequence, array or series of texts, or has two columns for pairs of texts. After `fit`: `classes_`, and `vertical_`,
+    the trained `vertune.Vertical`.
     """
 
     def __init__(
@@ -53,21 +54,21 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.home = home
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
-        """Learn from texts and their labels; DataError when they are not equally many or can't be learnt from."""
+        """Train on texts and their labels; DataError if their numbers differ or they can't be used."""
         import polars as pl
 
         from vertune.api import Vertical
         from vertune.steps.prepare import prepare
         from vertune.steps.train import train
 
-        columns = _columns(X)
-        labels = np.asarray(y)
-        if labels.ndim != 1 or len(labels) != len(columns["text"]):
-            raise DataError(f"Each text needs one label: there are {len(columns['text'])} texts, and labels of shape {labels.shape}.")
-        self.classes_, places = np.unique(labels, return_inverse=True)
-        frame = pl.DataFrame({**columns, "label": [str(place) for place in places]})
-        home = Home(self.home or self._own_folder())
         settings = parse(self._settings())
+        columns = _columns(X, settings.task)
+        texts, labels = len(next(iter(columns.values()))), np.asarray(y)
+        if labels.ndim != 1 or len(labels) != texts:
+            raise DataError(f"There are {texts} texts but labels of shape {labels.shape}. Give one label for each text.")
+        self.classes_, indices = np.unique(labels, return_inverse=True)
+        frame = pl.DataFrame({**columns, settings.task.target_columns[0].name: [str(index) for index in indices]})
+        home = Home(self.home or self._temporary_folder())
         dataset = prepare(settings, home, frames={"train": frame})
         self.vertical_ = Vertical(train(settings, dataset, home), home)
         return self
@@ -77,10 +78,10 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         import polars as pl
 
         check_is_fitted(self, "vertical_")
-        answers = self.vertical_.predict(pl.DataFrame(_columns(X)))
-        names = [str(place) for place in range(len(self.classes_))]
-        found = [[answer["probabilities"].get(name, 0.0) for name in names] for answer in answers]
-        return np.array(found, np.float64).reshape(len(answers), len(names))
+        answers = self.vertical_.predict(pl.DataFrame(_columns(X, Task.model_validate(self.vertical_.config["task"]))))
+        names = [str(index) for index in range(len(self.classes_))]
+        rows = [[answer["probabilities"].get(name, 0.0) for name in names] for answer in answers]
+        return np.array(rows, np.float64).reshape(len(answers), len(names))
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """The most probable label of each text."""
@@ -89,22 +90,23 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return labels
 
     def _settings(self) -> dict[str, Any]:
-        """The config of a run: what is said in `config`, then the parameters of the estimator."""
-        said = dict(self.config or {})
+        """The config of a run: the sections in `config`, overridden by the estimator's parameters."""
+        config = dict(self.config or {})
         limit = {"time_limit": self.time_limit} if self.time_limit is not None else {}
-        data = {"split": {"name": "stratified", "test": 0.0, "seed": self.seed}, **said.get("data", {})}
-        own = {"base": self.base, "method": self.method, "seed": self.seed}
-        return {"name": _NAME, "task": "classify", **said, **own, "training": {**said.get("training", {}), **limit}, "data": data}
+        data = {"split": {"name": "stratified", "test": 0.0, "seed": self.seed}, **config.get("data", {})}
+        parameters = {"base": self.base, "method": self.method, "seed": self.seed}
+        training = {**config.get("training", {}), **limit}
+        return {"name": _NAME, "task": "classify", **config, **parameters, "training": training, "data": data}
 
-    def _own_folder(self) -> Path:
-        """A new temporary folder that is deleted with the estimator."""
+    def _temporary_folder(self) -> Path:
+        """Make a temporary folder that is deleted with the estimator."""
         folder = Path(tempfile.mkdtemp(prefix="vertune-"))
         self._discard = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
 
     def __getstate__(self) -> dict[str, Any]:
-        """The parameters, and the files of the model, so that a copy or a pickle stands on its own."""
-        state = dict(super().__getstate__())  # what comes is the estimator's own dictionary
+        """The parameters and the files of the model, so that a copy or a pickle is independent of the folder."""
+        state = dict(super().__getstate__())  # a copy, because scikit-learn returns the estimator's own dictionary
         vertical = state.pop("vertical_", None)
         state.pop("_discard", None)
         if vertical is not None:
@@ -115,7 +117,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Write the files of the model into a temporary folder of its own."""
+        """Write the model's files into a new temporary folder."""
         from vertune.api import Vertical
         from vertune.core.artifact import Artifact
 
@@ -124,15 +126,15 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if files is None:
             return
-        folder = self._own_folder() / "models" / name
-        for place, content in files.items():
-            path = folder / place
+        folder = self._temporary_folder() / "models" / name
+        for relative, content in files.items():
+            path = folder / relative
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         self.vertical_ = Vertical(Artifact(folder))
 
     def __sklearn_tags__(self) -> Any:
-        """Texts in one dimension are what it takes."""
+        """Tell scikit-learn that the input is a one-dimensional array of strings."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
@@ -140,19 +142,24 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _columns(texts: Any) -> dict[str, list[str]]:
-    """One or two columns of texts; DataError for anything else."""
+def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
+    """One or two columns of texts, named as the task's inputs; DataError for anything else."""
     values = texts.to_numpy() if hasattr(texts, "to_numpy") else np.asarray(texts, dtype=object)
     if values.ndim == 1:
         columns = [values]
     elif values.ndim == 2 and values.shape[1] in (1, 2):
         columns = list(values.T)
     else:
-        raise DataError(f"Expected texts in one dimension, or in one or two columns; got shape {values.shape}.")
-    strangers = next((value for column in columns for value in column if not isinstance(value, str)), None)
-    if strangers is not None:
-        raise DataError(f"Expected texts, got {type(strangers).__name__} {strangers!r}. Numbers must be written out as texts first.")
-    return {name: [str(value) for value in column] for name, column in zip(("text", "text_pair"), columns, strict=False)}
+        raise DataError(f"X has the shape {values.shape}. Give texts in one dimension, or in one or two columns.")
+    other = next((value for column in columns for value in column if not isinstance(value, str)), None)
+    if other is not None:
+        raise DataError(
+            f"X contains {other!r} of type {type(other).__name__}, but must contain only texts. Convert the values to str first."
+        )
+    names = [column.name for column in task.input_columns]
+    if len(columns) > len(names):
+        raise DataError(f"X has {len(columns)} columns, but the task '{task.name}' reads only {names[0]}. Give texts in one column.")
+    return {name: [str(value) for value in column] for name, column in zip(names, columns, strict=False)}
 
 
 __all__ = ["VertuneClassifier"]

@@ -150,7 +150,7 @@ def test_predict_says_that_standard_input_is_not_utf8(run, monkeypatch, errors):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given, encoding="utf-8", errors=errors))
     code, shown, said = run("predict", "support", "-")
     assert (code, shown) == (3, "")
-    assert "Expected UTF-8" in said
+    assert "is not UTF-8" in said
 
 
 def test_predict_says_which_line_is_broken(run, monkeypatch):
@@ -178,8 +178,8 @@ def test_predict_a_file(run, tmp_path, form):
     ("words", "said"),
     [
         (["--file", "x.csv"], "--out answers.csv"),
-        (["--out", "x.csv"], "--out goes with --file"),
-        (["a", "b"], "2 texts came"),
+        (["--out", "x.csv"], "--out needs --file"),
+        (["a", "b"], "2 texts were given"),
         (["--file", "x.csv", "--out", "y.xlsx"], ".csv, .jsonl, .parquet"),
     ],
 )
@@ -206,7 +206,7 @@ def test_list_show_alias_compare(run, model):
     assert model.id in run("show", "support")[1]
     assert json.loads(run("show", "support@live", "--json")[1])["step"] == "train"
     assert run("show", "nothing")[0] == 2
-    assert run("alias", "support@next", model.id)[1].strip() == f"support@next is {model.id}"
+    assert run("alias", "support@next", model.id)[1].strip() == f"support@next points to {model.id}"
     assert "support@next" in run("alias")[1]
     assert run("alias", "support@next")[0] == 2
     code, shown, _ = run("compare", "support", model.id)
@@ -236,7 +236,7 @@ def test_remove_and_clean_refuse_what_an_alias_points_to(run, home, model):
 def test_export_and_bundle(run, home, tmp_path):
     code, shown, said = run("export", "support", "sentence_transformers", tmp_path / "out")
     assert code == 0, said
-    assert "same outputs" in shown
+    assert "outputs equal the model's" in shown
     assert run("export", "support", "sentence_transformers", tmp_path / "out")[0] == 6
     code, _, said = run("export", "support", "transformers", tmp_path / "other")
     assert code == 2

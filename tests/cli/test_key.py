@@ -7,7 +7,8 @@ import pytest
 
 from vertune.cli import key as command
 from vertune.core.errors import AccessError, ConfigError, NotFound, UnknownName
-from vertune.store.keys import FILE, SCOPES, Keys
+from vertune.store.key import SCOPES
+from vertune.store.keys import FILE, Keys
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_list(run, keys):
     code, shown, said = run("list")
     assert code == 0, said
     header, one, two = shown.splitlines()
-    assert header.split() == ["id", "name", "may", "verticals", "rate", "made", "ends", "state"]
+    assert header.split() == ["id", "name", "scopes", "verticals", "rate", "created", "expires", "state"]
     assert one.startswith(first.id)
     assert one.endswith("live")
     assert "feedback, predict  support" in one

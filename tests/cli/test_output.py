@@ -28,5 +28,5 @@ def test_size(count, shown):
 
 def test_near(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert output.near(tmp_path / "a" / "b") == "a/b"
-    assert output.near(tmp_path.parent) == str(tmp_path.parent)
+    assert output.relative(tmp_path / "a" / "b") == "a/b"
+    assert output.relative(tmp_path.parent) == str(tmp_path.parent)

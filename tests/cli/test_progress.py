@@ -38,7 +38,7 @@ def test_what_must_not_be_missed_stays():
     listen("warning", message="3 rows are empty.")
     listen("chosen", method="full", epochs=2.0, why="it fits", speed={})
     listen("checkpoint", step=3)
-    assert seen.lines == ["  warning: 3 rows are empty.", "  full is chosen: it fits"]
+    assert seen.lines == ["  warning: 3 rows are empty.", "  chose full: it fits"]
     assert not seen.stages
 
 

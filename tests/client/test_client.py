@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -214,7 +214,7 @@ def test_an_error_of_something_between_is_told_with_its_status(server, client, b
 @pytest.mark.parametrize("body", [b"<html>", b"", b"\xff", [], {}, {"answers": None}, {"answers": []}, answered("a", "b")])
 def test_an_answer_of_another_shape(server, client, body):
     server.will(200, body)
-    with pytest.raises(ModelError, match="See that the URL is a vertune server's"):
+    with pytest.raises(ModelError, match="Check that the URL is that of a vertune server"):
         client.predict("support", "hello")
 
 
@@ -296,7 +296,7 @@ def test_where_no_server_is():
         url = gone.url
     start = time.monotonic()
     with Client(url, KEY) as client:
-        with pytest.raises(Busy, match=rf"No vertune server answers at {url} .*; start one: vertune serve"):
+        with pytest.raises(Busy, match=rf"No vertune server answers at {url} .*start one: vertune serve"):
             client.predict("support", "hello")
         assert 0.1 <= time.monotonic() - start < 2
         assert client.ready() is False
@@ -364,21 +364,83 @@ def test_a_server_that_drips_its_head_is_left_at_the_deadline_and_loses_the_conn
         assert left.wait(2)
 
 
-def test_a_connection_that_hangs_while_it_is_made_is_left_at_the_deadline():
-    over = threading.Event()
+@pytest.fixture
+def resolve(monkeypatch):
+    """Give the host `far.example` these addresses, and no proxy."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    getaddrinfo = socket.getaddrinfo
 
-    def hang(request):
-        over.wait(5)
-        return httpx.Response(200, json=answered("a"))
+    def to(*addresses):
+        def resolved(host, *rest, **options):
+            return [one for address in (addresses if host == "far.example" else [host]) for one in getaddrinfo(address, *rest, **options)]
 
-    start = time.monotonic()
-    with (
-        Client("http://far.example", deadline=0.2, transport=httpx.MockTransport(hang)) as client,
-        pytest.raises(ModelError, match="did not"),
-    ):
+        monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+    return to
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.1", "127.0.0.2", "127.0.0.3"]])
+def test_connections_that_hang_while_they_are_made_are_left_before_the_deadline(resolve, addresses):
+    resolve(*addresses)
+    with socket.socket() as listening, ExitStack() as waiting:
+        listening.bind(("0.0.0.0", 0))
+        listening.listen(0)
+        port = listening.getsockname()[1]
+        for _ in range(8):  # after these the kernel answers to no other connection
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(("127.0.0.1", port))
+        start = time.monotonic()
+        with Client(f"http://far.example:{port}", deadline=0.4) as client, pytest.raises(Busy, match="No vertune server answers"):
+            client.predict("support", "hello")
+        assert 0.3 < time.monotonic() - start < 1
+
+
+def test_a_host_without_an_address_is_no_server(resolve):
+    resolve()
+    with Client("http://far.example", deadline=0.4) as client, pytest.raises(Busy, match=r"far\.example has no address"):
         client.predict("support", "hello")
-    assert time.monotonic() - start < 1
-    over.set()
+
+
+def test_the_second_address_of_a_host_is_tried(server, resolve):
+    resolve("127.0.0.2", "127.0.0.1")  # the server listens on the second one alone
+    server.will(body={"verticals": []})
+    with Client(f"http://far.example:{server.server_port}") as client:
+        assert client.verticals() == []
+
+
+def test_the_calls_of_a_client_start_no_threads(server, client):
+    server.will(body=answered("a"))
+    seen = set()
+    read = httpx.Response.read
+
+    def counting(response):
+        seen.add(threading.current_thread())
+        return read(response)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx.Response, "read", counting)
+        client.predict("support", "hello")
+    assert seen == {threading.current_thread()}
+
+
+def test_the_deadline_holds_behind_a_proxy_too(monkeypatch):
+    def drip(listening):
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            for letter in b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100:
+                connection.send(bytes([letter]))
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=[listening], daemon=True).start()
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        start = time.monotonic()
+        with Client("http://far.example", deadline=0.4) as client, pytest.raises(ModelError, match="did not answer"):
+            client.predict("support", "hello")
+        assert 0.3 < time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize("inputs", [["text", {"text": "record"}], [1], [None, "text"], b"bytes"])

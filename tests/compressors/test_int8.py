@@ -54,34 +54,34 @@ def bench_of(stand: MethodCase, accepts=lambda whole: True) -> CompressionContex
         yield shown.values(found.encoder.collate(encoded(records)), names)
 
     return CompressionContext(
-        train=stand.records, unlabelled=[], columns=columns, seed=0, learn=lambda *given: None, answer=answer, look=look,
+        train=stand.records, unlabelled=[], columns=columns, seed=0, distil=lambda *given: None, outputs=answer, activations=look,
         accepts=accepts, progress=lambda kind, **fields: None, folder=Path("unused"),
     )  # fmt: skip
 
 
 def outputs(found: StandaloneModel, stand: MethodCase):
-    return np.stack(bench_of(stand).answer(found, stand.records))
+    return np.stack(bench_of(stand).outputs(found, stand.records))
 
 
 def by_hand(whole: StandaloneModel, stand: MethodCase) -> onnx.ModelProto:
     """The float graph with every constant, and the input of every product, rounded to what 8 bits hold of it."""
     made = copy.deepcopy(whole.body)
     places = int8.sites(made)
-    scales = int8._scales(whole, bench_of(stand), stand.records, places)
+    scales = int8._calibrate(whole, bench_of(stand), stand.records, places)
     constants = {tensor.name: tensor for tensor in made.graph.initializer}
     nodes = []
     for node in made.graph.node:
         kind = places.get(int8._site(node)) if node.op_type in ("MatMul", "Gather") else None
         if kind == "table":
             table = numpy_helper.to_array(constants[node.input[0]])
-            held, scale = int8.rounded(table, 127, axis=1)
+            held, scale = int8.quantise_matrix(table, 127, axis=1)
             constants[node.input[0]].CopyFrom(numpy_helper.from_array((held * scale[:, None]).astype(np.float32), node.input[0]))
         elif kind == "product":
             scale, name = scales[node.input[0]], node.output[0]
             spread = np.ones(1, np.float32) if scale.spread is None else scale.spread
             matrix = numpy_helper.to_array(constants[node.input[1]])
-            held, step = int8.rounded(matrix * np.broadcast_to(spread, len(matrix))[:, None], 127, axis=0)
-            size, zero = int8._steps(scale.low, scale.high)
+            held, step = int8.quantise_matrix(matrix * np.broadcast_to(spread, len(matrix))[:, None], 127, axis=0)
+            size, zero = int8._step_and_zero(scale.low, scale.high)
             values = {"w": held * step, "spread": spread, "size": np.float32(size), "zero": np.float32(zero), "least": np.float32(0),
                       "most": np.float32(255)}  # fmt: skip
             for key, value in values.items():

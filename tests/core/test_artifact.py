@@ -114,7 +114,7 @@ def test_a_broken_or_newer_manifest_is_said(home):
     with pytest.raises(StorageError, match="format"):
         _ = model.manifest
     (model.folder / "manifest.json").write_text("{")
-    with pytest.raises(StorageError, match="can't be read"):
+    with pytest.raises(StorageError, match="as JSON"):
         _ = model.manifest
 
 

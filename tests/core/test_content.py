@@ -24,11 +24,19 @@ def test_a_table_is_the_same_in_every_order_and_no_other(rows, random):
 
 def test_case_and_white_space_do_not_make_another_text():
     frame = pl.DataFrame({"text": ["The  card", "the\ncard ", "thecard", "the card"], "label": ["a", "b", "a", "a"]})
-    first, second, third, fourth = content.of_inputs(frame)
+    first, second, third, fourth = content.of_inputs(frame, ["text"])
     assert first == second == fourth != third
 
 
 def test_fields_are_told_apart():
     frame = pl.DataFrame({"text": ["a b", "a"], "text_pair": ["c", "b c"]})
-    assert len(set(content.of_inputs(frame))) == 2
-    assert len(content.of_inputs(frame.clear())) == 0
+    assert len(set(content.of_inputs(frame, ["text", "text_pair"]))) == 2
+    assert len(content.of_inputs(frame.clear(), ["text", "text_pair"])) == 0
+
+
+def test_inputs_of_every_type_are_hashed_and_absent_ones_left_out():
+    frame = pl.DataFrame({"picture": [b"\x00A", b"\x00a", b"\x00A"], "age": [1.5, 1.5, None], "row": [1, 2, 3]})
+    of = content.of_inputs(frame, ["picture", "age", "text_pair"])
+    assert len(set(of)) == 3  # the bytes of a picture are no text: their case counts
+    assert content.of_inputs(frame.drop("row"), ["picture", "age"]).tolist() == of.tolist()
+    assert len(content.of_table(frame, ["picture", "age"])) == 64

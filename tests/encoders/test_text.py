@@ -42,10 +42,10 @@ def test_whole_features_equal_the_tokenizers_own(base):
     records = [{"text": "w1 w2 nonsense", "text_pair": "w3"}, {"text": "你好 w4"}, {"text": "w5", "text_pair": ""}, {"text": ""}]
     for record, feature in zip(records, encoder.encode(records, PAIR), strict=True):
         expected = own.encode(record["text"], record["text_pair"]) if record.get("text_pair") else own.encode(record["text"])
-        assert feature.ids.tolist() == expected.ids
-        assert feature.types.tolist() == expected.type_ids
-        assert [None if place < 0 else place for place in feature.segments] == expected.sequence_ids
-        assert [tuple(offset) for offset in feature.offsets.tolist()] == expected.offsets
+        assert feature.payload.ids.tolist() == expected.ids
+        assert feature.payload.types.tolist() == expected.type_ids
+        assert [None if place < 0 else place for place in feature.places.segments] == expected.sequence_ids
+        assert [tuple(offset) for offset in feature.places.offsets.tolist()] == expected.offsets
         assert feature.truncated == 0
 
 
@@ -56,7 +56,7 @@ def test_whole_features_equal_the_tokenizers_own(base):
 def test_truncation_keeps_what_it_says_and_counts_the_rest(base, how, kept):
     text = " ".join(f"w{number}" for number in range(100))
     (feature,) = Text(base=base, max_tokens=8, truncation=how).encode([{"text": text}], PAIR)
-    words = [text[start:end] for start, end in feature.offsets[feature.segments == 0]]
+    words = [text[start:end] for start, end in feature.places.offsets[feature.places.segments == 0]]
     assert words == [f"w{number}" for number in kept]
     assert feature.truncated == 94
 
@@ -65,10 +65,10 @@ def test_windows_cover_every_token_and_overlap(base):
     text = " ".join(f"w{number}" for number in range(100))
     view = View("context", ("question", "context"), cut=1, windows=True)
     features = Text(base=base, max_tokens=20, truncation="window").encode([{"question": "a b", "context": text}], [view])
-    seen = [[text[start:end] for start, end in feature.offsets[feature.segments == 1]] for feature in features]
+    seen = [[text[start:end] for start, end in feature.places.offsets[feature.places.segments == 1]] for feature in features]
     assert sorted({word for window in seen for word in window}) == sorted(text.split())
     assert all(set(left) & set(right) for left, right in pairwise(seen))
-    assert {len(feature) for feature in features[:-1]} == {20}
+    assert {feature.cost for feature in features[:-1]} == {20}
     assert all(feature.truncated == 0 and feature.record == 0 for feature in features)
     assert [feature.window for feature in features] == list(range(len(features)))
 
@@ -86,8 +86,8 @@ def test_what_windows_leave_out_of_the_other_text_is_counted(base):
 def test_a_long_first_text_leaves_room_for_the_other(base):
     long = " ".join(["w1"] * 50)
     (feature,) = Text(base=base, max_tokens=21).encode([{"text": long, "text_pair": long}], PAIR)
-    assert len(feature) <= 21
-    assert min(int((feature.segments == 0).sum()), int((feature.segments == 1).sum())) >= 8
+    assert feature.cost <= 21
+    assert min(int((feature.places.segments == 0).sum()), int((feature.places.segments == 1).sum())) >= 8
 
 
 def test_auto_takes_the_data_and_never_more_than_the_base(base):
@@ -100,12 +100,12 @@ def test_auto_takes_the_data_and_never_more_than_the_base(base):
 
 def test_two_of_one_base_hold_its_tokenizer_once(base):
     one, other = Text(base=str(base), max_tokens=8), Text(base="somewhere else", max_tokens=16)
-    beside = other.beside(one)
+    beside = other.sharing_with(one)
     assert beside.tokenizer is one.tokenizer
     assert beside.max_tokens == 16
     view = View("text", ("text",))
     (ours,), (theirs,) = beside.encode([{"text": "a b"}], [view]), one.encode([{"text": "a b"}], [view])
-    assert ours.ids.tolist() == theirs.ids.tolist()
+    assert ours.payload.ids.tolist() == theirs.payload.ids.tolist()
 
 
 def test_collate_pads_and_masks(base):

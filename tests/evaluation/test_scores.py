@@ -6,7 +6,7 @@ import pytest
 
 from vertune.evaluation import scores as measure
 from vertune.evaluation.scores import Sample, compare_with_baselines, curves, slices
-from vertune.metrics.bootstrap import intervals, paired
+from vertune.metrics.bootstrap import Tallies, intervals, paired
 from vertune.tasks.classify import Classify
 from vertune.tasks.regress import Regress
 
@@ -47,7 +47,7 @@ def test_metrics_are_the_score_with_its_interval(sample, answers):
 
 
 @pytest.mark.parametrize(
-    ("label", "winner", "sentence"), [("a", "model", "excludes 0"), (None, None, "equally well"), ("right", "baseline", "worse than")]
+    ("label", "winner", "sentence"), [("a", "model", "excludes 0"), (None, None, "results are equal"), ("right", "baseline", "worse than")]
 )
 def test_a_baseline_gets_a_paired_difference_and_a_verdict(sample, answers, label, winner, sentence):
     theirs = {
@@ -60,7 +60,9 @@ def test_a_baseline_gets_a_paired_difference_and_a_verdict(sample, answers, labe
     assert found["verdicts"]["simple"]["winner"] == winner
     assert sentence in found["verdicts"]["simple"]["sentence"]
     summarise = sample.task.summarise
-    expected = paired((tally, summarise), (sample.task.tally(sample.records, theirs), summarise), measure.ROUNDS, 4)["accuracy"]
+    expected = paired(Tallies(tally, summarise), Tallies(sample.task.tally(sample.records, theirs), summarise), measure.ROUNDS, 4)[
+        "accuracy"
+    ]
     assert found["differences"]["simple"]["accuracy"] == {"value": expected.value, "low": expected.low, "high": expected.high}
     assert found["baselines"]["simple"]["accuracy"]["value"] == sample.task.score(sample.records, theirs)["accuracy"]
 

@@ -128,7 +128,7 @@ def test_a_bundle_that_answers_otherwise_is_not_kept(bases, tmp_path):
     model = trained(bases, "classify")
     folder = written(model, tmp_path / "bundle")
     described = json.loads((folder / "labels.json").read_text())
-    described["task"]["labels"] = described["task"]["labels"][::-1]
+    described["options"]["labels"] = described["options"]["labels"][::-1]
     (folder / "labels.json").write_text(json.dumps(described))
-    with pytest.raises(ModelError, match="answers otherwise"):
+    with pytest.raises(ModelError, match="answers record 1 with"):
         build(Export, "onnx").check(model, folder)

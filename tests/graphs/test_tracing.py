@@ -116,8 +116,8 @@ def test_a_graph_that_answers_otherwise_is_refused_with_the_place(stand, monkeyp
     found = stand()
     forms = graph._forms
 
-    def broken(model, example):
-        for made in forms(model, example):
+    def broken(model, example, roles):
+        for made in forms(model, example, roles):
             bias = next(tensor for tensor in made.graph.initializer if tensor.name.endswith("head.bias"))
             bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
             yield made

@@ -66,7 +66,7 @@ def test_half_precision_is_near(configured, tmp_path, quiet):
     expected = found.trunk.run(tensors(config.encoder.collate([examples.features[row] for row in rows])))
     given = found.batch(rows)
     for place, row in enumerate(rows):
-        length = len(examples.features[row])
+        length = examples.features[row].positions
         assert torch.allclose(expected[place, :length], given[place, :length], rtol=2e-3, atol=2e-3)
         assert not given[place, length:].any()
 
@@ -109,7 +109,7 @@ def test_what_makes_other_states_is_never_answered_from_old_ones(configured, tmp
     expected = found.trunk.run(tensors(config.encoder.collate([examples.features[row] for row in rows])))
     given = found.batch(rows)
     for place, row in enumerate(rows):
-        kept = slice(None) if found.trunk.pooled else slice(len(examples.features[row]))
+        kept = slice(None) if found.trunk.pooled else slice(examples.features[row].positions)
         assert torch.allclose(expected[place][kept], given[place][kept], atol=5e-3)
 
 

@@ -158,7 +158,7 @@ def test_rows_that_no_text_uses_stay_as_they_are(configured, quiet):
     before = model.backbone.get_input_embeddings().weight.detach().clone()
     lesson = lesson_of(config, material, quiet)
     run_loop(model, plan, lesson)
-    used = np.unique(np.concatenate([feature.ids for feature in lesson.examples.features]))
+    used = np.unique(np.concatenate([feature.payload.ids for feature in lesson.examples.features]))
     after = model.backbone.get_input_embeddings().weight.detach()
     moved = (before != after).any(1).nonzero().flatten().numpy()
     assert set(used) <= set(moved) <= {*used, config.encoder.pad}

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from vertune.metrics import bootstrap
-from vertune.metrics.bootstrap import intervals, paired
+from vertune.metrics.bootstrap import Tallies, intervals, paired
 
 
 def mean(total):
@@ -73,8 +73,8 @@ def test_holds_the_truth_about_95_times_in_100():
 def test_a_pair_draws_the_same_units_for_both(answers):
     truth, good, poor = answers
     a, b = binary(truth, good), binary(truth, poor)
-    assert paired((a, scores), (a, scores))["accuracy"] == bootstrap.Interval(0.0, 0.0, 0.0)
-    difference = paired((a, scores), (b, scores))["accuracy"]
+    assert paired(Tallies(a, scores), Tallies(a, scores))["accuracy"] == bootstrap.Interval(0.0, 0.0, 0.0)
+    difference = paired(Tallies(a, scores), Tallies(b, scores))["accuracy"]
     assert difference.excludes_zero
     assert difference.value == pytest.approx(accuracy_score(truth, good) - accuracy_score(truth, poor))
     rows = (truth == good).astype(float) - (truth == poor)
@@ -85,15 +85,15 @@ def test_a_pair_may_count_in_different_tallies(answers):
     truth, good, poor = answers
     b = binary(truth, poor)
     short = np.stack([truth == good, np.ones(len(truth))], axis=1)
-    found = paired((short, lambda total: {"accuracy": mean(total)["mean"]}), (b, scores))
+    found = paired(Tallies(short, lambda total: {"accuracy": mean(total)["mean"]}), Tallies(b, scores))
     assert set(found) == {"accuracy"}
-    assert found["accuracy"] == paired((binary(truth, good), scores), (b, scores))["accuracy"]
+    assert found["accuracy"] == paired(Tallies(binary(truth, good), scores), Tallies(b, scores))["accuracy"]
 
 
 def test_a_pair_of_other_lengths_is_refused(answers):
     tally = binary(answers[0], answers[1])
     with pytest.raises(ValueError, match="300 and 299"):
-        paired((tally, scores), (tally[1:], scores))
+        paired(Tallies(tally, scores), Tallies(tally[1:], scores))
 
 
 @settings(max_examples=30, deadline=None)

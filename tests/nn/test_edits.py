@@ -76,7 +76,7 @@ def test_merged_and_applied_answer_alike(base: Path, edit: Edit) -> None:
 
 
 def test_what_adds_modules_is_not_merged(base: Path) -> None:
-    with pytest.raises(ConfigError, match=r"prefix_states add modules.*lora"):
+    with pytest.raises(ConfigError, match=r"prefix_states can't be merged.*lora"):
         edits.merge(vertical(base), [Edit("prefix_states", "backbone.encoder.layer.1", 2, {"rows": torch.zeros(2, WIDTH)})])
 
 
@@ -84,9 +84,9 @@ def test_what_adds_modules_is_not_merged(base: Path) -> None:
     ("edit", "said"),
     [
         (Edit("low_rank", "backbone.nowhere", 1, low_rank().tensors, {"scaling": 1.0}), "backbone.nowhere"),
-        (Edit("low_rank", "backbone.encoder.layer.1", 1, low_rank().tensors, {"scaling": 1.0}), "linear map"),
-        (Edit("head", "head", 3, {"weight": torch.zeros(5, WIDTH)}), r"\(2, 32\).*\(5, 32\)"),
-        (Edit("layers", "backbone.encoder.layer.1", 3, {"magic": torch.zeros(5)}), "nothing at"),
+        (Edit("low_rank", "backbone.encoder.layer.1", 1, low_rank().tensors, {"scaling": 1.0}), "delta needs Linear"),
+        (Edit("head", "head", 3, {"weight": torch.zeros(5, WIDTH)}), r"\(5, 32\).*\(2, 32\)"),
+        (Edit("layers", "backbone.encoder.layer.1", 3, {"magic": torch.zeros(5)}), "no tensor there"),
         (Edit("prefix_states", "backbone.nowhere", 1, {"rows": torch.zeros(2, WIDTH)}), "backbone.nowhere"),
     ],
 )

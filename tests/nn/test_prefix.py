@@ -146,7 +146,7 @@ def test_the_pooler_reads_the_first_real_token(make: tiny.Maker) -> None:
 def test_states_of_several_lengths_are_an_error(make: tiny.Maker) -> None:
     model = base(make, "bert")
     names = list(structure.layers(model))
-    with pytest.raises(ConfigError, match="one length"):
+    with pytest.raises(ConfigError, match="different lengths"):
         prefix.attach_prefix(model, {names[0]: torch.zeros(2, tiny.WIDTH), names[1]: torch.zeros(3, tiny.WIDTH)})
 
 

@@ -82,7 +82,7 @@ def test_heads_that_go_are_those_that_a_zero_would_silence(stand, family):
 def test_one_map_for_query_key_and_value_is_refused(stand):
     found = stand("modernbert")
     weights = shrink.head_weights(found.fresh().eval(), feed(found))
-    with pytest.raises(ConfigError, match="in one map"):
+    with pytest.raises(ConfigError, match="one module computes query, key and value"):
         shrink.keep_heads(found.fresh(), {layer: shrink.largest(value, 0.5) for layer, value in weights.items()})
 
 
@@ -116,7 +116,7 @@ def test_layers_that_stay_are_the_only_ones_that_run(stand, family):
 
 
 def test_shared_layers_are_refused(stand):
-    with pytest.raises(ConfigError, match="no plain list"):
+    with pytest.raises(ConfigError, match="form no single list"):
         shrink.keep_layers(stand("albert").fresh(), [0])
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from vertune.core.errors import ConfigError
 from vertune.encoders.text import Text
 from vertune.nn import structure
+from vertune.nn.inputs import declare
 from vertune.nn.vertical import VerticalModel
 from vertune.testing import tiny
 
@@ -98,7 +99,7 @@ def test_depths_count_from_embeddings_to_head(make: tiny.Maker) -> None:
 def test_layers_that_share_weights_are_counted_by_their_passes(make: tiny.Maker) -> None:
     model = backbone(make, "albert")
     assert (len(structure.layers(model)), structure.count(model), structure.shares_layers(model)) == (1, 2, True)
-    with pytest.raises(ConfigError, match="share the weights"):
+    with pytest.raises(ConfigError, match="layers share"):
         structure.top(model, 1)
 
 
@@ -113,7 +114,7 @@ def test_what_is_no_encoder_is_an_error(module: nn.Module) -> None:
         structure.layers(module)
 
 
-def test_what_takes_no_token_ids_is_an_error() -> None:
+def test_a_base_that_can_t_compute_its_inputs_is_an_error() -> None:
     class Deaf(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -122,8 +123,10 @@ def test_what_takes_no_token_ids_is_an_error() -> None:
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return pixels
 
-    with pytest.raises(ConfigError, match="token ids and a mask"):
+    with pytest.raises(ConfigError, match="does not say which arrays it reads"):
         structure.stages(Deaf())
+    with pytest.raises(ConfigError, match="can't compute a batch of its encoder's inputs"):
+        structure.stages(declare(Deaf(), Text()))
 
 
 def test_quiet_stages_give_the_same_states_each_time(make: tiny.Maker) -> None:
@@ -171,7 +174,7 @@ def test_roles_survive_a_base_that_is_defined_in_another_order() -> None:
     class Base(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.words = nn.Embedding(9, 8)
+            self.words = nn.Embedding(64, 8)
             self.layers = nn.ModuleList([Layer()])
 
         def get_input_embeddings(self) -> nn.Module:
@@ -181,7 +184,7 @@ def test_roles_survive_a_base_that_is_defined_in_another_order() -> None:
             return self.layers[0](self.words(input_ids))
 
     expected = {"query": ["query"], "key": ["key"], "value": ["value"], "attention_output": ["out"], "up": ["up"], "down": ["down"]}
-    assert structure.sites(Base(), "layers.0") == expected
+    assert structure.sites(declare(Base(), Text()), "layers.0") == expected
 
 
 def test_tiny_bases_are_written_once(tmp_path: Path) -> None:

@@ -24,13 +24,13 @@ class Engine:
     """Answers a payload with its double, a batch for each `release`, and remembers the batches; `held` says that it has one."""
 
     def __init__(self, free=False):
-        self.batches, self.lanes = [], []
+        self.batches, self.executors = [], []
         self._free = free
         self._held, self._released = threading.Semaphore(0), threading.Semaphore(0)
 
-    def __call__(self, lane, payloads):
+    def __call__(self, executor, payloads):
         self.batches.append(list(payloads))
-        self.lanes.append(lane)
+        self.executors.append(executor)
         self._held.release()
         if not self._free:
             assert self._released.acquire(timeout=LONG)
@@ -117,16 +117,18 @@ def test_a_batch_is_formed_when_a_worker_becomes_free(start):
     assert batcher.queued == 0
 
 
-def test_the_nearest_in_length_keep_company_within_a_lane(start):
+def test_the_nearest_in_length_keep_company_within_an_executor(start):
     engine = Engine()
     batcher = start(engine, limits=BatchLimits(tokens=60))
     one(batcher, 0)
     engine.held()
-    tickets = [one(batcher, cost, cost, lane=lane) for cost, lane in ((20, "a"), (60, "a"), (19, "a"), (20, "b"), (3, "a"), (18, "a"))]
+    tickets = [
+        one(batcher, cost, cost, executor=executor) for cost, executor in ((20, "a"), (60, "a"), (19, "a"), (20, "b"), (3, "a"), (18, "a"))
+    ]
     engine.open()
     assert [ticket.result(LONG) for ticket in tickets] == [[40], [120], [38], [40], [6], [36]]
     assert engine.batches[1:] == [[20, 19, 18], [60], [20], [3]]
-    assert engine.lanes[1:] == ["a", "a", "b", "a"]
+    assert engine.executors[1:] == ["a", "a", "b", "a"]
 
 
 def test_results_come_in_order_and_are_finished(start):
@@ -146,7 +148,7 @@ def test_a_request_of_nothing_is_done(start):
 
 def test_a_cost_is_at_least_one_token_and_each_payload_has_one(start):
     batcher = start(Engine())
-    with pytest.raises(DataError, match="at least 1 token; got 0"):
+    with pytest.raises(DataError, match="has the cost 0; it must be at least 1"):
         batcher.submit(BatchRequest([1, 2], [1, 0]))
     with pytest.raises(ValueError, match="zip"):
         batcher.submit(BatchRequest([1, 2], [1]))
@@ -154,14 +156,14 @@ def test_a_cost_is_at_least_one_token_and_each_payload_has_one(start):
 
 
 def test_no_worker_is_an_error_of_the_config():
-    with pytest.raises(ConfigError, match="at least 1 worker; got 0"):
+    with pytest.raises(ConfigError, match="have 0 workers; it needs at least 1"):
         Batcher(Engine(), workers=0)
 
 
 def test_workers_compute_at_once(start):
     together = threading.Barrier(3)
 
-    def compute(lane, payloads):
+    def compute(executor, payloads):
         together.wait(LONG)
         return payloads
 
@@ -188,7 +190,7 @@ def test_time_is_told(start):
     engine.release()
     second.result(LONG)
     until(lambda: len(seen) == 2)
-    assert [(batch.lane, batch.items, batch.tokens, batch.padded) for batch in seen] == [(None, 1, 10, 10), (None, 2, 19, 20)]
+    assert [(batch.executor, batch.items, batch.tokens, batch.padded) for batch in seen] == [(None, 1, 10, 10), (None, 2, 19, 20)]
     assert first.computed == seen[0].seconds >= 0.02 <= second.waited
     assert second.computed == seen[1].seconds >= 0.01  # once, though two of its items were in it
     assert first.waited < second.waited
@@ -242,7 +244,7 @@ def test_who_could_not_be_in_time_is_turned_away_at_once(start):
     with pytest.raises(Busy, match="could not be answered within their 500 ms"):
         one(batcher, 1, 60, deadline=0.5)
     late = one(batcher, 1, 1000)
-    with pytest.raises(Busy, match=r"1000 tokens wait, 100 are done a second; ask again in 10\.00 s"):
+    with pytest.raises(Busy, match=r"1000 tokens wait, 100 are computed a second\. Retry in 10\.00 s"):
         one(batcher, 1, 1, deadline=5.0)
     batcher.check("", 1, 25.0)
     with pytest.raises(Busy, match="1000 tokens wait"):
@@ -469,7 +471,7 @@ def test_what_is_left_of_a_failed_request_is_not_computed(start):
 def test_an_error_of_ours_is_passed_on_as_it_is(start):
     wanted = DataError("Row 7 is empty.")
 
-    def compute(lane, payloads):
+    def compute(executor, payloads):
         raise wanted
 
     assert error_of(one(start(compute), 1)) is wanted
@@ -477,7 +479,7 @@ def test_an_error_of_ours_is_passed_on_as_it_is(start):
 
 @pytest.mark.parametrize("results", [[], [1, 2], None])
 def test_a_wrong_number_of_results_is_an_error_of_the_model(start, results):
-    assert isinstance(error_of(one(start(lambda lane, payloads: results), 1)), ModelError)
+    assert isinstance(error_of(one(start(lambda executor, payloads: results), 1)), ModelError)
 
 
 @pytest.mark.parametrize("error", [KeyError("gone"), SystemExit(3)])
@@ -522,7 +524,7 @@ class Interrupt(BaseException):
 def test_an_exception_from_outside_kills_a_worker_and_no_request(start):
     workers = []
 
-    def compute(lane, payloads):
+    def compute(executor, payloads):
         workers.append(threading.get_ident())
         if len(workers) == 1:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(workers[0]), ctypes.py_object(Interrupt))
@@ -536,11 +538,11 @@ def test_an_exception_from_outside_kills_a_worker_and_no_request(start):
 def test_a_worker_that_dies_without_a_word_is_missed(start):
     engine = Fragile(free=True)
     batcher = start(engine, limits=BatchLimits(hang=2.0))
-    bury, batcher._bury = batcher._bury, lambda worker, cause: None
+    replace, batcher._replace = batcher._replace, lambda worker, cause: None
     ticket = one(batcher, -1)
     engine.held()
     until(lambda: not batcher.alive)
-    batcher._bury = bury
+    batcher._replace = replace
     until(lambda: batcher.alive)
     assert isinstance(error_of(ticket), ModelError)
     assert one(batcher, 2).result(LONG) == [4]
@@ -692,10 +694,10 @@ def test_what_hangs_at_the_end_is_given_up(start):
 class Single(Engine):
     """Fails of every batch of several items."""
 
-    def __call__(self, lane, payloads):
+    def __call__(self, executor, payloads):
         if len(payloads) > 1:
             raise ValueError
-        return super().__call__(lane, payloads)
+        return super().__call__(executor, payloads)
 
 
 def test_what_was_to_be_tried_again_at_the_end_is_given_up(start):
@@ -786,14 +788,14 @@ def test_every_ticket_is_completed_once_with_its_own_result(seed, caplog):
     caplog.set_level(logging.CRITICAL, "vertune")
     chance, calls, made = random.Random(seed), [], []
 
-    def compute(lane, payloads):
+    def compute(executor, payloads):
         if chance.random() < 0.02:
             raise SystemExit
         if chance.random() < 0.1:
             time.sleep(0.001)
         if -7 in payloads:
             raise ValueError("poison")
-        assert len(payloads) == 1 or lane in (1, 2)
+        assert len(payloads) == 1 or executor in (1, 2)
         return [payload * 3 for payload in payloads]
 
     batcher = Batcher(compute, BatchLimits(tokens=200, items=16, queued=4000), workers=1 + seed % 3)
@@ -805,7 +807,7 @@ def test_every_ticket_is_completed_once_with_its_own_result(seed, caplog):
             request = BatchRequest(
                 payloads,
                 [draw.randint(1, 40) for _ in payloads],
-                lane=draw.choice((1, 2)),
+                executor=draw.choice((1, 2)),
                 customer=str(draw.randrange(3)),
                 deadline=draw.choice((None, None, 0.0005, 0.05, 5.0)),
                 finish=lambda results: (len(results), results),

@@ -10,7 +10,7 @@ from vertune.core.errors import Busy, ConfigError, DataError
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, FairQueue, Throughput, Ticket
 
 
-class Lane:
+class Executor:
     """Counts how often it is compared, which is once for each item that is looked at."""
 
     def __init__(self):
@@ -23,8 +23,8 @@ class Lane:
     __hash__ = object.__hash__
 
 
-def put(queue, costs, customer="", lane=None):
-    ticket = Ticket(BatchRequest([f"{customer}{place}" for place in range(len(costs))], costs, lane, customer), lambda ticket: None)
+def put(queue, costs, customer="", executor=None):
+    ticket = Ticket(BatchRequest([f"{customer}{place}" for place in range(len(costs))], costs, executor, customer), lambda ticket: None)
     queue.add(customer, ticket.items)
     return ticket
 
@@ -63,12 +63,12 @@ def test_little_of_a_batch_is_padding():
     assert costs(batch(queue)) == [12]
 
 
-def test_a_batch_has_at_most_so_many_items_and_one_lane():
+def test_a_batch_has_at_most_so_many_items_and_one_executor():
     queue = FairQueue(BatchLimits(items=3))
-    put(queue, [5] * 4, lane="a")
-    put(queue, [5] * 2, lane="b")
-    put(queue, [5], lane="a")
-    assert [[item.ticket.request.lane for item in batch(queue)] for _ in range(3)] == [["a"] * 3, ["a"] * 2, ["b"] * 2]
+    put(queue, [5] * 4, executor="a")
+    put(queue, [5] * 2, executor="b")
+    put(queue, [5], executor="a")
+    assert [[item.ticket.request.executor for item in batch(queue)] for _ in range(3)] == [["a"] * 3, ["a"] * 2, ["b"] * 2]
 
 
 @pytest.mark.parametrize("tokens", [1, 60, 500])
@@ -82,7 +82,7 @@ def test_batches_keep_the_limits_and_lose_nothing(tokens):
     while items := batch(queue):
         assert len(items) == 1 or max(costs(items)) * len(items) <= tokens
         assert len(items) <= 7
-        assert len({item.ticket.request.lane for item in items}) == 1
+        assert len({item.ticket.request.executor for item in items}) == 1
         assert expected.issuperset(items)
         expected.difference_update(items)
         assert queue.tokens == sum(item.cost for item in expected)
@@ -91,13 +91,13 @@ def test_batches_keep_the_limits_and_lose_nothing(tokens):
 
 @pytest.mark.parametrize("customers", [1, 3, 1000])
 def test_however_many_wait_few_are_looked_at(customers):
-    queue, lane = FairQueue(BatchLimits()), Lane()
+    queue, executor = FairQueue(BatchLimits()), Executor()
     for place in range(customers):
-        put(queue, [10] * (30_000 // customers), f"c{place}", lane)
+        put(queue, [10] * (30_000 // customers), f"c{place}", executor)
     for _ in range(20):
-        lane.looks = 0
+        executor.looks = 0
         assert len(batch(queue)) == 102
-        assert 102 <= lane.looks <= 256
+        assert 102 <= executor.looks <= 256
 
 
 def test_who_has_much_waiting_does_not_keep_others_waiting():
@@ -105,8 +105,8 @@ def test_who_has_much_waiting_does_not_keep_others_waiting():
     put(queue, [10] * 10_000, "many")
     for _ in range(50):
         batch(queue)
-    for lane in ("a", "b"):
-        mine = put(queue, [10], "one", lane)
+    for executor in ("a", "b"):
+        mine = put(queue, [10], "one", executor)
         assert mine.items[0] in batch(queue)
 
 
@@ -135,7 +135,7 @@ def test_who_empties_his_queue_and_comes_back_keeps_nobody_from_his_turn():
 
 def test_a_stream_of_new_customers_stops_nobody():
     queue = FairQueue(BatchLimits(tokens=200))
-    put(queue, [10] * 3000, "steady", "other lane")
+    put(queue, [10] * 3000, "steady", "other executor")
     taken = {"steady": 0, "new": 0}
     for place in range(600):
         put(queue, [10], f"new {place}")
@@ -158,7 +158,7 @@ def test_what_is_withdrawn_costs_nothing():
 
 def test_customers_are_forgotten():
     queue = FairQueue(BatchLimits(tokens=200))
-    put(queue, [10] * 3000, "steady", "other lane")
+    put(queue, [10] * 3000, "steady", "other executor")
     most = 0
     for place in range(1000):
         put(queue, [10], f"c{place}")
@@ -196,7 +196,7 @@ def test_a_full_queue_turns_away_who_has_more_than_a_share_of_it():
 
 
 def test_what_can_never_be_taken_is_not_told_to_come_again():
-    with pytest.raises(DataError, match=r"at most 1000 tokens.*got 1001"):
+    with pytest.raises(DataError, match=r"has 1001 tokens; at most 1000"):
         FairQueue(BatchLimits(queued=1000)).admit("a", 1001, None, 0.0)
 
 
@@ -215,7 +215,7 @@ def test_who_could_not_be_in_time_is_turned_away():
 def test_busy_says_how_much_waits_how_fast_it_goes_and_when_to_come_again():
     queue = FairQueue(BatchLimits(queued=1000))
     put(queue, [10] * 100, "a")
-    with pytest.raises(Busy, match=r"1000 tokens wait, 400 are done a second; ask again in 2\.50 s") as caught:
+    with pytest.raises(Busy, match=r"1000 tokens wait, 400 are computed a second\. Retry in 2\.50 s") as caught:
         queue.admit("a", 1, None, 400.0)
     assert caught.value.retry_after == 2.5
     assert [queue.busy("", rate).retry_after for rate in (1.0, 1e9, 0.0)] == [60.0, 0.05, 1.0]

@@ -44,8 +44,8 @@ def test_a_card_says_what_a_reader_must_know(manifest, base):
     for wanted in (
         "# topics", 'vertune.load("topics-1")', "`label 0`", "and 10 more",
         "93.0\u00a0%", "92.0 to 94.0\u00a0%", "| 0.900 |", "100 train, 20 validation.",
-        "`abc`", "`lora`, 1,000 trained weights", "12 s were left", "both ends are kept",
-        "100 rows only", "trained once more", "apache-2.0", "Some Licence 1.0",
+        "`abc`", "`lora`, 1,000 trained weights", "12 s were left", "it reads both ends",
+        "only 100 rows", "retrained on all labelled rows", "apache-2.0", "Some Licence 1.0",
     ):  # fmt: skip
         assert wanted in text, wanted
     front = yaml.safe_load(text.split("---")[1])

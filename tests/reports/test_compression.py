@@ -35,8 +35,8 @@ def test_the_page_says_what_was_found(verdict, share):
 
 
 def test_rows_that_the_model_learnt_from_are_told():
-    assert "trained once more on all labels" not in compression.page(manifest())
-    assert "trained once more on all labels" in compression.page(manifest(known=True))
+    assert "finally retrained on all labelled rows" not in compression.page(manifest())
+    assert "finally retrained on all labelled rows" in compression.page(manifest(known=True))
 
 
 def test_a_base_of_short_texts_shows_the_lengths_that_it_has():

@@ -74,7 +74,7 @@ def test_a_heatmap_draws_every_mistake_and_names_every_label(size):
     cells = [title for title in titles if " of " in title]
     assert len(cells) == sum(number > 0 for row in counts for number in row)
     assert sum(title in labels for title in titles) == 2 * size
-    assert cells[0].startswith(f"{labels[0]} answered rightly: 7 of")
+    assert cells[0].startswith(f"{labels[0]} answered correctly: 7 of")
     assert float(picture.get("width")) < 1900
 
 

@@ -17,12 +17,12 @@ def test_every_metric_of_every_task_has_words(name):
     for shown in map(metric, task.metrics):
         assert shown.about, f"{shown.name} needs a sentence in reports/metrics.yaml"
         assert ("lower is better" in shown.about) == (shown.name in lower)
-        assert "{" not in shown.says(0.5)
+        assert "{" not in shown.explain(0.5)
 
 
 def test_a_metric_without_words_is_a_number_under_its_own_name():
     shown = metric("some_new_metric")
-    assert (shown.title, shown.unit, shown.says(0.2)) == ("some new metric", "number", "")
+    assert (shown.title, shown.unit, shown.explain(0.2)) == ("some new metric", "number", "")
     assert baseline_name("some-way") == "some-way"
 
 
@@ -33,10 +33,16 @@ def test_a_metric_without_words_is_a_number_under_its_own_name():
         (-0.03, -0.01, False, -1, "The model is worse than X: the 95 % interval of the difference excludes 0."),
         (-0.03, -0.01, True, 1, "The model is better"),
         (0.01, 0.03, True, -1, "The model is worse"),
-        (-0.01, 0.03, False, 0, "The data can't tell whether the model is better than X: the 95 % interval of the difference includes 0."),
-        (0.0, 0.03, False, 0, "The data can't tell"),
-        (0.0, 0.0, False, 0, "equally well"),
-        (None, None, False, 0, "no interval is known"),
+        (
+            -0.01,
+            0.03,
+            False,
+            0,
+            "The data can't decide whether the model is better than X: the 95 % interval of the difference includes 0.",
+        ),
+        (0.0, 0.03, False, 0, "The data can't decide"),
+        (0.0, 0.0, False, 0, "results are equal"),
+        (None, None, False, 0, "there is no interval"),
     ],
 )
 def test_a_verdict_needs_an_interval_beyond_zero(low, high, lower, winner, said):

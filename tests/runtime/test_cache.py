@@ -1,4 +1,4 @@
-"""What was asked is not computed again, one computation serves all who ask at once, and an error reaches each of them."""
+"""The answer cache: nothing is computed twice, threads share one computation, and an error reaches each of them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from vertune.core.errors import ModelError
+from vertune.core.errors import ConfigError, ModelError
 from vertune.core.records import Column
-from vertune.runtime.cache import AnswerCache
+from vertune.runtime.cache import AnswerCache, CachedPredictor
 
 
 class Slow:
     """Answers a record with its text, after a while, and counts."""
 
-    task = SimpleNamespace(columns=(Column("text", ""), Column("label", "", role="target")))
+    task = SimpleNamespace(columns=(Column("text", ""), Column("label", "", role="target", type="label")))
 
     def __init__(self, seconds=0.0, error=None):
         self.seconds, self.error, self.seen = seconds, error, []
@@ -33,27 +33,31 @@ def texts(*values):
     return [{"text": value} for value in values]
 
 
+def cached(model, entries=10):
+    return CachedPredictor(model, "v1", AnswerCache(entries))
+
+
 def test_the_same_is_computed_once_and_given_in_order():
     model = Slow()
-    cache = AnswerCache(model, "v1")
+    cache = cached(model)
     assert [answer["label"] for answer in cache.answer(texts("a", "b", "a"))] == ["a", "b", "a"]
     assert [answer["label"] for answer in cache.answer([*texts("b", "c"), {"text": "a", "label": "other"}])] == ["b", "c", "a"]
     assert model.seen == ["a", "b", "c"]
-    assert (cache.hits, cache.misses, cache.hit_rate) == (3, 3, 0.5)
+    assert (cache.cache.hits, cache.cache.misses, cache.cache.hit_rate) == (3, 3, 0.5)
 
 
 def test_an_answer_is_the_caller_s_own():
-    cache = AnswerCache(Slow(), "v1")
+    cache = cached(Slow())
     cache.answer(texts("a"))[0]["probabilities"]["a"] = 0.0
     assert cache.answer(texts("a"))[0]["probabilities"] == {"a": 1.0}
 
 
 def test_what_was_longest_unasked_goes_first():
     model = Slow()
-    cache = AnswerCache(model, "v1", entries=2)
+    cache = cached(model, entries=2)
     for value in "abac":
         cache.answer(texts(value))
-    assert len(cache) == 2
+    assert len(cache.cache) == 2
     model.seen.clear()
     cache.answer(texts("a", "c"))
     assert model.seen == []
@@ -83,7 +87,7 @@ def many(cache, count):
 
 def test_those_who_ask_at_once_share_one_computation():
     model = Slow(seconds=0.2)
-    cache = AnswerCache(model, "v1")
+    cache = cached(model)
     found, errors = many(cache, 8)
     assert (found, errors) == (["a"] * 8, [])
     assert model.seen == ["a"]
@@ -91,12 +95,35 @@ def test_those_who_ask_at_once_share_one_computation():
 
 def test_an_error_reaches_all_and_is_not_remembered():
     model = Slow(seconds=0.2, error=ModelError("broken"))
-    cache = AnswerCache(model, "v1")
+    cache = cached(model)
     found, errors = many(cache, 4)
     assert not found
     assert len(errors) == 4
     model.error = None
     assert cache.answer(texts("a"))[0]["label"] == "a"
+
+
+def test_two_models_never_share_an_answer():
+    shared = AnswerCache()
+    first, second = Slow(), Slow()
+    CachedPredictor(first, "v1", shared).answer(texts("a"))
+    CachedPredictor(second, "v2", shared).answer(texts("a"))
+    assert first.seen == second.seen == ["a"]
+
+
+def test_single_values():
+    cache = AnswerCache(entries=2)
+    assert cache.get("a") is None
+    for key in "abac":
+        cache.put(key, key.upper())
+        cache.get(key)
+    assert (cache.get("a"), cache.get("b"), cache.get("c")) == ("A", None, "C")
+    assert (cache.hits, cache.misses) == (6, 2)
+
+
+def test_a_cache_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="at least 1 answer"):
+        AnswerCache(entries=0)
 
 
 def test_a_vertical_remembers_when_told_to(fitted):

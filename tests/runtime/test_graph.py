@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from vertune.core.errors import ModelError
-from vertune.runtime.benchmark import benchmark
+from vertune.data.validate import text_records
+from vertune.runtime.benchmark import GraphWorkload, benchmark
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import GRAPH, Predictor
-from vertune.steps.predict import _plain, answer, predict
+from vertune.steps.predict import answer, predict
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_short_way_answers_as_the_frame_does(made):
 
     predictor = Predictor.open(made)
     for rows in ([{"text": "of rome"}], [{"query": "of rome"}, {"query": "soup"}], [{"text": " spaces ", "label": "food", "n": 3}]):
-        assert _plain(predictor, rows) is not None
+        assert text_records(predictor, rows) is not None
         assert predict(predictor, rows) == answer(predictor, pl.DataFrame(rows)).answers
     for rows in (
         [{"text": "a", "query": "b"}],
@@ -58,7 +59,7 @@ def test_the_short_way_answers_as_the_frame_does(made):
         [{"other": "a"}],
         [{"text": "a", "text_pair": " "}],
     ):
-        assert _plain(predictor, rows) is None
+        assert text_records(predictor, rows) is None
 
 
 def test_a_batch_that_the_graph_can_t_take_is_an_error(made):
@@ -69,12 +70,13 @@ def test_a_batch_that_the_graph_can_t_take_is_an_error(made):
 
 
 def test_speed_is_measured_in_a_process_of_its_own(made):
-    found = benchmark(made.folder / GRAPH, [5, 9, 7], 20, 1)
+    encoder = Predictor.open(made).encoder
+    found = benchmark(GraphWorkload(made.folder / GRAPH, encoder, [5, 9, 7]), 1)
     assert set(found) == {"latency", "throughput", "memory", "threads"}
-    assert list(found["latency"]) == ["16"]
+    assert list(found["latency"]) == ["16", "128"]
     assert found["latency"]["16"] > 0
     assert found["throughput"] > 0
     assert found["threads"] == 1
     assert 10e6 < found["memory"] < 1e9
     with pytest.raises(ModelError, match="could not be measured"):
-        benchmark(made.folder / "manifest.json", [5], 20)
+        benchmark(GraphWorkload(made.folder / "manifest.json", encoder, [5]))

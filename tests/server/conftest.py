@@ -30,7 +30,7 @@ TEXTS = ["tell me 3 of rome and bread", "soup", "oslo " * 9, "tell me of cake", 
 @pytest.fixture(scope="session")
 def fleet(tiny_base, tmp_path_factory) -> Home:
     """The home; no test changes it."""
-    from vertune.steps.share import make_ready
+    from vertune.steps.share import make_servable
 
     home = Home(tmp_path_factory.mktemp("fleet") / "home")
     models = [_trained(home, name, task, method, tiny_base) for name, (task, method) in VERTICALS.items()]
@@ -39,7 +39,7 @@ def fleet(tiny_base, tmp_path_factory) -> Home:
     models.append(_trained(home, "intent", *OTHER, tiny_base, labels=("even", "odd")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
-        assert not make_ready(models, home)
+        assert not make_servable(models, home)
     return home
 
 
@@ -104,13 +104,14 @@ def alone(fleet):
     return said
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _quick_start():
     """Servers time no batches when they start, which takes 0.8 s each, and look at their home more often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
         patch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
-        patch.setattr("vertune.server.service._LOOK", 0.15)
+        patch.setattr("vertune.server.following.INTERVAL", 0.15)
+        patch.setattr("vertune.store.keys.REVOCATION_DELAY", 0.0)
         yield
 
 

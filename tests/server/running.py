@@ -16,7 +16,7 @@ import pytest
 from vertune.core.artifact import Home
 from vertune.server import run
 from vertune.server.service import Service
-from vertune.server.settings import Limits, Settings
+from vertune.server.settings import RequestLimits, Settings
 from vertune.store.keys import Keys
 
 LONG = 20.0
@@ -29,8 +29,8 @@ class Running:
     def __init__(self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), **settings: Any):
         """Without a key it is open to everybody."""
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, **settings}
-        self.service = Service(Settings(**given, limits=Limits(**(limits or {}))), home, only=frozenset(only))
-        assert not self.service.follow()
+        self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
+        assert not self.service.aliases.load()
         self.keys = None if key is None else Keys(home.folder / "server.db")
         self.url = ""
         self.error: BaseException | None = None
@@ -85,13 +85,13 @@ class Running:
         """One number of /metrics, 0 where it was never counted."""
         from prometheus_client.parser import text_string_to_metric_families
 
-        page = self.service.measures.page().decode()
+        page = self.service.metrics.page().decode()
         samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def _live(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=run._loop()) as runner:
+            with asyncio.Runner(loop_factory=run._loop_factory()) as runner:
                 runner.run(self._serve())
         except BaseException as error:
             self.error = error

@@ -29,7 +29,7 @@ def _left_as_it_was(running):
     yield
     until(lambda: running.predict("intent", "soup").status_code == 200)
     until(lambda: running.connections() <= 1)
-    assert running.service.batcher.queued == 0
+    assert running.service.answers.batcher.queued == 0
 
 
 def wired(running, *sent: bytes) -> Wire:

@@ -44,7 +44,7 @@ def test_an_unforeseen_error_is_a_guarded_problem_that_says_nothing_and_is_logge
     def fail(*given):
         raise RuntimeError("something private")
 
-    monkeypatch.setattr("vertune.server.predict.answered", fail)
+    monkeypatch.setattr("vertune.answering.service.AnswerService.answer", fail)
     before = server.metric("vertune_requests_total", resource="refused", status="500")
     found = server.predict("intent", "a")
     assert "Please report it" in problem(found, 500)
@@ -138,7 +138,8 @@ def test_every_reference_of_the_document_leads_somewhere(document) -> None:
 def test_the_document_says_what_needs_a_key_and_that_errors_are_problems(document) -> None:
     for path, verbs in document["paths"].items():
         for verb, operation in verbs.items():
-            assert operation["security"] == ([] if path.startswith("/health") else [{"key": []}]), (verb, path)
+            scope = "admin" if verb in ("put", "delete") else "predict"
+            assert operation["security"] == ([] if path.startswith("/health") else [{"key": [scope]}]), (verb, path)
             for status, answer in operation["responses"].items():
                 if int(status) >= 400 and path != "/health/ready":
                     assert list(answer["content"]) == ["application/problem+json"]

@@ -14,6 +14,7 @@ from schemathesis.specs.openapi import checks as openapi
 
 from tests.server.conftest import VERTICALS, admin
 from tests.server.running import Running
+from vertune.server.discovery import find_routes
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 CHECKS = (
@@ -21,11 +22,9 @@ CHECKS = (
     openapi.response_headers_conformance, openapi.unsupported_method,
 )  # fmt: skip
 EXAMPLES = 8
-OPERATIONS = [
-    "predict", "predict_with_many", "embeddings", "verticals", "vertical", "versions", "card", "choose", "retire", "metrics", "live",
-    "ready",
-]  # fmt: skip
-OPEN = ("live", "ready")
+SCOPES = {route.operation_id: route.required_scope for route in find_routes() if route.include_in_schema}
+OPERATIONS = sorted(SCOPES)
+OPEN = [name for name, scope in SCOPES.items() if scope is None]
 """These need no key, and take nothing that could be wrong."""
 MODES = {name: [GenerationMode.POSITIVE] if name in OPEN else list(GenerationMode) for name in OPERATIONS}
 
@@ -49,13 +48,13 @@ def operations(running) -> dict[str, Any]:
     narrowed = copy.deepcopy(document)
     names, models = [*VERTICALS, "nobody"], [model.id for model in running.service.home.shelf("models")]
     schemas = narrowed["components"]["schemas"]
-    schemas["AskedOfMany"]["properties"]["verticals"]["items"]["enum"] = names
-    schemas["Wanted"]["properties"]["model"]["enum"] = names
-    schemas["Chosen"]["properties"]["model"]["enum"] = [*models, "nobody"]
+    schemas["MultiPredictRequest"]["properties"]["verticals"]["items"]["enum"] = names
+    schemas["EmbeddingsRequest"]["properties"]["model"]["enum"] = names
+    schemas["LiveModel"]["properties"]["model"]["enum"] = [*models, "nobody"]
     for path, verbs in narrowed["paths"].items():
         for verb, operation in verbs.items():
-            for parameter in operation.get("parameters", ()) if "{name}" in path else ():
-                if parameter["name"] == "name":  # what others ask is not to go away meanwhile
+            for parameter in operation.get("parameters", ()) if "{vertical}" in path else ():
+                if parameter["name"] == "vertical":  # what others ask is not to go away meanwhile
                     parameter["schema"]["enum"] = names if verb in ("get", "post") else ["second", "nobody"]
     found = schemathesis.openapi.from_dict(narrowed)
     found.config.update(base_url=running.url)
@@ -63,7 +62,7 @@ def operations(running) -> dict[str, Any]:
 
 
 def test_every_operation_is_drawn(operations) -> None:
-    assert sorted(operations) == sorted(OPERATIONS)
+    assert sorted(operations) == OPERATIONS
 
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["with a key", "without"])

@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertune.core.errors import ConfigError, DataError
+from vertune.core.records import Column
 from vertune.splits._cut import blocks
 from vertune.splits.given import Given
 from vertune.splits.group import Group
 from vertune.splits.stratified import Stratified
 from vertune.splits.time import Time
+
+COLUMNS = (Column("text", "The text."), Column("label", "The class.", role="target", type="label"))
 
 
 def table(counts: dict[str, int]) -> pl.DataFrame:
@@ -27,7 +30,7 @@ def counts(frame: pl.DataFrame, names: pl.Series) -> dict[str, dict[str, int]]:
 
 def test_stratified_keeps_proportions():
     frame = table({"a": 1000, "b": 200, "c": 50})
-    found = counts(frame, Stratified().divide(frame))
+    found = counts(frame, Stratified().divide(frame, COLUMNS))
     assert found["test"] == {"a": 200, "b": 40, "c": 10}
     assert found["validation"] == {"a": 80, "b": 16, "c": 4}
 
@@ -38,7 +41,7 @@ def test_stratified_gives_each_class_to_train_and_its_share_to_test(sizes, share
     frame = table(sizes)
     if frame.height < 4:
         return
-    names = Stratified(test=share).divide(frame)
+    names = Stratified(test=share).divide(frame, COLUMNS)
     found = counts(frame, names)
     assert set(found["train"]) == set(sizes)
     room = sum(size - 1 for size in sizes.values())
@@ -53,7 +56,7 @@ def test_stratified_gives_each_class_to_train_and_its_share_to_test(sizes, share
 
 def test_few_rows_a_class_are_cut_evenly():
     frame = table({f"label {place:02d}": 10 for place in range(77)})
-    found = counts(frame, Given().divide(frame))
+    found = counts(frame, Given().divide(frame, COLUMNS))
     assert set(found["validation"].values()) == {1}
     assert len(found["validation"]) == 77
 
@@ -63,56 +66,57 @@ def test_copies_of_a_text_stay_together_even_under_other_labels():
     frame = frame.with_columns(pl.Series("label", ["ab"[place % 3 == 0] for place in range(200)]))
     for split in (Stratified(), Given()):
         named = frame.with_columns(
-            split.divide(frame).alias("split"), pl.col("text").str.to_lowercase().str.replace("  ", " ").alias("key")
+            split.divide(frame, COLUMNS).alias("split"), pl.col("text").str.to_lowercase().str.replace("  ", " ").alias("key")
         )
         assert named.group_by("key").agg(pl.col("split").n_unique())["split"].max() == 1
 
 
 @pytest.mark.parametrize(
-    "column",
-    [
-        pl.Series("score", np.linspace(0, 5, 400)),
-        pl.Series("labels", [["rare", "common"] if place % 40 == 0 else ["common"] for place in range(400)]),
-        pl.Series("spans", [[{"start": 0, "end": 1, "label": "RARE"}] if place % 40 == 0 else [] for place in range(400)]),
-        pl.Series("answers", [[{"start": 0, "text": "t"}] if place % 40 == 0 else [] for place in range(400)]),
-    ],
-    ids=lambda column: column.name,
+    ("kind", "values"),
+    {
+        "number": np.linspace(0, 5, 400),
+        "labels": [["rare", "common"] if place % 40 == 0 else ["common"] for place in range(400)],
+        "spans": [[{"start": place, "end": place + 1, "label": "RARE"}] if place % 40 == 0 else [] for place in range(400)],
+        "answers": [[{"start": 0, "text": "t"}] if place % 40 == 0 else [] for place in range(400)],
+    }.items(),
 )
-def test_every_kind_of_target_keeps_its_proportions(column):
+def test_every_type_of_target_keeps_its_proportions_under_any_name(kind, values):
+    column = pl.Series("what it is", values)
     frame = pl.DataFrame({"text": [f"text {place}" for place in range(400)], column.name: column})
-    test = frame.filter(Stratified().divide(frame) == "test")
+    columns = (COLUMNS[0], Column(column.name, "The target.", role="target", type=kind))
+    test = frame.filter(Stratified().divide(frame, columns) == "test")
     assert test.height == 80
-    if column.name == "score":
-        assert abs(test["score"].mean() - 2.5) < 0.2
-        assert np.histogram(test["score"], bins=10, range=(0, 5))[0].tolist() == [8] * 10
+    if kind == "number":
+        assert abs(test[column.name].mean() - 2.5) < 0.2
+        assert np.histogram(test[column.name], bins=10, range=(0, 5))[0].tolist() == [8] * 10
     else:
-        assert (test[column.name].list.len() == column.list.len().max()).sum() == (2 if column.name == "labels" else test.height - 78)
+        assert (test[column.name].list.len() == column.list.len().max()).sum() == (2 if kind == "labels" else test.height - 78)
 
 
 def test_seeds_give_other_divisions_and_new_rows_move_few():
     frame = table({"a": 500, "b": 500})
-    first, second = Stratified().divide(frame), Stratified(seed=1).divide(frame)
+    first, second = Stratified().divide(frame, COLUMNS), Stratified(seed=1).divide(frame, COLUMNS)
     assert 0.2 < (first != second).mean() < 0.6
     longer = pl.concat([frame, frame.head(20).with_columns(("new " + pl.col("text")).alias("text"))])
-    moved = (Stratified().divide(longer).head(frame.height) != first).mean()
+    moved = (Stratified().divide(longer, COLUMNS).head(frame.height) != first).mean()
     assert moved < 0.05
 
 
 def test_group_never_divides_a_group():
     frame = table({"a": 300, "b": 300}).with_columns((pl.int_range(600) % 40).alias("customer"))
-    names = Group(by="customer").divide(frame)
+    names = Group(by="customer").divide(frame, COLUMNS)
     assert frame.with_columns(names.alias("split")).group_by("customer").agg(pl.col("split").n_unique())["split"].max() == 1
     assert 0.15 < (names == "test").mean() < 0.25
     with pytest.raises(ConfigError, match="needs the column 'costumer' for its groups"):
-        Group(by="costumer").divide(frame)
+        Group(by="costumer").divide(frame, COLUMNS)
     with pytest.raises(DataError, match="1 groups or times"):
-        Group(by="one").divide(frame.with_columns(one=pl.lit("x")))
+        Group(by="one").divide(frame.with_columns(one=pl.lit("x")), COLUMNS)
 
 
 def test_rows_without_a_group_are_their_own():
     frame = table({"a": 100}).with_columns(customer=pl.lit(None, dtype=pl.String))
-    assert Counter(Group(by="customer").divide(frame))["test"] == 20
-    assert Counter(Group(by="customer").divide(frame.with_columns(customer=pl.lit(" "))))["test"] == 20
+    assert Counter(Group(by="customer").divide(frame, COLUMNS))["test"] == 20
+    assert Counter(Group(by="customer").divide(frame.with_columns(customer=pl.lit(" ")), COLUMNS))["test"] == 20
 
 
 @pytest.mark.parametrize("form", ["iso", "number", "date", "german"])
@@ -127,7 +131,7 @@ def test_time_trains_on_the_past(form):
     elif form == "german":
         frame = frame.with_columns(pl.col("when").str.to_date().dt.strftime("%d.%m.%Y"))
         options = {"format": "%d.%m.%Y"}
-    named = frame.with_columns(Time(by="when", **options).divide(frame).alias("split"))
+    named = frame.with_columns(Time(by="when", **options).divide(frame, COLUMNS).alias("split"))
     if form == "german":
         named = named.with_columns(pl.col("when").str.to_date("%d.%m.%Y"))
     ends = {name: (rows["when"].min(), rows["when"].max()) for (name,), rows in named.group_by("split")}
@@ -139,9 +143,9 @@ def test_time_trains_on_the_past(form):
 def test_times_that_can_not_be_read_are_refused():
     frame = table({"a": 9}).with_columns(pl.Series("when", ["2024-01-01"] * 8 + ["soon"]))
     with pytest.raises(DataError, match="holds 'soon', which is no time in ISO 8601"):
-        Time(by="when").divide(frame)
+        Time(by="when").divide(frame, COLUMNS)
     with pytest.raises(DataError, match="no time in 9 rows"):
-        Time(by="when").divide(frame.with_columns(when=pl.lit(None, dtype=pl.String)))
+        Time(by="when").divide(frame.with_columns(when=pl.lit(None, dtype=pl.String)), COLUMNS)
 
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=30), st.floats(0.05, 0.6), st.floats(0.05, 0.6))
@@ -154,26 +158,26 @@ def test_blocks_fill_splits_in_order_and_none_is_empty(sizes, test, validation):
 
 def test_given_maps_values_and_leaves_the_others_unused():
     frame = table({"a": 100}).with_columns((pl.int_range(100) % 10).alias("tenth"))
-    names = Given(by="tenth", values={"train": list(range(7)), "validation": [7], "test": ["8"]}).divide(frame)
+    names = Given(by="tenth", values={"train": list(range(7)), "validation": [7], "test": ["8"]}).divide(frame, COLUMNS)
     assert Counter(names) == {"train": 70, "validation": 10, "test": 10, "unused": 10}
 
 
 def test_given_knows_the_usual_names_and_refuses_others():
     frame = table({"a": 40}).with_columns(pl.Series("part", ["Train", "dev", "TEST", "unused"] * 10))
-    assert Counter(Given(by="part").divide(frame)) == {"train": 10, "validation": 10, "test": 10, "unused": 10}
+    assert Counter(Given(by="part").divide(frame, COLUMNS)) == {"train": 10, "validation": 10, "test": 10, "unused": 10}
     with pytest.raises(DataError, match="holds 'fold 1'"):
-        Given(by="part").divide(frame.with_columns(part=pl.lit("fold 1")))
+        Given(by="part").divide(frame.with_columns(part=pl.lit("fold 1")), COLUMNS)
 
 
 def test_given_cuts_validation_where_there_is_none():
     frame = table({"a": 100}).with_columns(pl.Series("part", ["train", "test"] * 50))
-    assert Counter(Given(by="part").divide(frame)) == {"train": 45, "validation": 5, "test": 50}
-    assert Counter(Given().divide(frame)) == {"train": 90, "validation": 10}
-    assert Counter(Given(by="part").without(frozenset({"validation"})).divide(frame)) == {"train": 50, "test": 50}
+    assert Counter(Given(by="part").divide(frame, COLUMNS)) == {"train": 45, "validation": 5, "test": 50}
+    assert Counter(Given().divide(frame, COLUMNS)) == {"train": 90, "validation": 10}
+    assert Counter(Given(by="part").without(frozenset({"validation"})).divide(frame, COLUMNS)) == {"train": 50, "test": 50}
 
 
 def test_two_texts_are_too_few():
     with pytest.raises(DataError, match="2 distinct texts can't be divided"):
-        Stratified().divide(table({"a": 1, "b": 1}))
+        Stratified().divide(table({"a": 1, "b": 1}), COLUMNS)
     both = frozenset({"validation", "test"})
-    assert Stratified().without(both).divide(table({"a": 1, "b": 1})).to_list() == ["train", "train"]
+    assert Stratified().without(both).divide(table({"a": 1, "b": 1}), COLUMNS).to_list() == ["train", "train"]

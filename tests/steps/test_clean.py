@@ -80,6 +80,6 @@ def test_unused_frees_states_that_no_training_reads_now(shelves):
         folder.mkdir(parents=True)
         (folder / "a.states").write_bytes(b"0" * 10)
         os.utime(folder, (time.time() - age,) * 2)
-    assert not [item for item in clean(home) if "states" in item.id]
-    assert [item.size for item in clean(home, unused=True) if item.id == "states idle"] == [10]
+    assert not [item for item in clean(home) if "trunk cache" in item.id]
+    assert [item.size for item in clean(home, unused=True) if item.id == "trunk cache idle"] == [10]
     assert sorted(path.name for path in (home.folder / "cache" / "trunk").iterdir()) == ["read"]

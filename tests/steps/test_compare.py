@@ -58,7 +58,7 @@ def test_one_like_itself_can_not_be_told_apart(home):
     same = report(home, 0.8)
     row = compare(same, same)["metrics"]["accuracy"]
     assert row["winner"] is None
-    assert "can't tell" in row["sentence"]
+    assert "can't decide" in row["sentence"]
 
 
 def test_models_with_labels_in_another_order_are_comparable(home):

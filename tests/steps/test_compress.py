@@ -98,7 +98,9 @@ def test_a_chain_goes_from_torch_to_onnx(home, loose):
     sizes = [one["bytes"] for one in made.manifest["candidates"]]
     assert sizes == sorted(sizes, reverse=True)
     assert len(predict(made, records(["a text of words that nobody trained on: 🙂 naïve"]))) == 1
-    with pytest.raises(ConfigError, match=r"goes back from ONNX to torch. Write it as: compress: {chain: \[trim_vocabulary, int8\]}"):
+    with pytest.raises(
+        ConfigError, match=r"goes back from ONNX to torch. Put torch compressors first: compress: {chain: \[trim_vocabulary, int8\]}"
+    ):
         compress(trained(home), home, ["compress.chain=[int8, trim_vocabulary]"])
 
 
@@ -112,7 +114,7 @@ def test_an_empty_chain_is_the_graph_itself(home):
 
 @pytest.mark.parametrize("setting", ["task.threshold=0.9", "encoder.max_tokens=16", "base=other", "data.source=x.csv"])
 def test_what_the_model_is_can_t_be_changed_by_the_way(home, setting):
-    with pytest.raises(ConfigError, match="would change the model"):
+    with pytest.raises(ConfigError, match="would change the trained model"):
         compress(trained(home), home, [setting])
 
 
@@ -144,18 +146,18 @@ def test_rows_that_the_model_learnt_from_can_t_tell(home):
     model.update(chosen={**model.manifest["chosen"], "refit": 60})
     with pytest.raises(ModelError, match="trained on these rows too"):
         compress(model, home, [LOOSE])
-    made = compress(model, home, [LOOSE], terms=CompressOptions(accept=True))
-    assert "trained once more on all labels" in (made.folder / "report.html").read_text()
+    made = compress(model, home, [LOOSE], options=CompressOptions(accept=True))
+    assert "finally retrained on all labelled rows" in (made.folder / "report.html").read_text()
 
 
 def test_what_waits_for_a_decision_is_not_cleaned_away(home, monkeypatch):
     from vertune.steps.clean import clean
 
     monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
-    with pytest.raises(ModelError, match="can't tell"):
+    with pytest.raises(ModelError, match="can't decide"):
         compress(trained(home), home)
     clean(home)
-    assert compress(trained(home), home, terms=CompressOptions(accept=True)).manifest["status"] == "done"
+    assert compress(trained(home), home, options=CompressOptions(accept=True)).manifest["status"] == "done"
 
 
 def test_a_student_learns_from_texts_without_labels(home, loose, tmp_path):
@@ -170,14 +172,16 @@ def test_a_student_learns_from_texts_without_labels(home, loose, tmp_path):
 
 
 def test_what_loses_too_much_is_refused_and_shown(home, monkeypatch):
-    monkeypatch.setattr("vertune.compressors.int8.rounded", lambda matrix, levels, axis: damaged(matrix, axis))
-    with pytest.raises(ModelError, match=r"was refused: it loses .* points on validation, and 0.50 points are allowed.*report.html"):
+    monkeypatch.setattr("vertune.compressors.int8.quantise_matrix", lambda matrix, levels, axis: damaged(matrix, axis))
+    with pytest.raises(
+        ModelError, match=r"refused the smaller model: it loses .* points on validation, more than the 0.50 points allowed.*report.html"
+    ):
         compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]"])
-    (run,) = [run for run in home.runs() if run.known_manifest.get("step") == "compress"]
+    (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
     assert run.manifest["status"] == "failed"
     assert (run.folder / "report.html").exists()
-    with pytest.raises(ModelError, match="was refused"):  # a hand can't let it through either
-        compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]"], terms=CompressOptions(accept=True))
+    with pytest.raises(ModelError, match="refused the smaller model"):  # a hand can't let it through either
+        compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]"], options=CompressOptions(accept=True))
 
 
 def damaged(matrix, axis):
@@ -187,11 +191,11 @@ def damaged(matrix, axis):
 
 def test_where_validation_can_t_tell_a_hand_decides_and_nothing_is_done_twice(home, monkeypatch):
     monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
-    with pytest.raises(ModelError, match=r"Validation can't tell: nobody knows.*--accept"):
+    with pytest.raises(ModelError, match=r"Validation can't decide whether .*: nobody knows.*--accept"):
         compress(trained(home), home)
-    (run,) = [run for run in home.runs() if run.known_manifest.get("status") == "undecided"]
-    monkeypatch.setattr(step, "_Work", None)  # a second computation would fail
-    made = compress(trained(home), home, terms=CompressOptions(accept=True))
+    (run,) = [run for run in home.runs() if run.manifest_or_empty.get("status") == "undecided"]
+    monkeypatch.setattr(step, "_Compression", None)  # a second computation would fail
+    made = compress(trained(home), home, options=CompressOptions(accept=True))
     assert made.id == run.id
     assert made.manifest["accepted"].startswith("by hand")
     assert made.manifest["status"] == "done"
@@ -207,7 +211,7 @@ def test_a_killed_compression_goes_on_to_the_same_model(home, loose):
 
     with pytest.raises(KeyboardInterrupt):
         compress(trained(home), home, settings, kill)
-    (run,) = [run for run in home.runs() if run.known_manifest.get("step") == "compress"]
+    (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
     assert run.manifest["status"] == "stopped"
     seen = []
     again = compress(trained(home), home, settings, lambda kind, **fields: seen.append((kind, fields)), CompressOptions(resume=True))
@@ -230,7 +234,7 @@ def test_without_validation_rows_nothing_can_be_shown(home):
 
 def test_what_was_compressed_is_not_compressed_again(compressed):
     home, made = compressed
-    with pytest.raises(ConfigError, match="was compressed already"):
+    with pytest.raises(ConfigError, match="is compressed already"):
         compress(made, home)
 
 

@@ -92,13 +92,20 @@ def test_a_report_holds_what_a_person_and_a_machine_need(home):
 def test_the_page_answers_the_four_questions_at_its_top(home):
     page = (evaluate(trained(home, FRAMES, chosen={"why": "12 s were left"}), home).folder / "report.html").read_text(encoding="utf-8")
     top = page.split("<body>")[1].split("<main>")[0]
-    for wanted in ("How good?", "How sure?", "Better than a simple way?", "What does it get wrong?", "of 90", "5.6\u00a0% of the inputs"):
+    for wanted in (
+        "How good is it?",
+        "How certain is that?",
+        "Better than a simple baseline?",
+        "What does it get wrong?",
+        "of 90",
+        "5.6\u00a0% of the inputs",
+    ):
         assert wanted in top, wanted
     for wanted in (
         "12 s were left",
         "Confusion matrix",
         "Reliability diagram",
-        "Loss on the training rows",
+        "Training loss",
         "By channel",
         "The worst answers",
     ):
@@ -143,7 +150,7 @@ def test_baselines_of_many_rows_learn_from_some_and_say_so(home, monkeypatch):
     monkeypatch.setattr(step, "BASELINE_ROWS", 50)
     report = evaluate(trained(home, FRAMES), home)
     assert read_json(report.folder / "metrics.json")["baseline_rows"] == {"used": 50, "of": 150}
-    assert "learnt from 50 of the 150 training rows" in (report.folder / "report.html").read_text(encoding="utf-8")
+    assert "trained on 50 of the 150 training rows" in (report.folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_frame_may_bear_the_names_of_the_training_data(home):
@@ -198,8 +205,8 @@ def test_without_its_dataset_a_model_is_measured_on_given_rows_only(home):
         evaluate(model, home)
     report = evaluate(model, home, frame=pl.DataFrame(FRAMES["test"]))
     page = (report.folder / "report.html").read_text(encoding="utf-8")
-    assert "no simple ways to compare with" in page
-    assert "Not known" in page
+    assert "no baselines to compare with" in page
+    assert "Unknown" in page
 
 
 def test_an_error_of_the_model_fails_the_run(home, monkeypatch):

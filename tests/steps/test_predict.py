@@ -9,10 +9,11 @@ import pytest
 from vertune.core.artifact import Home
 from vertune.core.config import load
 from vertune.core.errors import ConfigError, DataError, StorageError
+from vertune.data.validate import record_of_texts, validate_records
 from vertune.runtime.predictor import Predictor
 from vertune.steps.evaluate import evaluate
 from vertune.steps.fit import fit
-from vertune.steps.predict import answer, predict, predict_file, record_of_texts, validate_records
+from vertune.steps.predict import answer, predict, predict_file
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_texts_fill_the_inputs_in_their_order(predictor):
     assert record_of_texts(pairs, ["a", "b"]) == {"text": "a", "text_pair": "b"}
     with pytest.raises(ConfigError, match="3 texts"):
         record_of_texts(pairs, ["a", "b", "c"])
-    with pytest.raises(ConfigError, match="reads text, but 2 texts"):  # it was trained on single texts
+    with pytest.raises(ConfigError, match="2 texts were given, but this model reads 1"):  # it was trained on single texts
         record_of_texts(predictor, ["a", "b"])
 
 
@@ -57,7 +58,7 @@ def test_a_column_that_is_missing_is_named(predictor):
 
 
 def test_bytes_that_were_not_decoded_are_refused(predictor):
-    with pytest.raises(DataError, match="another encoding"):
+    with pytest.raises(DataError, match="not valid Unicode"):
         predict(predictor, [{"text": b"\xb2\xe2".decode(errors="surrogateescape")}])
 
 

@@ -15,6 +15,7 @@ from vertune.core.artifact import Home
 from vertune.core.config import load
 from vertune.core.errors import MissingExtra, StorageError
 from vertune.core.kinds import Task
+from vertune.core.parse import build
 from vertune.data.dataset import of_model, records_of
 from vertune.runtime import shared_store
 from vertune.runtime.fleet import Fleet
@@ -46,7 +47,7 @@ def home(fitted, run_yaml, tmp_path_factory) -> Home:
         fit(load(file), made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
-        assert not share.make_ready(list(Fleet(made).live().values()), made)
+        assert not share.make_servable(list(Fleet(made).live().values()), made)
     return made
 
 
@@ -61,7 +62,7 @@ def test_all_but_the_whole_share_one_backbone(fleet) -> None:
     shared = {name: one.shared for name, one in fleet.deployments.items()}
     assert shared.pop("whole") is None
     assert len(set(shared.values())) == 1
-    assert len({id(one.lane) for name, one in fleet.deployments.items() if one.shared and one.precision == "int8"}) == 1
+    assert len({id(one.executor) for name, one in fleet.deployments.items() if one.shared and one.precision == "int8"}) == 1
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -85,8 +86,8 @@ def test_torch_answers_as_the_graph_does(home) -> None:
     for name in ("words", "heads", "biases", "tops"):
         for ours, theirs in zip(torch.get(name).predictor.answer(TEXTS), graphs.get(name).predictor.answer(TEXTS), strict=True):
             assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
-    assert type(torch.get("words").lane.segments[0]).__module__.endswith("eager")
-    assert type(torch.get("tops").lane.segments[0]).__module__.endswith("graph")
+    assert type(torch.get("words").executor.segments[0]).__module__.endswith("eager")
+    assert type(torch.get("tops").executor.segments[0]).__module__.endswith("graph")
 
 
 def test_the_gate_decides_the_precision(home) -> None:
@@ -117,22 +118,23 @@ def test_how_many_labels_are_the_same_in_8_bits_is_said(home, name) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "expected"),
+    ("task", "before", "after", "expected"),
     [
-        ([{"label": "a", "probability": 0.9}] * 2, [{"label": "a", "probability": 0.8}, {"label": "b", "probability": 0.9}], 0.5),
-        ([{"labels": ["u", "v"]}, {"labels": []}], [{"labels": ["v", "u"]}, {"labels": ["u"]}], 0.5),
+        ("classify", [{"label": "a", "probability": 0.9}] * 2, [{"label": "a", "probability": 0.8}, {"label": "b"}], 0.5),
+        ("multilabel", [{"labels": ["u", "v"]}, {"labels": []}], [{"labels": ["v", "u"]}, {"labels": ["u"]}], 0.5),
         (
+            "tag",
             [{"spans": [{"start": 0, "end": 2, "label": "X", "probability": 0.9}]}, {"spans": []}],
             [{"spans": [{"start": 0, "end": 2, "label": "X", "probability": 0.8}]}, {"spans": [{"start": 0, "end": 1, "label": "X"}]}],
             0.5,
         ),
-        ([{"spans": [], "text": "", "probability": 0.9}], [{"spans": [], "text": "", "probability": 0.8}], 1.0),
-        ([{"score": 1.0, "truncated": False}], [{"score": 9.0, "truncated": False}], None),
-        ([{"vector": [1.0, 0.0], "truncated": False}], [{"vector": [1.0, 0.0], "truncated": False}], None),
+        ("extract", [{"spans": [], "text": "", "probability": 0.9}], [{"spans": [], "text": "", "probability": 0.8}], 1.0),
+        ("regress", [{"score": 1.0, "truncated": False}], [{"score": 9.0, "truncated": False}], None),
+        ("embed", [{"vector": [1.0, 0.0], "truncated": False}], [{"vector": [1.0, 0.0], "truncated": False}], None),
     ],
 )  # fmt: skip
-def test_what_is_the_same_is_labels_and_spans(before, after, expected) -> None:
-    assert share.same(before, after) == expected
+def test_answers_agree_in_labels_and_spans(task, before, after, expected) -> None:
+    assert share.agreement(build(Task, task), before, after) == expected
 
 
 def test_a_broken_model_does_not_keep_the_others_back(home, tmp_path) -> None:
@@ -144,7 +146,7 @@ def test_a_broken_model_does_not_keep_the_others_back(home, tmp_path) -> None:
     config = live["heads"].manifest["config"]
     live["heads"].update(config={**config, "encoder": {**config["encoder"], "base": str(tmp_path / "moved")}})
     (live["biases"].folder / "delta.safetensors").write_bytes(b"damaged")
-    troubles = share.make_ready(list(live.values()), other)
+    troubles = share.make_servable(list(live.values()), other)
     assert troubles.keys() == {live["heads"].id, live["biases"].id}
     assert "moved" in troubles[live["heads"].id]
     assert "can't be read" in troubles[live["biases"].id]
@@ -160,7 +162,7 @@ def test_a_model_that_fails_half_way_leaves_nothing_and_joins_later(home, tmp_pa
     folders = [backbone.folder / shared_store.VERTICALS / model.id for model in models]
     for folder in folders:
         shutil.rmtree(folder)
-    gate = share._gated
+    gate = share._choose_precision
 
     def full(member, stand):
         if member.model.id == models[0].id:
@@ -168,8 +170,8 @@ def test_a_model_that_fails_half_way_leaves_nothing_and_joins_later(home, tmp_pa
         return gate(member, stand)
 
     with monkeypatch.context() as patch:
-        patch.setattr(share, "found", lambda *given: backbone)
-        patch.setattr(share, "_gated", full)
+        patch.setattr(share, "find_backbone", lambda *given: backbone)
+        patch.setattr(share, "_choose_precision", full)
         assert share.share(models, other) == {models[0].id: "The disk is full."}
     assert [folder.exists() for folder in folders] == [False, True]
     assert not share.share(models, other)
@@ -180,9 +182,9 @@ def test_a_package_that_is_missing_concerns_all(home, monkeypatch) -> None:
     def missing(*given):
         raise MissingExtra("Sharing", "train")
 
-    monkeypatch.setattr(share, "_member", missing)
+    monkeypatch.setattr(share, "_load_member", missing)
     with pytest.raises(MissingExtra):
-        share.make_ready(list(Fleet(home).live().values()), home)
+        share.make_servable(list(Fleet(home).live().values()), home)
 
 
 def test_what_8_bits_spoil_is_served_in_float32(home, tmp_path, monkeypatch) -> None:
@@ -216,7 +218,7 @@ def test_a_model_that_answers_otherwise_than_alone_is_not_shared(home, tmp_path,
     rows = share.SharedEntry
     monkeypatch.setattr(share, "SharedEntry", lambda own, *more: rows({name: array + 0.1 for name, array in own.items()}, *more))
     refused = share.share([other.get("models", "words")], other)
-    assert "otherwise than alone" in next(iter(refused.values()))
+    assert "differ by" in next(iter(refused.values()))
 
 
 def test_a_model_that_fits_joins_without_a_new_graph(home, run_yaml) -> None:
@@ -260,7 +262,8 @@ def test_graphs_of_their_own_leave_memory_and_come_back(home) -> None:
     copy = type(model)(model.folder)
     other = type("Other", (), {"id": "other", "folder": copy.folder})()
     keeper.graph(other)
-    assert list(keeper._kept) == ["other"]
+    assert "other" in keeper
+    assert model.id not in keeper
     assert keeper.graph(model) is not first
 
 
@@ -303,9 +306,9 @@ def test_outputs_of_8_bits_do_not_depend_on_who_is_in_the_batch(fleet) -> None:
     lanes: dict[int, list] = {}
     for one in fleet.deployments.values():
         if one.shared:
-            lanes.setdefault(id(one.lane), []).append(one)
+            lanes.setdefault(id(one.executor), []).append(one)
     for served in lanes.values():
-        lane = served[0].lane
+        lane = served[0].executor
         feature = served[0].predictor.encoder.encode(TEXTS[:1], served[0].task.views(["text"]))[0]
         together = lane.compute([(feature, [one.place for one in served])])[0]
         for one, output in zip(served, together, strict=True):

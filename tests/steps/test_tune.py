@@ -11,7 +11,7 @@ from vertune.core import machine
 from vertune.core.errors import NotFound
 from vertune.runtime.predictor import HOST, Predictor
 from vertune.steps.compress import compress
-from vertune.steps.tune import KEPT_NOT, tune
+from vertune.steps.tune import TEMPORARY, tune
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def quick(monkeypatch):
     """Two threads are quicker for many texts, one for one text."""
     monkeypatch.setattr(machine, "usable_processors", lambda: 2)
 
-    def measure(graph, lengths, longest, threads=None):
+    def measure(workload, threads=None):
         return {"latency": {"16": 0.001 * (threads or 1)}, "throughput": 100.0 * (threads or 1), "memory": 1, "threads": threads or 1}
 
     monkeypatch.setattr("vertune.evaluation.gate.benchmark", measure)
@@ -31,7 +31,7 @@ def test_the_best_is_recorded_and_used_here_alone(home, quick, monkeypatch, capl
     with pytest.raises(NotFound, match="has no compressed model"):
         tune(model, home)
     small = compress(model, home, ["compress.chain=[int8]", "compress.tolerance=1"])
-    beside = [one for one in tune(model, home) if one.model == KEPT_NOT]
+    beside = [one for one in tune(model, home) if one.model == TEMPORARY]
     assert {(one.chain, one.threads) for one in beside} == {("float32", 1), ("float32", 2)}
     made = [compress(model, home, ["compress.chain=[]", "compress.tolerance=1"]), small]
     found = tune(model, home)

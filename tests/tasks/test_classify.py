@@ -110,7 +110,7 @@ def test_resampling_visits_every_class_as_often():
 def test_windows_are_averaged_by_their_tokens():
     task, _ = fitted()
     features = features_of(task, [{"text": "一二三四五"}], room=3)
-    sizes = np.array([len(feature) for feature in features])
+    sizes = np.array([feature.cost for feature in features])
     assert len(features) == 5
     assert len(set(sizes.tolist())) > 1
     outputs = [np.array([float(row), 0.0]) for row in range(5)]

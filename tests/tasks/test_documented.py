@@ -7,8 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from vertune.core import part
+from vertune.core.errors import ModelError
+from vertune.core.kinds import Export, Method
+from vertune.core.parse import build
+from vertune.encoders.text import Text
+from vertune.nn import edits
+from vertune.nn.trained import TrainedModel
+from vertune.testing import tiny
+from vertune.testing.methods import MethodCase
 from vertune.testing.tasks import CHECKS, fitted
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add" / "task.md"
@@ -20,7 +29,8 @@ def kind(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "ordinal.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(part, "_modules", lambda folder: {"ordinal": "ordinal"})
+    ours = part._modules
+    monkeypatch.setattr(part, "_modules", lambda folder: {**ours(folder), **({"ordinal": "ordinal"} if folder == "tasks" else {})})
     part.find.cache_clear()
     yield part.find("tasks", "ordinal")
     part.find.cache_clear()
@@ -41,3 +51,21 @@ def test_its_probabilities_are_those_of_grades(kind):
     answers = task.decode(records[:2], features_of(task, records[:2]), [np.array([5.0, -5.0]), np.array([-5.0, 5.0])])
     assert [answer["label"] for answer in answers] == ["1", "0"]
     assert all(abs(sum(answer["probabilities"].values()) - 1) < 1e-9 for answer in answers)
+
+
+def test_it_exports_to_onnx_without_the_script_and_says_so(kind, tmp_path, caplog):
+    stand = MethodCase(Text(base=str(tiny.write("bert", tmp_path / "base"))), kind(), rows=16)
+    model = stand.prepared(build(Method, "full")).eval()
+    trained = TrainedModel("urgency", stand.encoder, stand.task, model, [*edits.layer_edits(model), *edits.head_edits(model)])
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    form = build(Export, "onnx")
+    form.write(trained, folder)
+    form.check(trained, folder)
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "tokenizer.json", "task.json", "README.md"}
+    assert "The task 'ordinal' offers no decoder" in caplog.text
+    assert "offers no decoder" in (folder / "README.md").read_text()
+    with torch.no_grad():
+        model.head.bias.add_(1.0)
+    with pytest.raises(ModelError, match="ONNX Runtime answers otherwise"):
+        form.check(trained, folder)

@@ -23,9 +23,8 @@ def row(query: str, document: str, label: int | None = None) -> dict[str, Any]:
 
 def features(records: list[dict[str, Any]]) -> list[Feature]:
     """Two empty sequences a record."""
-    nothing = np.zeros(0, np.int32)
     return [
-        Feature(number, role, nothing, nothing.astype(np.int8), np.zeros((0, 2), np.int32), nothing.astype(np.int8))
+        Feature(number, role, 1, None)
         for number, record in enumerate(records)
         for role in (["query", "document"] if "text_pair" in record else ["query"])
     ]
@@ -66,7 +65,7 @@ def test_rows_to_predict_may_have_one_text_and_training_rows_may_not() -> None:
     assert [view.role for view in Embed().views(frame.columns)] == ["query"]
     with pytest.raises(DataError, match="text_pair"):
         Embed().fit(frame)
-    with pytest.raises(DataError, match="no training row has label 1"):
+    with pytest.raises(DataError, match="No training row has label 1"):
         Embed().fit(pl.DataFrame([row("q", "d", 0)]))
     with pytest.raises(DataError, match="text_pair"):
         Embed().targets([{"text": "q"}], features([{"text": "q"}]))

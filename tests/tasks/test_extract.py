@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from vertune.core.errors import DataError, ModelError
-from vertune.core.records import Feature
+from vertune.core.records import Feature, Places
+from vertune.decoders import extract as decoder
 from vertune.encoders.text import Text
-from vertune.tasks import _answers
 from vertune.tasks.extract import Extract
 from vertune.testing.tiny import wordpiece
 
@@ -54,7 +54,9 @@ def test_clean_places_answers_and_says_why_rows_are_rejected() -> None:
     cleaned = Extract().clean(frame)
     assert cleaned.frame["__row"].to_list() == [0, 1, 2, 5]
     assert cleaned.frame["answers"].to_list()[1] == [{"start": 4, "text": "is"}]
-    assert [note.count for note in cleaned.notes] == [1]
+    (note,) = cleaned.notes
+    assert (note.where, note.count, note.of) == ("extract", 1, 3)
+    assert note.examples == ({"row": 1, "value": [{"start": 0, "moved_to": 4, "text": "is"}]},)
     reasons = {item["row"]: item["reason"] for item in cleaned.rejected}
     assert sorted(reasons) == [3, 4, 6]
     for row, word in ((3, "not in the context"), (4, "empty"), (6, "missing")):
@@ -120,7 +122,7 @@ def test_a_span_never_leaves_the_context_nor_grows_too_long(tmp_path: Path) -> N
     features = encoder(tmp_path).encode(records, task.views([]))
     random = np.random.default_rng(0)
     for _ in range(20):
-        output = [random.normal(size=(len(features[0]), 2)) * 5]
+        output = [random.normal(size=(features[0].positions, 2)) * 5]
         answer = task.decode(records, features, output)[0]
         assert answer["text"]
         assert len(answer["text"]) <= 7
@@ -130,17 +132,17 @@ def test_a_span_never_leaves_the_context_nor_grows_too_long(tmp_path: Path) -> N
 def test_best_is_the_best_of_all_pairs(tmp_path: Path) -> None:
     records = [record("ab cd 北京", "cd")]
     feature = encoder(tmp_path).encode(records, Extract().views([]))[0]
-    output = np.random.default_rng(1).normal(size=(len(feature), 2))
-    context = np.flatnonzero(feature.segments == 1)
+    output = np.random.default_rng(1).normal(size=(feature.positions, 2))
+    context = np.flatnonzero(feature.places.segments == 1)
     kept = np.exp(output[[0, *context]])
     scores = np.log(kept / kept.sum(axis=0))
     pairs = {
-        (int(feature.offsets[a, 0]), int(feature.offsets[b, 1])): scores[1 + i, 0] + scores[1 + j, 1]
+        (int(feature.places.offsets[a, 0]), int(feature.places.offsets[b, 1])): scores[1 + i, 0] + scores[1 + j, 1]
         for i, a in enumerate(context)
         for j, b in enumerate(context)
-        if i <= j and feature.offsets[b, 1] - feature.offsets[a, 0] <= 4
+        if i <= j and feature.places.offsets[b, 1] - feature.places.offsets[a, 0] <= 4
     }
-    none, score, start, end = _answers.best(feature, output, 4)
+    none, score, start, end = decoder.best(feature, output, 4)
     assert none == pytest.approx(scores[0].sum())
     assert (start, end) == max(pairs, key=lambda place: pairs[place])
     assert score == pytest.approx(pairs[start, end])
@@ -151,7 +153,7 @@ def test_the_threshold_is_the_best_of_all(tmp_path: Path) -> None:
     records = [record("one two", *(["two"] if random.random() < 0.5 else [])) for _ in range(30)]
     task = Extract(unanswerable=True)
     features = encoder(tmp_path).encode(records, task.views([]))
-    outputs = [random.normal(size=(len(feature), 2)) * 2 for feature in features]
+    outputs = [random.normal(size=(feature.positions, 2)) * 2 for feature in features]
     learnt = task.calibrate(records, features, outputs)
 
     def f1(threshold: float) -> float:
@@ -174,9 +176,9 @@ def test_what_is_cut_away_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_base_without_special_tokens_is_refused() -> None:
-    feature = Feature(0, "pair", np.zeros(2, np.int32), np.array([0, 1], np.int8), np.zeros((2, 2), np.int32), np.zeros(2, np.int8))
+    feature = Feature(0, "pair", 2, None, Places(np.array([0, 1], np.int8), np.zeros((2, 2), np.int32)))
     with pytest.raises(ModelError, match="special token"):
-        _answers.nowhere(feature)
+        decoder.nowhere(feature)
 
 
 def test_baselines_answer_in_the_schema() -> None:

@@ -23,7 +23,7 @@ def test_both_texts_are_read_side_by_side():
     (view,) = task.views(["text", "text_pair", "label"])
     assert view.fields == ("text", "text_pair")
     (feature,) = features_of(task, [{"text": "一二", "text_pair": "三"}])
-    assert feature.segments.tolist() == [-1, 0, 0, -1, 1, -1]
+    assert feature.places.segments.tolist() == [-1, 0, 0, -1, 1, -1]
 
 
 def test_chinese_paraphrases_are_told_apart_by_what_both_sides_share():

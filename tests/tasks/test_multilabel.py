@@ -36,7 +36,11 @@ def test_a_list_and_a_delimited_string_say_the_same(lists):
 def test_labels_are_trimmed_and_distinct_and_may_be_none():
     cleaned = Multilabel(delimiter=";").clean(pl.DataFrame({"text": ["x", "y", "z"], "labels": ["b; a;;b ", "", None]}))
     assert cleaned.frame["labels"].to_list() == [["b", "a"], []]
-    assert [(note.what, note.count) for note in cleaned.notes] == [("rows have no label", 1)]
+    assert [(note.count, note.of, note.what) for note in cleaned.notes] == [
+        (1, 5, "labels are empty and were left out"),
+        (1, 5, "labels stand twice in their row and count once"),
+        (1, 2, "rows have no label and stay"),
+    ]
     assert [(row["row"], row["reason"]) for row in cleaned.rejected] == [(3, "labels are missing")]
 
 
@@ -108,3 +112,10 @@ def test_the_worst_errors_are_the_most_surprising_sets():
     wrong = [{**right[0], "labels": ["能源"]}, *right[1:]]
     (error,) = task.details(records, wrong)["errors"]
     assert (error["row"], error["expected"], error["answered"]) == (0, ["宏观", "股市"], ["能源"])
+
+
+def test_what_a_list_of_labels_loses_is_noted():
+    cleaned = Multilabel().clean(pl.DataFrame({"text": ["x", "y"], "labels": [[" a", "a", "", None], ["b"]]}))
+    assert cleaned.frame["labels"].to_list() == [["a"], ["b"]]
+    assert [(note.count, note.of) for note in cleaned.notes] == [(2, 5), (1, 5), (1, 5)]
+    assert cleaned.notes[0].examples == ({"row": 1, "value": [" a", "a", "", None]},)

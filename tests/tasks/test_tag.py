@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Encoder
-from vertune.core.records import Feature
+from vertune.core.records import Feature, Note
 from vertune.encoders.text import Text
 from vertune.tasks.tag import Tag
 from vertune.testing.tiny import wordpiece
@@ -84,7 +85,19 @@ def test_overlapping_spans_keep_the_longest_and_are_counted() -> None:
     )
     cleaned = Tag().clean(frame)
     assert cleaned.frame["spans"].to_list() == [[{"start": 0, "end": 18, "label": "ORG"}], [SPAN]]
-    assert [note.count for note in cleaned.notes] == [1]
+    (note,) = cleaned.notes
+    assert note.sentence == "tag: 1 of 3 spans overlap a longer one and were dropped."
+    assert note.examples == ({"row": 1, "value": [{"start": 14, "end": 18, "label": "LOC"}]},)
+
+
+def test_every_dropped_span_is_counted_and_five_are_shown() -> None:
+    nested = [{"start": 0, "end": 5, "label": "A"}, {"start": 1, "end": 2, "label": "B"}, {"start": 0, "end": 5, "label": "A"}]
+    frame = pl.DataFrame({"text": ["Al is"] * 200, "spans": [nested] * 200, "__file": "a.jsonl", "__row": range(1, 201)})
+    (note,) = Tag().clean(frame).notes
+    assert (note.count, note.of) == (400, 600)
+    assert [example["row"] for example in note.examples] == [1, 2, 3, 4, 5]
+    assert note.examples[0] == {"file": "a.jsonl", "row": 1, "value": [nested[0], nested[1]]}
+    assert Note(**json.loads(json.dumps(note.as_json()))).sentence == note.sentence
 
 
 def test_rows_to_predict_have_no_spans() -> None:

@@ -1,1 +1,1 @@
-"""Simple ways to answer that a model must beat; scikit-learn is imported inside the functions that need it."""
+"""Simple baselines that a model must beat; scikit-learn is imported inside the functions that need it."""

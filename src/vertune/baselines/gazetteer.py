@@ -1,4 +1,4 @@
-"""Finds again the entities of the training texts by longest match; knows nothing of models."""
+"""A gazetteer: finds the entities of the training texts by longest match; knows nothing of models."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vertune.metrics.words import pieces
 
 
 class Gazetteer:
-    """The entities of training texts, each with the label that it has most often.
+    """The entities of the training texts, each with its most frequent label.
 
-    An entity that the training texts hold more often without a label than with one is left out.
+    An entity that occurs in the training texts more often without a label than with one is left out.
     """
 
     def __init__(self, train: Sequence[Record]) -> None:
@@ -33,27 +33,27 @@ class Gazetteer:
         self._index()
 
     def _index(self) -> None:
-        """The lengths of the entities that begin with each word, longest first."""
+        """Collect, for each first word, the lengths of the entities that begin with it, longest first."""
         lengths: dict[str, set[int]] = defaultdict(set)
         for name in self._labels:
             lengths[name[0]].add(len(name))
-        self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
+        self._lengths = {first: sorted(counts, reverse=True) for first, counts in lengths.items()}
 
     def _matches(self, text: str) -> Iterator[tuple[tuple[str, ...], Span]]:
-        found = pieces(text)
-        words = tuple(text[start:end] for start, end in found)
-        place = 0
-        while place < len(words):
-            for length in self._lengths.get(words[place], ()):
-                name = words[place : place + length]
+        bounds = pieces(text)
+        words = tuple(text[start:end] for start, end in bounds)
+        position = 0
+        while position < len(words):
+            for length in self._lengths.get(words[position], ()):
+                name = words[position : position + length]
                 if len(name) == length and name in self._labels:
-                    yield name, Span(start=found[place][0], end=found[place + length - 1][1], label=self._labels[name])
-                    place += length - 1
+                    yield name, Span(start=bounds[position][0], end=bounds[position + length - 1][1], label=self._labels[name])
+                    position += length - 1
                     break
-            place += 1
+            position += 1
 
     def spans(self, text: str) -> list[Span]:
-        """The known entities in this text, from left to right; of two at one place the longer."""
+        """The known entities in this text, from left to right; where several match at one position, the longest."""
         return [span for _, span in self._matches(text)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,119 +18,135 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Answer = Callable[[Sequence[Record]], NDArray[np.float64]]
-"""What a fitted baseline says of records: probabilities of shape (records, classes), or numbers of shape (records,)."""
+"""The prediction of a fitted baseline: probabilities of shape (records, classes), or numbers of shape (records,)."""
+_Predict = Callable[["sparse.csr_matrix"], NDArray[np.float64]]
+"""The same from vectors of records."""
 
 ROWS = 30_000
-"""Training rows that are read at most, drawn evenly: a baseline must not cost more than the model it is compared with."""
-CHOSEN = 5_000
-"""Training rows up to which the strength is chosen on validation; above, the middle one is near enough."""
-_STRENGTHS = (10.0, 1.0, 100.0)
-_PENALTIES = (10.0, 1.0, 3.0, 30.0, 100.0)
+"""Most training rows that are read, drawn at random: a baseline must not cost more than the model it is compared with."""
+SEARCH_ROWS = 5_000
+"""Most training rows with which the regularisation is chosen on validation; with more, the default is near enough."""
+_INVERSE_REGULARISATION = (10.0, 1.0, 100.0)
+"""Values tried for logistic regression's C, the default first."""
+_RIDGE_PENALTIES = (10.0, 1.0, 3.0, 30.0, 100.0)
+"""Values tried for ridge regression's alpha, the default first."""
 
 
-def classes(
-    train: Sequence[Record], truth: NDArray[np.int64], count: int, validation: tuple[Sequence[Record], NDArray[np.int64]]
-) -> Answer:
-    """Logistic regression with one class a row; `truth` holds class indices below `count`.
+@dataclass(frozen=True, slots=True)
+class HoldOut:
+    """Validation records and their truth, on which the regularisation is chosen."""
 
-    The strength with the best accuracy on validation is taken where the training rows are few.
+    records: Sequence[Record]
+    truth: NDArray[Any]
+
+
+def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, validation: HoldOut) -> Answer:
+    """Logistic regression for one class per row; `truth` holds class indices below `count`.
+
+    With few training rows, the regularisation with the best accuracy on validation is chosen.
     """
     from sklearn.linear_model import LogisticRegression
 
-    rows = _some(len(train))
+    rows = _sample(len(train))
     vectors = Vectors([train[row] for row in rows])
-    seen, known = vectors.of([train[row] for row in rows]), truth[rows]
-    present = np.unique(known)
+    features, labels = vectors.of([train[row] for row in rows]), truth[rows]
+    present = np.unique(labels)
 
-    def fitted(strength: float) -> Callable[[sparse.csr_matrix], NDArray[np.float64]]:
-        spread = np.zeros((1, count))
+    def fit(inverse_regularisation: float) -> _Predict:
+        constant = np.zeros((1, count))
         if len(present) < 2:
-            spread[0, present] = 1
-            return lambda matrix: np.repeat(spread, matrix.shape[0], axis=0)
-        with _unfinished():
-            model = LogisticRegression(C=strength, max_iter=60).fit(seen, known)
+            constant[0, present] = 1
+            return lambda matrix: np.repeat(constant, matrix.shape[0], axis=0)
+        with _ignore_convergence_warnings():
+            model = LogisticRegression(C=inverse_regularisation, max_iter=60).fit(features, labels)
 
-        def say(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
+        def predict(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
             result = np.zeros((matrix.shape[0], count))
             result[:, present] = model.predict_proba(matrix)
             return result
 
-        return say
+        return predict
 
-    say = _best(fitted, _STRENGTHS, seen, vectors, validation, lambda said, right: float((said.argmax(1) == right).mean()))
-    return _reader(vectors, say, count)
+    def accuracy(probabilities: NDArray[np.float64]) -> float:
+        return float((probabilities.argmax(1) == validation.truth).mean())
+
+    held_out = _search_matrix(vectors, validation, len(rows))
+    return _on_records(vectors, _best(fit, _INVERSE_REGULARISATION, held_out, accuracy), count)
 
 
 def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
-    """One logistic regression a label; `present` says which labels each row has, shape (rows, labels)."""
+    """One logistic regression per label; `present` says which labels each row has, shape (rows, labels)."""
     from sklearn.linear_model import LogisticRegression
 
-    rows = _some(len(train))
+    rows = _sample(len(train))
     vectors = Vectors([train[row] for row in rows])
-    seen, known = vectors.of([train[row] for row in rows]), present[rows]
+    features, labels = vectors.of([train[row] for row in rows]), present[rows]
     models = []
-    with _unfinished():
-        for column in known.T:
+    with _ignore_convergence_warnings():
+        for column in labels.T:
             varied = column.any() and not column.all()
             models.append(
-                LogisticRegression(C=10.0, solver="liblinear", dual=True, tol=0.1, random_state=0).fit(seen, column)
+                LogisticRegression(C=10.0, solver="liblinear", dual=True, tol=0.1, random_state=0).fit(features, column)
                 if varied
                 else float(column[0])
             )
 
-    def say(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
+    def predict(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
         columns = [np.full(matrix.shape[0], model) if isinstance(model, float) else model.predict_proba(matrix)[:, 1] for model in models]
         return np.stack(columns, axis=1)
 
-    return _reader(vectors, say, present.shape[1])
+    return _on_records(vectors, predict, present.shape[1])
 
 
-def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: tuple[Sequence[Record], NDArray[np.float64]]) -> Answer:
-    """Ridge regression on numbers (rows,); the penalty with the least squared error on validation is taken."""
+def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: HoldOut) -> Answer:
+    """Ridge regression of numbers of shape (rows,), with the penalty that has the least squared error on validation."""
     from sklearn.linear_model import Ridge
 
-    rows = _some(len(train))
+    rows = _sample(len(train))
     vectors = Vectors([train[row] for row in rows])
-    seen = vectors.of([train[row] for row in rows])
+    features = vectors.of([train[row] for row in rows])
 
-    def fitted(penalty: float) -> Callable[[sparse.csr_matrix], NDArray[np.float64]]:
-        model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-3).fit(seen, values[rows])
+    def fit(penalty: float) -> _Predict:
+        model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-3).fit(features, values[rows])
         return lambda matrix: np.asarray(model.predict(matrix), np.float64)
 
-    say = _best(fitted, _PENALTIES, seen, vectors, validation, lambda said, right: -float(((said - right) ** 2).mean()))
-    return _reader(vectors, say)
+    def negative_error(answers: NDArray[np.float64]) -> float:
+        return -float(((answers - validation.truth) ** 2).mean())
+
+    held_out = _search_matrix(vectors, validation, len(rows))
+    return _on_records(vectors, _best(fit, _RIDGE_PENALTIES, held_out, negative_error))
 
 
-def _reader(vectors: Vectors, say: Callable[[sparse.csr_matrix], NDArray[np.float64]], *width: int) -> Answer:
-    """What is said of vectors, said of records; scikit-learn refuses to be asked of none."""
-    return lambda records: say(vectors.of(records)) if len(records) else np.empty((0, *width))
+def _on_records(vectors: Vectors, predict: _Predict, *width: int) -> Answer:
+    """Turn a prediction from vectors into one from records; scikit-learn refuses an empty matrix, so none is given to it."""
+    return lambda records: predict(vectors.of(records)) if len(records) else np.empty((0, *width))
+
+
+def _search_matrix(vectors: Vectors, validation: HoldOut, rows: int) -> sparse.csr_matrix | None:
+    """The validation vectors to search on; None if there are no records, or so many training rows that a search costs too much."""
+    return vectors.of(validation.records) if len(validation.records) and rows <= SEARCH_ROWS else None
 
 
 def _best(
-    fitted: Callable[[float], Any],
-    options: Sequence[float],
-    seen: sparse.csr_matrix,
-    vectors: Vectors,
-    validation: tuple[Sequence[Record], NDArray[Any]],
-    score: Callable[[NDArray[Any], NDArray[Any]], float],
-) -> Any:
-    """The fit with the option that is best on validation; the first option where that is not worth its cost."""
-    records, truth = validation
-    if not len(records) or seen.shape[0] > CHOSEN:
-        return fitted(options[0])
-    matrix = vectors.of(records)
-    tried = [fitted(option) for option in options]
-    return max(tried, key=lambda say: score(say(matrix), truth))
+    fit: Callable[[float], _Predict],
+    values: Sequence[float],
+    held_out: sparse.csr_matrix | None,
+    score: Callable[[NDArray[np.float64]], float],
+) -> _Predict:
+    """The fit that predicts the held-out rows with the highest score; without such rows, the fit with the first value."""
+    if held_out is None:
+        return fit(values[0])
+    return max([fit(value) for value in values], key=lambda predict: score(predict(held_out)))
 
 
-def _some(count: int) -> NDArray[np.int64]:
-    """Rows that are read: all, or ROWS of them, the same ones each time."""
+def _sample(count: int) -> NDArray[np.int64]:
+    """Indices of the rows that are read: all, or a fixed random sample of ROWS."""
     return np.arange(count) if count <= ROWS else np.sort(np.random.default_rng(0).permutation(count)[:ROWS])
 
 
 @contextmanager
-def _unfinished() -> Iterator[None]:
-    """Let a solver stop at its last iteration in silence: a baseline that is nearly solved answers the same."""
+def _ignore_convergence_warnings() -> Iterator[None]:
+    """Silence the warning of a solver that reaches its last iteration: a nearly converged baseline answers the same."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

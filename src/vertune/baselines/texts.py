@@ -1,4 +1,4 @@
-"""Texts and pairs of texts as sparse TF-IDF vectors of words and characters; knows nothing of tasks."""
+"""Sparse TF-IDF vectors of texts and pairs of texts, over words and characters; knows nothing of tasks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 FIELDS = ("text", "text_pair")
 LONGEST = 4_000
-"""Code points of a text that are read: what comes later changes a baseline less than it costs."""
+"""Code points that are read of a text: what comes later improves a baseline less than it costs."""
 
 _WORD = r"(?u)\b\w+\b"
 _FILLER = ["0", "0"]
-"""Two more texts, so that no vocabulary is empty, not even where every word is rare."""
+"""Two extra texts, so that the vocabulary is never empty, even if every word is rare."""
 
 
 class Vectors:
-    """Vectors of records: words and pairs of words, and characters within words, each part of length 1.
+    """TF-IDF vectors of records: one part over words and word pairs, one over characters within words, each of unit length.
 
-    Character n-grams make it work where no space ends a word. A pair of texts is both sides' vectors, the products of
-    their entries, and the cosine of each part.
+    Character n-grams serve scripts without spaces. The vector of a pair of texts holds the vectors of both texts, their
+    elementwise products, and the cosine of each part.
     """
 
     def __init__(self, train: Sequence[Record], fields: Sequence[str] = FIELDS) -> None:
@@ -46,7 +46,7 @@ class Vectors:
             part.fit([*seen, *_FILLER])
 
     def of(self, records: Sequence[Record]) -> sparse.csr_matrix:
-        """One row a record, float32."""
+        """Transform records; one float32 row per record."""
         from scipy import sparse
 
         blocks = []

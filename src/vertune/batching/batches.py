@@ -47,17 +47,17 @@ def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ..
 
 def collated(encoder: Encoder, features: Sequence[Feature], tokens: int) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
     """Indices and collated arrays of each batch, longest first, so that the peak of memory comes at once."""
-    costs = np.array([encoder.cost(feature) for feature in features], dtype=np.int64)
+    costs = np.array([feature.cost for feature in features], dtype=np.int64)
     for rows in by_tokens(np.argsort(-costs, kind="stable"), costs, tokens):
         yield rows, encoder.collate([features[row] for row in rows])
 
 
 def outputs(encoder: Encoder, features: Sequence[Feature], tokens: int, forward: Forward) -> list[NDArray[Any]]:
-    """The outputs of each feature, in order; those of one row a token are cut to the length of their feature."""
+    """The outputs of each feature, in order; those of one row a position are cut to the positions of their feature."""
     result: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(features)
     for rows, arrays in collated(encoder, features, tokens):
         out = forward(rows, arrays)
         per_token = out.ndim > 2
         for place, row in enumerate(rows):
-            result[row] = out[place, : len(features[row])].copy() if per_token else out[place]
+            result[row] = out[place, : features[row].positions].copy() if per_token else out[place]
     return result

@@ -23,10 +23,10 @@ PANELS = {
 
 
 def application() -> typer.Typer:
-    """The command line with every command in it."""
+    """Build the command line with all commands."""
     app = typer.Typer(
         name="vertune",
-        help="Take a general pretrained model into your field: from a labelled file to a model of your own that answers.",
+        help="Turn a general pretrained model into one for your field: from a labelled file to a model that you can serve.",
         epilog="Start with: vertune init DATA.csv && vertune fit run.yaml",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -43,8 +43,8 @@ def application() -> typer.Typer:
     return app
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from vertune import __version__
 
         typer.echo(f"vertune {__version__}")
@@ -52,18 +52,18 @@ def _version(wanted: bool) -> None:
 
 
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error; works after any command too.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. Can also follow any command.")] = False,
 ) -> None:
-    """Options of every command; `--debug` is taken out before the commands see it."""
+    """Options of every command; `main` removes `--debug` before the commands see it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command; an error becomes one sentence on standard error and the exit code of its class."""
-    words = [*(sys.argv[1:] if arguments is None else arguments)]  # `list` is a command's module here
-    ours = words.index("--") if "--" in words else len(words)
-    debug = "--debug" in words[:ours]
-    words = [word for place, word in enumerate(words) if word != "--debug" or place >= ours]
+    """Run one command; an error is printed to standard error without a traceback, and exits with the code of its class."""
+    words = [*(sys.argv[1:] if arguments is None else arguments)]  # not list(): that name is a command's module here
+    end = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:end]
+    words = [word for position, word in enumerate(words) if word != "--debug" or position >= end]
     try:
         application()(words, prog_name="vertune")
     except Exception as error:
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _report(error: Exception) -> int:
-    """Say what went wrong in one sentence; the exit code to leave with."""
+    """Print an error and return the exit code."""
     from vertune.core.errors import MissingExtra, StorageError, VertuneError
 
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
@@ -83,9 +83,9 @@ def _report(error: Exception) -> int:
     elif isinstance(error, OSError) and error.filename:
         error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}.")
     if isinstance(error, VertuneError):
-        _complain(str(error))
+        _print_error(str(error))
         return error.exit_code
-    _complain(f"This is a bug in vertune: {type(error).__name__}: {error}. Run the command again with --debug and report what it shows.")
+    _print_error(f"This is a bug in vertune: {type(error).__name__}: {error}. Run the command again with --debug and report the traceback.")
     return 1
 
 
@@ -94,10 +94,10 @@ _EXTRAS = {
     "fastapi": "serve", "httpx": "serve", "limits": "serve", "orjson": "serve", "prometheus_client": "serve", "uvicorn": "serve",
     "sentence_transformers": "sentence-transformers", "sqlalchemy": "sql", "fastexcel": "excel", "datasets": "huggingface",
 }  # fmt: skip
-"""The extra that brings each optional package."""
+"""The extra that contains each optional package."""
 
 
-def _complain(text: str) -> None:
-    """One sentence on standard error, in red where that is a terminal."""
-    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    sys.stderr.write(f"{red}Error:{plain} {text}\n")
+def _print_error(text: str) -> None:
+    """Write a message to standard error, marked red on a terminal."""
+    red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    sys.stderr.write(f"{red}Error:{reset} {text}\n")

@@ -1,4 +1,4 @@
-"""`vertune clean`: frees the space of what came to nothing; knows nothing of how that is found."""
+"""`vertune clean`: frees disk space; knows nothing of how unneeded artifacts are found."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vertune.cli import options, output
 
 
 def run(
-    unused: Annotated[bool, typer.Option("--unused", help="Also delete every dataset, model and report that no alias needs.")] = False,
-    dry: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
+    unused: Annotated[bool, typer.Option("--unused", help="Also delete all datasets, models and reports that no alias needs.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
     home: options.Home = None,
 ) -> None:
-    """Delete runs that failed or were stopped.
+    """Delete failed and stopped runs.
 
-    They can't be resumed after that. What an alias points to stays.
+    Deleted runs can't be resumed. A model that an alias points to is never deleted.
     """
     from vertune.core.artifact import Home
     from vertune.steps.clean import clean
@@ -27,4 +27,4 @@ def run(
         return
     output.table(["id", "size", "why"], [[item.id, output.size(item.size), item.why] for item in freed])
     total = output.size(sum(item.size for item in freed))
-    output.say(f"{total} would be free" if dry else f"{total} free")
+    output.say(f"{total} would be freed" if dry else f"{total} freed")

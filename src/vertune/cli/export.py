@@ -13,14 +13,15 @@ from vertune.cli import options, output
 def run(
     model: options.Model,
     form: Annotated[str, typer.Argument(metavar="FORM", help="One of `vertune parts exports`, such as transformers or peft.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where it goes; the folder must be new or empty.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder to write to.")],
     home: options.Home = None,
 ) -> None:
-    """Write a model for other software, checked there."""
+    """Write a model for other software, and check it there."""
     from vertune.core.artifact import Home
     from vertune.core.files import folder_size
     from vertune.steps.export import export
 
     written = export(Home(home).get("models", model), form, folder)
-    output.facts({"form": form, "folder": output.near(written), "size": output.size(folder_size(written)), "checked": "same outputs"})
-    output.note(f"{output.near(written / 'README.md')} says how to load it.")
+    facts = {"form": form, "folder": output.relative(written), "size": output.size(folder_size(written))}
+    output.facts({**facts, "check": "its outputs equal the model's"})
+    output.note(f"{output.relative(written / 'README.md')} explains how to load it.")

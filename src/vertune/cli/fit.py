@@ -11,14 +11,14 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
     The alias NAME@live is set if there is none.
     """
     from vertune.cli import evaluate, prepare, train
-    from vertune.cli.progress import watching
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.core.config import load
     from vertune.steps.fit import fit
 
     settings = load(config, set or [])
     place = Home(home)
-    with watching("fit") as progress, train.stoppable(settings, place, config, set):
+    with show_progress("fit") as progress, train.stoppable(settings, place, config, set):
         fitted = fit(settings, place, progress)
     prepare.show(fitted.dataset)
     output.say()
@@ -30,6 +30,6 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
         output.note(f"{alias} is {fitted.model.id}.")
     else:
         output.note(f"{alias} stays {place.aliases().get(alias)}. Compare the two, then move it.")
-        output.then(f"vertune compare {alias} {fitted.model.id}", f"vertune alias {alias} {fitted.model.id}")
+        output.next_steps(f"vertune compare {alias} {fitted.model.id}", f"vertune alias {alias} {fitted.model.id}")
         return
-    output.then(f'vertune predict {settings.name} "a text"', f"vertune compress {settings.name}", f"vertune bundle {settings.name}")
+    output.next_steps(f'vertune predict {settings.name} "a text"', f"vertune compress {settings.name}", f"vertune bundle {settings.name}")

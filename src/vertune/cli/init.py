@@ -35,8 +35,8 @@ def run(
             "task": guess.task,
             **{field: f"{' + '.join(columns)}  ({guess.reasons[field]})" for field, columns in guess.fields.items()},
             **{split: path for split, path in (("validation", guess.validation), ("test", guess.test)) if path},
-            "config": output.near(out),
+            "config": output.relative(out),
         }
     )
-    output.note(f"Check {output.near(out)} and correct wrong guesses.")
-    output.then(f"vertune fit {output.near(out)}")
+    output.note(f"Check {output.relative(out)} and correct wrong guesses.")
+    output.next_steps(f"vertune fit {output.relative(out)}")

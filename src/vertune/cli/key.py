@@ -1,4 +1,4 @@
-"""`vertune key`: makes, lists, rotates and revokes the keys of the server; knows nothing of how they are kept or checked."""
+"""`vertune key`: creates, lists, rotates and revokes API keys; knows nothing of how they are stored or checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from vertune.cli import options, output
 
 if TYPE_CHECKING:
-    from vertune.store.keys import Key
+    from vertune.store.key import Key
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d{1,6})([mhd])")
@@ -24,121 +24,121 @@ verbs = typer.Typer(no_args_is_help=True)
 
 @verbs.callback()
 def run() -> None:
-    """Make, list, rotate and revoke keys of the server."""
+    """Create, list, rotate and revoke API keys of the server."""
 
 
 @verbs.command("create")
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what will hold the key.")],
-    scope: Annotated[list[str], typer.Option("--scope", help="What it may do: predict, feedback, train or admin; repeatable.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The person or service that will hold the key.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="A permission of the key: predict, feedback, train or admin; repeatable.")],
     vertical: Annotated[
-        list[str] | None, typer.Option("--vertical", help="A vertical that it is bound to; repeatable.", show_default="all of them")
+        list[str] | None, typer.Option("--vertical", help="A vertical that the key is restricted to; repeatable.", show_default="all")
     ] = None,
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="TIME", help="When it ends: in 30m, 24h or 90d.", show_default="never")
+        str | None,
+        typer.Option("--expires", metavar="TIME", help="Lifetime, such as 30m, 24h or 90d.", show_default="never expires"),
     ] = None,
-    rate: Annotated[
-        str | None, typer.Option("--rate", help="How much it may ask, such as 600/minute.", show_default="no limit of its own")
-    ] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="Rate limit, such as 600/minute.", show_default="that of the server")] = None,
     home: options.Home = None,
 ) -> None:
-    """Make a key; standard output has its secret and nothing else.
+    """Create a key and print its secret, and nothing else, to standard output.
 
-    The secret is shown this once: KEY=$(vertune key create NAME --scope predict)
+    The secret can't be shown again: KEY=$(vertune key create NAME --scope predict)
     """
     from vertune.store.keys import Keys
 
-    end = datetime.now(UTC) + _duration(expires) if expires is not None else None
-    with closing(Keys(_file(home))) as keys:
-        secret, key = keys.create(name, scope, vertical, end, rate)
-    _hand_over(secret, key)
-    output.then("vertune key list", f"vertune key revoke {key.id}")
+    expiry = datetime.now(UTC) + _parse_duration(expires) if expires is not None else None
+    with closing(Keys(_database(home))) as keys:
+        secret, key = keys.create(name, scope, vertical, expiry, rate)
+    _print_secret(secret, key)
+    output.next_steps("vertune key list", f"vertune key revoke {key.id}")
 
 
 @verbs.command("list")
 def show(home: options.Home = None, json: options.Json = False) -> None:
-    """List all keys, the ended ones too; none of them with its secret."""
+    """List all keys without their secrets, expired and revoked ones included."""
     from vertune.store.keys import Keys
 
-    file = _file(home)
-    found: list[Key] = []
-    if file.exists():  # looking makes no database
+    file = _database(home)
+    listed: list[Key] = []
+    if file.exists():  # listing creates no database
         with closing(Keys(file)) as keys:
-            found = keys.all()
+            listed = keys.all()
     if json:
-        output.as_json([_plain(key) for key in found])
+        output.as_json([_json_of(key) for key in listed])
         return
-    if not found:
-        output.note(f"There are no keys in {output.near(file.parent)} yet.")
-        output.then("vertune key create NAME --scope predict")
+    if not listed:
+        output.note(f"There are no keys in {output.relative(file.parent)} yet.")
+        output.next_steps("vertune key create NAME --scope predict")
         return
     rows = [
-        [key.id, key.name, sorted(key.scopes), _bounds(key), key.rate, _day(key.created), _day(key.expires), key.state] for key in found
+        [key.id, key.name, sorted(key.scopes), _verticals(key), key.rate, _minute(key.created), _minute(key.expires), key.state]
+        for key in listed
     ]
-    output.table(["id", "name", "may", "verticals", "rate", "made", "ends", "state"], rows)
+    output.table(["id", "name", "scopes", "verticals", "rate", "created", "expires", "state"], rows)
 
 
 @verbs.command("rotate")
 def rotate(
     id: _Id,
-    overlap: Annotated[str, typer.Option("--overlap", metavar="TIME", help="How long the old secret works on: 30m, 24h, 0h …")] = "24h",
+    overlap: Annotated[str, typer.Option("--overlap", metavar="TIME", help="How long the old secret stays valid: 30m, 24h, 0h …")] = "24h",
     home: options.Home = None,
 ) -> None:
-    """Replace a key by one of the same rights; prints the new secret."""
+    """Replace a key by one with the same permissions and print the new secret."""
     from vertune.store.keys import Keys
 
-    with closing(Keys(_file(home))) as keys:
-        secret, key = keys.rotate(id, _duration(overlap))
-    _hand_over(secret, key)
-    output.note(f"The old key {id} works for {overlap} more, or until it would have ended.")
-    output.then(f"vertune key revoke {id}")
+    with closing(Keys(_database(home))) as keys:
+        secret, key = keys.rotate(id, _parse_duration(overlap))
+    _print_secret(secret, key)
+    output.note(f"The old key {id} stays valid for {overlap}, but not beyond its own expiry.")
+    output.next_steps(f"vertune key revoke {id}")
 
 
 @verbs.command("revoke")
 def revoke(id: _Id, home: options.Home = None) -> None:
-    """End a key at once and for good."""
+    """End a key for good; running servers refuse it within half a second."""
     from vertune.store.keys import Keys
 
-    with closing(Keys(_file(home))) as keys:
+    with closing(Keys(_database(home))) as keys:
         key = keys.revoke(id)
     output.note(f"revoked {key.id} ('{key.name}')", style="")
 
 
-def _file(home: Path | None) -> Path:
+def _database(home: Path | None) -> Path:
     from vertune.core.artifact import Home
     from vertune.store.keys import FILE
 
     return Home(home).folder / FILE
 
 
-def _duration(text: str) -> timedelta:
-    """A time in words of the command line; ConfigError for any other."""
+def _parse_duration(text: str) -> timedelta:
+    """Parse a duration such as 30m, 24h or 90d; ConfigError for any other text."""
     from vertune.core.errors import ConfigError
 
-    found = _DURATION.fullmatch(text)
-    if not found:
-        raise ConfigError(f"A time is a whole number with m, h or d behind it, such as 30m, 24h or 90d; got '{text}'.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ConfigError(f"The time is '{text}'; expected a whole number followed by m, h or d. Write it such as 30m, 24h or 90d.")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def _hand_over(secret: str, key: Key) -> None:
-    """The secret to standard output alone, so that `$(…)` takes it; what else there is to know beside."""
+def _print_secret(secret: str, key: Key) -> None:
+    """Print the secret alone to standard output, so that `$(…)` captures it, and describe the key on standard error."""
     output.say(secret)
-    limits = f", at most {key.rate}" if key.rate else ""
-    ends = f"until {_day(key.expires)} UTC" if key.expires else "until it is revoked"
-    output.note(f"The key {key.id} of '{key.name}' may {', '.join(sorted(key.scopes))} on {_bounds(key)}{limits}, {ends}.")
-    output.note("Its secret is shown this once; what is stored is a hash, from which nobody gets it back.")
+    rate = f", at most {key.rate}" if key.rate else ""
+    validity = f"until {_minute(key.expires)} UTC" if key.expires else "until it is revoked"
+    output.note(f"The key {key.id} of '{key.name}' may {', '.join(sorted(key.scopes))} on {_verticals(key)}{rate}, {validity}.")
+    output.note("Its secret is shown this once; only its hash is stored.")
 
 
-def _bounds(key: Key) -> str:
+def _verticals(key: Key) -> str:
     return "all" if key.verticals is None else ", ".join(key.verticals)
 
 
-def _day(time: datetime | None) -> str:
+def _minute(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
-def _plain(key: Key) -> dict[str, Any]:
+def _json_of(key: Key) -> dict[str, Any]:
     times = {name: time and time.isoformat() for name in ("created", "expires", "revoked") for time in [getattr(key, name)]}
-    rights = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate}
-    return {"id": key.id, "name": key.name, **rights, **times, "state": key.state}
+    permissions = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate}
+    return {"id": key.id, "name": key.name, **permissions, **times, "state": key.state}

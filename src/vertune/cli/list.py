@@ -1,4 +1,4 @@
-"""`vertune list`: what is in the home; knows nothing of what an artifact holds inside."""
+"""`vertune list`: lists the artifacts of the home; knows nothing of their content."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 def run(
     shelf: Annotated[
-        str | None, typer.Argument(metavar="[SHELF]", help="datasets, models, reports or runs; all where nothing is said.")
+        str | None, typer.Argument(metavar="SHELF", help="datasets, models, reports, backbones or runs.", show_default="all")
     ] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """List datasets, models, reports, unfinished runs."""
+    """List finished artifacts and unfinished runs."""
     from vertune.core.artifact import SHELVES, Home
     from vertune.core.errors import UnknownName
 
-    place = Home(home)
+    store = Home(home)
     shelves = (*SHELVES, "runs")
     if shelf is not None and shelf not in shelves:
         raise UnknownName("shelf", shelf, shelves)
-    found = {name: contents(place, name) for name in ([shelf] if shelf else shelves)}
+    by_shelf = {name: contents(store, name) for name in ([shelf] if shelf else shelves)}
     if json:
-        output.as_json({name: [artifact.manifest for artifact in artifacts] for name, artifacts in found.items()})
+        output.as_json({name: [artifact.manifest for artifact in artifacts] for name, artifacts in by_shelf.items()})
         return
-    if not any(found.values()):
-        output.note(f"Nothing in {output.near(place.folder)} yet.")
-        output.then("vertune init DATA.csv")
+    if not any(by_shelf.values()):
+        output.note(f"There is nothing in {output.relative(store.folder)} yet.")
+        output.next_steps("vertune init DATA.csv")
         return
-    aliases = _by_model(place)
-    rows = [_row(name, artifact, aliases) for name, artifacts in found.items() for artifact in artifacts]
-    output.table(["shelf", "id", "made", "size", "what"], rows)
+    aliases = _by_model(store)
+    rows = [_row(name, artifact, aliases) for name, artifacts in by_shelf.items() for artifact in artifacts]
+    output.table(["shelf", "id", "created", "size", "content"], rows)
 
 
 def contents(home: Home, shelf: str) -> list[Artifact]:
@@ -46,11 +46,11 @@ def contents(home: Home, shelf: str) -> list[Artifact]:
 
 
 def _by_model(home: Home) -> dict[str, list[str]]:
-    """The aliases of each model."""
-    found: dict[str, list[str]] = {}
+    """The aliases of each model, by the model's id."""
+    aliases: dict[str, list[str]] = {}
     for alias, model in home.aliases().items():
-        found.setdefault(model, []).append(alias)
-    return found
+        aliases.setdefault(model, []).append(alias)
+    return aliases
 
 
 def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[str]:
@@ -61,12 +61,12 @@ def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[
         manifest = artifact.manifest
     except StorageError:
         return [shelf, artifact.id, "", "", "broken: its manifest can't be read"]
-    made = str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ")
-    return [shelf, artifact.id, made, output.size(folder_size(artifact.folder)), _what(manifest, aliases.get(artifact.id, []))]
+    created = str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ")
+    return [shelf, artifact.id, created, output.size(folder_size(artifact.folder)), _summary(manifest, aliases.get(artifact.id, []))]
 
 
-def _what(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]
-    """The one thing that tells an artifact from the next: its rows, its metric, its state."""
+def _summary(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]
+    """The main facts of an artifact: aliases, rows and first metric; the status and the error if it is unfinished."""
     if manifest.get("status") != "done":
         return f"{manifest.get('status')}: {manifest.get('error') or 'not finished'}"
     parts = list(aliases)

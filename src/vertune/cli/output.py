@@ -1,4 +1,4 @@
-"""How commands write to the terminal: aligned columns on standard output, notes on standard error; knows nothing of any command."""
+"""Terminal output: results in aligned columns on standard output, notes on standard error; knows nothing of any command."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ if TYPE_CHECKING:
 
 
 def screen(error: bool = False) -> Console:
-    """A console that never folds a line, so that a path or an id can always be copied whole."""
+    """A console that never wraps lines, so that a path or an id can be copied in one piece."""
     from rich.console import Console
 
     return Console(stderr=error, soft_wrap=True, highlight=False, emoji=False, markup=False)
 
 
 def say(text: str = "", style: str = "") -> None:
-    """One line of result."""
+    """Print one line of the result."""
     screen().print(text, style=style)
 
 
 def note(text: str, style: str = "dim") -> None:
-    """One line about the work, kept out of what a pipe carries on."""
+    """Print one line about the work to standard error, so that it does not end up in a pipe."""
     screen(error=True).print(text, style=style)
 
 
-def then(*commands: str) -> None:
-    """What to type next."""
+def next_steps(*commands: str) -> None:
+    """Print the commands to type next."""
     width = max(map(len, commands))
-    for place, command in enumerate(commands):
-        note(f"{'Next:' if place == 0 else '  or:'}  {command:<{width}}".rstrip(), style="cyan")
+    for number, command in enumerate(commands):
+        note(f"{'Next:' if number == 0 else '  or:'}  {command:<{width}}".rstrip(), style="cyan")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Columns aligned by what they hold: numbers right, words left; wide characters count as two."""
+    """Print a table: columns of numbers are right-aligned, others left-aligned; wide characters count as two columns."""
     from rich.cells import cell_len
 
-    body = [[plain(cell) for cell in row] for row in rows]
-    raw = list(zip(*([*map(list, body)] or [[""] * len(header)]), strict=False))
-    right = [all(_numeric(cell) for cell in column if cell) for column in raw]
-    widths = [max(cell_len(cell) for cell in (name, *column)) for name, column in zip(header, raw, strict=True)]
+    body = [[format_cell(cell) for cell in row] for row in rows]
+    columns = list(zip(*([*map(list, body)] or [[""] * len(header)]), strict=False))
+    right_aligned = [all(_numeric(cell) for cell in column if cell) for column in columns]
+    widths = [max(cell_len(cell) for cell in (name, *column)) for name, column in zip(header, columns, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         padded = []
-        for cell, width, flush in zip(cells, widths, right, strict=True):
+        for cell, width, right in zip(cells, widths, right_aligned, strict=True):
             space = " " * (width - cell_len(cell))
-            padded.append(space + cell if flush else cell + space)
+            padded.append(space + cell if right else cell + space)
         return "  ".join(padded).rstrip()
 
     say(line(header), style="bold")
@@ -59,20 +59,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def facts(pairs: Mapping[str, Any]) -> None:
-    """Names and values in two columns; what is None is left out."""
-    shown = {name: plain(value) for name, value in pairs.items() if value is not None}
+    """Print names and values in two columns, leaving out values that are None."""
+    shown = {name: format_cell(value) for name, value in pairs.items() if value is not None}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         say(f"{name:<{width}}  {value}")
 
 
 def as_json(value: Any) -> None:
-    """One JSON value, as it is."""
+    """Print one JSON value."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
 
 
-def plain(value: Any) -> str:
-    """A cell: counts with thousands, measures with four digits after the point, lists in words."""
+def format_cell(value: Any) -> str:
+    """Format a value: integers with thousands separators, floats with four decimals, lists joined by commas."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -82,12 +82,12 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(plain(item) for item in value)
+        return ", ".join(format_cell(item) for item in value)
     return str(value)
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them."""
+    """Format a number of bytes: 1.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit in {"B", "kB"} else f"{count:.1f} {unit}"
@@ -95,8 +95,8 @@ def size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def near(path: Path) -> str:
-    """A path as it is typed from here: relative where it lies below the working folder."""
+def relative(path: Path) -> str:
+    """A path for display: relative if it is below the working folder, else as it is."""
     try:
         return os.fspath(path.absolute().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`vertune parts`: lists kinds, parts and their options; knows nothing of any one part."""
+"""`vertune parts`: lists the kinds of part, the parts, and their options; knows nothing of any particular part."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ KINDS = {
     "compressors": "compress.chain",
     "exports": "",
 }
-"""Every kind of part, with the place of a config that chooses it."""
+"""Every kind of part, with the key of a config that chooses it."""
 
 
 def run(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help=f"One of: {', '.join(KINDS)}.")] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One part, to see its options.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"One of: {', '.join(KINDS)}.", show_default="all")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part whose options to show.")] = None,
 ) -> None:
-    """List what can be chosen, and its options."""
+    """List the parts that a config can choose, or their options."""
     from vertune.core import part
     from vertune.core.errors import UnknownName
 
@@ -38,23 +38,23 @@ def run(
     if kind is not None and name is not None:
         _options(part.find(kind, name), kind)
         return
-    for place, folder in enumerate([kind] if kind else KINDS):
-        if place:
+    for number, folder in enumerate([kind] if kind else KINDS):
+        if number:
             output.say()
         output.say(folder + (f"  ({KINDS[folder]}: …)" if KINDS[folder] else ""), "bold")
         width = max(map(len, part.names(folder)), default=0)
-        for found in part.names(folder):
-            output.say(f"  {found:<{width}}  {part.about(folder, found)}")
-    output.then("vertune parts KIND NAME" if kind is None else f"vertune parts {kind} NAME")
+        for part_name in part.names(folder):
+            output.say(f"  {part_name:<{width}}  {part.about(folder, part_name)}")
+    output.next_steps("vertune parts KIND NAME" if kind is None else f"vertune parts {kind} NAME")
 
 
-def _options(found: type[Part], kind: str) -> None:
-    """Every option of a part: its type, what it is when nothing is said, and what it does."""
+def _options(cls: type[Part], kind: str) -> None:
+    """Print every option of a part: its type, default and description."""
     from vertune.core import part
 
-    name = found.__module__.rpartition(".")[2]
+    name = cls.__module__.rpartition(".")[2]
     output.say(f"{name}: {part.about(kind, name)}", "bold")
-    schema = found.model_json_schema()
+    schema = cls.model_json_schema()
     fields = schema.get("properties", {})
     if not fields:
         output.say("It has no options.")
@@ -63,28 +63,28 @@ def _options(found: type[Part], kind: str) -> None:
         [option, _type(entry, schema.get("$defs", {})), _default(option, entry, schema), entry.get("description", "").replace("\n", " ")]
         for option, entry in fields.items()
     ]
-    output.table(["option", "type", "default", "what it does"], rows)
+    output.table(["option", "type", "default", "description"], rows)
 
 
-def _type(entry: dict[str, Any], known: dict[str, Any]) -> str:
-    """The type of an option in words, with its bounds."""
+def _type(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """The type of an option in words, with its bounds; `definitions` are those of the JSON schema."""
     if "$ref" in entry:
-        return _type(known.get(entry["$ref"].rpartition("/")[2], {}), known)
+        return _type(definitions.get(entry["$ref"].rpartition("/")[2], {}), definitions)
     if "anyOf" in entry:
-        return " or ".join(dict.fromkeys(_type(item, known) for item in entry["anyOf"]))
+        return " or ".join(dict.fromkeys(_type(item, definitions) for item in entry["anyOf"]))
     if "enum" in entry:
         return " | ".join(map(str, entry["enum"]))
     if "const" in entry:
         return str(entry["const"])
     if entry.get("type") == "array":
-        return f"list of {_type(entry.get('items', {}), known)}"
+        return f"list of {_type(entry.get('items', {}), definitions)}"
     bounds = [f"{sign} {entry[key]:g}" for key, sign in _BOUNDS.items() if key in entry]
     return " ".join([_TYPES.get(entry.get("type", ""), entry.get("type", "any")), *bounds])
 
 
 def _default(option: str, entry: dict[str, Any], schema: dict[str, Any]) -> str:
     if option in schema.get("required", []):
-        return "(must be said)"
+        return "(required)"
     value = entry.get("default")
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 

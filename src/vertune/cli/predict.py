@@ -1,9 +1,9 @@
-"""`vertune predict`: answers a text, a file, or standard input; knows nothing of how a model answers."""
+"""`vertune predict`: answers texts, a file, or standard input; knows nothing of how a model answers."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,124 +15,148 @@ if TYPE_CHECKING:
     from vertune.core.artifact import Artifact
 
 _SHOWN = 5
-"""Probabilities that are shown of one answer; --json gives all."""
+"""Most probabilities that are shown of an answer; --json shows all."""
 
 
 def run(
     model: options.Model,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="The input; two for a task that reads two texts. '-' reads standard input."),
+        typer.Argument(metavar="TEXT", help="The text; two texts for a task on pairs; '-' to read lines from standard input."),
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Answer every row of a file.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where rows and answers go: .csv, .jsonl or .parquet.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file whose rows to answer; needs --out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write rows and answers to: .csv, .jsonl or .parquet.")
+    ] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Answer a text, a file, or standard input."""
+    """Answer a text, the rows of a file, or standard input."""
     from vertune.core.artifact import Home
     from vertune.core.errors import ConfigError
 
     artifact = Home(home).get("models", model)
     if file is not None:
-        if out is None or texts:
-            raise ConfigError(f"A file is answered into another one: vertune predict {model} --file {file} --out answers.csv")
+        if texts:
+            raise ConfigError(
+                f"Both a text and --file were given. Give one of them: vertune predict {model} --file {file} --out answers.csv"
+            )
+        if out is None:
+            raise ConfigError(
+                f"--file needs --out, the file to write the answers to: vertune predict {model} --file {file} --out answers.csv"
+            )
         _answer_file(artifact, file, out)
     elif out is not None:
-        raise ConfigError(f"--out goes with --file: vertune predict {model} --file rows.csv --out {out}")
+        raise ConfigError(f"--out needs --file, the file to read rows from: vertune predict {model} --file rows.csv --out {out}")
     elif texts and texts != ["-"]:
         _answer_texts(artifact, texts, json)
     elif texts or not sys.stdin.isatty():
         _answer_lines(artifact, sys.stdin)
     else:
-        raise ConfigError(f'Nothing to answer. Give a text: vertune predict {model} "a text"; or a file: --file rows.csv --out answers.csv')
+        raise ConfigError(
+            f'There is nothing to answer. Give a text: vertune predict {model} "a text"; '
+            f"or a file: vertune predict {model} --file rows.csv --out answers.csv"
+        )
 
 
 def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
-    from vertune.steps.predict import opened, predict, record_of_texts
+    from vertune.data.validate import record_of_texts
+    from vertune.steps.predict import opened, predict
 
     predictor = opened(artifact)
-    given = record_of_texts(predictor, texts)
-    answer = predict(predictor, [given])[0]
+    record = record_of_texts(predictor, texts)
+    answer = predict(predictor, [record])[0]
     if json:
         output.as_json(answer)
     else:
-        show(answer, next(reversed(given.values())))
+        show(answer, next(reversed(record.values())))
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
-    """One JSON answer a line; a line that starts with a brace is a record, any other one a text."""
+    """Print one JSON answer per line; a line that starts with a brace is a record in JSON, any other line is a text."""
     import json
 
     from vertune.core.errors import DataError
-    from vertune.steps.predict import opened, predict, record_of_texts
+    from vertune.data.validate import record_of_texts
+    from vertune.steps.predict import opened, predict
 
     predictor = opened(artifact)
     records: list[dict[str, Any]] = []
-    for number, line in enumerate(_readable(lines), 1):
+    for number, line in enumerate(_utf8(lines), 1):
         text = line.strip()
         if text.startswith("{"):
             try:
                 records.append(dict(json.loads(text)))
             except ValueError as error:
-                raise DataError(f"Line {number} of standard input starts like JSON, but is none: {error}.") from error
+                raise DataError(
+                    f"Line {number} of standard input starts with '{{' but is not a JSON object: {error}. Correct the line."
+                ) from error
         elif text:
             records.append(dict(record_of_texts(predictor, [text])))
     for answer in predict(predictor, records) if records else []:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
 
 
-def _readable(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, as long as they are UTF-8; which of two errors other bytes give depends on the locale (PEP 538, PEP 540)."""
+def _utf8(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines; DataError at the first that is not UTF-8."""
     from vertune.core.errors import DataError
 
-    good = 0
+    number = 0
     try:
         for line in lines:
-            line.encode()
-            good += 1
+            line.encode()  # depending on the locale, bad bytes fail here or while reading (PEP 538, PEP 540)
+            number += 1
             yield line
     except UnicodeError as error:
         raise DataError(
-            f"Expected UTF-8 on standard input, but after {good} lines other bytes came. "
-            "Convert the text, or answer it as a file, whose encoding is recognised: --file texts.csv --out answers.csv"
+            f"Line {number + 1} of standard input is not UTF-8. Convert the text, or answer it as a file, whose encoding is detected: "
+            "--file texts.csv --out answers.csv"
         ) from error
 
 
 def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
-    from vertune.cli.progress import watching
+    from vertune.cli.progress import show_progress
     from vertune.steps.predict import predict_file
 
-    with watching(f"predict {file.name}") as progress:
-        found = predict_file(artifact, file, out, progress)
-    output.facts({"rows": len(found.answers), "answered": len(found.answers) - len(found.errors), "file": output.near(out)})
-    if found.errors:
-        row, reason = next(iter(found.errors.items()))
+    with show_progress(f"predict {file.name}") as progress:
+        result = predict_file(artifact, file, out, progress)
+    output.facts({"rows": len(result.answers), "answered": len(result.answers) - len(result.errors), "file": output.relative(out)})
+    if result.errors:
+        row, reason = next(iter(result.errors.items()))
         output.note(
-            f"{len(found.errors)} rows could not be answered; answer_error says why. The first is row {row + 1}: {reason}.", "yellow"
+            f"{len(result.errors)} rows could not be answered; see the column answer_error. The first, row {row + 1}: {reason}.", "yellow"
         )
 
 
 def show(answer: dict[str, Any], text: str = "") -> None:
-    """One answer as a newcomer reads it: what was decided, then what else was likely."""
-    probabilities = answer.get("probabilities")
-    rest = {name: value for name, value in answer.items() if name not in {"probabilities", "truncated", "spans", "vector"}}
+    """Print one answer of any task: its words and numbers first, then probabilities, spans of the text, and vectors, each by its form."""
+    spans = {name: value for name, value in answer.items() if _has_entries(value, Mapping)}
+    vectors = {name: value for name, value in answer.items() if _has_entries(value, float)}
+    tables = {name: value for name, value in answer.items() if isinstance(value, Mapping)}
+    rest = {name: value for name, value in answer.items() if name not in {*spans, *vectors, *tables, "truncated"}}
     output.facts({name: value if value not in ([], "") else "none" for name, value in rest.items()})
-    if isinstance(probabilities, dict) and len(probabilities) > 1:
-        output.say()
-        likely = sorted(probabilities.items(), key=lambda item: -item[1])
-        output.table(["likely", "probability"], likely[:_SHOWN])
-        if len(likely) > _SHOWN:
-            output.note(f"and {len(likely) - _SHOWN} more; --json shows all")
-    if answer.get("spans"):
-        output.table(
-            ["label", "text", "from", "to"],
-            [[span["label"], text[span["start"] : span["end"]], span["start"], span["end"]] for span in answer["spans"]],
-        )
-    elif "spans" in answer and "text" not in answer:
-        output.say("no spans")
-    if "vector" in answer:
-        vector = answer["vector"]
-        output.say(f"vector of {len(vector)} numbers: {', '.join(f'{value:.3f}' for value in vector[:6])} …; --json shows all")
+    for values in tables.values():
+        _show_likely(values)
+    for found in spans.values():
+        rows = [[span["label"], text[span["start"] : span["end"]], span["start"], span["end"]] for span in found]
+        output.table(["label", "text", "from", "to"], rows)
+    for name, vector in vectors.items():
+        output.say(f"{name} of {len(vector)} numbers: {', '.join(f'{value:.3f}' for value in vector[:6])} …; --json shows all")
     if answer.get("truncated"):
         output.note("The text was longer than the model reads, so only part of it was used.", "yellow")
+
+
+def _has_entries(value: Any, kind: type) -> bool:
+    """Whether this is a list with entries of this kind."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _show_likely(probabilities: Mapping[str, float]) -> None:
+    """Print the most probable labels, where there are several."""
+    if len(probabilities) < 2:
+        return
+    output.say()
+    likely = sorted(probabilities.items(), key=lambda item: -item[1])
+    output.table(["likely", "probability"], likely[:_SHOWN])
+    if len(likely) > _SHOWN:
+        output.note(f"and {len(likely) - _SHOWN} more; --json shows all")

@@ -18,16 +18,16 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
 
     Every row that is dropped or changed is counted and named: in the output, the report and rejected.jsonl.
     """
-    from vertune.cli.progress import watching
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.core.config import load
     from vertune.steps.prepare import prepare
 
     settings = load(config, set or [])
-    with watching("prepare") as progress:
+    with show_progress("prepare") as progress:
         dataset = prepare(settings, Home(home), progress)
     show(dataset)
-    output.then(f"vertune train {output.near(config)}")
+    output.next_steps(f"vertune train {output.relative(config)}")
 
 
 def show(dataset: Artifact) -> None:
@@ -41,8 +41,8 @@ def show(dataset: Artifact) -> None:
             "dataset": dataset.id,
             "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items() if count),
             "added": f"{manifest['added']:,} of the training rows" if manifest.get("added") else None,
-            "rejected": output.near(dataset.folder / "rejected.jsonl") if rows.get("rejected") else None,
-            "report": output.near(dataset.folder / "report.html"),
+            "rejected": output.relative(dataset.folder / "rejected.jsonl") if rows.get("rejected") else None,
+            "report": output.relative(dataset.folder / "report.html"),
         }
     )
     notes = [Note(**note) for note in manifest.get("notes", ())]

@@ -1,4 +1,4 @@
-"""Draws a step's events: a bar on a terminal, a line now and then elsewhere; knows nothing of what the steps do."""
+"""Shows a step's events: as a progress bar on a terminal, else as occasional lines; knows nothing of what the steps do."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
     from vertune.core.artifact import Progress
 
 
-class _Drawing(Protocol):
+class _Display(Protocol):
     def stage(self, text: str) -> None: ...
 
-    def move(self, done: int, total: int, facts: str, left: float | None) -> None: ...
+    def move(self, done: int, total: int, facts: str, seconds_left: float | None) -> None: ...
 
     def line(self, text: str) -> None: ...
 
 
 class Listener:
-    """Turns events into what is drawn.
+    """Shows events on a display.
 
-    `evaluated` adds the metric; what must not be missed stays as a line; any other event with `step` and `steps` moves the
-    bar, and one without names the stage that the work is in.
+    `evaluated` updates the metric; events in `_PERMANENT` are printed as lines that stay; any other event with `step` and
+    `steps` moves the bar, and one without names the current stage.
     """
 
-    def __init__(self, drawing: _Drawing) -> None:
-        self.drawing = drawing
+    def __init__(self, display: _Display) -> None:
+        self.display = display
         self.metric = ""
 
     def __call__(self, kind: str, **fields: Any) -> None:
-        """Take one event."""
+        """Show one event."""
         if kind == "evaluated" and "metric" in fields:
             self.metric = f"{fields.get('name', 'metric')} {fields['metric']:.4f}"
-            self.drawing.line(f"  step {fields.get('step', 0):,}: {self.metric}")
-        elif kind in _LASTING:
-            self.drawing.line(f"  {_sentence(kind, fields)}")
+            self.display.line(f"  step {fields.get('step', 0):,}: {self.metric}")
+        elif kind in _PERMANENT:
+            self.display.line(f"  {_sentence(kind, fields)}")
         elif "step" in fields and "steps" in fields:
-            self.drawing.move(int(fields["step"]), int(fields["steps"]), self._facts(fields), fields.get("seconds_left"))
+            self.display.move(int(fields["step"]), int(fields["steps"]), self._facts(fields), fields.get("seconds_left"))
         elif kind not in _SILENT:
-            self.drawing.stage(_sentence(kind, fields))
+            self.display.stage(_sentence(kind, fields))
 
     def _facts(self, fields: dict[str, Any]) -> str:
-        """Loss, the last metric and the speed, as far as they are known."""
+        """Loss, last metric and speed, those of them that are known."""
         parts = [
             f"loss {fields['loss']:.3f}" if isinstance(fields.get("loss"), float) else "",
             self.metric,
@@ -56,45 +56,45 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_LASTING = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left"})
-"""Events that stay on the screen as lines."""
+_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left"})
+"""Events that are printed as lines that stay on the screen."""
 _SILENT = frozenset({"checkpoint", "note"})
-_SAID = {
+_SENTENCES = {
     "read": "reading {split} ({source})",
     "clean": "{by}: checking {rows:,} rows of {split}",
-    "split": "dividing {rows:,} rows",
+    "split": "splitting {rows:,} rows",
     "augment": "{by}: adding training rows",
     "describe": "describing the data",
-    "solved": "the head is solved on frozen states, {seconds:.0f} s",
+    "solved": "fitted a linear probe on the frozen encoder in {seconds:.0f} s",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",
-    "uncached": "the states of frozen layers are not remembered: {reason}",
-    "refit": "training again with all {rows:,} rows",
-    "chosen": "{method} is chosen: {why}",
-    "resumed": "going on at step {step:,} of {steps:,}",
+    "uncached": "not caching the outputs of the frozen layers: {reason}",
+    "refit": "retraining on all {rows:,} labelled rows",
+    "chosen": "chose {method}: {why}",
+    "resumed": "resuming at step {step:,} of {steps:,}",
     "saved": "saved",
-    "exporting": "writing the graph, and comparing it on {texts:,} texts",
-    "compressing": "{number} of {of}: {name}",
+    "exporting": "exporting to ONNX and comparing outputs on {texts:,} texts",
+    "compressing": "compressor {number} of {of}: {name}",
     "judged": "{name}: {goal} {metric:.4f}, {verdict}",
-    "left": "{count} of {of} stay in float32: {sites}",
+    "left": "leaving {count} of {of} layers in float32: {sites}",
     "answering": "answering {rows:,} rows",
-    "baselines": "answering with the simple baselines",
-    "measuring": "measuring",
+    "baselines": "fitting and answering with the baselines",
+    "measuring": "measuring speed and memory",
     "warning": "warning: {message}",
 }
-"""Events in words; one that is not here shows its name and its plain fields."""
+"""Events as sentences; an event without one is shown by its name and fields."""
 
 
 def _sentence(kind: str, fields: dict[str, Any]) -> str:
-    """An event in words."""
+    """Describe an event."""
     try:
-        return _SAID[kind].format(**fields)
+        return _SENTENCES[kind].format(**fields)
     except (KeyError, ValueError, IndexError):
-        facts = ", ".join(f"{key} {output.plain(value)}" for key, value in fields.items() if isinstance(value, (str, int, float)))
+        facts = ", ".join(f"{key} {output.format_cell(value)}" for key, value in fields.items() if isinstance(value, (str, int, float)))
         return f"{kind.replace('_', ' ')}{': ' if facts else ''}{facts}"
 
 
 class _Bar:
-    """A live bar on a terminal."""
+    """A progress bar on a terminal."""
 
     def __init__(self, title: str, console: Console) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
@@ -113,8 +113,8 @@ class _Bar:
     def stage(self, text: str) -> None:
         self.progress.reset(self.task, description=text, total=None, facts="")
 
-    def move(self, done: int, total: int, facts: str, left: float | None) -> None:
-        remaining = f"  {clock(left)} left" if left is not None else ""
+    def move(self, done: int, total: int, facts: str, seconds_left: float | None) -> None:
+        remaining = f"  {clock(seconds_left)} left" if seconds_left is not None else ""
         self.progress.update(self.task, completed=done, total=total, facts=facts + remaining)
 
     def line(self, text: str) -> None:
@@ -122,7 +122,7 @@ class _Bar:
 
 
 class _Lines:
-    """Lines where there is no terminal, at most one every ten seconds for a bar's moves."""
+    """Lines for output that is not a terminal, with at most one line of progress every ten seconds."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -130,11 +130,11 @@ class _Lines:
     def stage(self, text: str) -> None:
         output.note(text)
 
-    def move(self, done: int, total: int, facts: str, left: float | None) -> None:
+    def move(self, done: int, total: int, facts: str, seconds_left: float | None) -> None:
         if time.monotonic() - self.last < 10:
             return
         self.last = time.monotonic()
-        remaining = f"{clock(left)} left" if left is not None else ""
+        remaining = f"{clock(seconds_left)} left" if seconds_left is not None else ""
         output.note("  ".join(part for part in (f"  {done:,} of {total:,}", facts, remaining) if part))
 
     def line(self, text: str) -> None:
@@ -142,8 +142,8 @@ class _Lines:
 
 
 @contextmanager
-def watching(title: str, quiet: bool = False) -> Iterator[Progress | None]:
-    """A listener for a step's events, drawn on standard error while the block runs."""
+def show_progress(title: str, quiet: bool = False) -> Iterator[Progress | None]:
+    """Yield a listener that shows a step's events on standard error while the block runs; None if quiet."""
     console = output.screen(error=True)
     if quiet:
         yield None
@@ -156,7 +156,7 @@ def watching(title: str, quiet: bool = False) -> Iterator[Progress | None]:
 
 
 def clock(seconds: float) -> str:
-    """A duration as minutes and seconds."""
+    """Format a duration: 2:05, or 1:02:05 with hours."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""`vertune remove`: deletes artifacts by their ids; knows nothing of what they hold."""
+"""`vertune remove`: deletes artifacts by their ids; knows nothing of their content."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from vertune.cli import options, output
 
 def run(
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="What `vertune list` shows; a bare name is refused, because it may mean several.")
+        list[str],
+        typer.Argument(metavar="ID", help="An id as `vertune list` shows it. A name is not enough: several artifacts can share it."),
     ],
     home: options.Home = None,
 ) -> None:
     """Delete artifacts by their ids.
 
-    What an alias points to is refused.
+    A model that an alias points to can't be deleted.
     """
     from vertune.core.artifact import Home
     from vertune.steps.remove import remove
 
-    place = Home(home)
-    for wanted in ids:
-        freed = remove(place, wanted)
-        output.say(f"removed {wanted}, {output.size(freed)} free")
+    store = Home(home)
+    for id in ids:
+        freed = remove(store, id)
+        output.say(f"removed {id}, {output.size(freed)} freed")

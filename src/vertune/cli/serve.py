@@ -1,4 +1,4 @@
-"""`vertune serve`: answers over HTTP; knows nothing of requests."""
+"""`vertune serve`: starts a server and says how to use it; knows nothing of requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[VERTICAL]...", help="What is served.", show_default="all that is live")
+        list[str] | None, typer.Argument(metavar="[VERTICAL]...", help="The verticals to serve.", show_default="all that are live")
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any.")] = 8000,
@@ -34,10 +34,10 @@ def run(
 
     settings = changed({"host": host, "port": port, "open": open}, set or [])
     settings.check()
-    place = Home(home)
-    service = Service(settings, place, only=frozenset(names or ()))
-    _prepare(service)
-    keys = None if open else keys_of(place)
+    where = Home(home)
+    service = Service(settings, where, only=frozenset(names or ()))
+    _load(service)
+    keys = None if open else keys_of(where)
     try:
         serve(service, keys, lambda url: _greet(url, service, keys))
     finally:
@@ -45,40 +45,41 @@ def run(
             keys.close()
 
 
-def _prepare(service: Service) -> None:
-    """Have made ready what is not, and bring all into memory."""
+def _load(service: Service) -> None:
+    """Prepare the live models that are not ready, and load all of them."""
     from vertune.core.errors import ModelError, NotFound
-    from vertune.server.service import prepare
+    from vertune.server.following import prepare
 
-    if not service.wanted():
+    aliases = service.aliases
+    live = aliases.required()
+    if not live:
         raise NotFound(
             f"No model of {service.home.folder} is live, so there is nothing to serve. Train one: vertune fit RUN.yaml; "
-            "or say which shall be: vertune alias NAME@live MODEL"
+            "or choose one: vertune alias NAME@live MODEL"
         )
-    unready = service.unready()
-    if unready:
-        output.note(f"Making ready to be served, once: {', '.join(unready)} …")
-        if prepare(service.home, sorted(service.wanted())).wait():
-            output.note("Not all models could be made ready; see above.")
-    troubles = service.follow()
-    for name, why in troubles.items():
-        output.note(f"{name} is not served: {why}", style="yellow")
-    if not service.fleet.deployments:
+    unprepared = aliases.unprepared(live)
+    if unprepared:
+        output.note(f"Preparing models to be served, once: {', '.join(unprepared)} …")
+        if prepare(service.home, sorted(live)).wait():
+            output.note("Not all models could be prepared; see above.")
+    for name, error in aliases.load().items():
+        output.note(f"{name} is not served: {error}", style="yellow")
+    if not service.answers.fleet.deployments:
         raise ModelError("None of the live models can be served; see above.")
 
 
 def _greet(url: str, service: Service, keys: Keys | None) -> None:
-    """What is served, and how to ask it; on the first start the key of an admin, once."""
-    served = sorted(service.fleet.deployments.values(), key=lambda one: one.name)
-    rows = [[one.name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id] for one in served]
+    """Print what is served and how to ask it, and on the first start the admin's key, once."""
+    deployments = sorted(service.answers.fleet.deployments.values(), key=lambda one: one.name)
+    rows = [[one.name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id] for one in deployments]
     output.table(["vertical", "task", "precision", "backbone", "model"], rows)
     if keys is not None and not len(keys):
         output.say()
-        output.facts({"key of an admin, shown this once": keys.create("admin", ["admin"])[0]})
-        output.note("Keep it: export VERTUNE_KEY=vt_…; make others with fewer rights: vertune key create NAME --scope predict")
+        output.facts({"admin's key, shown only now": keys.create("admin", ["admin"])[0]})
+        output.note("Keep it: export VERTUNE_KEY=vt_…; make keys with fewer rights: vertune key create NAME --scope predict")
     header = "" if keys is None else ' -H "Authorization: Bearer $VERTUNE_KEY"'
-    first = served[0]
+    first = deployments[0]
     inputs = [column.name for column in first.task.columns if column.role == "input" and column.required]
     body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
-    output.note(f"Answering at {url}; what may be asked: {url}/docs. Stop with Ctrl-C.")
-    output.then(f"curl {url}/v1/verticals/{first.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
+    output.note(f"Answering at {url}; documentation: {url}/docs. Stop with Ctrl-C.")
+    output.next_steps(f"curl {url}/v1/verticals/{first.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")

@@ -1,4 +1,4 @@
-"""`vertune share`: makes models ready to be served by one process; knows nothing of backbones or graphs."""
+"""`vertune share`: prepares models for serving from one process; knows nothing of backbones or graphs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from vertune.cli import options, output
 
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to be served together.", show_default="all that are live")
+        list[str] | None, typer.Argument(metavar="MODEL", help="Models to serve together.", show_default="all live models")
     ] = None,
     home: options.Home = None,
 ) -> None:
-    """Make models ready to be served by one process.
+    """Prepare models for serving from one process.
 
-    They stand on one backbone where they can share it, else each on a graph of its own.
+    Models of one base share a backbone if they can; every other model gets a graph of its own.
     """
-    from vertune.cli.progress import watching
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.core.errors import ModelError, NotFound
     from vertune.runtime.fleet import Fleet
-    from vertune.steps.share import make_ready
+    from vertune.steps.share import make_servable
 
-    place = Home(home)
-    fleet = Fleet(place)
-    models = [place.get("models", name) for name in names] if names else list(fleet.live().values())
+    store = Home(home)
+    fleet = Fleet(store)
+    models = [store.get("models", name) for name in names] if names else list(fleet.live().values())
     if not models:
         raise NotFound(
-            f"No model of {place.folder} is live. Say which shall be: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml"
+            f"No model in {store.folder} is live. Make one live: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml"
         )
-    with watching("share") as progress:
-        troubles = make_ready(models, place, progress)
-    fleet.follow({model.id: model for model in models if model.id not in troubles})
-    rows = [[one.model.id, one.precision, "shared" if one.shared else "alone", one.why] for one in fleet.deployments.values()]
-    output.table(["model", "precision", "backbone", "why"], rows)
-    if troubles:
-        raise ModelError(" ".join(f"{id} can't be served: {why}" for id, why in troubles.items()))
-    if sys.stdout.isatty():  # not where `vertune serve` itself runs this
-        output.then("vertune serve")
+    with show_progress("share") as progress:
+        reasons = make_servable(models, store, progress)
+    fleet.follow({model.id: model for model in models if model.id not in reasons})
+    rows = [[entry.model.id, entry.precision, "shared" if entry.shared else "own graph", entry.why] for entry in fleet.deployments.values()]
+    output.table(["model", "precision", "backbone", "reason"], rows)
+    if reasons:
+        raise ModelError(" ".join(f"{id} can't be served: {why}" for id, why in reasons.items()))
+    if sys.stdout.isatty():  # not when `vertune serve` runs this command
+        output.next_steps("vertune serve")

@@ -1,4 +1,4 @@
-"""`vertune show`: everything that an artifact says of itself; knows nothing of what it holds inside."""
+"""`vertune show`: prints the manifest of an artifact; knows nothing of its other files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from vertune.cli import options, output
 
 _HIDDEN = ("asked", "format")
-"""What --json alone shows: the config before it was resolved, and the version of the manifest."""
+"""Entries that only --json shows: the config before it was resolved, and the manifest's format version."""
 
 
 def run(
@@ -17,7 +17,7 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Show where an artifact came from and what is in it."""
+    """Show the origin and content of an artifact."""
     import yaml
 
     from vertune.core.artifact import Home
@@ -30,8 +30,8 @@ def run(
         output.as_json(manifest)
         return
     shown = {key: value for key, value in manifest.items() if value not in (None, [], {}) and key not in _HIDDEN}
-    place = {"folder": output.near(artifact.folder), "size": output.size(folder_size(artifact.folder))}
-    output.facts({**place, **{key: value for key, value in shown.items() if not isinstance(value, (dict, list))}})
+    location = {"folder": output.relative(artifact.folder), "size": output.size(folder_size(artifact.folder))}
+    output.facts({**location, **{key: value for key, value in shown.items() if not isinstance(value, (dict, list))}})
     for key, value in shown.items():
         if isinstance(value, (dict, list)):
             output.say()

@@ -28,7 +28,7 @@ def run(
 
     The dataset is prepared first if there is none for this config.
     """
-    from vertune.cli.progress import watching
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.core.config import load
     from vertune.learning import team
@@ -37,14 +37,14 @@ def run(
 
     settings = load(config, set or [])
     place = Home(home)
-    with watching("train", quiet=not team.is_leader()) as progress:
+    with show_progress("train", quiet=not team.is_leader()) as progress:
         dataset = prepared(settings, place, progress, resume)
         with stoppable(settings, place, config, set):
             model = train(settings, dataset, place, progress, resume)
     if not team.is_leader():
         return
     show(model)
-    output.then(f"vertune evaluate {settings.name}", f'vertune predict {settings.name} "a text"')
+    output.next_steps(f"vertune evaluate {settings.name}", f'vertune predict {settings.name} "a text"')
 
 
 @contextmanager
@@ -55,9 +55,11 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
     try:
         yield
     except KeyboardInterrupt:
-        if any(run.known_manifest.get("step") == "train" and is_same(run.known_manifest.get("asked"), settings) for run in home.runs()):
+        if any(
+            run.manifest_or_empty.get("step") == "train" and is_same(run.manifest_or_empty.get("asked"), settings) for run in home.runs()
+        ):
             sets = "".join(f" --set {shlex.quote(change)}" for change in changes or ())
-            output.then(f"vertune train {shlex.quote(output.near(config))} --resume{sets}")
+            output.next_steps(f"vertune train {shlex.quote(output.relative(config))} --resume{sets}")
         raise
 
 
@@ -76,7 +78,7 @@ def show(model: Artifact) -> None:
             "validation": ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if isinstance(value, (int, float))) or None,
             "trained": f"{manifest['trained']:,} parameters" if "trained" in manifest else None,
             "size": output.size(folder_size(model.folder)),
-            "card": output.near(model.folder / "README.md"),
+            "card": output.relative(model.folder / "README.md"),
         }
     )
 
@@ -88,6 +90,6 @@ def _reason(chosen: object) -> str | None:
         return (
             str(reason)
             if reason
-            else ", ".join(f"{key}: {output.plain(value)}" for key, value in chosen.items() if not isinstance(value, dict))
+            else ", ".join(f"{key}: {output.format_cell(value)}" for key, value in chosen.items() if not isinstance(value, dict))
         )
     return str(chosen) if chosen else None

@@ -1,4 +1,4 @@
-"""`vertune tune`: how a vertical's graphs run best on this machine; knows nothing of what they answer."""
+"""`vertune tune`: finds the fastest model and thread count on this machine; knows nothing of what models answer."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ from vertune.cli import options, output
 
 
 def run(model: options.Model, home: options.Home = None) -> None:
-    """Find out how a compressed model runs best on this machine."""
-    from vertune.cli.progress import watching
+    """Find the fastest model and thread count on this machine."""
+    from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
-    from vertune.steps.tune import KEPT_NOT, tune
+    from vertune.steps.tune import TEMPORARY, tune
 
-    place = Home(home)
-    with watching("tune") as progress:
-        found = tune(place.get("models", model), place, progress)
+    store = Home(home)
+    with show_progress("tune") as progress:
+        results = tune(store.get("models", model), store, progress)
     rows = [
-        [one.model, one.chain, one.threads, f"{1000 * one.latency:.2f}", round(one.throughput), one.score, one.expected] for one in found
+        [
+            result.model,
+            result.chain,
+            result.threads,
+            f"{1000 * result.latency:.2f}",
+            round(result.throughput),
+            result.score,
+            result.expected,
+        ]
+        for result in results
     ]
-    output.table(["model", "made by", "threads", "ms a text", "texts/s", "here", "where it was made"], rows)
-    best = found[0]
+    output.table(["model", "compressors", "threads", "ms per text", "texts/s", "score here", "score when made"], rows)
+    best = results[0]
     output.say()
-    output.facts({"quickest": best.model if best.model != KEPT_NOT else "float32, which was not kept", "threads": best.threads})
-    if best.model == KEPT_NOT:
-        output.then(f"vertune compress {model} --set compress.chain=[]")
+    output.facts({"fastest": best.model if best.model != TEMPORARY else "float32 (measured only, not saved)", "threads": best.threads})
+    if best.model == TEMPORARY:
+        output.next_steps(f"vertune compress {best.parent} --set compress.chain=[]")
     else:
-        output.then(f'vertune predict {best.model} "a text"')
+        output.next_steps(f'vertune predict {best.model} "a text"')

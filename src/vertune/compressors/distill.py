@@ -1,6 +1,6 @@
-"""A student of fewer layers, or on another base, that learns what the model says.
+"""Trains a student with fewer layers, or on another base, to reproduce the model's outputs.
 
-It learns from the training texts and from all further ones of the field that there are (`data.unlabelled`), which need no labels.
+It learns from the training texts and, if `data.unlabelled` is set, from further texts of the field, which need no labels.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Distill(Compressor):
     """Options of distillation."""
 
     layers: Annotated[int, Field(ge=1)] | None = None
-    """Layers of the student, those that lie furthest apart: 3 of the model's own where nothing is said, all of another base."""
+    """Layers of the student, evenly spaced among those it starts from. Default: 3 of the model's layers, or all of another base."""
     base: str | None = None
-    """Another base for the student; without one it starts from the model's own layers."""
+    """Another base for the student; by default it starts from the model's own layers."""
     epochs: float = Field(default=10, gt=0)
     """Passes over the texts."""
 
-    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """The student; ConfigError where the base has too few layers, or states of another width than the head reads."""
+    def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
+        """Train and return the student; ConfigError if its base has too few layers, or states of another width than the model."""
         from vertune.nn import shrink, structure
 
         student = self._other(model) if self.base else StandaloneModel(model.encoder, model.task, shrink.copied(model.body))
@@ -34,7 +34,7 @@ class Distill(Compressor):
         number = self.layers or (count if self.base else _LAYERS)
         if number != count:
             shrink.keep_layers(student.body, shrink.evenly(count, number))
-        bench.learn(student, model, self.epochs)
+        context.distil(student, model, self.epochs)
         return student
 
     def _other(self, model: StandaloneModel) -> StandaloneModel:
@@ -46,8 +46,8 @@ class Distill(Compressor):
         body = build(encoder, model.task)
         if body.width != model.body.width or body.native is not None:
             raise ConfigError(
-                f"The student's base '{self.base}' has states of width {body.width}, the model of {model.body.width}. "
-                "Choose a base of the same width and pooling: mean or cls, or leave the base out."
+                f"The student's base '{self.base}' can't carry the model's head: its states have width {body.width}, the model's "
+                f"{model.body.width}. Choose a base of the same width with pooling mean or cls, or leave `base` out."
             )
         body.head.load_state_dict(model.body.head.state_dict())
         return StandaloneModel(encoder, model.task, body.eval())

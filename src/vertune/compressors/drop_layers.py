@@ -1,6 +1,6 @@
-"""Takes whole layers out, and lets the rest recover.
+"""Removes whole layers and trains the others to compensate.
 
-The quickest way to fewer layers where the texts are easy; `distill` with more passes is the thorough one.
+A quick method that suffices for easy texts; `distill` with more epochs is more thorough.
 """
 
 from __future__ import annotations
@@ -17,52 +17,53 @@ class DropLayers(Compressor):
     """Options of dropping layers."""
 
     number: int = Field(default=2, ge=1)
-    """How many go."""
+    """How many layers to remove."""
     which: Literal["least", "top", "even"] = "least"
-    """Those without which the answers change least, found one after another on training texts; the last ones; or every so many."""
+    """Which layers: those whose removal changes the outputs least (found one by one on training texts), the last ones, or evenly
+    spaced ones."""
     epochs: float = Field(default=2, ge=0)
-    """Passes of the recovery, in which the rest learns to say what the whole said; 0 does without."""
+    """Epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 trains nothing."""
     rows: int = Field(default=256, ge=8)
-    """Training records that `least` goes by."""
+    """Training records on which `least` compares outputs."""
 
-    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """The model with fewer layers; ConfigError where none would be left."""
+    def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
+        """Return the model with fewer layers; ConfigError if none would be left."""
         from vertune.nn import shrink, structure
 
         count = structure.count(model.body.backbone)
         if self.number >= count:
-            raise ConfigError(f"The base has {count} layers, so that {self.number} of them can't go. Choose at most {count - 1}.")
+            raise ConfigError(f"Can't remove {self.number} of the base's {count} layers: one must stay. Set number to at most {count - 1}.")
         if self.which == "even":
             kept = shrink.evenly(count, count - self.number)
         elif self.which == "top":
             kept = list(range(count - self.number))
         else:
-            kept = self._least(model, bench, count)
-        smaller = self._of(model, kept)
+            kept = self._least(model, context, count)
+        smaller = self._with_layers(model, kept)
         if self.epochs:
-            bench.learn(smaller, model, self.epochs)
+            context.distil(smaller, model, self.epochs)
         return smaller
 
     @staticmethod
-    def _of(model: StandaloneModel, kept: list[int]) -> StandaloneModel:
+    def _with_layers(model: StandaloneModel, kept: list[int]) -> StandaloneModel:
         from vertune.nn import shrink
 
         body = shrink.copied(model.body)
         shrink.keep_layers(body, kept)
         return StandaloneModel(model.encoder, model.task, body)
 
-    def _least(self, model: StandaloneModel, bench: CompressionContext, count: int) -> list[int]:
-        """The layers that stay when the one that is missed least goes, again and again."""
+    def _least(self, model: StandaloneModel, context: CompressionContext, count: int) -> list[int]:
+        """Choose the layers that stay: remove the layer whose absence changes the outputs least, and repeat."""
         import numpy as np
 
-        records = bench.train[: self.rows]
-        expected = bench.answer(model, records)
+        records = context.train[: self.rows]
+        expected = context.outputs(model, records)
 
         def change(kept: list[int]) -> float:
-            found = bench.answer(self._of(model, kept), records)
-            return float(np.mean([np.square(a - b).mean() for a, b in zip(expected, found, strict=True)]))
+            outputs = context.outputs(self._with_layers(model, kept), records)
+            return float(np.mean([np.square(a - b).mean() for a, b in zip(expected, outputs, strict=True)]))
 
         kept = list(range(count))
         for _ in range(self.number):
-            kept = min(([other for other in kept if other != place] for place in kept), key=change)
+            kept = min(([other for other in kept if other != layer] for layer in kept), key=change)
         return kept

@@ -1,6 +1,7 @@
-"""Removes the inner rows of feed-forward networks, and the heads of attention, that matter least on the data.
+"""Removes the feed-forward neurons and attention heads that matter least on the data (structured pruning).
 
-They are taken out of the matrices, so that the model is smaller and computes less; then the rest learns to say what the whole said.
+The matrices become smaller, so the model takes less space and time. What remains is then trained to reproduce the outputs of
+the full model.
 """
 
 from __future__ import annotations
@@ -17,33 +18,33 @@ class Prune(Compressor):
     """Options of pruning."""
 
     rows: float = Field(default=0.5, ge=0, lt=1)
-    """Share of the inner rows that goes, in each layer."""
+    """Share of the feed-forward neurons to remove in each layer."""
     heads: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the heads that goes, in each layer."""
+    """Share of the attention heads to remove in each layer."""
     epochs: float = Field(default=4, ge=0)
-    """Passes of the recovery; 0 does without."""
+    """Epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 trains nothing."""
     sample: int = Field(default=256, ge=8)
-    """Training records on which it is measured what matters."""
+    """Training records on which the importance of neurons and heads is measured."""
 
-    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """The narrower model; ConfigError where its structure does not allow it."""
+    def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
+        """Return the narrower model; ConfigError if the base's structure does not allow pruning."""
         from vertune.nn import shrink, structure
 
         if structure.shares_layers(model.body.backbone):
-            raise ConfigError("The layers of this base share their weights; they can't be pruned one by one. Choose int8 or distill.")
+            raise ConfigError("The layers of this base share their weights, so they can't be pruned separately. Choose int8.")
         body = shrink.copied(model.body)
-        records = bench.train[: self.sample]
+        records = context.train[: self.sample]
 
-        def feed(seen: Any) -> None:
-            bench.answer(StandaloneModel(model.encoder, model.task, seen), records)
+        def run(observed: Any) -> None:
+            context.outputs(StandaloneModel(model.encoder, model.task, observed), records)
 
         if self.heads:
-            weights = shrink.head_weights(body, feed)
+            weights = shrink.head_weights(body, run)
             shrink.keep_heads(body, {name: shrink.largest(value, 1 - self.heads) for name, value in weights.items()})
         if self.rows:
-            weights = shrink.inner_weights(body, feed)
+            weights = shrink.inner_weights(body, run)
             shrink.keep_inner(body, {name: shrink.largest(value, 1 - self.rows) for name, value in weights.items()})
         smaller = StandaloneModel(model.encoder, model.task, body)
         if self.epochs:
-            bench.learn(smaller, model, self.epochs)
+            context.distil(smaller, model, self.epochs)
         return smaller

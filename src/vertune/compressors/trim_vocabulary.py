@@ -1,6 +1,6 @@
-"""Takes the tokens that the field never uses out of the tokenizer and the table of embeddings.
+"""Removes the tokens that the field never uses from the tokenizer and the embedding table.
 
-A text that would need one of them is written in shorter pieces that are still there, so that every text can be encoded.
+A text that would need a removed token is split into shorter tokens that remain, so every text can still be encoded.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class TrimVocabulary(Compressor):
-    """It has no options: what is used is what the training texts use, and the further ones of the field (`data.unlabelled`)."""
+    """No options: the tokens that stay are those of the training texts and of `data.unlabelled`."""
 
-    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """The model on the smaller vocabulary; ConfigError where the kind of tokenizer is not known."""
+    def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
+        """Return the model with the smaller vocabulary; ConfigError if the kind of tokenizer is not supported."""
         import torch
 
         from vertune.nn import shrink
 
-        encoder, kept = model.encoder.trimmed([*bench.train, *bench.unlabelled], model.task.views(bench.columns), bench.folder / "trimmed")
+        records = [*context.train, *context.unlabelled]
+        encoder, kept = model.encoder.trimmed(records, model.task.views(context.columns), context.folder / "trimmed")
         body = shrink.copied(model.body)
         shrink.keep_tokens(body, torch.from_numpy(kept))
         return StandaloneModel(encoder, model.task, body)

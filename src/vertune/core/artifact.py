@@ -1,7 +1,7 @@
 """Artifacts: folders with a manifest and events, and the home that holds them; knows nothing of what is inside.
 
-A run is an artifact that is not finished yet: it lives under `runs/` and is renamed into its shelf when it is whole, so
-that a crash never leaves half an artifact that looks whole.
+A run is an unfinished artifact: it lives under `runs/` and is renamed into its shelf when it is complete, so that a crash
+never leaves an incomplete artifact that looks complete.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ Shelf = Literal["datasets", "models", "reports", "backbones"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
-"""A name with the time and a random number behind it."""
+"""A name followed by a timestamp and a random number."""
 
 
 def check_name(name: str) -> str:
-    """A name that is safe as a folder; ConfigError otherwise."""
+    """Return the name if it is safe as a folder name; ConfigError otherwise."""
     if not _NAME.fullmatch(name) or ".." in name:
-        raise ConfigError(f"A name has 1 to 80 of a-z, 0-9, '-', '_' and '.', and starts with a letter or digit; got {name!r}.")
+        raise ConfigError(
+            f"The name {name!r} can't be used. A name has 1 to 80 characters (a-z, 0-9, '-', '_', '.') and starts with a letter or digit."
+        )
     return name
 
 
 def owner_entries() -> dict[str, Any]:
-    """Entries of a manifest that say who is at work: this process, on this machine."""
+    """Manifest entries that mark an artifact as being written by this process on this machine."""
     return {"status": "running", "pid": os.getpid(), "host": platform.node()}
 
 
@@ -52,20 +54,23 @@ class Artifact:
 
     @property
     def id(self) -> str:
-        """The name of the folder, unique in its home."""
+        """The folder's name, unique in its home."""
         return self.folder.name
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it stands on disk; StorageError when it is missing or broken."""
+        """The manifest, read from disk; StorageError if it is missing, broken or of a newer format."""
         value = read_json(self.folder / "manifest.json")
         if not isinstance(value, dict) or value.get("format", FORMAT + 1) > FORMAT:
-            raise StorageError(f"{self.folder} is no artifact that this version reads: expected a manifest of format {FORMAT} or older.")
+            raise StorageError(
+                f"The artifact in {self.folder} can't be read by this version: expected a manifest of format {FORMAT} or older. "
+                "If a newer vertune wrote it, install that version."
+            )
         return value
 
     @property
-    def known_manifest(self) -> dict[str, Any]:
-        """The manifest, or nothing where a run was killed before it wrote one."""
+    def manifest_or_empty(self) -> dict[str, Any]:
+        """The manifest, or an empty dict if there is none, as when a run was killed before it wrote one."""
         try:
             return self.manifest
         except StorageError:
@@ -73,40 +78,40 @@ class Artifact:
 
     @property
     def in_use(self) -> bool:
-        """Whether another process of this machine is making it."""
-        known = self.known_manifest
-        pid = known.get("pid")
-        if known.get("status") != "running" or known.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
+        """Whether another process on this machine is writing this artifact."""
+        manifest = self.manifest_or_empty
+        pid = manifest.get("pid")
+        if manifest.get("status") != "running" or manifest.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
             return False
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
-            return True  # somebody else's process has that number
+            return True  # the process exists and belongs to another user
         return True
 
     def update(self, **entries: Any) -> None:
-        """Change entries of the manifest."""
+        """Set these entries of the manifest and keep the others."""
         write_json(self.folder / "manifest.json", {**self.manifest, **entries})
 
     def event(self, kind: str, **fields: Any) -> None:
-        """Append one line of progress."""
+        """Append one event to events.jsonl."""
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **fields}, ensure_ascii=False, default=json_value)
         with storage_errors(self.folder), (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """All lines of progress; a last line cut short by a crash is left out."""
+        """All events in order, without lines that a crash left incomplete."""
         path = self.folder / "events.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        whole = []
+        events = []
         for line in lines:
             try:
-                whole.append(json.loads(line))
+                events.append(json.loads(line))
             except ValueError:
                 continue
-        return whole
+        return events
 
 
 class Home:
@@ -116,25 +121,24 @@ class Home:
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
 
     def shelf(self, shelf: Shelf) -> list[Artifact]:
-        """The finished artifacts of one sort, oldest first."""
+        """The finished artifacts of this shelf, oldest first."""
         folder = self.folder / shelf
-        found = [path for path in folder.glob("[!.]*") if (path / "manifest.json").exists()] if folder.exists() else []
-        made = [Artifact(path) for path in found]
-        return sorted(made, key=lambda artifact: (str(artifact.known_manifest.get("created")), artifact.id))
+        artifacts = [Artifact(path) for path in folder.glob("[!.]*") if (path / "manifest.json").exists()] if folder.exists() else []
+        return sorted(artifacts, key=lambda artifact: (str(artifact.manifest_or_empty.get("created")), artifact.id))
 
     def runs(self) -> list[Artifact]:
-        """The artifacts that are not finished: running, failed or killed."""
+        """The unfinished artifacts: running, failed or killed."""
         folder = self.folder / "runs"
         return [Artifact(path) for path in sorted(folder.iterdir())] if folder.exists() else []
 
     def begin(self, shelf: Shelf, name: str, **entries: Any) -> Artifact:
-        """Start a run that will become an artifact of this shelf."""
+        """Start a run that becomes an artifact of this shelf when it is finished."""
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         with storage_errors(run.folder):
             run.folder.mkdir(parents=True)
-        base = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **owner_entries()}
-        write_json(run.folder / "manifest.json", {**base, **entries})
+        manifest = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **owner_entries()}
+        write_json(run.folder / "manifest.json", {**manifest, **entries})
         return run
 
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
@@ -148,7 +152,7 @@ class Home:
         return Artifact(target)
 
     def get(self, shelf: Shelf, name: str) -> Artifact:
-        """An artifact by its id, its alias (`name@live`), its bare name (the live one, else the newest), or its path."""
+        """Find an artifact by its id, an alias (`name@live`), its name (the live one, else the newest), or its path."""
         folder = self.folder / shelf / name
         if _ID.fullmatch(name) and (folder / "manifest.json").exists():
             return Artifact(folder)
@@ -158,15 +162,15 @@ class Home:
             return Artifact(Path(name).absolute())
         if shelf == "models" and (self.folder / "aliases" / f"{name}@live").exists():
             return self._aliased(shelf, f"{name}@live")
-        named = [artifact for artifact in self.shelf(shelf) if artifact.known_manifest.get("name") == name]
-        if named:
-            return named[-1]
-        if (Path(name) / "manifest.json").exists():  # a folder beside us, such as a bundle
+        matches = [artifact for artifact in self.shelf(shelf) if artifact.manifest_or_empty.get("name") == name]
+        if matches:
+            return matches[-1]
+        if (Path(name) / "manifest.json").exists():  # a folder in the working directory, such as a bundle
             return Artifact(Path(name).absolute())
-        known = {str(artifact.known_manifest.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
-        near = difflib.get_close_matches(name, [*known, *known.values()], n=1)
+        newest = {str(artifact.manifest_or_empty.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
+        near = difflib.get_close_matches(name, [*newest, *newest.values()], n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        listed = ", ".join(f"{vertical} (newest: {newest})" for vertical, newest in list(known.items())[-10:])
+        listed = ", ".join(f"{vertical} (newest: {id})" for vertical, id in list(newest.items())[-10:])
         raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}.{hint} There are: {listed or 'none yet'}.")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
@@ -176,36 +180,39 @@ class Home:
         return self.get(shelf, target)
 
     def aliases(self) -> dict[str, str]:
-        """Every alias with the id of the model that it names."""
+        """All aliases, each with the id of the model it points to."""
         folder = self.folder / "aliases"
         files = sorted(path for path in folder.glob("*@*") if not path.name.startswith(".")) if folder.exists() else []
-        found = {}
+        aliases = {}
         for path in files:
-            with suppress(FileNotFoundError):  # removed by another process since it was listed
-                found[path.name] = path.read_text(encoding="utf-8").strip()
-        return found
+            with suppress(FileNotFoundError):  # another process removed it after it was listed
+                aliases[path.name] = path.read_text(encoding="utf-8").strip()
+        return aliases
 
     def alias(self, alias: str, model: str) -> None:
         """Point an alias at a model, atomically."""
         name, at, tag = alias.partition("@")
         if not at:
-            raise ConfigError(f"An alias is written name@tag, such as support-intent@live; got '{alias}'.")
+            raise ConfigError(f"'{alias}' is not an alias. Write it as name@tag, such as support-intent@live.")
         target = self.get("models", model)
         write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
     def unalias(self, alias: str) -> None:
-        """Remove an alias; NotFound where there is none of this name."""
+        """Remove an alias; NotFound if it does not exist."""
         if alias not in self.aliases():
             raise NotFound(f"There is no alias '{alias}' in {self.folder}. There are: {', '.join(self.aliases()) or 'none'}.")
         with storage_errors(self.folder / "aliases"):
             (self.folder / "aliases" / alias).unlink(missing_ok=True)
 
     def remove(self, shelf: Shelf, name: str) -> Artifact:
-        """Delete an artifact; Conflict when an alias or another artifact stands on it."""
+        """Delete an artifact; Conflict if an alias points to it."""
         artifact = self.get(shelf, name)
         holders = [alias for alias, target in self.aliases().items() if target == artifact.id]
         if holders:
-            raise Conflict(f"{artifact.id} is what {', '.join(holders)} points to. Move the alias first: vertune alias {holders[0]} OTHER.")
+            raise Conflict(
+                f"{artifact.id} can't be removed: {' and '.join(holders)} {'points' if len(holders) == 1 else 'point'} to it. "
+                f"Point the alias to another model first: vertune alias {holders[0]} MODEL"
+            )
         with storage_errors(artifact.folder):
             doomed = artifact.folder.with_name(f".{artifact.id}.removed")
             artifact.folder.rename(doomed)
@@ -214,18 +221,18 @@ class Home:
 
 
 Progress = Callable[..., None]
-"""`progress(kind, **fields)`: what a step calls to say how far it is."""
+"""`progress(kind, **fields)`: a step calls it to report an event."""
 
 
 class Recorder:
-    """Writes a step's events into its artifact and hands them to a listener, such as a progress bar."""
+    """Writes a step's events into its artifact and passes them to a listener, such as a progress bar."""
 
     def __init__(self, artifact: Artifact, listener: Progress | None = None) -> None:
         self.artifact = artifact
         self.listener = listener
 
     def __call__(self, kind: str, **fields: Any) -> None:
-        """Record one line of progress."""
+        """Record one event."""
         self.artifact.event(kind, **fields)
         if self.listener:
             self.listener(kind, **fields)
@@ -233,12 +240,12 @@ class Recorder:
 
 @contextmanager
 def recording(home: Home, run: Artifact, listener: Progress | None = None) -> Iterator[Recorder]:
-    """Run a step inside its artifact: an error is written into the manifest before it goes on."""
+    """Run a step and record its events in `run`; an error is written to the manifest and raised again."""
     recorder = Recorder(run, listener)
     try:
         yield recorder
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
-        with suppress(StorageError):  # the disk that failed the step may not take the note; the error itself goes on
+        with suppress(StorageError):  # a full disk may be what stopped the step; the error itself is raised below
             run.update(status="stopped" if stopped else "failed", error=None if stopped else f"{type(error).__name__}: {error}")
         raise

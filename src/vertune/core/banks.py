@@ -1,7 +1,7 @@
-"""What many verticals change in one backbone, side by side: rows of banks; knows nothing of torch or of how they are applied.
+"""Banks: the changes that many verticals make to one backbone, stacked into tensors; knows nothing of torch or of their use.
 
-A bank is a tensor whose first dimension counts verticals, one for each site and kind of change, named `site:kind`. A sequence
-names its vertical by a number, its *slot*; slot 0 changes nothing.
+There is one bank for each site and kind of change, named `site:kind`. Its first dimension counts *slots*: each slot holds the
+change of one vertical, and slot 0 changes nothing. Each sequence of a batch gives the number of the slot that applies to it.
 """
 
 from __future__ import annotations
@@ -14,59 +14,59 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BankRows = dict[str, "NDArray[np.float32]"]
-"""What one vertical puts into each bank."""
+"""The content of one vertical's slot in each bank."""
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of one slot of each bank."""
 SLOTS = "slots"
-"""The input of a graph that names the slot of each sequence."""
+"""Name of the graph input that holds the slot number of each sequence."""
 FRONT = "front"
-"""The site of the rows that stand before the embedded tokens."""
+"""The site of the rows that are put in front of the embedded tokens."""
 POSITIONS = ("rows", "open")
-"""Kinds of bank that add positions to a sequence: their states, and at each layer 0 for hidden, 1 for seen, 2 for replaced by them."""
+"""Kinds of bank that add positions to a sequence: `rows` are their states; `open` says for each layer whether a position is hidden
+(0), visible (1), or visible with its state replaced by the row (2)."""
 
 
 def states(depth: int) -> str:
-    """What the graph calls the states that enter the layer above this depth."""
+    """Name, in a graph, of the states that enter the layer above this depth."""
     return f"states_{depth}"
 
 
 def neutral(name: str) -> float:
-    """What a bank holds for a sequence that it does not change."""
+    """The value that makes a bank change nothing: 1 for factors, 0 for anything that is added."""
     return 1.0 if kind(name) in ("gain", "input") else 0.0
 
 
 def kind(name: str) -> str:
-    """The kind of a bank, by its name."""
+    """The kind of change in a bank's name."""
     return name.rpartition(":")[2]
 
 
 def site(name: str) -> str:
-    """The site of a bank, by its name."""
+    """The site in a bank's name."""
     return name.rpartition(":")[0]
 
 
-def merge_shapes(several: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
-    """The least shapes that hold the rows of all of these verticals."""
-    found: dict[str, tuple[int, ...]] = {}
-    for given in several:
-        for name, array in given.items():
-            before = found.get(name, array.shape)
-            found[name] = tuple(map(max, before, array.shape))
-    front = max((shape[0] for name, shape in found.items() if kind(name) in POSITIONS), default=0)
-    return {name: (front, *shape[1:]) if kind(name) in POSITIONS else shape for name, shape in sorted(found.items())}
+def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
+    """The smallest slot shapes that hold the rows of every one of these verticals."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for rows in verticals:
+        for name, array in rows.items():
+            shapes[name] = tuple(map(max, shapes.get(name, array.shape), array.shape))
+    front = max((shape[0] for name, shape in shapes.items() if kind(name) in POSITIONS), default=0)
+    return {name: (front, *shape[1:]) if kind(name) in POSITIONS else shape for name, shape in sorted(shapes.items())}
 
 
-def fits_into(given: BankRows, shapes: Shapes) -> bool:
-    """Whether there is a bank, large enough, for each of these rows."""
+def fits_into(rows: BankRows, shapes: Shapes) -> bool:
+    """Whether each of these rows has a bank with slots that are large enough."""
     return all(
-        name in shapes and all(own <= there for own, there in zip(array.shape, shapes[name], strict=True)) for name, array in given.items()
+        name in shapes and all(size <= room for size, room in zip(array.shape, shapes[name], strict=True)) for name, array in rows.items()
     )
 
 
 def write(slot: NDArray[np.float32], name: str, array: NDArray[np.float32] | None) -> None:
-    """Fill one slot of a bank, which may be larger than the array; None makes it neutral.
+    """Write an array into one slot, which may be larger; None makes the slot neutral.
 
-    Added positions are kept at its end, next to the text: some bases attend by distance.
+    Added positions go to the end of the slot, next to the text, because some bases attend by distance.
     """
     slot[...] = neutral(name)
     if array is not None:

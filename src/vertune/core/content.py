@@ -1,6 +1,6 @@
-"""What a row says, as numbers that are the same on every machine and in every order; knows nothing of tasks.
+"""Hashes of rows that are the same on every machine and in every order; knows nothing of tasks.
 
-Splits, the report of a dataset and its hash must agree on which rows are the same: they all ask here.
+Splits, the description of a dataset and its hash use these, so that they agree on which rows are the same.
 """
 
 from __future__ import annotations
@@ -15,11 +15,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
-INPUTS = ("text", "text_pair", "question", "context")
-"""The fields of a record that an encoder reads, by the names that all tasks share."""
-TARGETS = ("label", "labels", "score", "spans", "answers")
-"""The fields that must be answered."""
-
 
 def hashes(texts: Iterable[str], salt: str = "") -> NDArray[np.uint64]:
     """64 bits of BLAKE2b of each text."""
@@ -32,21 +27,34 @@ def of_rows(frame: pl.DataFrame, columns: Sequence[str], salt: str = "") -> NDAr
     """A hash of the values of these columns in each row."""
     import polars as pl
 
-    values = pl.struct(columns).struct.json_encode()
+    values = pl.struct(_writable(name, frame.schema[name]) for name in columns).struct.json_encode()
     # slices keep the memory for the texts of all rows small
-    found = [hashes(part.select(values).to_series().to_list(), salt) for part in frame.iter_slices(100_000)]
-    return np.concatenate(found) if found else np.empty(0, np.uint64)
+    parts = [hashes(part.select(values).to_series().to_list(), salt) for part in frame.iter_slices(100_000)]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
 
-def of_inputs(frame: pl.DataFrame, salt: str = "") -> NDArray[np.uint64]:
-    """A hash of what the encoder reads of each row; case and white space don't count, so that near copies are the same text."""
+def _writable(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column as JSON can hold it, which has no bytes."""
     import polars as pl
 
-    names = [name for name in INPUTS if name in frame.columns]
-    plain = frame.select(
-        pl.col(name).cast(pl.String).fill_null("").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars() for name in names
-    )
-    return of_rows(plain, names, salt)
+    return pl.col(name).bin.encode("hex") if kind == pl.Binary else pl.col(name)
+
+
+def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
+    """A hash of the inputs with these names in each row; a name that the frame lacks is left out.
+
+    Case and white space of texts do not count, so that near copies are the same.
+    """
+    import polars as pl
+
+    there = [name for name in names if name in frame.columns]
+    values = [
+        _writable(name, frame.schema[name])
+        if frame.schema[name] == pl.Binary or frame.schema[name].is_nested()
+        else pl.col(name).cast(pl.String).fill_null("").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+        for name in there
+    ]
+    return of_rows(frame.select(values), there, salt)
 
 
 def of_table(frame: pl.DataFrame, columns: Sequence[str]) -> str:

@@ -13,15 +13,15 @@ EDIT_KINDS: tuple[str, ...] = get_args(EditKind)
 class Edit:
     """One change at one site of a model.
 
-    Saving, merging, export and the depth of the shared trunk read edits and never a method's name.
+    Saving, merging, exporting and sharing read edits; they never ask which method made them.
     """
 
     kind: EditKind
     site: str
-    """Name of the module (or, for `bias` and `layers`, of the parameters' common owner) inside the model."""
+    """Name of the changed module inside the model; for `bias` and `layers`, of the module that holds the parameters."""
     depth: int
     """The lowest stage that the edit touches: 0 for embeddings, 1 for the first layer, layers + 1 for the head."""
     tensors: dict[str, Any] = field(default_factory=dict)
-    """The trained tensors by their local name."""
+    """The trained tensors, by their name within the edit."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Plain values that rebuild the change: scaling, activation, which side is multiplied."""
+    """Values needed to apply the edit again, such as a scaling factor or an activation's name."""

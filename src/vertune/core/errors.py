@@ -1,18 +1,19 @@
-"""The errors that vertune raises, named by who must act; knows nothing of how they are shown.
+"""The errors that vertune raises, grouped by who must act; knows nothing of how they are shown.
 
+                   exit HTTP  who must act
 VertuneError
-├── ConfigError      2  422  the one who wrote the config or the command
-│   └── UnknownName         … and misspelt the name of a part, field, model or label
-├── DataError        3  422  the one who supplies the records
-├── MissingExtra     4  501  the one who installs
-├── NotFound         5  404  the one who named something that is not there
-├── Conflict         6  409  the one whose request contradicts what already exists
-├── ModelError       7  500  the one who trained, or the base: a model that does not do what it must
-├── AccessError      8  403  the one who needs a permission; 401 where nobody knows who asks
-├── Busy             9  503  nobody: wait and ask again; 429 where it is the asker who asks too much
-└── StorageError    10  507  the one who runs the machine: disk, database, files
+├── ConfigError      2  422   the author of the config or command
+│   └── UnknownName           … who misspelt the name of a part, field, model or label
+├── DataError        3  422   the supplier of the records
+├── MissingExtra     4  501   whoever installs packages
+├── NotFound         5  404   the caller, who named something that does not exist
+├── Conflict         6  409   the caller, whose request contradicts what exists
+├── ModelError       7  500   whoever trained the model or made the base: it does not behave as it must
+├── AccessError      8  403   the caller, who lacks a permission (401: who sent no valid key)
+├── Busy             9  503   nobody: wait and retry (429: the caller exceeded a limit)
+└── StorageError    10  507   the operator of the machine: disk, database, files
 
-Every message says what was expected, what came, and what to do.
+A message says what went wrong (with the value), what was expected, and what to do, in this order.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class ConfigError(VertuneError):
 
 
 class UnknownName(ConfigError):
-    """A name that is not among the known ones; the message offers the nearest, and says after `where` it was looked for."""
+    """A name that is not among the known ones; the message suggests the most similar. `where` says where it was looked up."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], where: str = "") -> None:
         names = sorted(known)
@@ -47,7 +48,7 @@ class UnknownName(ConfigError):
 
 
 class DataError(VertuneError):
-    """Records that can't be used, with the file, row and field where they are known."""
+    """Records that can't be used; the message names the file, row and field if they are known."""
 
     exit_code = 3
     http_status = 422
@@ -60,8 +61,8 @@ class MissingExtra(VertuneError):
     http_status = 501
 
     def __init__(self, purpose: str, extra: str, package: str | None = None) -> None:
-        what = f"the package '{package}'" if package else "packages"
-        super().__init__(f"{purpose} needs {what}, not installed here. Install with: pip install 'vertune[{extra}]'")
+        what = f"the package '{package}', which is" if package else "packages that are"
+        super().__init__(f"{purpose} needs {what} not installed. Install with: pip install 'vertune[{extra}]'")
 
 
 class NotFound(VertuneError):
@@ -72,40 +73,40 @@ class NotFound(VertuneError):
 
 
 class Conflict(VertuneError):
-    """What is asked contradicts what already exists."""
+    """A request that contradicts what already exists."""
 
     exit_code = 6
     http_status = 409
 
 
 class ModelError(VertuneError):
-    """A model or base that does not do what it must."""
+    """A model or base that does not behave as it must."""
 
     exit_code = 7
     http_status = 500
 
 
 class AccessError(VertuneError):
-    """The asker may not do this; `known` is whether it was proved who asks."""
+    """The caller may not do this; `authenticated` is whether the caller sent a valid key (HTTP 403) or not (401)."""
 
     exit_code = 8
     http_status = 403
 
-    def __init__(self, message: str, known: bool = True) -> None:
+    def __init__(self, message: str, authenticated: bool = True) -> None:
         super().__init__(message)
-        self.http_status = 403 if known else 401
+        self.http_status = 403 if authenticated else 401
 
 
 class Busy(VertuneError):
-    """The work can't be taken now; `retry_after` says how many seconds to wait, `own` whether it is the asker who asks too much."""
+    """The work can't be done now; wait `retry_after` seconds. `over_limit`: the caller exceeded a limit (HTTP 429, else 503)."""
 
     exit_code = 9
     http_status = 503
 
-    def __init__(self, message: str, retry_after: float = 1.0, own: bool = False) -> None:
+    def __init__(self, message: str, retry_after: float = 1.0, over_limit: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.http_status = 429 if own else 503
+        self.http_status = 429 if over_limit else 503
 
 
 class StorageError(VertuneError):

@@ -1,6 +1,6 @@
-"""The kinds of part and the few verbs each must answer; knows nothing of any one part.
+"""The kinds of part and the verbs of each; knows nothing of any one part.
 
-`encode`, `decode`, `tally` and `summarise` are NumPy only, so that they serve torch, ONNX and a torch-free process alike.
+The largest kind, `Task`, has a file of its own (core/task.py) and is imported from here like the others.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
-
-from pydantic import field_validator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
-from vertune.core.errors import UnknownName
-from vertune.core.part import Part
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.core.errors import ConfigError
+from vertune.core.part import Part, having
+from vertune.core.records import Cleaned, Column, Feature, InputNames, Record, View
+from vertune.core.task import Run as Run
+from vertune.core.task import Task as Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Pooling = Literal["mean", "cls", "tokens", "native"]
-
-Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
-"""A forward pass over features: one output array a feature, padding already cut away."""
 
 
 class Source(Part):
@@ -73,11 +70,9 @@ class Cleaner(Part):
 
     def edit_inputs(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
         """The frame with every input text as `edit` returns it."""
-        import polars as pl
-
-        texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
-        texts = [name for name in texts if frame.schema.get(name) == pl.String]
-        return frame.with_columns(pl.col(name).map_elements(self.edit, return_dtype=pl.String) for name in texts)
+        texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
+        texts = [name for name in texts if str(frame.schema[name]) == "String"]
+        return frame.with_columns(frame[name].map_elements(self.edit, return_dtype=frame.schema[name]) for name in texts)
 
 
 class Augmenter(Part):
@@ -104,70 +99,150 @@ class Split(Part):
         """Columns of the source that this way of dividing goes by, besides the task's fields."""
         return ()
 
-    def without(self, given: frozenset[str]) -> Self:
-        """A copy that cuts nothing for these splits, because they come from elsewhere."""
-        return self.model_copy(update={name: 0.0 for name in given if name in type(self).model_fields})
+    def without(self, names: frozenset[str]) -> Self:
+        """A copy that cuts nothing for these splits, because their rows come from elsewhere."""
+        return self.model_copy(update={name: 0.0 for name in names if name in type(self).model_fields})
 
-    def divide(self, frame: pl.DataFrame) -> pl.Series:
-        """One of `train`, `validation`, `test`, `unused` a row, decided by the content of rows, not by their order."""
+    def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
+        """One of `train`, `validation`, `test`, `unused` a row, decided by the content of rows, not by their order.
+
+        `columns` are the task's: rows of equal inputs belong together, and targets are what a split is stratified by.
+        """
         raise NotImplementedError
+
+
+class Tokens(Protocol):
+    """What an encoder has read of the fields of records, ready to be encoded; its contents belong to the encoder."""
+
+    def __len__(self) -> int:
+        """How many records it holds."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Those of a range of records."""
+        ...
+
+    def joined(self, other: Self) -> Self:
+        """Those of these records, followed by those of other records with the same fields."""
+        ...
+
+    def save(self, file: Path) -> None:
+        """Write a safetensors file that the encoder's `load_tokens` reads."""
+        ...
 
 
 class Encoder(Part):
     """How the fields of a record become features, and features states."""
 
     folder: ClassVar[str] = "encoders"
+    input_names: ClassVar[InputNames] = InputNames()
+    """The collated arrays that have a role of their own."""
+    pretrained: ClassVar[bool] = True
+    """Whether `model` gives trained weights; without, training takes larger steps."""
 
-    def resolve(self, records: Sequence[Record], views: Sequence[View]) -> Self:
-        """A copy with every `auto` replaced by a value that fits these records."""
+    @property
+    def base_name(self) -> str:
+        """How the config names the pretrained model; empty where there is none."""
+        return ""
+
+    @property
+    def base_folder(self) -> Path | None:
+        """The folder of the pretrained model, which bundles copy; None where all that the encoder needs are its options."""
+        return None
+
+    @property
+    def max_cost(self) -> int:
+        """Cost of the largest feature that `encode` makes."""
+        return 1
+
+    @property
+    def max_base_cost(self) -> int:
+        """Cost of the largest feature that the pretrained model can take."""
+        return self.max_cost
+
+    def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
+        """A copy with every `auto` replaced by a value that fits these records; `tokens` are what `read` gave for them."""
         return self
 
-    def encode(self, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
-        """The features of all records, each view (and window) of a record one feature, in order of records."""
+    def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
+        """The part of encoding that depends on no option but the base; None where there is nothing worth keeping."""
+        return None
+
+    def load_tokens(self, file: Path) -> Tokens | None:
+        """What `Tokens.save` wrote; None where the file was written with another tokenizer, or the encoder keeps nothing."""
+        return None
+
+    def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
+        """The features of all records, each view (and window) of a record one feature, in order of records.
+
+        `tokens` are what `read` gave for the same records, with at least the fields of the views.
+        """
         raise NotImplementedError
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """The features as padded arrays, named as the backbone's forward takes them."""
+        """The features as arrays that are padded to the largest of them, by the names that the backbone's forward takes."""
+        raise NotImplementedError
+
+    def mask(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """Which positions of a collated batch are no padding, shape (rows, positions)."""
+        import numpy as np
+
+        if self.input_names.mask is not None:
+            return arrays[self.input_names.mask].astype(bool)
+        return np.ones((len(next(iter(arrays.values()))), 1), bool)
+
+    def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """A collated batch of features of these costs, for looking at a model's structure, tracing and timing."""
         raise NotImplementedError
 
     def content(self, feature: Feature) -> bytes:
         """All of a feature that the model sees: features of equal content have equal states."""
         return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
-    def cost(self, feature: Feature) -> int:
-        """What a feature costs in tokens."""
-        return len(feature)
+    def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
+        """Cost of each view of each record before anything is cut, shape (records * views,)."""
+        import numpy as np
+
+        return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str]) -> float:
         """Share of the tokens of these texts that the base does not know; 0 where it knows everything."""
         return 0.0
 
     def model(self) -> torch.nn.Module:
-        """The pretrained backbone."""
+        """The backbone with its pretrained weights, passed through `nn.inputs.declare`.
+
+        Its `config` has `hidden_size` and `num_hidden_layers`, its output `last_hidden_state` of shape (rows, positions, width).
+        """
         raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """All that encoding reads of the base, without weights, into a folder that can take the base's place."""
-        raise NotImplementedError
+        """Write all that encoding reads of the base, without weights, into a folder that can take the base's place."""
+
+    def at(self, folder: Path) -> Self:
+        """A copy that reads what `write` put into a folder, or a copy of the base there."""
+        return self
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
         """A copy that knows only the tokens which these records use, and those that any text can fall back on.
 
-        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the kind of
-        vocabulary is not known.
+        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the encoder has no
+        vocabulary, or one of an unknown kind.
         """
-        raise NotImplementedError
+        raise ConfigError(
+            f"The encoder '{self.name}' has no vocabulary that could be trimmed. Expected a text encoder. Leave trim_vocabulary out."
+        )
 
     def native(self, states: str, size: int) -> torch.nn.Module:
         """The whole model of the base's own family, with a head of this size; ConfigError where there is none."""
-        raise NotImplementedError
+        raise ConfigError(f"The encoder '{self.name}' has no model family with a head of its own. Choose another pooling than native.")
 
     def pooling_of(self, states: str) -> Pooling:
         """How the states that a task reads (`pooled` or `tokens`) are made: one of `mean`, `cls`, `tokens`, `native`."""
         raise NotImplementedError
 
-    def beside(self, other: Self) -> Self:
-        """A copy that uses what another one of the same base has in memory already."""
+    def sharing_with(self, other: Self) -> Self:
+        """A copy that uses what another encoder of the same base has in memory already."""
         return self
 
     def fingerprint(self) -> dict[str, str]:
@@ -175,134 +250,12 @@ class Encoder(Part):
         raise NotImplementedError
 
 
-class Task(Part):
-    """The adaptation layer: what must be answered, from the head to the score."""
-
-    folder: ClassVar[str] = "tasks"
-    columns: ClassVar[tuple[Column, ...]] = ()
-    """The schema of records."""
-    answer: ClassVar[type[Any]]
-    """The schema of answers, a TypedDict."""
-    states: ClassVar[str] = "pooled"
-    """What the head reads: `pooled` (one vector a feature) or `tokens` (one a token)."""
-    linear_head: ClassVar[bool] = False
-    """Whether the head is one linear layer that can be solved on frozen states."""
-    native_head: ClassVar[bool] = False
-    """Whether a head of the base's own family (`pooling: native`) can stand in for `head`."""
-    whole_batch: ClassVar[bool] = False
-    """Whether the loss needs all rows of a step in one forward pass, as in-batch negatives do."""
-    metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of the metrics that `summarise` returns, the default one first."""
-    lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    portable: ClassVar[bool] = False
-    """Whether the script of a portable bundle (exports/portable/predict.py) knows how to make the answers."""
-    metric: str = "auto"
-    """The metric that training stops on and the gate compares; auto takes the task's own."""
-
-    @field_validator("metric")
-    @classmethod
-    def _known_metric(cls, value: str) -> str:
-        if value != "auto" and value not in cls.metrics:
-            raise UnknownName("metric", value, ["auto", *cls.metrics])
-        return value
-
-    @property
-    def goal(self) -> str:
-        """Name of the metric in use."""
-        return self.metrics[0] if self.metric == "auto" else self.metric
-
-    def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows in the task's own types; rows that can't be are rejected with their reason."""
-        raise NotImplementedError
-
-    def fit(self, frame: pl.DataFrame) -> Self:
-        """A copy that knows what the training rows teach: labels, scale, class weights."""
-        return self
-
-    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Which token sequences the encoder must make of a record that has these columns."""
-        raise NotImplementedError
-
-    @property
-    def size(self) -> int:
-        """Numbers that the head gives a row, or a token."""
-        raise NotImplementedError
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """What the head's numbers are called, in their order; empty where they have no names."""
-        labels = tuple(getattr(self, "labels", ()))
-        return labels if len(labels) == self.size else ()
-
-    def head(self, width: int) -> torch.nn.Module:
-        """The layer on top of states of this width."""
-        raise NotImplementedError
-
-    def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """The head's outputs without torch, from what it reads and its weights by name; one linear layer unless a task says otherwise."""
-        out: NDArray[Any] = states @ head["weight"].T + head["bias"]
-        return out
-
-    def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """What the loss compares the outputs of these features with."""
-        raise NotImplementedError
-
-    def sampling(self, records: Sequence[Record]) -> NDArray[Any] | None:
-        """How often each record is visited in an epoch, on average; None visits each once."""
-        return None
-
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of each feature, shape (features,); targets are stacked, or padded with -100 where one a token."""
-        raise NotImplementedError
-
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """One answer a record from all features and outputs of the records; `run` is a further forward pass."""
-        raise NotImplementedError
-
-    def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """A copy with what is learnt on validation, such as thresholds."""
-        return self
-
-    def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Additive statistics, float64 of shape (units, k); a unit is what resampling may draw: a record, a query."""
-        raise NotImplementedError
-
-    def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Every metric from summed tallies of shape (..., k); the shape of each is that of total without k."""
-        raise NotImplementedError
-
-    def score(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, float]:
-        """Every metric of these answers."""
-        total = self.tally(records, answers).sum(axis=0)
-        return {name: float(value) for name, value in self.summarise(total).items()}
-
-    def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """What a report shows besides metrics: any of these, in this form.
-
-        `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`; `confusion`: `{"labels": […], "matrix": [[…]]}`,
-        a row a true label, a column an answered one; `calibration`: what `metrics.calibration.reliability` gives;
-        `errors`: `[{"row", "expected", "answered", …}, …]`, worst first, `row` an index into the records, what was expected and
-        answered as words or numbers, with `probability` or `error` (a distance) where there is one; any other entry is a
-        text of the record to show; `points`: `[[expected, answered], …]` of numbers; a float is one more metric, without an
-        interval, because it is no function of summed tallies.
-        """
-        return {}
-
-    def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Answers of the simple ways that a model must beat, by their name."""
-        raise NotImplementedError
-
-    def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """A small set of records that can be learnt, for tests and documentation."""
-        raise NotImplementedError
-
-
 class Method(Part):
     """Which weights move while learning."""
 
     folder: ClassVar[str] = "methods"
+    moves: ClassVar[Literal["head", "top", "all"] | None] = None
+    """For the methods that training takes by itself: `head` moves the head alone, `top` also the last `n` layers, `all` every weight."""
     learning_rate: ClassVar[float] = 1e-4
     """The learning rate that suits this method on a backbone of width 384; `rate: auto` starts from it."""
     learning_rate_few_rows: ClassVar[float | None] = None
@@ -335,9 +288,16 @@ class Method(Part):
         """Take back what `state` gave."""
 
 
+def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) -> Method:
+    """The method that trains these weights, for an engine that chooses one by itself."""
+    kind = having(Method.folder, moves=weights)
+    assert issubclass(kind, Method)
+    return kind(**options)
+
+
 @dataclass(frozen=True, slots=True)
 class StandaloneModel:
-    """A model on its way to a smaller one, with no base under it any more."""
+    """A model that no longer needs its base, as compressors take and return it."""
 
     encoder: Encoder
     task: Task
@@ -347,36 +307,40 @@ class StandaloneModel:
 
 @dataclass(frozen=True, slots=True)
 class CompressionContext:
-    """What a compressor works with; its step fills it in, because a part knows no engine."""
+    """What a compressor works with; the step provides it, because a part imports no engine."""
 
     train: Sequence[Record]
-    """The records that the model learnt from."""
+    """The training records of the model."""
     unlabelled: Sequence[Record]
-    """More records of the domain, without answers; they may be none."""
+    """More records of the field, without answers; may be empty."""
     columns: Sequence[str]
+    """The fields of the records."""
     seed: int
-    learn: Callable[[StandaloneModel, StandaloneModel, float], None]
-    """`learn(student, teacher, epochs)` moves the student's weights until it says what the teacher says."""
-    answer: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
-    """The outputs of each feature of these records."""
-    look: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
-    """The values of these tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
+    distil: Callable[[StandaloneModel, StandaloneModel, float], None]
+    """`distil(student, teacher, epochs)` trains the student in place to reproduce the teacher's outputs."""
+    outputs: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
+    """The outputs of a model for each feature of these records."""
+    activations: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
+    """The values of the named tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
     accepts: Callable[[StandaloneModel], bool]
-    """Whether the gate does not refuse this model, measured on validation; where validation can't tell, it does not."""
+    """Whether the gate lets a model pass on validation; an undecided verdict counts as passing."""
     progress: Progress
-    """Where it is said how far the work is."""
+    """Called with progress events."""
     folder: Path
-    """An empty folder that lives as long as the work."""
+    """An empty folder that exists until the compression ends."""
 
 
 class Compressor(Part):
     """One way to shrink a finished model."""
 
     folder: ClassVar[str] = "compressors"
+    precision: ClassVar[Literal["float32", "int8"]] = "float32"
+    """In which numbers the compressed model computes. A shared backbone in 8 bits is made by the compressor of `int8`, whose options
+    `search` and `rows` say whether layers are ranked and how many training records scales are learnt from."""
     works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
 
-    def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """A smaller model; the one given is left as it is. ConfigError where its structure rules that out."""
+    def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
+        """Return a smaller model and leave `model` as it is; ConfigError if the model's structure does not allow it."""
         raise NotImplementedError
 
 

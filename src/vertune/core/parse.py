@@ -1,4 +1,4 @@
-"""Parses what a person wrote into a pydantic model, with errors that name the field; knows nothing of any model."""
+"""Parses user input into a pydantic model, with errors that name the field; knows nothing of any particular model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def build(model: type[Model], value: Any, owner: str = "") -> Model:
-    """Parse a mapping; a ConfigError names the field and the nearest name that there is."""
+    """Parse a mapping; a ConfigError names each wrong field and, for an unknown one, the most similar name."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -25,31 +25,31 @@ def build(model: type[Model], value: Any, owner: str = "") -> Model:
 
 
 def _phrase(model: type[BaseModel], error: Any) -> str:
-    """One validation error as one sentence."""
-    place = [str(step) for step in error["loc"]]
-    field = ".".join(place) or "the config"
+    """Describe one validation error, without a full stop."""
+    path = [str(step) for step in error["loc"]]
+    field = ".".join(path) or "the config"
     if error["type"] == "extra_forbidden":
-        owner = _owner(model, place[:-1])
-        known = sorted(owner.model_fields) if owner else []
-        near = difflib.get_close_matches(place[-1], known, n=1)
+        section = _section(model, path[:-1])
+        options = sorted(section.model_fields) if section else []
+        near = difflib.get_close_matches(path[-1], options, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"There is no option '{field}'.{hint} Known here: {', '.join(known) or 'none'}"
+        return f"There is no option '{field}'.{hint} Known here: {', '.join(options) or 'none'}"
     if error["type"] == "missing":
-        return f"'{field}' is missing: the config must say it"
+        return f"'{field}' is missing. It has no default, so set it in the config"
     return f"'{field}' is {error['input']!r}, but {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _owner(model: type[BaseModel], place: Sequence[str]) -> type[BaseModel] | None:
-    """The section of the config that holds the field at this place."""
-    owner: type[BaseModel] | None = model
-    for step in place:
-        info = owner.model_fields.get(step) if owner else None
-        owner = next((kind for kind in _classes(info.annotation) if issubclass(kind, BaseModel)), None) if info else owner
-    return owner
+def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    """The model of the config section at this path; None if it is not a pydantic model."""
+    section: type[BaseModel] | None = model
+    for step in path:
+        info = section.model_fields.get(step) if section else None
+        section = next((kind for kind in _classes(info.annotation) if issubclass(kind, BaseModel)), None) if info else section
+    return section
 
 
 def _classes(annotation: Any) -> Iterator[type]:
-    """Every class that an annotation names."""
+    """Yield every class in an annotation, type arguments included."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         yield annotation
     for inner in typing.get_args(annotation):

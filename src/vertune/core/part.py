@@ -22,7 +22,7 @@ from vertune.core.parse import build
 
 
 class Part(BaseModel):
-    """Base of every kind; a kind names its folder, a part fills in the verbs."""
+    """Base class of every kind; a kind sets `folder`, a part implements the kind's methods."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
@@ -36,13 +36,13 @@ class Part(BaseModel):
 
     @property
     def name(self) -> str:
-        """The name of the file that the part is written in."""
+        """The part's name: the name of its file."""
         return type(self).__module__.rpartition(".")[2]
 
     @model_validator(mode="wrap")
     @classmethod
     def _parse(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Accept `lora` or `{name: lora, rank: 16}` wherever a field is of a kind."""
+        """Accept `lora` or `{name: lora, rank: 16}` wherever a field has the type of a kind."""
         if not cls.is_kind():
             if isinstance(value, dict) and "name" in value and "name" not in cls.model_fields:
                 value = {key: item for key, item in value.items() if key != "name"}
@@ -52,60 +52,71 @@ class Part(BaseModel):
         options = {"name": value} if isinstance(value, str) else value
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
             raise ConfigError(
-                f"A choice among {cls.folder} is a name, or a mapping with 'name' and its options; got {value!r}. "
+                f"{value!r} does not choose one of the {cls.folder}. Write its name, or a mapping of 'name' and its options. "
                 f"Known: {', '.join(names(cls.folder))}."
             )
         part = find(cls.folder, options["name"])
         if not issubclass(part, cls):
-            raise ConfigError(f"'{options['name']}' is not one of {cls.folder}.")
+            raise ConfigError(f"'{options['name']}' is not one of the {cls.folder}. Known: {', '.join(names(cls.folder))}.")
         return build(part, {key: item for key, item in options.items() if key != "name"}, f"{cls.__name__.lower()} '{options['name']}'")
 
     @model_serializer(mode="plain")
     def _dump(self) -> dict[str, Any]:
-        """Write the name and every option, so that the result can be parsed again."""
+        """Return the name and every option, in a form that can be parsed again."""
         return {"name": self.name, **{field: getattr(self, field) for field in type(self).model_fields}}
 
 
 @cache
 def _modules(folder: str) -> dict[str, str]:
-    """Names of the parts in a folder, each with the module that holds it; nothing is imported."""
-    here = Path(__file__).resolve().parents[1] / folder
-    found = {
-        module.name: f"vertune.{folder}.{module.name}" for module in pkgutil.iter_modules([str(here)]) if not module.name.startswith("_")
+    """Map the name of each part of a folder to its module, without importing any."""
+    path = Path(__file__).resolve().parents[1] / folder
+    modules = {
+        module.name: f"vertune.{folder}.{module.name}" for module in pkgutil.iter_modules([str(path)]) if not module.name.startswith("_")
     }
     for entry in metadata.entry_points(group=f"vertune.{folder}"):
-        found.setdefault(entry.name, entry.value)
-    return dict(sorted(found.items()))
+        modules.setdefault(entry.name, entry.value)
+    return dict(sorted(modules.items()))
 
 
 def names(folder: str) -> list[str]:
-    """Names of all parts of a kind, sorted."""
+    """The names of all parts of a kind, sorted."""
     return list(_modules(folder))
 
 
 @cache
 def find(folder: str, name: str) -> type[Part]:
-    """The class of a part, importing its module only."""
+    """Return the class of a part, importing only its module; UnknownName if there is no such part."""
     modules = _modules(folder)
     if name not in modules:
         raise UnknownName(folder.removesuffix("s"), name, modules)
     target, _, attribute = modules[name].partition(":")
     module = importlib.import_module(target)
     if attribute:
-        found: type[Part] = getattr(module, attribute)
-        return found
+        part: type[Part] = getattr(module, attribute)
+        return part
     parts = [
         value
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, Part) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
     ]
     if len(parts) != 1:
-        raise ConfigError(f"{target} must define exactly one public part, it defines {len(parts)}.")
+        raise ConfigError(f"{target} defines {len(parts)} public parts; expected exactly one. Move the others to modules of their own.")
     return parts[0]
 
 
+def having(folder: str, **attributes: Any) -> type[Part]:
+    """The part of a kind whose class has these attributes; of several ours, then the first by name. ConfigError where none has."""
+    modules = _modules(folder)
+    for name in sorted(modules, key=lambda name: not modules[name].startswith("vertune.")):
+        kind = find(folder, name)
+        if all(getattr(kind, attribute, None) == value for attribute, value in attributes.items()):
+            return kind
+    wanted = ", ".join(f"{attribute} = {value!r}" for attribute, value in attributes.items())
+    raise ConfigError(f"None of {folder} has {wanted}. Install a package that offers one.")
+
+
 def about(folder: str, name: str) -> str:
-    """First line of a part's module docstring, read without importing the module where it is ours."""
+    """The first line of a part's module docstring; modules of vertune itself are read without being imported."""
     target = _modules(folder).get(name, "")
     path = Path(__file__).resolve().parents[1] / folder
     for file in (path / f"{name}.py", path / name / "__init__.py"):

@@ -1,19 +1,24 @@
-"""The shapes that travel between parts: records, features, answers; knows nothing of tasks or models."""
+"""The types that parts exchange: records, columns, notes, features, answers; knows nothing of tasks or models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Record = Mapping[str, Any]
-"""One row of input: the fields that its task reads (`text`, `text_pair`, `label` …), already mapped and checked."""
+"""One row of input: the values of its task's columns by name, mapped and checked."""
 
 Answer = dict[str, Any]
-"""What a model says of one record; the keys are those of the task's answer schema."""
+"""The output of a model for one record; its keys are those of the task's answer schema."""
+
+Role = Literal["input", "target", "extra"]
+InputType = Literal["text", "number", "category", "image", "audio", "time", "bytes"]
+TargetType = Literal["label", "labels", "number", "spans", "answers"]
+ColumnType = InputType | TargetType
 
 
 class Span(TypedDict):
@@ -26,52 +31,87 @@ class Span(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field that a task reads from a record."""
+    """One field of a task's records; ValueError where the type does not suit the role."""
 
     name: str
     about: str
     required: bool = True
-    role: str = "input"
-    """`input` is read by the encoder, `target` is what must be answered, `extra` helps (ids, groups)."""
-    type: str = "text"
-    """`text`, `label` (a word), `labels` (list or delimited words), `number`, `spans`, `answers`."""
+    """Whether the data must have this field."""
+    role: Role = "input"
+    """`input` is read by the encoder, `target` is the expected answer, `extra` is neither (an id, a group)."""
+    type: ColumnType = "text"
+    """Inputs: `text`, `number`, `category`, `image`, `audio`, `time`, `bytes`. Targets: `label` (one word), `labels` (a list or
+    delimited words), `number`, `spans`, `answers`. An extra may have any of them."""
+
+    def __post_init__(self) -> None:
+        inputs, targets = get_args(InputType), get_args(TargetType)
+        allowed = {"input": inputs, "target": targets, "extra": (*inputs, *targets)}
+        if self.role not in allowed:
+            raise ValueError(f"The column '{self.name}' has the role '{self.role}'. Roles are: {', '.join(allowed)}.")
+        if self.type not in allowed[self.role]:
+            raise ValueError(
+                f"The column '{self.name}' has the role '{self.role}' and the type '{self.type}'. "
+                f"Types of this role are: {', '.join(dict.fromkeys(allowed[self.role]))}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One token sequence that the encoder makes of a record: which fields, in which order, in which role."""
+    """What a task asks an encoder for: one input of the model, made of these fields of a record."""
 
     role: str
     fields: tuple[str, ...]
-    """Names of one or two text fields; a second one that a record lacks is left out."""
+    """Names of fields, in order; a text encoder reads one or two, and leaves out a second one that a record lacks."""
     cut: int | None = None
-    """Which of the fields is shortened when both don't fit; None shortens the longer one."""
+    """Which of the fields is shortened when they don't fit; None shortens the longest one."""
     windows: bool = False
     """Whether the task can merge several windows of one record."""
     places: bool = False
-    """Whether the answer is a place in the text, so that what is cut away can't be answered."""
+    """Whether the answer is a place in the text, so that text which is cut off can't be answered."""
+    types: tuple[InputType, ...] = ()
+    """Type of each field, in the order of `fields`; empty where all are text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where in a view each position of a feature comes from."""
+
+    segments: NDArray[np.int8]
+    """Index of the field of the view that each position covers; -1 for positions that cover none, such as special tokens."""
+    offsets: NDArray[np.int32]
+    """First and end character of each position in its field, shape (positions, 2); zeros where the segment is -1."""
 
 
 @dataclass(slots=True)
 class Feature:
-    """One token sequence of one record, ready for the model."""
+    """One input of the model; its payload belongs to the encoder that made it, and nobody else reads it."""
 
     record: int
     """Index of its record in the list that was encoded."""
     role: str
-    ids: NDArray[np.int32]
-    segments: NDArray[np.int8]
-    """Which field of the view each token comes from: 0 or 1, -1 for special tokens."""
-    offsets: NDArray[np.int32]
-    """Character start and end of each token in its field, shape (tokens, 2); zeros for special tokens."""
-    types: NDArray[np.int8]
-    """Token type ids, as the base was pretrained with them."""
+    cost: int
+    """Cost of a forward pass over it, in tokens of a text or a unit of its encoder."""
+    payload: Any
+    places: Places | None = None
+    """Of an encoder whose model gives one state a position; None where there is one state a feature."""
     truncated: int = 0
     """How many tokens of the record no feature of it holds."""
     window: int = 0
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    @property
+    def positions(self) -> int:
+        """How many states the model gives for it."""
+        return 1 if self.places is None else len(self.places.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class InputNames:
+    """Names of the collated arrays that have a role of their own in a backbone."""
+
+    sequence: str | None = None
+    """The array of shape (rows, positions) whose shape every array with an entry a position shares; None without positions."""
+    mask: str | None = None
+    """The array of that shape which is 1 where a position is part of the input and 0 where it is padding."""
 
 
 @dataclass(slots=True)
@@ -127,3 +167,18 @@ class Cleaned:
 def texts(records: Sequence[Record], name: str) -> list[str]:
     """One field of all records, an absent one as the empty text."""
     return [str(record.get(name) or "") for record in records]
+
+
+ROUNDING = 1e-4
+"""Difference up to which two numbers of answers are the same, absolute below 1 and relative above: batches round otherwise."""
+
+
+def equal_values(one: Any, other: Any) -> bool:
+    """Whether two values of answers are equal, numbers within `ROUNDING`."""
+    if isinstance(one, Mapping):
+        return isinstance(other, Mapping) and one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return isinstance(other, (list, tuple)) and len(one) == len(other) and all(map(equal_values, one, other))
+    if isinstance(one, float):
+        return isinstance(other, (int, float)) and abs(one - other) <= ROUNDING * max(1.0, abs(one))
+    return bool(one == other)

@@ -190,7 +190,8 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     added = trained.height - splits["train"].height
     splits["train"] = trained
     task = inputs.task.fit(trained)
-    return ChainResult(splits, unused.height, added, sorted(cut), task, _resolve(inputs.encoder, task, trained))
+    encoder = _resolve(inputs.encoder, task, trained)
+    return ChainResult(splits=splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=encoder)
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
@@ -252,7 +253,7 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
     """The rows of each split and of `unused`, and the splits that were cut from the training table."""
     table = tables["train"]
     own_tables = frozenset(tables) - {"train"}
-    names = inputs.split.without(own_tables).divide(table)
+    names = inputs.split.without(own_tables).divide(table, inputs.task.columns)
     used = set(names.unique())
     conflicting = sorted(own_tables & used)
     if conflicting:
@@ -267,7 +268,7 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
 
 def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:
     """The splits without the rows whose label no training row has: no model could answer them."""
-    listed = getattr(task, "labels", None) or []
+    listed = task.known_labels
     train = splits["train"]
     for column in task.columns:
         if column.role != "target" or not column.required or column.type not in _LABELLED or column.name not in train.columns:

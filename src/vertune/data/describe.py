@@ -1,4 +1,4 @@
-"""What is worth knowing of a dataset before anything is trained on it; knows nothing of files or pages.
+"""Describes a dataset before anything is trained on it; knows nothing of files or pages.
 
 Everything is counted over all rows, except what needs the base's tokenizer: lengths and unknown tokens are measured on
 evenly spaced rows where a split has more than some ten thousand, and the report says how many.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vertune.core import content
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task
+from vertune.core.records import Column
 from vertune.data.dataset import SPLITS
 from vertune.reports.scales import format_value, plural
 
@@ -35,12 +36,12 @@ _BINS = 24
 def describe(splits: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) -> dict[str, Any]:
     """Labels, duplicates, contradictions, leakage, lengths and unknown tokens of a fitted task's splits."""
     frames = {name: splits[name] for name in SPLITS if splits[name].height}
-    keys = {name: _keys(frame) for name, frame in frames.items()}
+    keys = {name: _keys(frame, task) for name, frame in frames.items()}
     return {
-        "targets": [_target(frames, column.name) for column in task.columns if _is_target(column, frames["train"])],
+        "targets": [_target(frames, column.name) for column in _targets(task, frames["train"])],
         "duplicates": {name: frames[name].height - table.unique().height for name, table in keys.items()},
-        "conflicts": _conflicts(frames, keys),
-        "leakage": [_leak(frames, keys, first, second) for first, second in combinations(frames, 2)],
+        "conflicts": _conflicts(frames, keys, task),
+        "leakage": [_leak(frames, keys, pair, task) for pair in combinations(frames, 2)],
         **_measured(frames, task, encoder),
     }
 
@@ -117,15 +118,17 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _is_target(column: Any, frame: pl.DataFrame) -> bool:
-    return column.role == "target" and column.name in frame.columns
+def _targets(task: Task, frame: pl.DataFrame) -> list[Column]:
+    """The target columns that a frame has."""
+    return [column for column in task.target_columns if column.name in frame.columns]
 
 
-def _keys(frame: pl.DataFrame) -> pl.DataFrame:
-    """Hashes of what is read of each row, and of what must be answered."""
-    targets = [name for name in content.TARGETS if name in frame.columns]
+def _keys(frame: pl.DataFrame, task: Task) -> pl.DataFrame:
+    """Hashes of the inputs and of the targets of each row."""
+    targets = [column.name for column in _targets(task, frame)]
     answers = content.of_rows(frame, targets) if targets else np.zeros(frame.height, np.uint64)
-    return pl.DataFrame({"input": content.of_inputs(frame), "target": answers})
+    inputs = content.of_inputs(frame, [column.name for column in task.input_columns])
+    return pl.DataFrame({"input": inputs, "target": answers})
 
 
 def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
@@ -141,8 +144,8 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
     return {"name": name, "numbers": {}, "labels": table, "few": few, "imbalance": max(trained) / min(trained) if trained else None}
 
 
-def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    """Texts that stand in several rows with different answers."""
+def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:
+    """Inputs that stand in several rows with different answers."""
     table = pl.concat([keys[name].with_columns(pl.lit(name).alias("split")).with_row_index("row") for name in keys])
     groups = table.group_by("input").agg(pl.col("target").n_unique().alias("answers"), pl.len().alias("rows")).filter(pl.col("answers") > 1)
     chosen = groups.sort("rows", "input", descending=[True, False]).head(_EXAMPLES)["input"]
@@ -150,13 +153,14 @@ def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFra
     examples: dict[int, dict[str, Any]] = {}
     for place, split, key in rows.select("row", "split", "input").iter_rows():
         record = frames[split].row(place, named=True)
-        entry = examples.setdefault(key, {"text": _shown(record), "answers": []})
-        entry["answers"].append(_answer(record))
+        entry = examples.setdefault(key, {"text": _shown(record, task), "answers": []})
+        entry["answers"].append(_expected(record, task))
     return {"texts": groups.height, "rows": int(groups["rows"].sum()), "examples": list(examples.values())}
 
 
-def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], first: str, second: str) -> dict[str, Any]:
-    """Texts that stand in two splits: how many rows of the second one that concerns."""
+def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], pair: tuple[str, str], task: Task) -> dict[str, Any]:
+    """Inputs that stand in two splits, and how many rows of the second split have one."""
+    first, second = pair
     hit = keys[second].with_row_index("row").filter(pl.col("input").is_in(keys[first]["input"].unique().implode()))
     shown = hit.unique(subset="input", keep="first", maintain_order=True).head(_EXAMPLES)["row"]
     return {
@@ -164,14 +168,16 @@ def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], 
         "texts": hit["input"].n_unique(),
         "rows": hit.height,
         "share": hit.height / frames[second].height,
-        "examples": [_shown(frames[second].row(place, named=True)) for place in shown],
+        "examples": [_shown(frames[second].row(place, named=True), task) for place in shown],
     }
 
 
 def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) -> dict[str, Any]:
     """Lengths in tokens, what would be cut, and what the base does not know."""
-    inputs = [column.name for column in task.columns if column.role == "input" and column.name in frames["train"].columns]
-    names = [name for name in inputs if frames["train"][name].null_count() < frames["train"].height]
+    train = frames["train"]
+    inputs = [column for column in task.input_columns if column.name in train.columns]
+    inputs = [column for column in inputs if train[column.name].null_count() < train.height]
+    names = [column.name for column in inputs]
     samples = {split: frame.gather_every(max(1, frame.height // SAMPLE)) for split, frame in frames.items()}
     views = task.views(names)
     encoder = encoder.resolve(samples["train"].select(names).to_dicts(), views)
@@ -181,12 +187,13 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) 
         lengths[split] = {"sampled": sample.height, "of": frames[split].height, **_spread(size), "truncated": float(cut.mean()),
                           "histogram": _histogram(size)}  # fmt: skip
         classes[split] = _cut_by_label(sample, task, cut)
-    strings = [str(text) for name in names for text in samples["train"][name].drop_nulls()]
+    texts = [column.name for column in inputs if column.type == "text"]
+    strings = [str(text) for name in texts for text in samples["train"][name].drop_nulls()]
     return {
         "encoder": dump(encoder),
         "lengths": lengths,
         "truncated_labels": classes,
-        "unknown": {"share": float(encoder.unknown_share(strings)), "sampled": samples["train"].height, "of": frames["train"].height},
+        "unknown": {"share": float(encoder.unknown_share(strings)), "sampled": samples["train"].height, "of": train.height},
     }
 
 
@@ -194,17 +201,17 @@ def _sizes(encoder: Encoder, records: list[dict[str, Any]], views: Any) -> tuple
     """The longest feature of each record in tokens before anything is cut, and whether any of it is."""
     size, cut = np.zeros(len(records), np.int64), np.zeros(len(records), bool)
     for feature in encoder.encode(records, views):
-        size[feature.record] = max(size[feature.record], encoder.cost(feature) + feature.truncated)
+        size[feature.record] = max(size[feature.record], feature.cost + feature.truncated)
         cut[feature.record] |= feature.truncated > 0
     return size, cut
 
 
 def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Share of the rows of each label that would be cut, highest first."""
-    column = next((column for column in task.columns if _is_target(column, sample)), None)
-    if column is None:
+    targets = _targets(task, sample)
+    if not targets:
         return []
-    table = labels(sample, column.name).unique()
+    table = labels(sample, targets[0].name).unique()
     table = table.with_columns(pl.Series("cut", cut[table["row"].to_numpy()]))
     shares = table.group_by("label").agg(pl.len().alias("rows"), pl.col("cut").mean().alias("truncated"))
     return shares.sort("truncated", "label", descending=[True, False]).to_dicts()
@@ -226,20 +233,26 @@ def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
     ]
 
 
-def _shown(record: Mapping[str, Any]) -> str:
-    text = " | ".join(str(record[name]) for name in content.INPUTS if record.get(name))
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+def _shown(record: Mapping[str, Any], task: Task) -> str:
+    """The inputs of a record in one line: texts as they are, other values with the name of their field."""
+    filled = [column for column in task.input_columns if record.get(column.name) not in (None, "")]
+    line = " | ".join(
+        str(record[column.name]) if column.type == "text" else f"{column.name}: {record[column.name]}"
+        for column in filled
+        if not isinstance(record[column.name], bytes)
+    )
+    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
 
-def _answer(record: Mapping[str, Any]) -> str:
-    """What must be answered of a record, in words; a span as its label and text."""
-    return "; ".join(_said(record, record[name]) for name in content.TARGETS if record.get(name) is not None)
+def _expected(record: Mapping[str, Any], task: Task) -> str:
+    """The expected answer of a record in words; a span as its label and its text."""
+    text = next((str(record.get(column.name) or "") for column in task.input_columns if column.type == "text"), "")
+    return "; ".join(_in_words(record[column.name], text) for column in task.target_columns if record.get(column.name) is not None)
 
 
-def _said(record: Mapping[str, Any], value: Any) -> str:
+def _in_words(value: Any, text: str) -> str:
     if not isinstance(value, list):
         return str(value)
-    text = str(record.get("text") or "")
     entries = [
         item
         if isinstance(item, str)

@@ -1,4 +1,4 @@
-"""What a column of a table looks like: text, word, number, several words, spans; knows nothing of configs."""
+"""Guesses the kind of a table's columns: text, category, number, lists, spans; knows nothing of configs."""
 
 from __future__ import annotations
 
@@ -30,58 +30,67 @@ _MOST_WORDS = 2000
 
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
-    """What a column looks like."""
+    """The guessed properties of a column."""
 
     name: str
     kind: Kind
     unique: int
     length: float
-    """Mean characters of a value."""
-    said: str
-    """The look in words, for a comment."""
+    """Mean number of characters of a value."""
+    description: str
+    """The content in words, for a comment in a run.yaml."""
     label_score: float
-    """How much it looks like what must be answered; 0 where it can't be that."""
+    """How likely it is to be the target; 0 if it can't be."""
     text_score: float
-    """How much it looks like running text; 0 where it can't be that."""
+    """How likely it is to be running text; 0 if it can't be."""
 
 
 def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
-    """The profile of every column that holds anything."""
-    found = [_look(frame[name], place, frame.width) for place, name in enumerate(frame.columns)]
-    return [column for column in found if column is not None]
+    """The profile of every column that is not empty."""
+    profiles = [_profile(frame[name], name == frame.columns[-1]) for name in frame.columns]
+    return [profile for profile in profiles if profile is not None]
 
 
 def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
-    """Whether the values of a column name splits, train and at least one other."""
+    """Whether the values of a column are names of splits: train and at least one other."""
     if column.kind != "word" or column.unique > len(_SPLITS):
         return False
     values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()}
     return values <= _SPLITS and len(values) > 1 and any(value.startswith("train") for value in values)
 
 
-def _look(series: pl.Series, place: int, width: int) -> ColumnProfile | None:
+def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
+    """The profile of a column; None if it is empty."""
     values = series.drop_nulls()
     if values.dtype == pl.String:
-        values = values.filter(values.str.strip_chars() != "")  # an empty cell says nothing
+        values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
     if not len(values):
         return None
-    kind = _structure(values)
+    kind = _nested_kind(values)
     if kind is not None:
-        return ColumnProfile(series.name, kind, 0, 0.0, {"words": "a list of words"}.get(kind, kind), 8.0 if kind == "words" else 0.0, 0.0)
+        return ColumnProfile(
+            name=series.name, kind=kind, unique=0, length=0.0, description={"words": "a list of words"}.get(kind, kind),
+            label_score=8.0 if kind == "words" else 0.0, text_score=0.0,
+        )  # fmt: skip
     texts = values.cast(pl.String)
     unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
-    kind = _plain(series.name, texts, unique, length)
-    said = _said(kind, texts, unique, length)
-    last = 0.5 if place == width - 1 else 0.0
-    name = _rank(series.name, _LABELS)
-    able = {"word": 2.0, "words": 2.0, "number": 1.0}.get(kind, 0.0) if unique > 1 else 0.0
-    label = 0.0 if not able or series.name.strip().lower() in _IDS else able + 6 * name + last - 0.5 * unique / len(texts)
-    text = (1 + 4 * _rank(series.name, _TEXTS) + min(length, 400) / 100 + unique / len(texts)) if kind == "text" else 0.0
-    return ColumnProfile(series.name, kind, unique, length, said, label, text)
+    kind = _scalar_kind(series.name, texts, unique, length)
+    base_score = {"word": 2.0, "words": 2.0, "number": 1.0}.get(kind, 0.0) if unique > 1 else 0.0
+    label = base_score + 6 * _rank(series.name, _LABELS) + (0.5 if last else 0.0) - 0.5 * unique / len(texts)
+    text = 1 + 4 * _rank(series.name, _TEXTS) + min(length, 400) / 100 + unique / len(texts)
+    return ColumnProfile(
+        name=series.name,
+        kind=kind,
+        unique=unique,
+        length=length,
+        description=_describe(kind, texts, unique, length),
+        label_score=label if base_score and series.name.strip().lower() not in _IDS else 0.0,
+        text_score=text if kind == "text" else 0.0,
+    )
 
 
-def _structure(values: pl.Series) -> Kind | None:
-    """What nested values say by themselves; JSON in a cell of a table counts as nested."""
+def _nested_kind(values: pl.Series) -> Kind | None:
+    """Guess the kind of a column of nested values, including JSON in the cells of a table; None if they are not nested."""
     first: Any = values[0]
     if isinstance(first, pl.Series):
         rows = [list(row) for row in values.head(100)]
@@ -97,31 +106,31 @@ def _structure(values: pl.Series) -> Kind | None:
     return "words" if isinstance(entry, str) or entry is None else "other"
 
 
-def _plain(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
-    """What single values look like."""
+def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
+    """Guess the kind of a column whose values are not nested."""
     numbers = texts.cast(pl.Float64, strict=False)
     if not numbers.null_count():
-        whole = bool((numbers == numbers.round()).all())
-        measured = _rank(name, _NUMBERS) > 0 and unique > 2
-        return "word" if whole and not measured and unique <= max(2, min(200, len(texts) // 5)) else "number"
+        integers = bool((numbers == numbers.round()).all())
+        quantity = _rank(name, _NUMBERS) > 0 and unique > 2
+        return "word" if integers and not quantity and unique <= max(2, min(200, len(texts) // 5)) else "number"
     pieces = _pieces(texts)
     if pieces and 1 < len(pieces) <= max(3, min(_MOST_WORDS, len(texts) // 2)) and sum(map(len, pieces)) / len(pieces) < 40:
         return "words"
     few = unique <= max(2, min(_MOST_WORDS, len(texts) // 2))
-    named = _rank(name, _LABELS) > 0 and unique < len(texts) and length <= 40
-    return "word" if (few and length <= 60 and not _rank(name, _TEXTS)) or named else "text"
+    label_name = _rank(name, _LABELS) > 0 and unique < len(texts) and length <= 40
+    return "word" if (few and length <= 60 and not _rank(name, _TEXTS)) or label_name else "text"
 
 
 def _pieces(texts: pl.Series) -> Counter[str]:
-    """The delimited words of a column that lists words in a cell; none where most cells hold no delimiter."""
+    """Counts of the words of a column whose cells are delimited lists; empty if fewer than 5 % of the cells have a delimiter."""
     for delimiter in _DELIMITERS:
         if float(texts.str.contains(delimiter, literal=True).mean() or 0.0) >= 0.05:  # type: ignore[arg-type]
             return Counter(piece.strip() for row in texts.str.split(delimiter) for piece in row if piece.strip())
     return Counter()
 
 
-def _said(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
-    """A look in words."""
+def _describe(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
+    """Describe the content of a column."""
     if kind == "text":
         return f"text of {length:.0f} characters on average, {unique:,} different"
     if kind == "number":
@@ -137,11 +146,11 @@ def _short(word: str) -> str:
     return flat if len(flat) <= 30 else flat[:29] + "…"
 
 
-def _rank(name: str, known: Sequence[str]) -> float:
-    """1 where a column bears the first of these names, less for later ones and for names that only contain one, 0 for others."""
+def _rank(name: str, candidates: Sequence[str]) -> float:
+    """1 if the column's name is the first candidate, down to 0.5 for the last; 0.3 if it only contains one; else 0."""
     lower = name.strip().lower()
     words = re.split(r"[^a-z0-9一-鿿]+", lower)
-    for place, candidate in enumerate(known):
+    for index, candidate in enumerate(candidates):
         if lower == candidate:
-            return 1 - 0.5 * place / len(known)
-    return 0.3 if any(word in known for word in words) else 0.0
+            return 1 - 0.5 * index / len(candidates)
+    return 0.3 if any(word in candidates for word in words) else 0.0

@@ -1,6 +1,6 @@
-"""What the gate says of a smaller model, beside the one that it was made from; knows nothing of how it was made.
+"""The gate: decides whether a changed model is as accurate as its parent; knows nothing of how the model was changed.
 
-Shared by every step that lets a model through only with proof.
+Every step that passes a model on only with proof uses it.
 """
 
 from __future__ import annotations
@@ -8,109 +8,130 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.metrics import bootstrap
 from vertune.reports.words import metric
-from vertune.runtime.benchmark import benchmark
+from vertune.runtime.benchmark import GraphWorkload, benchmark
 
 ECE = 0.02
 """How much the expected calibration error may grow."""
 _ROUNDS = 3
 _ROUNDING = 1e-9
-"""What a difference of two metrics may lie off: exactly half a point is no more than half a point."""
+"""Rounding error of a difference of two metrics: a loss of exactly the tolerance must pass."""
 REFUSED, UNDECIDED, ACCEPTED = "refused", "undecided", "accepted"
 
 
 @dataclass(slots=True)
 class Candidate:
-    """One model beside its parent."""
+    """One model compared with its parent."""
 
     name: str
     metrics: dict[str, float]
     loss: float
-    """What it loses of the goal metric; below 0 it gains."""
+    """How much of the goal metric it loses; negative if it gains."""
     low: float
     high: float
     """The paired 95 % interval of the loss."""
     ece: float | None
-    """How much the expected calibration error grew; None where answers have no probability."""
+    """How much the expected calibration error grew; None if answers have no probabilities."""
     verdict: str
     """`accepted`, `refused` or `undecided`."""
     why: str
     bytes: int = 0
     measured: dict[str, Any] = field(default_factory=dict)
-    """Latency, throughput and memory, as runtime/benchmark.py gives them."""
+    """Latency, throughput and memory, as runtime/benchmark.py returns them."""
     best: bool = False
-    """Whether no other is both quicker and better."""
+    """Whether no other candidate is at least as quick and as accurate, and better in one of the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """How strict a gate is."""
+
+    tolerance: float
+    """Loss that is allowed, for a metric that is a share; for any other metric, this share of the parent's value."""
+    trained_on_records: bool = False
+    """Whether the parent was trained on the gate's records, which then prove little about new ones."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """The loss of the goal metric that is allowed."""
+
+    loss: float
+    share: bool
+    """Whether the metric is a share, so that losses are written in percentage points."""
+
+    def format(self, value: float) -> str:
+        """Format a loss for a message."""
+        return f"{100 * value:.2f} points" if self.share else f"{value:.4f}"
 
 
 class Gate:
-    """The parent's answers to the validation records, and what may be lost against them."""
+    """The parent's answers to the validation records, and how much other answers may lose against them."""
 
-    def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], terms: tuple[float, bool], seed: int) -> None:
-        """`terms` are the tolerance, and whether the parent learnt from these very records, so that they can't tell.
-
-        The tolerance is that of a metric that is a share; of any other it is that share of the parent's value.
-        """
-        tolerance, self.known = terms
-        self.task, self.records, self.seed = task, records, seed
-        self.tally = task.tally(records, answers)
+    def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], options: GateOptions) -> None:
+        self.task, self.records, self.options = task, records, options
+        self.tallies = bootstrap.Tallies(task.tally(records, answers), task.summarise)
         self.metrics = task.score(records, answers)
         self.ece = _ece(task.details(records, answers))
-        self.share = metric(task.goal).unit == "share"
-        self.tolerance = tolerance * (1.0 if self.share else abs(self.metrics[task.goal]))
+        share = metric(task.goal).unit == "share"
+        self.tolerance = Tolerance(options.tolerance * (1.0 if share else abs(self.metrics[task.goal])), share)
 
     def verdict(self, name: str, answers: Sequence[Answer]) -> Candidate:
-        """What the gate says of other answers to the same records."""
+        """Compare other answers to the same records with the parent's."""
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
-        tally = task.tally(self.records, answers)
-        found = bootstrap.paired((self.tally, task.summarise), (tally, task.summarise), seed=self.seed)[task.goal]
-        low, high = sorted((sign * found.low, sign * found.high))
+        tallies = bootstrap.Tallies(task.tally(self.records, answers), task.summarise)
+        difference = bootstrap.paired(self.tallies, tallies, seed=self.options.seed)[task.goal]
+        low, high = sorted((sign * difference.low, sign * difference.high))
+        loss = sign * difference.value
         ece = _ece(task.details(self.records, answers))
-        grown = ece - self.ece if ece is not None and self.ece is not None else None
-        verdict, why = decide(sign * found.value, high, grown, (self.tolerance, self.share))
-        if self.known and verdict == ACCEPTED:
-            verdict, why = UNDECIDED, f"{why}, but the model was trained on these rows too, which says little about new ones"
-        return Candidate(name, task.score(self.records, answers), sign * found.value, low, high, grown, verdict, why)
+        ece_growth = ece - self.ece if ece is not None and self.ece is not None else None
+        verdict, why = decide(loss, high, ece_growth, self.tolerance)
+        if self.options.trained_on_records and verdict == ACCEPTED:
+            verdict, why = UNDECIDED, f"{why}, but the model was trained on these rows too, so they say little about new ones"
+        return Candidate(
+            name=name, metrics=task.score(self.records, answers), loss=loss, low=low, high=high, ece=ece_growth, verdict=verdict, why=why
+        )
 
 
-def decide(loss: float, high: float, ece: float | None, allowed: tuple[float, bool]) -> tuple[str, str]:
-    """The verdict, and why.
+def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) -> tuple[str, str]:
+    """Return the verdict and the reason.
 
-    `loss` is what the metric loses, `high` the upper end of its paired 95 % interval, `ece` what the calibration error grew by,
-    `allowed` the tolerance and whether the metric is a share, so that it is said in points.
+    `loss` is the loss of the goal metric, `high` the upper end of its paired 95 % interval, `ece` the growth of the expected
+    calibration error.
     """
-    tolerance, share = allowed
-
-    def said(value: float) -> str:
-        return f"{100 * value:.2f} points" if share else f"{value:.4f}"
-
-    if not loss <= tolerance + _ROUNDING:
-        return REFUSED, f"it loses {said(loss)} on validation, and {said(tolerance)} are allowed"
+    written, allowed = tolerance.format(loss), tolerance.format(tolerance.loss)
+    if not loss <= tolerance.loss + _ROUNDING:
+        return REFUSED, f"it loses {written} on validation, more than the {allowed} allowed"
     if ece is not None and ece > ECE:
-        return REFUSED, f"its calibration error grows by {ece:.3f} on validation, and {ECE} is allowed"
-    if not high <= 2 * tolerance:
-        return UNDECIDED, f"it loses {said(loss)}, but with these rows it could be {said(high)}, and {said(tolerance)} are allowed"
-    return ACCEPTED, f"it loses {said(loss)} on validation, at most {said(high)} with 95 % certainty"
+        return REFUSED, f"its expected calibration error grows by {ece:.3f} on validation, more than the {ECE} allowed"
+    if not high <= 2 * tolerance.loss:
+        return UNDECIDED, (
+            f"it loses {written} on validation, but the 95 % interval reaches {tolerance.format(high)}, "
+            f"more than twice the {allowed} allowed"
+        )
+    return ACCEPTED, f"it loses {written} on validation, at most {tolerance.format(high)} with 95 % confidence"
 
 
-def benchmark_candidates(candidates: Sequence[Candidate], graphs: Sequence[tuple[Path, list[int]]], longest: int) -> None:
-    """Give each candidate the speed and memory of its graph, which answers texts of these lengths.
+def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:
+    """Measure the speed and memory of each candidate's graph.
 
-    They are measured in turns, so that what else the machine does meets all of them; the figures are medians.
+    The graphs take turns, so that other load on the machine affects all of them alike; the figures are medians.
     """
-    rounds = [[benchmark(graph, lengths, longest) for graph, lengths in graphs] for _ in range(_ROUNDS)]
-    for candidate, own in zip(candidates, zip(*rounds, strict=True), strict=True):
-        candidate.measured = _middle(own)
+    rounds = [[benchmark(workload) for workload in workloads] for _ in range(_ROUNDS)]
+    for candidate, measurements in zip(candidates, zip(*rounds, strict=True), strict=True):
+        candidate.measured = _median(measurements)
 
 
-def _middle(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One measurement of several: medians, and of memory the most."""
+def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Merge several measurements of one graph: medians, and the maximum for memory."""
     sizes = rounds[0]["latency"]
     return {
         "latency": {size: statistics.median(one["latency"][size] for one in rounds) for size in sizes},
@@ -121,21 +142,21 @@ def _middle(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def mark_best(candidates: Sequence[Candidate]) -> None:
-    """Mark those that no other beats in speed and in the metric."""
-    for one in candidates:
-        one.best = not any(_beats(other, one) for other in candidates)
+    """Mark the candidates on the Pareto front of speed and accuracy."""
+    for candidate in candidates:
+        candidate.best = not any(_dominates(other, candidate) for other in candidates)
 
 
-def _beats(other: Candidate, one: Candidate) -> bool:
-    ours, theirs = _cost(one), _cost(other)
+def _dominates(other: Candidate, candidate: Candidate) -> bool:
+    ours, theirs = _costs(candidate), _costs(other)
     return theirs != ours and theirs[0] <= ours[0] and theirs[1] <= ours[1]
 
 
-def _cost(one: Candidate) -> tuple[float, float]:
-    return (next(iter(one.measured["latency"].values())), one.loss)
+def _costs(candidate: Candidate) -> tuple[float, float]:
+    return (next(iter(candidate.measured["latency"].values())), candidate.loss)
 
 
 def _ece(details: dict[str, Any]) -> float | None:
-    """The expected calibration error, where answers have probabilities."""
-    found = details.get("calibration")
-    return float(found["ece"]) if isinstance(found, dict) and "ece" in found else None
+    """The expected calibration error; None if the answers have no probabilities."""
+    calibration = details.get("calibration")
+    return float(calibration["ece"]) if isinstance(calibration, dict) and "ece" in calibration else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
-from vertune.metrics.bootstrap import Interval, intervals, paired
+from vertune.metrics.bootstrap import Interval, Tallies, intervals, paired
 from vertune.reports.words import baseline_name, comparison_sentence
 
 ROUNDS = 1000
@@ -44,7 +44,8 @@ class Sample:
     def differences(self, ours: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Entry]:
         """Model − baseline of every metric, with paired intervals."""
         summarise = self.task.summarise
-        return {name: interval_entry(found) for name, found in paired((ours, summarise), (theirs, summarise), ROUNDS, self.seed).items()}
+        differences = paired(Tallies(ours, summarise), Tallies(theirs, summarise), ROUNDS, self.seed)
+        return {name: interval_entry(difference) for name, difference in differences.items()}
 
 
 def interval_entry(found: Interval) -> Entry:

@@ -1,28 +1,33 @@
-"""A folder that answers with numpy, onnxruntime and tokenizers alone: no vertune, no torch, no transformers.
+"""A folder for ONNX Runtime: the graph, its tokenizer, and a script that answers with numpy, onnxruntime and tokenizers alone.
 
-It holds model.onnx, tokenizer.json, labels.json and predict.py; the answers are the model's. Works for trained models and for
-compressed ones.
+Works for trained models and for compressed ones. The script ships the task's own decoder; a task that offers none, or that reads
+more than texts, gets the graph and its tokenizer without the script.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
+import logging
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vertune.core.errors import ConfigError, ModelError
+from vertune.core.errors import ModelError
 from vertune.core.files import storage_errors, write_json, write_text
 from vertune.core.kinds import Export
+from vertune.core.records import equal_values
+from vertune.core.source_files import source_files
+from vertune.exports import _files
 
 if TYPE_CHECKING:
     from vertune.nn.trained import TrainedModel
 
-_NEAR = 1e-4
-"""Numbers of two answers that differ by less are the same: one was computed in a batch, one alone."""
+_log = logging.getLogger(__name__)
+_SCRIPTS = ("predict.py", "texts.py", "parts/__init__.py")
+_USED = ("vertune.core.records", "vertune.encoders._tokens")
+"""The modules that the scripts use, besides the decoder."""
 
 
 class Onnx(Export):
@@ -31,9 +36,7 @@ class Onnx(Export):
     takes_graphs: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write graph, tokenizer, labels and script; ConfigError where the task is none that the script knows."""
-        if not model.task.portable:
-            raise ConfigError(f"predict.py does not know how to answer the task '{model.task.name}'. Answer with vertune.")
+        """Write graph, tokenizer and README, and the script where the task offers a decoder; ConfigError where that can't be shipped."""
         with storage_errors(folder):
             if model.graph is not None:
                 shutil.copyfile(model.graph, folder / "model.onnx")
@@ -41,31 +44,93 @@ class Onnx(Export):
                 (folder / "model.onnx").write_bytes(_graph(model))
             encoder: Any = model.encoder
             encoder.tokenizer.save(str(folder / "tokenizer.json"))
-        write_json(folder / "labels.json", _described(model))
-        write_text(folder / "predict.py", _source(str(Path(__file__).parent / "portable" / "predict.py")))
-        _write_parts(folder / "parts")
-        write_text(folder / "requirements.txt", "numpy\nonnxruntime\ntokenizers\n")
-        record = dict.fromkeys(_required(model), "a text")
-        code = f"from predict import Model\n\nprint(Model().answer([{json.dumps(record)}]))"
-        write_text(
-            folder / "README.md",
-            f"# {model.name}, portable\n\nAnswers with numpy, onnxruntime and tokenizers alone: `pip install -r requirements.txt`, then "
-            f"in this folder `python predict.py {' '.join(json.dumps(text) for text in record.values())}`, or\n\n```python\n{code}\n```\n",
-        )
+        if _is_portable(model):
+            _write_script(model, folder)
+        else:
+            _write_graph_readme(model, folder)
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Run predict.py in a process of its own on the task's examples; ModelError unless the answers are the model's."""
-        records = model.records()
-        asked = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
-        done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
-        if done.returncode:
-            raise ModelError(f"predict.py does not run: {done.stderr.strip()[-300:]}. The export was not kept.")
-        found = [json.loads(line) for line in done.stdout.splitlines()]
-        expected = [json.loads(json.dumps(answer)) for answer in model.answers(records)]
-        for place, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
-            if not _same(ours, theirs):
-                raise ModelError(f"predict.py answers otherwise than the model: {theirs} for record {place + 1}, the model {ours}.")
+        """Answer the task's examples in a process of its own, or else run the graph; ModelError where the result is not the model's."""
+        if _is_portable(model):
+            _check_answers(model, folder)
+        else:
+            _check_outputs(model, folder)
+
+
+def _is_portable(model: TrainedModel) -> bool:
+    """Whether the script can answer: the task has a decoder, and the script can make features of all that it reads."""
+    return model.task.portable and all(column.type == "text" for column in model.task.input_columns)
+
+
+def _write_script(model: TrainedModel, folder: Path) -> None:
+    """The scripts, the modules that they need, and how to use them."""
+    assert model.task.decoder is not None
+    source = Path(__file__).parent / "portable"
+    (folder / "parts").mkdir()
+    for name in _SCRIPTS:
+        write_text(folder / name, (source / name).read_text(encoding="utf-8"))
+    for module in (model.task.decoder, *_USED):
+        for name, file in source_files(module).items():
+            write_text(folder / "parts" / f"{name}.py", file.read_text(encoding="utf-8"))
+    write_json(folder / "labels.json", _described(model))
+    write_text(folder / "requirements.txt", "numpy\nonnxruntime\ntokenizers\n")
+    record = dict.fromkeys(_required(model), "a text")
+    code = f"from predict import Model\n\nprint(Model().answer([{json.dumps(record)}]))"
+    write_text(
+        folder / "README.md",
+        f"# {model.name}, portable\n\nAnswers with numpy, onnxruntime and tokenizers alone: `pip install -r requirements.txt`, then "
+        f"in this folder `python predict.py {' '.join(json.dumps(text) for text in record.values())}`, or\n\n```python\n{code}\n```\n",
+    )
+
+
+def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
+    """How to run the graph, and why there is no script."""
+    why = (
+        f"The task '{model.task.name}' offers no decoder for use without vertune"
+        if not model.task.portable
+        else f"The task '{model.task.name}' reads fields that are no texts"
+    )
+    _log.warning("%s: the folder holds the graph and no predict.py. Answer with vertune, or decode the outputs yourself.", why)
+    _files.write_readme(
+        model,
+        folder,
+        "ONNX Runtime",
+        'import onnxruntime\n\nsession = onnxruntime.InferenceSession("FOLDER/model.onnx")\n'
+        "print([entry.name for entry in session.get_inputs()], [entry.name for entry in session.get_outputs()])",
+        f"{why}, so there is no predict.py: model.onnx gives the outputs of the head, which `task.json` describes.",
+    )
+
+
+def _check_answers(model: TrainedModel, folder: Path) -> None:
+    """ModelError unless predict.py gives the model's answers."""
+    records = model.records()
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
+    if done.returncode:
+        raise ModelError(f"predict.py does not run: {done.stderr.strip()[-300:]}. The export was not kept.")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = [json.loads(json.dumps(answer)) for answer in model.answers(records)]
+    for place, (ours, theirs) in enumerate(zip(expected, answers, strict=True)):
+        if not equal_values(ours, theirs):
+            raise ModelError(f"predict.py answers record {place + 1} with {theirs}, and the model with {ours}. The export was not kept.")
+
+
+def _check_outputs(model: TrainedModel, folder: Path) -> None:
+    """ModelError unless the graph gives the model's outputs."""
+    import onnxruntime
+
+    from vertune.nn.trained import check_same_outputs
+
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+    records = model.records()
+    features = model.encoder.encode(records, model.task.views(sorted({key for record in records for key in record})))
+    found = []
+    for feature in features:
+        arrays = model.encoder.collate([feature])
+        found.append(session.run(None, {name: arrays[name] for name in names})[0][0])
+    check_same_outputs(model.outputs(), found, "ONNX Runtime")
 
 
 _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[:] = ['predict.py']; import predict; predict.main()"
@@ -73,7 +138,7 @@ _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[:] = ['predict
 
 def _required(model: TrainedModel) -> list[str]:
     """The fields that every record must have."""
-    return [column.name for column in model.task.columns if column.role == "input" and column.required]
+    return [column.name for column in model.task.input_columns if column.required]
 
 
 def _graph(model: TrainedModel) -> bytes:
@@ -91,10 +156,9 @@ def _graph(model: TrainedModel) -> bytes:
 
 
 def _described(model: TrainedModel) -> dict[str, Any]:
-    """What the script must know of task and encoder."""
+    """The decoder with its options, the views, and how the encoder cuts texts."""
     encoder: Any = model.encoder
-    columns = [column.name for column in model.task.columns if column.role == "input"]
-    views = model.task.views(columns)
+    views = model.task.views([column.name for column in model.task.input_columns])
     templates = {
         str(number): {
             name: [list(pair) for pair in getattr(template, name)] if name != "types" else list(template.types)
@@ -103,7 +167,8 @@ def _described(model: TrainedModel) -> dict[str, Any]:
         for number, template in encoder.templates.items()
     }
     return {
-        "task": model.task.model_dump(mode="json"),
+        "decoder": model.task.decoder,
+        "options": model.task.decoder_options(),
         "size": model.task.size,
         "required": _required(model),
         "views": [{"role": view.role, "fields": list(view.fields), "cut": view.cut, "windows": view.windows} for view in views],
@@ -112,48 +177,3 @@ def _described(model: TrainedModel) -> dict[str, Any]:
             "truncation": encoder.cutting(views), "stride": encoder.stride, "templates": templates,
         },
     }  # fmt: skip
-
-
-def _write_parts(folder: Path) -> None:
-    """The NumPy modules of ours that the script shares with the tasks, word for word."""
-    import vertune
-
-    home = Path(vertune.__file__).parent
-    renamed = {
-        "vertune.core.records": "parts.records",
-        "vertune.metrics.words": "parts.words",
-        "vertune.core.errors": "parts.errors",
-    }
-    parts = {"records": "core/records.py", "words": "metrics/words.py", "bio": "tasks/_bio.py", "errors": "core/errors.py"}
-    for name, source in parts.items():
-        text = _source(str(home / source))
-        for ours, theirs in renamed.items():
-            text = text.replace(f"from {ours} import", f"from {theirs} import")
-        write_text(folder / f"{name}.py", text)
-    write_text(folder / "__init__.py", '"""NumPy modules of vertune."""\n')
-    write_text(folder / "answers.py", _answers())
-
-
-def _answers() -> str:
-    """The module of extractive answers, with the two functions that read outputs."""
-    import importlib
-
-    module = importlib.import_module("vertune.tasks._answers")
-    head = '"""Places of answers in outputs."""\n\nfrom __future__ import annotations\n\nfrom typing import Any\n\nimport numpy as np\n'
-    head += "from numpy.typing import NDArray\nfrom parts.errors import ModelError\nfrom parts.records import Feature\n\n\n"
-    return head + "\n\n".join(inspect.getsource(function) for function in (module.best, module.nowhere))
-
-
-def _source(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8")
-
-
-def _same(ours: Any, theirs: Any) -> bool:
-    """Whether two answers are the same but for the last digits."""
-    if isinstance(ours, dict):
-        return isinstance(theirs, dict) and ours.keys() == theirs.keys() and all(_same(ours[key], theirs[key]) for key in ours)
-    if isinstance(ours, list):
-        return isinstance(theirs, list) and len(ours) == len(theirs) and all(map(_same, ours, theirs))
-    if isinstance(ours, float):
-        return isinstance(theirs, (int, float)) and abs(ours - theirs) <= _NEAR * max(1.0, abs(ours))
-    return bool(ours == theirs)

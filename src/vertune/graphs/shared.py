@@ -52,9 +52,10 @@ def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Seq
     with torch.no_grad():
         expected = [value.numpy() for value in _Gathering(mixed, list(inputs))(*inputs.values())]
     outputs = tuple(states(depth) for depth in range(len(expected)))
-    axes: dict[str, dict[int, str]] = {name: {0: "rows", 1: "tokens"} for name in [*arrays, *outputs]} | {SLOTS: {0: "rows"}}
+    axes = tracing.dynamic_axes(arrays, encoder.input_names) | {SLOTS: {0: "rows"}}
+    axes |= {name: {0: "rows", 1: "tokens"} for name in outputs}
     axes |= {name: {0: "rows", 1: "positions"} if kind(name) in POSITIONS else {0: "slots"} for name in shapes}
-    seen = arrays["attention_mask"].astype(bool)
+    seen = encoder.mask(arrays)
     for made in tracing.forms(model, tracing.Traced(_Gathering(mixed, list(inputs)), inputs, outputs, axes)):
         session = onnxruntime.InferenceSession(made.SerializeToString(), tracing.quiet(), providers=["CPUExecutionProvider"])
         taken = {entry.name for entry in session.get_inputs()}

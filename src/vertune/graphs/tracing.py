@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from vertune.batching import batches
 from vertune.core.errors import ConfigError, ModelError
 from vertune.core.kinds import Encoder
-from vertune.core.records import Feature
+from vertune.core.records import Feature, InputNames
 from vertune.graphs.editing import fold_shapes
 from vertune.nn import run
+from vertune.nn.inputs import names_of
 from vertune.nn.trained import TOLERANCE
 from vertune.nn.vertical import VerticalModel
 
@@ -51,23 +52,17 @@ def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) 
     """
     model.to("cpu")  # where graphs are compared; a training may have left it elsewhere
     expected = run.outputs(model, encoder, features)
-    example = encoder.collate(sorted(features, key=len)[:: max(1, len(features) // 3)][:3])
-    long = _lengthened(example, getattr(encoder, "max_tokens", None))
+    example = encoder.collate(sorted(features, key=lambda feature: feature.cost)[:: max(1, len(features) // 3)][:3])
+    largest = min(encoder.max_cost, _TOKENS)
+    long = encoder.probe([largest, max(1, largest // 2)])  # some bases attend otherwise to what is far away
     with torch.no_grad():
         far = model(run.tensors(long)).numpy()
     where = ""
-    for graph in _forms(model, example):
+    for graph in _forms(model, example, encoder.input_names):
         where = _apart(graph, (encoder, features, expected), (long, far))
         if not where:
             return graph
     raise ModelError(f"The ONNX graph answers otherwise than the model: {where}. It was not kept; please report this with the base.")
-
-
-def _lengthened(example: Arrays, tokens: Any) -> Arrays:
-    """The batch again and again behind itself, up to the longest text: some bases attend otherwise to what is far away."""
-    length = next(iter(example.values())).shape[1]
-    times = max(1, int(tokens) // length) if isinstance(tokens, int) else 1
-    return {name: np.tile(array, (1, times)) for name, array in example.items()}
 
 
 def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]) -> str:
@@ -84,7 +79,7 @@ def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[
     encoder, features, expected = near
     try:
         found = batches.outputs(encoder, features, _TOKENS, lambda rows, arrays: answer(arrays))
-        seen = far[0]["attention_mask"].astype(bool) if far[1].ndim > 2 else ...
+        seen = encoder.mask(far[0]) if far[1].ndim > 2 else ...
         pairs = [*zip(expected, found, strict=True), (far[1][seen], answer(far[0])[seen])]
     except Exception as error:  # ONNX Runtime's classes have no common base but this
         return f"it can't be run on other lengths ({str(error)[-200:]})"
@@ -95,7 +90,7 @@ def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[
     return ""
 
 
-def _forms(model: VerticalModel, example: Arrays) -> Iterator[onnx.ModelProto]:
+def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator[onnx.ModelProto]:
     """The graph in the forms to be tried, the quickest first; not every form answers as every base does."""
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
         raise ConfigError(f"One ONNX file holds at most {LIMIT / 1e9:.1f} GB of weights, and this base has more. Choose a smaller base.")
@@ -103,8 +98,14 @@ def _forms(model: VerticalModel, example: Arrays) -> Iterator[onnx.ModelProto]:
     inputs = {name: torch.from_numpy(example[name]) for name in names}
     with torch.no_grad():
         per_token = model(dict(inputs)).dim() > 2
-    axes = {name: {0: "rows", 1: "tokens"} for name in names} | {OUTPUT: {0: "rows", 1: "tokens"} if per_token else {0: "rows"}}
+    axes = dynamic_axes({name: example[name] for name in names}, roles) | {OUTPUT: {0: "rows", 1: "tokens"} if per_token else {0: "rows"}}
     yield from forms(model, Traced(_Plain(model, names), inputs, (OUTPUT,), axes))
+
+
+def dynamic_axes(arrays: Arrays, roles: InputNames) -> dict[str, dict[int, str]]:
+    """The dimensions of a batch that are not fixed: rows, and positions where an array has the shape of the sequence."""
+    shape = arrays[roles.sequence].shape if roles.sequence is not None else None
+    return {name: {0: "rows", 1: "tokens"} if array.shape == shape else {0: "rows"} for name, array in arrays.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Traced:
 def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
     """The graph of a module that calls this model's backbone, in the forms to be tried; ConfigError where none can be traced."""
     failure: Exception | None = None
-    for short in (True, False):
+    for short in (True, False) if names_of(model.backbone).mask else (False,):
         try:
             traced = _traced(model, what, short)
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -183,9 +184,10 @@ def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
     """
 
     def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        mask = kwargs["attention_mask"][:, None, None, :].float()
-        return args, {**kwargs, "attention_mask": (1.0 - mask) * torch.finfo(torch.float32).min}
+        mask = kwargs[name][:, None, None, :].float()
+        return args, {**kwargs, name: (1.0 - mask) * torch.finfo(torch.float32).min}
 
+    name = str(names_of(model.backbone).mask)
     handle = model.backbone.register_forward_pre_hook(add, with_kwargs=True) if short else None
     try:
         yield

@@ -1,10 +1,10 @@
-"""The trunk cache: states of the layers that nothing trains, computed once and kept on disk; knows nothing of tasks or methods.
+"""The trunk cache: outputs of frozen layers, computed once and stored on disk; knows nothing of tasks or methods.
 
-States lie in `cache/trunk` of the home, in a folder named by the hash of all that makes them but the sequence: base,
-tokenizer, depth, precision, versions. In it a state is found by the hash of what the model reads of a feature, so records,
-truncation and windows need no key of their own: what reads otherwise is another feature, new records are only added, and
-nothing can be stale. A segment is a file of states and an index, each written beside and renamed, the index last; a
-segment without its index does not exist. Trainings may share a folder: at worst two compute the same states.
+The cache is `cache/trunk` in the home. Its folders are named by a hash of everything that determines the states except the
+sequence: base, tokenizer, depth, precision, versions. Within a folder, states are keyed by a hash of a feature's content.
+Records, truncation and windows are therefore not part of a key: another content is another feature, and entries are never
+stale. A segment is a file of states and an index, both written to a temporary name and renamed, the index last; a segment
+without an index is ignored. Trainings can share a folder; at worst, two compute the same states.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _GIGABYTES = 10.0
-"""What `device.cache: auto` allows."""
+"""Size limit for `device.cache: auto`."""
 _FREE_SHARE = 0.5
-"""Share of the free disk that is taken at most."""
+"""Largest share of the free disk space that the cache may take."""
 _SEGMENT = 200_000
-"""Tokens of one segment: what a kill can lose."""
+"""Tokens of one segment; a killed process loses at most one."""
 _QUIET = 600.0
-"""Seconds after its last use in which a folder is not removed to make room."""
+"""Seconds after its last use during which a folder is not deleted to make room."""
 TRIED = 4
-"""Features on which a base is tried: whether its answers from given states are its own."""
+"""Number of features with which it is checked that a base has the same outputs with cached states as without."""
 
 
 class States:
-    """States by the hash of their feature, in a folder of segments that are mapped into memory."""
+    """A folder of memory-mapped segments with states, keyed by the hash of their feature."""
 
     def __init__(self, folder: Path, width: int, kind: type[np.generic]) -> None:
         self.folder, self.width, self.kind = folder, width, np.dtype(kind)
         self.names: list[str] = []
         self.segments: list[NDArray[Any]] = []
         self.places: dict[bytes, tuple[int, int, int]] = {}
-        """Segment, first row and rows of each feature's states."""
+        """Segment, first row and number of rows of each feature's states."""
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def refresh(self) -> None:
-        """Take in the segments that are whole and not known yet."""
+        """Open the complete segments that are not open yet."""
         for index in sorted(self.folder.glob("*.npz")):
             file = index.with_suffix(".states")
             if index.stem in self.names or not file.exists():
@@ -72,7 +72,7 @@ class States:
                 keys, lengths = entries["keys"], entries["lengths"].astype(np.int64)
             rows = int(lengths.sum())
             if file.stat().st_size != rows * self.width * self.kind.itemsize:
-                continue  # cut short by a full disk or by hand
+                continue  # incomplete, for example because the disk was full
             starts = np.cumsum(lengths) - lengths
             for key, start, length in zip(keys, starts.tolist(), lengths.tolist(), strict=True):
                 self.places.setdefault(key.tobytes(), (len(self.segments), start, length))
@@ -81,7 +81,7 @@ class States:
         os.utime(self.folder)
 
     def add(self, entries: Iterator[tuple[bytes, NDArray[Any]]]) -> None:
-        """Write one segment; what does not come to its end leaves nothing that looks whole."""
+        """Write one segment atomically."""
         name = secrets.token_hex(8)
         beside = self.folder / f".{name}"
         keys, lengths = [], []
@@ -103,12 +103,12 @@ class States:
                 beside.unlink(missing_ok=True)
 
     def spare(self, keys: Sequence[bytes]) -> list[Path]:
-        """The indices of segments that hold none of these."""
+        """The index files of segments that contain none of these keys."""
         used = {self.places[key][0] for key in keys if key in self.places}
         return [self.folder / f"{name}.npz" for number, name in enumerate(self.names) if number not in used]
 
     def read(self, place: NDArray[np.int64]) -> NDArray[Any]:
-        """The states at one place."""
+        """The states at one entry of `places`."""
         segment, start, length = place
         found: NDArray[Any] = self.segments[segment][start : start + length]
         return found
@@ -116,15 +116,15 @@ class States:
 
 @dataclass(slots=True)
 class CachedStates:
-    """The states of a list of features, ready to be given to the model that they are of."""
+    """The cached states of a list of features."""
 
     trunk: Trunk
     states: States
     places: NDArray[np.int64]
-    """Of each feature: segment, first row, rows."""
+    """Segment, first row and number of rows of each feature."""
 
     def batch(self, rows: Sequence[int]) -> torch.Tensor:
-        """The states of a batch, float32, padded with zeros to the longest feature."""
+        """The states of a batch in float32, padded with zeros to the longest feature."""
         found = [self.states.read(self.places[row]) for row in rows]
         if self.trunk.pooled:
             return torch.from_numpy(np.concatenate(found).astype(np.float32))
@@ -134,19 +134,19 @@ class CachedStates:
         return torch.from_numpy(padded)
 
     def of(self, rows: Sequence[int] | NDArray[np.int64]) -> list[NDArray[Any]]:
-        """The states of each of these features, float32: one, or one a token."""
+        """The states of each of these features in float32: one per feature, or one per token."""
         found = [self.states.read(self.places[row]).astype(np.float32) for row in rows]
         return [states[0] for states in found] if self.trunk.pooled else found
 
     def given(self, rows: Sequence[int]) -> AbstractContextManager[None]:
-        """Forward passes of the batch of these features start from their states."""
+        """While the block runs, forward passes of this batch start from the cached states."""
         device = next(self.trunk.model.parameters()).device
         return self.trunk.given(self.batch(rows).to(device))
 
 
 @dataclass(slots=True)
 class TrunkCache:
-    """Where states are remembered, and how they are computed."""
+    """The cache of one home: finds states, and computes and stores missing ones."""
 
     folder: Path
     config: Config
@@ -156,46 +156,48 @@ class TrunkCache:
     def recall(
         self, model: VerticalModel, depth: int, features: Sequence[Feature], below: CachedStates | None = None
     ) -> CachedStates | None:
-        """States of these features at the depth of the lowest stage that moves, those that are new computed first.
+        """Return the states of these features below `depth`, the lowest trained stage, after computing missing ones.
 
-        `below` are states of the same features further down, to start from. None, with an event that says why, where
-        nothing is remembered: `device.cache: 0`, a disk that is too small, a base whose layers hand on more than states.
+        `below` holds states of the same features at a lower depth, to start from. Returns None if the cache is off
+        (`device.cache: 0`), and None with an event that gives the reason if it can't be used: too little disk space, or a base
+        whose layers pass on more than states.
         """
         encoder = self.config.encoder
         trunk = Trunk(model, depth)
         if not self.config.device.cache or not features:
             return None
         if not trunk.works(tensors(encoder.collate(features[:TRIED]), self.engine.device)):
-            self.progress("uncached", reason="the layers of this base hand on more than their states")
+            self.progress("uncached", reason="the layers of this base pass on more than their states")
             return None
         kind = self._kind(trunk)
         states = States(self.folder / self._key(trunk, kind), model.width, kind)
         states.refresh()
         keys = [hashlib.blake2b(encoder.content(feature), digest_size=16).digest() for feature in features]
-        needed = {key: 1 if trunk.pooled else len(feature) for key, feature in zip(keys, features, strict=True) if key not in states.places}
+        counts = {key: 1 if trunk.pooled else feature.positions for key, feature in zip(keys, features, strict=True)}
+        needed = {key: count for key, count in counts.items() if key not in states.places}
         size = sum(needed.values()) * model.width * np.dtype(kind).itemsize
         reason = self._room(states, keys, size)
         if team.leader_value(self.engine, bool(reason)):
-            self.progress("uncached", reason=reason or "the first process has no room for them")
+            self.progress("uncached", reason=reason or "the first process has too little disk space")
             return None
-        self.engine.wait_for_everyone()  # each process has seen the same segments before any writes a new one
+        self.engine.wait_for_everyone()  # all processes must have listed the same segments before any writes a new one
         if needed:
             self._compute(trunk, states, (keys, features), below)
         self.engine.wait_for_everyone()
         states.refresh()
-        if any(key not in states.places for key in keys):  # float16 could not hold them, or someone removed them meanwhile
-            self.progress("uncached", reason="states are larger than float16 holds; set device.cache_precision: float32")
+        if any(key not in states.places for key in keys):  # too large for float16, or deleted meanwhile
+            self.progress("uncached", reason="some states are too large for float16; set device.cache_precision: float32")
             return None
         return CachedStates(trunk, states, np.array([states.places[key] for key in keys], np.int64))
 
     def _kind(self, trunk: Trunk) -> type[np.generic]:
         said = self.config.device.cache_precision
         if said == "auto":
-            said = "float32" if trunk.whole else "float16"  # what only the head reads is little, and a convex problem is solved on it
+            said = "float32" if trunk.whole else "float16"  # a linear probe is fitted on the head's inputs, which are few
         return np.float32 if said == "float32" else np.float16
 
     def _key(self, trunk: Trunk, kind: type[np.generic]) -> str:
-        """Name of the folder of these states."""
+        """The name of the folder for these states."""
         parts = {
             **self.config.encoder.fingerprint(),
             "depth": trunk.depth,
@@ -207,9 +209,9 @@ class TrunkCache:
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
 
     def _room(self, states: States, keys: Sequence[bytes], size: int) -> str:
-        """Make room for so many bytes, what is longest unused first; the reason where that can't be done.
+        """Make room for `size` bytes by deleting the least recently used entries; returns a reason if that is not possible.
 
-        Other folders may go, and segments of this one that hold nothing of what is wanted; what is mapped stays readable.
+        Deletes other folders, and segments of this folder without any of the keys; mapped files stay readable.
         """
         said = self.config.device.cache
         limit = (_GIGABYTES if said == "auto" else said) * 1e9
@@ -228,17 +230,17 @@ class TrunkCache:
         if size <= left:
             return ""
         return (
-            f"they would take {size / 1e9:.2f} GB, and {max(left, 0) / 1e9:.2f} are left "
-            f"(device.cache allows {limit / 1e9:g} GB, and half of the free disk); the layers are computed in every pass instead"
+            f"they need {size / 1e9:.2f} GB, but only {max(left, 0) / 1e9:.2f} GB are available "
+            f"(device.cache allows {limit / 1e9:g} GB, at most half of the free disk space); the layers run in every epoch instead"
         )
 
     def _left(self, limit: float) -> float:
-        """Bytes that may still be written."""
+        """Number of bytes that may still be written."""
         taken = sum(folder_size(path) for path in self.folder.iterdir())
         return min(limit - taken, _FREE_SHARE * shutil.disk_usage(self.folder).free)
 
     def _compute(self, trunk: Trunk, states: States, wanted: tuple[list[bytes], Sequence[Feature]], below: CachedStates | None) -> None:
-        """Compute what is missing, one segment after another; several processes take turns at the segments."""
+        """Compute missing states, one segment after another; with several processes, each computes its share of the segments."""
         keys, features = wanted
         done = 0
         for number, rows in enumerate(_segments(features)):
@@ -252,7 +254,7 @@ class TrunkCache:
     def _passes(
         self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: CachedStates | None
     ) -> Iterator[tuple[bytes, NDArray[Any]]]:
-        """Key and states of each feature; one whose states the kind of number can't hold is left out."""
+        """Yield key and states of each feature, leaving out states that overflow the number format."""
         missing, keys, features = wanted
         encoder = self.config.encoder
         chosen = [features[row] for row in missing]
@@ -262,27 +264,27 @@ class TrunkCache:
                 found = trunk.run(inputs).float().cpu().numpy()
             for place, entry in zip(places, found, strict=True):
                 with np.errstate(over="ignore"):
-                    value = (entry[None] if trunk.pooled else entry[: len(chosen[place])]).astype(states.kind)
+                    value = (entry[None] if trunk.pooled else entry[: chosen[place].positions]).astype(states.kind)
                 if np.isfinite(value).all():
                     yield keys[missing[place]], value
 
 
 def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
-    """Rows of one segment after another; the cut depends on the features alone, so that a killed pass is repeated as it was."""
+    """Yield the rows of each segment; the division depends only on the features, so that a repeated run has the same segments."""
     rows: list[int] = []
     tokens = 0
     for row, feature in enumerate(features):
-        if rows and tokens + len(feature) > _SEGMENT:
+        if rows and tokens + feature.cost > _SEGMENT:
             yield rows
             rows, tokens = [], 0
         rows.append(row)
-        tokens += len(feature)
+        tokens += feature.cost
     if rows:
         yield rows
 
 
 @contextmanager
 def around(engine: Accelerator, remembered: CachedStates | None, rows: Sequence[int]) -> Iterator[None]:
-    """A forward pass in training's precision, from remembered states where there are some."""
+    """Run forward passes in the precision of training, starting from cached states if there are some."""
     with engine.autocast(), remembered.given(rows) if remembered else nullcontext():
         yield

@@ -1,4 +1,4 @@
-"""Checkpoints from which a killed training goes on as if it had not stopped: safetensors and JSON, nothing pickled."""
+"""Checkpoints from which a killed training resumes exactly: safetensors and JSON, nothing pickled. Knows nothing of the loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(slots=True)
 class Position:
-    """Where a training stands; everything else follows from the config and this."""
+    """The progress of a training; with the config, it determines everything else."""
 
     step: int = 0
     seconds: float = 0.0
@@ -26,11 +26,11 @@ class Position:
     """The best value of the task's metric so far."""
     best_step: int = 0
     stale: int = 0
-    """Evaluations since the best one."""
+    """Number of evaluations since the best one."""
 
 
 def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: dict[str, Any]) -> None:
-    """Write a checkpoint beside the old one and swap them by a rename."""
+    """Write a checkpoint to a temporary folder and swap it with the old one by renaming."""
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     with storage_errors(folder):
         beside.mkdir(parents=True)
@@ -49,32 +49,32 @@ def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: d
 
 
 def load(folder: Path) -> tuple[Position, dict[str, Tensors], dict[str, Any]] | None:
-    """The last whole checkpoint, or None; one that was being swapped when the process died is found too."""
-    for place in (folder, folder.with_name(f".{folder.name}.old")):
-        if (place / "position.json").exists():
-            value = read_json(place / "position.json")
+    """Load the last complete checkpoint, even if the process died during a swap; None if there is none."""
+    for candidate in (folder, folder.with_name(f".{folder.name}.old")):
+        if (candidate / "position.json").exists():
+            value = read_json(candidate / "position.json")
             extra = value.pop("extra")
-            return Position(**value), {file.stem: load_file(file) for file in place.glob("*.safetensors")}, extra
+            return Position(**value), {file.stem: load_file(file) for file in candidate.glob("*.safetensors")}, extra
     return None
 
 
 def flat_state(optimiser: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any]]:
-    """The optimiser's state as tensors by name, and what of it is no tensor."""
+    """The optimiser's state as named tensors, and the entries that are not tensors."""
     tensors: Tensors = {}
-    plain: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for index, entries in optimiser.state_dict()["state"].items():
         for key, value in entries.items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{index}.{key}"] = value
             else:
-                plain[f"{index}.{key}"] = value
-    return tensors, plain
+                others[f"{index}.{key}"] = value
+    return tensors, others
 
 
-def restore_state(optimiser: torch.optim.Optimizer, tensors: Tensors, plain: dict[str, Any]) -> None:
-    """Give back what `flat_state` took."""
+def restore_state(optimiser: torch.optim.Optimizer, tensors: Tensors, others: dict[str, Any]) -> None:
+    """Load the result of `flat_state` into an optimiser."""
     state: dict[int, dict[str, Any]] = {}
-    for name, value in [*tensors.items(), *plain.items()]:
+    for name, value in [*tensors.items(), *others.items()]:
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

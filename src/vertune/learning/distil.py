@@ -1,7 +1,7 @@
-"""Teaches one model what another says: its outputs, and the states that they are read from; knows nothing of compression.
+"""Distillation: trains a student to reproduce a teacher's outputs and the states below its head; knows nothing of compression.
 
-What the teacher says is computed once. The loss is the squared distance of outputs (the logits, as Ba & Caruana 2014 and
-TinyBERT, Jiao et al. 2020, have it) and of the states under the head, each in units of its own spread over the records.
+The teacher's outputs are computed once. The loss is the squared distance of the outputs (logits, as in Ba & Caruana 2014 and
+TinyBERT, Jiao et al. 2020) plus that of the states, each divided by its variance over the records.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from vertune.batching import batches
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Method, StandaloneModel
-from vertune.core.parse import build
+from vertune.core.kinds import StandaloneModel, method_that_moves
 from vertune.core.records import Feature, Record
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, by_record
@@ -31,45 +30,45 @@ from vertune.nn.run import outputs, tensors
 from vertune.nn.vertical import VerticalModel
 
 _RATE = 2e-4
-"""Of width 384; a student of few layers takes a larger step than fine-tuning does, because nothing noisy pulls at it."""
+"""Learning rate at width 384: larger than in fine-tuning, because the teacher's outputs are less noisy targets than labels."""
 _TOKENS = 8192
 _MEMORY = 2_000_000_000
-"""Bytes that a teacher's words may take."""
+"""Most bytes that the teacher's outputs and states may take."""
 
 
 @dataclass(slots=True)
 class TeacherOutputs:
-    """What a teacher says of each feature: outputs and, beside them, the states under the head; one row, or one a token."""
+    """The teacher's outputs for each feature, followed by the states below its head; one row per feature, or one per token."""
 
     values: list[NDArray[np.float16]]
     size: int
-    """How many of the numbers are outputs."""
+    """Number of outputs at the start of each row."""
     spread: tuple[float, float]
-    """Variance of outputs and of states."""
+    """Variance of the outputs and of the states."""
     states: bool = True
-    """Whether the states are among the values."""
+    """Whether the rows contain the states."""
 
     def loss(self, model: VerticalModel, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
-        """The distance of each feature, shape (features,)."""
-        found = (outputs_and_states if self.states else _outputs)(model, inputs).float()
-        wanted = torch.zeros_like(found)
-        seen = torch.zeros(found.shape[:-1], device=found.device)
-        for place, row in enumerate(rows):
+        """The student's distance from the teacher for each feature, shape (features,)."""
+        outputs = (outputs_and_states if self.states else _outputs)(model, inputs).float()
+        targets = torch.zeros_like(outputs)
+        mask = torch.zeros(outputs.shape[:-1], device=outputs.device)
+        for index, row in enumerate(rows):
             value = torch.from_numpy(self.values[row].astype(np.float32))
-            if found.dim() == 3:
-                wanted[place, : len(value)], seen[place, : len(value)] = value, 1.0
+            if outputs.dim() == 3:
+                targets[index, : len(value)], mask[index, : len(value)] = value, 1.0
             else:
-                wanted[place], seen[place] = value, 1.0
-        far = (found - wanted).square()
-        each = far[..., : self.size].mean(-1) / self.spread[0]
-        if far.shape[-1] > self.size:
-            each = each + far[..., self.size :].mean(-1) / self.spread[1]
-        each = each * seen
-        return each.sum(1) / seen.sum(1).clamp(min=1) if each.dim() == 2 else each
+                targets[index], mask[index] = value, 1.0
+        squared = (outputs - targets).square()
+        distance = squared[..., : self.size].mean(-1) / self.spread[0]
+        if squared.shape[-1] > self.size:
+            distance = distance + squared[..., self.size :].mean(-1) / self.spread[1]
+        distance = distance * mask
+        return distance.sum(1) / mask.sum(1).clamp(min=1) if distance.dim() == 2 else distance
 
 
 def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Outputs, with the states that they are read from behind them; outputs alone where the head is the family's own."""
+    """The outputs, followed by the states below the head; only the outputs for a native head."""
     if model.native is not None:
         out: Tensor = model(inputs)
         return out
@@ -79,21 +78,20 @@ def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tenso
 
 @dataclass(frozen=True, slots=True)
 class DistillationInput:
-    """What a student learns from."""
+    """The data and settings of a distillation."""
 
     config: Config
-    """The settings that the loop runs by."""
     records: Sequence[Record]
-    """Records that need no labels."""
+    """Records; labels are not needed."""
     columns: Sequence[str]
-    """The columns of the task that they may have."""
+    """The task's columns that the records may have."""
     epochs: float
     folder: Path | None = None
-    """Where a checkpoint lies from which a killed learning goes on; None keeps none."""
+    """Where checkpoints are written; None writes none."""
 
 
 def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: DistillationInput, progress: Progress) -> None:
-    """Move all weights of the student until it says what the teacher says; the teacher stays as it is."""
+    """Train all weights of the student to reproduce the teacher's outputs; the teacher is not changed."""
     config, records, columns = lessons.config, lessons.records, lessons.columns
     use_threads(config.device.threads)
     inputs = {column.name for column in student.task.columns if column.role == "input"}
@@ -104,34 +102,40 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
     _check(features, taught, student.task.states == "tokens")
     said = _said(teacher, taught, accelerator(config).device)
     members, siblings = by_record(features, len(bare))
-    costs = np.array([student.encoder.cost(feature) for feature in features], dtype=np.int64)
-    examples = Examples(bare, features, members, None, costs, 1.0 / siblings, None, False)  # type: ignore[arg-type]
-    method = build(Method, "full")
+    costs = np.array([feature.cost for feature in features], dtype=np.int64)
+    examples = Examples(
+        records=bare, features=features, members=members, targets=None, costs=costs, weights=1.0 / siblings,  # type: ignore[arg-type]
+        sampling=None, per_token=False,
+    )  # fmt: skip
+    method = method_that_moves("all")
     torch.manual_seed(config.seed)
     method.prepare(student.body, student.task, 1)
     rate = _RATE * min(1.0, 384 / student.body.width) ** 2
     steps = steps_of(config, len(bare), lessons.epochs)
-    lesson = TrainingInput(config, student.task, student.encoder, examples, None, progress, lessons.folder, objective=said.loss)
+    lesson = TrainingInput(
+        config=config, task=student.task, encoder=student.encoder, examples=examples, score=None, progress=progress,
+        folder=lessons.folder, objective=said.loss,
+    )  # fmt: skip
     run_loop(student.body, Plan(method, Rates(rate, rate), steps, lessons.epochs), lesson)
     student.body.to("cpu").requires_grad_(False)
 
 
 def _check(features: Sequence[Feature], taught: Sequence[Feature], tokens: bool) -> None:
-    """ConfigError where student and teacher don't read the same sequences, so that one can't be told what the other says."""
+    """ConfigError if student and teacher split the records into different features, whose outputs can't be compared."""
     same = len(features) == len(taught) and all(a.record == b.record and a.role == b.role for a, b in zip(features, taught, strict=True))
-    if not same or (tokens and any(len(a) != len(b) for a, b in zip(features, taught, strict=True))):
+    if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, taught, strict=True))):
         raise ConfigError(
-            "The student's base cuts texts into other tokens than the model's, and this task answers token by token or window by "
-            "window. Choose a base with the same tokenizer, or distill into fewer layers of the model itself."
+            "The student's base splits texts into other tokens than the model's, and this task needs equal tokens or windows. "
+            "Choose a base with the same tokenizer, or leave base out to distil into fewer layers of the model itself."
         )
 
 
 def _said(teacher: StandaloneModel, features: Sequence[Feature], device: torch.device) -> TeacherOutputs:
-    """What the teacher says of its features, outputs alone where states of every token would take too much memory."""
+    """Compute the teacher's outputs, without states if the states of every token would take too much memory."""
     model: VerticalModel = teacher.body.to(device).eval()
     size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
     each = model.pooling == "tokens"
-    numbers = (sum(map(len, features)) if each else len(features)) * (size + model.width)
+    numbers = (sum(feature.positions for feature in features) if each else len(features)) * (size + model.width)
     shown = outputs_and_states if 2 * numbers <= _MEMORY else _outputs
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
@@ -148,6 +152,6 @@ def _said(teacher: StandaloneModel, features: Sequence[Feature], device: torch.d
 
 
 def _outputs(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Outputs alone."""
+    """Only the outputs."""
     out: Tensor = model(inputs)
     return out

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vertune.core.kinds import Encoder, Task
+from vertune.core.kinds import Encoder, Task, Tokens
 from vertune.core.records import Feature, Record, Targets, View
 
 
@@ -43,28 +43,28 @@ class Examples:
         """The features of these records."""
         return np.concatenate([self.members[row] for row in rows])
 
-    def target(self, features: Sequence[int], length: int) -> torch.Tensor:
-        """Targets of these features as one tensor; those of one a token are padded with -100 to the length of the batch."""
+    def target(self, features: Sequence[int]) -> torch.Tensor:
+        """Targets of these features as one tensor; those of one a position are padded with -100 to the largest of the batch."""
         values = [self.targets.values[feature] for feature in features]
         if self.per_token:
-            stacked = np.full((len(values), length), -100, values[0].dtype)
+            stacked = np.full((len(values), max(map(len, values))), -100, values[0].dtype)
             for row, value in enumerate(values):
                 stacked[row, : len(value)] = value
             return torch.from_numpy(stacked)
         return torch.from_numpy(np.stack(values))
 
 
-def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View]) -> Examples:
-    """Encode records and their targets once for the whole training."""
-    features = encoder.encode(records, views)
+def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View], tokens: Tokens | None = None) -> Examples:
+    """Encode records and their targets once for the whole training; `tokens` are what `encoder.read` gave for these records."""
+    features = encoder.encode(records, views, tokens)
     members, siblings = by_record(features, len(records))
     targets = task.targets(records, features)
     weights = np.ones(len(features)) if targets.weights is None else targets.weights.astype(np.float64)
     if not task.whole_batch:
         weights = weights / siblings
-    costs = np.array([encoder.cost(feature) for feature in features], dtype=np.int64)
+    costs = np.array([feature.cost for feature in features], dtype=np.int64)
     per_token = task.states == "tokens" and all(
-        value.shape == (len(feature),) for value, feature in zip(targets.values, features, strict=True)
+        value.shape == (feature.positions,) for value, feature in zip(targets.values, features, strict=True)
     )
     return Examples(records, features, members, targets, costs, weights, task.sampling(records), per_token)
 

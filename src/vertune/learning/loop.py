@@ -1,7 +1,7 @@
-"""One training loop for every task and every method; knows nothing of files, artifacts or what a task answers.
+"""The training loop for every task and method; knows nothing of files, artifacts or answers.
 
-Everything that is drawn is drawn from the seed and the number of the step or epoch alone, so a training that goes on from
-a checkpoint needs no state of a random generator and ends with the same weights, bit for bit on a CPU.
+All random numbers depend only on the seed and the number of the step or epoch. A training that resumes from a checkpoint
+therefore needs no random state and ends with the same weights, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Score = Callable[[], float]
-"""The task's metric on validation with the weights as they are; higher is better."""
+"""Returns the task's metric on validation with the current weights; higher is better."""
 Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
-"""The loss of each feature of a batch, from the model, its inputs and the indices of the features."""
+"""Returns the loss of each feature of a batch from the model, its inputs and the indices of the features."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """What one training does, decided before its first step."""
+    """The method and length of one training, decided before its first step."""
 
     method: Method
     rates: Rates
     steps: int
     epochs: float
     seconds: float | None = None
-    """When to stop although steps are left; a guard for machines that slow down after they were measured."""
+    """Time limit, in case the machine becomes slower than it was when the plan was made."""
 
 
 @dataclass(slots=True)
 class TrainingInput:
-    """Everything that one training reads."""
+    """The inputs of one training."""
 
     config: Config
     task: Task
@@ -68,18 +68,18 @@ class TrainingInput:
     folder: Path | None = None
     """Where checkpoints go; None writes none."""
     cache: TrunkCache | None = None
-    """Where the states of frozen layers are remembered; None computes them in every pass."""
+    """Cache of the outputs of frozen layers; None computes them in every epoch."""
     below: CachedStates | None = None
-    """The states of these examples that the training starts from."""
+    """Cached outputs of the frozen layers for these examples, at which forward passes start."""
     objective: Objective | None = None
-    """What is learnt in the place of the task's own loss."""
+    """Loss to use instead of the task's own."""
     deadline: float | None = None
-    """When, by the monotonic clock, everything must have ended; None takes the time it takes."""
+    """Time on the monotonic clock by which everything must have ended; None sets no limit."""
 
 
 @dataclass(slots=True)
 class LoopResult:
-    """What a training ended with; the model holds its best weights."""
+    """The result of a training; the model has its best weights."""
 
     position: Position
     steps: int
@@ -88,12 +88,12 @@ class LoopResult:
 
 
 def steps_of(config: Config, rows: int, epochs: float) -> int:
-    """Steps of this many passes over these rows."""
+    """Number of steps of this many epochs over this many rows."""
     return max(1, math.ceil(epochs * math.ceil(rows / config.training.batch)))
 
 
 def run_loop(model: VerticalModel, plan: Plan, lesson: TrainingInput) -> LoopResult:
-    """Train a prepared model in place, from the last checkpoint where there is one."""
+    """Train a prepared model in place, resuming from the last checkpoint if there is one."""
     training = _Training(model, plan, lesson)
     training.resume()
     return training.run()
@@ -110,8 +110,8 @@ class _Training:
         use_fast_dropout(model)
         self.parameters = trainable(model)
         if not self.parameters:
-            raise ModelError(f"The method '{plan.method.name}' left nothing to train.")
-        half = self.accelerator.scaler is not None  # its scaled gradients must all pass through one optimiser
+            raise ModelError(f"The method '{plan.method.name}' left no parameter to train. Choose another method, such as lora or full.")
+        half = self.accelerator.scaler is not None  # with float16, one optimiser must unscale all gradients
         self.rows = None if half else optimiser.embedding_rows(model, self.config.training.optimiser, plan.rates)
         self.optimiser = self.accelerator.prepare_optimizer(
             optimiser.build(model, self.config.training.optimiser, plan.rates, self.rows), device_placement=False
@@ -128,14 +128,14 @@ class _Training:
             _recompute(model.backbone)
 
     def _checked(self, below: CachedStates | None) -> CachedStates | None:
-        """The remembered states, where the prepared model answers from them as it would without."""
+        """The cached states, if the prepared model has the same outputs with them as without; else None."""
         if below is None or below.trunk.depth > self.depth:
             return None
         features = self.lesson.examples.features[:TRIED]
         return below if below.trunk.works(tensors(self.lesson.encoder.collate(features), self.accelerator.device)) else None
 
     def resume(self) -> None:
-        """Take up the last checkpoint, if any."""
+        """Load the last checkpoint, if there is one."""
         found = checkpoint.load(self.lesson.folder) if self.lesson.folder else None
         if found is None:
             return
@@ -151,7 +151,7 @@ class _Training:
         self.lesson.progress("resumed", step=self.position.step, steps=self.plan.steps)
 
     def run(self) -> LoopResult:
-        """Every step that is left, then the best weights."""
+        """Do the remaining steps, then restore the best weights."""
         started, before = time.monotonic(), self.position.seconds
         saved = started
         every = self._evaluation_steps()
@@ -175,12 +175,12 @@ class _Training:
         return late or bool(patience and self.position.stale >= patience)
 
     def _evaluation_steps(self) -> int:
-        """Steps between two evaluations."""
+        """Number of steps between evaluations."""
         wanted = self.config.training.evaluations * self.plan.epochs
         return max(1, math.ceil(self.plan.steps / wanted)) if wanted and self.lesson.score else self.plan.steps + 1
 
     def _rows(self, step: int) -> NDArray[np.int64]:
-        """The rows of a step; epochs follow one another until the step lies in one."""
+        """The rows of a step, after drawing as many epochs as the step needs."""
         while step >= self._first + len(self._epoch):
             self._first += len(self._epoch)
             self._epoch = self._batches(self._number)
@@ -193,11 +193,11 @@ class _Training:
         rows = visits(examples, (self.config.seed, number))
         costs = examples.row_costs[rows]
         if self.lesson.task.whole_batch:
-            costs = np.zeros_like(costs)  # negatives come from the whole batch and must not be alike in length
+            costs = np.zeros_like(costs)  # in-batch negatives must not be recognisable by similar length
         return [rows[batch] for batch in epoch(costs, training.batch, training.window, (self.config.seed, number, 1))]
 
     def _step(self) -> None:
-        """One step of the optimiser: micro-batches by tokens in which each row weighs the same."""
+        """One optimiser step over micro-batches of limited tokens; every row has the same weight."""
         step, examples = self.position.step, self.lesson.examples
         torch.manual_seed(_mix(self.config.seed, step, self.accelerator.process_index))
         self.model.train()
@@ -209,21 +209,21 @@ class _Training:
             self._move(step)
         if not math.isfinite(self.loss):
             raise ModelError(
-                f"The loss is {self.loss} at step {step}, which no training recovers from. "
-                f"Lower training.optimiser.rate (now {self.plan.rates.body:g}) or check the records."
+                f"The loss is {self.loss} at step {step}, so training diverged. Lower training.optimiser.rate (now "
+                f"{self.plan.rates.body:g}), or check the records for extreme values."
             )
         self.seen += len(rows)
         self.position.step += 1
 
     def _gathered(self, features: NDArray[np.int64]) -> AbstractContextManager[Any]:
-        """The word embeddings that a step uses, the same on every process, as a small table; nothing where all of them move."""
+        """Gather the word embeddings that the step uses, on all processes alike; does nothing if all rows are updated."""
         if self.rows is None:
             return nullcontext()
         inputs = self.lesson.encoder.collate([self.lesson.examples.features[feature] for feature in features])
-        return self.rows.gathered(torch.from_numpy(inputs["input_ids"]))
+        return self.rows.gathered(torch.from_numpy(inputs[str(self.lesson.encoder.input_names.sequence)]))
 
     def _gradients(self, features: NDArray[np.int64]) -> float:
-        """The gradient of the mean over all rows of a step; returns that mean."""
+        """Compute the gradient of the mean loss over all rows of a step; returns that loss."""
         total = float(self.lesson.examples.weights[features].sum())
         if self.lesson.task.whole_batch:
             total *= self.accelerator.num_processes
@@ -237,7 +237,7 @@ class _Training:
         return float(self.accelerator.reduce(loss, "sum"))
 
     def _move(self, step: int) -> None:
-        """The optimiser's step."""
+        """Clip the gradients, set the learning rate, and update the weights."""
         options = self.config.training.optimiser
         self.plan.method.after_backward(self.model, step)
         if options.clip:
@@ -249,21 +249,21 @@ class _Training:
             self.rows.step()
 
     def _moving(self) -> list[torch.Tensor]:
-        """What has a gradient in this step: the parameters, with the used rows in the place of the word embeddings."""
+        """The tensors with gradients in this step: the parameters, with the used rows instead of the word embeddings."""
         table = self.rows.module.weight if self.rows else None
         return [*(item for item in self.parameters.values() if item is not table), *([self.rows.rows] if self.rows else [])]
 
     def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
-        """Micro-batches of this process: features from long to short, dealt in turn, cut by tokens."""
+        """The micro-batches of this process: features sorted by length, dealt to the processes in turn, batched by tokens."""
         if self.lesson.task.whole_batch:
-            return [features.tolist()]  # on every process: each text is compared with all of the batch
+            return [features.tolist()]  # on every process, because each text is compared with the whole batch
         costs = self.lesson.examples.costs
         order = features[np.argsort(-costs[features], kind="stable")]
         mine = order[self.accelerator.process_index :: self.accelerator.num_processes]
         return by_tokens(mine, costs, self.config.device.tokens)
 
     def _backward(self, features: Sequence[int], total: float) -> torch.Tensor:
-        """Gradients of one micro-batch; returns its part of the step's loss."""
+        """Add the gradients of one micro-batch; returns its part of the step's loss."""
         examples, device = self.lesson.examples, self.accelerator.device
         inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
         weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
@@ -277,11 +277,11 @@ class _Training:
         """The loss of each feature."""
         if self.lesson.objective:
             return self.lesson.objective(self.model, inputs, features)
-        targets = self.lesson.examples.target(features, inputs["input_ids"].shape[1] if "input_ids" in inputs else 0)
+        targets = self.lesson.examples.target(features)
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _gather(self) -> None:
-        """Sum gradients over processes; each holds its own rows' part of the same mean."""
+        """Sum gradients over processes; each process has computed its rows' part of the same mean."""
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._moving():
@@ -302,7 +302,7 @@ class _Training:
         )
 
     def _evaluate(self) -> None:
-        """Score on validation; keep the weights when they are the best so far."""
+        """Evaluate on validation, and copy the weights if they are the best so far."""
         assert self.lesson.score is not None
         value = team.leader_value(self.accelerator, self.lesson.score())
         position = self.position
@@ -332,19 +332,21 @@ class _Training:
 
 
 def _recompute(backbone: torch.nn.Module) -> None:
-    """Compute activations again in the backward pass; ConfigError where the base can't."""
+    """Turn on gradient checkpointing; ConfigError if the base does not support it."""
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the second is the older name
     enable: Any = next((getattr(backbone, name) for name in names if hasattr(backbone, name)), None)
     try:
         if enable is None:
-            raise ValueError("it has no way to turn that on")
+            raise ValueError("it has no method to enable gradient checkpointing")
         enable({"use_reentrant": False})
     except ValueError as error:
-        raise ConfigError(f"{type(backbone).__name__} can't recompute activations. Set device.checkpoint_gradients: false.") from error
+        raise ConfigError(
+            f"{type(backbone).__name__} does not support gradient checkpointing ({error}). Set device.checkpoint_gradients: false."
+        ) from error
 
 
 def accelerator(config: Config) -> Accelerator:
-    """Accelerate's view of the machine, in the precision that the config asks for."""
+    """An Accelerator with the configured precision."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
@@ -357,12 +359,12 @@ def accelerator(config: Config) -> Accelerator:
 
 
 def fast_bfloat16() -> bool:
-    """Whether the machine multiplies bfloat16 in hardware: its GPU, or its CPU with AVX-512 BF16 or AMX."""
+    """Whether the hardware multiplies bfloat16: a GPU that supports it, or a CPU with AVX-512 BF16 or AMX."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _mix(*numbers: int) -> int:
-    """One seed of several numbers."""
+    """Derive one seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Parameter groups, the rule of the update, and the rate at every step; knows nothing of data."""
+"""Parameter groups, the optimiser, and the learning rate schedule; knows nothing of data."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
 
 from vertune.core.config import Optimiser
 from vertune.learning.defaults import Rates
 from vertune.learning.rows import EmbeddingRows
 from vertune.nn.build import trainable
-from vertune.nn.structure import count, depth_of
+from vertune.nn.structure import count, depth_of, word_table
 from vertune.nn.vertical import VerticalModel
 
 
 def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
-    """Share of the peak rate at a step (from 0): a linear rise, then the schedule's fall to zero."""
+    """Share of the peak learning rate at a step (from 0): a linear warm-up, then the schedule's decay to zero."""
     rise = round(warmup * steps)
     if step < rise:
         return (step + 1) / (rise + 1)
@@ -28,7 +27,7 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 
 def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
-    """Parameters by rate and decay: the head has its own rate, lower layers less of it, biases and norms no decay."""
+    """Parameter groups: the head has its own rate, lower layers have smaller rates, biases and norms have no weight decay."""
     top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trainable(model).items():
@@ -42,16 +41,15 @@ def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: Embe
 
 
 def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
-    """What updates only the used rows of the word embeddings; None where they are frozen, or every row is to be updated."""
-    find: Any = model.backbone.get_input_embeddings
-    module = find()
-    if options.name != "adamw" or options.exact or type(module) is not nn.Embedding or not module.weight.requires_grad:
+    """The sparse update of the word embeddings; None if they are frozen, or the config demands exact AdamW on all rows."""
+    module = word_table(model.backbone)
+    if options.name != "adamw" or options.exact or module is None or not module.weight.requires_grad:
         return None
     return EmbeddingRows(module, rates.body * options.layer_decay ** count(model.backbone), options.weight_decay)
 
 
 def build(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
-    """The optimiser that the config names, for all that moves but what `without` updates."""
+    """The configured optimiser for all trainable parameters, except the word embeddings if `without` updates them."""
     members = groups(model, options, rates, without)
     if options.name == "adafactor":
         return torch.optim.Adafactor(members)
@@ -61,7 +59,7 @@ def build(model: VerticalModel, options: Optimiser, rates: Rates, without: Embed
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rows: EmbeddingRows | None, share: float) -> None:
-    """Give every group its share of its own peak."""
+    """Set the learning rate of every group to this share of its peak."""
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
     if rows:

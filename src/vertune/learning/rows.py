@@ -1,11 +1,11 @@
-"""Updates of only those rows of the word embeddings that a step used; knows nothing of tasks or methods.
+"""Sparse AdamW: updates only the rows of the word embeddings that a step used; knows nothing of tasks or methods.
 
-A vocabulary has tens to hundreds of thousands of rows, a step uses some hundred of them. AdamW over the whole table
-touches its weights, gradient and both moments in every step. Here the used rows are gathered into a small table that the
-forward pass reads, updated, and put back.
+A vocabulary has tens to hundreds of thousands of rows, of which a step uses some hundred. AdamW over the whole table reads and
+writes its weights, gradient and both moments in every step. Here the used rows are gathered into a small table that the forward
+pass reads, updated, and written back.
 
-It differs from AdamW over the whole table where a row is not used: its moments and its decay stand still instead of going
-on, and its bias correction counts the steps that used it. With every row used in every step the two are the same.
+The difference from AdamW over the whole table: moments and weight decay of an unused row are not updated, and the bias
+correction of a row counts only the steps that used it. If every step uses every row, the results are equal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EPSILON = 1e-8
 
 
 class EmbeddingRows:
-    """The word embeddings of a model in training, with AdamW's moments a row."""
+    """The word embeddings of a model in training, with AdamW's moments for each row."""
 
     def __init__(self, module: nn.Embedding, peak: float, weight_decay: float) -> None:
         self.module = module
@@ -35,13 +35,13 @@ class EmbeddingRows:
         self.second = torch.zeros_like(table)
         self.counts = torch.zeros(len(table), device=table.device)
         self.places = torch.zeros(len(table), dtype=torch.long, device=table.device)
-        """Where each row of the table lies among the used ones."""
+        """Index of each row of the table among the used rows."""
         self.used = torch.empty(0, dtype=torch.long, device=table.device)
         self.rows: Tensor = table[:0]
 
     @contextmanager
     def gathered(self, ids: Tensor) -> Iterator[Tensor]:
-        """Let the model read these rows from a small table that takes gradients, and give that table."""
+        """While the block runs, the model reads these rows from a small table with gradients, which is yielded."""
         self.used = torch.unique(ids.to(self.places.device))
         self.places[self.used] = torch.arange(len(self.used), device=self.places.device)
         self.rows = self.module.weight.detach()[self.used].requires_grad_()
@@ -49,7 +49,7 @@ class EmbeddingRows:
 
         def look_up(input: Tensor) -> Tensor:
             found = functional.embedding(self.places[input], self.rows)
-            # torch gives the padding row no gradient; its place among the used rows is not fixed, so the states are cut off
+            # torch gives the padding row no gradient; here its index varies, so its states are detached instead
             return found if padding is None else torch.where((input == padding).unsqueeze(-1), found.detach(), found)
 
         self.module.forward = look_up  # type: ignore[method-assign]
@@ -60,7 +60,7 @@ class EmbeddingRows:
 
     @torch.no_grad()
     def step(self) -> None:
-        """AdamW on the gathered rows, put back into the table."""
+        """Update the gathered rows with AdamW and write them back into the table."""
         gradient = self.rows.grad
         if gradient is None:
             return
@@ -77,10 +77,10 @@ class EmbeddingRows:
         self.module.weight.data[used] = rows
 
     def state(self) -> Moments:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"first": self.first, "second": self.second, "counts": self.counts}
 
     def restore(self, state: Moments) -> None:
-        """Take back what `state` gave."""
+        """Load a state returned by `state`."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])

@@ -18,7 +18,7 @@ from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.files import read_json, write_json
-from vertune.core.kinds import Method, Task
+from vertune.core.kinds import Method, Task, Tokens, method_that_moves
 from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
 from vertune.learning import auto, defaults, probe, team
@@ -48,6 +48,9 @@ class TrainingData:
     """The task's columns that hold values in the training rows."""
     cut: bool = False
     """Whether the validation records were taken from the training rows, so that a refit may learn from them too."""
+    train_tokens: Tokens | None = None
+    """What the encoder has read of the training records already; None has them read now."""
+    validation_tokens: Tokens | None = None
 
 
 @dataclass(slots=True)
@@ -84,14 +87,16 @@ class TrainingOutcome:
 def train(config: Config, material: TrainingData, place: TrainingFolders, progress: Progress) -> TrainingOutcome:
     """Train what the config describes; a killed run goes on from what its place holds."""
     threads = use_threads(config.device.threads)
-    lesson = _training_input(config, material.train, material.columns, place, progress)
-    held = _training_input(config, material.validation, material.columns, place, progress).examples if material.validation else None
+    lesson = _training_input(config, material, place, progress)
+    held = _encoded(config, material.validation, material.columns, material.validation_tokens) if material.validation else None
     refit = bool(held) and _worth_a_refit(config, material)
     result = _first(lesson, held, threads, refit)
     if refit or (held and result.solved and material.cut and config.training.refit == "auto"):
         rows = [*material.train, *material.validation]
         progress("refit", rows=len(rows))
-        again = _training_input(result.config, rows, material.columns, place, progress)
+        known = material.train_tokens, material.validation_tokens
+        both = None if known[0] is None or known[1] is None else known[0].joined(known[1])
+        again = _training_input(result.config, replace(material, train=rows, train_tokens=both), place, progress)
         again.folder, again.deadline = place.folder / "refit", lesson.deadline
         result = _again(again, result)
     return result
@@ -104,10 +109,13 @@ def remove_checkpoints(folder: Path) -> None:
     (folder / "choice.json").unlink(missing_ok=True)
 
 
-def _training_input(
-    config: Config, records: Sequence[Record], columns: Sequence[str], place: TrainingFolders, progress: Progress
-) -> TrainingInput:
-    examples = encode(records, config.task, config.encoder, config.task.views(columns))
+def _encoded(config: Config, records: Sequence[Record], columns: Sequence[str], tokens: Tokens | None) -> Examples:
+    return encode(records, config.task, config.encoder, config.task.views(columns), tokens)
+
+
+def _training_input(config: Config, material: TrainingData, place: TrainingFolders, progress: Progress) -> TrainingInput:
+    """The training records, encoded, with all that the loop needs besides."""
+    examples = _encoded(config, material.train, material.columns, material.train_tokens)
     cache = TrunkCache(place.cache, config, accelerator(config), progress) if place.cache else None
     lesson = TrainingInput(config, config.task, config.encoder, examples, None, progress, place.folder, cache)
     limit = config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
@@ -128,7 +136,7 @@ class _Start:
     def fallback(self) -> str | None:
         """What answers where nothing more is learnt; None where that is only a head drawn at random."""
         if self.solution:
-            return "the solved head"
+            return "the linear probe"
         return None if head_parameters(self.model) else "the base as it is"
 
 
@@ -144,8 +152,10 @@ def _begin(lesson: TrainingInput, solve: bool, method: Method | None) -> _Start:
     frozen = probe.freeze(model, lesson, below)
     follows = method is None or not _head_alone(method, model)
     solution = probe.solve(frozen, lesson.task, lesson.task.size, follows=follows)
-    solution.give(model.head)
-    lesson.progress("solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.looseness, loss=solution.loss)
+    solution.copy_to(model.head)
+    lesson.progress(
+        "solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.inverse_regularisation, loss=solution.loss
+    )
     return _Start(model, solution, below)
 
 
@@ -189,7 +199,7 @@ def _first(lesson: TrainingInput, held: Examples | None, threads: int, refit: bo
     after = _answered(start.model, lesson, held) if held and (learnt or not before) else before
     if learnt and before and after and config.method == "auto" and _worse(lesson.task, after.tally, before.tally):
         chosen["why"] += f"; on validation it was worse than {start.fallback}, which is kept"
-        wanted, after = _Goal(parse(Method, "head"), 0.0), before
+        wanted, after = _Goal(method_that_moves("head"), 0.0), before
         start = _begin(lesson, solve, wanted.method)
         trained, learnt = _train(start, wanted, lesson, None)
     chosen |= {"method": wanted.method.name, "epochs": round(wanted.epochs, 3), "seconds": round(time.monotonic() - started, 1)}
@@ -241,7 +251,7 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
 
     On some dozen validation rows the sign of a difference says next to nothing, and deeper training is better as a rule.
     """
-    found = bootstrap.paired((after, task.summarise), (before, task.summarise))[task.goal]
+    found = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
     error = (found.high - found.low) / (2 * 1.96)
     return bool(found.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
 
@@ -275,7 +285,7 @@ def _train(start: _Start, wanted: _Goal, lesson: TrainingInput, held: Examples |
     if solved or not steps or not parameters:
         return trained, None
     if start.solution:
-        start.solution.give(model.head, tight=True)
+        start.solution.copy_to(model.head, for_training=True)
     rates = defaults.rates(lesson.config, method, (model.width, start.solution is not None), len(lesson.examples))
     lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
     checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
@@ -318,7 +328,7 @@ def _choice(lesson: TrainingInput, start: _Start, held: Examples | None, times: 
         choice = auto.choose(start.model, load, speed, left, epochs, start.fallback)
     else:
         choice = auto.fit_in(config.method, start.model, load, speed, left, epochs)
-    method = choice.method or parse(Method, "head")
+    method = choice.method or method_that_moves("head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
     write_json(file, value)

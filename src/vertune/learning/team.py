@@ -1,6 +1,6 @@
-"""Several processes of one training, as `accelerate launch` starts them: what only one of them may decide or write.
+"""Coordination of the processes of one training, as `accelerate launch` starts them; knows nothing of what they train.
 
-Knows nothing of what they train. Alone, a process leads and has nobody to wait for.
+The leader alone writes files and makes decisions. A single process is its own leader and waits for nobody.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ _LONGEST = 512
 
 
 def size() -> int:
-    """How many processes work on this training."""
+    """Number of processes of this training."""
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def is_leader() -> bool:
-    """Whether this process is the one that writes and decides."""
+    """Whether this process writes files and makes decisions."""
     return size() == 1 or int(os.environ.get("RANK") or 0) == 0
 
 
 def barrier() -> None:
-    """Go on when every process has come here."""
+    """Wait until every process has called this."""
     if size() > 1:
         _state().wait_for_everyone()
 
 
 def broadcast_text(text: str = "") -> str:
-    """The leader's text (at most 512 bytes), on every process; no object is pickled on the way."""
+    """Return the leader's text (at most 512 bytes) on every process, without pickling."""
     if size() == 1:
         return text
     import torch
@@ -44,7 +44,7 @@ def broadcast_text(text: str = "") -> str:
 
 
 def leader_value(engine: Accelerator, value: float) -> float:
-    """The leader's number: clocks and disks differ, and processes that decide differently wait for one another for ever."""
+    """Return the leader's number on every process. Clocks and disks differ, and processes that decide differently deadlock."""
     if engine.num_processes == 1:
         return value
     import torch

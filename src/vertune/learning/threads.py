@@ -1,4 +1,4 @@
-"""How many threads one training uses; knows nothing of what is trained."""
+"""Chooses the number of threads for training; knows nothing of what is trained."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from vertune.core.machine import thread_counts, usable_processors
 
 _SHAPE = (512, 384, 1536)
-"""Tokens, width and inner width of the products that the number of threads is tried on: a batch of short texts on a small base."""
+"""Tokens, width and feed-forward width of the matrix products that are timed: a batch of short texts on a small base."""
 _ROUNDS = 5
 _GAIN = 0.9
-"""More threads must take at most this share of the time of fewer ones: a tie is better left to what else runs here."""
+"""More threads are used if they take at most this share of the time of fewer; otherwise the processors are left to other work."""
 
 
 def use_threads(wanted: int | Literal["auto"]) -> int:
-    """Set torch's threads to the number wanted, or to the one that multiplies fastest here; returns the number."""
+    """Set torch's number of threads, for `auto` to the fastest on this machine; returns the number."""
     threads = fastest(thread_counts(usable_processors()), _seconds) if wanted == "auto" else wanted
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
@@ -26,7 +26,7 @@ def use_threads(wanted: int | Literal["auto"]) -> int:
 
 
 def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
-    """The candidate that is fastest by the best of some rounds, taken in turn so that noise falls on all alike; a tie goes to fewer."""
+    """The candidate with the best time of several rounds, in which candidates take turns so that noise affects all; ties go to fewer."""
     if len(candidates) == 1:
         return candidates[0]
     best = dict.fromkeys(candidates, float("inf"))
@@ -42,7 +42,7 @@ def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
 
 @torch.no_grad()
 def _seconds(count: int) -> float:
-    """Time of some products and of what lies between them in a layer, with so many threads."""
+    """Seconds for some feed-forward computations with this number of threads."""
     torch.set_num_threads(count)
     rows, width, inner = _SHAPE
     states, up, down = torch.ones(rows, width), torch.ones(width, inner), torch.ones(inner, width)

@@ -1,4 +1,4 @@
-"""Sends the curves of a training to the trackers that the config names, through Accelerate; knows nothing of the loop."""
+"""Sends training curves to the configured experiment trackers, through Accelerate; knows nothing of the loop."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CURVES = ("loss", "rate", "examples_per_second", "metric")
 
 @contextmanager
 def tracking(config: Config, folder: Path, home: Path, progress: Progress) -> Iterator[Progress]:
-    """A progress that also feeds the trackers; without trackers, the progress itself.
+    """Yield a progress callable that also logs to the trackers; without trackers, `progress` itself.
 
-    TensorBoard and Weights & Biases write into the run's folder, MLflow into one database under the home, where its runs are
-    compared. Accelerate leaves out a tracker that is not installed without a word, so that is checked first.
+    TensorBoard and Weights & Biases write into the run's folder, MLflow into one database in the home, where runs can be
+    compared. Accelerate silently skips a tracker that is not installed, so MissingExtra is raised here.
     """
     names = config.training.trackers
     for name in names:
@@ -53,7 +53,7 @@ def tracking(config: Config, folder: Path, home: Path, progress: Progress) -> It
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options as `optimiser.rate`; values that trackers can't hold as text."""
+    """Flatten nested options to keys like `optimiser.rate`; values that trackers can't store become text."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, dict):

@@ -1,1 +1,1 @@
-"""Which weights move while learning: one file a method."""
+"""Fine-tuning methods, which decide what training changes: one file per method."""

@@ -1,4 +1,4 @@
-"""What the methods share that change all layers or those next to the head."""
+"""Shared by the methods that change either all layers or only the last ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Layers = Literal["all"] | Annotated[int, Field(ge=1)]
 
 
 class Layered(Method):
-    """In which layers a method works."""
+    """Option that selects the layers to change."""
 
     layers: Layers = "all"
-    """All layers, or this many, counted from the head; the layers below are computed once."""
+    """All layers, or only this many, counted from the last; the outputs of the layers below are computed once."""
 
     def depth(self, layers: int) -> int:
-        """The lowest of the layers that change; 0 where all do."""
+        """The lowest changed layer; 0 if all layers change."""
         return 0 if self.layers == "all" else layers - self.layers + 1

@@ -1,6 +1,6 @@
-"""What the methods that train through PEFT share: where they change a model, and how their layers become edits.
+"""Shared by the methods that train with PEFT: which modules they change, and how PEFT's layers become edits.
 
-PEFT is needed to train only; a trained model answers with modules of our own.
+PEFT is only needed for training; a trained model runs with vertune's own modules.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ADAPTER = "default"
 
 
 def library() -> Any:
-    """The package peft; MissingExtra where it is not installed."""
+    """Import the package peft; MissingExtra if it is not installed."""
     try:
         import peft
     except ImportError as error:
@@ -30,20 +30,20 @@ def library() -> Any:
 
 
 def targets(model: VerticalModel, layers: Layers, roles: Sequence[str] | None = None) -> list[str]:
-    """Names in the backbone of the linear maps with these roles (None: all) in the layers."""
+    """Names, in the backbone, of the linear modules with these roles (None: all) in the selected layers."""
     from vertune.nn import structure
 
     return [
         f"{name}.{site}"
         for name in structure.top(model.backbone, layers)
-        for role, places in structure.sites(model.backbone, name).items()
+        for role, sites in structure.sites(model.backbone, name).items()
         if roles is None or role in roles
-        for site in places
+        for site in sites
     ]
 
 
 def inject(model: VerticalModel, config: Any) -> None:
-    """Put PEFT's layers into the backbone; they and the head are all that is trained."""
+    """Insert PEFT's layers into the backbone, and train only them and the head."""
     from vertune.nn import trainable
 
     trainable.train_only(model)
@@ -51,41 +51,41 @@ def inject(model: VerticalModel, config: Any) -> None:
     trainable.open_head(model)
 
 
-def injected(model: VerticalModel, mark: str) -> Iterator[tuple[str, int, Any]]:
-    """Site, depth and module of each layer of PEFT, known by an attribute that only its kind has."""
+def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, Any]]:
+    """Yield site, depth and module of each PEFT layer that has this attribute, which identifies its kind."""
     from vertune.nn import structure
 
     for name, module in model.named_modules():
-        if name.startswith(structure.BACKBONE) and hasattr(module, mark) and hasattr(module, "base_layer"):
+        if name.startswith(structure.BACKBONE) and hasattr(module, attribute) and hasattr(module, "base_layer"):
             yield name, structure.depth_of(model, name), module
 
 
 class LowRank(Layered):
-    """Options and edits of the methods that add a product of two thin matrices to weights."""
+    """Options and edits of the methods that add low-rank matrices to weights."""
 
     rank: int = Field(default=8, ge=1, le=1024)
-    """Rank of the change of each weight."""
+    """Rank of the low-rank matrices."""
     alpha: float = Field(default=16, gt=0)
-    """The change is multiplied by alpha / rank."""
+    """The low-rank product is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the inputs of a change that are dropped while training."""
+    """Dropout on the input of the low-rank matrices during training."""
     sites: Literal["auto", "attention", "all"] = "auto"
-    """Which linear maps change: those of attention, all, or (auto) all but maps of relative positions."""
+    """Linear modules to change: those of attention, all, or (auto) all except those for relative positions."""
 
-    def where(self, model: VerticalModel) -> list[str]:
-        """Names in the backbone of the maps that change."""
+    def target_modules(self, model: VerticalModel) -> list[str]:
+        """Names, in the backbone, of the modules to change."""
         attention = ("query", "key", "value", "qkv", "attention_output")
         roles = {"attention": attention, "auto": (*attention, "up", "down"), "all": None}[self.sites]
         return targets(model, self.layers, roles)
 
     def edits(self, model: Any) -> list[Edit]:
-        """The factors at each site, and the head."""
+        """The low-rank matrices at each site, and the head."""
         from vertune.nn import edits
 
-        found = []
+        low_rank = []
         for site, depth, layer in injected(model, "lora_magnitude_vector"):
             tensors = {"a": edits.cpu_copy(layer.lora_A[ADAPTER].weight), "b": edits.cpu_copy(layer.lora_B[ADAPTER].weight)}
             if ADAPTER in layer.lora_magnitude_vector:
                 tensors["magnitude"] = edits.cpu_copy(layer.lora_magnitude_vector[ADAPTER].weight)
-            found.append(Edit("low_rank", site, depth, tensors, {"scaling": float(layer.scaling[ADAPTER])}))
-        return [*found, *edits.head_edits(model)]
+            low_rank.append(Edit("low_rank", site, depth, tensors, {"scaling": float(layer.scaling[ADAPTER])}))
+        return [*low_rank, *edits.head_edits(model)]

@@ -1,6 +1,6 @@
-"""Small bottlenecks inside the layers, and the head, move (Houlsby et al. 2019; Pfeiffer et al. 2021).
+"""Trains small bottleneck modules inside the layers, and the head (Houlsby et al. 2019; Pfeiffer et al. 2021).
 
-Each begins as the identity, so that training starts from what the base answers.
+Each bottleneck starts as the identity, so training starts from the base's own outputs.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class Adapter(Layered):
-    """Where bottlenecks stand, and how wide they are."""
+    """Options of adapters."""
 
     learning_rate: ClassVar[float] = 1e-3
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
-    """houlsby: after attention and after the feed-forward network of each layer; pfeiffer: after the latter alone."""
+    """houlsby: after the attention and after the feed-forward network of each layer; pfeiffer: only after the latter."""
     size: int = Field(default=32, ge=1, le=4096)
     """Width of the bottleneck."""
     activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
-    """What stands between the way down and the way up."""
+    """Activation function of the bottleneck."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Attach the bottlenecks; ConfigError where the roles of a layer's linear maps can't be told."""
+        """Attach the bottlenecks; ConfigError if the roles of a layer's linear modules can't be determined."""
         from vertune.nn import bottleneck, structure, trainable
 
         trainable.train_only(model)
@@ -37,14 +37,16 @@ class Adapter(Layered):
             roles = structure.sites(model.backbone, name)
             outputs = roles.get("attention_output", [])
             if self.placement == "houlsby" and not outputs:
-                raise ConfigError(f"Expected a linear map after the attention of {name}, and there is none. Choose placement: pfeiffer.")
+                raise ConfigError(
+                    f"{name} has no linear module after its attention, which placement: houlsby needs. Set placement: pfeiffer."
+                )
             for site in [*(outputs if self.placement == "houlsby" else []), *roles["down"]]:
                 linear = layer.get_submodule(site)
                 added = bottleneck.Bottleneck(linear.out_features, self.size, self.activation)  # type: ignore[arg-type]
                 bottleneck.attach(linear, added.to(linear.weight.device))  # type: ignore[arg-type]
 
     def edits(self, model: Any) -> list[Edit]:
-        """The bottlenecks, and the head."""
+        """The bottlenecks and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

@@ -1,6 +1,6 @@
-"""The biases and the head move (BitFit, Ben Zaken et al. 2022): a thousandth of the weights.
+"""Trains only the biases, about a thousandth of the weights, and the head (BitFit, Ben Zaken et al. 2022).
 
-Bases without biases, such as ModernBERT, can't be trained this way.
+Does not work with bases that have no biases, such as ModernBERT.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 class Bitfit(Layered):
-    """In which layers biases move."""
+    """Options of BitFit."""
 
     learning_rate: ClassVar[float] = 3e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Mark the biases; ConfigError where the base has none."""
+        """Make the biases trainable; ConfigError if the base has none."""
         from vertune.nn import structure, trainable
 
         backbone = model.backbone
         structure.top(backbone, self.layers)
-        wanted = set(map(id, trainable.parameters_from(model, self.depth(structure.count(backbone)))))
-        found = [item for name, item in backbone.named_parameters() if name.rpartition(".")[2] == "bias" and id(item) in wanted]
-        if not found:
-            raise ConfigError(f"method '{self.name}' trains biases, and {type(backbone).__name__} has none. Choose ia3 or lora instead.")
-        trainable.train_only(model, found)
+        selected = set(map(id, trainable.parameters_from(model, self.depth(structure.count(backbone)))))
+        biases = [item for name, item in backbone.named_parameters() if name.rpartition(".")[2] == "bias" and id(item) in selected]
+        if not biases:
+            raise ConfigError(f"{type(backbone).__name__} has no biases, which method '{self.name}' trains. Choose ia3 or lora instead.")
+        trainable.train_only(model, biases)
 
     def edits(self, model: Any) -> list[Edit]:
-        """The biases, and the head."""
+        """The biases and the head."""
         from vertune.nn import edits
 
         return [*edits.bias_edits(model), *edits.head_edits(model)]

@@ -1,6 +1,6 @@
-"""A low-rank change of the direction of weights, a magnitude a row, and the head, move (DoRA, Liu et al. 2024).
+"""Trains a low-rank change of the direction of weights, a magnitude per row, and the head (DoRA, Liu et al. 2024).
 
-Trained by PEFT; sites are found by structure.
+Uses PEFT; the modules to change are found by the model's structure.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Dora(LowRank):
-    """Rank and sites of the change."""
+    """Options of DoRA."""
 
     learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Put factors and magnitudes beside the weights; ConfigError where the roles of a layer's linear maps can't be told."""
+        """Add matrices and magnitudes; ConfigError if the roles of a layer's linear modules can't be determined."""
         config = library().LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.where(model), use_dora=True
+            r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.target_modules(model), use_dora=True
         )
         inject(model, config)

@@ -1,11 +1,11 @@
-"""Every weight moves: the most accurate where there is data and time.
+"""Full fine-tuning trains every weight: the most accurate method if there is enough data and time.
 
-Knows nothing of which weights a base has beyond its stages.
+Knows nothing of a base's weights beyond its stages.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vertune.core.edits import Edit
 from vertune.core.kinds import Method
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 class Full(Method):
-    """Full fine-tuning has no options."""
+    """No options."""
 
+    moves: ClassVar[Literal["head", "top", "all"] | None] = "all"
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_few_rows: ClassVar[float | None] = 2e-4
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Mark every weight that the head can feel."""
+        """Make every weight that affects the head's output trainable."""
         from vertune.nn import trainable
 
         trainable.train_only(model, trainable.parameters_from(model))

@@ -1,11 +1,11 @@
-"""Only the head moves: the fastest, and the least to store.
+"""Trains only the head: the fastest method, and the smallest model on disk.
 
-The backbone gives the same states each time, so that they need to be computed once only.
+The outputs of the backbone never change, so they are computed only once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vertune.core.edits import Edit
 from vertune.core.kinds import Method
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 class Head(Method):
-    """Training the head alone has no options."""
+    """No options."""
 
+    moves: ClassVar[Literal["head", "top", "all"] | None] = "head"
     learning_rate: ClassVar[float] = 3e-3
 
     def depth(self, layers: int) -> int:
@@ -24,7 +25,7 @@ class Head(Method):
         return layers + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Mark the head; ConfigError where it has no weights."""
+        """Make the head trainable; ConfigError if it has no weights."""
         from vertune.nn import trainable
 
         trainable.train_only(model)

@@ -1,6 +1,6 @@
-"""A factor on keys, values and the inside of the feed-forward network, and the head, move (IA3, Liu et al. 2022).
+"""Trains factors that scale keys, values and feed-forward activations, and the head (IA3, Liu et al. 2022).
 
-Trained by PEFT; where one map makes query, key and value, all three are scaled.
+Uses PEFT; if one linear module computes query, key and value together, all three are scaled.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Ia3(Layered):
-    """In which layers factors are trained."""
+    """Options of IA3."""
 
     learning_rate: ClassVar[float] = 5e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Put factors of 1 on the maps; ConfigError where the roles of a layer's linear maps can't be told."""
+        """Add factors, initially 1; ConfigError if the roles of a layer's linear modules can't be determined."""
         outputs = targets(model, self.layers, ("key", "value", "qkv"))
         inputs = targets(model, self.layers, ("down",))
         inject(model, library().IA3Config(target_modules=outputs + inputs, feedforward_modules=inputs))
@@ -30,9 +30,9 @@ class Ia3(Layered):
         """The factors at each site, and the head."""
         from vertune.nn import edits
 
-        found = []
+        scales = []
         for site, depth, layer in injected(model, "ia3_l"):
             side = "input" if layer.is_feedforward else "output"
             scale = edits.cpu_copy(layer.ia3_l[ADAPTER].flatten())
-            found.append(Edit("scale", site, depth, {"scale": scale}, {"side": side}))
-        return [*found, *edits.head_edits(model)]
+            scales.append(Edit("scale", site, depth, {"scale": scale}, {"side": side}))
+        return [*scales, *edits.head_edits(model)]

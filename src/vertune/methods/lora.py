@@ -1,6 +1,6 @@
-"""A low-rank change of the linear maps, and the head, move (LoRA, Hu et al. 2021).
+"""Trains low-rank matrices that are added to the weights of linear modules, and the head (LoRA, Hu et al. 2021).
 
-Trained by PEFT; sites are found by structure.
+Uses PEFT; the modules to change are found by the model's structure.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class Lora(LowRank):
-    """Rank and sites of the change."""
+    """Options of LoRA."""
 
     learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Put the factors beside the weights; ConfigError where the roles of a layer's linear maps can't be told."""
-        config = library().LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.where(model))
+        """Add the matrices; ConfigError if the roles of a layer's linear modules can't be determined."""
+        modules = self.target_modules(model)
+        config = library().LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=modules)
         inject(model, config)

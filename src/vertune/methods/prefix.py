@@ -1,6 +1,6 @@
-"""Trained states in front of every text at each layer, and the head, move (P-tuning v2, Liu et al. 2022).
+"""Trains states that are put in front of every text at each layer, and the head (P-tuning v2, Liu et al. 2022).
 
-Our own modules: what other libraries call prefix tuning is silently ignored by several families of encoders.
+Implemented here, because several families of encoders silently ignore the prefix tuning of other libraries.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class Prefix(Layered):
-    """How many positions are trained, in which layers."""
+    """Options of prefix tuning."""
 
     learning_rate: ClassVar[float] = 5e-3
     positions: int = Field(default=16, ge=1, le=256)
-    """Trained states in front of a text."""
+    """Number of trained states in front of a text."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Attach the states, begun as those of random words."""
+        """Attach the states, initialised with the states of random words."""
         from vertune.nn import prefix, structure, trainable
 
         trainable.train_only(model)
-        wanted = structure.top(model.backbone, self.layers)
+        layers = structure.top(model.backbone, self.layers)
         _, states = prefix.initial(model.backbone, self.positions)
-        prefix.attach_prefix(model.backbone, {name: states[name] for name in wanted})
+        prefix.attach_prefix(model.backbone, {name: states[name] for name in layers})
 
     def edits(self, model: Any) -> list[Edit]:
-        """The states of each layer, and the head."""
+        """The states of each layer and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

@@ -1,6 +1,6 @@
-"""Trained word vectors in front of every text, and the head, move (prompt tuning, Lester et al. 2021).
+"""Trains embedding vectors that are put in front of every text, and the head (prompt tuning, Lester et al. 2021).
 
-They stand after the embeddings only, and pass all layers; they are gone before any head sees the states.
+They are inserted once, after the embeddings, pass through all layers, and are removed before the head.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Prompt(Method):
-    """How many positions are trained."""
+    """Options of prompt tuning."""
 
     learning_rate: ClassVar[float] = 1e-2
     positions: int = Field(default=20, ge=1, le=256)
-    """Trained vectors in front of a text."""
+    """Number of trained vectors in front of a text."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Attach the rows, begun as those of random words."""
+        """Attach the vectors, initialised with the embeddings of random words."""
         from vertune.nn import prefix, trainable
 
         trainable.train_only(model)
@@ -32,7 +32,7 @@ class Prompt(Method):
         prefix.attach_prompt(model.backbone, rows)
 
     def edits(self, model: Any) -> list[Edit]:
-        """The rows, and the head."""
+        """The vectors and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

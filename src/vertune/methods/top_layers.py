@@ -1,11 +1,11 @@
-"""The last layers and the head move: near to full fine-tuning in a fraction of its time.
+"""Trains only the last layers and the head: nearly as accurate as full fine-tuning in a fraction of the time.
 
-The layers below give the same states each time, so that they need to be computed once only.
+The outputs of the layers below never change, so they are computed only once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,26 +17,27 @@ if TYPE_CHECKING:
 
 
 class TopLayers(Method):
-    """How many layers move."""
+    """Options of training the top layers."""
 
+    moves: ClassVar[Literal["head", "top", "all"] | None] = "top"
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_few_rows: ClassVar[float | None] = 2e-4
     n: int = Field(default=2, ge=1)
-    """Layers that are trained, counted from the head."""
+    """Number of layers to train, counted from the last."""
 
     def depth(self, layers: int) -> int:
         """The lowest of the n layers."""
         return layers - self.n + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Mark the last n layers and the norm after them; ConfigError where there are fewer, or where layers share weights."""
+        """Make the last n layers and the norm after them trainable; ConfigError if there are fewer, or layers share weights."""
         from vertune.nn import structure, trainable
 
         structure.top(model.backbone, self.n)
         trainable.train_only(model, trainable.parameters_from(model, self.depth(structure.count(model.backbone))))
 
     def edits(self, model: Any) -> list[Edit]:
-        """The weights of the last n layers, and the head."""
+        """The weights of the last n layers and the head."""
         from vertune.nn import edits
 
         return [*edits.layer_edits(model), *edits.head_edits(model)]

@@ -1,1 +1,1 @@
-"""How good answers are; NumPy only."""
+"""Metrics of answers; NumPy only."""

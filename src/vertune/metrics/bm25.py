@@ -1,4 +1,4 @@
-"""Okapi BM25 over documents given as terms; knows nothing of how terms are cut from a text."""
+"""Okapi BM25 over documents that are lists of terms; knows nothing of how a text is split into terms."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 class BM25:
     """An inverted index that scores every document for a query (Robertson and Zaragoza 2009).
 
-    Terms that stand in more than half of the documents would weigh less than nothing; they get `floor` times the mean weight.
+    Terms that occur in more than half of the documents would get a negative weight; they get `floor` times the mean weight.
     """
 
     def __init__(self, documents: Sequence[Sequence[str]], k1: float = 1.5, b: float = 0.75, floor: float = 0.25) -> None:
         self.size = len(documents)
         lengths = np.array([len(document) for document in documents], dtype=np.float64)
         penalty = k1 * (1 - b + b * lengths / max(float(lengths.mean()) if len(lengths) else 0.0, 1e-12))
-        found: dict[str, tuple[list[int], list[int]]] = {}
+        postings: dict[str, tuple[list[int], list[int]]] = {}
         for number, document in enumerate(documents):
             for term, count in Counter(document).items():
-                places, counts = found.setdefault(term, ([], []))
-                places.append(number)
+                numbers, counts = postings.setdefault(term, ([], []))
+                numbers.append(number)
                 counts.append(count)
-        rarity = {term: float(np.log(self.size - len(places) + 0.5) - np.log(len(places) + 0.5)) for term, (places, _) in found.items()}
-        least = floor * sum(rarity.values()) / max(1, len(rarity))
+        idf = {term: float(np.log(self.size - len(numbers) + 0.5) - np.log(len(numbers) + 0.5)) for term, (numbers, _) in postings.items()}
+        minimum = floor * sum(idf.values()) / max(1, len(idf))
         self._index: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
-        for term, (places, counts) in found.items():
-            rows, frequency = np.array(places, np.int64), np.array(counts, np.float64)
-            weight = rarity[term] if rarity[term] >= 0 else least
+        for term, (numbers, counts) in postings.items():
+            rows, frequency = np.array(numbers, np.int64), np.array(counts, np.float64)
+            weight = idf[term] if idf[term] >= 0 else minimum
             self._index[term] = (rows, weight * frequency * (k1 + 1) / (frequency + penalty[rows]))
 
     def scores(self, query: Sequence[str]) -> NDArray[np.float64]:
-        """The score of each document, shape (documents,); a term that the query repeats counts as often."""
+        """The score of each document, shape (documents,); a term that occurs twice in the query counts twice."""
         total = np.zeros(self.size)
         for term in query:
             if term in self._index:

@@ -1,7 +1,7 @@
-"""How far a metric could lie from what was measured, by resampling units; knows nothing of tasks or of what a metric means.
+"""Confidence intervals of metrics by bootstrap resampling of units; knows nothing of tasks or of what a metric means.
 
-Statistics are additive: a sample's metric is a function of the sum of its units' tallies. So a round of the bootstrap is one
-row of weights (how often each unit was drawn) and all rounds are one matrix product, never a loop over records.
+Tallies are additive: the metric of a sample is a function of the sum of its units' tallies. A bootstrap round is therefore a
+row of weights (how often each unit was drawn), and all rounds are one matrix product instead of a loop over records.
 """
 
 from __future__ import annotations
@@ -14,16 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 Summarise = Callable[[NDArray[np.float64]], "dict[str, NDArray[Any]]"]
-"""Every metric from summed tallies of shape (..., k)."""
+"""Computes every metric from summed tallies of shape (..., k)."""
 
 LEVEL = 0.95
 _CELLS = 4_000_000
-"""Numbers in memory at once: 32 MB of weights, and as much of sums."""
+"""Numbers in memory at once: 32 MB for the weights, and as much for the sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What one set of answers scored: a tally for each unit, and how a sum of tallies becomes metrics."""
+
+    units: NDArray[Any]
+    """Shape (units, k)."""
+    summarise: Summarise
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A measured value and the range that holds 95 % of its resamples; NaN where it can't be computed."""
+    """A measured value and the range that contains 95 % of its resamples; NaN if it can't be computed."""
 
     value: float
     low: float
@@ -37,36 +46,33 @@ class Interval:
 
 def intervals(tally: NDArray[Any], summarise: Summarise, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """Percentile bootstrap (Efron 1979) of every metric; `tally` has shape (units, k). Equal seeds give equal intervals."""
-    whole = np.asarray(tally, np.float64)
-    drawn = [summarise(weights @ whole) for weights in _weights(whole, rounds, seed)]
-    return _between(summarise(whole.sum(axis=0)), _joined(drawn))
+    units = np.asarray(tally, np.float64)
+    resampled = [summarise(weights @ units) for weights in _weights(units, rounds, seed)]
+    return _percentiles(summarise(units.sum(axis=0)), _concatenate(resampled))
 
 
-def paired(
-    first: tuple[NDArray[Any], Summarise], second: tuple[NDArray[Any], Summarise], rounds: int = 1000, seed: int = 0
-) -> dict[str, Interval]:
-    """The difference first − second of every metric that both have, each round drawing the same units for both.
+def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
+    """The difference first − second of every metric that both have; each round draws the same units on both sides.
 
-    Each side is its tally of shape (units, k), where k may differ, and its `summarise`. ValueError unless units are equal.
+    The widths k of the tallies may differ. ValueError if the numbers of units do.
     """
-    (left, summarise_left), (right, summarise_right) = first, second
-    a, b = np.asarray(left, np.float64), np.asarray(right, np.float64)
+    a, b = np.asarray(first.units, np.float64), np.asarray(second.units, np.float64)
     if len(a) != len(b):
-        raise ValueError(f"A paired bootstrap needs the same units on both sides; got {len(a)} and {len(b)}.")
+        raise ValueError(f"The sides have {len(a)} and {len(b)} units; a paired bootstrap needs the same units on both.")
     both = np.concatenate([a, b], axis=1)
-    cut = a.shape[1]
+    width = a.shape[1]
 
     def difference(total: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        ours, theirs = summarise_left(total[..., :cut]), summarise_right(total[..., cut:])
-        return {name: np.asarray(ours[name]) - np.asarray(theirs[name]) for name in ours if name in theirs}
+        left, right = first.summarise(total[..., :width]), second.summarise(total[..., width:])
+        return {name: np.asarray(left[name]) - np.asarray(right[name]) for name in left if name in right}
 
     return intervals(both, difference, rounds, seed)
 
 
 def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each unit is drawn, in chunks of rounds; shape (chunk, units).
+    """Yield how often each unit is drawn in each round, in chunks of shape (rounds, units).
 
-    Every round has its own random stream, so that the chunks, and with them the memory, don't change what is drawn.
+    Every round has its own random stream, so the size of the chunks does not change the draws.
     """
     units, size = tally.shape
     chunk = max(1, _CELLS // max(1, units, size))
@@ -79,16 +85,16 @@ def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDA
         yield weights
 
 
-def _joined(drawn: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
-    """The metrics of all chunks, one array of shape (rounds,) each."""
-    return {name: np.concatenate([np.asarray(part[name], np.float64).reshape(-1) for part in drawn]) for name in drawn[0]}
+def _concatenate(chunks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
+    """The metrics of all chunks, each one array of shape (rounds,)."""
+    return {name: np.concatenate([np.asarray(chunk[name], np.float64).reshape(-1) for chunk in chunks]) for name in chunks[0]}
 
 
-def _between(measured: dict[str, NDArray[Any]], drawn: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
-    """The middle 95 % of each metric's rounds; rounds in which it is undefined are left out, unless most are."""
+def _percentiles(metrics: dict[str, NDArray[Any]], resampled: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
+    """The middle 95 % of each metric's rounds; undefined rounds are left out, and NaN stands for all if most are undefined."""
     result = {}
-    for name, values in drawn.items():
-        known = values[np.isfinite(values)]
-        low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if 2 * len(known) > len(values) else (np.nan, np.nan)
-        result[name] = Interval(float(measured[name]), float(low), float(high))
+    for name, values in resampled.items():
+        finite = values[np.isfinite(values)]
+        low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if 2 * len(finite) > len(values) else (np.nan, np.nan)
+        result[name] = Interval(float(metrics[name]), float(low), float(high))
     return result

@@ -1,6 +1,6 @@
-"""Classification scores from additive counts: one class a row, or any set of labels a row; knows nothing of records.
+"""Classification metrics from additive counts, for one class per row or a set of labels per row; knows nothing of records.
 
-Every score is a function of sums over rows, so that resampling rows is resampling counts.
+Every metric is a function of sums over rows, so that resampling rows means resampling counts.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Counts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """The quotient, and 0 where `whole` is 0."""
+    """The quotient part / whole, and 0 where `whole` is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     result: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
     return result
 
 
 def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """True positives, false positives, false negatives a class, shape (rows, 3 * classes), from class indices (rows,)."""
+    """True positives, false positives and false negatives of each class, shape (rows, 3 * classes), from class indices (rows,)."""
     counts = np.zeros((len(truth), 3, classes))
     rows, right = np.arange(len(truth)), truth == guess
     counts[rows[right], 0, truth[right]] = 1
@@ -33,26 +33,26 @@ def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> N
 
 
 def split(total: NDArray[Any], classes: int) -> Counts:
-    """The three counts inside summed tallies of shape (..., 3 * classes or more)."""
+    """The three counts in summed tallies of shape (..., 3 * classes or more)."""
     counts = total[..., : 3 * classes].reshape(*total.shape[:-1], 3, classes)
     return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
 
 
 def f1(counts: Counts) -> NDArray[np.float64]:
-    """F1 of each class, 0 for a class that occurs nowhere."""
+    """F1 of each class; 0 for a class that occurs neither in the truth nor in the answers."""
     hit, wrong, missed = counts
     return ratio(2 * hit, 2 * hit + wrong + missed)
 
 
-def _over_present(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
+def _weighted_mean(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
     return ratio((values * weights).sum(-1), weights.sum(-1))
 
 
 def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64]]:
     """Accuracy, macro and weighted F1, balanced accuracy and Matthews correlation from summed tallies.
 
-    Macro F1 is over the classes that occur in truth or answers, balanced accuracy over those in the truth; the correlation
-    is that of several classes (Gorodkin 2004), 0 where it is undefined.
+    Macro F1 averages over the classes that occur in truth or answers, balanced accuracy over those in the truth; the
+    correlation is the multiclass one (Gorodkin 2004), 0 where it is undefined.
     """
     counts = split(total, classes)
     hit, wrong, missed = counts
@@ -63,9 +63,9 @@ def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64
     each = f1(counts)
     return {
         "accuracy": ratio(right, rows),
-        "macro_f1": _over_present(each, hit + wrong + missed > 0),
-        "weighted_f1": _over_present(each, support),
-        "balanced_accuracy": _over_present(ratio(hit, support), support > 0),
+        "macro_f1": _weighted_mean(each, hit + wrong + missed > 0),
+        "weighted_f1": _weighted_mean(each, support),
+        "balanced_accuracy": _weighted_mean(ratio(hit, support), support > 0),
         "mcc": ratio(covariance, spread),
     }
 
@@ -73,8 +73,8 @@ def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64
 def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Counts of label sets, shape (rows, 3 * labels + 3), from two arrays of shape (rows, labels).
 
-    After the three counts a label stand: one a row, whether both sets are equal, and the F1 of the two sets (1 where both
-    are empty).
+    Three columns follow the three counts of each label: 1 (it counts the rows), whether both sets are equal, and the F1 of
+    the two sets (1 if both are empty).
     """
     hit, wrong, missed = truth & guess, guess & ~truth, truth & ~guess
     size = truth.sum(1) + guess.sum(1)
@@ -86,7 +86,7 @@ def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np
 def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.float64]]:
     """Micro, macro, weighted and per-row F1, subset accuracy and Hamming loss from summed tallies of label sets.
 
-    Macro F1 is over the labels that occur in truth or answers.
+    Macro F1 averages over the labels that occur in truth or answers.
     """
     counts = split(total, labels)
     hit, wrong, missed = counts
@@ -95,8 +95,8 @@ def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.flo
     each = f1(counts)
     return {
         "micro_f1": ratio(2 * hits, 2 * hits + wrongs + misses),
-        "macro_f1": _over_present(each, hit + wrong + missed > 0),
-        "weighted_f1": _over_present(each, hit + missed),
+        "macro_f1": _weighted_mean(each, hit + wrong + missed > 0),
+        "weighted_f1": _weighted_mean(each, hit + missed),
         "samples_f1": ratio(total[..., 3 * labels + 2], rows),
         "micro_precision": ratio(hits, hits + wrongs),
         "micro_recall": ratio(hits, hits + misses),
@@ -116,5 +116,5 @@ def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]
 
 
 def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """How often each class (row) was answered as each (column)."""
+    """Confusion matrix: how often each true class (row) was answered as each class (column)."""
     return np.bincount(truth * classes + guess, minlength=classes * classes).reshape(classes, classes)

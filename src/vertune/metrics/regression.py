@@ -1,6 +1,6 @@
-"""Regression scores from additive sums; knows nothing of records.
+"""Regression metrics from additive sums; knows nothing of records.
 
-Every score but Spearman's is a function of sums over rows, so that resampling rows is resampling sums.
+Every metric but Spearman's is a function of sums over rows, so that resampling rows means resampling sums.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ COLUMNS = 8
 
 
 def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float = 0.0) -> NDArray[np.float64]:
-    """Sums a row that `summarise` needs, shape (rows, 8).
+    """The terms of each row that `summarise` needs, shape (rows, 8).
 
-    `centre` is a number near the mean: it is subtracted first, so that squares of large values lose no digits.
+    `centre`, a number near the mean, is subtracted first so that squares of large values lose no digits.
     """
     x, y = truth - centre, guess - centre
     error = y - x
@@ -28,7 +28,7 @@ def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float 
 def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Pearson's correlation, RMSE, MAE and R2 from summed tallies of shape (..., 8).
 
-    The correlation is 0 where truth or answers do not vary, R2 where the truth does not.
+    The correlation is 0 if truth or answers are constant, R2 is 0 if the truth is.
     """
     n, x, y, xx, yy, xy, absolute, squared = np.moveaxis(np.asarray(total, np.float64), -1, 0)
     spread_x, spread_y = _spread(n, x, xx), _spread(n, y, yy)
@@ -42,13 +42,13 @@ def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
 
 
 def _spread(n: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum of squares around the mean; what rounding leaves of a constant counts as 0."""
+    """Sum of squares around the mean; a remainder as small as rounding leaves for constant values counts as 0."""
     spread = second - ratio(first * first, n)
     return np.where(spread > 1e-12 * np.abs(second), spread, 0.0)
 
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks from 1, ties share their mean rank."""
+    """Ranks from 1; ties share their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     mean: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
@@ -56,6 +56,6 @@ def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def spearman(truth: NDArray[np.float64], guess: NDArray[np.float64]) -> float:
-    """Correlation of ranks; 0 where either side does not vary. Ranks depend on all rows, so it is not additive."""
+    """Spearman's rank correlation; 0 if either side is constant. Ranks depend on all rows, so it is not additive."""
     centre = (len(truth) + 1) / 2
     return float(summarise(tally(ranks(truth), ranks(guess), centre).sum(0))["pearson"])

@@ -1,7 +1,7 @@
-"""Exact match and F1 of a short answer against accepted ones (Rajpurkar et al. 2016, 2018); knows nothing of contexts.
+"""Exact match and F1 of a short answer against accepted answers (Rajpurkar et al. 2016, 2018); knows nothing of contexts.
 
 Normalisation is SQuAD's: lower case, without ASCII punctuation and English articles. In Chinese and other scripts without
-spaces each character is a token of its own and their punctuation is dropped too, as CMRC 2018 and MLQA do.
+spaces, each character is a token and the script's punctuation is removed too, as in CMRC 2018 and MLQA.
 """
 
 from __future__ import annotations
@@ -20,26 +20,25 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 def tokens(text: str) -> list[str]:
     """The normalised tokens of an answer."""
-    plain = _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION))
-    found = plain.split()
-    cut = split_unspaced(plain)
-    return found if cut == found else split_unspaced(_WIDE.sub(" ", plain))
+    normalised = _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION))
+    spaced = normalised.split()
+    return spaced if split_unspaced(normalised) == spaced else split_unspaced(_WIDE.sub(" ", normalised))
 
 
 def exact(answer: str, accepted: Sequence[str]) -> float:
-    """1 when the answer equals one of the accepted ones after normalisation; none accepted means that no answer is right."""
-    given = tokens(answer)
-    return float(any(given == tokens(text) for text in accepted or [""]))
+    """1 if the normalised answer equals an accepted one, else 0; with no accepted answer, the empty answer is correct."""
+    answered = tokens(answer)
+    return float(any(answered == tokens(text) for text in accepted or [""]))
 
 
 def f1(answer: str, accepted: Sequence[str]) -> float:
-    """The best overlap of tokens with one of the accepted answers; none accepted means that no answer is right."""
-    given = tokens(answer)
-    return max(_overlap(given, tokens(text)) for text in accepted or [""])
+    """The best token F1 with one of the accepted answers; with no accepted answer, the empty answer is correct."""
+    answered = tokens(answer)
+    return max(_token_f1(answered, tokens(text)) for text in accepted or [""])
 
 
-def _overlap(given: list[str], wanted: list[str]) -> float:
-    if not given or not wanted:
-        return float(given == wanted)
-    common = sum((Counter(given) & Counter(wanted)).values())
-    return 2 * common / (len(given) + len(wanted))
+def _token_f1(answered: list[str], expected: list[str]) -> float:
+    if not answered or not expected:
+        return float(answered == expected)
+    common = sum((Counter(answered) & Counter(expected)).values())
+    return 2 * common / (len(answered) + len(expected))

@@ -1,4 +1,4 @@
-"""Cuts a text into words where spaces divide words, into characters where they don't; knows nothing of tokenizers."""
+"""Splits a text into words, or into characters in scripts written without spaces; knows nothing of tokenizers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
-# Thai, Lao, Tibetan, Myanmar, Khmer, Tai and Balinese to Javanese scripts; Hangul, whose particles stand against the noun;
+# Thai, Lao, Tibetan, Myanmar, Khmer, Tai and Balinese to Javanese scripts; Hangul, whose particles are written onto the noun;
 # kana, bopomofo, Han with its extensions, halfwidth kana
 _UNSPACED = (
     "\u0e00-\u109f\u1100-\u11ff\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9df\uaa60-\uaa7f"
@@ -19,40 +19,40 @@ _UNSPACED = (
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """A word of a spaced script; a word or any other visible character; a character of an unspaced script."""
+    """Three patterns: a word of a spaced script; a word or any other visible character; a character of an unspaced script."""
     unspaced = re.compile(f"[{_UNSPACED}]")
     marks = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char)[0] == "M" and not unspaced.match(char))
-    # accents and vowel signs are no letters to `re`, yet they never end a word
+    # `re` does not count accents and vowel signs as letters, but they never end a word
     word = f"(?:[^\\W_{_UNSPACED}]|[{marks}])+"
     return re.compile(word), re.compile(f"{word}|\\S"), unspaced
 
 
 def runs(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each unbroken run of letters and digits of scripts written with spaces, in code points."""
+    """Start and end, in code points, of each run of letters and digits in scripts written with spaces."""
     for match in _patterns()[0].finditer(text):
         yield match.span()
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Start and end of everything visible: runs of letters and digits, every other character on its own."""
+    """Start and end of each visible piece: a run of letters and digits, or any other single character."""
     return [match.span() for match in _patterns()[1].finditer(text)]
 
 
 def words(text: str) -> list[str]:
     """Lower-case words, and single characters of unspaced scripts; punctuation is left out."""
     lower = text.lower()
-    found = (lower[start:end] for start, end in pieces(lower))
-    return [word for word in found if word[0].isalnum()]
+    visible = (lower[start:end] for start, end in pieces(lower))
+    return [piece for piece in visible if piece[0].isalnum()]
 
 
 def terms(text: str) -> list[str]:
-    """What a search index holds: the words, and for unspaced scripts the pairs of neighbouring characters as well."""
+    """Terms for a search index: the words, and in unspaced scripts also the pairs of neighbouring characters."""
     unspaced = _patterns()[2]
-    found = words(text)
-    pairs = [a + b for a, b in pairwise(found) if unspaced.fullmatch(a) and unspaced.fullmatch(b)]
-    return found + pairs
+    single = words(text)
+    pairs = [a + b for a, b in pairwise(single) if unspaced.fullmatch(a) and unspaced.fullmatch(b)]
+    return single + pairs
 
 
 def split_unspaced(text: str) -> list[str]:
-    """The parts between spaces, in which every character of an unspaced script stands on its own."""
+    """Split at spaces and around every character of an unspaced script."""
     return _patterns()[2].sub(lambda match: f" {match[0]} ", text).split()

@@ -1,8 +1,8 @@
-"""One backbone under many verticals: a batch in which each sequence is changed as its own vertical asks; knows nothing of tasks.
+"""One backbone for many verticals: in a batch, each sequence gets the changes of its own vertical; knows nothing of tasks.
 
-What a vertical changes is kept in the rows of banks (core/banks.py), and gathered for each sequence. Every change of a map's
-output has the form `gain * (output + x @ a @ b) + shift`: LoRA is its product, DoRA its product, gain and shift, IA3 its gain,
-BitFit its shift (cf. S-LoRA, Sheng et al. 2023, for products alone).
+The changes of a vertical are stored in slots of banks (core/banks.py) and gathered for each sequence. The output of a linear module
+becomes `gain * (output + x @ a @ b) + shift`: LoRA needs the product, DoRA product, gain and shift, IA3 the gain, BitFit the
+shift (S-LoRA, Sheng et al. 2023, does this for products only).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.nn import prefix, structure
 from vertune.nn.bottleneck import ACTIVATIONS
+from vertune.nn.inputs import names_of
 from vertune.nn.low_rank import row_gain
 from vertune.nn.vertical import VerticalModel
 
@@ -27,7 +28,7 @@ _CHANGED = ("a", "b", "gain", "shift")
 
 
 def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
-    """What these edits of a fresh base put into the banks; ConfigError where one of them has no such form."""
+    """Convert edits to bank rows; ConfigError if an edit has no such form."""
     found: dict[str, Tensor] = {}
     for edit in edits:
         if edit.kind == "head":
@@ -35,7 +36,7 @@ def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
         place = edit.site.removeprefix(structure.BACKBONE)
         write = _ROWS.get(edit.kind)
         if write is None:
-            raise ConfigError(f"A change of kind '{edit.kind}' at {edit.site} replaces weights, and can't be shared.")
+            raise ConfigError(f"The change of kind '{edit.kind}' at {edit.site} replaces weights, so the model can't share a backbone.")
         found |= {f"{place}:{name}": tensor for name, tensor in write(model.get_submodule(edit.site), edit).items()}
         if edit.kind == "prompt_rows":
             front = found.pop(f"{place}:rows")
@@ -61,7 +62,9 @@ def _scale(module: Any, edit: Edit) -> dict[str, Tensor]:
 
 def _bias(module: Any, edit: Edit) -> dict[str, Tensor]:
     if not isinstance(module, nn.Linear | nn.LayerNorm):
-        raise ConfigError(f"A bias of {type(module).__name__} at {edit.site} can't be shared.")
+        raise ConfigError(
+            f"The bias of {type(module).__name__} at {edit.site} can't be in a shared backbone: only those of Linear and LayerNorm can."
+        )
     return {"shift": edit.tensors["bias"] - module.bias}
 
 
@@ -87,23 +90,24 @@ _ROWS = {
 
 
 class MixedBackbone(nn.Module):
-    """A backbone whose sites read banks, for one batch at a time."""
+    """A backbone that applies gathered bank rows to each batch, by hooks."""
 
     def __init__(self, backbone: nn.Module, shapes: Shapes) -> None:
-        """`shapes` says which banks there are; hooks are put on a backbone that has none of ours."""
+        """`shapes` names the banks; the backbone must have no hooks of vertune yet."""
         super().__init__()
         self.backbone = backbone
         self.shapes = dict(shapes)
         self.accepted = frozenset(inspect.signature(backbone.forward).parameters)
+        self.inputs = names_of(backbone)
         self._given: dict[str, Tensor] = {}
         self._states: list[Tensor] = []
         self._hook()
 
     def forward(self, arrays: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[Tensor]:
-        """The states that enter each layer, and the last ones, each (rows, tokens, width).
+        """Return the states that enter each layer, then the last states, each of shape (rows, tokens, width).
 
-        `given` is what the sequences' slots hold, by the names of the banks, its first dimension counting rows; those that add
-        positions may be shorter than their bank. States that enter a layer have the added positions in front.
+        `given` holds the gathered slots by the names of the banks, one per row; those that add positions may be shorter than
+        their bank. The states that enter a layer include the added positions at the front.
         """
         self._given, self._states = dict(given), []
         out: Tensor = self.backbone(**{name: array for name, array in arrays.items() if name in self.accepted}).last_hidden_state
@@ -111,7 +115,7 @@ class MixedBackbone(nn.Module):
         return states
 
     def _hook(self) -> None:
-        """Put hooks on every site; those that hand on states come before those that change them."""
+        """Register hooks on every site; hooks that record states come before those that change them."""
         backbone = self.backbone
         kinds: dict[str, set[str]] = {}
         for name in self.shapes:
@@ -157,7 +161,7 @@ class MixedBackbone(nn.Module):
         up = torch.matmul(ACTIVATIONS[activation](inner), self._of(place, f"{activation}.up"))
         return out + up + self._of(place, f"{activation}.outer")[:, None]
 
-    # Positions: as nn/prefix.py has them, but with a number that each batch brings along.
+    # Added positions, as in nn/prefix.py, but their number varies from batch to batch.
 
     def _open(self, layers: Mapping[str, nn.Module]) -> None:
         backbone = self.backbone
@@ -174,11 +178,11 @@ class MixedBackbone(nn.Module):
 
     def _extend(self, names: tuple[str, ...], module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
         inputs = {**dict(zip(names, args, strict=False)), **kwargs}
-        ids: Tensor = inputs["input_ids"]
+        ids: Tensor = inputs[str(self.inputs.sequence)]
         room = torch.zeros_like(self._given[str(self.positions)]).to(ids.dtype)
         for name, value in inputs.items():
             if isinstance(value, Tensor) and value.shape == ids.shape:
-                front = room if name == "attention_mask" else value[:, :1] + room
+                front = room if name == self.inputs.mask else value[:, :1] + room
                 inputs[name] = torch.cat([front.to(value.dtype), value], dim=1)
         return (), inputs
 
@@ -203,11 +207,11 @@ class MixedBackbone(nn.Module):
         if f"{place}:rows" in self.shapes:
             front = torch.where(opened[:, :, None] > 1.5, self._of(place, "rows").to(states.dtype), states[:, :count])
             inputs[names[0]] = torch.cat([front, states[:, count:]], dim=1)
-        mask = inputs.get("attention_mask")
+        mask = inputs.get(str(self.inputs.mask))
         if isinstance(mask, Tensor):
             seen = (opened > 0.5)[(slice(None), *(None,) * (mask.dim() - 2))]
             value = torch.zeros_like(mask[..., :count]) if mask.dtype.is_floating_point else torch.ones_like(mask[..., :count])
-            inputs["attention_mask"] = torch.cat([torch.where(seen, value, mask[..., :count]), mask[..., count:]], dim=-1)
+            inputs[str(self.inputs.mask)] = torch.cat([torch.where(seen, value, mask[..., :count]), mask[..., count:]], dim=-1)
         return (), inputs
 
     def _close(self, module: nn.Module, args: Any, output: Any) -> Any:
@@ -215,5 +219,5 @@ class MixedBackbone(nn.Module):
 
 
 def gather(banks: Mapping[str, Tensor], slots: Tensor) -> dict[str, Tensor]:
-    """What each sequence's slot holds; banks that add positions come gathered already, as long as the batch needs them."""
+    """Gather the slot of each sequence; banks that add positions are passed in gathered, cut to the length the batch needs."""
     return {name: bank if kind(name) in POSITIONS else bank[slots] for name, bank in banks.items()}

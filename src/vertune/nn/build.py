@@ -1,4 +1,4 @@
-"""Puts a task's head on an encoder's backbone; knows nothing of methods or training."""
+"""Builds a model from an encoder's backbone and a task's head; knows nothing of methods or training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vertune.nn.vertical import VerticalModel
 
 
 def build(encoder: Encoder, task: Task) -> VerticalModel:
-    """A fresh model: the pretrained backbone under an untrained head.
+    """Build a new model: the pretrained backbone with an untrained head.
 
-    The head is drawn from torch's generator, so a caller seeds it for a repeatable start.
+    The head is initialised from torch's random generator; seed it for a reproducible start.
     """
     pooling = encoder.pooling_of(task.states)
     if pooling != "native":
@@ -23,11 +23,11 @@ def build(encoder: Encoder, task: Task) -> VerticalModel:
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
         return VerticalModel(backbone, task.head(width), pooling)
     if not task.native_head:
-        raise ConfigError(f"pooling: native has no head for the task '{task.name}'. Choose pooling: mean or cls.")
+        raise ConfigError(f"The task '{task.name}' has no native head, which pooling: native needs. Set pooling: mean or cls.")
     whole: Any = encoder.native(task.states, task.size)
     return VerticalModel(whole.base_model, nn.Identity(), "tokens", native=whole)
 
 
 def trainable(model: nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The parameters that may move, by their name in the model."""
+    """The trainable parameters, by their names in the model."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -1,4 +1,4 @@
-"""The contrastive loss of a bi-encoder over one batch, and its head; knows nothing of texts or of how records are drawn."""
+"""The in-batch contrastive loss of a bi-encoder, and its head; knows nothing of texts or of how batches are drawn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class Normalise(nn.Module):
-    """A head without parameters: states of length one, so that the inner product is the cosine."""
+    """A head without parameters: normalises states to unit length, so that the inner product is the cosine."""
 
     def forward(self, states: Tensor) -> Tensor:
         """Same shape as the states."""
@@ -18,16 +18,16 @@ class Normalise(nn.Module):
 def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """InfoNCE (van den Oord et al. 2018) of each query that has an answer among the documents of the batch.
 
-    Shapes: vectors (features, width) of length one; targets (features, 4), whole numbers: role (0 query, 1 document), id of
-    the query's text, id of the document's text, label (1 fits, 0 does not). A query with label 1 must pick its document out
-    of all documents of the batch; those with label 0 are hard negatives and never ask themselves. A document that stands in
-    the batch twice counts once, and other documents that fit the same query are left out. The result has shape (features,),
-    scaled so that its mean is the mean over asking queries; it is 0 where none asks.
+    Shapes: vectors (features, width) of unit length; targets (features, 4), integers: role (0 query, 1 document), id of the
+    query's text, id of the document's text, label (1 relevant, 0 not). A query with label 1 is classified among all documents of
+    the batch; pairs with label 0 only contribute their document as a hard negative. A document that occurs twice counts once,
+    and other relevant documents of the same query are masked. The result has shape (features,), scaled so that its mean is the
+    mean over the queries with label 1; it is 0 if there are none.
     """
     role, query, document, label = targets.unbind(1)
     asking = torch.nonzero((role == 0) & (label == 1)).flatten()
     candidates = _first(torch.nonzero(role == 1).flatten(), document)
-    losses = vectors.sum(1) * 0  # keeps the graph where no query asks
+    losses = vectors.sum(1) * 0  # keeps the autograd graph if there is no query with label 1
     if not len(asking):
         return losses
     scores = vectors[asking] @ vectors[candidates].T / temperature
@@ -42,7 +42,7 @@ def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
 
 
 def _first(rows: Tensor, ids: Tensor) -> Tensor:
-    """Those rows whose id no earlier row has."""
+    """The rows whose id does not occur in an earlier row."""
     equal = ids[rows, None] == ids[None, rows]
     earlier = torch.tril(equal, diagonal=-1).any(1)
     return rows[~earlier]

@@ -1,4 +1,4 @@
-"""Edits on disk: `delta.safetensors` holds the tensors, `edits.json` what they are; knows nothing of any model."""
+"""Saves and loads edits: tensors in `delta.safetensors`, everything else in `edits.json`; knows nothing of any model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EDITS = "edits.json"
 
 
 def save(folder: Path, edits: Sequence[Edit]) -> None:
-    """Write both files into the folder."""
+    """Write the edits into a folder."""
     tensors = {f"{place}.{name}": tensor.contiguous() for place, edit in enumerate(edits) for name, tensor in edit.tensors.items()}
     listed = [{**asdict(edit), "tensors": sorted(edit.tensors)} for edit in (_bare(edit) for edit in edits)]
     with storage_errors(folder / TENSORS):
@@ -28,12 +28,12 @@ def save(folder: Path, edits: Sequence[Edit]) -> None:
 
 
 def _bare(edit: Edit) -> Edit:
-    """The edit without the contents of its tensors."""
+    """The edit with only the names of its tensors."""
     return Edit(edit.kind, edit.site, edit.depth, dict.fromkeys(edit.tensors), edit.options)
 
 
 def load(folder: Path) -> list[Edit]:
-    """The edits as they were saved, in order; StorageError where the files are missing, broken or disagree."""
+    """Load the edits in the order they were saved; StorageError if the files are missing, broken or inconsistent."""
     listed = read_json(folder / EDITS)
     try:
         tensors = load_file(folder / TENSORS)
@@ -48,9 +48,9 @@ def load(folder: Path) -> list[Edit]:
             for place, item in enumerate(listed)
         ]
     except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise StorageError(f"Expected a delta in {folder}, but it can't be read: {error}. Restore the folder or train again.") from error
+        raise StorageError(f"The delta in {folder} can't be read: {error}. Restore the folder or train again.") from error
     unknown = sorted({edit.kind for edit in edits} - set(EDIT_KINDS))
     if unknown or tensors:
-        what = f"edits of an unknown kind: {', '.join(unknown)}" if unknown else f"tensors that no edit names: {', '.join(sorted(tensors))}"
-        raise StorageError(f"The delta in {folder} has {what}. It was written by a newer version, or is damaged.")
+        what = f"edits of unknown kinds ({', '.join(unknown)})" if unknown else f"tensors without an edit ({', '.join(sorted(tensors))})"
+        raise StorageError(f"The delta in {folder} has {what}. A newer vertune wrote it, or it is damaged: update vertune or restore it.")
     return edits

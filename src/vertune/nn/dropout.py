@@ -1,7 +1,7 @@
-"""Dropout that draws four elements from one random number; on a CPU torch draws one each, a tenth of a training step and more.
+"""Fast dropout for CPUs: one random number serves four elements; knows nothing of models except their modules.
 
-Knows nothing of models but their modules, and the name of the attention in use. The share of zeros is exact to 2^-16, and
-follows torch's seed.
+torch draws one random number per element, which takes a tenth of a training step or more. Here the share of zeros is exact to
+2^-16, and the numbers follow torch's seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NAME = "vertune"
 
 
 class _Dropped(torch.autograd.Function):
-    """The input times a mask of 0 and 1 / (1 - p)."""
+    """Multiplies the input by a random mask of 0 and 1 / (1 - p)."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
@@ -34,23 +34,21 @@ class _Dropped(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout, quicker on a CPU."""
+    """nn.Dropout, faster on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Zero a share p of the elements in training and scale up the others."""
+        """In training, zero a share p of the elements and scale up the others."""
         if not self.training or not 0 < self.p < 1 or input.device.type != "cpu":
             return super().forward(input)
         dropped: Tensor = _Dropped.apply(input, self.p)  # type: ignore[no-untyped-call]
         return dropped
 
 
-def attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> tuple[Tensor, None]:
-    """Scaled dot-product attention of shape (rows, heads, tokens, width), as transformers calls it.
+def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
+    """Scaled dot-product attention of shape (rows, heads, tokens, width), with the signature that transformers expects.
 
-    In training on a CPU, torch's own computes every step of it one after another too, with a slower dropout; everything else,
-    such as shared keys, causal masks or position biases, is handed on.
+    Training on a CPU uses the fast dropout; torch has no fused kernel for this case either. Everything else, such as grouped
+    keys, causal masks or position biases, goes to transformers' own function.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -58,20 +56,20 @@ def attention(
     special = any(options.get(name) is not None for name in ("position_bias", "cache", "softcap")) or bool(options.get("is_causal"))
     plain = query.device.type == "cpu" and not special and not getattr(module, "is_causal", False) and query.shape[1] == key.shape[1]
     if not 0 < dropout < 1 or not plain:
-        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, mask, **options)
         return found
     scaling = options.get("scaling") or query.shape[-1] ** -0.5
     scores = (query * scaling) @ key.transpose(-1, -2)
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        attention_mask = torch.zeros_like(attention_mask, dtype=scores.dtype).masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
-    if attention_mask is not None:
-        scores = scores.add_(attention_mask)
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, torch.finfo(scores.dtype).min)
+    if mask is not None:
+        scores = scores.add_(mask)
     shares: Tensor = _Dropped.apply(scores.softmax(-1, dtype=torch.float32).to(value.dtype), dropout)  # type: ignore[no-untyped-call]
     return (shares @ value).transpose(1, 2).contiguous(), None
 
 
 def use_fast_dropout(model: nn.Module) -> None:
-    """Put them in the place of every plain nn.Dropout, and of torch's attention where transformers lets it be chosen."""
+    """Replace every nn.Dropout, and the attention function of transformers models that use torch's, by the fast versions."""
     _attend(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -82,7 +80,7 @@ def use_fast_dropout(model: nn.Module) -> None:
 
 
 def _attend(model: nn.Module) -> None:
-    """Let each transformers model inside use this attention, where it uses torch's."""
+    """Switch each transformers model inside from torch's attention to this one."""
     from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
     from transformers.masking_utils import sdpa_mask
 

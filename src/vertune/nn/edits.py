@@ -1,6 +1,6 @@
-"""Reads, rebuilds and merges what a method changed, by the closed vocabulary of edits; knows nothing of methods.
+"""Extracts edits from trained models, and applies or merges them; knows nothing of methods.
 
-A site is the name of a module inside the vertical. Tensors are copies on the CPU.
+A site is the name of a module inside the model. The tensors of edits are copies on the CPU.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from vertune.nn.vertical import VerticalModel
 
 
 def cpu_copy(tensor: Tensor) -> Tensor:
-    """A contiguous copy on the CPU, out of reach of further training."""
+    """A contiguous copy on the CPU, independent of further training."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def head_edits(model: VerticalModel) -> list[Edit]:
-    """The head, and the pooler that a native head takes with it."""
+    """The edits for the head; a native head includes the pooler."""
     depth = structure.count(model.backbone) + 1
     if model.native is None:
         tensors = {name: cpu_copy(value) for name, value in model.head.state_dict().items()}
@@ -32,7 +32,7 @@ def head_edits(model: VerticalModel) -> list[Edit]:
 
 
 def layer_edits(model: VerticalModel) -> list[Edit]:
-    """The stages of the backbone with weights that are trained, one edit a piece."""
+    """The edits for the stages of the backbone that have trainable weights, one edit per module."""
     stages = structure.stages(model.backbone)
     result: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.backbone.named_parameters():
@@ -43,7 +43,7 @@ def layer_edits(model: VerticalModel) -> list[Edit]:
 
 
 def bias_edits(model: VerticalModel) -> list[Edit]:
-    """The biases of the backbone that are trained, one edit an owner."""
+    """The edits for the trainable biases of the backbone, one per module."""
     names = {
         f"{structure.BACKBONE}{name}": parameter
         for name, parameter in model.backbone.named_parameters()
@@ -55,7 +55,7 @@ def bias_edits(model: VerticalModel) -> list[Edit]:
 
 
 def module_edits(model: VerticalModel) -> list[Edit]:
-    """The modules of this house that hang on the model: bottlenecks, prefix states and prompt rows."""
+    """The edits for vertune's modules in the model: bottlenecks, prefix states and prompt rows."""
     result = []
     for name, module in model.named_modules():
         site = _owner(name)
@@ -70,7 +70,7 @@ def module_edits(model: VerticalModel) -> list[Edit]:
 
 
 def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Rebuild a change on a fresh base with the task's head attached; ModelError where an edit does not fit it."""
+    """Apply edits to an unchanged base with the task's head; ModelError if an edit does not fit."""
     states: dict[str, Tensor] = {}
     for edit in edits:
         module = _module(model, edit)
@@ -80,41 +80,41 @@ def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
             prefix.attach_prompt(model.backbone, _on(module, edit)["rows"])
         else:
             _APPLY[edit.kind](module, edit)
-    if states:  # one change of the whole backbone, however many layers have states
+    if states:  # must be attached in one call for all layers
         prefix.attach_prefix(model.backbone, states)
 
 
 @torch.no_grad()
 def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Write a change into the plain weights of a fresh base, which then needs no module of ours; ConfigError where that can't be."""
+    """Merge edits into the weights of an unchanged base, which then needs no module of vertune; ConfigError if that is impossible."""
     refused = sorted({edit.kind for edit in edits} - set(_MERGE))
     if refused:
         raise ConfigError(
-            f"{', '.join(refused)} add modules to the model and have no form in plain weights. "
-            "Keep the model as it is, or train it with one of full, top_layers, bitfit, lora, dora, adalora, ia3."
+            f"Edits of kind {', '.join(refused)} can't be merged into weights, because they add modules to the model. "
+            "Use the model as it is, or train it with full, top_layers, bitfit, lora, dora, adalora or ia3."
         )
     for edit in edits:
         _MERGE[edit.kind](_module(model, edit), edit)
 
 
 def apply_merged(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Rebuild a change on a fresh base with as few modules of ours as can be: what has a form in plain weights is written there."""
+    """Apply edits to an unchanged base, merging into its weights those that can be merged."""
     merge(model, [edit for edit in edits if edit.kind in _MERGE])
     apply(model, [edit for edit in edits if edit.kind not in _MERGE])
 
 
 @torch.no_grad()
 def _write(module: nn.Module, edit: Edit) -> None:
-    """Put tensors in the place of the module's own."""
-    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    """Overwrite the module's tensors with those of the edit."""
+    existing = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name, tensor in edit.tensors.items():
-        if name not in own or own[name].shape != tensor.shape:
-            there = tuple(own[name].shape) if name in own else "nothing"
+        if name not in existing or existing[name].shape != tensor.shape:
+            shape = f"a tensor of shape {tuple(existing[name].shape)}" if name in existing else "no tensor"
             raise ModelError(
-                f"The model has {there} at {edit.site}.{name}, and its delta {tuple(tensor.shape)}. "
-                "The base or the task is not the one that the model was trained with; name that one."
+                f"The delta has a tensor of shape {tuple(tensor.shape)} for {edit.site}.{name}, but the model has {shape} there. "
+                "Use the base and the task that the model was trained with."
             )
-        own[name].copy_(tensor)
+        existing[name].copy_(tensor)
 
 
 def _add_low_rank(module: nn.Module, edit: Edit) -> None:
@@ -167,14 +167,14 @@ def _module(model: VerticalModel, edit: Edit) -> nn.Module:
         return model.get_submodule(edit.site)
     except AttributeError as error:
         raise ModelError(
-            f"The delta changes {edit.site}, which this model does not have. Name the base and the pooling that it was trained with."
+            f"The delta changes {edit.site}, which this model does not have. Use the base and the pooling that it was trained with."
         ) from error
 
 
 def _linear(module: nn.Module, edit: Edit) -> nn.Linear:
     if not isinstance(module, nn.Linear):
         raise ModelError(
-            f"The delta expects a linear map at {edit.site}, and there is {type(module).__name__}. Name the base it was trained with."
+            f"The module {edit.site} is {type(module).__name__}, but the delta needs Linear. Use the base that it was trained with."
         )
     return module
 
@@ -186,7 +186,7 @@ def _on(module: nn.Module, edit: Edit) -> dict[str, Tensor]:
 
 
 def _grouped(kind: EditKind, tensors: Mapping[str, Tensor], owner: Callable[[str], str], depth: int) -> list[Edit]:
-    """One edit an owner, from tensors by their names in the model."""
+    """Group tensors, named as in the model, into one edit per owner."""
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         found.setdefault(owner(name), {})[name.removeprefix(f"{owner(name)}.")] = cpu_copy(tensor)
@@ -198,5 +198,5 @@ def _owner(name: str) -> str:
 
 
 def _longest(name: str, stages: Iterable[str]) -> str | None:
-    """The piece that a parameter lies in."""
+    """The innermost stage that contains a parameter."""
     return max((piece for piece in stages if not piece or name.startswith(f"{piece}.")), key=len, default=None)

@@ -1,6 +1,6 @@
-"""Losses of this field, each one number a feature; knows nothing of tasks, class weights or batches.
+"""Loss functions that return one number per feature; knows nothing of tasks, class weights or batches.
 
-Weights of classes and windows are not here: a task gives them a feature (`Targets.weights`), and the loop averages by them.
+Weights of classes and windows are applied elsewhere: a task sets them (`Targets.weights`), and the loop averages with them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy scaled down by (1 - p)^gamma where the answer is right already (Lin et al. 2017)."""
+    """Focal loss (Lin et al. 2017): cross-entropy times (1 - p)^gamma, with p the probability of the correct class."""
     right = logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1).exp()
     return remaining(right) ** gamma * cross_entropy(logits, labels, smoothing)
 
@@ -27,13 +27,13 @@ def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, smoothing: float =
 def binary_cross_entropy(logits: Tensor, present: Tensor) -> Tensor:
     """Sum over labels of the cross-entropy of each label's own logit; `present` is 0 or 1, both (rows, labels).
 
-    A sum and no mean, so that a label is learnt and regularised as strongly however many others there are.
+    A sum instead of a mean, so that the number of labels does not change how strongly each is trained and regularised.
     """
     return functional.binary_cross_entropy_with_logits(logits, present, reduction="none").sum(-1)
 
 
 def binary_focal(logits: Tensor, present: Tensor, gamma: float = 2.0) -> Tensor:
-    """Binary cross-entropy with each label scaled down by (1 - p)^gamma of its right answer (Lin et al. 2017)."""
+    """Binary focal loss (Lin et al. 2017): each label's cross-entropy times (1 - p)^gamma, p being its correct answer's probability."""
     right = torch.where(present > 0.5, logits, -logits).sigmoid()
     each = functional.binary_cross_entropy_with_logits(logits, present, reduction="none")
     return (remaining(right) ** gamma * each).sum(-1)
@@ -45,10 +45,10 @@ def squared_error(outputs: Tensor, values: Tensor) -> Tensor:
 
 
 def huber(outputs: Tensor, values: Tensor, delta: float = 1.0) -> Tensor:
-    """Squared near 0 and linear beyond `delta`, so that outliers pull less (Huber 1964)."""
+    """Huber loss (1964): squared up to `delta` and linear beyond, so that outliers have less influence."""
     return functional.huber_loss(outputs.squeeze(-1), values, reduction="none", delta=delta)
 
 
 def remaining(right: Tensor) -> Tensor:
-    """1 - p, kept off 0 because the gradient of a power below 1 is infinite there."""
+    """Return 1 - p, at least 1e-6, because a power below 1 has an infinite gradient at 0."""
     return (1 - right).clamp(min=1e-6)

@@ -1,6 +1,6 @@
-"""Low-rank changes and scales of a linear map, as they answer after training; knows nothing of how they were learnt.
+"""Low-rank changes and scales of a linear module, for inference; knows nothing of how they were trained.
 
-Each hangs on the map it changes as a submodule with a hook, so that the names of the base's own weights stay as they are.
+Each is attached to the module it changes as a submodule with a hook, so that the names of the base's weights don't change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class LowRank(nn.Module):
-    """A change `scaling * b @ a` of a weight (LoRA, Hu et al. 2021), with a magnitude a row where given (DoRA, Liu et al. 2024).
+    """A change `scaling * b @ a` of a weight (LoRA, Hu et al. 2021), optionally with a magnitude per row (DoRA, Liu et al. 2024).
 
     `a` has shape (rank, inputs), `b` (outputs, rank), `magnitude` (outputs,).
     """
@@ -27,7 +27,7 @@ class LowRank(nn.Module):
         self.register_buffer("gain", gain, persistent=False)
 
     def forward(self, x: Tensor, out: Tensor, bias: Tensor | None) -> Tensor:
-        """The changed output of the map for its input and its own output."""
+        """Return the changed output, from the module's input and its unchanged output."""
         change = self.scaling * functional.linear(functional.linear(x, self.a), self.b)
         gain = cast("Tensor | None", self.gain)
         if gain is None:
@@ -36,32 +36,32 @@ class LowRank(nn.Module):
 
 
 class ScaleVector(nn.Module):
-    """A factor on each input or output of a map (IA3, Liu et al. 2022)."""
+    """A factor for each input or output of a linear module (IA3, Liu et al. 2022)."""
 
     def __init__(self, scale: Tensor) -> None:
         super().__init__()
         self.scale = nn.Parameter(scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The scaled states."""
+        """Return the scaled states."""
         scaled: Tensor = x * self.scale
         return scaled
 
 
 def row_gain(weight: Tensor, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor) -> Tensor:
-    """What each row of the changed weight is multiplied by so that its norm becomes the magnitude, shape (outputs,)."""
+    """The factor of each row of the changed weight that makes its norm equal the magnitude, shape (outputs,)."""
     norms: Tensor = torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1)
     return magnitude / norms
 
 
 def attach_low_rank(linear: nn.Linear, change: LowRank) -> None:
-    """Make the map answer with the change."""
+    """Add the change to the module's output."""
     linear.add_module("low_rank", change)
     linear.register_forward_hook(_changed)
 
 
 def attach_scale(linear: nn.Linear, scale: ScaleVector, side: str) -> None:
-    """Make the map scale its inputs (`side: input`) or its outputs, bias included."""
+    """Scale the module's inputs (`side` is "input") or its outputs, bias included."""
     linear.add_module("scaled", scale)
     if side == "input":
         linear.register_forward_pre_hook(_scaled_input)
@@ -69,7 +69,7 @@ def attach_scale(linear: nn.Linear, scale: ScaleVector, side: str) -> None:
         linear.register_forward_hook(_scaled_output)
 
 
-# Hooks are plain functions of the module that they hang on, so that a copied model uses its own weights.
+# Hooks are functions of the module they are registered on, so that a copied model uses its own weights.
 
 
 def _changed(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
-"""Trainable positions in front of a sequence: prompt rows and prefix states; knows nothing of tasks or of any one family.
+"""Trainable positions in front of a sequence: prompt rows and prefix states; knows nothing of tasks or model families.
 
-The embeddings of the real tokens are made as without the positions, which are put before them afterwards: a real token
-keeps its own position, and what a text gets for an answer does not depend on the padding of its batch. Prefix states
-(deep prompts: P-tuning v2, Liu et al. 2022, after Li & Liang 2021) replace the states at these positions at the input of
-each layer that has them; layers below neither see the positions nor change. Prompt rows (Lester et al. 2021) pass all
-layers. Either way the positions are cut off before a pooler or any head sees the states.
+The real tokens are embedded as usual, and the positions are inserted afterwards. A real token therefore keeps its position
+number, and the answer does not depend on the padding of the batch. Prefix states (P-tuning v2, Liu et al. 2022, after Li &
+Liang 2021) replace the states at these positions at the input of each layer that has them; layers below can't attend to the
+positions. Prompt rows (Lester et al. 2021) pass through all layers. In both cases the positions are removed before a pooler or head.
 """
 
 from __future__ import annotations
@@ -19,34 +18,36 @@ from torch import Tensor, nn
 
 from vertune.core.errors import ConfigError
 from vertune.nn import structure
+from vertune.nn.inputs import names_of
 
 
 class PrefixRows(nn.Module):
-    """Trainable states of some positions, shape (positions, width)."""
+    """Trainable states of the added positions, shape (positions, width)."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
         self.rows = nn.Parameter(rows)
 
     def before(self, states: Tensor) -> Tensor:
-        """The rows in front of states of shape (texts, tokens, width)."""
+        """Return the states, of shape (texts, tokens, width), with the rows in front."""
         rows = self.rows.to(states.dtype).expand(states.shape[0], -1, -1)
         return torch.cat([rows, states], dim=1)
 
 
 def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """States that random words of the vocabulary have: after the embeddings, and at the input of each layer by its name.
+    """States of random words of the vocabulary: after the embeddings, and at the input of each layer, by the layer's name.
 
-    Beginning where real states lie trains better than beginning from noise (Li & Liang 2021, section 7.4).
+    Real states are a better initialisation than noise (Li & Liang 2021, section 7.4).
     """
     seen: dict[str, Tensor] = {}
+    sequence, mask = _names(backbone)
     words = backbone.get_input_embeddings().num_embeddings  # type: ignore[operator]
     ids = torch.randint(words, (1, positions), device=next(backbone.parameters()).device)
     with structure.probing(backbone) as hooks:
         hooks.append(structure.embeddings(backbone)[1].register_forward_hook(partial(_embedded, seen)))
         for name, layer in structure.layers(backbone).items():
             hooks.append(layer.register_forward_pre_hook(partial(_entering, seen, name), with_kwargs=True))
-        backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+        backbone(**{sequence: ids, mask: torch.ones_like(ids)})
     return seen.pop(""), seen
 
 
@@ -56,32 +57,32 @@ def _embedded(seen: dict[str, Tensor], module: nn.Module, args: Any, out: Tensor
 
 def _entering(seen: dict[str, Tensor], name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     states = args[0] if args else kwargs["hidden_states"]
-    seen.setdefault(name, states[0].clone())  # a shared layer begins with what its first pass sees
+    seen.setdefault(name, states[0].clone())  # a shared layer uses the states of its first pass
 
 
 def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:
-    """Put trainable rows before the embedded tokens of every sequence."""
+    """Add trainable rows in front of the embedded tokens of every sequence."""
     _, module = structure.embeddings(backbone)
     module.add_module("prompt", PrefixRows(rows))
     _open(backbone, len(rows), visible=True)
 
 
 def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
-    """Give the layers with these names trainable states, all of as many positions."""
+    """Add trainable states to the layers with these names, all with the same number of positions."""
     positions = {len(rows) for rows in states.values()}
     if len(positions) != 1:
-        raise ConfigError(f"Expected prefix states of one length in all layers; got {sorted(positions)}.")
+        raise ConfigError(f"The prefix states of the layers have different lengths: {sorted(positions)}. Give all layers the same length.")
     (number,) = positions
     _open(backbone, number, visible=False)
     for name, rows in states.items():
         layer = backbone.get_submodule(name)
         layer.add_module("prefix", PrefixRows(rows))
         names = tuple(inspect.signature(layer.forward).parameters)
-        layer.register_forward_pre_hook(partial(_replace, names), with_kwargs=True)
+        layer.register_forward_pre_hook(partial(_replace, names, _names(backbone)[1]), with_kwargs=True)
 
 
 def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
-    """Make room for the positions between the embeddings and the layers, and close it after the layers."""
+    """Insert the positions between the embeddings and the layers, and remove them after the layers."""
     names = tuple(inspect.signature(backbone.forward).parameters)
     extend = partial(_extend, names, positions, int(visible), _limit(backbone))
     backbone.register_forward_pre_hook(extend, with_kwargs=True)
@@ -89,42 +90,54 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
     module.register_forward_pre_hook(partial(_own, positions), with_kwargs=True)
     module.register_forward_hook(partial(_make_room, positions))
     holder = backbone.get_submodule(next(iter(structure.layers(backbone))).partition(".")[0])
-    # A list is never called; then the backbone itself hands the states on, and has no pooler that would see them.
+    # A ModuleList is never called; in that case the backbone itself returns the states, and has no pooler that reads them.
     (backbone if isinstance(holder, nn.ModuleList) else holder).register_forward_hook(partial(close, positions))
 
 
+def _names(backbone: nn.Module) -> tuple[str, str]:
+    """The names of the sequence and of its mask; ConfigError where the backbone reads no sequences."""
+    names = names_of(backbone)
+    if names.sequence is None or names.mask is None:
+        raise ConfigError(
+            f"{type(backbone).__name__} reads no sequences, so nothing can be put in front of them. "
+            "Expected the backbone of a text encoder. Choose full or head."
+        )
+    return names.sequence, names.mask
+
+
 def _limit(backbone: nn.Module) -> int | None:
-    """The longest sequence, positions included; None where nothing but the embeddings counts positions."""
+    """The longest sequence that the base accepts, added positions included; None if position tables outside the embeddings set no limit."""
     return min((table.num_embeddings for table in structure.fixed_positions(backbone).values()), default=None)
 
 
-# Hooks are plain functions of the module that they hang on and of numbers, so that a copied model uses its own rows.
+# Hooks are functions of the module they are registered on and of numbers, so that a copied model uses its own rows.
 
 
 def _extend(
     names: tuple[str, ...], positions: int, seen: int, limit: int | None, module: nn.Module, *call: Any
 ) -> tuple[tuple[()], dict[str, Any]]:
-    """Lengthen everything that has one entry a token; the new entries of the mask say whether layers may see them."""
+    """Lengthen every input with one entry per token; the new entries of the mask are `seen`, 1 if layers may attend to them."""
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
-    ids: Tensor = inputs["input_ids"]
+    sequence, mask = _names(module)
+    ids: Tensor = inputs[sequence]
     length = ids.shape[1] + positions
     if limit is not None and length > limit:
         raise ConfigError(
-            f"The base takes {limit} tokens, but {ids.shape[1]} and {positions} trained positions make {length}. "
-            f"Choose max_tokens: {limit - positions} or fewer positions."
+            f"{ids.shape[1]} tokens and {positions} trained positions make {length}, but the base takes at most {limit}. "
+            f"Set max_tokens: {limit - positions}, or fewer positions."
         )
-    if inputs.get("attention_mask") is None:
-        inputs["attention_mask"] = torch.ones_like(ids)
+    if inputs.get(mask) is None:
+        inputs[mask] = torch.ones_like(ids)
     for name, value in inputs.items():
         if isinstance(value, Tensor) and value.shape == ids.shape:
             first = value[:, :1].expand(-1, positions)
-            inputs[name] = torch.cat([torch.full_like(first, seen) if name == "attention_mask" else first, value], dim=1)
+            inputs[name] = torch.cat([torch.full_like(first, seen) if name == mask else first, value], dim=1)
     return (), inputs
 
 
 def _own(positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What the embeddings get is what the real tokens are."""
+    """Pass only the real tokens to the embeddings."""
 
     def cut(value: Any) -> Any:
         return value[:, positions:] if isinstance(value, Tensor) and value.dim() == 2 else value
@@ -133,31 +146,32 @@ def _own(positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[
 
 
 def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tensor) -> Tensor:
-    """Prompt rows, or zeros that no layer sees, before the embedded tokens."""
+    """Put prompt rows, or zeros that no layer attends to, in front of the embedded tokens."""
     if hasattr(module, "prompt"):
         extended: Tensor = module.prompt.before(states)
         return extended
     return torch.cat([states.new_zeros(states.shape[0], positions, states.shape[2]), states], dim=1)
 
 
-def _replace(names: tuple[str, ...], layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
-    """The layer's own states at the positions, seen by every token."""
+def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple[tuple[()], dict[str, Any]]:
+    """Put the layer's own states at the positions, and let every token attend to them; layers call their mask as the backbone does."""
+    args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
     positions = len(layer.prefix.rows)
     inputs[names[0]] = layer.prefix.before(inputs[names[0]][:, positions:])
-    if isinstance(inputs.get("attention_mask"), Tensor):
-        inputs["attention_mask"] = _seen(inputs["attention_mask"], positions)
+    if isinstance(inputs.get(mask), Tensor):
+        inputs[mask] = _seen(inputs[mask], positions)
     return (), inputs
 
 
 def _seen(mask: Tensor, positions: int) -> Tensor:
-    """The mask of a layer with the positions open as keys: 0 is open where a mask is added, true or 1 elsewhere."""
+    """The mask of a layer with the positions visible as keys: 0 in an additive (float) mask, true or 1 in others."""
     value = 0 if mask.dtype.is_floating_point else 1
     return torch.cat([torch.full_like(mask[..., :positions], value), mask[..., positions:]], dim=-1)
 
 
 def close(positions: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-    """Cut the positions off all states in the output of the layers."""
+    """Remove the positions from all states in the output of the layers."""
     first = output if isinstance(output, Tensor) else next(value for value in _values(output) if isinstance(value, Tensor))
     return _shortened(output, positions, first.shape[1])
 

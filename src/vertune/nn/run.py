@@ -1,4 +1,4 @@
-"""A forward pass over many features in batches of near lengths; knows nothing of tasks or learning."""
+"""Runs a model over many features in batches of similar length; knows nothing of tasks or training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vertune.core.records import Feature
 from vertune.nn.vertical import VerticalModel
 
 Around = Callable[[Sequence[int]], AbstractContextManager[None]]
-"""What the forward pass of the batch of these features runs in: a precision, states that are known already."""
+"""Returns the context in which the forward pass of these features runs, for example with autocast or cached states."""
 
 
 def tensors(arrays: dict[str, NDArray[Any]], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """A collated batch on the device."""
+    """Convert a collated batch to tensors on the device."""
     return {key: torch.from_numpy(value).to(device) for key, value in arrays.items()}
 
 
@@ -32,9 +32,9 @@ def outputs(
     states: bool = False,
     around: Around | None = None,
 ) -> list[NDArray[Any]]:
-    """The model's outputs (or, with `states`, what its head would read), one float32 array a feature, in order.
+    """The model's outputs (or, with `states`, its head's inputs), one float32 array per feature, in order.
 
-    Outputs of one row a token are cut to the length of their feature.
+    Outputs with one row per token are cut to the length of their feature.
     """
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:

@@ -1,6 +1,6 @@
-"""Takes layers, inner rows and heads out of a backbone, so that what is left is smaller and computes less; trains nothing.
+"""Removes layers, feed-forward neurons, attention heads and vocabulary from a backbone; knows nothing of training.
 
-Every function changes the model that it is given, which should be a copy, and finds what to take out by structure.
+The functions change the model in place, so pass a copy; they find the modules to change by the model's structure.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from torch import Tensor, nn
 
 from vertune.core.errors import ConfigError
 from vertune.nn import structure
+from vertune.nn.inputs import probe_of
 from vertune.nn.vertical import VerticalModel
 
-_ROWS = "Set heads: 0, and prune rows alone."
+_ROWS = "Set heads: 0, and prune only rows."
 
 Feed = Callable[[VerticalModel], None]
-"""Runs the model over texts; what hooks on the way see is not its business."""
+"""Runs the model over texts, so that hooks can observe it."""
 
 
 def copied(model: VerticalModel) -> VerticalModel:
-    """A copy that shares nothing with the model."""
+    """An independent copy of the model, in evaluation mode."""
     return copy.deepcopy(model).eval()
 
 
 def evenly(count: int, number: int) -> list[int]:
-    """Which of `count` layers stay when `number` do: from the first to the last, as far apart as they can be; the last alone of one."""
+    """`number` evenly spaced indices of `count` layers, the first and the last included; of one, the last."""
     if not 1 <= number <= count:
-        raise ConfigError(f"The base has {count} layers, and {number} were to stay. Choose 1 to {count}.")
-    return [count - 1] if number == 1 else sorted({round(place * (count - 1) / (number - 1)) for place in range(number)})
+        raise ConfigError(f"Can't keep {number} layers of a base with {count}. Choose 1 to {count}.")
+    return [count - 1] if number == 1 else sorted({round(index * (count - 1) / (number - 1)) for index in range(number)})
 
 
 def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
-    """Leave only the layers at these places, in their order; ConfigError where layers are shared or stand in no plain list."""
+    """Keep only the layers with these indices; ConfigError if layers share weights or are not in a single list."""
     backbone = model.backbone
     names = list(structure.layers(backbone))
     holders = {name.rpartition(".")[0] for name in names}
     if structure.shares_layers(backbone) or len(holders) != 1:
-        raise ConfigError(f"{type(backbone).__name__} has no plain list of layers that some could be taken out of. Choose prune or int8.")
+        raise ConfigError(f"Layers of {type(backbone).__name__} can't be removed: they share weights or form no single list. Choose int8.")
     (holder,) = holders
     layers = cast(nn.ModuleList, backbone.get_submodule(holder))
     owner, _, attribute = holder.rpartition(".")
@@ -55,35 +56,35 @@ def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
 
 
 def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """How much each inner row of every layer's feed-forward network adds to the states, on average over the tokens fed.
+    """Importance of each feed-forward neuron of every layer, by the name of its down projection; shape (neurons,).
 
-    That is the mean size of its activation times the length of its column in the way back to the states; shape (inner,).
+    It is the mean absolute activation over the tokens, times the norm of the neuron's column in the down projection.
     """
-    found: dict[str, Tensor] = {}
-    with _seen(model, _downs(model)) as sums:
+    importance: dict[str, Tensor] = {}
+    with _activation_sums(model, _downs(model)) as sums:
         feed(model)
     for name, (total, count) in sums.items():
         down = cast(nn.Linear, model.backbone.get_submodule(name))
-        found[name] = total / count * down.weight.detach().norm(dim=0).cpu()
-    return found
+        importance[name] = total / count * down.weight.detach().norm(dim=0).cpu()
+    return importance
 
 
 def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """The same for the heads of every layer's attention; shape (heads,)."""
-    found: dict[str, Tensor] = {}
+    """Importance of each attention head of every layer, by the layer's name, measured like that of neurons; shape (heads,)."""
+    importance: dict[str, Tensor] = {}
     outputs = {name: output for name, output in _outputs(model).items() if output}
-    with _seen(model, list(outputs.values())) as sums:
+    with _activation_sums(model, list(outputs.values())) as sums:
         feed(model)
     for name, output in outputs.items():
         total, count = sums[output]
         linear = cast(nn.Linear, model.backbone.get_submodule(output))
         each = total / count * linear.weight.detach().norm(dim=0).cpu()
-        found[name] = each.reshape(_heads(model, len(each)), -1).sum(1)
-    return found
+        importance[name] = each.reshape(_heads(model, len(each)), -1).sum(1)
+    return importance
 
 
 def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Leave only these inner rows of each feed-forward network, named by its way down; gated ones lose both of their rows."""
+    """Keep only these neurons of each feed-forward network, named by its down projection; a gated neuron has two rows."""
     backbone = model.backbone
     for layer in structure.layers(backbone):
         sites = structure.sites(backbone, layer)
@@ -98,21 +99,21 @@ def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
 
 
 def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Leave only these heads of each layer's attention; ConfigError where its maps are not one each."""
+    """Keep only these heads of each layer; ConfigError if query, key and value are not separate modules."""
     backbone = model.backbone
     for layer, heads in kept.items():
         sites = structure.sites(backbone, layer)
         parts = [sites.get(role) for role in ("query", "key", "value")]
         output = sites.get("attention_output")
         if not all(parts) or not output:
-            raise ConfigError(f"{type(backbone).__name__} keeps query, key and value in one map; its heads can't be taken out. {_ROWS}")
+            raise ConfigError(f"Heads of {type(backbone).__name__} can't be pruned: one module computes query, key and value. {_ROWS}")
         first = cast(nn.Linear, backbone.get_submodule(f"{layer}.{parts[0][0]}"))  # type: ignore[index]
         size = first.out_features // _heads(model, first.out_features)
         rows = (heads[:, None] * size + torch.arange(size)).reshape(-1)
         for part in parts:
             _narrow(cast(nn.Linear, backbone.get_submodule(f"{layer}.{part[0]}")), out=rows)  # type: ignore[index]
         _narrow(cast(nn.Linear, backbone.get_submodule(f"{layer}.{output[0]}")), into=rows)
-        for module in backbone.get_submodule(layer).modules():  # what counts heads when it divides the states among them
+        for module in backbone.get_submodule(layer).modules():  # attributes with which a module splits the states into heads
             for name in ("num_attention_heads", "n_heads", "num_heads"):
                 if isinstance(getattr(module, name, None), int):
                     setattr(module, name, len(heads))
@@ -122,22 +123,21 @@ def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
     for name in ("num_attention_heads", "n_heads"):
         if isinstance(getattr(config, name, None), int):
             setattr(config, name, max(len(heads) for heads in kept.values()))
-    ids = torch.full((1, 4), 5)
     try:
         with structure.probing(backbone):
-            backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
-    except RuntimeError as error:  # positions that are counted a head, outside the layers
-        raise ConfigError(f"{type(backbone).__name__} counts its heads elsewhere too, so that they can't be taken out. {_ROWS}") from error
+            backbone(**probe_of(backbone))
+    except RuntimeError as error:  # for example position biases per head, outside the layers
+        raise ConfigError(f"Heads of {type(backbone).__name__} can't be pruned: other modules depend on their number. {_ROWS}") from error
 
 
 def largest(weights: Tensor, share: float) -> Tensor:
-    """The places of this share of the weights, the largest ones, at least one, in their order."""
+    """The indices of the largest weights, this share of them and at least one, in ascending order."""
     number = max(1, round(share * len(weights)))
     return weights.topk(number).indices.sort().values
 
 
 def keep_tokens(model: VerticalModel, ids: Tensor) -> None:
-    """Leave only the rows of these ids in the table of word embeddings, in this order."""
+    """Keep only the rows of these ids in the embedding table, in this order."""
     backbone: Any = model.backbone
     table = backbone.get_input_embeddings()
     padding = table.padding_idx
@@ -150,7 +150,7 @@ def keep_tokens(model: VerticalModel, ids: Tensor) -> None:
 
 
 def _narrow(linear: nn.Linear, out: Tensor | None = None, into: Tensor | None = None) -> None:
-    """Leave only some outputs or some inputs of a linear map."""
+    """Keep only these outputs or these inputs of a linear module."""
     with torch.no_grad():
         if out is not None:
             linear.weight = nn.Parameter(linear.weight[out].clone())
@@ -166,26 +166,28 @@ def _downs(model: VerticalModel) -> list[str]:
 
 
 def _outputs(model: VerticalModel) -> dict[str, str]:
-    """Of each layer: its way out of attention, named as in the backbone; empty where there is none."""
-    found = {}
+    """The name of each layer's attention output projection in the backbone; empty if it has none."""
+    outputs = {}
     for layer in structure.layers(model.backbone):
         names = structure.sites(model.backbone, layer).get("attention_output") or []
-        found[layer] = f"{layer}.{names[0]}" if names else ""
-    return found
+        outputs[layer] = f"{layer}.{names[0]}" if names else ""
+    return outputs
 
 
 def _heads(model: VerticalModel, width: int) -> int:
-    """Heads of attention; ConfigError where the base does not say, or where they don't divide its width."""
+    """The number of attention heads; ConfigError if the config has none, or it does not divide the width."""
     config: Any = model.backbone.config
-    said = getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None)
-    if not isinstance(said, int) or width % said:
-        raise ConfigError(f"{type(model.backbone).__name__} does not say how many heads of equal size it has. Prune rows only.")
-    return said
+    heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None)
+    if not isinstance(heads, int) or width % heads:
+        raise ConfigError(
+            f"The config of {type(model.backbone).__name__} gives {heads} attention heads; expected a number that divides {width}. {_ROWS}"
+        )
+    return heads
 
 
 @contextmanager
-def _seen(model: VerticalModel, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
-    """The sum of the sizes of what enters each of these maps, and over how many tokens."""
+def _activation_sums(model: VerticalModel, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
+    """While the block runs, collect the sum of the absolute inputs of each of these modules, and the number of tokens."""
     sums: dict[str, tuple[Tensor, int]] = {}
 
     def add(name: str) -> Any:

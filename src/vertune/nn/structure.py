@@ -1,7 +1,7 @@
-"""What a backbone is made of, found by its modules and the order in which they run; knows nothing of model names or methods.
+"""Finds the embeddings, layers and roles of linear modules in a backbone; knows nothing of model names or methods.
 
-A backbone is embeddings, layers and what follows them. Depths: 0 for the embeddings and all else that feeds every layer,
-i + 1 for layer i and what runs between it and the next, and the number of layers + 1 for the head.
+It looks only at the modules and the order in which they run. Depths: 0 for the embeddings and everything else that feeds all
+layers, i + 1 for layer i and what runs between it and the next, and the number of layers + 1 for the head.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from vertune.core.errors import ConfigError
+from vertune.nn.inputs import names_of, probe_of
 from vertune.nn.vertical import VerticalModel
 
 Role = Literal["query", "key", "value", "qkv", "attention_output", "position", "up", "down"]
 BACKBONE = "backbone."
-"""What names inside a backbone start with, seen from its vertical."""
+"""Prefix of the names of backbone modules in a `VerticalModel`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
-    """What one small forward pass shows. Names only: what methods hang on a backbone later does not change them."""
+    """The structure observed in one small forward pass, as names only: modules that methods add later don't change them."""
 
     stages: dict[str, int]
     poolers: tuple[str, ...]
     linears: dict[str, list[str]]
-    """The linear maps of each layer, named as in the layer, in order of use."""
+    """The linear modules of each layer, by their names within the layer, in order of use."""
     above: int
     """Depth of the head."""
 
 
 _outlines: WeakKeyDictionary[nn.Module, _Outline] = WeakKeyDictionary()
-"""Kept, because every step and every parameter asks for it."""
+"""Cached, because it is needed in every step and for every parameter."""
 
 
 def layers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """The layers by their names in the backbone, in order of their use; ConfigError where there are none.
+    """The layers by their names in the backbone, in order of use; ConfigError if there are none.
 
-    They are the entries of the largest list of modules that all have linear layers; lists nested in it are opened.
+    They are the entries of the largest ModuleList whose entries all have linear modules; nested lists are flattened.
     """
     lists = [
         (name, module)
@@ -53,7 +54,7 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
     ]
     if not lists:
         raise ConfigError(
-            f"Expected a base made of a list of layers with linear maps; {type(backbone).__name__} has none. "
+            f"{type(backbone).__name__} can't be used as a base: it has no list of layers with linear modules. "
             "Choose a transformer encoder as base."
         )
     name, module = max(lists, key=lambda item: _size(item[1]))
@@ -61,10 +62,10 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
 
 
 def count(backbone: nn.Module) -> int:
-    """How many layers a token passes; more than there are modules where layers share their weights."""
+    """Number of layers that a token passes; larger than the number of modules if layers share weights."""
     modules = len(layers(backbone))
-    said = getattr(getattr(backbone, "config", None), "num_hidden_layers", modules)
-    return max(modules, said if isinstance(said, int) else modules)
+    configured = getattr(getattr(backbone, "config", None), "num_hidden_layers", modules)
+    return max(modules, configured if isinstance(configured, int) else modules)
 
 
 def shares_layers(backbone: nn.Module) -> bool:
@@ -73,24 +74,24 @@ def shares_layers(backbone: nn.Module) -> bool:
 
 
 def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Module]:
-    """The last layers by name; ConfigError where there are fewer, or where layers share their weights."""
-    found = layers(backbone)
+    """The last `number` layers by name; ConfigError if there are fewer, or layers share weights."""
+    every = layers(backbone)
     if number == "all":
-        return found
+        return every
     if shares_layers(backbone):
         raise ConfigError(
-            f"The {count(backbone)} layers of this base share the weights of {len(found)}, so that its top {number} can't change alone. "
-            "Choose full, or a method with layers: all."
+            f"The top {number} layers of this base can't be trained separately: its {count(backbone)} layers share {len(every)} sets of "
+            "weights. Choose full, or a method with layers: all."
         )
-    if number > len(found):
-        raise ConfigError(f"The base has {len(found)} layers, and {number} were asked for. Choose at most {len(found)}.")
-    return dict(list(found.items())[len(found) - number :])
+    if number > len(every):
+        raise ConfigError(f"{number} layers were requested, but the base has only {len(every)}. Choose at most {len(every)}.")
+    return dict(list(every.items())[len(every) - number :])
 
 
 def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
-    """The linear maps of the layer with this name by their role, named as in the layer; ConfigError where roles can't be told.
+    """The linear modules of a layer by role, named as in the layer; ConfigError if the roles can't be determined.
 
-    The order of their use tells the roles: attention, then feed-forward, whose last map returns to the hidden size.
+    Roles follow from the order of use: first attention, then feed-forward, whose last module returns to the hidden size.
     """
     layer = layers(backbone)[name]
     linears = [(inside, cast(nn.Linear, layer.get_submodule(inside))) for inside in _outline(backbone).linears[name]]
@@ -99,19 +100,19 @@ def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
     ups: list[str] = []
     while rest and rest[-1][1].in_features == hidden and rest[-1][1].out_features in (inner, 2 * inner):
         ups.insert(0, rest.pop()[0])
-        if inner == hidden:  # nothing but the order tells attention from feed-forward here
+        if inner == hidden:  # here only the order distinguishes attention from feed-forward
             break
     if not ups or not rest or rest[0][1].in_features != hidden:
         shapes = ", ".join(f"{name} {module.in_features} to {module.out_features}" for name, module in linears)
         raise ConfigError(
-            f"Expected attention followed by a feed-forward network in {type(layer).__name__}; its linear maps are: {shapes or 'none'}. "
-            "Choose full or top_layers."
+            f"The roles of the linear modules in {type(layer).__name__} ({shapes or 'none'}) can't be determined: expected attention, then "
+            "a feed-forward network. Choose full or top_layers."
         )
     return {**_attention(rest, hidden), "up": ups, "down": [down]}
 
 
 def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Role, list[str]]:
-    """Roles of the maps of attention: one for all of query, key and value, or one each; then the rest."""
+    """Roles of the linear modules of attention: one for query, key and value together or one for each, then the others."""
     if linears[0][1].out_features == 3 * hidden:
         roles: dict[Role, list[str]] = {"qkv": [linears[0][0]]}
         rest = linears[1:]
@@ -119,7 +120,7 @@ def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Ro
         three: tuple[Role, ...] = ("query", "key", "value")
         names = [name for name, _ in linears[:3]]
         initials = {name.rpartition(".")[2][0]: name for name in names}
-        if set(initials) == set("qkv"):  # some bases use the key before the query, and then only the names tell
+        if set(initials) == set("qkv"):  # some bases use the key before the query; then only the names distinguish them
             names = [initials[initial] for initial in "qkv"]
         roles = {role: [name] for role, name in zip(three, names, strict=False)}
         rest = linears[3:]
@@ -131,18 +132,28 @@ def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Ro
 
 
 def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
-    """Name and module of what turns token ids into the first states, word embeddings, positions and norm included."""
+    """Name and module of the embeddings: word embeddings, positions and norm."""
     word = backbone.get_input_embeddings()  # type: ignore[operator]
     for name, child in backbone.named_children():
         if any(module is word for module in child.modules()):
             return name, child
-    raise ConfigError(f"Expected {type(backbone).__name__} to hold its input embeddings, and it does not. Choose another base.")
+    raise ConfigError(
+        f"{type(backbone).__name__} can't be used as a base: its input embeddings are in no child module. Choose another base."
+    )
+
+
+def word_table(backbone: nn.Module) -> nn.Embedding | None:
+    """The table that the ids of a sequence look up; None where the backbone reads no sequences, or looks them up otherwise."""
+    if names_of(backbone).sequence is None:
+        return None
+    word = backbone.get_input_embeddings()  # type: ignore[operator]
+    return word if type(word) is nn.Embedding else None
 
 
 def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
-    """Tables of positions that are computed, never learnt, and stand outside the embeddings, as in RoFormer.
+    """Position tables outside the embeddings that are computed and never trained, as in RoFormer.
 
-    Such a table is a class of its own; a plain nn.Embedding there holds relative distances, which are learnt and clamped.
+    Such a table is a subclass of nn.Embedding; a plain nn.Embedding there holds relative distances, which are trained and clamped.
     """
     inside = set(embeddings(backbone)[1].modules())
     return {
@@ -153,20 +164,20 @@ def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
 
 
 def poolers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """What reads the last states for a native head only: children with linear maps that run after the layers, or never."""
+    """Modules that only a native head uses: children with linear modules that run after the layers, or never."""
     return {name: backbone.get_submodule(name) for name in _outline(backbone).poolers}
 
 
 def stages(backbone: nn.Module) -> dict[str, int]:
-    """The pieces that the backbone's parameters fall into, by name, with their depths; poolers are left out.
+    """The modules that together hold the backbone's parameters, by name, with their depths; poolers are left out.
 
-    A piece is a layer or a module without layers; a name may be that of a module with parameters of its own.
+    Each is a layer, a module without layers, or a module around layers that has parameters itself.
     """
     return dict(_outline(backbone).stages)
 
 
 def depth_of(model: VerticalModel, name: str) -> int:
-    """Depth of the module or parameter with this name in a vertical."""
+    """Depth of the module or parameter with this name in the model."""
     outline = _outline(model.backbone)
     inside = name.removeprefix(BACKBONE)
     if not name.startswith(BACKBONE) or any(within(inside, pooler) for pooler in outline.poolers):
@@ -175,26 +186,26 @@ def depth_of(model: VerticalModel, name: str) -> int:
 
 
 def depth_within(pieces: Mapping[str, int], name: str) -> int:
-    """Depth of the piece that a name in the backbone lies in; 0 where it lies in none."""
+    """Depth of the stage that contains this name; 0 if none does."""
     owners = [(len(piece), depth) for piece, depth in pieces.items() if within(name, piece)]
     return max(owners, default=(0, 0))[1]
 
 
 def lowest(model: VerticalModel) -> int:
-    """The lowest depth at which something is trained; one above the head's where nothing is."""
+    """The lowest depth with trainable parameters; one more than the head's if there are none."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return min((depth_of(model, name) for name in trained), default=_outline(model.backbone).above + 1)
 
 
 def quiet_below(model: VerticalModel, depth: int) -> None:
-    """Switch dropout off in every stage below this depth: what nothing trains gives the same states each time."""
+    """Turn off dropout in every stage below this depth, so that frozen layers have the same outputs in every epoch."""
     for name, stage in _outline(model.backbone).stages.items():
         if stage < depth and name:
             model.backbone.get_submodule(name).eval()
 
 
 def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
-    """The head's parameters by their names in the vertical; a native head takes the backbone's pooler with it."""
+    """The head's parameters by their names in the model; a native head includes the backbone's pooler."""
     if model.native is None:
         return {f"head.{name}": parameter for name, parameter in model.head.named_parameters()}
     inside = {id(parameter) for parameter in model.backbone.parameters()}
@@ -207,7 +218,7 @@ def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def probing(backbone: nn.Module) -> Iterator[list[RemovableHandle]]:
-    """Forward passes without dropout or gradients; hooks put into the list are removed and every mode is as before."""
+    """Run forward passes without dropout or gradients; hooks added to the list are removed and all modes restored afterwards."""
     modes = [(module, module.training) for module in backbone.modules()]
     hooks: list[RemovableHandle] = []
     backbone.eval()
@@ -229,17 +240,16 @@ def _outline(backbone: nn.Module) -> _Outline:
 
 
 def _calls(backbone: nn.Module) -> list[str]:
-    """Names of the modules that one short sequence passes, in order; ConfigError where the base does not take it."""
+    """Names of the modules that run for a small batch, in order; ConfigError if the base does not accept it."""
     called: list[str] = []
     with probing(backbone) as hooks:
         for name, module in backbone.named_modules():
             hooks.append(module.register_forward_pre_hook(partial(_note, called, name)))
-        ids = torch.full((1, 4), 5, device=next(backbone.parameters()).device)
         try:
-            backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+            backbone(**probe_of(backbone))
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"{type(backbone).__name__} does not answer to token ids and a mask alone ({error}). Choose a text encoder as base."
+                f"{type(backbone).__name__} can't run on the arrays of its encoder alone ({error}). Choose another base."
             ) from error
     return called
 
@@ -249,7 +259,7 @@ def _note(called: list[str], name: str, module: nn.Module, args: Any) -> None:
 
 
 def _drawn(backbone: nn.Module) -> _Outline:
-    """Look at one forward pass: what runs before, between and after the layers."""
+    """Observe one forward pass: which modules run before, between and after the layers."""
     found, above = layers(backbone), count(backbone) + 1
     calls = _calls(backbone)
     owners = [next((layer for layer in found if within(name, layer)), None) for name in calls]
@@ -260,7 +270,9 @@ def _drawn(backbone: nn.Module) -> _Outline:
     def depth(piece: str) -> int:
         if piece in found:
             return depths[piece]
-        first = next((place for place, name in enumerate(calls) if within(name, piece)), 0)  # what is never called may feed all
+        first = next(
+            (place for place, name in enumerate(calls) if within(name, piece)), 0
+        )  # a module that is never called may feed all layers
         if first > end:
             return above - 1
         return max((depths[owner] for owner in owners[:first] if owner is not None), default=0)
@@ -277,7 +289,7 @@ def _drawn(backbone: nn.Module) -> _Outline:
 
 
 def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequence[str]) -> Iterator[str]:
-    """Layers, the largest modules without layers, and modules around layers that have parameters of their own."""
+    """Yield layers, the largest modules without layers, and modules around layers that have parameters themselves."""
 
     def visit(name: str, module: nn.Module) -> Iterator[str]:
         if name in skipped or not any(True for _ in module.parameters()):
@@ -294,7 +306,7 @@ def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequen
 
 
 def within(name: str, owner: str) -> bool:
-    """Whether a name is that of a module, or of something inside it; the empty name owns all."""
+    """Whether a name is that of the module `owner` or of something inside it; the empty name contains everything."""
     return not owner or name == owner or name.startswith(f"{owner}.")
 
 
@@ -303,7 +315,7 @@ def _is_linear(backbone: nn.Module, name: str) -> bool:
 
 
 def _opened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The entries of a list; one that is, or only wraps, another list gives that one's entries."""
+    """Yield the entries of a ModuleList; an entry that is or only wraps another list is replaced by that list's entries."""
     for place, entry in module.named_children():
         path = f"{name}.{place}" if name else place
         inner = [(inside, part) for inside, part in entry.named_modules() if isinstance(part, nn.ModuleList) and len(part)]

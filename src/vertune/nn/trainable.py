@@ -1,4 +1,4 @@
-"""Which parameters of a vertical move; knows nothing of methods or optimisers."""
+"""Selects the trainable parameters of a model; knows nothing of methods or optimisers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 def train_only(model: VerticalModel, parameters: Iterable[nn.Parameter] = ()) -> None:
-    """Train the head and these parameters, nothing else; what the base itself holds fixed stays fixed."""
+    """Make only the head and these parameters trainable; parameters that the base itself freezes stay frozen."""
     free = [parameter for parameter in parameters if parameter.requires_grad]
     model.requires_grad_(False)
     for parameter in free:
@@ -21,16 +21,16 @@ def train_only(model: VerticalModel, parameters: Iterable[nn.Parameter] = ()) ->
 
 
 def open_head(model: VerticalModel) -> None:
-    """Train the head besides what is trained already."""
+    """Make the head trainable too."""
     for parameter in structure.head_parameters(model).values():
         parameter.requires_grad_(True)
 
 
 def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
-    """Every parameter of the backbone's stages from this depth on, which a head can feel."""
+    """The parameters of the backbone from this depth up that affect the head's output."""
     stages = structure.stages(model.backbone)
-    unfelt = [*structure.poolers(model.backbone).values(), *structure.fixed_positions(model.backbone).values()]
-    skipped = {id(parameter) for module in unfelt for parameter in module.parameters()}
+    unused = [*structure.poolers(model.backbone).values(), *structure.fixed_positions(model.backbone).values()]
+    skipped = {id(parameter) for module in unused for parameter in module.parameters()}
     return [
         parameter
         for name, parameter in model.backbone.named_parameters()
@@ -39,6 +39,6 @@ def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
 
 
 def require_some(model: VerticalModel, method: str, instead: str) -> None:
-    """ConfigError unless something is trained."""
+    """ConfigError unless some parameter is trainable."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"method '{method}' has nothing to train here. Choose {instead}.")

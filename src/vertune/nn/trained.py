@@ -1,4 +1,4 @@
-"""A trained model as exports see it: how it answers, what was changed, and a plain copy; knows nothing of any other software."""
+"""A trained model as exports use it: its outputs, its edits, and a merged copy; knows nothing of any other software."""
 
 from __future__ import annotations
 
@@ -20,55 +20,55 @@ from vertune.nn.build import build
 from vertune.nn.vertical import VerticalModel
 
 TOLERANCE = 1e-4
-"""Largest difference of an output, in parts of the largest output, that still counts as the same: float32 in another order."""
+"""Largest difference, relative to the largest output (at least 1), at which outputs count as equal: float32 rounding differs."""
 
 
 @dataclass(slots=True)
 class TrainedModel:
-    """A model as it answers, with all that a form for other software is made from."""
+    """A model with everything that an export needs."""
 
     name: str
     encoder: Encoder
     task: Task
     model: Any
-    """A vertical (nn/vertical.py); None where only the graph is left."""
+    """A VerticalModel; None for a compressed model, which only has a graph."""
     edits: Sequence[Edit]
     reads: Sequence[str] = ()
-    """The columns that the model was trained on; none where that is not known."""
+    """The columns that the model was trained on; empty if unknown."""
     graph: Path | None = None
     """The ONNX file of a compressed model."""
     run: Run | None = None
-    """What computes outputs, where the model does not."""
+    """Computes the outputs of a compressed model."""
 
     @property
     def base(self) -> str:
-        """How the config names the base."""
-        return str(getattr(self.encoder, "base", ""))
+        """The base as written in the config."""
+        return self.encoder.base_name
 
     def plain(self) -> VerticalModel:
-        """A fresh copy whose plain weights hold every change; ConfigError where a change has no such form."""
+        """A new model with all edits merged into its weights; ConfigError if an edit can't be merged."""
         model = build(self.encoder, self.task)
         changes.merge(model, self.edits)
         return model.eval()
 
     def probes(self) -> list[list[str]]:
-        """The one or two texts of each sequence that the task's own examples make."""
+        """The probes of an export check: the one or two texts of each sequence of the task's examples."""
         records, views = self._examples()
         return [[record[field] for field in view.fields if record.get(field)] for record in records for view in views]
 
     def outputs(self, model: VerticalModel | None = None) -> list[NDArray[Any]]:
-        """What the model, or another one in its place, says of each probe."""
+        """The outputs of the model, or of the given one, for each probe."""
         records, views = self._examples()
         return self._outputs(self.encoder.encode(records, views), model or self.model)
 
     def records(self) -> list[dict[str, str]]:
-        """Records of the task's own examples, with the columns that the model reads."""
+        """The task's examples as records, with the columns that the model reads."""
         inputs = [column.name for column in self.task.columns if column.role == "input"]
         inputs = [name for name in inputs if not self.reads or name in self.reads]
         return [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
 
     def answers(self, records: Sequence[Record]) -> list[Answer]:
-        """What the model answers to these records."""
+        """The model's answers to these records."""
         features = self.encoder.encode(records, self.task.views(sorted({key for record in records for key in record})))
         return self.task.decode(records, features, self._outputs(features, self.model), run=lambda more: self._outputs(more, self.model))
 
@@ -79,13 +79,13 @@ class TrainedModel:
         return run.outputs(model, self.encoder, features)
 
     def _examples(self) -> tuple[list[dict[str, str]], Sequence[View]]:
-        """Records and views, the texts short enough that none is cut: how long texts are cut is not what an export must match."""
+        """Records and views with texts short enough to avoid truncation, in which other software may differ."""
         records = self.records()
         views = self.task.views(sorted({key for record in records for key in record}))
         while self._cut(records, views):
             records = [{key: text[: len(text) // 2].strip() for key, text in record.items()} for record in records]
             if not all(text for record in records for text in record.values()):
-                raise ConfigError("max_tokens leaves no room for a text, so an export can't be checked. Train with more.")
+                raise ConfigError("The export can't be checked: encoder.max_tokens leaves no room for a text. Train with a larger value.")
         return records, views
 
     def _cut(self, records: Sequence[dict[str, str]], views: Sequence[View]) -> bool:
@@ -94,12 +94,17 @@ class TrainedModel:
 
 
 def check_same_outputs(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
-    """ModelError unless another software gives these outputs too."""
-    for place, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+    """ModelError unless the outputs in other software (`where`) equal the expected ones."""
+    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         if ours.shape != theirs.shape:
             raise ModelError(
-                f"{where} gives outputs of shape {theirs.shape} for probe {place}, the model {ours.shape}. The export was not kept."
+                f"In {where}, the outputs for probe {number} have shape {theirs.shape}; the model's have {ours.shape}. The export was "
+                "not kept. Please report this as a bug."
             )
-        gap = float(np.abs(ours - theirs).max(initial=0.0))
-        if not gap <= TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0))):
-            raise ModelError(f"{where} answers otherwise than the model: probe {place} differs by {gap:.2g}. The export was not kept.")
+        difference = float(np.abs(ours - theirs).max(initial=0.0))
+        limit = TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
+        if not difference <= limit:
+            raise ModelError(
+                f"In {where}, the outputs for probe {number} differ from the model's by {difference:.2g}; at most {limit:.2g} is allowed. "
+                "The export was not kept. Please report this as a bug."
+            )

@@ -1,8 +1,8 @@
-"""The frozen lower part of a vertical, whose states may be given instead of computed; knows nothing of files or training.
+"""The trunk: the frozen lower layers of a model, whose outputs can be cached; knows nothing of files or training.
 
-Below the lowest edit a model says the same of a sequence every time. What leaves the last layer below it (or, where only the
-head moves, what the head reads) can be remembered: then the layers below pass on what they get, and the last one gives the
-remembered states.
+The layers below the lowest edit have the same outputs for a sequence every time. The output of the last of them (or the head's
+input, if only the head is trained) can be cached: then the frozen layers pass on their input, and the last one returns the
+cached states.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from vertune.nn.vertical import VerticalModel
 
 
 class _Reached(Exception):
-    """The last frozen layer has answered; what comes above need not run."""
+    """Raised when the last frozen layer has run, to skip the layers above."""
 
 
 class Trunk:
-    """The stages of a vertical below a depth."""
+    """The stages of a model below a depth."""
 
     def __init__(self, model: VerticalModel, depth: int) -> None:
-        """`depth` is that of the lowest stage that moves, from 2 to one above the layers."""
+        """`depth` is that of the lowest trained stage, from 2 to one above the layers."""
         self.model = model
         self.depth = depth
         above = structure.count(model.backbone) + 1
         self.whole = depth >= above and model.native is None
-        """Whether all but the head is frozen, so that the states are what the head reads."""
+        """Whether everything except the head is frozen, so that the states are the head's input."""
         self.pooled = self.whole and model.pooling != "tokens"
-        """Whether there is one state a sequence, and not one a token."""
+        """Whether there is one state per sequence, instead of one per token."""
         self.frozen = [] if self.whole else list(structure.layers(model.backbone).values())[: depth - 1]
         self.forms: list[int | None] = []
-        """What each frozen layer returns: a tensor (0), or a tuple of so many entries with the states first; None is neither.
+        """What each frozen layer returns: a tensor (0), a tuple of this many entries with the states first, or neither (None).
 
-        The other entries, such as attention shares, are given as None.
+        With cached states, the other entries of a tuple, such as attention weights, are None.
         """
 
     def run(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The states of a batch, without dropout or gradients: shape (rows, width) or (rows, tokens, width)."""
+        """Compute the states of a batch without dropout or gradients: shape (rows, width) or (rows, tokens, width)."""
         with structure.probing(self.model.backbone) as hooks:
             if self.whole:
                 return self.model.states(inputs)
@@ -61,7 +61,7 @@ class Trunk:
 
     @contextmanager
     def given(self, states: Tensor) -> Iterator[None]:
-        """Forward passes start from these states of their batch."""
+        """While the block runs, forward passes start from these states of their batch."""
         if self.whole:
             patched: list[tuple[Any, str]] = [(self.model, "states")]
             self.model.states = lambda inputs: states  # type: ignore[method-assign]
@@ -77,7 +77,7 @@ class Trunk:
                 delattr(module, name)
 
     def works(self, inputs: dict[str, Tensor]) -> bool:
-        """Whether answers from given states are those of the whole model; layers may hand on more than their states."""
+        """Whether the model has the same outputs with given states; false if layers pass on more than their states."""
         if self.depth < 2 or (not self.whole and structure.shares_layers(self.model.backbone)):
             return False
         states = self.run(inputs)
@@ -94,7 +94,7 @@ class Trunk:
 
 
 def _form(forms: list[int | None], layer: nn.Module, args: Any, output: Any) -> None:
-    """Note what a layer returns."""
+    """Record what a layer returns."""
     if isinstance(output, Tensor):
         forms.append(0)
     else:
@@ -108,12 +108,12 @@ def _reach(found: list[Tensor], layer: nn.Module, args: Any, output: Any) -> Non
 
 
 def _pass(form: int | None, *args: Any, **kwargs: Any) -> Any:
-    """A layer that hands on the states that it gets."""
+    """Forward of a skipped layer: return the input states."""
     return _formed(args[0] if args else next(iter(kwargs.values())), form)
 
 
 def _answer(states: Tensor, form: int | None) -> Callable[..., Any]:
-    """A layer that says these states, whatever it gets; positions that a method put in front stay in front."""
+    """Forward that returns the given states for any input; positions that a method added in front stay in front."""
 
     def answer(*args: Any, **kwargs: Any) -> Any:
         entering: Tensor = args[0] if args else next(iter(kwargs.values()))

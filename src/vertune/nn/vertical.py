@@ -1,4 +1,4 @@
-"""The model of a vertical: a backbone, its pooling, a head; knows nothing of tasks, methods or text."""
+"""The torch model: a backbone, its pooling, and a head; knows nothing of tasks, methods or text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from vertune.core.kinds import Encoder, Pooling
+from vertune.nn.inputs import names_of
 
 
 class VerticalModel(nn.Module):
-    """A backbone under a head.
+    """A backbone with a head.
 
-    `native` is a whole model of transformers that contains `backbone`; where it is given, its own head answers.
-    Methods that add positions hook the backbone itself, so that they are gone before pooling or any head sees the states.
+    `native` is a complete transformers model that contains `backbone`; if it is given, its own head is used.
+    Methods that add positions hook the backbone itself, so that the positions are removed before pooling or a head.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, pooling: Pooling, native: nn.Module | None = None) -> None:
@@ -27,21 +28,24 @@ class VerticalModel(nn.Module):
 
     @property
     def width(self) -> int:
-        """Size of one state."""
+        """Size of a state vector."""
         return int(self.backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
 
     def states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Pooled states, shape (rows, width), or all of them, shape (rows, tokens, width)."""
+        """Pooled states of shape (rows, width), or all states of shape (rows, positions, width)."""
         hidden: Tensor = self.backbone(**self._take(inputs)).last_hidden_state
         if self.pooling == "tokens":
             return hidden
         if self.pooling == "cls":
             return hidden[:, 0]
-        mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        name = names_of(self.backbone).mask
+        if name is None:
+            return hidden.mean(1)
+        mask = inputs[name].unsqueeze(-1).to(hidden.dtype)
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The head's outputs: one row a sequence, or one a token of it."""
+        """The head's outputs: one row per sequence, or one per token."""
         if self.native is not None:
             logits: Tensor = self.native(**self._take(inputs)).logits
             return logits
@@ -53,5 +57,5 @@ class VerticalModel(nn.Module):
 
 
 def headless_backbone(encoder: Encoder) -> VerticalModel:
-    """A fresh backbone that gives all its states, without a head."""
+    """A new model without a head, which returns all states."""
     return VerticalModel(encoder.model(), nn.Identity(), "tokens").eval()

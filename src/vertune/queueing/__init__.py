@@ -1,1 +1,1 @@
-"""Whose turn it is and which requests share a batch; knows nothing of models."""
+"""Queues: the order among customers, and which requests share a batch; knows nothing of models."""

@@ -1,7 +1,7 @@
-"""Batches for an engine, formed of what waits whenever a worker is free; knows nothing of texts, models or HTTP.
+"""Workers that compute what waits in batches; knows nothing of texts, models or HTTP.
 
-A batch is formed as late as can be: nothing waits for company, and whatever came meanwhile goes along. Every ticket is completed
-exactly once, with a value or an error, whatever its worker, its batch or those beside it come to.
+A batch is formed when a worker becomes free: no request waits for others to join it, and all that arrived meanwhile may. Every
+ticket is completed exactly once, with a value or an error, even if its worker dies or another request of its batch fails.
 """
 
 from __future__ import annotations
@@ -20,33 +20,38 @@ from vertune.core.errors import Busy, ConfigError, DataError, ModelError, Vertun
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, FairQueue, Item, Throughput, Ticket
 
 _DEATHS = 2
-"""How many workers may die over an item before it is held to be the cause."""
+"""How many workers may die while they compute an item before the item is taken for the cause."""
 _TICK = 1.0
-"""Seconds between two looks at whether the workers live."""
+"""Seconds between two checks of the workers."""
 _MISSING: Any = object()
 _log = logging.getLogger("vertune")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch that was computed: the sum of its costs, its padded cost (longest × number), and seconds."""
+    """A batch that was computed."""
 
-    lane: Hashable
+    executor: Hashable
     items: int
     tokens: int
+    """Sum of the costs of its items."""
     padded: int
+    """Cost of its longest item, times the number of items."""
     seconds: float
 
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A thread, what it must give back if it dies, and the tickets whose completion it owes."""
+    """A thread that computes batches, and what must be saved if it dies."""
 
     items: list[Item] = field(default_factory=list)
+    """The batch that it computes."""
     owed: list[Ticket[Any]] = field(default_factory=list)
+    """Tickets that it must still announce as completed."""
     since: float | None = None
+    """When it took its batch; None while it has none."""
     lost: bool = False
-    """Whether it was replaced: what it still says counts for nothing."""
+    """Whether it was replaced, so that its results are ignored."""
     thread: Thread = field(init=False)
 
 
@@ -61,13 +66,13 @@ class Batcher:
         post: Callable[[Callable[[], None]], None] | None = None,
         watch: Callable[[Batch], None] | None = None,
     ) -> None:
-        """`compute(lane, payloads)` gives one result a payload, in order.
+        """`compute(executor, payloads)` returns one result for each payload, in order.
 
-        `post` runs the callbacks that one batch caused, as one call; None runs them in the worker. `watch` is told of every batch
-        that was computed. ConfigError for fewer than 1 worker.
+        `post` is given one function for each batch, which runs the callbacks of its tickets; None runs it in the worker. `watch`
+        is called with every batch that was computed. Fewer than 1 worker raise ConfigError.
         """
         if workers < 1:
-            raise ConfigError(f"A batcher has at least 1 worker; got {workers}.")
+            raise ConfigError(f"A batcher can't have {workers} workers; it needs at least 1. Raise `workers`.")
         self.limits = limits
         self.last_success: float | None = None
         self._compute, self._post, self._watch = compute, post or (lambda call: call()), watch
@@ -87,27 +92,27 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Tokens that wait; what a worker has does not."""
+        """Tokens that wait for a worker."""
         return self._queue.tokens
 
     @property
     def rate(self) -> float:
-        """Tokens a second of all workers together while they work; 0 before the first batch."""
+        """Tokens a second of all workers together, over the time in which any works; 0 before the first batch."""
         return self._speed.rate
 
     @property
     def alive(self) -> bool:
-        """Whether a worker lives."""
+        """Whether at least one worker is alive."""
         return any(worker.thread.is_alive() for worker in tuple(self._workers))
 
     def submit(self, request: BatchRequest) -> Ticket[Any]:
-        """Take a request; Busy where it can't be done now or in time, DataError for what never can."""
+        """Queue a request; Busy where too much waits or the deadline can't be met, DataError for a request that never fits."""
         ticket: Ticket[Any] = Ticket(request, self._withdraw)
         if min(request.costs, default=1) < 1:
-            raise DataError(f"A payload costs at least 1 token; got {min(request.costs)}.")
+            raise DataError(f"A payload has the cost {min(request.costs)}; it must be at least 1 token. Correct the costs.")
         with self._lock:
             if self._closed:
-                raise Busy("This batcher is stopping and takes no more requests; ask another one, or ask again in 1 s.")
+                raise Busy("The queue is stopping and takes no more requests. Send it to another server, or retry in 1 s.")
             if ticket.items:
                 self._queue.admit(request.customer, sum(request.costs), request.deadline, self._trusted(ticket.submitted))
                 self._queue.add(request.customer, ticket.items)
@@ -117,20 +122,20 @@ class Batcher:
         return ticket
 
     def check(self, customer: str, tokens: int, deadline: float | None) -> None:
-        """Busy where a request of at least so many tokens would not be taken now: it is known before the request is made ready."""
+        """Raise Busy where a request of so many tokens would not be queued now; for callers that have not tokenised it yet."""
         with self._lock:
             self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
 
     def close(self) -> None:
-        """Complete what waits with Busy at once, let running batches end, and stop the threads; `limits.hang` seconds at most.
+        """Complete what waits with Busy, let running batches end within `limits.hang` seconds, and stop the threads.
 
-        What is not computed by then gets ModelError. Called from a worker's own thread it does not wait.
+        Requests that are not computed by then end with ModelError. A call from a worker's own thread returns without waiting.
         """
         with self._lock:
             self._closed = True
             waiting = list(dict.fromkeys(item.ticket for item in self._queue))
             for ticket in waiting:
-                self._settle(ticket, error=Busy("This batcher was stopped before the request's turn came; ask again in 1 s."))
+                self._settle(ticket, error=Busy("The queue was stopped before the request was computed. Retry in 1 s."))
             self._sleeping = 0
             self._work.notify_all()
             mine = any(worker.thread is current_thread() for worker in self._workers)
@@ -138,7 +143,7 @@ class Batcher:
         if mine or self._ended.wait(self.limits.hang):
             return
         with self._lock:
-            why = f"The batcher was stopped, and {self.limits.hang} s later the model had not computed this; ask again."
+            why = f"The queue was stopped, and {self.limits.hang} s later the request was not computed. Send it again."
             late = [ticket for worker in tuple(self._workers) for ticket in self._release(worker, why, again=False)]
             late += [item.ticket for items in self._returned for item in items]
             self._returned.clear()
@@ -148,22 +153,22 @@ class Batcher:
         self._announce(late)
 
     def _serve(self, worker: _Worker) -> None:
-        """The life of a worker."""
+        """Compute batches until the batcher is closed; the function of a worker's thread."""
         try:
             while self._take(worker):
                 self._announce(worker.owed)
                 if worker.items:
                     self._run(worker)
-        except BaseException as error:  # whatever it is, it ends here: this thread has nobody above it
+        except BaseException as error:  # nothing above would catch it
             _log.exception("A worker of a batcher died and is replaced.")
-            self._bury(worker, error)
+            self._replace(worker, error)
 
     def _take(self, worker: _Worker) -> bool:
-        """Wait for work and take a batch, or tickets that are too late for one; False when this worker is to end."""
+        """Wait for work and take a batch, or tickets whose deadline is over; False when this worker must end."""
         with self._lock:
             worker.items, worker.owed, worker.since = [], [], None
             while not worker.lost:
-                # held before it leaves where it lies: an exception from outside between the two must not lose it
+                # kept by the worker before it is removed from the queue: an asynchronous exception in between must not lose it
                 if self._returned:
                     worker.items = self._returned[0]
                     self._returned.popleft()
@@ -171,7 +176,7 @@ class Batcher:
                     worker.items = self._queue.choose()
                     self._queue.take(worker.items)
                 if worker.items:
-                    self._judge(worker)
+                    self._drop_late(worker)
                     if self._returned or self._queue.tokens:
                         self._wake()
                     return True
@@ -184,8 +189,8 @@ class Batcher:
                 self._work.wait()
             return False
 
-    def _judge(self, worker: _Worker) -> None:
-        """Of a batch just taken, leave those items that somebody waits for and that can be in time; the lock is held."""
+    def _drop_late(self, worker: _Worker) -> None:
+        """Remove the items of a new batch that can't meet their deadline or whose ticket is completed; the lock is held."""
         now = monotonic()
         rate = self._trusted(now)
         worker.since = now
@@ -207,16 +212,16 @@ class Batcher:
     def _run(self, worker: _Worker) -> None:
         items, began = worker.items, monotonic()
         try:
-            results = list(self._compute(items[0].ticket.request.lane, [item.payload for item in items]))
+            results = list(self._compute(items[0].ticket.request.executor, [item.payload for item in items]))
             if len(results) != len(items):
-                raise ModelError(f"The model gives one result an item, here {len(items)}; got {len(results)}. Correct the model.")
+                raise ModelError(f"The model returned {len(results)} results for {len(items)} items; it must return one each. Correct it.")
         except Exception as error:
             self._fail(worker, error, began)
         else:
             self._deliver(worker, results, began)
 
     def _deliver(self, worker: _Worker, results: list[Any], began: float) -> None:
-        """Hand out the results of a batch, complete the tickets that have all of theirs, and tell who watches."""
+        """Store the results of a batch, complete the tickets that have all of theirs, and report the batch."""
         items, now = worker.items, monotonic()
         costs = [item.cost for item in items]
         with self._lock:
@@ -227,8 +232,8 @@ class Batcher:
             tickets = self._spend(items, now - began)
             for item, result in zip(items, results, strict=True):
                 found = item.ticket.results
-                if found[item.place] is _MISSING:
-                    found[item.place] = result
+                if found[item.index] is _MISSING:
+                    found[item.index] = result
                     item.ticket.left -= 1
             worker.owed = [ticket for ticket in tickets if not ticket.left and not ticket.completed]
             worker.items = []
@@ -236,12 +241,12 @@ class Batcher:
         self._announce(worker.owed)
         if self._watch is not None:
             try:
-                self._watch(Batch(items[0].ticket.request.lane, len(items), sum(costs), max(costs) * len(items), now - began))
+                self._watch(Batch(items[0].ticket.request.executor, len(items), sum(costs), max(costs) * len(items), now - began))
             except Exception:
-                _log.exception("What watches the batches failed; the batcher goes on.")
+                _log.exception("The function that watches batches failed; the batcher goes on.")
 
     def _fail(self, worker: _Worker, error: Exception, began: float) -> None:
-        """Give a failed batch back in halves, until the item that is the cause stands alone and fails alone."""
+        """Return a failed batch in halves, so that the item that causes the failure ends up alone and fails alone."""
         items = worker.items
         with self._lock:
             if worker.lost:
@@ -256,7 +261,7 @@ class Batcher:
         self._announce(worker.owed)
 
     def _spend(self, items: Sequence[Item], seconds: float) -> list[Ticket[Any]]:
-        """Count the time of a batch to its tickets, which are returned; the lock is held."""
+        """Add the time of a batch to its tickets, and return these; the lock is held."""
         tickets = list(dict.fromkeys(item.ticket for item in items))
         for ticket in tickets:
             ticket.computed += seconds
@@ -267,14 +272,14 @@ class Batcher:
         self._returned.extend(half for half in (items[:middle], items[middle:]) if half)
 
     def _conclude(self, tickets: Iterable[Ticket[Any]]) -> None:
-        """Make the value of each ticket, which has all its results."""
+        """Complete tickets that have all their results."""
         for ticket in tickets:
             value, error = ticket.outcome()
             with self._lock:
                 self._settle(ticket, value, error)
 
     def _settle(self, ticket: Ticket[Any], value: Any = None, error: BaseException | None = None) -> None:
-        """Complete a ticket, unless it is, and take what is left of it out of the queue; the lock is held."""
+        """Complete a ticket if it is not, and remove its remaining items from the queue; the lock is held."""
         if ticket.completed:
             return
         ticket.value, ticket.error = value, error
@@ -285,7 +290,7 @@ class Batcher:
         ticket.items = ()
 
     def _announce(self, tickets: Sequence[Ticket[Any]]) -> None:
-        """Wake who waits for these tickets, where they are completed, and have their callbacks run; a second time does nothing."""
+        """Wake the threads that wait for completed tickets, and run their callbacks; harmless if repeated."""
         calling = [ticket for ticket in tickets if ticket.completed and ticket.wake()]
         if not calling:
             return
@@ -302,19 +307,19 @@ class Batcher:
         self._announce([ticket])
 
     def _trusted(self, now: float) -> float:
-        """The rate that may refuse a request, 0 where none may; the lock is held."""
+        """The rate in tokens a second to judge deadlines by, 0 where it is not known or too old; the lock is held."""
         if self._speed.stale(now) and not any(worker.since for worker in self._workers):
             return 0.0
         return self._speed.rate
 
     def _wake(self) -> None:
-        """Wake a worker that sleeps; the lock is held."""
+        """Wake one sleeping worker; the lock is held."""
         if self._sleeping:
             self._sleeping -= 1
             self._work.notify()
 
     def _staff(self) -> None:
-        """Start the workers that are missing, as long as there is something for them; the lock is held."""
+        """Start missing workers, unless the batcher is closed and nothing is left to do; the lock is held."""
         while len(self._workers) < self._wanted and (self._returned or not self._closed):
             worker = _Worker()
             worker.thread = Thread(target=self._serve, args=(worker,), name="batcher-worker", daemon=True)
@@ -332,33 +337,33 @@ class Batcher:
             try:
                 self._inspect()
             except Exception:
-                _log.exception("Looking after the workers of a batcher failed; it is tried again.")
+                _log.exception("The check of a batcher's workers failed; it is repeated.")
 
     def _inspect(self) -> None:
-        """Bury workers that died without a word, give up those that hang, and start what is missing."""
+        """Replace workers whose thread has ended or which hang."""
         hang, tickets = self.limits.hang, []
         with self._lock:
             now = monotonic()
             for worker in tuple(self._workers):
                 if worker.since is not None and now - worker.since > hang:
-                    _log.error("A worker of a batcher is at one batch for more than %s s; it is given up and replaced.", hang)
-                    why = f"The model has {hang} s for a batch and took longer with this request in it. Ask for less, or raise `hang`."
+                    _log.error("A worker of a batcher has computed one batch for more than %s s; it is replaced.", hang)
+                    why = f"The batch with this request took longer than the {hang} s allowed. Send less at once, or raise `hang`."
                     tickets += self._release(worker, why, again=False)
                 elif not worker.thread.is_alive():
-                    _log.error("A worker of a batcher died without a word and is replaced.")
+                    _log.error("The thread of a batcher's worker has ended; it is replaced.")
                     tickets += self._release(worker, _death("its thread is gone"), again=True)
             self._staff()
         self._announce(tickets)
 
-    def _bury(self, worker: _Worker, cause: BaseException) -> None:
-        """Replace a worker that ends with an error."""
+    def _replace(self, worker: _Worker, cause: BaseException) -> None:
+        """Replace a worker whose thread ends with an error."""
         with self._lock:
             tickets = self._release(worker, _death(f"{type(cause).__name__}: {cause}"), again=True)
             self._staff()
         self._announce(tickets)
 
     def _release(self, worker: _Worker, why: str, again: bool) -> list[Ticket[Any]]:
-        """Take everything from a worker that is lost, `again` for a second try in halves; the tickets to announce. The lock is held."""
+        """Take all items from a lost worker, to be tried `again` in halves or to fail; returns tickets to announce. The lock is held."""
         if worker.lost:
             return []
         worker.lost = True
@@ -382,13 +387,13 @@ def _call_back(tickets: Iterable[Ticket[Any]]) -> None:
 
 
 def _alone(error: Exception) -> VertuneError:
-    """What is said of an item that failed by itself."""
+    """The error of an item that failed in a batch of its own."""
     if isinstance(error, VertuneError):
         return error
-    wrapped = ModelError(f"The model could not compute this item, which it was given alone: {type(error).__name__}: {error}. Change it.")
+    wrapped = ModelError(f"The model failed at this record, computed alone: {type(error).__name__}: {error}. Change the record.")
     wrapped.__cause__ = error
     return wrapped
 
 
 def _death(cause: str) -> str:
-    return f"A worker computes a batch and lives on; it died with this request in it ({cause}). Ask without what the model can't bear."
+    return f"A worker died with this request in its batch ({cause}). Leave out the record that the model can't compute."

@@ -1,7 +1,7 @@
-"""HTML pages with pictures and model cards, one file each, that open without a network; knows nothing of models or data.
+"""HTML reports and model cards, self-contained files that open without a network; knows nothing of models or data.
 
-`templates/base.html` is the frame of a page, `templates/charts.html` the pictures: macros that take plain lists and
-mappings and write inline SVG. A page needs no script and follows the reader's light or dark setting.
+`templates/base.html` is the frame of a page; `templates/charts.html` has the charts, macros that turn lists and mappings into
+inline SVG. A page needs no script and follows the reader's light or dark setting.
 """
 
 from __future__ import annotations
@@ -33,5 +33,5 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a template (`evaluate.html`, `card.md`) with these values; HTML is escaped, and a missing value is an error."""
+    """Fill a template (`evaluate.html`, `card.md`) with values; HTML is escaped, and a missing value is an error."""
     return _environment().get_template(template).render(**values)

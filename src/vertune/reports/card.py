@@ -1,6 +1,6 @@
-"""The model card that lies beside a model's weights (after Mitchell et al. 2019); knows nothing of how a model is trained.
+"""The model card, the README.md beside a model's weights (Mitchell et al. 2019); knows nothing of how a model is trained.
 
-Everything in it comes from the manifests of the model and of its dataset; what they don't say, the card says is not known.
+Its content comes from the manifests of the model and of its dataset; what they don't contain, the card calls unknown.
 """
 
 from __future__ import annotations
@@ -13,42 +13,44 @@ import yaml
 
 from vertune.core import base as bases
 from vertune.core.errors import VertuneError
+from vertune.core.kinds import Task
 from vertune.reports import render
 from vertune.reports.scales import format_interval, format_value
 from vertune.reports.words import metric
 
 _LISTED = 40
-"""Labels that are named; of more, so many and how many more there are."""
+"""Most labels that are listed; of the others only the number is given."""
 
 
 def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
-    """The text of a model's README.md in Markdown; `dataset` is the manifest of its dataset.
+    """The model card in Markdown; `dataset` is the manifest of the model's dataset.
 
-    Its `metrics` and `intervals` are by split, then by metric: a number, and the low and high end of its 95 % interval.
+    `metrics` and `intervals` of the manifest are by split and metric: a number, and the ends of its 95 % interval.
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
-    known = manifest.get("intervals", {})
+    labels = Task.model_validate(config["task"]).known_labels
+    intervals = manifest.get("intervals", {})
     return render(
         "card.md",
         m=manifest,
         head=_head(manifest, base),
         task=config["task"]["name"],
-        labels=_labels(config["task"].get("labels") or []),
+        labels=_labels(labels),
         base=base,
         base_licence=base_licence(base),
         method=_name(config.get("method")),
         chosen=manifest.get("chosen") or {},
         data=_data(config, dataset or {}),
-        splits=[(split, _rows(values, known.get(split, {}))) for split, values in manifest.get("metrics", {}).items() if values],
-        sure=any(known.values()),
-        label_count=len(config["task"].get("labels") or []),
+        splits=[(split, _rows(values, intervals.get(split, {}))) for split, values in manifest.get("metrics", {}).items() if values],
+        has_intervals=any(intervals.values()),
+        label_count=len(labels),
         encoder=config.get("encoder", {}),
     )
 
 
 def base_licence(base: str | None) -> str | None:
-    """What the base's own card states as its licence; None where it does not, or the base is not on this machine."""
+    """The licence that the base's own card states; None if it states none, or the base is not on this machine."""
     try:
         text = (bases.resolve(base) / "README.md").read_text(encoding="utf-8") if base else ""
         front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
@@ -59,7 +61,7 @@ def base_licence(base: str | None) -> str | None:
 
 
 def data_licence(source: str | None) -> str | None:
-    """The first line of the licence file that lies beside the data; None where there is none."""
+    """The first line of the licence file in the data's folder; None if there is no such file."""
     folder = Path(source).parent if source else None
     if folder is None or not folder.is_dir():
         return None
@@ -74,13 +76,13 @@ def _head(manifest: Mapping[str, Any], base: str | None) -> str:
     """The front matter that model hubs read."""
     hub = bases.ALIASES.get(base, base) if base else None
     tags = ["vertune", manifest["config"]["task"]["name"]]
-    known = {"library_name": "vertune", "base_model": hub, "license": base_licence(base), "tags": tags}
-    return yaml.safe_dump({key: value for key, value in known.items() if value}, sort_keys=False, allow_unicode=True)
+    entries = {"library_name": "vertune", "base_model": hub, "license": base_licence(base), "tags": tags}
+    return yaml.safe_dump({key: value for key, value in entries.items() if value}, sort_keys=False, allow_unicode=True)
 
 
 def _labels(labels: Iterable[str]) -> str:
-    known = [f"`{label}`" for label in labels]
-    return ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
+    quoted = [f"`{label}`" for label in labels]
+    return ", ".join(quoted[:_LISTED]) + (f" and {len(quoted) - _LISTED} more" if len(quoted) > _LISTED else "")
 
 
 def _name(part: Any) -> str:
@@ -92,20 +94,20 @@ def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, An
     source = (config.get("data") or {}).get("source") or {}
     path = source.get("path")
     return {
-        "source": Path(path).name if path else source.get("name") or "frames handed over in Python",
+        "source": Path(path).name if path else source.get("name") or "data passed in Python",
         "rows": {name: rows for name, rows in (dataset.get("rows") or {}).items() if rows},
         "licence": data_licence(path),
     }
 
 
 def _rows(metrics: Mapping[str, float], intervals: Mapping[str, list[float]]) -> list[dict[str, str]]:
-    """The metrics as they are written."""
+    """The metrics, formatted for the card."""
     return [
         {
             "title": metric(name).title,
             "value": format_value(value, metric(name).unit),
             "interval": format_interval(intervals[name][0], intervals[name][1], metric(name).unit) if name in intervals else "",
-            "about": metric(name).says(value),
+            "about": metric(name).explain(value),
         }
         for name, value in metrics.items()
     ]

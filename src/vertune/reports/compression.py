@@ -9,15 +9,15 @@ from vertune.reports import render
 from vertune.reports.words import metric
 
 _VERDICTS = {
-    "accepted": ("accepted", "good", "It keeps what the model can."),
-    "refused": ("refused", "bad", "It is not kept."),
-    "undecided": ("undecided", "warn", "Somebody must decide."),
+    "accepted": ("Accepted", "good", "The smaller model is as accurate as the tolerance demands."),
+    "refused": ("Refused", "bad", "The smaller model loses too much and is not kept."),
+    "undecided": ("Undecided", "warn", "There are too few validation rows to decide; a person must."),
 }
 _SIZES = ("16", "128", "512")
 
 
 def page(manifest: Mapping[str, Any]) -> str:
-    """The HTML; `manifest` is that of a compressed model, with `candidates` and `gate`."""
+    """The HTML of the page; `manifest` is that of a compressed model, with `candidates` and `gate`."""
     gate, candidates = manifest["gate"], manifest["candidates"]
     first, last = candidates[0], candidates[-1]
     sizes = [size for size in _SIZES if size in first["measured"]["latency"]] or list(first["measured"]["latency"])
@@ -32,15 +32,15 @@ def page(manifest: Mapping[str, Any]) -> str:
         first=first,
         last=last,
         verdict=_VERDICTS[last["verdict"]],
-        times=first["measured"]["latency"][sizes[0]] / last["measured"]["latency"][sizes[0]],
+        faster=first["measured"]["latency"][sizes[0]] / last["measured"]["latency"][sizes[0]],
         smaller=first["bytes"] / last["bytes"],
         points=[
             {
-                "name": one["name"],
-                "x": 1000 * one["measured"]["latency"][sizes[0]],
-                "y": one["metrics"][gate["goal"]],
-                "tone": "accent" if one["best"] else "plain",
+                "name": candidate["name"],
+                "x": 1000 * candidate["measured"]["latency"][sizes[0]],
+                "y": candidate["metrics"][gate["goal"]],
+                "tone": "accent" if candidate["best"] else "plain",
             }
-            for one in candidates
+            for candidate in candidates
         ],
     )

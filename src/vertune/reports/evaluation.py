@@ -10,21 +10,21 @@ from vertune.reports.scales import format_change, format_count, format_interval,
 from vertune.reports.words import Metric, baseline_name, format_difference, metric
 
 _FEW = 100
-"""Below so many units a reader is told that the figures are rough."""
+"""With fewer units than this, the page says that the figures are rough."""
 _LARGEST = 150
-"""Labels of the largest confusion matrix that is drawn."""
+"""Most labels of a confusion matrix that is drawn in full."""
 _CUT_SHARE = 0.01
-"""From this share of truncated inputs on, the page says so at its top."""
+"""Share of truncated inputs from which the page warns about truncation."""
 _NEAR = 0.02
-"""Within this, confidence and accuracy are said to agree."""
-_SAID = ("expected", "answered")
-_TITLES = {"probability": "how sure it was", "error": "off by"}
+"""Largest difference of confidence and accuracy that counts as agreement."""
+_ANSWER_COLUMNS = ("expected", "answered")
+_TITLES = {"probability": "confidence", "error": "off by"}
 
 Measured = Mapping[str, Any]
 
 
 def page(measured: Measured) -> str:
-    """The HTML of a report; `measured` is what steps/evaluate.py writes as metrics.json."""
+    """The HTML of a report; `measured` is the content of metrics.json."""
     goal = metric(measured["goal"])
     confusion = measured["details"].get("confusion")
     differences = _differences(measured, goal)
@@ -32,15 +32,16 @@ def page(measured: Measured) -> str:
         "evaluate.html",
         m=measured,
         goal=goal,
+        summary=_summary(measured, goal),
         verdicts=_verdicts(measured, goal),
         notices=_notices(measured),
         bars=_bars(measured, goal),
         differences=differences,
-        closest=next((row for row in differences if row["way"] == best_baseline(measured)), None),
+        closest=next((row for row in differences if row["baseline"] == best_baseline(measured)), None),
         metrics=_metric_table(measured),
         glossary=[metric(name) for name in measured["metrics"]],
         mistakes=_frequent(mistakes(confusion)) if confusion else [],
-        confusion=_readable(confusion) if confusion else None,
+        confusion=_drawable(confusion) if confusion else None,
         classes=sorted(measured["details"].get("per_class", ()), key=lambda row: (row["f1"], -row["support"])),
         errors=_error_table(measured["details"].get("errors", ())),
         slices=_slices(measured, goal),
@@ -52,110 +53,132 @@ def page(measured: Measured) -> str:
 
 def best_baseline(measured: Measured) -> str | None:
     """The name of the baseline with the best goal metric."""
-    goal, known = measured["goal"], measured["baselines"]
-    names = [name for name in known if known[name].get(goal, {}).get("value") is not None]
+    goal, baselines = measured["goal"], measured["baselines"]
+    names = [name for name in baselines if baselines[name].get(goal, {}).get("value") is not None]
     sign = -1 if goal in measured["lower_is_better"] else 1
-    return max(names, key=lambda name: sign * known[name][goal]["value"]) if names else None
+    return max(names, key=lambda name: sign * baselines[name][goal]["value"]) if names else None
 
 
 def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every confusion of two labels, the most frequent first: `{"expected", "answered", "count", "of"}`."""
+    """All confused pairs of labels, the most frequent first: `{"expected", "answered", "count", "of"}`."""
     labels, counts = confusion["labels"], confusion["matrix"]
-    found = [
+    pairs = [
         {"expected": labels[row], "answered": labels[column], "count": number, "of": sum(numbers)}
         for row, numbers in enumerate(counts)
         for column, number in enumerate(numbers)
         if number and row != column
     ]
-    return sorted(found, key=lambda item: (-item["count"], item["of"], item["expected"], item["answered"]))
+    return sorted(pairs, key=lambda pair: (-pair["count"], pair["of"], pair["expected"], pair["answered"]))
 
 
-def _frequent(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The mistakes that are listed: those made more than once, or a few of those that were made once."""
-    return [item for item in found[:12] if item["count"] > 1] or found[:5]
+def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pairs to list: up to 12 that occur more than once, or else the first 5."""
+    return [pair for pair in pairs[:12] if pair["count"] > 1] or pairs[:5]
+
+
+def _summary(measured: Measured, goal: Metric) -> str:
+    """One sentence for a reader who reads nothing else: how good the model is, and whether a baseline does as well."""
+    value = format_value(measured["metrics"][goal.name]["value"], goal.unit)
+    sentence = f"On {plural(measured['rows'], 'row')} of the {measured['split']} split, this model reaches {value} ({goal.title})"
+    name = best_baseline(measured)
+    if name is None:
+        return f"{sentence}; there was no baseline to compare it with."
+    theirs = format_value(measured["baselines"][name][goal.name]["value"], goal.unit)
+    comparison = {"model": "which is better than", "baseline": "which is worse than"}.get(
+        measured["verdicts"][name]["winner"], "which is not clearly different from"
+    )
+    return f"{sentence}, {comparison} the best simple baseline, {baseline_name(name)}, with {theirs}."
 
 
 def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
-    """The four answers at the top."""
+    """The four boxes at the top of the page."""
     entry = measured["metrics"][goal.name]
     units = plural(measured["units"], "row" if measured["units"] == measured["rows"] else "unit")
-    sure = {"title": "How sure?", "figure": format_interval(entry["low"], entry["high"], goal.unit)}
+    interval = {"title": "How certain is that?", "figure": format_interval(entry["low"], entry["high"], goal.unit)}
     if entry["low"] is None:
-        sure |= {"figure": "Not known", "text": "This metric has no interval."}
+        interval |= {"figure": "Unknown", "text": "No interval can be computed for this metric."}
     elif entry["low"] == entry["high"]:
-        sure |= {"figure": "Can't say", "text": f"All {units} came out alike, so resampling shows no spread. Test on more rows."}
+        interval |= {"figure": "Unknown", "text": f"All {units} have the same result, so resampling shows no spread. Test on more rows."}
     else:
-        rough = " That is few: more rows would say it more exactly." if measured["units"] < _FEW else ""
-        sure["text"] = f"The 95 % interval, from {units}: with other rows of this kind, the figure would lie about here.{rough}"
+        rough = " That is a small sample: more rows would narrow the interval." if measured["units"] < _FEW else ""
+        interval["text"] = f"The 95 % interval, from {units}: on other rows of this kind, expect a value in this range.{rough}"
     return [
-        {"title": "How good?", "figure": format_value(entry["value"], goal.unit), "text": f"{goal.title}. {goal.says(entry['value'])}"},
-        sure,
-        _against(measured, goal),
-        _wrong(measured),
+        {
+            "title": "How good is it?",
+            "figure": format_value(entry["value"], goal.unit),
+            "text": f"{goal.title}. {goal.explain(entry['value'])}",
+        },
+        interval,
+        _against_baseline(measured, goal),
+        _weakness(measured),
     ]
 
 
-def _against(measured: Measured, goal: Metric) -> dict[str, str]:
-    """Whether the model is worth more than the best simple way."""
-    title = "Better than a simple way?"
+def _against_baseline(measured: Measured, goal: Metric) -> dict[str, str]:
+    """Whether the model is better than the best baseline."""
+    title = "Better than a simple baseline?"
     name = best_baseline(measured)
     if name is None:
-        return {"title": title, "figure": "Not known", "text": "There was no simple way to compare with.", "tone": "warn"}
+        return {"title": title, "figure": "Unknown", "text": "There was no baseline to compare with.", "tone": "warn"}
     difference, winner = measured["differences"][name].get(goal.name), measured["verdicts"][name]["winner"]
     theirs = format_value(measured["baselines"][name][goal.name]["value"], goal.unit)
-    said = f" Difference: {format_difference(difference, goal)}." if difference else ""
-    figure, tone = {"model": ("Yes", "good"), "baseline": ("No, worse", "bad")}.get(winner, ("Can't tell", "warn"))
+    text = f"The best baseline, {baseline_name(name)}, reaches {theirs}."
+    text += f" Difference: {format_difference(difference, goal)}." if difference else ""
+    figure, tone = {"model": ("Yes", "good"), "baseline": ("No, worse", "bad")}.get(winner, ("Unclear", "warn"))
     if not winner and difference and difference["low"] != difference["high"]:
-        said += " The interval includes 0: more test rows would tell."
+        text += " The interval includes 0, so more test rows are needed to decide."
     if difference and winner and goal.unit == "share":
         figure = f"{'Yes' if winner == 'model' else 'No'}, {format_change(difference['value'], goal.unit)}"
-    return {"title": title, "figure": figure, "tone": tone, "text": f"The best simple way, {baseline_name(name)}, reaches {theirs}.{said}"}
+    return {"title": title, "figure": figure, "tone": tone, "text": text}
 
 
-def _wrong(measured: Measured) -> dict[str, str]:
-    """What the model gets wrong, from whatever details the task gives."""
+def _weakness(measured: Measured) -> dict[str, str]:
+    """The model's largest weakness, from the details that the task provides."""
     title, details = "What does it get wrong?", measured["details"]
     if details.get("confusion"):
-        found = mistakes(details["confusion"])
-        total, wrong = sum(map(sum, details["confusion"]["matrix"])), sum(item["count"] for item in found)
-        text = "No row was answered wrongly."
-        if found:
-            first = found[0]
+        pairs = mistakes(details["confusion"])
+        total, wrong = sum(map(sum, details["confusion"]["matrix"])), sum(pair["count"] for pair in pairs)
+        text = "Every row was answered correctly."
+        if pairs:
+            first = pairs[0]
             pair = f"“{short(first['expected'], 40)}” answered as “{short(first['answered'], 40)}”"
-            text = f"Most often: {pair}, {first['count']} of {first['of']} times."
+            text = f"Most frequent mistake: {pair}, in {first['count']} of {first['of']} rows."
         return {"title": title, "figure": f"{format_count(wrong)} of {format_count(total)}", "text": text}
-    seen = [row for row in details.get("per_class", ()) if row["support"]]
-    if seen:
-        weak = min(seen, key=lambda row: row["f1"])
+    present = [row for row in details.get("per_class", ()) if row["support"]]
+    if present:
+        weak = min(present, key=lambda row: row["f1"])
         recall = f"It finds {format_value(weak['recall'], 'share')} of {plural(weak['support'], 'case')}."
         text = f"The weakest label: F1 {format_value(weak['f1'], 'share')}. {recall}"
         return {"title": title, "figure": short(weak["label"], 18), "text": text}
     for name in ("mae", "rmse"):
         if name in measured["metrics"]:
-            off = measured["metrics"][name]["value"]
-            return {"title": title, "figure": f"Off by {format_value(off)}", "text": metric(name).says(off)}
+            error = measured["metrics"][name]["value"]
+            return {"title": title, "figure": f"Off by {format_value(error)}", "text": metric(name).explain(error)}
     if details.get("errors"):
-        return {"title": title, "figure": "See below", "text": f"The worst {plural(len(details['errors']), 'answer')} are listed."}
-    said = ("Nothing", "No answer was wrong.") if "errors" in details else ("Not listed", "This task lists no single answers.")
-    return {"title": title, "figure": said[0], "text": said[1]}
+        return {"title": title, "figure": "See below", "text": f"The worst {plural(len(details['errors']), 'answer')} are listed below."}
+    if "errors" in details:
+        return {"title": title, "figure": "Nothing", "text": "Every answer was correct."}
+    return {"title": title, "figure": "Not listed", "text": "This task lists no individual answers."}
 
 
 def _notices(measured: Measured) -> list[str]:
-    """What a reader must know before believing the figures."""
+    """Warnings that a reader must see before the figures."""
     notices = list(measured["notes"])
     if measured["truncated"] >= _CUT_SHARE:
         notices.append(
-            f"{format_value(measured['truncated'], 'share')} of the inputs were longer than the model reads and were cut. "
-            "Raise encoder.max_tokens, or choose truncation: window."
+            f"{format_value(measured['truncated'], 'share')} of the inputs were longer than the model reads and were truncated. "
+            "Raise encoder.max_tokens, or set encoder.truncation=window."
         )
     if any(verdict["winner"] == "baseline" for verdict in measured["verdicts"].values()):
-        notices.append("A simple way is better than this model on these rows. Train longer, use more labels, or use the simple way.")
+        notices.append(
+            "A simple baseline is better than this model on these rows. Train longer, add labelled data, or use the baseline instead."
+        )
     return notices
 
 
 def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """The model and its baselines on the goal metric."""
-    ways = {"this model": measured["metrics"], **{baseline_name(name): values for name, values in measured["baselines"].items()}}
+    """The goal metric of the model and of its baselines, as rows of a bar chart."""
+    rows = {"this model": measured["metrics"], **{baseline_name(name): values for name, values in measured["baselines"].items()}}
     return [
         {
             "name": name,
@@ -164,30 +187,30 @@ def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
             "strong": values is measured["metrics"],
             "note": format_interval(values[goal.name]["low"], values[goal.name]["high"], goal.unit),
         }
-        for name, values in ways.items()
+        for name, values in rows.items()
         if goal.name in values
     ]
 
 
 def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Model − baseline on the goal metric, with the sentence on it."""
+    """Model − baseline on the goal metric, each with a sentence that interprets it."""
     tones = {"model": "good", "baseline": "bad"}
     return [
         {
-            "way": name,
+            "baseline": name,
             "name": f"model − {baseline_name(name)}",
-            **found[goal.name],
+            **differences[goal.name],
             "sentence": measured["verdicts"][name]["sentence"],
-            "gap": format_difference(found[goal.name], goal),
+            "gap": format_difference(differences[goal.name], goal),
             "tone": tones.get(measured["verdicts"][name]["winner"], "warn"),
         }
-        for name, found in measured["differences"].items()
-        if goal.name in found
+        for name, differences in measured["differences"].items()
+        if goal.name in differences
     ]
 
 
 def _metric_table(measured: Measured) -> dict[str, Any]:
-    """Every metric of the model, with its interval, beside the baselines."""
+    """Every metric of the model with its interval, and of the baselines."""
     rows = []
     for name, entry in measured["metrics"].items():
         shown = metric(name)
@@ -199,45 +222,48 @@ def _metric_table(measured: Measured) -> dict[str, Any]:
     return {"columns": [{"title": "", "kind": "word"}, *({"title": title, "kind": "number"} for title in titles)], "rows": rows}
 
 
-def _readable(confusion: Mapping[str, Any]) -> dict[str, Any]:
-    """The confusion matrix, or the part of it with the most mistakes where there are too many labels to draw."""
+def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
+    """The confusion matrix, reduced to the labels with the most mistakes if there are too many to draw."""
     labels, counts = confusion["labels"], confusion["matrix"]
     if len(labels) <= _LARGEST:
         return {"labels": labels, "matrix": counts, "left_out": 0}
-    weight = [sum(row) + sum(other[place] for other in counts) - 2 * row[place] for place, row in enumerate(counts)]
-    kept = sorted(sorted(range(len(labels)), key=lambda place: -weight[place])[:_LARGEST])
+    errors = [sum(row) + sum(other[label] for other in counts) - 2 * row[label] for label, row in enumerate(counts)]
+    shown = sorted(sorted(range(len(labels)), key=lambda label: -errors[label])[:_LARGEST])
     return {
-        "labels": [labels[place] for place in kept],
-        "matrix": [[counts[row][column] for column in kept] for row in kept],
-        "left_out": len(labels) - len(kept),
+        "labels": [labels[label] for label in shown],
+        "matrix": [[counts[row][column] for column in shown] for row in shown],
+        "left_out": len(labels) - len(shown),
     }
 
 
 def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The worst answers: the texts that were given, what was expected and answered, then figures."""
+    """The table of the worst answers: input texts, expected and given answer, then figures."""
     if not errors:
         return None
     names = [name for name in dict.fromkeys(name for row in errors for name in row) if name != "row"]
-    figures = [name for name in names if all(isinstance(row.get(name, 0.0), float | int) for row in errors) and name not in _SAID]
-    order = [name for name in names if name not in (*_SAID, *figures)] + [name for name in _SAID if name in names] + figures
-    kinds = {**dict.fromkeys(order, "text"), **dict.fromkeys(_SAID, "word"), **dict.fromkeys(figures, "number")}
+    figures = [name for name in names if all(isinstance(row.get(name, 0.0), float | int) for row in errors) and name not in _ANSWER_COLUMNS]
+    texts = [name for name in names if name not in (*_ANSWER_COLUMNS, *figures)]
+    order = texts + [name for name in _ANSWER_COLUMNS if name in names] + figures
+    kinds = {**dict.fromkeys(order, "text"), **dict.fromkeys(_ANSWER_COLUMNS, "word"), **dict.fromkeys(figures, "number")}
     columns = [{"title": _TITLES.get(name) or metric(name).title, "kind": kinds[name]} for name in order]
-    rows = [[_figure(row.get(name), name) if name in figures else _plain(row.get(name, "")) for name in order] for row in errors]
+    rows = [
+        [_format_figure(row.get(name), name) if name in figures else _format_answer(row.get(name, "")) for name in order] for row in errors
+    ]
     return {"columns": columns, "rows": rows}
 
 
-def _figure(value: float | None, name: str) -> str:
+def _format_figure(value: float | None, name: str) -> str:
     return format_value(value, "share" if name == "probability" else metric(name).unit)
 
 
-def _plain(value: Any) -> str:
-    """What was expected or answered, as a reader writes it: labels with commas, spans by their label."""
+def _format_answer(value: Any) -> str:
+    """An expected or given answer as text: items joined by commas, an empty answer as "nothing"."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
-        return short(", ".join(f"{key}: {_plain(item)}" for key, item in value.items()), 200)
+        return short(", ".join(f"{key}: {_format_answer(item)}" for key, item in value.items()), 200)
     if isinstance(value, list | tuple):
-        return short(", ".join(map(_plain, value)), 200) or "nothing"
+        return short(", ".join(map(_format_answer, value)), 200) or "nothing"
     return short(value, 400) or "nothing"
 
 
@@ -254,21 +280,23 @@ def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
     ]
 
 
-def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The reliability diagram with a sentence on which way the model errs."""
-    if not found or not found["bins"]:
+def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The reliability diagram, with mean confidence, accuracy, and which of the two is higher."""
+    if not calibration or not calibration["bins"]:
         return None
-    total = sum(row["count"] for row in found["bins"])
-    said, right = (sum(row[key] * row["count"] for row in found["bins"]) / total for key in ("confidence", "accuracy"))
-    words = "surer than it is right" if said > right else "less sure than it could be"
-    return {**found, "said": said, "right": right, "way": words if abs(said - right) >= _NEAR else "about as sure as it is right"}
+    bins = calibration["bins"]
+    total = sum(row["count"] for row in bins)
+    confidence, accuracy = (sum(row[key] * row["count"] for row in bins) / total for key in ("confidence", "accuracy"))
+    direction = "overconfident" if confidence > accuracy else "underconfident"
+    verdict = direction if abs(confidence - accuracy) >= _NEAR else "neither overconfident nor underconfident"
+    return {**calibration, "confidence": confidence, "accuracy": accuracy, "verdict": verdict}
 
 
 def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
     """The training loss and the goal metric on validation, each with its own axis."""
     kinds = (
-        ("loss", "Loss on the training rows", "what training lowers", "number", "plain"),
-        ("metric", f"{goal.title} on validation", "on rows it did not learn from", goal.unit, "accent"),
+        ("loss", "Training loss", "on the training rows", "number", "plain"),
+        ("metric", f"{goal.title} on validation", "on rows that the model was not trained on", goal.unit, "accent"),
     )
     return [
         {"title": title, "about": about, "unit": unit, "tone": tone, "points": curves[name]}
@@ -278,17 +306,17 @@ def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
 
 
 def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts on how the model came to be, as (name, words)."""
+    """Facts about how the model was trained, as pairs of a name and a text."""
     chosen = training.get("chosen") or {}
     facts = [
         ("Base", training.get("base")),
         ("Method", training.get("method")),
-        ("Why this method", chosen.get("why")),
+        ("Reason for the method", chosen.get("why")),
         ("Training rows", format_count(training["rows"]) if training.get("rows") else None),
         ("Trained weights", format_count(training["trained"]) if training.get("trained") else None),
-        ("Passes over the rows", f"{chosen['epochs']:.3g}" if chosen.get("epochs") is not None else None),
+        ("Epochs", f"{chosen['epochs']:.3g}" if chosen.get("epochs") is not None else None),
         ("Steps", f"{format_count(chosen['steps'])}, best after {format_count(chosen['best_step'])}" if chosen.get("best_step") else None),
-        ("Trained again on all labels", plural(chosen["refit"], "row") if chosen.get("refit") else None),
-        ("Seconds of training", format_count(chosen["seconds"]) if chosen.get("seconds") is not None else None),
+        ("Retrained on all labelled rows", plural(chosen["refit"], "row") if chosen.get("refit") else None),
+        ("Training time", f"{format_count(chosen['seconds'])} s" if chosen.get("seconds") is not None else None),
     ]
     return [(name, value) for name, value in facts if value]

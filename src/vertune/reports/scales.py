@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them: in words, on an axis, in a width; knows nothing of what they measure."""
+"""Formats numbers and lays out axes and names for the pages; knows nothing of what is measured."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 Unit = Literal["share", "number"]
-"""`share` is shown in per cent, `number` with the digits that matter."""
+"""`share` is shown in per cent, `number` with its significant digits."""
 Axis = Literal["share", "number", "points", "change"]
-"""What an axis shows: a unit, or signed differences of one (`points` of a share, `change` of a number)."""
+"""The unit of an axis: that of a value, or of signed differences (`points` for shares, `change` for numbers)."""
 
 MISSING = "–"
 PER_CENT = "\u00a0%"
-"""The sign with a space before it that no line breaks at."""
+"""The per cent sign after a non-breaking space."""
 
 
 def format_count(value: float | None) -> str:
-    """A whole number with its thousands apart: 10003 is `10,003`."""
+    """A whole number with thousands separators: 10003 is `10,003`."""
     return MISSING if value is None else f"{value:,.0f}"
 
 
@@ -43,47 +43,47 @@ def format_change(value: float | None, unit: Unit = "number") -> str:
 
 
 def _minus(text: str) -> str:
-    """A true minus sign, and none before a zero."""
+    """Replace a leading hyphen by a minus sign, or drop it before a zero."""
     if not text.startswith("-"):
         return text
     return f"−{text[1:]}" if any(digit in text for digit in "123456789") else text[1:]
 
 
 def format_interval(low: float | None, high: float | None, unit: Unit = "number") -> str:
-    """A range in words: `92.4 to 94.3 %`."""
+    """A range: `92.4 to 94.3 %`."""
     if low is None or high is None:
         return MISSING
     return f"{format_value(low, unit).removesuffix(PER_CENT)} to {format_value(high, unit)}"
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round values inside a range, 1, 2 or 5 times a power of ten apart, at most about `wanted` of them."""
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round values inside a range, 1, 2 or 5 times a power of ten apart, about `count` of them at most."""
     if not high > low:
         return [low]
-    raw = (high - low) / max(1, wanted)
+    raw = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(raw))
     steps = [factor * power for factor in (1, 2, 5, 10)]
-    place = next(place for place, step in enumerate(steps) if step >= raw * 0.999)
-    found: list[float] = []
-    while not found:  # a range between two multiples of a step holds none of them
-        step = steps[place]
+    index = next(index for index, step in enumerate(steps) if step >= raw * 0.999)
+    values: list[float] = []
+    while not values:  # no multiple of the step lies in the range: take a smaller step
+        step = steps[index]
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        found = [round(number * step, 12) for number in range(first, last + 1)]
-        place -= 1
-    return found
+        values = [round(number * step, 12) for number in range(first, last + 1)]
+        index -= 1
+    return values
 
 
 def tick(value: float, unit: Axis = "number") -> str:
-    """The label of a tick, with no more digits than it needs."""
+    """The label of a tick, without superfluous digits."""
     sign = "+" if value > 0 and unit in {"points", "change"} else ""
     text = f"{100 * value:.6g}" if unit in {"share", "points"} else f"{value:,.6g}"
     return sign + _minus(text) + (PER_CENT if unit == "share" else "")
 
 
 def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = True) -> tuple[float, float]:
-    """The ends of an axis that holds these values: 0 to 1 for shares, else from 0 (or, without `zero`, near the least) up."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    """The ends of an axis for these values: 0 to 1 for shares, else starting at 0 (or, without `zero`, near the smallest value)."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if zero:
         low, high = min(low, 0.0), max(high, 1.0 if unit == "share" else 0.0)
     if high <= low:
@@ -93,13 +93,13 @@ def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = T
 
 
 def place(value: float, ends: Sequence[float]) -> float:
-    """Where a value stands between the ends of an axis, in per cent of its length, cut at the ends."""
+    """The position of a value on an axis, in per cent of its length and clipped to its ends."""
     low, high = ends
     return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 3)
 
 
 def width(text: str) -> int:
-    """Columns that a text takes: a Chinese character takes two."""
+    """The width of a text in terminal columns: a Chinese character takes two."""
     return sum(_columns(letter) for letter in text)
 
 
@@ -108,32 +108,32 @@ def _columns(letter: str) -> int:
 
 
 def ems(text: str) -> float:
-    """About how wide a text is drawn, in units of the size of its letters."""
+    """The approximate width of a drawn text, in units of its font size."""
     return sum((0.0, 0.64, 1.0)[_columns(letter)] for letter in text)
 
 
 def short(text: Any, columns: int = 40) -> str:
-    """A text cut to this many columns, with an ellipsis where something is left out."""
-    whole = " ".join(str(text).split())
-    return whole if width(whole) <= columns else _head(whole, columns - 1).rstrip() + "…"
+    """Shorten a text to this many columns, ending with an ellipsis if something is left out."""
+    line = " ".join(str(text).split())
+    return line if width(line) <= columns else _head(line, columns - 1).rstrip() + "…"
 
 
 def middle(text: Any, columns: int = 28) -> str:
-    """A name cut in its middle, because names that begin alike often end differently."""
-    whole = " ".join(str(text).split())
-    if width(whole) <= columns:
-        return whole
+    """Shorten a name in its middle, because names with the same start often differ at the end."""
+    line = " ".join(str(text).split())
+    if width(line) <= columns:
+        return line
     tail = (columns - 1) // 2
-    return _head(whole, columns - 1 - tail) + "…" + _head(whole[::-1], tail)[::-1]
+    return _head(line, columns - 1 - tail) + "…" + _head(line[::-1], tail)[::-1]
 
 
 def _head(text: str, columns: int) -> str:
-    """The first letters of a text that fit."""
+    """The beginning of a text, up to this many columns."""
     room = columns
-    for place, letter in enumerate(text):
+    for position, letter in enumerate(text):
         room -= _columns(letter)
         if room < 0:
-            return text[:place]
+            return text[:position]
     return text
 
 

@@ -1,4 +1,4 @@
-"""Metrics and differences in plain words; knows nothing of how they are computed."""
+"""Describes metrics and differences in words; knows nothing of how they are computed."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ class Metric:
     unit: Unit
     about: str
 
-    def says(self, value: float | None) -> str:
-        """What this value means, in one sentence."""
-        known = value is not None
-        return self.about.format(hundred=f"{100 * value:.0f}" if known else "?", value=format_value(value, self.unit))  # type: ignore[operator]
+    def explain(self, value: float | None) -> str:
+        """The meaning of a value, in one sentence."""
+        hundred = "?" if value is None else f"{100 * value:.0f}"
+        return self.about.format(hundred=hundred, value=format_value(value, self.unit))
 
 
 @cache
 def _read(file: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((Path(__file__).parent / file).read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = yaml.safe_load((Path(__file__).parent / file).read_text(encoding="utf-8"))
+    return content
 
 
 def baseline_name(name: str) -> str:
-    """What a simple way is called."""
-    return str(_read("ways.yaml").get(name, name))
+    """The name of a baseline for readers; its own name if there is no other."""
+    return str(_read("baselines.yaml").get(name, name))
 
 
 def metric(name: str) -> Metric:
-    """How a metric is shown; one that has no words is a number under its own name."""
+    """How to show a metric; an unknown one is shown as a number under its own name."""
     words = _read("metrics.yaml").get(name, {})
     return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
 
 
 def comparison_sentence(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
-    """1 where `ours` is better, -1 where `theirs` is, 0 where the data can't tell; and a sentence that says so.
+    """Return 1 if `ours` is better, -1 if `theirs` is, 0 if the data can't decide; and a sentence that says so.
 
     `difference` is ours − theirs with `value`, `low` and `high`.
     """
     low, high = difference["low"], difference["high"]
     if low is None or high is None or low <= 0 <= high:
-        why = "no interval is known" if low is None else "they do equally well here" if low == high else _INCLUDES
-        return 0, f"The data can't tell whether {ours} is better than {theirs}: {why}."
+        why = "there is no interval" if low is None else "their results are equal" if low == high else _INCLUDES
+        return 0, f"The data can't decide whether {ours} is better than {theirs}: {why}."
     better = (low > 0) is not lower_is_better
-    said = f"{'better' if better else 'worse'} than {theirs}: the 95 % interval of the difference excludes 0."
-    return (1 if better else -1), f"{ours[:1].upper()}{ours[1:]} is {said}"
+    verdict = f"{'better' if better else 'worse'} than {theirs}: the 95 % interval of the difference excludes 0."
+    return (1 if better else -1), f"{ours[:1].upper()}{ours[1:]} is {verdict}"
 
 
 def format_difference(difference: Mapping[str, float | None], shown: Metric) -> str:

@@ -151,13 +151,13 @@ class Backbone:
             if batch.items:
                 batch.states = segment.run(*self._fed(batch, arrays, front))
                 batch = _parted(batch, segment.end, waiting, plain)
-        return _answered(payloads, batch, own, arrays["attention_mask"])
+        return _answered(payloads, batch, own, self.encoder.mask(arrays))
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature], place: Slot, tokens: int = 2048) -> list[NDArray[Any]]:
         """The outputs of many features for one place, in batches of near lengths."""
         from vertune.batching.batches import by_tokens
 
-        costs = np.array([encoder.cost(feature) for feature in features], np.int64)
+        costs = np.array([feature.cost for feature in features], np.int64)
         found: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(features)
         for rows in by_tokens(np.argsort(-costs, kind="stable"), costs, tokens):
             for row, outputs in zip(rows, self.compute([(features[row], (place,)) for row in rows]), strict=True):
@@ -167,7 +167,7 @@ class Backbone:
     def _fed(self, batch: _Batch, arrays: Arrays, front: int) -> tuple[Arrays, NDArray[Any] | None, NDArray[np.int64], Arrays]:
         """What a segment takes: arrays and states a row, slots, and banks; those of positions as long as the batch needs them."""
         slots = batch.slots()
-        same = batch.items == list(range(len(arrays["attention_mask"])))
+        same = batch.items == list(range(len(next(iter(arrays.values())))))
         taken = arrays if same else {name: array[batch.items] for name, array in arrays.items()}
         banks = self.banks.arrays
         fronts = {name: banks[name][slots, banks[name].shape[1] - front :] for name in self.banks.fronts}
@@ -211,7 +211,7 @@ def _parted(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[boo
 
 
 def _answered(
-    payloads: Sequence[tuple[Feature, Sequence[Slot]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.int64]
+    payloads: Sequence[tuple[Feature, Sequence[Slot]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.bool_]
 ) -> list[list[NDArray[Any]]]:
     """Heads on the last states, all rows of a place at once; `own` are the rows that ended in layers of a place's own."""
     found: dict[tuple[int, Slot], NDArray[Any]] = {}
@@ -229,11 +229,11 @@ def _answered(
             read = pooled if len(rows) == len(pooled) else pooled[rows]
             for row, outputs in zip(rows, place.task.apply(read, place.head), strict=True):
                 item = part.items[row]
-                found[item, place] = outputs[: len(payloads[item][0])] if outputs.ndim > 1 else outputs
+                found[item, place] = outputs[: payloads[item][0].positions] if outputs.ndim > 1 else outputs
     return [[found[item, place] for place in places] for item, (_, places) in enumerate(payloads)]
 
 
-def _pooled(states: NDArray[Any], mask: NDArray[np.int64], pooling: Pooling) -> NDArray[Any]:
+def _pooled(states: NDArray[Any], mask: NDArray[np.bool_], pooling: Pooling) -> NDArray[Any]:
     """What a head reads, as nn/vertical.py has it."""
     if pooling == "tokens":
         return states

@@ -1,17 +1,15 @@
-"""Answers that were given already, kept for when the same is asked again; knows nothing of how a model answers.
-
-A request that comes while the same one is being computed waits for that answer. What is kept is bounded by a number of answers,
-and those longest unasked go first.
-"""
+"""Cached answers, so that the same input is not computed twice; knows nothing of how a model answers."""
 
 from __future__ import annotations
 
 import copy
 import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import cachetools
 
 from vertune.core.errors import ConfigError
 from vertune.core.records import Answer, Record
@@ -21,96 +19,99 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class LRUCache(Generic[Key, Value]):
-    """The values put last, up to a number of them; safe for many threads. Who takes one must not change it."""
+class AnswerCache(Generic[Key, Value]):
+    """The most recently used values, up to a number of them; thread-safe. Callers must not change the values they get."""
 
-    def __init__(self, entries: int) -> None:
-        self.entries = entries
-        self._kept: OrderedDict[Key, Value] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, key: Key) -> Value | None:
-        """The value of a key, which then counts as asked last."""
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def put(self, key: Key, value: Value) -> None:
-        """Keep a value; those longest unasked make room."""
-        with self._lock:
-            self._kept[key] = value
-            while len(self._kept) > self.entries:
-                self._kept.popitem(last=False)
-
-
-class AnswerCache:
-    """A predictor that remembers; safe for many threads."""
-
-    def __init__(self, predictor: Predictor, version: str, entries: int = 10_000) -> None:
-        """`version` is the id of the model, so that two models never share an answer; `entries` is how many answers are kept."""
+    def __init__(self, entries: int = 10_000) -> None:
         if entries < 1:
-            raise ConfigError(f"A cache keeps at least 1 answer; got {entries}.")
-        self.predictor, self.version, self.entries = predictor, version, entries
+            raise ConfigError(f"The size of the cache is {entries}; expected at least 1 answer. Pass a larger number, or use no cache.")
+        self.entries = entries
         self.hits = self.misses = 0
-        self._inputs = tuple(column.name for column in predictor.task.columns if column.role == "input")
-        self._kept: LRUCache[Hashable, Answer] = LRUCache(entries)
-        self._computing: dict[Hashable, Future[Answer]] = {}
+        self._values: cachetools.LRUCache[Key, Value] = cachetools.LRUCache(entries)
+        self._pending: dict[Key, Future[Value]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._values)
 
     @property
     def hit_rate(self) -> float:
-        """Share of what was asked that needed no forward pass of its own; 0 where nothing was asked."""
-        return self.hits / (self.hits + self.misses) if self.hits + self.misses else 0.0
+        """Share of the requested values that needed no computation of their own; 0 before the first request."""
+        requested = self.hits + self.misses
+        return self.hits / requested if requested else 0.0
 
-    def answer(self, records: Sequence[Record]) -> list[Answer]:
-        """One answer a record, each the caller's own to change; an error of the model reaches everybody who waits for it."""
-        keys = [self._key(record) for record in records]
-        found: dict[Hashable, Answer] = {}
-        waiting: dict[Hashable, Future[Answer]] = {}
-        mine: dict[Hashable, Record] = {}
+    def get(self, key: Key) -> Value | None:
+        """Return the value of a key, or None, and mark it as the most recently used."""
         with self._lock:
-            for key, record in zip(keys, records, strict=True):
-                known = self._kept.get(key)
-                if known is not None:
-                    found[key] = known
-                elif key in self._computing and key not in mine:
-                    waiting[key] = self._computing[key]
-                elif key not in mine:
-                    mine[key] = record
-                    self._computing[key] = Future()
-            self.misses += len(mine)
-            self.hits += len(records) - len(mine)
-        if mine:
-            found |= self._computed(mine)
-        found |= {key: future.result() for key, future in waiting.items()}
-        return [copy.deepcopy(found[key]) for key in keys]
+            value = self._values.get(key)
+            if value is None:
+                self.misses += 1
+            else:
+                self.hits += 1
+            return value
 
-    def _key(self, record: Record) -> Hashable:
-        return (self.version, *(record.get(name) for name in self._inputs))
+    def put(self, key: Key, value: Value) -> None:
+        """Store a value; the least recently used one makes room."""
+        with self._lock:
+            self._values[key] = value
 
-    def _computed(self, mine: dict[Hashable, Record]) -> dict[Hashable, Any]:
-        """Compute what nobody computes yet, and tell those who wait."""
+    def get_or_compute(self, keys: Sequence[Key], compute: Callable[[list[int]], Sequence[Value]]) -> list[Value]:
+        """Return one value per key, in order.
+
+        `compute` takes the positions of the keys to compute, each key once, and returns their values. A key that another thread
+        is computing is waited for. An error of `compute` is raised in every thread that waits for it, and is not cached.
+        """
+        values: dict[Key, Value] = {}
+        waiting: dict[Key, Future[Value]] = {}
+        claimed: dict[Key, int] = {}
+        with self._lock:
+            for position, key in enumerate(keys):
+                cached = self._values.get(key)
+                if cached is not None:
+                    values[key] = cached
+                elif key in self._pending and key not in claimed:
+                    waiting[key] = self._pending[key]
+                elif key not in claimed:
+                    claimed[key] = position
+                    self._pending[key] = Future()
+            self.misses += len(claimed)
+            self.hits += len(keys) - len(claimed)
+        if claimed:
+            values |= self._compute(claimed, compute)
+        values |= {key: future.result() for key, future in waiting.items()}
+        return [values[key] for key in keys]
+
+    def _compute(self, claimed: dict[Key, int], compute: Callable[[list[int]], Sequence[Value]]) -> dict[Key, Value]:
+        """Compute the keys that this thread claimed and resolve the futures that other threads wait for."""
         try:
-            answers = self.predictor.answer(list(mine.values()))
+            values = dict(zip(claimed, compute(list(claimed.values())), strict=True))
         except BaseException as error:
-            with self._lock:
-                futures = [self._computing.pop(key) for key in mine]
-            for future in futures:
+            for future in self._take_pending(claimed):
                 future.set_exception(error)
             raise
-        found = dict(zip(mine, answers, strict=True))
         with self._lock:
-            futures = [self._computing.pop(key) for key in mine]
-            for key, answer in found.items():
-                self._kept.put(key, answer)
-        for future, answer in zip(futures, answers, strict=True):
-            future.set_result(answer)
-        return found
+            self._values.update(values)
+        for future, value in zip(self._take_pending(claimed), values.values(), strict=True):
+            future.set_result(value)
+        return values
+
+    def _take_pending(self, claimed: dict[Key, int]) -> list[Future[Value]]:
+        with self._lock:
+            return [self._pending.pop(key) for key in claimed]
+
+
+@dataclass(frozen=True)
+class CachedPredictor:
+    """A predictor whose answers are cached."""
+
+    predictor: Predictor
+    model: str
+    """The id of the model, so that two models that share a cache never share an answer."""
+    cache: AnswerCache[Hashable, Answer]
+
+    def answer(self, records: Sequence[Record]) -> list[Answer]:
+        """Return one answer per record; each is a copy that the caller may change."""
+        inputs = [column.name for column in self.predictor.task.columns if column.role == "input"]
+        keys = [(self.model, *(record.get(name) for name in inputs)) for record in records]
+        answers = self.cache.get_or_compute(keys, lambda positions: self.predictor.answer([records[position] for position in positions]))
+        return copy.deepcopy(answers)

@@ -1,20 +1,22 @@
-"""All verticals that one process answers for, on shared backbones or on graphs of their own; knows nothing of HTTP."""
+"""All verticals that one process serves, on shared backbones or on dedicated graphs; knows nothing of HTTP."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import cachetools
 from numpy.typing import NDArray
 
+from vertune.core import part
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound, StorageError, VertuneError
-from vertune.core.kinds import Encoder, Task
+from vertune.core.kinds import Compressor, Encoder, Task
 from vertune.core.records import Answer, Feature, Record
 from vertune.core.spellings import moved_value
 from vertune.runtime import eager, shared_store
@@ -26,123 +28,136 @@ from vertune.runtime.shared_store import Precision, SharedEngine
 _log = logging.getLogger("vertune")
 
 Payload = tuple[Feature, Sequence[Any]]
-"""A feature, and the places that it is asked of; a vertical on a graph of its own has one place, None."""
+"""A feature, and the slots of the backbone to compute it for; a dedicated graph has one slot, None."""
 
 
 class Executor(Hashable, Protocol):
-    """What computes batches: a backbone, or one graph."""
+    """Computes batches: a backbone, or one graph."""
+
+    encoder: Encoder
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """The outputs of each feature for each of its places."""
+        """The head's outputs of each feature, one array for each of its slots."""
         ...
 
 
 class DedicatedGraph:
-    """A graph that serves one vertical, in memory as long as it is asked often enough."""
+    """A graph that serves one vertical; its cache may drop it from memory and load it again."""
 
     def __init__(self, model: Artifact, encoder: Encoder, keeper: GraphCache) -> None:
         self.model, self.encoder, self._keeper = model, encoder, keeper
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """The outputs of each feature; those of one row a token are as long as it."""
+        """The head's outputs of each feature; outputs of one row a token have as many rows as the feature has tokens."""
         features = [feature for feature, _ in payloads]
         out = self._keeper.graph(self.model).run(self.encoder.collate(features))
-        return [[row[: len(feature)] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
+        return [[row[: feature.positions] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one array a feature."""
         return self._keeper.graph(self.model).outputs(encoder, features)
 
 
+class _LoadedGraph(NamedTuple):
+    graph: Graph
+    size: int
+    """Bytes of the file."""
+
+
 class GraphCache:
-    """Graphs in memory up to a number of bytes; those longest unasked leave first."""
+    """The most recently used graphs, up to a number of bytes; a batch that runs on an evicted graph holds it until it is done."""
 
     def __init__(self, limit: int, threads: int | None = None) -> None:
+        """`limit` is in bytes of graph files; one graph may exceed it, alone."""
         self.limit, self.threads = limit, threads
-        self._kept: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
+        # Without a bound of its own: room is made before a graph is loaded, so that both are never in memory together.
+        self._graphs: cachetools.LRUCache[str, _LoadedGraph] = cachetools.LRUCache(math.inf, getsizeof=lambda loaded: loaded.size)
         self._lock = threading.Lock()
 
+    def __contains__(self, model: str) -> bool:
+        return model in self._graphs
+
     def graph(self, model: Artifact) -> Graph:
-        """The graph of a model, loaded where it is not in memory; one that a batch runs on stays until that is done."""
+        """Return the graph of a model, loading it if it is not in memory."""
         with self._lock:
-            if model.id not in self._kept:
+            if model.id not in self._graphs:
                 size = self._make_room(model)
-                self._kept[model.id] = (Graph(model.folder / GRAPH, self.threads), size)
-            self._kept.move_to_end(model.id)
-            return self._kept[model.id][0]
+                self._graphs[model.id] = _LoadedGraph(Graph(model.folder / GRAPH, self.threads), size)
+            return self._graphs[model.id].graph
 
     def opened(self, model: Artifact) -> Predictor:
-        """A model whose graph was checked to be the one that was measured, and is in memory now."""
+        """Open a model, which checks that its graph is the one that was measured, and put its graph into the cache."""
         with self._lock:
             size = self._make_room(model)
             predictor = Predictor.open(model, self.threads)
             assert isinstance(predictor.engine, Graph)
-            self._kept[model.id] = (predictor.engine, size)
+            self._graphs[model.id] = _LoadedGraph(predictor.engine, size)
         return replace(predictor, engine=DedicatedGraph(model, predictor.encoder, self))
 
     def _make_room(self, model: Artifact) -> int:
-        """Have others leave until a model's graph fits, where it ever does; the bytes of its file."""
+        """Evict graphs until that of a model fits or none is left; return the size of its file in bytes."""
         try:
             size = (model.folder / GRAPH).stat().st_size
         except OSError as error:
-            why = f"The graph of {model.id} is not in {model.folder} any more: {error.strerror}. Restore the folder."
-            raise StorageError(why) from error
-        while self._kept and self.bytes + size > self.limit:
-            gone, _ = self._kept.popitem(last=False)
-            _log.info("%s left memory: the graphs that can't share a backbone have %d bytes.", gone, self.limit)
+            message = f"The graph of {model.id} can't be read from {model.folder}: {error.strerror}. Restore the folder."
+            raise StorageError(message) from error
+        while self._graphs and self.bytes + size > self.limit:
+            evicted, _ = self._graphs.popitem()
+            _log.info("Evicted the graph of %s: dedicated graphs may take %d bytes.", evicted, self.limit)
         return size
 
     @property
     def bytes(self) -> int:
-        """Size of the files of all graphs in memory."""
-        return sum(size for _, size in self._kept.values())
+        """Total size of the files of the graphs in memory."""
+        return int(self._graphs.currsize)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Deployment:
-    """One vertical as it is served now."""
+    """One vertical with the model that answers for it now."""
 
     name: str
     model: Artifact
     predictor: Predictor
-    lane: Executor
-    place: Any
+    executor: Executor
+    slot: Any
+    """Where the vertical stands on its backbone; None on a dedicated graph."""
     precision: Precision
     why: str
-    """Why in this precision, and on what."""
+    """Why it is served in this precision."""
     shared: str | None
-    """The backbone's id; None on a graph of its own."""
-    encoding: Hashable
-    """Verticals of equal encodings make the same features of the same records."""
-    reading: Hashable
-    """Verticals of equal readings find the same in the same records."""
-    layers: float = 1.0
-    """Share of the layers that are its own."""
+    """The id of the shared backbone; None on a dedicated graph."""
+    feature_key: Hashable
+    """Verticals with equal keys make the same features of the same records."""
+    record_key: Hashable
+    """Verticals with equal keys read the same fields of a record in the same way."""
+    own_layers: float = 1.0
+    """Share of the backbone's layers that must run for this vertical alone, from 0 to 1."""
 
     @property
     def task(self) -> Task:
-        """What is answered."""
+        """The task of the model."""
         return self.predictor.task
 
     @property
     def artifact_id(self) -> str:
-        """The id of the artifact that answers: a backbone, or a model with a graph."""
-        return self.lane.model.id if isinstance(self.lane, DedicatedGraph) else str(self.shared)
+        """The id of the artifact that computes: a backbone, or a model with a graph."""
+        return self.executor.model.id if isinstance(self.executor, DedicatedGraph) else str(self.shared)
 
 
 @dataclass(slots=True)
 class Fleet:
-    """The verticals in memory, by name; replaced one by one while others answer."""
+    """The verticals in memory, by name; each can be replaced while the others answer."""
 
     home: Home
     limit: int = 1 << 30
-    """Bytes of graphs that can't share a backbone."""
+    """Bytes that dedicated graphs may take in memory."""
     threads: int | None = None
     exact: bool = False
-    """Whether all that share a backbone are served in float32."""
+    """Whether to serve float32 where the gate chose int8."""
     device: str | None = None
-    """Where torch answers for those that share a backbone, such as `cuda`; None has ONNX Runtime answer, without torch. ConfigError
-    for a device that is not there."""
+    """The torch device that computes shared backbones, such as `cuda`; None computes them in ONNX Runtime, without torch.
+    A device that this machine lacks raises ConfigError."""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
     _keeper: GraphCache = field(init=False)
@@ -153,21 +168,21 @@ class Fleet:
         self._keeper = GraphCache(self.limit, self.threads)
 
     def get(self, name: str) -> Deployment:
-        """One vertical; NotFound says which there are."""
-        found = self.deployments.get(name)
-        if found is None:
-            listed = ", ".join(sorted(self.deployments)[:20]) or "none"
-            raise NotFound(f"No vertical '{name}' is served here. There are: {listed}.")
-        return found
+        """One vertical; NotFound lists those that are served."""
+        deployment = self.deployments.get(name)
+        if deployment is None:
+            served = ", ".join(sorted(self.deployments)[:20]) or "none"
+            raise NotFound(f"No vertical '{name}' is served here. There are: {served}.")
+        return deployment
 
     def live(self) -> dict[str, Artifact]:
-        """The model of each live alias of the home, by the vertical's name; without those that `lost` tells."""
+        """The live model of each vertical of the home, by the vertical's name; without the aliases that `dangling` lists."""
         return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
 
-    def lost(self) -> dict[str, str]:
-        """Why each live alias that leads to no model of the home does not, by the vertical's name."""
+    def dangling(self) -> dict[str, str]:
+        """The error of each live alias whose model does not exist, by the vertical's name."""
         return {
-            name: f"{error} Say which it is: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
+            name: f"{error} Choose a model: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
         }
 
     def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
@@ -180,37 +195,37 @@ class Fleet:
                     yield name, str(error)
 
     def follow(self, wanted: Mapping[str, Artifact]) -> dict[str, str]:
-        """Serve these models and no others; why each that can't be served can't, by the name of its vertical.
+        """Serve these models and no others; returns the error of each vertical whose model can't be served.
 
-        One that can't keeps the model that it had. A batch in progress keeps what it began with.
+        Such a vertical keeps the model that it had. A batch in progress ends with the models that it began with.
         """
-        troubles: dict[str, str] = {}
+        errors: dict[str, str] = {}
         for name in set(self.deployments) - set(wanted):
             self.deployments = {key: value for key, value in self.deployments.items() if key != name}
         for name, model in wanted.items():
             try:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
-                stands = backbone or graph_of(self.home, model)
-                if stands is None:
+                artifact = backbone or graph_of(self.home, model)
+                if artifact is None:
                     raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
-                now = self.deployments.get(name)
-                if now is None or (now.model.id, now.artifact_id) != (model.id, stands.id):
-                    made = self._seated(name, model, stands) if backbone else self._alone(name, model, stands)
-                    self.deployments = {**self.deployments, name: made}
+                current = self.deployments.get(name)
+                if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
+                    deploy = self._deploy_shared if backbone else self._deploy_dedicated
+                    self.deployments = {**self.deployments, name: deploy(name, model, artifact)}
             except VertuneError as error:
-                troubles[name] = str(error)
-        return troubles
+                errors[name] = str(error)
+        return errors
 
     def ready(self, model: Artifact) -> bool:
-        """Whether this model can be served as it lies there, without torch."""
+        """Whether this model can be served without torch, so is on a backbone or has a graph."""
         return self._backbone_of(model) is not None or graph_of(self.home, model) is not None
 
     def _backbone_of(self, model: Artifact) -> Artifact | None:
-        """The newest backbone that a model was put on."""
+        """The newest backbone that a model shares."""
         shelf = reversed(self.home.shelf("backbones"))
         return next((artifact for artifact in shelf if shared_store.read_verdict(artifact, model.id) is not None), None)
 
-    def _seated(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
+    def _deploy_shared(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
         verdict = shared_store.read_verdict(artifact, model.id)
         assert verdict is not None
         on_device = self.device is not None and not shared_store.replaces_layers(artifact, model.id)
@@ -218,58 +233,72 @@ class Fleet:
         key = (artifact.id, str(self.device) if on_device else precision)
         backbone = self._backbones.get(key)
         if backbone is None:
-            made = (
+            backbone = (
                 shared_store.load_torch_backbone(artifact, str(self.device))
                 if on_device
                 else shared_store.load_backbone(artifact, precision, self.threads)
             )
-            self._backbones[key] = backbone = made
+            self._backbones[key] = backbone
         predictor = shared_store.attach_model(backbone, artifact, model, self.threads)
         assert isinstance(predictor.engine, SharedEngine)
-        place = predictor.engine.place
+        slot = predictor.engine.place
         depth = backbone.segments[-1].end
-        own = (depth - max(place.begin, 0)) / depth if place.begin < depth else 0.0
-        encoding = (artifact.id, _said(predictor.encoder))
         why = verdict.why
         if precision != verdict.precision:
-            why = f"all that share are answered on {self.device}, in float32" if on_device else "the server was told to answer exactly"
-        return Deployment(name, model, predictor, backbone, place, precision, why, artifact.id, encoding, _reading(predictor), own)
+            why = f"shared backbones are computed on {self.device}, in float32" if on_device else "the server's setting `exact` is on"
+        return Deployment(
+            name, model, predictor, backbone, slot,
+            precision=precision, why=why, shared=artifact.id,
+            feature_key=(artifact.id, _options(predictor.encoder)), record_key=_record_key(predictor),
+            own_layers=(depth - max(slot.begin, 0)) / depth if slot.begin < depth else 0.0,
+        )  # fmt: skip
 
-    def _alone(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
+    def _deploy_dedicated(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]
-        precision: Precision = "int8" if "int8" in chain else "float32"
-        why = f"on a graph of its own, made by {', '.join(chain) or 'export'}"
-        encoding = (graph.id, _said(predictor.encoder))
-        return Deployment(name, model, predictor, predictor.engine, None, precision, why, None, encoding, _reading(predictor))
+        return Deployment(
+            name, model, predictor, predictor.engine, None,
+            precision=_precision(chain), why=f"on a graph of its own, made by {', '.join(chain) or 'export'}", shared=None,
+            feature_key=(graph.id, _options(predictor.encoder)), record_key=_record_key(predictor),
+        )  # fmt: skip
 
 
-def _said(encoder: Encoder) -> str:
-    """The options of an encoder, without where its base lies."""
+def _precision(chain: Sequence[str]) -> Precision:
+    """In which numbers a model of this chain of compressors computes; one that is not installed here counts as float32."""
+    precision = Compressor.precision
+    for name in chain:
+        kind = part.find(Compressor.folder, name) if name in part.names(Compressor.folder) else Compressor
+        assert issubclass(kind, Compressor)
+        precision = precision if kind.precision == Compressor.precision else kind.precision
+    return precision
+
+
+def _options(encoder: Encoder) -> str:
+    """The options of an encoder as JSON, without the path of its base."""
     return encoder.model_dump_json(exclude={"base"})
 
 
-def _reading(predictor: Predictor) -> Hashable:
-    """A key that is equal where two models make the same records of a request: task, columns, names of fields, edits of texts."""
+def _record_key(predictor: Predictor) -> Hashable:
+    """All that decides how a record is read: the task's class and columns, the fields' names in the training data, the edits."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
     return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:
-    """A model with a graph: this one, or the newest that was made from it."""
+    """The model itself if it has a graph, else the newest model with a graph that was made from it, else None."""
     if (model.folder / GRAPH).exists():
         return model
-    made = [one for one in home.shelf("models") if model.id in one.known_manifest.get("parents", ()) and (one.folder / GRAPH).exists()]
-    return made[-1] if made else None
+    graphs = [one for one in home.shelf("models") if model.id in one.manifest_or_empty.get("parents", ()) and (one.folder / GRAPH).exists()]
+    return graphs[-1] if graphs else None
 
 
 def decode_outputs(
-    served: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
+    deployment: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
 ) -> list[Answer]:
-    """One answer a record."""
+    """One answer for each record, from the head's outputs of all features."""
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
-        return [row[0] for row in served.lane.compute([(feature, (served.place,)) for feature in more])]
+        return [row[0] for row in deployment.executor.compute([(feature, (deployment.slot,)) for feature in more])]
 
-    return served.task.decode(records, features, outputs, run=run)
+    return deployment.task.decode(records, features, outputs, run=run)

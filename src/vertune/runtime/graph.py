@@ -56,11 +56,10 @@ class Graph:
             raise ModelError(f"The model could not answer a batch: {str(error)[:300]}.") from error
         return out
 
-    def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """These outputs of one collated batch, without what padding gives where there is one row a token."""
+    def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str], mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """These outputs of one collated batch; of those with one row a position, the rows that are no padding by the mask."""
         found = self.session.run(list(names), {name: arrays[name] for name in self.names})
-        seen = arrays["attention_mask"].astype(bool)
-        return {name: value[seen] if value.shape[:2] == seen.shape else value for name, value in zip(names, found, strict=True)}
+        return {name: value[mask] if value.shape[:2] == mask.shape else value for name, value in zip(names, found, strict=True)}
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """The head's outputs, one float32 array a feature."""

@@ -67,8 +67,11 @@ class Predictor:
             raise StorageError(
                 f"The manifest of {artifact.id} has no {' and no '.join(lacking)}: it is damaged. Restore it, or train again."
             )
-        config = _bundled(manifest["config"], artifact.folder / BASE)
+        config, base = manifest["config"], artifact.folder / BASE
         encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
+        if base.is_dir():  # the base lies inside the artifact
+            encoder = encoder.at(base)
+            config = {**config, "encoder": encoder.model_dump(mode="json")}
         columns = tuple(manifest.get("columns", ()))
         if "graph" in manifest["fingerprint"]:
             return cls(config, encoder, task, _graph(artifact, manifest["fingerprint"], task, threads or _threads(artifact, many)), columns)
@@ -124,7 +127,8 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
     """The session on an artifact's graph, checked to be the one that was measured, and to give what the task reads."""
     from vertune.runtime.graph import Graph
 
-    for what, value in {**hashes(artifact.folder), "task": task_hash(artifact.manifest["config"]["task"])}.items():
+    found = {**hashes(artifact.folder, "tokenizer" in known), "task": task_hash(artifact.manifest["config"]["task"])}
+    for what, value in found.items():
         if known.get(what) != value:
             raise ModelError(
                 f"The {what} of {artifact.id} has changed since it was measured: expected sha256 {str(known.get(what))[:12]}…, "
@@ -138,7 +142,7 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
 
 def _threads(artifact: Artifact, many: bool) -> int | None:
     """The threads that were found best on this machine; a warning where the graph was measured on another, or is worse here."""
-    here, manifest = list(cpu_features()), artifact.known_manifest
+    here, manifest = list(cpu_features()), artifact.manifest_or_empty
     told = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
     if told.get("processor") == here and told.get("usable") == usable_processors():
         lost = told.get("lost")
@@ -155,9 +159,9 @@ def _threads(artifact: Artifact, many: bool) -> int | None:
     return None
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """sha256 of a graph and of the tokenizer beside it; StorageError where one is missing."""
-    files = {"graph": folder / GRAPH, "tokenizer": folder / BASE / "tokenizer.json"}
+def hashes(folder: Path, tokenizer: bool) -> dict[str, str]:
+    """sha256 of a graph and, where the encoder has one, of the tokenizer beside it; StorageError where one is missing."""
+    files = {"graph": folder / GRAPH, **({"tokenizer": folder / BASE / "tokenizer.json"} if tokenizer else {})}
     for file in files.values():
         if not file.exists():
             raise StorageError(f"{file} is missing: the artifact is damaged. Restore it, or compress again.")
@@ -167,11 +171,6 @@ def hashes(folder: Path) -> dict[str, str]:
 def task_hash(written: dict[str, Any]) -> str:
     """sha256 of a task as a manifest has it, labels and thresholds among it."""
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
-
-
-def _bundled(config: dict[str, Any], base: Path) -> dict[str, Any]:
-    """The config with the base that lies inside the artifact, where there is one."""
-    return {**config, "encoder": {**config["encoder"], "base": str(base)}} if base.is_dir() else config
 
 
 def check_base(model: str, trained: dict[str, str], encoder: Encoder) -> None:

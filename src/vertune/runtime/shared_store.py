@@ -59,7 +59,7 @@ class PrecisionVerdict:
 def load_backbone(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:
     """The backbone in memory, without verticals."""
     manifest = artifact.manifest
-    encoder = Encoder.model_validate({**manifest["encoder"], "base": str(artifact.folder / BASE)})
+    encoder = Encoder.model_validate(manifest["encoder"]).at(artifact.folder / BASE)
     return Backbone(encoder, _stretches(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
 
 
@@ -91,7 +91,7 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
         tensors = load_file(folder / _ROWS)
     except (OSError, SafetensorError) as error:
         raise StorageError(f"Expected the rows of {model.id} in {folder}, but they can't be read: {error}. Share it again.") from error
-    encoder = Encoder.model_validate(manifest["config"]["encoder"]).beside(backbone.encoder)
+    encoder = Encoder.model_validate(manifest["config"]["encoder"]).sharing_with(backbone.encoder)
     task = Task.model_validate(manifest["config"]["task"])
     head = {name.removeprefix(_HEAD): array for name, array in tensors.items() if name.startswith(_HEAD)}
     rows = {name: array for name, array in tensors.items() if not name.startswith(_HEAD)}

@@ -1,12 +1,13 @@
-"""Connections under limits: how large headers may be, how long a request may take to come in and its answer to be read.
+"""HTTP/1.1 connections with limits on the size of headers, the time to receive a request and the time to send a response.
 
-Built on uvicorn's protocol, which limits none of it: a client that sends a header letter by letter holds a connection for ever.
-Knows nothing of requests.
+uvicorn's protocol has none of these limits: a client that sends its headers byte by byte would hold a connection for ever. Knows
+nothing of resources.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import http
 import re
 from typing import Any, ClassVar
@@ -14,188 +15,198 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vertune.server.problems import response
-from vertune.server.settings import Limits
+from vertune.server.settings import RequestLimits
 
-_END = b"\r\n\r\n"
+_HEADERS_END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
-_PIPELINED = 64
-"""Requests that one connection may send before the first is answered: each takes a hundred times the memory of its bytes."""
+_MAX_PIPELINED = 64
+"""Requests that one connection may send before the first is answered; each takes a hundred times the memory of its bytes."""
 
 
-class Guarded(HttpToolsProtocol):
+class _Phase(enum.Enum):
+    """What the connection receives."""
+
+    IDLE = enum.auto()
+    HEADERS = enum.auto()
+    BODY = enum.auto()
+
+
+class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    limits: ClassVar[Limits] = Limits()
-    headers_always: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
-    """Of every response, also of those that no application makes."""
+    limits: ClassVar[RequestLimits] = RequestLimits()
+    response_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    """Headers of the responses that this class sends itself, without the application."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
-        self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment] # seconds, of which uvicorn takes whole ones
-        self.access_log = False  # which uvicorn turns on for whoever has a handler for all logs
-        self._header_bytes = 0
-        """Of the request on its way in; below 0 once its headers are in."""
-        self._tail = b""
-        """The last bytes that came, in which the end of the headers may have begun."""
-        self._trailing = 0
-        """Bytes that came after the headers and are no body: what stands behind the last chunk, or beside a chunk's length."""
-        self._deaf = False
-        """Whether what still comes is not read, because what came could not be."""
-        self._whole = True
-        """Whether no request is on its way in."""
-        self._late: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
-        """Runs while the client is to take what it was sent."""
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment] # uvicorn's option takes whole seconds only
+        self._phase = _Phase.IDLE
+        self._header_size = 0
+        """Bytes received of the headers of this request."""
+        self._last_bytes = b""
+        """The last 3 bytes received, which may be a part of the blank line that ends the headers."""
+        self._framing_size = 0
+        """Bytes received since the last piece of body: extensions of chunks, and trailers."""
+        self._ignores_input = False
+        """Whether to drop what is received, after something that is not HTTP."""
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Refuse a connection too many; else wait for its first request."""
+        """Wait for the first request, unless there are too many connections."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
-            self._refuse(503, f"This server keeps {self.limits.connections} connections, and has them. Ask again in a moment.")
+            self._refuse(503, f"The server has {self.limits.connections} open connections, which is its maximum. Try again in 1 s.")
             return
-        self._begin()
+        self._begin_request()
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before the end of the headers."""
-        if self._deaf:
+        """Check the size of headers and of framing, and parse the rest."""
+        if self._ignores_input:
             return
-        if self._whole:
-            self._begin()
-        if self._header_bytes >= 0:
-            self._header_bytes += len(data)
-            seen = self._tail + data
-            end = seen.find(_END)
-            self._tail = seen[-3:]
-            if self._header_bytes - (len(seen) - end if end >= 0 else 0) > self.limits.header:
-                self._refuse(431, f"A request's headers have at most {self.limits.header} bytes.")
+        if self._phase is _Phase.IDLE:
+            self._begin_request()
+        if self._phase is _Phase.HEADERS:
+            if self._headers_too_large(data):
+                self._refuse(431, f"The headers of the request are too large; expected at most {self.limits.header} bytes.")
                 return
-            data = _plain(data)
-        self._trailing += len(data)
+            data = _without_upgrade(data)
+        self._framing_size += len(data)
         super().data_received(data)
-        if self._header_bytes < 0 and self._trailing > self.limits.header + len(data):
-            self._refuse(431, f"What stands beside a body has at most {self.limits.header} bytes.")
+        if self._phase is _Phase.BODY and self._framing_size > self.limits.header + len(data):
+            self._refuse(431, f"The chunk extensions or trailers are too large; expected at most {self.limits.header} bytes.")
+
+    def _headers_too_large(self, data: bytes) -> bool:
+        self._header_size += len(data)
+        received = self._last_bytes + data
+        end = received.find(_HEADERS_END)
+        self._last_bytes = received[-3:]
+        body_size = len(received) - end if end >= 0 else 0
+        return self._header_size - body_size > self.limits.header
 
     def on_message_begin(self) -> None:
-        """Refuse a request too many; one that came in the bytes of another begins here."""
-        if len(self.pipeline) >= _PIPELINED:
-            raise BufferError("too many requests before the first is answered")  # which ends the parser
-        if self._whole:
-            self._begin()
+        """Begin a request; one that arrives in the same packet as the previous one begins here."""
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            raise BufferError("too many pipelined requests")  # ends the parser
+        if self._phase is _Phase.IDLE:
+            self._begin_request()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Leave out what comes as a header behind the body: nobody reads it, and it must not pass for one."""
-        if self._header_bytes >= 0:
+        """Drop trailers, which must not pass for headers."""
+        if self._phase is _Phase.HEADERS:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """What comes from now on is a body, which is limited where it is read."""
+        """Begin the body, whose size the application limits."""
         super().on_headers_complete()
-        self._header_bytes = -1
-        self._trailing = 0
+        self._phase, self._framing_size = _Phase.BODY, 0
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
-        self._trailing = 0
+        """Restart the count of framing bytes."""
+        self._framing_size = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is in."""
-        self._end()
+        """End the request."""
+        self._end_request()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """A connection that is to close does so when the client has its answer, which may be never."""
+        """Limit the time in which the client reads the response, or sends the request that it began behind this one."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._wait_for_reader()
-        elif not self._whole and not self.pipeline:
-            self._hurry()
+            self._start_response_timer()
+        elif self._phase is not _Phase.IDLE and not self.pipeline:
+            self._start_request_timer()
 
     def pause_writing(self) -> None:
-        """The client does not take what it is sent."""
+        """Limit the time until the client reads what was sent."""
         super().pause_writing()
-        self._wait_for_reader()
+        self._start_response_timer()
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Lift that limit."""
         super().resume_writing()
-        if self._unread is not None and not self.transport.is_closing():
-            self._unread.cancel()
-            self._unread = None
+        if self._response_timer is not None and not self.transport.is_closing():
+            self._response_timer.cancel()
+            self._response_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, whether or not the client has taken all."""
+        """Close an idle connection, even if the client has not read everything."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP; requests that came whole before it are answered, and then the connection closes."""
+        """Refuse what is not HTTP, after answering the complete requests that came before it."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
-            self._refuse(400, "This is no HTTP request.")
+            self._refuse(400, "The request is not valid HTTP/1.1. Check the client.")
             return
-        self._deaf = True
-        self._end()
+        self._ignores_input = True
+        self._end_request()
         self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
-        self._end()
-        if self._unread is not None:
-            self._unread.cancel()
+        """Cancel all timers."""
+        self._end_request()
+        if self._response_timer is not None:
+            self._response_timer.cancel()
         super().connection_lost(exc)
 
-    def _begin(self) -> None:
-        self._whole, self._header_bytes, self._tail = False, 0, b""
+    def _begin_request(self) -> None:
+        self._phase, self._header_size, self._last_bytes = _Phase.HEADERS, 0, b""
         if self.cycle is None or self.cycle.response_complete:
-            self._hurry()  # else it is not read on before the one ahead of it is answered
+            self._start_request_timer()  # otherwise uvicorn reads no further until the previous request is answered
 
-    def _hurry(self) -> None:
-        if self._late is None:
-            self._late = self.loop.call_later(self.limits.reading, self._expired)
+    def _start_request_timer(self) -> None:
+        if self._request_timer is None:
+            self._request_timer = self.loop.call_later(self.limits.reading, self._request_timed_out)
 
-    def _end(self) -> None:
-        self._whole, self._header_bytes = True, 0
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _end_request(self) -> None:
+        self._phase = _Phase.IDLE
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
 
-    def _expired(self) -> None:
-        self._late = None
-        if not self._header_bytes:
-            self.transport.close()  # nothing came that could be answered
+    def _request_timed_out(self) -> None:
+        self._request_timer = None
+        if self._phase is _Phase.HEADERS and not self._header_size:
+            self.transport.close()  # there is no request to answer
             return
-        self._refuse(408, f"A request must have come in within {self.limits.reading:g} s.")
+        self._refuse(408, f"The request did not arrive completely; expected it within {self.limits.reading:g} s. Send it faster.")
 
-    def _wait_for_reader(self) -> None:
-        if self._unread is None:
-            self._unread = self.loop.call_later(self.limits.idle, self.transport.abort)
+    def _start_response_timer(self) -> None:
+        if self._response_timer is None:
+            self._response_timer = self.loop.call_later(self.limits.idle, self.transport.abort)
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Say why, where it is this request's turn to be answered and nothing was said yet, and close."""
+        """Close the connection, after a response if this request is the next to be answered and has none yet."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        if self._header_bytes < 0:
-            turn = cycle is not None and cycle.more_body and not cycle.response_started
+        if self._phase is _Phase.BODY:
+            is_next = cycle is not None and cycle.more_body and not cycle.response_started
         else:
-            turn = cycle is None or cycle.response_complete
-        if turn and not self.pipeline:
+            is_next = cycle is None or cycle.response_complete
+        if is_next and not self.pipeline:
+            headers = {"Connection": "close", **({"Retry-After": "1"} if status == 503 else {})}
             phrase = http.HTTPStatus(status).phrase
-            said = response(status, phrase, detail, {"Connection": "close", **({"Retry-After": "1"} if status == 503 else {})})
-            lines = [f"HTTP/1.1 {status} {phrase}".encode(), *(b": ".join(pair) for pair in (*said.raw_headers, *self.headers_always))]
-            self.transport.write(b"\r\n".join(lines) + _END + bytes(said.body))
+            problem = response(status, phrase, detail, headers)
+            lines = [f"HTTP/1.1 {status} {phrase}".encode()]
+            lines += [b": ".join(header) for header in (*problem.raw_headers, *self.response_headers)]
+            self.transport.write(b"\r\n".join(lines) + _HEADERS_END + bytes(problem.body))
         self.transport.close()
-        self._wait_for_reader()
+        self._start_response_timer()
 
 
-def _plain(data: bytes) -> bytes:
-    """The bytes of headers without an offer to go on in another protocol, behind which the parser would read no body.
+def _without_upgrade(data: bytes) -> bytes:
+    """Remove the offer to switch to another protocol from headers, because the parser would read no body behind it.
 
-    Java's client makes that offer with every first request.
+    Java's HTTP client makes that offer with its first request.
     """
     if b"pgrade" not in data:
         return data
-    head, end, rest = data.partition(_END)
-    return _UPGRADE.sub(b"", head) + end + rest
+    headers, end, rest = data.partition(_HEADERS_END)
+    return _UPGRADE.sub(b"", headers) + end + rest

@@ -1,4 +1,4 @@
-"""A server from its first socket to its last answer: start, follow the home, drain, stop; knows no resource."""
+"""The life of a server process: listen, follow the aliases of the home, drain, stop; knows nothing of resources."""
 
 from __future__ import annotations
 
@@ -13,48 +13,38 @@ import uvicorn
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
-from vertune.server.access import Access
-from vertune.server.app import HEADERS, build
-from vertune.server.protocol import Guarded
+from vertune.server.application import HEADERS, build
+from vertune.server.protocol import LimitedProtocol
 from vertune.server.service import Service
 from vertune.store.keys import FILE, Keys
 
-_DRAIN = 20.0
-"""Seconds that requests have to end once the server was told to stop."""
-_CLOSE = 5.0
-"""Seconds that those who are slow to read their answers have after that."""
+_DRAIN_TIMEOUT = 20.0
+"""Seconds that running requests may take after a signal to stop."""
+_CLOSE_TIMEOUT = 5.0
+"""Seconds that clients may take after that to read their responses."""
 
 
 def keys_of(home: Home) -> Keys:
-    """The keys of a home."""
+    """Open the keys of a home."""
     return Keys(home.folder / FILE)
 
 
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
-    """Answer until told to stop by SIGTERM or SIGINT, then end what was begun; `started` is told the address.
+    """Serve until SIGTERM or SIGINT, then finish the running requests; `started` is called with the URL.
 
-    StorageError where the port can't be had, ConfigError where everybody could ask without the settings saying so.
+    Raises StorageError if the port is not available, and ConfigError if there are no keys and the settings are not `open`.
     """
-    with asyncio.Runner(loop_factory=_loop()) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signalled(service, keys, started))
 
 
-def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The quicker loop, where there is one for this system."""
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's factory if it is installed, else None for asyncio's own loop."""
     try:
         import uvloop
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _on(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
-    """How other threads have something called on a loop."""
-
-    def post(call: Callable[[], None]) -> None:
-        loop.call_soon_threadsafe(call)
-
-    return post
 
 
 async def _until_signalled(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
@@ -68,16 +58,16 @@ async def _until_signalled(service: Service, keys: Keys | None, started: Callabl
 
 
 async def run(service: Service, keys: Keys | None, started: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Answer until `stop` is set, as `serve` does."""
+    """Serve until `stop` is set, as `serve` does."""
     settings = service.settings
     settings.check()
     if keys is None and not settings.open:
-        raise ConfigError("A server without keys answers everybody, which the settings must say: open=true.")
+        raise ConfigError("The server has no keys; expected open=true for answers without a key. Pass --open, or create a key.")
     loop = asyncio.get_running_loop()
-    service.start(_on(loop))
+    service.start(loop)
     _spare_collector()
     server = _Server(_config(service, keys))
-    watching = loop.create_task(service.watch())
+    watching = loop.create_task(service.aliases.watch())
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())
     try:
@@ -102,58 +92,58 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
 
 
 def _spare_collector() -> None:
-    """Have cycles be looked for a thirtieth as often, and not among what is loaded already: it was a tenth of the loop's work."""
+    """Collect garbage a thirtieth as often, and not among the objects loaded so far: it took a tenth of the loop's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
 def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
-    """How uvicorn runs the application: quietly, and with connections of ours."""
+    """Configure uvicorn: without logs of its own, and with our protocol."""
     settings = service.settings
-    app = build(service, Access(keys, settings.rate, service.measures.rejected), settings)
-    protocol = type("Protocol", (Guarded,), {"limits": settings.limits, "headers_always": HEADERS})
+    app = build(service, keys)
+    protocol = type("Protocol", (LimitedProtocol,), {"limits": settings.limits, "response_headers": HEADERS})
     return uvicorn.Config(
         app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, date_header=True, timeout_keep_alive=int(settings.limits.idle), proxy_headers=False,
+        server_header=False, proxy_headers=False,
     )  # fmt: skip
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, whose signals are ours."""
+    """uvicorn's server, without its handling of signals."""
 
     @property
     def port(self) -> int:
-        """The port in use, also where any was asked for."""
+        """The port in use, which the system chose if the configured one is 0."""
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; StorageError where the port can't be had, for which uvicorn would end the process."""
+        """Listen; raises StorageError if the port is not available, where uvicorn would exit the process."""
         try:
             await super().startup(sockets)
         except SystemExit as error:
-            place = f"Port {self.config.port} of {self.config.host}"
-            raise StorageError(f"{place} can't be had: another program has it. Choose one: --port 8001") from error
+            address = f"{self.config.port} of {self.config.host}"
+            raise StorageError(f"Port {address} is not available: another program uses it. Choose another: --port 8001") from error
 
     async def drain(self) -> None:
-        """Wait for the requests that were begun, also those whose texts are not queued yet."""
+        """Wait for the running requests, including those that are not queued yet."""
         if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=_DRAIN)
+            await asyncio.wait(self.server_state.tasks, timeout=_DRAIN_TIMEOUT)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all connections, those too whose clients don't read."""
-        late = asyncio.get_running_loop().call_later(_CLOSE, self._abort)
+        """Close all connections, including those whose clients do not read."""
+        timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._abort_connections)
         try:
             await super().shutdown(sockets)
         finally:
-            late.cancel()
+            timer.cancel()
 
-    def _abort(self) -> None:
+    def _abort_connections(self) -> None:
         for connection in tuple(self.server_state.connections):
-            if isinstance(connection, Guarded):
+            if isinstance(connection, LimitedProtocol):
                 connection.transport.abort()
 
     @contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        """None: ours drain first."""
+        """Install no handlers, because `serve` drains first."""
         yield

@@ -1,4 +1,4 @@
-"""What a server is told when it starts; knows nothing of how it is used."""
+"""The settings of a server and the limits of its requests; knows nothing of how they are used."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from vertune.answering.service import AnswerOptions
 from vertune.core.errors import ConfigError
-from vertune.store.keys import checked_rate
+from vertune.store.key import checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
-class Limits:
-    """What one request, and one connection, may ask of the server."""
+class RequestLimits:
+    """What one request, and one connection, may take of the server."""
 
     body: Positive = 4 << 20
     """Bytes of a request's body."""
@@ -30,7 +31,7 @@ class Limits:
     header: Positive = 32 << 10
     """Bytes of a request's line and headers."""
     reading: Annotated[float, Field(gt=0)] = 10.0
-    """Seconds in which a request must have come in whole."""
+    """Seconds within which a request must have arrived completely."""
     idle: Annotated[float, Field(gt=0)] = 30.0
     """Seconds that a connection may stay open without a request."""
     connections: Positive = 2048
@@ -43,11 +44,11 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     open: bool = False
-    """Whether everybody who reaches it may ask, without a key; on loopback only."""
+    """Whether to answer without a key; on a loopback address only."""
     exact: bool = False
-    """Whether all that share a backbone are answered in float32, whatever the gate said."""
+    """Whether to serve float32 where the gate chose int8."""
     device: str | None = None
-    """Where torch answers for those that share a backbone, such as cuda, in float32; None has ONNX Runtime answer, without torch."""
+    """The torch device that computes shared backbones in float32, such as cuda; None computes them in ONNX Runtime, without torch."""
     threads: Positive | None = None
     """Threads of one batch; None takes what suits the processors and the workers."""
     workers: Positive | None = None
@@ -55,15 +56,20 @@ class Settings:
     queued: Positive = 65_536
     """Tokens that may wait; up to twice as many while no customer has more than its share."""
     memory: Positive = 1 << 30
-    """Bytes of graphs that can't share a backbone."""
+    """Bytes that graphs which can't share a backbone may take in memory."""
     cache: Annotated[int, Field(ge=0)] = 10_000
-    """Answers that are kept for when the same is asked again; 0 keeps none."""
+    """Answers that are cached; 0 caches none."""
     rate: str | None = None
-    """How much one key may ask in how long where it has no rate of its own, such as 600/minute."""
-    limits: Limits = Limits()
+    """The rate limit of a key that has none of its own, such as 600/minute."""
+    limits: RequestLimits = RequestLimits()
+
+    @property
+    def answers(self) -> AnswerOptions:
+        """The settings that concern how answers are computed."""
+        return AnswerOptions(self.threads, self.workers or 1, self.queued, self.memory, self.cache, exact=self.exact, device=self.device)
 
     def check(self) -> None:
-        """ConfigError where these settings would leave a door open, or a rate is none."""
+        """ConfigError for a rate that can't be read, or for an open server that other machines can reach."""
         if self.rate is not None:
             checked_rate(self.rate)
         if self.open and not loopback(self.host):
@@ -74,7 +80,7 @@ class Settings:
 
 
 def loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     name = host.lower().removesuffix(".")
     if name == "localhost":
         return True
@@ -85,20 +91,20 @@ def loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def changed(given: dict[str, object], settings: Sequence[str]) -> Settings:
-    """Settings from those given and those written as KEY=VALUE, such as `workers=2` or `limits.items=64`; ConfigError for others."""
-    nested: dict[str, object] = {}
+def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:
+    """Settings from these values and from KEY=VALUE strings such as `workers=2` or `limits.items=64`; ConfigError for wrong ones."""
+    limits: dict[str, object] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set takes KEY=VALUE; got '{setting}'.")
-        inner = key.removeprefix("limits.")
-        (nested if inner != key else given)[inner] = value
+        limit = key.removeprefix("limits.")
+        (limits if limit != key else values)[limit] = value
     try:
-        limits = TypeAdapter(Limits).validate_python(nested)
-        return TypeAdapter(Settings).validate_python({**given, "limits": limits})
+        checked = TypeAdapter(RequestLimits).validate_python(limits)
+        return TypeAdapter(Settings).validate_python({**values, "limits": checked})
     except ValidationError as error:
         first = error.errors()[0]
-        names = ", ".join([*(f"limits.{name}" for name in Limits.__dataclass_fields__), *Settings.__dataclass_fields__])
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"The setting '{place}' can't be {first['input']!r}: {first['msg']}. There are: {names}.") from error
+        names = ", ".join([*(f"limits.{name}" for name in RequestLimits.__dataclass_fields__), *Settings.__dataclass_fields__])
+        setting = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"The setting '{setting}' can't be {first['input']!r}: {first['msg']}. Known settings: {names}.") from error

@@ -1,8 +1,8 @@
-"""Cuts shares out of rows by what stands in them; knows nothing of the parts that ask for it."""
+"""Cuts shares out of rows by their content; knows nothing of the parts that use it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vertune.core import content
 from vertune.core.errors import ConfigError, DataError
+from vertune.core.records import Column
 
 FEWEST = 4
 """Distinct texts below which no division says anything."""
@@ -19,21 +20,27 @@ _RANGE_ROWS = 20
 Codes = NDArray[np.int64]
 
 
-def column(frame: pl.DataFrame, name: str, wanted: str) -> pl.Series:
-    """A column that a split goes by; ConfigError names what there is."""
+def column(frame: pl.DataFrame, name: str, purpose: str) -> pl.Series:
+    """A column that a split reads; ConfigError names the columns that there are."""
     if name not in frame.columns:
         known = ", ".join(column for column in frame.columns if not column.startswith("__"))
-        raise ConfigError(f"The split needs the column '{name}' for {wanted}, and the rows have: {known}. Name one of them.")
+        raise ConfigError(f"The split needs the column '{name}' for {purpose}, and the rows have: {known}. Name one of them.")
     return frame[name]
 
 
-def strata(frame: pl.DataFrame, by: str = "auto") -> Codes:
-    """A number for the class of each row, whose proportions a split keeps; one class for all where there is nothing to go by.
+def inputs(columns: Sequence[Column]) -> list[str]:
+    """Names of the inputs: rows in which they are equal are one text to a split."""
+    return [column.name for column in columns if column.role == "input"]
+
+
+def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> Codes:
+    """A number for the class of each row, whose proportions a split keeps; one class for all where the frame has no target.
 
     A number column is cut into up to ten ranges of as many rows each; of several labels the rarest counts, so that it is in
     every split; of answers, whether there is one.
     """
-    name = next((name for name in content.TARGETS if name in frame.columns), None) if by == "auto" else by
+    targets = (column.name for column in columns if column.role == "target" and column.name in frame.columns)
+    name = next(targets, None) if by == "auto" else by
     if name is None:
         return np.zeros(frame.height, np.int64)
     values = column(frame, name, "its classes")
@@ -51,13 +58,13 @@ def _rarest(values: pl.Series) -> pl.Series:
     if isinstance(table.schema["item"], pl.Struct):
         fields = table["item"].struct.fields
         table = table.with_columns(
-            pl.col("item").struct.field("label") if "label" in fields else pl.col("item").is_not_null().cast(pl.String)
+            pl.col("item").struct.field("label").alias("item") if "label" in fields else pl.col("item").is_not_null().cast(pl.String)
         )
     table = table.with_columns(pl.col("item").cast(pl.String).fill_null(""), pl.len().over("item").alias("count"))
     return table.sort("row", "count", "item").group_by("row", maintain_order=True).first()["item"]
 
 
-def shares(frame: pl.DataFrame, wanted: Mapping[str, float], by: str = "auto", salt: str = "") -> pl.Series:
+def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, float], by: str = "auto", salt: str = "") -> pl.Series:
     """Names of splits: each wanted one takes its share of every class, `train` the rest and at least one text of each class.
 
     A text that stands in several rows is one text: all its rows go the same way. Texts of a class are ordered by their
@@ -65,13 +72,13 @@ def shares(frame: pl.DataFrame, wanted: Mapping[str, float], by: str = "auto", s
     """
     if not any(wanted.values()):
         return pl.Series("split", ["train"], dtype=pl.String).new_from_index(0, frame.height)
-    texts, place = np.unique(content.of_inputs(frame, salt), return_inverse=True)
+    texts, place = np.unique(content.of_inputs(frame, inputs(columns), salt), return_inverse=True)
     if len(texts) < FEWEST:
         raise DataError(
             f"{len(texts)} distinct {'text' if len(texts) == 1 else 'texts'} can't be divided into training, validation and test: "
             f"at least {FEWEST} are needed, and some hundred make sense. Add rows."
         )
-    classes = _class_of_text(strata(frame, by), place, len(texts))
+    classes = _class_of_text(strata(frame, columns, by), place, len(texts))
     order = np.lexsort((texts, classes))
     sizes = np.unique(classes, return_counts=True)[1]
     rank = np.arange(len(texts)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Split
+from vertune.core.records import Column
 from vertune.splits import _cut
 
 _USUAL = {
@@ -42,13 +44,13 @@ class Given(Split):
         """The column that names the splits."""
         return (self.by,) if self.by else ()
 
-    def divide(self, frame: pl.DataFrame) -> pl.Series:
+    def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
         """Names of splits, with `unused`; where none is for validation, it is cut from the training rows. DataError for an unknown name."""
         names = self._named(frame)
         if not self.validation or (names == "validation").any():
             return names
         training = names == "train"
-        cut = _cut.shares(frame.filter(training), {"validation": self.validation})
+        cut = _cut.shares(frame.filter(training), columns, {"validation": self.validation})
         return names.scatter(training.arg_true(), cut)
 
     def _named(self, frame: pl.DataFrame) -> pl.Series:

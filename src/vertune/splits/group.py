@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from pydantic import Field
 
 from vertune.core import content
 from vertune.core.kinds import Split
+from vertune.core.records import Column
 from vertune.splits import _cut
 
 
@@ -28,10 +31,10 @@ class Group(Split):
         """The column of the groups."""
         return (self.by,)
 
-    def divide(self, frame: pl.DataFrame) -> pl.Series:
+    def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
         """Names of splits: groups in the order of their hashes fill test, then validation. DataError where there are too few."""
         given = _cut.column(frame, self.by, "its groups").cast(pl.String)
-        alone = pl.Series(content.of_inputs(frame)).cast(pl.String)
+        alone = pl.Series(content.of_inputs(frame, _cut.inputs(columns))).cast(pl.String)
         named = pl.select(
             pl.when(given.is_null() | (given.str.strip_chars() == "")).then("row " + alone).otherwise("group " + given)
         ).to_series()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 from pydantic import Field
 
 from vertune.core.kinds import Split
+from vertune.core.records import Column
 from vertune.splits import _cut
 
 
@@ -17,11 +20,11 @@ class Stratified(Split):
     validation: float = Field(default=0.1, gt=0, lt=1)
     """Share of the remaining rows that are cut for validation."""
     by: str = "auto"
-    """The column whose proportions are kept; auto takes what must be answered."""
+    """The column whose proportions are kept; auto takes the target of the task."""
     seed: int = Field(default=0, ge=0)
     """Another seed gives another division."""
 
-    def divide(self, frame: pl.DataFrame) -> pl.Series:
+    def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
         """Names of splits; rows with the same text are in the same one. DataError below 4 texts."""
         wanted = {"test": self.test, "validation": self.validation * (1 - self.test)}
-        return _cut.shares(frame, wanted, self.by, str(self.seed))
+        return _cut.shares(frame, columns, wanted, self.by, str(self.seed))

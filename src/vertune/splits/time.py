@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Split
+from vertune.core.records import Column
 from vertune.splits import _cut
 
 
@@ -31,7 +33,7 @@ class Time(Split):
         """The column of the times."""
         return (self.by,)
 
-    def divide(self, frame: pl.DataFrame) -> pl.Series:
+    def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
         """Names of splits; rows of one time stay together. DataError where a time can't be read, or there are too few."""
         times, place = np.unique(self._times(_cut.column(frame, self.by, "its times")), return_inverse=True)
         latest_first = np.bincount(place, minlength=len(times))[::-1]

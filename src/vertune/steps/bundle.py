@@ -1,4 +1,4 @@
-"""bundle: a model together with its base, for machines without a network; knows nothing of what a base computes."""
+"""bundle: copies a model together with its base, for machines without a network; knows nothing of what a base computes."""
 
 from __future__ import annotations
 
@@ -7,46 +7,47 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core.artifact import Artifact
-from vertune.core.errors import ConfigError, ModelError
+from vertune.core.errors import ModelError
 from vertune.core.files import new_folder, storage_errors
 from vertune.runtime.predictor import BASE, Predictor
 
-_LEFT_OUT = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc")
-"""Endings of other forms of the weights, and of what could run when it is loaded."""
+_SKIPPED_SUFFIXES = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc")
+"""Files that are not copied: weights in other formats, and code or pickles, which could run when they are loaded."""
 
 
 def bundle(model: Artifact, folder: Path) -> Path:
-    """Copy a model and its base into a new or empty folder that `predict` and `vertune.load` take by its path.
+    """Copy a model and its base into a new or empty folder, whose path `predict` and `vertune.load` accept.
 
-    Raises Conflict where the folder holds anything, ModelError where the bundle answers otherwise than the model; a failed
-    bundle leaves nothing behind.
+    Raises Conflict if the folder is not empty, ModelError if the outputs of the bundle differ from the model's. A bundle that
+    fails leaves nothing behind.
     """
-    opened = Predictor.open(model)
-    base: Path | None = getattr(opened.encoder, "path", None)
-    if base is None:
-        raise ConfigError(f"The encoder of {model.id} has no base that could be copied.")
-    with new_folder(folder) as place:
-        with storage_errors(place):
-            shutil.copytree(model.folder, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BASE, ".*"))
-            shutil.copytree(base, place / BASE, ignore=_left_out)
-        _check(opened, Artifact(place))
+    predictor = Predictor.open(model)
+    base = predictor.encoder.base_folder
+    with new_folder(folder) as target:
+        with storage_errors(target):
+            shutil.copytree(model.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BASE, ".*"))
+            if base is not None:
+                shutil.copytree(base, target / BASE, ignore=_skipped)
+        _check(predictor, Artifact(target))
     return folder.absolute()
 
 
-def _left_out(folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if name.startswith(".") or name in {"onnx", "openvino"} or name.lower().endswith(_LEFT_OUT)}
+def _skipped(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name.startswith(".") or name in {"onnx", "openvino"} or name.lower().endswith(_SKIPPED_SUFFIXES)}
 
 
 def _check(model: Predictor, bundled: Artifact) -> None:
-    """ModelError unless the bundle, loaded from its own base, gives the same outputs."""
+    """ModelError unless the bundle, loaded with its own base, has the same outputs as the model."""
     import numpy as np
 
     inputs = [column.name for column in model.task.columns if column.role == "input"]
     records: list[dict[str, Any]] = [{name: row[name] for name in inputs if name in row} for row in model.task.example(8)]
     views = model.task.views(sorted({key for record in records for key in record}))
-    other = Predictor.open(bundled)
-    if Path(getattr(other.encoder, "path", "")) != bundled.folder / BASE:
-        raise ModelError(f"The bundle of {bundled.id} was loaded from another base than its own. Report this as a bug.")
-    for ours, theirs in zip(*(one.outputs(one.encoder.encode(records, views)) for one in (model, other)), strict=True):
+    copy = Predictor.open(bundled)
+    if copy.encoder.base_folder not in (None, bundled.folder / BASE):
+        raise ModelError(
+            f"The bundle of {bundled.id} loaded the base in {copy.encoder.base_folder} instead of its own. Please report this as a bug."
+        )
+    for ours, theirs in zip(*(one.outputs(one.encoder.encode(records, views)) for one in (model, copy)), strict=True):
         if not np.array_equal(ours, theirs):
-            raise ModelError("The bundle answers otherwise than the model, so it was not kept. Check the disk and try again.")
+            raise ModelError("The outputs of the bundle differ from the model's, so it was not kept. Check the disk and try again.")

@@ -16,7 +16,7 @@ from vertune.core.files import read_json
 from vertune.core.kinds import Task
 from vertune.core.parse import build
 from vertune.evaluation.scores import ROUNDS, interval_entry
-from vertune.metrics.bootstrap import paired
+from vertune.metrics.bootstrap import Tallies, paired
 from vertune.reports.words import comparison_sentence
 
 
@@ -36,7 +36,7 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
             "Evaluate both models on one file: vertune evaluate MODEL --data FILE"
         )
     task = _task(right)
-    found = paired((_tally(right), task.summarise), (_tally(left), _task(left).summarise), ROUNDS, said_right["seed"])
+    found = paired(Tallies(_tally(right), task.summarise), Tallies(_tally(left), _task(left).summarise), ROUNDS, said_right["seed"])
     names = (said_left["model"], said_right["model"])
     return {
         "a": left.id,

@@ -122,13 +122,13 @@ def _leaks(dataset: Artifact, split: str) -> list[str]:
     ]
 
 
-def _learnt(frame: pl.DataFrame, dataset: Artifact | None) -> list[str]:
-    """How many rows that somebody hands over the model learnt from, where it is more than a few."""
+def _learnt(frame: pl.DataFrame, dataset: Artifact | None, task: Task) -> list[str]:
+    """How many of these rows the model learnt from, where it is more than a few."""
     if dataset is None:
         return []
     train = read(dataset, "train")
-    shared = [name for name in content.INPUTS if name in frame.columns and name in train.columns]
-    known = np.isin(content.of_inputs(frame.select(shared)), content.of_inputs(train.select(shared)))
+    names = [column.name for column in task.input_columns if column.name in frame.columns and column.name in train.columns]
+    known = np.isin(content.of_inputs(frame, names), content.of_inputs(train, names))
     share = float(known.mean())
     return [f"{_too_kind(int(known.sum()), share)} Give rows that it has not seen."] if share >= _LEAK_SHARE else []
 
@@ -155,7 +155,12 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
         reasons = ", ".join(sorted({str(row["reason"]) for row in rejected})) or "there are none"
         raise DataError(f"None of the {frame.height} rows can be measured: {reasons}. Correct the rows, or give others.")
     notes = [f"{len(rejected)} of {frame.height} rows could not be read and were left out; rejected.jsonl says why."] if rejected else []
-    return _Rows(cleaned.frame.to_dicts(), "given", rejected, [*notes, *_learnt(cleaned.frame, dataset)])
+    return _Rows(
+        cleaned.frame.to_dicts(),
+        "given",
+        rejected,
+        [*notes, *(note.sentence for note in cleaned.notes), *_learnt(cleaned.frame, dataset, task)],
+    )
 
 
 def _measured(
@@ -171,7 +176,7 @@ def _measured(
     ]
     baselines, used = _baselines(predictor, dataset, rows.records, refitted, recorder)
     if dataset is None:
-        notes.append("The model's dataset is not here, so there are no simple ways to compare with.")
+        notes.append("The model's dataset is not here, so there are no baselines to compare with.")
     recorder("measuring", units=len(tally))
     details = task.details(rows.records, answers)
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
@@ -201,7 +206,7 @@ def _measured(
 def _baselines(
     predictor: Predictor, dataset: Artifact | None, test: Sequence[Record], refitted: bool, recorder: Recorder
 ) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """What the simple ways answer, and how many training rows they learnt from: those that the model saw in the end.
+    """What the baselines answer, and how many training rows they learnt from: those that the model saw in the end.
 
     A model whose head has no weights has one more: the base as it is.
     """

@@ -1,9 +1,10 @@
-"""export: writes a model in the form of other software, kept only if it answers the same there; knows nothing of the forms."""
+"""export: writes a model for other software, kept only if its outputs are the same there; knows nothing of any format."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from vertune.core.artifact import Artifact
 from vertune.core.errors import ConfigError
@@ -19,29 +20,33 @@ _log = logging.getLogger("vertune")
 def export(model: Artifact, form: str | Export, folder: Path) -> Path:
     """Write a model into a new or empty folder and return its path.
 
-    Raises Conflict where the folder holds anything, ConfigError where that software has no counterpart, ModelError where it
-    answers otherwise than the model; a failed export leaves nothing behind.
+    Raises Conflict if the folder is not empty, ConfigError if the other software can't express the model, ModelError if its
+    outputs differ there. An export that fails leaves nothing behind.
     """
     from vertune.nn import delta
     from vertune.nn.trained import TrainedModel
 
-    chosen = form if isinstance(form, Export) else build(Export, form)
-    with new_folder(folder) as place:
-        opened = Predictor.open(model)
-        name = str(model.manifest["name"])
-        if isinstance(opened.engine, Eager):
-            trained = TrainedModel(name, opened.encoder, opened.task, opened.engine.model, delta.load(model.folder), opened.columns)
-        elif chosen.takes_graphs:
-            graph = model.folder / GRAPH
-            trained = TrainedModel(name, opened.encoder, opened.task, None, [], opened.columns, graph, opened.outputs)
+    exporter = form if isinstance(form, Export) else build(Export, form)
+    with new_folder(folder) as target:
+        predictor = Predictor.open(model)
+        described: dict[str, Any] = {
+            "name": str(model.manifest["name"]),
+            "encoder": predictor.encoder,
+            "task": predictor.task,
+            "reads": predictor.columns,
+        }
+        if isinstance(predictor.engine, Eager):
+            trained = TrainedModel(model=predictor.engine.model, edits=delta.load(model.folder), **described)
+        elif exporter.takes_graphs:
+            trained = TrainedModel(model=None, edits=[], graph=model.folder / GRAPH, run=predictor.outputs, **described)
         else:
             raise ConfigError(
-                f"{model.id} was compressed and has no torch weights any more, which {chosen.name} needs. Export the model that it was "
-                f"made from ({model.manifest['parents'][0]}), or choose onnx."
+                f"{model.id} is compressed and has no torch weights, which {exporter.name} needs. Export the model that it was made from "
+                f"({model.manifest['parents'][0]}), or choose onnx."
             )
-        if opened.cleaners:
-            names = ", ".join(cleaner.name for cleaner in opened.cleaners)
+        if predictor.cleaners:
+            names = ", ".join(cleaner.name for cleaner in predictor.cleaners)
             _log.warning("%s edits texts before it reads them (%s), but other software will not. Edit texts there too.", model.id, names)
-        chosen.write(trained, place)
-        chosen.check(trained, place)
+        exporter.write(trained, target)
+        exporter.check(trained, target)
     return folder.absolute()

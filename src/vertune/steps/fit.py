@@ -64,12 +64,12 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
 
 def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
     for run in reversed(home.runs()) if resume else ():
-        manifest = run.known_manifest
+        manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and is_same(manifest.get("asked"), config):
             return home.get("datasets", manifest["parents"][0])
     fingerprint = ChainInputs.of(config).fingerprint()
     for dataset in reversed(home.shelf("datasets")) if fingerprint else ():
-        manifest = dataset.known_manifest  # empty where the dataset is damaged
+        manifest = dataset.manifest_or_empty  # empty where the dataset is damaged
         if manifest.get("name") == config.name and manifest.get("inputs_hash") == fingerprint:
             return dataset
     return prepare(config, home, progress)

@@ -15,6 +15,7 @@ import yaml
 
 from vertune.core import part
 from vertune.core.errors import DataError, NotFound, UnknownName
+from vertune.core.kinds import Task
 from vertune.core.records import Column
 from vertune.data import profile
 from vertune.data.profile import ColumnProfile
@@ -50,7 +51,7 @@ class DatasetGuess:
     notes: list[str] = field(default_factory=list)
 
 
-def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: str | None = None) -> DatasetGuess:
+def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None) -> DatasetGuess:
     """Guess source, fields and task of a file; what the caller names is not guessed.
 
     Raises NotFound if the path does not exist, UnknownName for a column that does not exist, DataError if no column can be the
@@ -65,7 +66,7 @@ def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: 
 
 
 def guess_frame(
-    frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: str | None = None
+    frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None
 ) -> DatasetGuess:
     """Guess the fields and the task of a frame; `where` names it in messages."""
     frame = frame.select(pl.exclude("^__.*$"))
@@ -74,31 +75,35 @@ def guess_frame(
     for name in (*texts, *([label] if label else ())):
         if name not in known:
             raise UnknownName("column", name, known, where)
-    guess = DatasetGuess(where, frame.height, task or "", {}, {"task": "as requested"}, profiles)
+    name = task.name if isinstance(task, Task) else task or ""
+    reasons = {"task": "as requested"}
+    guess = DatasetGuess(where=where, rows=frame.height, task=name, fields={}, reasons=reasons, columns=profiles)
     split = next((column for column in profiles if profile.names_splits(frame, column) and column.name not in (*texts, label)), None)
     if split:
         guess.split = split.name
         profiles = [column for column in profiles if column is not split]
     if task:
-        _fill_requested(guess, profiles, texts, label)
+        columns = task.columns if isinstance(task, Task) else getattr(part.find("tasks", task), "columns", ())
+        _fill_requested(guess, profiles, columns, (texts, label))
     elif texts or label or not _fill_structured(guess, profiles):
         _fill_labelled(guess, profiles, texts, label)
     return guess
 
 
-def _fill_requested(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
+def _fill_requested(
+    guess: DatasetGuess, profiles: list[ColumnProfile], columns: Sequence[Column], named: tuple[Sequence[str], str | None]
+) -> None:
     """Choose the columns of a task that the caller named: columns with the names of its fields, else those that look like them."""
-    kind = part.find("tasks", guess.task)
-    columns: Sequence[Column] = getattr(kind, "columns", ())
+    texts, label = named
     by_name = {column.name: column for column in profiles}
     inputs = [column.name for column in columns if column.role == "input"]
     targets = [column.name for column in columns if column.role == "target"]
     target = by_name.get(label or "") or next((by_name[name] for name in targets if name in by_name and name not in texts), None)
     if target is None and any(column.required for column in columns if column.role == "target"):
         target = _target(guess, profiles, texts)
-    named = [name for name in inputs if name in by_name]
-    read = list(texts) or named
-    fields = inputs if texts or not named else named
+    present = [name for name in inputs if name in by_name]
+    read = list(texts) or present
+    fields = inputs if texts or not present else present
     if not read:
         others = [column for column in profiles if column is not target]
         pair = _pair(others) if len(inputs) > 1 else ()
@@ -107,7 +112,7 @@ def _fill_requested(guess: DatasetGuess, profiles: list[ColumnProfile], texts: S
     _assign_inputs(guess, fields, [by_name[name] for name in read])
     if target is not None:
         field_name = target.name if target.name in targets else targets[0]
-        guess.fields[field_name], guess.reasons[field_name] = [target.name], target.said
+        guess.fields[field_name], guess.reasons[field_name] = [target.name], target.description
 
 
 def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
@@ -117,7 +122,7 @@ def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[Co
         guess.reasons[inputs[0]] = "joined as `name: value`"
         return
     for name, column in zip(inputs, read, strict=False):
-        guess.fields[name], guess.reasons[name] = [column.name], column.said
+        guess.fields[name], guess.reasons[name] = [column.name], column.description
 
 
 def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool:
@@ -133,7 +138,11 @@ def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool
     if spans:
         text = _best(profiles, [spans], 1)
         guess.task, guess.fields = "tag", {"text": [text[0].name], "spans": [spans.name]}
-        guess.reasons = {"task": f"'{spans.name}' holds marked places in the text", "text": text[0].said, "spans": "start, end, label"}
+        guess.reasons = {
+            "task": f"'{spans.name}' holds marked places in the text",
+            "text": text[0].description,
+            "spans": "start, end, label",
+        }
         return True
     return False
 
@@ -147,7 +156,7 @@ def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Se
     read = [next(column for column in profiles if column.name == name) for name in named] or _best(others, [target_column], 1)
     guess.task, target, guess.reasons["task"] = _task(target_column, len(named) == 2)
     _assign_inputs(guess, ("text", "text_pair") if named else ("text",), read)
-    guess.fields[target], guess.reasons[target] = [target_column.name], target_column.said
+    guess.fields[target], guess.reasons[target] = [target_column.name], target_column.description
     rest = [column.name for column in others if column not in read]
     if rest:
         guess.notes.append(f"not used: {', '.join(rest)}")

@@ -1,4 +1,4 @@
-"""remove: finds and deletes artifacts of any shelf; knows nothing of what they hold."""
+"""remove: finds and deletes artifacts of any shelf; knows nothing of their content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vertune.core.files import folder_size, storage_errors
 
 
 def find(home: Home, name: str) -> Artifact:
-    """The artifact of this id on any shelf or among the runs, else the model, dataset or report of this name or path."""
+    """Find the artifact or run with this id, else the model, dataset or report with this name, alias or path."""
     for artifact in everything(home):
         if artifact.id == name:
             return artifact
@@ -23,20 +23,20 @@ def find(home: Home, name: str) -> Artifact:
 
 
 def everything(home: Home) -> list[Artifact]:
-    """All artifacts of all shelves, then the unfinished runs."""
+    """The artifacts of all shelves, then the unfinished runs."""
     return [artifact for shelf in SHELVES for artifact in home.shelf(shelf)] + home.runs()  # type: ignore[arg-type]
 
 
 def remove(home: Home, name: str) -> int:
-    """Delete the artifact of exactly this id and return the bytes that are free again.
+    """Delete the artifact with this id and return the freed bytes.
 
-    Raises UnknownName for anything but an id, so that a name never deletes the newest of several, and Conflict when an
-    alias points to it.
+    Raises UnknownName for anything but an id, because several artifacts can share a name, and Conflict if an alias points to
+    the artifact.
     """
-    found = {artifact.id: artifact for artifact in everything(home)}
-    if name not in found:
-        raise UnknownName("id", name, found, str(home.folder))
-    artifact = found[name]
+    artifacts = {artifact.id: artifact for artifact in everything(home)}
+    if name not in artifacts:
+        raise UnknownName("id", name, artifacts, str(home.folder))
+    artifact = artifacts[name]
     freed = folder_size(artifact.folder)
     shelf = artifact.folder.parent.name
     if shelf == "runs":

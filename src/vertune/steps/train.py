@@ -85,7 +85,7 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
 def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     """The newest unfinished run of this config and dataset; Conflict if another process is working on it, NotFound if there is none."""
     for run in reversed(home.runs()):
-        manifest = run.known_manifest
+        manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and manifest.get("parents") == [dataset.id] and is_same(manifest.get("asked"), config):
             if run.in_use:
                 raise Conflict(f"{run.id} is being trained by process {manifest['pid']}. Wait until it ends, or stop it.")

@@ -1,13 +1,13 @@
-"""tune: measures the graphs of a vertical on this machine and records how each runs best; knows nothing of how they were made.
+"""tune: measures the graphs of a vertical on this machine and stores the best thread count of each; knows nothing of compressors.
 
-An int8 graph rounds otherwise on another processor, so it is scored here again where its dataset is at hand.
+Processors differ in how they round int8 products, so a graph is also scored again on this machine if its dataset is here.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,120 +17,140 @@ from vertune.core.errors import ModelError, NotFound
 from vertune.core.files import write_json
 from vertune.core.spellings import moved_value
 from vertune.data.dataset import of_model, read
-from vertune.runtime.benchmark import benchmark
+from vertune.runtime.benchmark import GraphWorkload, benchmark
 from vertune.runtime.predictor import GRAPH, HOST, Predictor
 
 _TEXTS = 256
-KEPT_NOT = "not kept"
-"""What stands for the model of a graph that was written to be measured only."""
+TEMPORARY = "not saved"
+"""Stands for the id of a model whose graph was only written to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """One graph with so many threads."""
+    """The speed of one graph with one number of threads."""
 
     model: str
+    parent: str
+    """Id of the trained model that it was made from."""
     chain: str
-    """How it was made: `float32`, `int8`, `distill, int8` …"""
+    """Its compressors: `float32` for none, `int8`, `distill, int8` …"""
     threads: int
     latency: float
-    """Seconds of one short text."""
+    """Seconds for one short text."""
     throughput: float
-    """Texts a second."""
+    """Texts per second."""
     score: float | None
-    """The goal metric on validation, as it is here; None without the dataset."""
+    """The goal metric on validation, measured on this machine; None without the dataset."""
     expected: float
-    """The same where the model was made."""
+    """The same metric on the machine where the model was compressed."""
 
 
 def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[TuneResult]:
-    """Measure every compressed model of a vertical with 1, 2, 4 … threads, the quickest for one text first.
+    """Measure every compressed model of a vertical with 1, 2, 4 … threads; the fastest for one text comes first.
 
-    `model` is any model of the vertical. Where none of its graphs is in float32 and the trained model is at hand, that is written
-    for the time of the measurement, because a processor without the means for 8 bits may be quicker with it. The best number of
-    threads of each, for one text and for many, goes into its folder with the processor's features; `Predictor.open` takes it from
-    there. NotFound where nothing was compressed yet.
+    `model` is any model of the vertical. If all of its graphs are quantised and the trained model is here, its float32 graph is
+    measured too, because it can be faster on a processor without int8 instructions. The best thread count of each graph, for
+    one text and for many, is written into its folder with the processor's features, where `Predictor.open` reads it. NotFound
+    if the vertical has no compressed model.
     """
     name = model.manifest["name"]
-    graphs = [one for one in home.shelf("models") if one.known_manifest.get("name") == name and (one.folder / GRAPH).exists()]
+    graphs = [
+        artifact
+        for artifact in home.shelf("models")
+        if artifact.manifest_or_empty.get("name") == name and (artifact.folder / GRAPH).exists()
+    ]
     if not graphs:
         raise NotFound(f"'{name}' has no compressed model in {home.folder}. Make one: vertune compress {name}")
     counts = machine.thread_counts(machine.usable_processors())
-    found: list[TuneResult] = []
+    results: list[TuneResult] = []
     for number, graph in enumerate(graphs):
         measured = {}
-        score, lengths, longest = _scored(graph, home)
-        for place, count in enumerate(counts):
-            measured[count] = benchmark(graph.folder / GRAPH, lengths, longest, count)
+        score, workload = _score(graph, home)
+        for index, count in enumerate(counts):
+            measured[count] = benchmark(workload, count)
             if progress:
-                progress("tuning", step=number * len(counts) + place + 1, steps=len(graphs) * len(counts))
-        found += [_of(graph, count, one, score) for count, one in measured.items()]
+                progress("tuning", step=number * len(counts) + index + 1, steps=len(graphs) * len(counts))
+        results += [_result(graph, count, measurement, score) for count, measurement in measured.items()]
         gate = graph.manifest["gate"]
-        lost = (found[-1].expected - score) * (-1 if gate["lower_is_better"] else 1) if score is not None else None
-        write_json(graph.folder / HOST, _record(measured, score, lost))
+        loss = (results[-1].expected - score) * (-1 if gate["lower_is_better"] else 1) if score is not None else None
+        write_json(graph.folder / HOST, _host_entries(measured, score, loss))
     if all(moved_value(graph.manifest["config"], "compress.chain", []) for graph in graphs):
-        found += _plain(graphs[-1], home, counts)
-    return sorted(found, key=lambda one: one.latency)
+        results += _measure_float32(graphs[-1], home, counts)
+    return sorted(results, key=lambda result: result.latency)
 
 
-def _plain(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
-    """The trained model behind a graph, in float32; nothing where it, its base or torch is not here."""
+def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
+    """Measure the uncompressed parent of a model; nothing if the parent, its base or torch is not here."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
         return []
     from vertune.steps.compress import float32
 
     try:
         parent = home.get("models", graph.manifest["parents"][0])
-        written = float32(parent, home)
+        exported = float32(parent, home)
     except (NotFound, ModelError):
         return []
-    _, lengths, longest = _scored(graph, home)
+    _, workload = _score(graph, home)
     expected = graph.manifest["candidates"][0]["metrics"][graph.manifest["gate"]["goal"]]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / GRAPH
-        file.write_bytes(written)
-        measured = {count: benchmark(file, lengths, longest, count) for count in counts}
-    return [TuneResult(KEPT_NOT, "float32", count, _first(one), one["throughput"], None, expected) for count, one in measured.items()]
+        file.write_bytes(exported)
+        measured = {count: benchmark(replace(workload, graph=file), count) for count in counts}
+    return [
+        TuneResult(
+            model=TEMPORARY, parent=parent.id, chain="float32", threads=count, latency=_latency(measurement),
+            throughput=measurement["throughput"], score=None, expected=expected,
+        )
+        for count, measurement in measured.items()
+    ]  # fmt: skip
 
 
-def _record(measured: dict[int, dict[str, Any]], score: float | None, lost: float | None) -> dict[str, Any]:
-    """What a model's folder says of this machine."""
+def _host_entries(measured: dict[int, dict[str, Any]], score: float | None, loss: float | None) -> dict[str, Any]:
+    """The entries of host.json: how a model performs on this machine."""
     return {
         "processor": list(machine.cpu_features()),
         "usable": machine.usable_processors(),
-        "threads": min(measured, key=lambda count: _first(measured[count])),
+        "threads": min(measured, key=lambda count: _latency(measured[count])),
         "threads_of_many": max(measured, key=lambda count: measured[count]["throughput"]),
-        "measured": {str(count): one for count, one in measured.items()},
+        "measured": {str(count): measurement for count, measurement in measured.items()},
         "score": score,
-        "lost": lost,
+        "lost": loss,
     }
 
 
-def _scored(graph: Artifact, home: Home) -> tuple[float | None, list[int], int]:
-    """The goal metric on validation, the tokens of typical texts, and the most that the model takes."""
+def _score(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
+    """The goal metric on validation (None without the dataset), and the graph with features of typical costs."""
     predictor = Predictor.open(graph)
-    longest = int(getattr(predictor.encoder, "longest", 512))
+    workload = GraphWorkload(graph.folder / GRAPH, predictor.encoder, [min(16, predictor.encoder.max_cost)] * _TEXTS)
     dataset = of_model(graph.manifest, home)
     try:
         frame = read(dataset, "validation") if dataset else None
     except NotFound:
         frame = None
     if frame is None:
-        return None, [16] * _TEXTS, longest
-    used = [column.name for column in predictor.task.columns if column.name in frame.columns]
-    records = frame.select(used).to_dicts()
-    columns = list(predictor.columns) or used
+        return None, workload
+    present = [column.name for column in predictor.task.columns if column.name in frame.columns]
+    records = frame.select(present).to_dicts()
+    columns = list(predictor.columns) or present
     features = predictor.encoder.encode(records[:_TEXTS], predictor.task.views(columns))
     scores = predictor.task.score(records, predictor.answer(records))
-    return scores[predictor.task.goal], [len(feature) for feature in features], longest
+    return scores[predictor.task.goal], replace(workload, costs=[feature.cost for feature in features])
 
 
-def _of(graph: Artifact, threads: int, measured: dict[str, Any], score: float | None) -> TuneResult:
+def _result(graph: Artifact, threads: int, measurement: dict[str, Any], score: float | None) -> TuneResult:
     manifest = graph.manifest
-    chain = ", ".join(part["name"] for part in moved_value(manifest["config"], "compress.chain", [])) or "float32"
-    expected = manifest["metrics"]["validation"][manifest["gate"]["goal"]]
-    return TuneResult(graph.id, chain, threads, _first(measured), measured["throughput"], score, expected)
+    return TuneResult(
+        model=graph.id,
+        parent=manifest["parents"][0],
+        chain=", ".join(part["name"] for part in moved_value(manifest["config"], "compress.chain", [])) or "float32",
+        threads=threads,
+        latency=_latency(measurement),
+        throughput=measurement["throughput"],
+        score=score,
+        expected=manifest["metrics"]["validation"][manifest["gate"]["goal"]],
+    )
 
 
-def _first(measured: dict[str, Any]) -> float:
-    return float(next(iter(measured["latency"].values())))
+def _latency(measurement: dict[str, Any]) -> float:
+    """Seconds for one text of the shortest measured length."""
+    return float(next(iter(measurement["latency"].values())))

@@ -1,1 +1,1 @@
-"""What a server keeps in databases; knows nothing of HTTP."""
+"""Databases of a server; knows nothing of HTTP."""

@@ -1,17 +1,18 @@
-"""How answers inside a context are read, checked and marked on tokens; knows nothing of models."""
+"""Reads, checks and places the expected answers of a context, and marks them on tokens; knows nothing of models."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.core.errors import ModelError
 from vertune.core.records import Feature
+from vertune.decoders.extract import nowhere
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,41 +38,61 @@ START, END = 1, 2
 """Bits of a token's target; 0 is neither, -100 is where no answer may be."""
 
 
-def read(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The frame with `answers` in their own type and `__problem` with the reason why a row's can't be; how many were found elsewhere.
+def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
+    """The frame with the answers in their own type, `__problem` with the reason why a row's can't be, and `__moved`.
 
     A cell is a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON. An answer
-    that does not stand at its start is taken where the context holds it exactly once.
+    that does not stand at its start is taken where the context holds it exactly once; `__moved` lists these, each with its old
+    and its new start.
     """
     import polars as pl
 
-    plain = _plain(frame.schema["answers"])
+    typed = _is_typed(frame.schema[name])
     numbered = frame.with_row_index("__number")
-    if plain:
-        fields = pl.struct(pl.element().struct.field(name).cast(kind) for name, kind in entry().items())
-        numbered = numbered.with_columns(pl.col("answers").list.eval(fields).cast(as_column()))
-    hard = numbered.filter(~_standing(numbered)) if plain else numbered
-    values: list[list[dict[str, Any]] | None] = []
-    reasons: list[str | None] = []
-    moved = 0
-    for cell, context in zip(hard["answers"].to_list(), hard["context"].cast(pl.String).to_list(), strict=True):
-        try:
-            found = _parse(cell)
-            placed = None if found is None else [_placed(start, text, context or "") for start, text in found]
-        except (ValueError, TypeError, KeyError) as error:
-            values.append(None)
-            reasons.append(str(error) if isinstance(error, _Misplaced) else "the answers are no list of {start, text}")
-            continue
-        moved += sum(start != item["start"] for (start, _), item in zip(found or (), placed or (), strict=True))
-        values.append(placed)
-        reasons.append(None)
-    checked = hard.select("__number").with_columns(pl.Series("__placed", values, as_column()), pl.Series("__problem", reasons, pl.String))
+    if typed:
+        fields = pl.struct(pl.element().struct.field(field).cast(kind) for field, kind in entry().items())
+        numbered = numbered.with_columns(pl.col(name).list.eval(fields).cast(as_column()))
+    hard = numbered.filter(~_in_place(numbered, context, name)) if typed else numbered
+    cells = [_Cell.of(cell, text or "") for cell, text in zip(hard[name].to_list(), hard[context].cast(pl.String).to_list(), strict=True)]
+    moved = pl.List(pl.Struct({"start": pl.Int64(), "moved_to": pl.Int64(), "text": pl.String()}))
+    checked = hard.select("__number").with_columns(
+        pl.Series("__placed", [cell.answers for cell in cells], as_column()),
+        pl.Series("__problem", [cell.problem for cell in cells], pl.String),
+        pl.Series("__moved", [cell.moved for cell in cells], moved),
+    )
     joined = numbered.join(checked, on="__number", how="left", maintain_order="left")
-    column = pl.coalesce("__placed", "answers") if plain else pl.col("__placed")
-    return joined.with_columns(column.alias("answers")).drop("__number", "__placed"), moved
+    column = pl.coalesce("__placed", name) if typed else pl.col("__placed")
+    return joined.with_columns(column.alias(name)).drop("__number", "__placed")
 
 
-def _plain(kind: pl.DataType) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """The expected answers of one row, as they were read."""
+
+    answers: list[dict[str, Any]] | None
+    problem: str | None = None
+    """Why they can't be used."""
+    moved: list[dict[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, value: Any, context: str) -> _Cell:
+        """Read one value and find its answers in the context."""
+        try:
+            found = _parse(value)
+            placed = None if found is None else [_placed(start, text, context) for start, text in found]
+        except _Misplaced as error:
+            return cls(None, str(error))
+        except (ValueError, TypeError, KeyError):
+            return cls(None, "the answers are no list of {start, text}")
+        moved = [
+            {"start": start, "moved_to": item["start"], "text": item["text"]}
+            for (start, _), item in zip(found or (), placed or (), strict=True)
+            if start is not None and start != item["start"]
+        ]
+        return cls(placed, moved=moved)
+
+
+def _is_typed(kind: pl.DataType) -> bool:
     """Whether a column already holds lists of a whole number and a text."""
     import polars as pl
 
@@ -80,13 +101,13 @@ def _plain(kind: pl.DataType) -> bool:
     return "start" in fields and fields["start"].is_integer() and fields.get("text") == pl.String
 
 
-def _standing(numbered: pl.DataFrame) -> pl.Expr:
-    """Whether all answers of a row stand where they say; also where there is none or no list."""
+def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
+    """Whether all answers of a row stand where their start says; also where there is none or no list."""
     import polars as pl
 
     long = (
-        numbered.filter(pl.col("answers").list.len() > 0)
-        .select("__number", pl.col("context").cast(pl.String), pl.col("answers").alias("answer"))
+        numbered.filter(pl.col(name).list.len() > 0)
+        .select("__number", pl.col(context).cast(pl.String).alias("context"), pl.col(name).alias("answer"))
         .explode("answer")
         .with_columns(pl.col("answer").struct.field("start"), pl.col("answer").struct.field("text"))
     )
@@ -97,7 +118,7 @@ def _standing(numbered: pl.DataFrame) -> pl.Expr:
 
 
 class _Misplaced(ValueError):
-    """An answer that the context does not hold where it should."""
+    """An answer that the context does not hold, or holds more than once; the message is the reason of its row."""
 
 
 def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
@@ -130,51 +151,23 @@ def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
     return {"start": place, "text": text}
 
 
-def nowhere(feature: Feature) -> int:
-    """The token that stands for no answer: the first special one, [CLS] in most bases."""
-    special = np.flatnonzero(feature.segments < 0)
-    if not len(special):
-        raise ModelError("The task 'extract' needs a base whose tokenizer adds a special token such as [CLS]; this one adds none.")
-    return int(special[0])
-
-
 def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
     """The target of each token, and whether the feature holds an answer whole; without one, the place of no answer is marked."""
-    bits = np.full(len(feature), -100, np.int64)
-    context = np.flatnonzero(feature.segments == 1)
+    assert feature.places is not None
+    offsets = feature.places.offsets
+    bits = np.full(feature.positions, -100, np.int64)
+    context = np.flatnonzero(feature.places.segments == 1)
     none = nowhere(feature)
     bits[context] = bits[none] = 0
-    starts, ends = feature.offsets[context].T
+    starts, ends = offsets[context].T
     held = False
     for answer in answers:
         start, end = int(answer["start"]), int(answer["start"]) + len(answer["text"])
         touched = context[(ends > start) & (starts < end)]
-        if len(touched) and feature.offsets[touched[0], 0] <= start and feature.offsets[touched[-1], 1] >= end:
+        if len(touched) and offsets[touched[0], 0] <= start and offsets[touched[-1], 1] >= end:
             bits[touched[0]] |= START
             bits[touched[-1]] |= END
             held = True
     if not held:
         bits[none] = START | END
     return bits, held
-
-
-def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
-    """Log-probability of no answer, of the best answer, and that answer's start and end in code points of the context.
-
-    Both are sums over start and end under a softmax over the context and the place of no answer.
-    """
-    none = nowhere(feature)
-    context = np.flatnonzero((feature.segments == 1) & (feature.offsets[:, 1] > feature.offsets[:, 0]))
-    if not len(context):
-        return 0.0, -np.inf, 0, 0
-    logits = output[np.concatenate([[none], context])].astype(np.float64)
-    logits -= logits.max(axis=0)
-    scores = logits - np.log(np.exp(logits).sum(axis=0))
-    starts, ends = feature.offsets[context].T
-    length = ends[None, :] - starts[:, None]
-    allowed = np.triu(np.ones(length.shape, bool)) & (length <= longest)
-    if not allowed.any():
-        return float(scores[0].sum()), -np.inf, 0, 0
-    joint = np.where(allowed, scores[1:, 0][:, None] + scores[1:, 1][None, :], -np.inf)
-    first, last = np.unravel_index(int(joint.argmax()), joint.shape)
-    return float(scores[0].sum()), float(joint[first, last]), int(starts[first]), int(ends[last])

@@ -1,4 +1,4 @@
-"""Label columns: how labels are read, counted, put in order and looked up; knows nothing of texts or models."""
+"""Label columns: how labels are checked, counted, ordered and looked up; knows nothing of texts or models."""
 
 from __future__ import annotations
 
@@ -10,30 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.errors import ConfigError, DataError
+from vertune.tasks._rows import Change, Checks, trimmed, words
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def words(name: str) -> pl.Expr:
-    """A label column as trimmed words; an empty one is null."""
+def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) -> pl.DataFrame:
+    """The frame with a label column as something that names classes, and its checks added; DataError where it holds measurements.
+
+    Whole numbers that were read as fractions, because a cell was empty, become whole numbers again.
+    """
     import polars as pl
 
-    text = pl.col(name).cast(pl.String).str.strip_chars()
-    return pl.when(text != "").then(text)
+    whole = _as_whole(frame, name, known)
+    checks.problems.append((words(name).is_null(), f"{name} is missing"))
+    checks.results.append(words(name).alias(name))
+    checks.changes.append(trimmed(name, "labels"))
+    if whole is not frame:
+        filled = pl.col(name).is_not_null()
+        checks.changes.append(Change("labels are whole numbers that were read as fractions", filled, filled, pl.col(name)))
+    return whole
 
 
-def as_classes(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
-    """The frame with its label column as something that names classes; DataError where it holds measurements.
-
-    Whole numbers that were read as floats, because a cell was empty, become whole numbers again.
-    """
+def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
+    """The frame itself, or with a column of whole numbers where it was read as fractions."""
     import polars as pl
 
     column = frame[name]
     if column.dtype.is_nested():
         raise DataError(
-            f"The column '{name}' must hold one label a row, but it holds {column.dtype}. For several labels a row: task: multilabel."
+            f"The column '{name}' holds {column.dtype}, and the task reads one label a row. For several labels a row: task: multilabel."
         )
     numbers = column.cast(pl.Float64, strict=False) if column.dtype.is_numeric() or column.dtype == pl.String else None
     if numbers is None or column.dtype.is_integer():

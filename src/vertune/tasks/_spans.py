@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vertune.core.errors import DataError
-from vertune.tasks._bio import longest
+from vertune.decoders.bio import longest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -109,16 +110,28 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
     )
 
 
-def resolve(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, int]:
-    """The frame with only the longest of overlapping spans where `__overlap` says so and nothing is wrong; how many that leaves out."""
+def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The frame with the longest of overlapping spans alone, and the others in `__dropped`; rows with a problem stay as they are."""
     import polars as pl
 
     rows = frame.select(pl.col("__overlap") & pl.col("__problem").is_null()).to_series().to_numpy().nonzero()[0]
-    if not len(rows):
-        return frame, 0
-    values = frame[name].to_list()
-    before = sum(len(values[row]) for row in rows)
-    for row in rows:
-        values[row] = longest(values[row])
-    after = sum(len(values[row]) for row in rows)
-    return frame.with_columns(pl.Series(name, values, as_column())), before - after
+    dropped: list[list[dict[str, Any]]] = [[] for _ in range(frame.height)]
+    if len(rows):
+        values = frame[name].to_list()
+        for row in rows:
+            stay = longest(values[row])
+            left_out = Counter(places(values[row])) - Counter(places(stay))
+            dropped[row] = [{"start": start, "end": end, "label": label} for start, end, label in sorted(left_out.elements())]
+            values[row] = stay
+        frame = frame.with_columns(pl.Series(name, values, as_column()))
+    return frame.with_columns(pl.Series("__dropped", dropped, as_column()))
+
+
+def places(spans: Iterable[Mapping[str, Any]]) -> list[tuple[int, int, str]]:
+    """Start, end and label of each span, sorted."""
+    return sorted((span["start"], span["end"], span["label"]) for span in spans)
+
+
+def in_words(text: str, spans: Sequence[Mapping[str, Any]]) -> str:
+    """Spans for a reader: the words of each, and its label in brackets."""
+    return "; ".join(f"{text[span['start'] : span['end']]} [{span['label']}]" for span in spans) or "none"

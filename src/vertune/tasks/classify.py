@@ -1,4 +1,4 @@
-"""One label out of several, for a text or for two texts.
+"""One label out of several, for a text, for two texts, or for the fields that `inputs` names.
 
 Knows nothing of the encoder: it reads one row of outputs a feature and merges the windows of a record.
 """
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.errors import ConfigError, UnknownName
-from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.decoders import classify as decoder
+from vertune.decoders import windows
 from vertune.metrics import calibration, classification
-from vertune.tasks import _labels, _rows, _texts, _windows
+from vertune.tasks import _inputs, _labels, _rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +31,7 @@ _ERRORS = 30
 
 
 class ClassAnswer(TypedDict):
-    """What is said of one record."""
+    """The answer for one record."""
 
     label: str
     probability: float
@@ -38,16 +39,16 @@ class ClassAnswer(TypedDict):
     truncated: bool
 
 
-class Classify(Task):
+class Classify(_inputs.SingleView):
     """Options of classification."""
 
     columns: ClassVar[tuple[Column, ...]] = (
-        _texts.TEXT,
-        _texts.PAIR,
+        _inputs.TEXT,
+        _inputs.PAIR,
         Column("label", "The class: a word or a whole number.", role="target", type="label"),
     )
     answer: ClassVar[type[Any]] = ClassAnswer
-    portable: ClassVar[bool] = True
+    decoder: ClassVar[str | None] = decoder.__name__
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "f1")
@@ -66,19 +67,21 @@ class Classify(Task):
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread over all classes."""
 
+    @property
+    def _target(self) -> str:
+        """Name of the column that holds the class."""
+        return self.target_columns[0].name
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with their texts and, where there is a `label`, that as a word; DataError where labels are measurements."""
-        _rows.need(frame, self.columns, self.name)
-        problems, results = _texts.checked(frame, self.columns)
-        if "label" in frame.columns:
-            frame = _labels.as_classes(frame, "label", self.labels)
-            problems.append((_labels.words("label").is_null(), "label is missing"))
-            results.append(_labels.words("label").alias("label"))
-        return _rows.sift(frame, [column.name for column in self.columns], problems, results)
+        """Rows with their inputs and, where there are labels, those as words; DataError where labels are measurements."""
+        checks = self.check_inputs(frame)
+        if self._target in frame.columns:
+            frame = _labels.check(frame, self._target, self.labels, checks)
+        return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """A copy that knows the classes, how many rows each has, and what is done about their imbalance."""
-        counts = dict(_rows.target(frame, "label", self.name).drop_nulls().value_counts().iter_rows())
+        counts = dict(_rows.target(frame, self._target, self.name).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
         positive = self.positive or (labels[-1] if len(labels) == 2 else None)
         if positive is not None and positive not in labels:
@@ -93,14 +96,15 @@ class Classify(Task):
             imbalance = "weight" if self.goal in _EVEN and max(rows) >= SKEWED * max(1, min(rows)) else "none"
         return self.model_copy(update={"labels": labels, "counts": rows, "positive": positive, "imbalance": imbalance})
 
-    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """One sequence of the text, or of both texts together."""
-        return _texts.views(columns)
-
     @property
     def size(self) -> int:
         """One number a class."""
         return len(self.labels)
+
+    @property
+    def known_labels(self) -> tuple[str, ...]:
+        """The classes."""
+        return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
         """One linear layer."""
@@ -110,7 +114,7 @@ class Classify(Task):
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """The class of each feature's record, int64; DataError names labels that the task does not know."""
-        place = _windows.owners(features)
+        place = windows.owners(features)
         truth = self._truth(records)[place]
         weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
         return Targets(list(truth), weights)
@@ -127,13 +131,17 @@ class Classify(Task):
             return losses.focal(outputs, targets, self.gamma, self.smoothing)
         return losses.cross_entropy(outputs, targets, self.smoothing)
 
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """The most probable class of each record; the probabilities of its windows are averaged by their tokens."""
-        logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, self.size))
-        merged = _windows.merge(len(records), features, _windows.softmax(logits))
-        return self._answers(merged, _windows.truncated(len(records), features))
+    def decoder_options(self) -> dict[str, Any]:
+        """The classes."""
+        return {"labels": self.labels}
+
+    def named(self, answer: Answer) -> tuple[str, ...]:
+        """The class."""
+        return (answer["label"],)
+
+    def confidence(self, answer: Answer) -> float | None:
+        """The probability of the class."""
+        return float(answer["probability"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
         """True positives, false positives and false negatives a class, shape (records, 3 * classes)."""
@@ -159,7 +167,7 @@ class Classify(Task):
             "errors": [
                 {
                     "row": int(row),
-                    **_texts.shown(records[row]),
+                    **_inputs.shown(records[row], self.input_columns),
                     "expected": self.labels[truth[row]],
                     "answered": self.labels[guess[row]],
                     "probability": float(confidence[row]),
@@ -172,12 +180,13 @@ class Classify(Task):
         """The most frequent class, and logistic regression on TF-IDF of words and characters."""
         from vertune.baselines import linear
 
-        truth = self._truth(train)
+        truth, held = self._truth(train), self._truth(validation)
         share = np.bincount(truth, minlength=len(self.labels)) / max(1, len(truth))
-        fitted = linear.classes(train, truth, len(self.labels), (validation, self._truth(validation)))
+        train, validation, test = (_inputs.as_texts(rows, self.input_columns) for rows in (train, validation, test))
+        fitted = linear.classes(train, truth, len(self.labels), linear.HoldOut(validation, held))
         return {
-            "majority": self._answers(np.repeat(share[None], len(test), axis=0)),
-            "tfidf": self._answers(fitted(test)),
+            "majority": decoder.answers(np.repeat(share[None], len(test), axis=0), self.labels),
+            "tfidf": decoder.answers(fitted(test), self.labels),
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
@@ -198,7 +207,7 @@ class Classify(Task):
         return made
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.int64]:
-        return _labels.index([record.get("label") for record in records], self.labels)
+        return _labels.index([record.get(self._target) for record in records], self.labels)
 
     def _guess(self, answers: Sequence[Answer]) -> NDArray[np.int64]:
         return _labels.index([answer["label"] for answer in answers], self.labels)
@@ -208,17 +217,3 @@ class Classify(Task):
         counts = np.array(self.counts, np.float64)
         present = counts > 0
         return np.where(present, counts.sum() / (max(1, present.sum()) * np.maximum(counts, 1)), 1.0)
-
-    def _answers(self, probabilities: NDArray[np.float64], truncated: Sequence[bool] = ()) -> list[Answer]:
-        """Answers from one row of probabilities a record."""
-        best = probabilities.argmax(axis=1).tolist() if len(probabilities) else []
-        cut = truncated or [False] * len(probabilities)
-        return [
-            {
-                "label": self.labels[place],
-                "probability": row[place],
-                "probabilities": dict(zip(self.labels, row, strict=True)),
-                "truncated": lost,
-            }
-            for place, row, lost in zip(best, probabilities.tolist(), cut, strict=True)
-        ]

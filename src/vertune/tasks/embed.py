@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.errors import DataError
-from vertune.core.kinds import Run, Task
+from vertune.core.kinds import Task
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.decoders import embed as decoder
 from vertune.metrics import ranking
 from vertune.metrics.bm25 import BM25
 from vertune.metrics.words import terms
 from vertune.tasks import _rows
-from vertune.tasks._windows import truncated
 
 if TYPE_CHECKING:
     import polars as pl
     import torch
 
 _ERRORS = 50
+_SAME_DIRECTION = 0.999
+"""Cosine from which two vectors say the same."""
 _DEPTH = 1000
 """Places of a ranking over all documents that count, as in TREC runs."""
 _RELEVANT = ("1", "1.0", "true", "yes")
@@ -35,7 +37,7 @@ _IRRELEVANT = ("0", "0.0", "false", "no")
 
 
 class EmbedAnswer(TypedDict, total=False):
-    """What the model says of one text, or of two."""
+    """The answer for one text, or for two."""
 
     vector: list[float]
     """Of `text`, of length one."""
@@ -57,41 +59,54 @@ class Embed(Task):
         Column("label", "1 where the document fits the query, else 0; absent where all do.", required=False, role="target", type="label"),
     )
     answer: ClassVar[type[Any]] = EmbedAnswer
-    portable: ClassVar[bool] = True
+    decoder: ClassVar[str | None] = decoder.__name__
+    gives_vectors: ClassVar[bool] = True
     whole_batch: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ranking.NAMES
 
     temperature: float = Field(default=0.05, gt=0)
     """What cosines are divided by in the loss: the smaller, the more the hardest negatives count."""
 
+    @property
+    def _fields(self) -> _Fields:
+        """Names of the query, the document and the label."""
+        query, document = self.input_columns
+        return _Fields(query.name, document.name, self.target_columns[0].name)
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Rows with a query and, where the column is there, a document; labels as 1 and 0."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
-        names = [name for name in ("text", "text_pair") if name in frame.columns]
-        problems: list[_rows.Problem] = [(_rows.blank(name), f"{name} is empty") for name in names]
-        results = [_rows.string(name) for name in names]
-        if "label" in frame.columns:
-            label = _rows.string("label").str.strip_chars().str.to_lowercase()
-            reason = pl.format("label is {}, but must be 1 (fits) or 0 (does not)", _rows.string("label").fill_null("missing"))
-            problems.append((~label.is_in([*_RELEVANT, *_IRRELEVANT]).fill_null(False), reason))
-            results.append(label.is_in(_RELEVANT).cast(pl.Int64).alias("label"))
-        return _rows.sift(frame, [*names, "label"], problems, results)
+        fields = self._fields
+        names = [name for name in (fields.query, fields.document) if name in frame.columns]
+        checks = _rows.Checks([*names, fields.label])
+        checks.problems += [(_rows.blank(name), f"{name} is empty") for name in names]
+        checks.results += [_rows.string(name) for name in names]
+        if fields.label in frame.columns:
+            value = _rows.string(fields.label)
+            label = value.str.strip_chars().str.to_lowercase()
+            reason = pl.format(f"{fields.label} is {{}}, but must be 1 (fits) or 0 (does not)", value.fill_null("missing"))
+            checks.problems.append((~label.is_in([*_RELEVANT, *_IRRELEVANT]).fill_null(False), reason))
+            checks.results.append(label.is_in(_RELEVANT).cast(pl.Int64).alias(fields.label))
+        return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """The same task, once the training rows are seen to hold pairs that fit."""
-        _rows.target(frame, "text_pair", self.name)
-        if "label" in frame.columns and not (frame["label"] == 1).any():
+        """The same task; DataError where the training rows hold no pair that fits."""
+        fields = self._fields
+        _rows.target(frame, fields.document, self.name)
+        if fields.label in frame.columns and not (frame[fields.label] == 1).any():
             raise DataError(
-                "The task 'embed' learns from pairs that fit, but no training row has label 1. Leave the label out where all pairs fit."
+                f"No training row has {fields.label} 1, and the task '{self.name}' learns from pairs that fit. "
+                f"Leave out {fields.label} where all pairs fit."
             )
         return self
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """The query and the document, each a sequence of its own."""
-        query = View("query", ("text",))
-        return (query, View("document", ("text_pair",))) if "text_pair" in columns else (query,)
+        """The query and the document, each a view of its own."""
+        fields = self._fields
+        query = View("query", (fields.query,))
+        return (query, View("document", (fields.document,))) if fields.document in columns else (query,)
 
     @property
     def size(self) -> int:
@@ -111,19 +126,23 @@ class Embed(Task):
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """Role (0 query, 1 document), id of the query, id of the document, label, for each feature."""
-        if any(record.get("text_pair") is None for record in records):
-            raise DataError("The task 'embed' learns from pairs, but a record has no text_pair.")
-        queries = [_number(record["text"]) for record in records]
-        documents = [_number(record["text_pair"]) for record in records]
+        fields = self._fields
+        if any(record.get(fields.document) is None for record in records):
+            raise DataError(
+                f"A record has no {fields.document}, and the task '{self.name}' learns from pairs. Add it, or leave out the row."
+            )
+        queries = [_number(record[fields.query]) for record in records]
+        documents = [_number(record[fields.document]) for record in records]
+        fits = [int(fields.fits(record)) for record in records]
         rows = [
-            [int(feature.role == "document"), queries[feature.record], documents[feature.record], int(_fits(records[feature.record]))]
+            [int(feature.role == "document"), queries[feature.record], documents[feature.record], fits[feature.record]]
             for feature in features
         ]
         return Targets(list(np.array(rows, np.int64).reshape(-1, 4)))
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
         """Rows that fit make up half of an epoch where fewer do: only they ask for a document, the others are hard negatives."""
-        fits = np.array([_fits(record) for record in records], bool)
+        fits = np.array([self._fields.fits(record) for record in records], bool)
         share = float(fits.mean()) if len(fits) else 1.0
         return np.where(fits, 0.5 / share, 0.5 / (1 - share)) if 0 < share < 0.5 else None
 
@@ -133,27 +152,23 @@ class Embed(Task):
 
         return info_nce(outputs, targets, self.temperature)
 
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """The vectors of each record, and their cosine."""
-        answers: list[Answer] = [{"truncated": lost} for lost in truncated(len(records), features)]
-        sides: list[dict[str, NDArray[Any]]] = [{} for _ in records]
-        for feature, output in zip(features, outputs, strict=True):
-            sides[feature.record][feature.role] = output
-        for record, answer, side in zip(records, answers, sides, strict=True):
-            answer["vector"] = side["query"].tolist()
-            if record.get("text_pair"):
-                answer["vector_pair"] = side["document"].tolist()
-                answer["score"] = float(side["query"].astype(np.float64) @ side["document"])
-        return answers
+    def decoder_options(self) -> dict[str, Any]:
+        """The field of the document."""
+        return {"document": self._fields.document}
+
+    def agrees(self, one: Answer, other: Answer) -> bool:
+        """Whether the vectors of both answers point the same way, to a cosine of 0.999."""
+        pairs = [(one[name], other[name]) for name in ("vector", "vector_pair") if name in one and name in other]
+        return bool(pairs) and all(float(np.dot(left, right)) >= _SAME_DIRECTION for left, right in pairs)
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
         """A row a query that has a document which fits; queries without one, as in TREC's raw setting, have no rank and do not count.
 
         With labels, a query ranks the documents of its own rows; without, all documents of these records.
         """
-        return np.array([query.statistics for query in _queries(records, answers)], np.float64).reshape(-1, 1 + len(ranking.NAMES))
+        return np.array([query.statistics for query in _queries(records, answers, self._fields)], np.float64).reshape(
+            -1, 1 + len(ranking.NAMES)
+        )
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Means over queries."""
@@ -161,14 +176,15 @@ class Embed(Task):
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """The queries with the worst average precision, each with the document that should have come first and the one that did."""
-        queries = sorted(_queries(records, answers), key=lambda query: float(query.statistics[1]))
+        fields = self._fields
+        queries = sorted(_queries(records, answers, fields), key=lambda query: float(query.statistics[1]))
         return {
             "errors": [
                 {
                     "row": query.row,
-                    "text": records[query.row]["text"],
-                    "expected": records[query.relevant]["text_pair"],
-                    "answered": records[query.first]["text_pair"],
+                    fields.query: records[query.row][fields.query],
+                    "expected": records[query.relevant][fields.document],
+                    "answered": records[query.first][fields.document],
                     "average_precision": float(query.statistics[1]),
                 }
                 for query in queries[:_ERRORS]
@@ -178,16 +194,18 @@ class Embed(Task):
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
         """BM25 over the documents of the split: words, and for scripts without spaces characters and pairs of them."""
-        documents = {text: number for number, text in enumerate(dict.fromkeys(record["text_pair"] for record in test))}
+        fields = self._fields
+        documents = {text: number for number, text in enumerate(dict.fromkeys(record[fields.document] for record in test))}
         index = BM25([terms(text) for text in documents])
-        labelled = any(record.get("label") is not None for record in test)
+        labelled = any(record.get(fields.label) is not None for record in test)
         known: dict[str, NDArray[np.float64]] = {}
         answers: list[Answer] = []
         for record in test:
-            if record["text"] not in known:
-                known = {record["text"]: index.scores(terms(record["text"]))}  # rows of one query mostly stand together
-            scores = known[record["text"]]
-            answer: Answer = {"score": float(scores[documents[record["text_pair"]]]), "truncated": False}
+            query = record[fields.query]
+            if query not in known:
+                known = {query: index.scores(terms(query))}  # rows of one query mostly stand together
+            scores = known[query]
+            answer: Answer = {"score": float(scores[documents[record[fields.document]]]), "truncated": False}
             if not labelled:
                 answer["ranking"] = np.argsort(-scores, kind="stable")[:_DEPTH].tolist()
             answers.append(answer)
@@ -205,10 +223,18 @@ class Embed(Task):
         return records
 
 
-def _fits(record: Record) -> bool:
-    """Whether the two texts belong together; without a label they do."""
-    label = record.get("label")
-    return label is None or int(label) == 1
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """Names of the fields of a record."""
+
+    query: str
+    document: str
+    label: str
+
+    def fits(self, record: Record) -> bool:
+        """Whether query and document belong together; without a label they do."""
+        label = record.get(self.label)
+        return label is None or int(label) == 1
 
 
 def _number(text: str) -> int:
@@ -230,33 +256,34 @@ class _Query:
     """A record whose document it puts first."""
 
 
-def _queries(records: Sequence[Record], answers: Sequence[Answer]) -> list[_Query]:
+def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fields) -> list[_Query]:
     """Each query that counts, in order of first appearance."""
-    alone = sum(record.get("text_pair") is None for record in records)
+    alone = sum(record.get(fields.document) is None for record in records)
     if alone:
         raise DataError(
-            f"{alone} of {len(records)} records have no text_pair, and without one no query can be measured. "
-            "Say where it is with `fields: {text_pair: COLUMN}`."
+            f"{alone} of {len(records)} records have no {fields.document}, and without one no query can be measured. "
+            f"Say where it is with `fields: {{{fields.document}: COLUMN}}`."
         )
     queries: dict[str, list[int]] = {}
     for row, record in enumerate(records):
-        queries.setdefault(record["text"], []).append(row)
-    if any(record.get("label") is not None for record in records):
-        return [query for rows in queries.values() if (query := _among_own(rows, records, answers)) is not None]
+        queries.setdefault(record[fields.query], []).append(row)
+    if any(record.get(fields.label) is not None for record in records):
+        among = (_among_own(rows, [fields.fits(records[row]) for row in rows], answers) for rows in queries.values())
+        return [query for query in among if query is not None]
     documents: dict[str, int] = {}
     for row, record in enumerate(records):
-        documents.setdefault(record["text_pair"], row)
+        documents.setdefault(record[fields.document], row)
     holders = np.array(list(documents.values()), np.int64)
     places = {text: number for number, text in enumerate(documents)}
     vectors = np.array([answers[row]["vector_pair"] for row in holders], np.float32) if answers and "vector_pair" in answers[0] else None
     return [
-        _among_all([places[records[row]["text_pair"]] for row in rows], rows[0], answers, holders, vectors) for rows in queries.values()
+        _among_all([places[records[row][fields.document]] for row in rows], rows[0], answers, holders, vectors) for rows in queries.values()
     ]
 
 
-def _among_own(rows: Sequence[int], records: Sequence[Record], answers: Sequence[Answer]) -> _Query | None:
-    """A query that ranks the documents of its own rows; None where none of them fits."""
-    relevant = np.array([_fits(records[row]) for row in rows], bool)
+def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answer]) -> _Query | None:
+    """A query that ranks the documents of its own rows, of which some fit; None where none does."""
+    relevant = np.array(fits, bool)
     if not relevant.any():
         return None
     scores = np.array([answers[row]["score"] for row in rows], np.float64)

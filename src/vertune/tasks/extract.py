@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.baselines import passage
-from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Note, Record, Span, Targets, View
+from vertune.core.kinds import Task
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
+from vertune.decoders import extract as decoder
 from vertune.metrics import squad
 from vertune.metrics.words import pieces
-from vertune.tasks import _answers, _rows
-from vertune.tasks._windows import truncated
+from vertune.tasks import _answers, _rows, _spans
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +31,7 @@ _LEAST = 64
 
 
 class ExtractAnswer(TypedDict):
-    """What the model says of one question."""
+    """The answer to one question."""
 
     spans: list[Span]
     """The answer in the context, labelled `answer`; empty where there is none."""
@@ -49,7 +49,7 @@ class Extract(Task):
         Column("answers", "Accepted answers as {start, text}, in code points; [] where there is none.", role="target", type="answers"),
     )
     answer: ClassVar[type[Any]] = ExtractAnswer
-    portable: ClassVar[bool] = True
+    decoder: ClassVar[str | None] = decoder.__name__
     states: ClassVar[str] = "tokens"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact_match")
 
@@ -60,30 +60,37 @@ class Extract(Task):
     threshold: float = 0.0
     """How much likelier (in log-probability) no answer must be than the best one; learnt on validation."""
 
+    @property
+    def _fields(self) -> tuple[str, str, str]:
+        """Names of the columns that hold the question, the context and the answers."""
+        question, context = self.input_columns
+        return question.name, context.name, self.target_columns[0].name
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with answers that stand in their context; the notes count those that were found at another place."""
+        """Rows with answers that stand in their context; a note counts those that were found at another place."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
-        problems: list[_rows.Problem] = [(_rows.blank(name), f"the {name} is empty") for name in ("question", "context")]
-        results = [_rows.string("question"), _rows.string("context")]
-        if "answers" not in frame.columns:
-            return _rows.sift(frame, ["question", "context"], problems, results)
-        frame, moved = _answers.read(frame)
-        problems += [
+        question, context, name = self._fields
+        checks = _rows.Checks([question, context, name])
+        checks.problems += [(_rows.blank(field), f"the {field} is empty") for field in (question, context)]
+        checks.results += [_rows.string(question), _rows.string(context)]
+        if name not in frame.columns:
+            return _rows.sift(frame, checks, self.name)
+        frame = _answers.read(frame, context, name)
+        checks.problems += [
             (pl.col("__problem").is_not_null(), pl.col("__problem")),
-            (pl.col("answers").is_null(), "the answers are missing; write [] where the context holds none"),
+            (pl.col(name).is_null(), f"the {name} are missing; write [] where the {context} holds none"),
         ]
-        cleaned = _rows.sift(frame, ["question", "context", "answers"], problems, results)
-        cleaned.frame = cleaned.frame.drop("__problem")
-        if moved:
-            answers = int(cleaned.frame["answers"].list.len().sum())
-            cleaned.notes.append(Note(self.name, "answers were found at another place than their start says", moved, answers))
+        what = f"answers do not stand at their start and were moved to the one place where the {context} holds them"
+        checks.changes.append(_rows.Change(what, pl.col("__moved").list.len(), pl.col(name).list.len(), pl.col("__moved")))
+        cleaned = _rows.sift(frame, checks, self.name)
+        cleaned.frame = cleaned.frame.drop("__problem", "__moved")
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """A copy that knows how long answers are and whether there may be none."""
-        answers = _rows.target(frame, "answers", self.name)
+        answers = _rows.target(frame, self._fields[2], self.name)
         lengths = answers.explode().drop_nulls().struct.field("text").str.len_chars()
         update: dict[str, Any] = {}
         if self.longest == "auto":
@@ -94,7 +101,7 @@ class Extract(Task):
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
         """Question and context together; the context is what is cut into windows."""
-        return (View("pair", ("question", "context"), cut=1, windows=True, places=True),)
+        return (View("pair", self._fields[:2], cut=1, windows=True, places=True),)
 
     @property
     def size(self) -> int:
@@ -112,13 +119,13 @@ class Extract(Task):
 
         Questions with an answer that no window holds are logged.
         """
-        values = []
+        values, name = [], self._fields[2]
         found = np.zeros(len(records), bool)
         for feature in features:
-            bits, held = _answers.mark(feature, records[feature.record]["answers"])
+            bits, held = _answers.mark(feature, records[feature.record][name])
             values.append(bits)
             found[feature.record] |= held
-        lost = sum(bool(record["answers"]) and not held for record, held in zip(records, found, strict=True))
+        lost = sum(bool(record[name]) and not held for record, held in zip(records, found, strict=True))
         if lost:
             _log.warning("%d of %d answers lie in truncated text and can't be found; choose truncation: window.", lost, len(records))
         return Targets(values)
@@ -129,42 +136,35 @@ class Extract(Task):
 
         return pointed(outputs, targets)
 
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """The best span of the best window, or none where that is likelier by more than the threshold."""
-        none, score, spans = self._best(len(records), features, outputs)
-        refused = none - score > self.threshold if self.unanswerable is True else np.zeros(len(records), bool)
-        answers: list[Answer] = []
-        for row, lost in enumerate(truncated(len(records), features)):
-            refuse = bool(refused[row]) or not np.isfinite(score[row])
-            sure = float(np.exp(none[row] if refuse else score[row]))
-            answers.append(_answer(records[row]["context"], None if refuse else spans[row], sure, lost))
-        return answers
+    def decoder_options(self) -> dict[str, Any]:
+        """The field of the context, the longest answer, and the threshold where there may be none."""
+        return {
+            "context": self._fields[1],
+            "longest": _LEAST if self.longest == "auto" else self.longest,
+            "threshold": self.threshold if self.unanswerable is True else None,
+        }
 
-    def _best(
-        self, count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int]]]:
-        """For each record the least log-probability of no answer in any window, and the best answer of all windows with its place."""
-        none, score = np.zeros(count), np.full(count, -np.inf)
-        spans = [(0, 0)] * count
-        longest = _LEAST if self.longest == "auto" else self.longest
-        for feature, output in zip(features, outputs, strict=True):
-            row = feature.record
-            refused, found, start, end = _answers.best(feature, output, longest)
-            none[row] = min(none[row], refused)
-            if found > score[row]:
-                score[row], spans[row] = found, (start, end)
-        return none, score, spans
+    def named(self, answer: Answer) -> tuple[str, ...]:
+        """`answer` where the context holds one."""
+        return tuple(span["label"] for span in answer["spans"])
+
+    def confidence(self, answer: Answer) -> float | None:
+        """The probability of the answer, or of none."""
+        return float(answer["probability"])
+
+    def agrees(self, one: Answer, other: Answer) -> bool:
+        """Whether both answers stand at the same place."""
+        return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
         """A copy with the threshold of best mean F1, where the training rows taught that there may be no answer."""
         if self.unanswerable is not True or not records:
             return self
-        none, score, spans = self._best(len(records), features, outputs)
+        _, context, name = self._fields
+        none, score, spans = decoder.best_spans(len(records), features, outputs, self.decoder_options()["longest"])
         margin = np.where(np.isfinite(score), none - score, np.inf)
-        accepted = [[item["text"] for item in record["answers"]] for record in records]
-        found = [record["context"][start:end] for record, (start, end) in zip(records, spans, strict=True)]
+        accepted = [[item["text"] for item in record[name]] for record in records]
+        found = [record[context][start:end] for record, (start, end) in zip(records, spans, strict=True)]
         given = np.array([squad.f1(text, texts) for text, texts in zip(found, accepted, strict=True)])
         refused = np.array([squad.f1("", texts) for texts in accepted])
         order = np.argsort(margin, kind="stable")
@@ -177,9 +177,9 @@ class Extract(Task):
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
         """One, F1 and exact match of each question."""
-        rows = []
+        rows, name = [], self._fields[2]
         for record, answer in zip(records, answers, strict=True):
-            accepted = [item["text"] for item in record["answers"]]
+            accepted = [item["text"] for item in record[name]]
             rows.append([1.0, squad.f1(answer["text"], accepted), squad.exact(answer["text"], accepted)])
         return np.array(rows, np.float64).reshape(-1, 3)
 
@@ -190,6 +190,7 @@ class Extract(Task):
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """The surest of the worst answers."""
+        question, _, name = self._fields
         f1 = self.tally(records, answers)[:, 1]
         sure = np.array([answer.get("probability", 0.0) for answer in answers])
         worst = [int(row) for row in np.lexsort((-sure, f1))[:_ERRORS] if f1[row] < 1]
@@ -197,8 +198,8 @@ class Extract(Task):
             "errors": [
                 {
                     "row": row,
-                    "question": records[row]["question"],
-                    "expected": " / ".join(item["text"] for item in records[row]["answers"]) or "none",
+                    question: records[row][question],
+                    "expected": " / ".join(item["text"] for item in records[row][name]) or "none",
                     "answered": answers[row]["text"] or "none",
                     "f1": float(f1[row]),
                 }
@@ -208,12 +209,15 @@ class Extract(Task):
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
         """The stretch of answer length among most words of the question; the first stretch, or none where most rows have none."""
-        lengths = [len(pieces(item["text"])) for record in train for item in record["answers"]]
+        question, context, name = self._fields
+        lengths = [len(pieces(item["text"])) for record in train for item in record[name]]
         length = max(1, int(np.median(lengths))) if lengths else 1
-        empty = sum(not record["answers"] for record in train) * 2 > len(train)
+        empty = sum(not record[name] for record in train) * 2 > len(train)
+        best = [passage.best(row[question], row[context], length) for row in test]
+        usual = [None if empty else passage.first(row[context], length) for row in test]
         return {
-            "n-gram": [_answer(row["context"], passage.best(row["question"], row["context"], length)) for row in test],
-            "majority": [_answer(row["context"], None if empty else passage.first(row["context"], length)) for row in test],
+            "n-gram": [decoder.answer_at(row[context], place) for row, place in zip(test, best, strict=True)],
+            "majority": [decoder.answer_at(row[context], place) for row, place in zip(test, usual, strict=True)],
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
@@ -228,15 +232,3 @@ class Extract(Task):
             start = context.index(f"{thing} is {colour}") + len(thing) + 4
             records.append({"question": f"What colour is the {thing}?", "context": context, "answers": [{"start": start, "text": colour}]})
         return records
-
-
-def _answer(context: str, span: tuple[int, int] | None, probability: float = 1.0, lost: bool = False) -> Answer:
-    """The answer at this place, without white space around it."""
-    if span is None:
-        return {"spans": [], "text": "", "probability": probability, "truncated": lost}
-    start, end = span
-    text = context[start:end]
-    start += len(text) - len(text.lstrip())
-    text = text.strip()
-    spans = [Span(start=start, end=start + len(text), label="answer")]
-    return {"spans": spans, "text": text, "probability": probability, "truncated": lost}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from vertune.core.records import Column
-from vertune.tasks import _texts
+from vertune.tasks import _inputs
 from vertune.tasks.classify import Classify
 
 
@@ -16,7 +16,7 @@ class Match(Classify):
     """Options of matching; two texts are required."""
 
     columns: ClassVar[tuple[Column, ...]] = (
-        _texts.TEXT,
+        _inputs.TEXT,
         Column("text_pair", "The text that is compared with the first."),
         Column("label", "How they belong together: a word or a whole number.", role="target", type="label"),
     )

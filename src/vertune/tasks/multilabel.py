@@ -1,4 +1,4 @@
-"""Any number of labels for a text, or for two texts, each with a threshold that is learnt on validation.
+"""Any number of labels for a text, for two texts, or for the fields that `inputs` names; thresholds are learnt on validation.
 
 Knows nothing of the encoder: it reads one row of outputs a feature and merges the windows of a record.
 """
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.errors import DataError
-from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Note, Record, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.decoders import multilabel as decoder
+from vertune.decoders import windows
 from vertune.metrics import calibration, classification, thresholds
-from vertune.tasks import _labels, _rows, _texts, _windows
+from vertune.tasks import _inputs, _labels, _rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,23 +30,23 @@ _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
 
 
 class SetAnswer(TypedDict):
-    """What is said of one record; `labels` stand in order of their probability."""
+    """The answer for one record; `labels` stand in order of their probability."""
 
     labels: list[str]
     probabilities: dict[str, float]
     truncated: bool
 
 
-class Multilabel(Task):
+class Multilabel(_inputs.SingleView):
     """Options of labelling with several labels."""
 
     columns: ClassVar[tuple[Column, ...]] = (
-        _texts.TEXT,
-        _texts.PAIR,
+        _inputs.TEXT,
+        _inputs.PAIR,
         Column("labels", "The labels: a list, or words with a delimiter between them.", role="target", type="labels"),
     )
     answer: ClassVar[type[Any]] = SetAnswer
-    portable: ClassVar[bool] = True
+    decoder: ClassVar[str | None] = decoder.__name__
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = (
@@ -68,50 +69,67 @@ class Multilabel(Task):
     gamma: float = Field(default=2.0, ge=0)
     """How strongly the focal loss does so."""
 
+    @property
+    def _target(self) -> str:
+        """Name of the column that holds the labels."""
+        return self.target_columns[0].name
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with their texts and, where there are `labels`, those as a list; a row may have none, but not a missing list."""
+        """Rows with their inputs and, where there are labels, those as a list; a row may have none, but not a missing list."""
         import polars as pl
 
-        _rows.need(frame, self.columns, self.name)
-        problems, results = _texts.checked(frame, self.columns)
-        if "labels" in frame.columns:
-            problems.append((pl.col("labels").is_null(), "labels are missing"))
-            results.append(self._lists(frame.schema["labels"]).alias("labels"))
-        cleaned = _rows.sift(frame, [column.name for column in self.columns], problems, results)
-        if "labels" in frame.columns:
-            empty = int((cleaned.frame["labels"].list.len() == 0).sum())
-            cleaned.notes += [Note(self.name, "rows have no label", empty, cleaned.frame.height)] if empty else []
-        return cleaned
+        checks = self.check_inputs(frame)
+        if self._target in frame.columns:
+            checks.problems.append((pl.col(self._target).is_null(), f"{self._target} are missing"))
+            self._convert(frame.schema[self._target], checks)
+        return _rows.sift(frame, checks, self.name)
 
-    def _lists(self, kind: pl.DataType) -> pl.Expr:
-        """The labels column as lists of distinct words, whatever it was read as."""
+    def _convert(self, kind: pl.DataType, checks: _rows.Checks) -> None:
+        """Add the conversion of the labels to lists of distinct words, and notes on what it leaves out."""
         import polars as pl
 
-        if isinstance(kind, pl.List | pl.Array):
-            lists = pl.col("labels").cast(pl.List(pl.String))
-        elif kind.is_nested() or kind.is_float():
-            raise DataError(f"The column 'labels' must hold lists or words with '{self.delimiter}' between them, but it holds {kind}.")
-        else:
-            lists = pl.col("labels").cast(pl.String).str.split(self.delimiter)
-        words = lists.list.eval(pl.element().str.strip_chars())
-        return words.list.eval(pl.element().filter(pl.element().is_not_null() & (pl.element() != ""))).list.unique(maintain_order=True)
+        name, item = self._target, pl.element()
+        listed = isinstance(kind, pl.List | pl.Array)
+        if not listed and (kind.is_nested() or kind.is_float()):
+            raise DataError(f"The column '{name}' must hold lists or words with '{self.delimiter}' between them, but it holds {kind}.")
+        raw = pl.col(name).cast(pl.List(pl.String)) if listed else pl.col(name).cast(pl.String).str.split(self.delimiter)
+        words = raw.list.eval(item.str.strip_chars())
+        filled = words.list.eval(item.filter(item.is_not_null() & (item != "")))
+        labels = filled.list.unique(maintain_order=True)
+        empty = raw.list.len() - filled.list.len()
+        if not listed:  # a blank cell is a row without labels, and not one empty label
+            empty = pl.when(_rows.blank(name)).then(0).otherwise(empty)
+        checks.results.append(labels.alias(name))
+        checks.changes += [
+            _rows.Change("labels are empty and were left out", empty, raw.list.len(), pl.col(name)),
+            _rows.Change(
+                "labels stand twice in their row and count once", filled.list.len() - labels.list.len(), raw.list.len(), pl.col(name)
+            ),
+            _rows.Change("rows have no label and stay", labels.list.len() == 0, pl.lit(1), pl.col(name)),
+        ]
+        if listed:
+            padded = raw.list.eval(item != item.str.strip_chars()).list.sum()
+            checks.changes.append(
+                _rows.Change("labels had white space around them, which was removed", padded, raw.list.len(), pl.col(name))
+            )
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """A copy that knows the labels, and whether every record has one."""
-        lists = _rows.target(frame, "labels", self.name)
+        lists = _rows.target(frame, self._target, self.name)
         counts = dict(lists.explode(empty_as_null=True).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
         at_least = int((lists.list.len() > 0).all()) if self.at_least == "auto" else self.at_least
         return self.model_copy(update={"labels": labels, "at_least": at_least, "thresholds": []})
 
-    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """One sequence of the text, or of both texts together."""
-        return _texts.views(columns)
-
     @property
     def size(self) -> int:
         """One number a label."""
         return len(self.labels)
+
+    @property
+    def known_labels(self) -> tuple[str, ...]:
+        """All labels."""
+        return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
         """One linear layer."""
@@ -122,7 +140,7 @@ class Multilabel(Task):
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """Which labels each feature's record has, float32 of shape (labels,); DataError names labels that are not known."""
         present = self._truth(records).astype(np.float32)
-        return Targets(list(present[_windows.owners(features)]))
+        return Targets(list(present[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Sum of the binary losses of all labels, of each feature."""
@@ -132,16 +150,24 @@ class Multilabel(Task):
             return losses.binary_focal(outputs, targets, self.gamma)
         return losses.binary_cross_entropy(outputs, targets)
 
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """The labels above their thresholds; the probabilities of a record's windows are averaged by their tokens."""
-        merged = self._merged(len(records), features, outputs)
-        return self._answers(merged, _windows.truncated(len(records), features))
+    def decoder_options(self) -> dict[str, Any]:
+        """The labels, their thresholds, and how many a record gets at least."""
+        at_least = 0 if self.at_least == "auto" else min(self.at_least, self.size)
+        return {"labels": self.labels, "thresholds": self._limits().tolist(), "at_least": at_least}
+
+    def named(self, answer: Answer) -> tuple[str, ...]:
+        """The labels."""
+        return tuple(answer["labels"])
+
+    def confidence(self, answer: Answer) -> float | None:
+        """The probability of the least certain decision: for a label to be in the answer, or not to be."""
+        named = set(answer["labels"])
+        sure = [value if label in named else 1 - value for label, value in answer["probabilities"].items()]
+        return float(min(sure, default=1.0))
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
         """A copy with the threshold of each label that is best for the metric in use."""
-        return self._learn(self._truth(records), self._merged(len(records), features, outputs))
+        return self._learn(self._truth(records), decoder.merged(len(records), features, outputs, self.size))
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
         """Counts of labels and sets, shape (records, 3 * labels + 3)."""
@@ -164,8 +190,8 @@ class Multilabel(Task):
             "errors": [
                 {
                     "row": int(row),
-                    **_texts.shown(records[row]),
-                    "expected": list(records[row]["labels"]),
+                    **_inputs.shown(records[row], self.input_columns),
+                    "expected": list(records[row][self._target]),
                     "answered": list(answers[row]["labels"]),
                 }
                 for row in worst
@@ -176,15 +202,16 @@ class Multilabel(Task):
         """The most frequent set of labels, and one logistic regression a label on TF-IDF, thresholds learnt as for the model."""
         from vertune.baselines import linear
 
-        present = self._truth(train)
+        present, held = self._truth(train), self._truth(validation)
         often = max(Counter(map(bytes, present)).items(), key=lambda item: (item[1], item[0]), default=(bytes(self.size), 0))[0]
         usual = np.frombuffer(often, np.bool_).astype(np.float64)
+        train, validation, test = (_inputs.as_texts(rows, self.input_columns) for rows in (train, validation, test))
         fitted = linear.sets(train, present)
-        learnt = self._learn(self._truth(validation), fitted(validation)) if validation else self
+        learnt = self._learn(held, fitted(validation)) if validation else self
         plain = self.model_copy(update={"threshold": 0.5, "thresholds": [], "at_least": 0})
         return {
-            "majority": plain._answers(np.repeat(usual[None], len(test), axis=0)),
-            "tfidf": learnt._answers(fitted(test)),
+            "majority": decoder.answers(np.repeat(usual[None], len(test), axis=0), **plain.decoder_options()),
+            "tfidf": decoder.answers(fitted(test), **learnt.decoder_options()),
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
@@ -199,10 +226,6 @@ class Multilabel(Task):
             made.append({"text": frames[(row // 3) % len(frames)].format(words), "labels": list(labels)})
         return made
 
-    def _merged(self, count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-        logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, self.size))
-        return _windows.merge(count, features, _windows.sigmoid(logits))
-
     def _learn(self, truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> Self:
         if self.threshold != "auto" or not len(truth):
             return self
@@ -215,24 +238,8 @@ class Multilabel(Task):
             return np.full(self.size, self.threshold)
         return np.array(self.thresholds) if self.thresholds else np.full(self.size, 0.5)
 
-    def _answers(self, probabilities: NDArray[np.float64], truncated: Sequence[bool] = ()) -> list[Answer]:
-        """Answers from one row of probabilities a record."""
-        order = np.argsort(-probabilities, axis=1, kind="stable")
-        given = probabilities >= self._limits()
-        sure = 0 if self.at_least == "auto" else min(self.at_least, self.size)
-        np.put_along_axis(given, order[:, :sure], True, axis=1)
-        cut = truncated or [False] * len(probabilities)
-        return [
-            {
-                "labels": [self.labels[place] for place in places if has[place]],
-                "probabilities": dict(zip(self.labels, row, strict=True)),
-                "truncated": lost,
-            }
-            for places, has, row, lost in zip(order.tolist(), given.tolist(), probabilities.tolist(), cut, strict=True)
-        ]
-
     def _truth(self, records: Sequence[Record]) -> NDArray[np.bool_]:
-        return _labels.several([record.get("labels") or [] for record in records], self.labels)
+        return _labels.several([record.get(self._target) or [] for record in records], self.labels)
 
     def _guess(self, answers: Sequence[Answer]) -> NDArray[np.bool_]:
         return _labels.several([answer["labels"] for answer in answers], self.labels)

@@ -1,4 +1,4 @@
-"""A number for a text, or for two texts.
+"""A number for a text, for two texts, or for the fields that `inputs` names.
 
 Knows nothing of the encoder: it reads one output a feature and merges the windows of a record.
 """
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from vertune.core.errors import ConfigError, DataError
-from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.decoders import regress as decoder
+from vertune.decoders import windows
 from vertune.metrics import regression
-from vertune.tasks import _rows, _texts, _windows
+from vertune.tasks import _inputs, _rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,22 +29,22 @@ _POINTS = 500
 
 
 class NumberAnswer(TypedDict):
-    """What is said of one record."""
+    """The answer for one record."""
 
     score: float
     truncated: bool
 
 
-class Regress(Task):
+class Regress(_inputs.SingleView):
     """Options of regression."""
 
     columns: ClassVar[tuple[Column, ...]] = (
-        _texts.TEXT,
-        _texts.PAIR,
+        _inputs.TEXT,
+        _inputs.PAIR,
         Column("score", "The number.", role="target", type="number"),
     )
     answer: ClassVar[type[Any]] = NumberAnswer
-    portable: ClassVar[bool] = True
+    decoder: ClassVar[str | None] = decoder.__name__
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "rmse", "mae", "r2")
@@ -64,45 +65,29 @@ class Regress(Task):
             raise ConfigError(f"bounds must be the least answer, then the greatest; got {list(self.bounds)}.")
         return self
 
+    @property
+    def _target(self) -> str:
+        """Name of the column that holds the number."""
+        return self.target_columns[0].name
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with their texts and, where there is a `score`, that as a finite number."""
-        import polars as pl
-
-        _rows.need(frame, self.columns, self.name)
-        problems, results = _texts.checked(frame, self.columns)
-        if "score" in frame.columns:
-            kind = frame.schema["score"]
-            if kind.is_nested() or kind.is_temporal():
-                raise DataError(f"The column 'score' must hold numbers, but it holds {kind}.")
-            raw = pl.col("score").cast(pl.String).str.strip_chars()
-            number = (raw if kind == pl.String else pl.col("score")).cast(pl.Float64, strict=False)
-            self._refuse_words(frame.select(raw=raw, number=number))
-            problems.append((raw.is_null() | (raw == ""), "score is missing"))
-            problems.append((~number.is_finite().fill_null(False), pl.format("score is '{}', which is not a finite number", raw)))
-            results.append(number.alias("score"))
-        return _rows.sift(frame, [column.name for column in self.columns], problems, results)
-
-    @staticmethod
-    def _refuse_words(column: pl.DataFrame) -> None:
-        """DataError where no value at all is a number: then it is the wrong column or the wrong task."""
-        given = column.filter(column["raw"].is_not_null() & (column["raw"] != ""))
-        if len(given) and given["number"].is_null().all():
-            raise DataError(
-                f"The column 'score' must hold numbers, but it holds words such as '{given['raw'][0]}'. To answer words: task: classify."
-            )
+        """Rows with their inputs and, where the target is there, that as a finite number."""
+        checks, name = self.check_inputs(frame), self._target
+        if name in frame.columns:
+            raw, number = _rows.number(frame, name)
+            checks.problems.append((raw.is_null() | (raw == ""), f"{name} is missing"))
+            checks.problems.append((~number.is_finite().fill_null(False), _rows.not_finite(name, raw)))
+            checks.results.append(number.alias(name))
+        return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """A copy that knows the mean and the standard deviation of the training rows."""
-        values = _rows.target(frame, "score", self.name).to_list()
+        values = _rows.target(frame, self._target, self.name).to_list()
         mean = math.fsum(values) / len(values)  # exact sums, so that the order of rows does not matter
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
         if not deviation > 1e-12 * max(1.0, abs(mean)):
             raise DataError(f"The task '{self.name}' needs training rows of different scores, but all {len(values)} have {values[0]:g}.")
         return self.model_copy(update={"mean": mean, "deviation": deviation})
-
-    def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """One sequence of the text, or of both texts together."""
-        return _texts.views(columns)
 
     @property
     def size(self) -> int:
@@ -119,7 +104,7 @@ class Regress(Task):
         """Standardised score of each feature's record, float32."""
         mean, deviation = self._scale()
         values = ((self._truth(records) - mean) / deviation).astype(np.float32)
-        return Targets(list(values[_windows.owners(features)]))
+        return Targets(list(values[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Squared or Huber loss of each feature, in standard deviations."""
@@ -127,14 +112,10 @@ class Regress(Task):
 
         return losses.huber(outputs, targets) if self.objective == "huber" else losses.squared_error(outputs, targets)
 
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """The score of each record, within the bounds; those of its windows are averaged by their tokens."""
+    def decoder_options(self) -> dict[str, Any]:
+        """The scale of the outputs, and the bounds."""
         mean, deviation = self._scale()
-        each = np.array(outputs, np.float64) if len(outputs) else np.empty((0, 1))
-        merged = _windows.merge(len(records), features, each)[:, 0] * deviation + mean
-        return self._answers(merged, _windows.truncated(len(records), features))
+        return {"mean": mean, "deviation": deviation, "bounds": list(self.bounds) if self.bounds else None}
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
         """Sums of scores, answers and errors, shape (records, 8)."""
@@ -154,7 +135,7 @@ class Regress(Task):
             "errors": [
                 {
                     "row": int(row),
-                    **_texts.shown(records[row]),
+                    **_inputs.shown(records[row], self.input_columns),
                     "expected": float(truth[row]),
                     "answered": float(guess[row]),
                     "error": float(guess[row] - truth[row]),
@@ -168,12 +149,14 @@ class Regress(Task):
         """The mean of the training rows, and ridge regression on TF-IDF of words and characters."""
         from vertune.baselines import linear
 
-        values = self._truth(train)
+        values, held = self._truth(train), self._truth(validation)
         mean, deviation = self._scale()
-        fitted = linear.numbers(train, (values - mean) / deviation, (validation, (self._truth(validation) - mean) / deviation))
+        train, validation, test = (_inputs.as_texts(rows, self.input_columns) for rows in (train, validation, test))
+        held_out = linear.HoldOut(validation, (held - mean) / deviation)
+        fitted = linear.numbers(train, (values - mean) / deviation, held_out)
         return {
-            "majority": self._answers(np.full(len(test), values.mean() if len(values) else mean)),
-            "tfidf": self._answers(fitted(test) * deviation + mean),
+            "majority": decoder.answers(np.full(len(test), values.mean() if len(values) else mean), self.bounds),
+            "tfidf": decoder.answers(fitted(test) * deviation + mean, self.bounds),
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
@@ -192,16 +175,9 @@ class Regress(Task):
         """Mean and standard deviation in use: 0 and 1 before anything is learnt."""
         return (0.0 if self.mean is None else self.mean), (1.0 if self.deviation is None else self.deviation)
 
-    @staticmethod
-    def _truth(records: Sequence[Record]) -> NDArray[np.float64]:
-        return np.fromiter((record["score"] for record in records), np.float64, len(records))
+    def _truth(self, records: Sequence[Record]) -> NDArray[np.float64]:
+        return np.fromiter((record[self._target] for record in records), np.float64, len(records))
 
     @staticmethod
     def _guess(answers: Sequence[Answer]) -> NDArray[np.float64]:
         return np.fromiter((answer["score"] for answer in answers), np.float64, len(answers))
-
-    def _answers(self, values: NDArray[np.float64], truncated: Sequence[bool] = ()) -> list[Answer]:
-        """Answers from one number a record."""
-        within = np.clip(values, *self.bounds) if self.bounds else values
-        cut = truncated or [False] * len(values)
-        return [{"score": value, "truncated": lost} for value, lost in zip(within.tolist(), cut, strict=True)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
 
 import numpy as np
@@ -16,12 +15,13 @@ from pydantic import Field
 
 from vertune.baselines.gazetteer import Gazetteer
 from vertune.core.errors import DataError
-from vertune.core.kinds import Run, Task
-from vertune.core.records import Answer, Cleaned, Column, Feature, Note, Record, Span, Targets, View
+from vertune.core.kinds import Task
+from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
+from vertune.decoders import bio
+from vertune.decoders import tag as decoder
 from vertune.metrics import spans as metric
-from vertune.tasks import _bio, _rows, _spans
-from vertune.tasks._texts import shown
-from vertune.tasks._windows import truncated
+from vertune.tasks import _rows, _spans
+from vertune.tasks._inputs import shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _ERRORS = 50
-_TOGETHER = 256
-"""Records whose tags are sought at once: bounds the memory of the padded scores."""
 
 
 class TaggedSpan(Span, total=False):
@@ -41,7 +39,7 @@ class TaggedSpan(Span, total=False):
 
 
 class TagAnswer(TypedDict):
-    """What the model says of one text."""
+    """The answer for one text."""
 
     spans: list[TaggedSpan]
     truncated: bool
@@ -55,7 +53,7 @@ class Tag(Task):
         Column("spans", "Spans as {start, end, label} in code points, end exclusive; [] where there is none.", role="target", type="spans"),
     )
     answer: ClassVar[type[Any]] = TagAnswer
-    portable: ClassVar[bool] = True
+    decoder: ClassVar[str | None] = decoder.__name__
     states: ClassVar[str] = "tokens"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
@@ -70,35 +68,45 @@ class Tag(Task):
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread over all tags."""
 
+    @property
+    def _text(self) -> str:
+        """Name of the column that holds the text."""
+        return self.input_columns[0].name
+
+    @property
+    def _target(self) -> str:
+        """Name of the column that holds the spans."""
+        return self.target_columns[0].name
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with spans inside their text; of overlapping spans the longest stays, and the notes count the others."""
+        """Rows with spans inside their text; of overlapping spans the longest stays, and a note counts the others."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
-        problems: list[_rows.Problem] = [(_rows.blank("text"), "the text is empty")]
-        results = [_rows.string("text")]
-        if "spans" not in frame.columns:
-            return _rows.sift(frame, ["text"], problems, results)
-        frame = _spans.check(_spans.read(frame, "spans"), "text", "spans")
-        frame, overlapping = _spans.resolve(frame, "spans")
-        problems += [
+        text, name = self._text, self._target
+        checks = _rows.Checks([text, name], [(_rows.blank(text), f"the {text} is empty")], [_rows.string(text)])
+        if name not in frame.columns:
+            return _rows.sift(frame, checks, self.name)
+        frame = _spans.resolve(_spans.check(_spans.read(frame, name), text, name), name)
+        checks.problems += [
             (pl.col("__unread").is_not_null(), pl.col("__unread")),
-            (pl.col("spans").is_null(), "the spans are missing; write [] where there is none"),
+            (pl.col(name).is_null(), f"the {name} are missing; write [] where there is none"),
             (pl.col("__problem").is_not_null(), pl.col("__problem")),
         ]
-        cleaned = _rows.sift(frame, ["text", "spans"], problems, results)
-        cleaned.frame = cleaned.frame.drop("__unread", "__problem", "__overlap")
-        if overlapping:
-            spans = overlapping + int(cleaned.frame["spans"].list.len().sum())
-            cleaned.notes.append(Note(self.name, "spans overlap a longer one and were dropped", overlapping, spans))
+        dropped = pl.col("__dropped").list.len()
+        total = pl.col(name).list.len() + dropped
+        checks.changes.append(_rows.Change("spans overlap a longer one and were dropped", dropped, total, pl.col("__dropped")))
+        cleaned = _rows.sift(frame, checks, self.name)
+        cleaned.frame = cleaned.frame.drop("__unread", "__problem", "__overlap", "__dropped")
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """A copy that knows the labels of the training spans, sorted."""
-        found = _rows.target(frame, "spans", self.name).explode().drop_nulls().struct.field("label").unique().sort().to_list()
+        found = _rows.target(frame, self._target, self.name).explode().drop_nulls().struct.field("label").unique().sort().to_list()
         if not found:
             raise DataError(
-                "The task 'tag' needs training rows with spans, but no row has one. Check the column that `fields: {spans: …}` names."
+                f"The task '{self.name}' needs training rows with spans, but no row has one. "
+                f"Check the column that `fields: {{{self._target}: …}}` names."
             )
         unknown = sorted(set(found) - set(self.labels)) if self.labels else []
         if unknown:
@@ -107,12 +115,17 @@ class Tag(Task):
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
         """The text alone; a long one may be cut into windows."""
-        return (View("text", ("text",), windows=True, places=True),)
+        return (View("text", (self._text,), windows=True, places=True),)
 
     @property
     def size(self) -> int:
         """Outside, and for each label its beginning and its inside."""
         return 1 + 2 * len(self.labels)
+
+    @property
+    def known_labels(self) -> tuple[str, ...]:
+        """What a span can be."""
+        return self.labels
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -131,13 +144,13 @@ class Tag(Task):
         Spans that do not begin and end where units do are logged with their share.
         """
         known = self._numbers(records)
-        read = _read(records, features)
-        values = [np.full(len(feature), -100, np.int64) for feature in features]
-        for record, reading in zip(records, read, strict=True):
-            tagged, _ = _bio.tags(_bio.longest(record["spans"]), reading.whole, known)
+        readings = decoder.read(records, features, self._text)
+        values = [np.full(feature.positions, -100, np.int64) for feature in features]
+        for record, reading in zip(records, readings, strict=True):
+            tagged, _ = bio.tags(bio.longest(record[self._target]), reading.merged, known)
             for number, cut in zip(reading.numbers, reading.cuts, strict=True):
-                values[number][cut.tokens] = tagged[np.searchsorted(reading.whole.starts, cut.starts)]
-        fit = _alignment(records, read)
+                values[number][cut.tokens] = tagged[np.searchsorted(reading.merged.starts, cut.starts)]
+        fit = _alignment([record[self._target] for record in records], readings)
         if fit["misaligned"] or fit["truncated"]:
             _log.warning(
                 "%d of %d spans do not begin and end where units of the text do and can't be found exactly; %d more are truncated.",
@@ -149,7 +162,7 @@ class Tag(Task):
     def _numbers(self, records: Sequence[Record]) -> dict[str, int]:
         """The place of each label; DataError when a record has another one."""
         known = {label: number for number, label in enumerate(self.labels)}
-        unknown = [span["label"] for record in records for span in record["spans"] if span["label"] not in known]
+        unknown = [span["label"] for record in records for span in record[self._target] if span["label"] not in known]
         if unknown:
             raise DataError(
                 f"{len(unknown)} spans have labels that no training row has: {', '.join(sorted(set(unknown))[:10])}. "
@@ -159,7 +172,7 @@ class Tag(Task):
 
     def alignment(self, records: Sequence[Record], features: Sequence[Feature]) -> dict[str, int]:
         """How many gold spans there are, and how many a perfect tagger would miss: `misaligned`, or in `truncated` text."""
-        return _alignment(records, _read(records, features))
+        return _alignment([record[self._target] for record in records], decoder.read(records, features, self._text))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of the tags or focal loss, mean over the units of a feature."""
@@ -167,33 +180,27 @@ class Tag(Task):
 
         return labelled(outputs, targets, self.smoothing, self.gamma if self.objective == "focal" else 0.0)
 
-    def decode(
-        self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
-    ) -> list[Answer]:
-        """Spans from the best valid tags; a unit in several windows is read in the one where it has the most context."""
-        read = _read(records, features)
-        answers: list[Answer] = []
-        for start in range(0, len(records), _TOGETHER):
-            part = read[start : start + _TOGETHER]
-            scores = [_log_softmax(self._logits(reading, outputs)) for reading in part]
-            for reading, score, path in zip(part, scores, _bio.viterbi(scores), strict=True):
-                sure = np.take_along_axis(score, path[:, None], axis=1)[:, 0]
-                found = _bio.spans(path, reading.whole, self.labels)
-                answers.append({"spans": [{**span, "probability": float(np.exp(sure[covered].sum()))} for span, covered in found]})
-        for answer, lost in zip(answers, truncated(len(records), features), strict=True):
-            answer["truncated"] = lost
-        return answers
+    def decoder_options(self) -> dict[str, Any]:
+        """The labels, and the field of the text."""
+        return {"labels": list(self.labels), "text": self._text}
 
-    def _logits(self, reading: _Reading, outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """The outputs at the first token of each unit, shape (units, tags)."""
-        if not len(reading.whole):
-            return np.zeros((0, self.size))
-        return np.stack([outputs[owner][token] for owner, token in zip(reading.owners, reading.whole.tokens, strict=True)])
+    def named(self, answer: Answer) -> tuple[str, ...]:
+        """The label of each span."""
+        return tuple(span["label"] for span in answer["spans"])
+
+    def confidence(self, answer: Answer) -> float | None:
+        """The probability of the least certain span; None where there is no span."""
+        sure = [span["probability"] for span in answer["spans"] if "probability" in span]
+        return float(min(sure)) if sure else None
+
+    def agrees(self, one: Answer, other: Answer) -> bool:
+        """Whether both answers hold the same spans with the same labels."""
+        return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
         """Right, predicted and gold spans of each label, a row a record."""
         self._numbers(records)
-        return metric.tally([record["spans"] for record in records], [answer["spans"] for answer in answers], self.labels)
+        return metric.tally([record[self._target] for record in records], [answer["spans"] for answer in answers], self.labels)
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Entity precision, recall and F1 over all labels, as CoNLL and seqeval count them."""
@@ -210,9 +217,9 @@ class Tag(Task):
             "errors": [
                 {
                     "row": int(row),
-                    **shown(records[row]),
-                    "expected": _named(records[row]["text"], records[row]["spans"]),
-                    "answered": _named(records[row]["text"], answers[row]["spans"]),
+                    **shown(records[row], self.input_columns),
+                    "expected": _spans.in_words(records[row][self._text], records[row][self._target]),
+                    "answered": _spans.in_words(records[row][self._text], answers[row]["spans"]),
                 }
                 for row in worst
             ],
@@ -220,9 +227,9 @@ class Tag(Task):
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
         """The entities of the training rows found again, and no entity at all."""
-        known = Gazetteer(train)
+        known = Gazetteer([{"text": record[self._text], "spans": record[self._target]} for record in train])
         return {
-            "gazetteer": [{"spans": list(known.spans(record["text"])), "truncated": False} for record in test],
+            "gazetteer": [{"spans": list(known.spans(record[self._text])), "truncated": False} for record in test],
             "majority": [{"spans": [], "truncated": False} for _ in test],
         }
 
@@ -246,50 +253,14 @@ class Tag(Task):
         return records
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """The units of one record, in each of its windows and put together."""
-
-    numbers: list[int]
-    """Its features."""
-    cuts: list[_bio.Units]
-    whole: _bio.Units
-    owners: NDArray[np.int64]
-    """The feature that answers each unit of the whole."""
-
-
-def _read(records: Sequence[Record], features: Sequence[Feature]) -> list[_Reading]:
-    windows: list[list[int]] = [[] for _ in records]
-    for number, feature in enumerate(features):
-        windows[feature.record].append(number)
-    read = []
-    for record, numbers in zip(records, windows, strict=True):
-        inside = _bio.inside(record["text"])
-        held = [features[number] for number in numbers]
-        cuts = [_bio.units(record["text"], feature, inside) for feature in held]
-        whole, window = _bio.merge(cuts, held)
-        read.append(_Reading(numbers, cuts, whole, np.array(numbers, np.int64)[window]))
-    return read
-
-
-def _alignment(records: Sequence[Record], read: Sequence[_Reading]) -> dict[str, int]:
+def _alignment(spans: Sequence[Sequence[Mapping[str, Any]]], readings: Sequence[decoder.Reading]) -> dict[str, int]:
+    """How many gold spans there are, how many do not fit the units of their text, and how many lie in truncated text."""
     counts = {"spans": 0, "misaligned": 0, "truncated": 0}
-    for record, reading in zip(records, read, strict=True):
-        gold, cut = _bio.longest(record["spans"]), reading.whole
-        _, exact = _bio.tags(gold, cut, dict.fromkeys((span["label"] for span in gold), 0))
+    for expected, reading in zip(spans, readings, strict=True):
+        gold, units = bio.longest(expected), reading.merged
+        _, exact = bio.tags(gold, units, dict.fromkeys((span["label"] for span in gold), 0))
         counts["spans"] += len(gold)
         for span, fits in zip(gold, exact, strict=True):
-            seen = len(cut) and cut.starts[0] <= span["start"] and span["end"] <= cut.ends[-1]
+            seen = len(units) and units.starts[0] <= span["start"] and span["end"] <= units.ends[-1]
             counts["misaligned" if seen else "truncated"] += not fits
     return counts
-
-
-def _named(text: str, spans: Sequence[Mapping[str, Any]]) -> str:
-    """Spans as a reader knows them: the words, and the label in brackets."""
-    return "; ".join(f"{text[span['start'] : span['end']]} [{span['label']}]" for span in spans) or "none"
-
-
-def _log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result

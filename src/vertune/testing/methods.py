@@ -46,7 +46,7 @@ class MethodCase:
         self.encoder = encoder.resolve(self.records, views)
         examples = encode(self.records, self.task, self.encoder, views)
         self.inputs = tensors(self.encoder.collate(examples.features))
-        self.targets = examples.target(range(len(examples.features)), self.inputs["input_ids"].shape[1])
+        self.targets = examples.target(range(len(examples.features)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self._template = build(self.encoder, self.task).eval()

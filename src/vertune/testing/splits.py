@@ -14,8 +14,11 @@ from collections.abc import Callable
 import polars as pl
 
 from vertune.core.kinds import Split
+from vertune.core.records import Column
 
 NAMES = frozenset({"train", "validation", "test", "unused"})
+COLUMNS = (Column("review", "The text."), Column("opinion", "The class.", role="target", type="label"))
+"""The columns of a task whose fields have names of their own: no split may rely on `text` and `label`."""
 
 
 def rows(count: int = 300) -> pl.DataFrame:
@@ -24,8 +27,8 @@ def rows(count: int = 300) -> pl.DataFrame:
     texts = [f"text number {row if row % 5 else max(0, row - 5)}" for row in range(count)]
     return pl.DataFrame(
         {
-            "text": texts,
-            "label": [draw.choice("aaabbc") for _ in range(count)],
+            "review": texts,
+            "opinion": [draw.choice("aaabbc") for _ in range(count)],
             "group": [f"customer {draw.randrange(count // 6)}" for _ in range(count)],
             "time": [f"2024-{1 + draw.randrange(12):02d}-{1 + draw.randrange(28):02d}" for _ in range(count)],
             "given": [draw.choice(["train", "train", "test", "unused"]) for _ in range(count)],
@@ -35,7 +38,7 @@ def rows(count: int = 300) -> pl.DataFrame:
 
 def check_names(split: Split, frame: pl.DataFrame) -> None:
     """Every row gets a name that there is, and some rows are for training and some for validation."""
-    names = split.divide(frame)
+    names = split.divide(frame, COLUMNS)
     assert len(names) == frame.height, f"{split.name}: {len(names)} names for {frame.height} rows"
     assert set(names) <= NAMES, f"{split.name}: {set(names) - NAMES} are no splits"
     assert {"train", "validation"} <= set(names), f"{split.name}: only {set(names)} got rows"
@@ -45,21 +48,23 @@ def check_order(split: Split, frame: pl.DataFrame) -> None:
     """The order of rows changes nothing: their content decides."""
     marked = frame.with_row_index("place")
     other = marked.sample(fraction=1.0, shuffle=True, seed=1)
-    names = pl.DataFrame({"place": other["place"], "name": split.divide(other.drop("place"))}).sort("place")["name"]
-    assert names.to_list() == split.divide(frame).to_list(), f"{split.name}: shuffled rows are divided in another way"
+    names = pl.DataFrame({"place": other["place"], "name": split.divide(other.drop("place"), COLUMNS)}).sort("place")["name"]
+    assert names.to_list() == split.divide(frame, COLUMNS).to_list(), f"{split.name}: shuffled rows are divided in another way"
 
 
 def check_columns(split: Split, frame: pl.DataFrame) -> None:
     """The columns it goes by, besides the task's fields, are in `reads`, so that prepare keeps them."""
-    needed = frame.select(*dict.fromkeys(["text", "label", *split.reads]))
-    assert split.divide(needed).to_list() == split.divide(frame).to_list(), f"{split.name}: it looks at columns that `reads` does not name"
+    needed = frame.select(*dict.fromkeys([*(column.name for column in COLUMNS), *split.reads]))
+    assert split.divide(needed, COLUMNS).to_list() == split.divide(frame, COLUMNS).to_list(), (
+        f"{split.name}: it looks at columns that `reads` does not name"
+    )
 
 
 def check_without(split: Split, frame: pl.DataFrame) -> None:
     """A split whose rows come from files of their own is not cut here."""
     for given in ({"validation"}, {"test"}, {"validation", "test"}):
         able = given & set(type(split).model_fields)
-        found = able & set(split.without(frozenset(given)).divide(frame))
+        found = able & set(split.without(frozenset(given)).divide(frame, COLUMNS))
         assert not found - _by_column(split, frame), f"{split.name}: {found} is cut although it is given"
 
 

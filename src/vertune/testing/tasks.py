@@ -1,4 +1,4 @@
-"""What every task must keep to, as functions that take the class of a task; knows nothing of any one task.
+"""The contract of a task, as functions that take its class; knows nothing of any one task.
 
 They need no pretrained model: features are made of words, states are drawn at random. Authors of tasks run them too:
 
@@ -8,9 +8,11 @@ They need no pretrained model: features are made of words, states are drawn at r
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -20,8 +22,9 @@ from numpy.typing import NDArray
 
 from vertune.core.config import dump
 from vertune.core.errors import ConfigError, DataError
-from vertune.core.kinds import Encoder, Task
-from vertune.core.records import Answer, Feature, Record, View
+from vertune.core.kinds import Encoder, Task, Tokens
+from vertune.core.records import Answer, Feature, Places, Record, View
+from vertune.core.source_files import source_files
 
 _WIDTH = 8
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
@@ -33,7 +36,7 @@ class WordEncoder(Encoder):
     room: int = 64
     """Words of the last field that one feature holds."""
 
-    def encode(self, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
+    def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
         """Features in order of records, then views, then windows."""
         return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
 
@@ -55,11 +58,19 @@ def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], w
     for place, piece in enumerate(pieces):
         segments += [place] * len(piece) + [-1]
         offsets += [*piece, (0, 0)]
-    types = [max(0, segment) for segment in segments]
-    ids = np.arange(len(segments), dtype=np.int32)
-    return Feature(
-        row, role, ids, np.array(segments, np.int8), np.array(offsets, np.int32), np.array(types, np.int8), truncated=0, window=window
-    )
+    places = Places(np.array(segments, np.int8), np.array(offsets, np.int32))
+    return Feature(row, role, len(segments), None, places, window=window)
+
+
+def renamed(kind: type[Task]) -> type[Task]:
+    """A task that differs in the names of its columns alone; it keeps the contract where the task reads them from `columns`."""
+    names = {column.name: f"{column.role} {place}°" for place, column in enumerate(kind.columns)}
+
+    def example(self: Task, rows: int = 64) -> list[dict[str, Any]]:
+        return [{names[name]: value for name, value in record.items()} for record in kind.example(self, rows)]
+
+    columns = tuple(replace(column, name=names[column.name]) for column in kind.columns)
+    return type("Renamed", (kind,), {"__module__": kind.__module__, "columns": columns, "example": example})
 
 
 def frame_of(kind: type[Task], rows: int = 60) -> pl.DataFrame:
@@ -86,7 +97,7 @@ def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[N
     torch.manual_seed(seed)
     head = task.head(_WIDTH)
     with torch.no_grad():
-        shapes = [(len(feature), _WIDTH) if task.states == "tokens" else (_WIDTH,) for feature in features]
+        shapes = [(feature.positions, _WIDTH) if task.states == "tokens" else (_WIDTH,) for feature in features]
         return [head(torch.randn(shape)[None])[0].numpy() for shape in shapes]
 
 
@@ -115,7 +126,7 @@ def check_round_trip(kind: type[Task]) -> None:
     """What fit learnt is options: written as JSON and parsed again, the task is the same; fit goes by content, not order."""
     task, _ = fitted(kind)
     written = json.loads(json.dumps(dump(task), allow_nan=False))
-    assert Task.model_validate(written) == task
+    assert kind.model_validate(written) == task
     frame = kind().clean(frame_of(kind)).frame
     assert kind().fit(frame.reverse()) == task, "fit must not depend on the order of rows"
     assert task.fit(frame) == task, "fitting again on the same rows changes nothing"
@@ -128,6 +139,8 @@ def check_clean(kind: type[Task]) -> None:
     assert not cleaned.rejected, f"the example has bad rows: {cleaned.rejected[:3]}"
     assert cleaned.frame["__row"].to_list() == frame["__row"].to_list()
     assert {"kept", "__file"} <= set(cleaned.frame.columns)
+    json.dumps([note.as_json() for note in cleaned.notes], allow_nan=False)
+    assert all(0 < note.count <= note.of and note.where == kind().name for note in cleaned.notes)
     again = kind().clean(cleaned.frame)
     assert again.frame.equals(cleaned.frame), "cleaning what is clean must change nothing"
     inputs = frame.drop([column.name for column in kind.columns if column.role == "target"], strict=False)
@@ -166,10 +179,10 @@ def check_loss(kind: type[Task]) -> None:
     examples = encode(records[:12], task, WordEncoder(), task.views(list(records[0])))
     assert len(examples.targets.values) == len(examples.features)
     head = task.head(_WIDTH)
-    length = max(map(len, examples.features))
+    length = max(feature.positions for feature in examples.features)
     torch.manual_seed(0)
     outputs = head(torch.randn(len(examples.features), *([length] if task.states == "tokens" else []), _WIDTH))
-    losses = task.loss(outputs, examples.target(range(len(examples.features)), length))
+    losses = task.loss(outputs, examples.target(range(len(examples.features))))
     assert losses.shape == (len(examples.features),)
     assert bool(torch.isfinite(losses).all())
     if any(parameter.requires_grad for parameter in head.parameters()):
@@ -217,6 +230,36 @@ def check_decode(kind: type[Task]) -> None:
         theirs = [pairs[rows[feature.record], feature.role, feature.window] for feature in moved]
         again = task.decode([records[row] for row in rows], moved, theirs)
         assert _plain(again) == _plain([answers[row] for row in rows]), "an answer depends on its own record alone"
+
+
+def check_answers(kind: type[Task]) -> None:
+    """What a task says of its answers: names that it knows, a confidence from 0 to 1, and agreement with equal answers alone."""
+    task, records = fitted(kind)
+    first, second = answers_of(task, records), answers_of(task, records, seed=1)
+    for answer in first:
+        named, confidence = task.named(answer), task.confidence(answer)
+        assert isinstance(named, tuple)
+        assert not task.known_labels or set(named) <= set(task.known_labels), f"unknown labels are named: {named}"
+        assert confidence is None or 0 <= confidence <= 1, f"a confidence lies between 0 and 1: {confidence}"
+        assert task.agrees(answer, json.loads(json.dumps(answer))), "an answer agrees with itself"
+    pairs = list(zip(first, second, strict=True))
+    assert all(task.agrees(one, other) == task.agrees(other, one) for one, other in pairs), "agreement has no direction"
+    assert not all(task.agrees(one, other) for one, other in pairs), "two untrained heads do not give the same answers"
+
+
+def check_decoder(kind: type[Task]) -> None:
+    """A decoder gives the answers of `decode` from options that JSON can hold, and needs nothing that a bundle has not."""
+    task, records = fitted(kind)
+    if task.decoder is None:
+        return
+    json.dumps(task.decoder_options(), allow_nan=False)
+    assert source_files(task.decoder)
+    if task.portable:
+        features = features_of(task, records)
+        outputs = outputs_of(task, features)
+        options = json.loads(json.dumps(task.decoder_options()))
+        answers = importlib.import_module(task.decoder).decode(records, features, outputs, **options)
+        assert _plain(answers) == _plain(task.decode(records, features, outputs))
 
 
 def check_truncated(kind: type[Task]) -> None:
@@ -288,7 +331,7 @@ def check_calibrate(kind: type[Task]) -> None:
     features = features_of(task, records)
     outputs = outputs_of(task, features)
     calibrated = task.calibrate(records, features, outputs)
-    parsed = Task.model_validate(json.loads(json.dumps(dump(calibrated), allow_nan=False)))
+    parsed = kind.model_validate(json.loads(json.dumps(dump(calibrated), allow_nan=False)))
     assert parsed == calibrated
     assert parsed.decode(records, features, outputs) == calibrated.decode(records, features, outputs)
 
@@ -315,6 +358,8 @@ CHECKS: tuple[Callable[[type[Task]], None], ...] = (
     check_loss,
     check_apply,
     check_decode,
+    check_answers,
+    check_decoder,
     check_truncated,
     check_tally,
     check_details,

@@ -1,6 +1,6 @@
-"""Tiny bases with random weights of every family that the tests stand on, written as folders in the form of transformers.
+"""Tiny bases with random weights, one for each family of encoders, written as transformers folders; knows nothing of tasks.
 
-They answer nothing sensibly; they show that what works by structure works. Knows nothing of methods or tasks.
+Their answers are meaningless; they test code that depends on the structure of a model.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "roformer": {**_SHAPE, "embedding_size": WIDTH},
 }  # fmt: skip
-"""Each family as transformers calls it, with the options of its tiny configuration; no code was written for the last one."""
+"""Options of the tiny configuration of each family, by transformers' name; no code in vertune is specific to the last one."""
 
 _CLASSIC = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SENTENCE = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, **options: Any) -> Path:
-    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a tiny base; `words` are whole tokens of its vocabulary.
+    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a tiny base; each of `words` is one token.
 
-    Weights are larger than a real initialisation, so that a change of an input is felt in the states. `options` change
-    the configuration.
+    Weights are larger than in a usual initialisation, so that a change of the input changes the states noticeably. `options`
+    override the configuration.
     """
     import torch
     from transformers import AutoConfig, AutoModel
@@ -70,7 +70,7 @@ def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, *
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        _tilt(model)
+        _perturb_vectors(model)
         model.save_pretrained(folder)
     finally:
         torch.random.set_rng_state(state)
@@ -80,8 +80,8 @@ def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, *
     return folder
 
 
-def _tilt(model: Any) -> None:
-    """Draw what starts at zero or one too: a method that forgot a bias or a norm must be seen."""
+def _perturb_vectors(model: Any) -> None:
+    """Add noise to biases and norms, which are initialised to 0 or 1, so that tests notice a method that ignores them."""
     import torch
 
     with torch.no_grad():
@@ -91,12 +91,12 @@ def _tilt(model: Any) -> None:
 
 
 def wordpiece(special: Sequence[str] = _CLASSIC, words: Iterable[str] = ()) -> tokenizers.Tokenizer:
-    """A tokenizer of letters, digits, punctuation and the given words, with the special tokens first."""
+    """A WordPiece tokenizer of the special tokens, letters, digits, punctuation and these words, in this order."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     letters = string.ascii_lowercase + string.digits
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *string.punctuation, *sorted(set(words))]
-    vocabulary = {piece: place for place, piece in enumerate(dict.fromkeys(pieces))}
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     classic = tuple(special) == _CLASSIC
     unknown, first, last = ("[UNK]", "[CLS]", "[SEP]") if classic else ("<unk>", "<s>", "</s>")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=40))
@@ -113,11 +113,11 @@ def wordpiece(special: Sequence[str] = _CLASSIC, words: Iterable[str] = ()) -> t
 
 
 Maker = Callable[..., Path]
-"""`make(family, **options)`: the folder of a tiny base, written once."""
+"""`make(family, **options)` returns the folder of a tiny base, written on the first call."""
 
 
 def maker(root: Path, words: Iterable[str] = ()) -> Maker:
-    """A function that writes each base when it is first asked for, and gives the same folder from then on."""
+    """Return a function that writes each tiny base once below `root` and returns its folder."""
     vocabulary = sorted(set(words))
     made: dict[str, Path] = {}
 

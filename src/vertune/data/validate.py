@@ -1,0 +1,174 @@
+"""Checks records against what a model's task reads, before they are answered; knows nothing of how they are answered.
+
+A few records of plain text are checked one by one. All others go through a frame and the task's own `clean`, with the same
+result: the table only takes ten times as long for a single text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from vertune.core.errors import ConfigError, DataError
+from vertune.core.kinds import Task
+from vertune.core.records import Record
+from vertune.data.fields import MARKS, map_fields
+from vertune.runtime.predictor import Predictor
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_RECORDS_WITHOUT_FRAME = 64
+_MAX_UNREAD_FIELDS = 100
+"""Fields that no task reads but an error may name, because they may be misspelt; a frame of all of them takes gigabytes."""
+_INTEGER_LIMIT = 1 << 63
+"""Absolute value from which on an integer does not fit into a frame."""
+
+
+def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """The records as the task reads them, in order; DataError names the first one that can't be answered."""
+    if not records:
+        return []
+    texts = text_records(predictor, records)
+    if texts is not None:
+        return texts
+    frame = frame_of_records(records).drop("__row", strict=False).with_row_index("__row")
+    cleaned = predictor.task.clean(model_columns(frame, predictor))
+    raise_first({int(row["row"]): str(row["reason"]) for row in sorted(cleaned.rejected, key=lambda row: int(row["row"]))})
+    return list(cleaned.frame.drop(MARKS, strict=False).to_dicts())
+
+
+def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Record] | None:
+    """A few records whose inputs are all non-empty texts, without a frame; None for anything else, which needs one."""
+    inputs = [column for column in predictor.task.columns if column.role == "input"]
+    if not isinstance(records, (list, tuple)) or not 0 < len(records) <= MAX_RECORDS_WITHOUT_FRAME:
+        return None
+    sources = {name: source for name, source in predictor.fields.items() if source != name}
+    if any(column.type != "text" or not isinstance(sources.get(column.name, ""), str) for column in inputs):
+        return None
+    rows: list[Record] = []
+    for record in records:
+        row: dict[str, str] = {}
+        for column in inputs:
+            source = sources.get(column.name)
+            if source in record and column.name in record:
+                return None
+            key = source if source in record else column.name
+            if not column.required and key not in record:
+                continue
+            value = record.get(key)
+            if isinstance(value, str):
+                for cleaner in predictor.cleaners:
+                    value = cleaner.edit(value)
+            if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
+                return None
+            row[column.name] = value
+        rows.append(row)
+    return rows if all(row.keys() == rows[0].keys() for row in rows) else None
+
+
+def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.DataFrame:
+    """The records as a frame; DataError for text that is not Unicode."""
+    import polars as pl
+
+    if isinstance(records, pl.DataFrame):
+        return records
+    try:
+        return pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Expected Unicode text, but {error.object[:40]!r} holds bytes of another encoding. Decode it with that."
+        ) from error
+
+
+def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
+    """The columns that the task reads, under the task's names, edited as in training; columns of targets are dropped.
+
+    A column may have the name that it had in the training data, or the name of the task's field.
+    """
+    import polars as pl
+
+    columns = predictor.task.columns
+    inputs = [column.name for column in columns if column.role == "input"]
+    sources = {name: _as_list(value) for name, value in predictor.fields.items() if name in inputs}
+    fields: dict[str, str | list[str]] = {}
+    for name, source in sources.items():
+        complete = set(source) <= set(frame.columns)
+        if complete and name in frame.columns and len(source) == 1:
+            frame = frame.with_columns(pl.coalesce(source[0], name).alias(source[0]))  # one list may hold records of both namings
+        if complete or name not in frame.columns:
+            fields[name] = source[0] if len(source) == 1 else source
+    read = set(inputs).union(*sources.values())
+    targets = [column.name for column in columns if column.role == "target" and column.name not in read]
+    mapped = map_fields(frame.drop(targets, strict=False), fields, predictor.task, targets=False).frame
+    for cleaner in predictor.cleaners:
+        mapped = cleaner.edit_inputs(mapped, columns)
+    return mapped
+
+
+def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
+    """A record of plain texts, in the order of the task's inputs; ConfigError for more texts than the model was trained on."""
+    names = [column.name for column in predictor.task.columns if column.role == "input"]
+    inputs = [name for name in names if not predictor.columns or name in predictor.columns]
+    if len(texts) > len(inputs):
+        raise ConfigError(
+            f"This model reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces; "
+            "many texts are answered from a file or from standard input."
+        )
+    return dict(zip(inputs, texts, strict=False))
+
+
+def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[dict[str, str]]:
+    """One record for each text; DataError where the task needs more than one field."""
+    inputs = [column for column in task.columns if column.role == "input"]
+    required = [column.name for column in inputs if column.required]
+    if len(required) > 1:
+        fields = ", ".join(f"{name}: …" for name in required)
+        raise DataError(f"'{vertical}' reads {' and '.join(required)}. Send records: [{{{fields}}}].")
+    return [{inputs[0].name: text} for text in texts]
+
+
+def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records with the fields that any of the models reads, and the names of some others, so that an error can mention them.
+
+    Raises DataError for a field that a model reads and that holds a list, a mapping, or an integer of more than 64 bits.
+    """
+    read = {name for predictor in predictors for name in _input_names(predictor)}
+    others = set(islice(dict.fromkeys(name for record in records for name in record if name not in read), _MAX_UNREAD_FIELDS))
+    return [_select(record, number, read, others) for number, record in enumerate(records, 1)]
+
+
+def raise_first(errors: Mapping[int, str]) -> None:
+    """DataError for the first of these errors, by row from 0, where there is one."""
+    if errors:
+        row, reason = next(iter(errors.items()))
+        count = f" ({len(errors)} such records)" if len(errors) > 1 else ""
+        raise DataError(f"Record {row + 1} can't be answered: {reason}{count}.")
+
+
+def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[str]) -> Mapping[str, Any]:
+    for key in read:
+        value = record.get(key)
+        if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= _INTEGER_LIMIT):
+            raise DataError(f"'{key}' of record {number} is neither a text nor a number of at most 64 bits. Send a text.")
+    return {key: value if key in read else None for key, value in record.items() if key in read or key in others}
+
+
+def _input_names(predictor: Predictor) -> set[str]:
+    """Every name that an input of the task may have in a record: the field's own, and those of the training data."""
+    inputs = {column.name for column in predictor.task.columns if column.role == "input"}
+    return inputs.union(*(_as_list(source) for name, source in predictor.fields.items() if name in inputs))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded, so holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value

@@ -1,0 +1,31 @@
+"""Answers of classification from one row of logits a feature; knows nothing of how a feature was made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.decoders import windows
+
+if TYPE_CHECKING:
+    from vertune.core.records import Answer, Feature, Record
+
+
+def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str]) -> list[Answer]:
+    """The most probable class of each record; the probabilities of its windows are averaged, weighted by their tokens."""
+    logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, len(labels)))
+    merged = windows.merge(len(records), features, windows.softmax(logits))
+    return answers(merged, labels, windows.truncated(len(records), features))
+
+
+def answers(probabilities: NDArray[np.float64], labels: Sequence[str], truncated: Sequence[bool] = ()) -> list[Answer]:
+    """Answers from probabilities of shape (records, classes)."""
+    best = probabilities.argmax(axis=1).tolist() if len(probabilities) else []
+    flags = truncated or [False] * len(probabilities)
+    return [
+        {"label": labels[place], "probability": row[place], "probabilities": dict(zip(labels, row, strict=True)), "truncated": flag}
+        for place, row, flag in zip(best, probabilities.tolist(), flags, strict=True)
+    ]

@@ -1,0 +1,28 @@
+"""Vectors of the sides of a record and their cosine, from one vector of length one a feature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.decoders import windows
+
+if TYPE_CHECKING:
+    from vertune.core.records import Answer, Feature, Record
+
+
+def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], document: str) -> list[Answer]:
+    """The vector of each query; where the record has a text in the field `document`, its vector and the cosine of both too."""
+    answers: list[Answer] = [{"truncated": flag} for flag in windows.truncated(len(records), features)]
+    sides: list[dict[str, NDArray[Any]]] = [{} for _ in records]
+    for feature, output in zip(features, outputs, strict=True):
+        sides[feature.record][feature.role] = output
+    for record, answer, side in zip(records, answers, sides, strict=True):
+        answer["vector"] = side["query"].tolist()
+        if record.get(document):
+            answer["vector_pair"] = side["document"].tolist()
+            answer["score"] = float(side["query"].astype(np.float64) @ side["document"])
+    return answers

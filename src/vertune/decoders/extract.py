@@ -1,0 +1,97 @@
+"""The answer to a question as a place in its context, from how well each token starts and ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.errors import ModelError
+from vertune.decoders import windows
+
+if TYPE_CHECKING:
+    from vertune.core.records import Answer, Feature, Record
+
+
+def decode(
+    records: Sequence[Record],
+    features: Sequence[Feature],
+    outputs: Sequence[NDArray[Any]],
+    context: str,
+    longest: int,
+    threshold: float | None,
+) -> list[Answer]:
+    """The best span of the best window in the field `context`.
+
+    There is no answer where that is likelier than the best span by more than `threshold`, in log-probability; None always answers.
+    """
+    none, score, spans = best_spans(len(records), features, outputs, longest)
+    refused = np.zeros(len(records), bool) if threshold is None else none - score > threshold
+    answers: list[Answer] = []
+    for row, flag in enumerate(windows.truncated(len(records), features)):
+        refuse = bool(refused[row]) or not np.isfinite(score[row])
+        probability = float(np.exp(none[row] if refuse else score[row]))
+        answers.append(answer_at(records[row][context], None if refuse else spans[row], probability, flag))
+    return answers
+
+
+def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1.0, truncated: bool = False) -> Answer:
+    """The answer at this place of the context, without white space around it; None is no answer."""
+    if span is None:
+        return {"spans": [], "text": "", "probability": probability, "truncated": truncated}
+    start, end = span
+    text = context[start:end]
+    start += len(text) - len(text.lstrip())
+    text = text.strip()
+    spans = [{"start": start, "end": start + len(text), "label": "answer"}]
+    return {"spans": spans, "text": text, "probability": probability, "truncated": truncated}
+
+
+def best_spans(
+    count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], longest: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int]]]:
+    """For each record: the least log-probability of no answer in any window, that of the best answer of all windows, and its place."""
+    none, score = np.zeros(count), np.full(count, -np.inf)
+    spans = [(0, 0)] * count
+    for feature, output in zip(features, outputs, strict=True):
+        row = feature.record
+        no_answer, span_score, start, end = best(feature, output, longest)
+        none[row] = min(none[row], no_answer)
+        if span_score > score[row]:
+            score[row], spans[row] = span_score, (start, end)
+    return none, score, spans
+
+
+def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
+    """Log-probability of no answer, of the best answer, and that answer's start and end in code points of the context.
+
+    Both are sums over start and end under a softmax over the context and the place of no answer.
+    """
+    none = nowhere(feature)
+    assert feature.places is not None
+    offsets = feature.places.offsets
+    context = np.flatnonzero((feature.places.segments == 1) & (offsets[:, 1] > offsets[:, 0]))
+    if not len(context):
+        return 0.0, -np.inf, 0, 0
+    logits = output[np.concatenate([[none], context])].astype(np.float64)
+    logits -= logits.max(axis=0)
+    scores = logits - np.log(np.exp(logits).sum(axis=0))
+    starts, ends = offsets[context].T
+    length = ends[None, :] - starts[:, None]
+    allowed = np.triu(np.ones(length.shape, bool)) & (length <= longest)
+    if not allowed.any():
+        return float(scores[0].sum()), -np.inf, 0, 0
+    joint = np.where(allowed, scores[1:, 0][:, None] + scores[1:, 1][None, :], -np.inf)
+    first, last = np.unravel_index(int(joint.argmax()), joint.shape)
+    return float(scores[0].sum()), float(joint[first, last]), int(starts[first]), int(ends[last])
+
+
+def nowhere(feature: Feature) -> int:
+    """The token that stands for no answer: the first special one, [CLS] in most bases."""
+    assert feature.places is not None
+    special = np.flatnonzero(feature.places.segments < 0)
+    if not len(special):
+        raise ModelError("The task 'extract' needs a base whose tokenizer adds a special token such as [CLS]; this one adds none.")
+    return int(special[0])

@@ -1,0 +1,51 @@
+"""Answers with several labels from one row of logits a feature; knows nothing of how thresholds are learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.decoders import windows
+
+if TYPE_CHECKING:
+    from vertune.core.records import Answer, Feature, Record
+
+
+def decode(
+    records: Sequence[Record],
+    features: Sequence[Feature],
+    outputs: Sequence[NDArray[Any]],
+    labels: Sequence[str],
+    thresholds: Sequence[float],
+    at_least: int,
+) -> list[Answer]:
+    """The labels whose probability reaches their threshold, and the `at_least` most probable ones in any case."""
+    probabilities = merged(len(records), features, outputs, len(labels))
+    return answers(probabilities, labels, thresholds, at_least, windows.truncated(len(records), features))
+
+
+def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], size: int) -> NDArray[np.float64]:
+    """Probabilities of shape (records, labels); those of a record's windows are averaged, weighted by their tokens."""
+    logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, size))
+    return windows.merge(count, features, windows.sigmoid(logits))
+
+
+def answers(
+    probabilities: NDArray[np.float64], labels: Sequence[str], thresholds: Sequence[float], at_least: int, truncated: Sequence[bool] = ()
+) -> list[Answer]:
+    """Answers from probabilities of shape (records, labels); the labels of an answer stand in order of their probability."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    named = probabilities >= np.asarray(thresholds, np.float64)
+    np.put_along_axis(named, order[:, :at_least], True, axis=1)
+    flags = truncated or [False] * len(probabilities)
+    return [
+        {
+            "labels": [labels[place] for place in places if has[place]],
+            "probabilities": dict(zip(labels, row, strict=True)),
+            "truncated": flag,
+        }
+        for places, has, row, flag in zip(order.tolist(), named.tolist(), probabilities.tolist(), flags, strict=True)
+    ]

@@ -1,0 +1,77 @@
+"""Labelled spans from the tags of tokens: reads the units of a text in all its windows, and finds the best valid tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.decoders import bio, windows
+
+if TYPE_CHECKING:
+    from vertune.core.records import Answer, Feature, Record
+
+_TOGETHER = 256
+"""Records whose tags are searched at once: bounds the memory of the padded scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The units of one record, in each of its windows and merged."""
+
+    numbers: list[int]
+    """Its features, as indices."""
+    cuts: list[bio.Units]
+    """The units of each feature."""
+    merged: bio.Units
+    owners: NDArray[np.int64]
+    """The feature that answers each merged unit."""
+
+
+def read(records: Sequence[Record], features: Sequence[Feature], text: str) -> list[Reading]:
+    """The units of each record's field `text`."""
+    numbers: list[list[int]] = [[] for _ in records]
+    for number, feature in enumerate(features):
+        numbers[feature.record].append(number)
+    readings = []
+    for record, own in zip(records, numbers, strict=True):
+        inside = bio.inside(record[text])
+        held = [features[number] for number in own]
+        cuts = [bio.units(record[text], feature, inside) for feature in held]
+        merged, window = bio.merge(cuts, held)
+        readings.append(Reading(own, cuts, merged, np.array(own, np.int64)[window]))
+    return readings
+
+
+def decode(
+    records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str], text: str
+) -> list[Answer]:
+    """Spans from the best valid tags; a unit in several windows is answered by the one where it has the most context."""
+    readings = read(records, features, text)
+    answers: list[Answer] = []
+    for start in range(0, len(records), _TOGETHER):
+        part = readings[start : start + _TOGETHER]
+        scores = [_log_softmax(_logits(reading, outputs, 1 + 2 * len(labels))) for reading in part]
+        for reading, score, path in zip(part, scores, bio.viterbi(scores), strict=True):
+            sure = np.take_along_axis(score, path[:, None], axis=1)[:, 0]
+            spans = bio.spans(path, reading.merged, labels)
+            answers.append({"spans": [{**span, "probability": float(np.exp(sure[units].sum()))} for span, units in spans]})
+    for answer, flag in zip(answers, windows.truncated(len(records), features), strict=True):
+        answer["truncated"] = flag
+    return answers
+
+
+def _logits(reading: Reading, outputs: Sequence[NDArray[Any]], size: int) -> NDArray[Any]:
+    """The outputs at the first token of each unit, shape (units, tags)."""
+    if not len(reading.merged):
+        return np.zeros((0, size))
+    return np.stack([outputs[owner][token] for owner, token in zip(reading.owners, reading.merged.tokens, strict=True)])
+
+
+def _log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result

@@ -1,0 +1,226 @@
+"""Numbers and categories of a record, as one vector through a small residual network.
+
+Fields are learnt from the training rows: quantile bins of each number, the values of each category. Knows nothing of texts, and has
+no pretrained weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Encoder, Pooling, Tokens
+from vertune.core.records import Feature, Record, View
+
+if TYPE_CHECKING:
+    import torch
+
+_TYPES = ("number", "category")
+_UNKNOWN, _MISSING, _KNOWN = 0, 1, 2
+"""Rows of a category's embeddings: a value that training did not show often enough, no value, and the first known value."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowValues:
+    """The payload of a feature: its numbers (not a number where missing), and the row of the embedding table of each category."""
+
+    numbers: NDArray[np.float64]
+    categories: NDArray[np.int64]
+
+
+class Table(Encoder):
+    """Options of the table encoder."""
+
+    pretrained: ClassVar[bool] = False
+
+    width: int = Field(default=128, ge=4, le=4096)
+    """Size of the vector that the head reads."""
+    layers: int = Field(default=2, ge=1, le=64)
+    """Residual layers."""
+    embedding: int = Field(default=16, ge=1, le=1024)
+    """Size of the vector of each field."""
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Share of the inner activations of a layer that a training step leaves out."""
+    max_bins: int = Field(default=32, ge=2, le=1024)
+    """Most quantile bins of a number."""
+    min_count: int = Field(default=5, ge=1)
+    """Training rows below which a category's value counts as unknown, so that the vector of unknown values is trained."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the first weights."""
+    bins: dict[str, list[float]] = Field(default={})
+    """The edges of the bins of each number, learnt from the training rows."""
+    categories: dict[str, list[str]] = Field(default={})
+    """The known values of each category, learnt from the training rows."""
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the fields are known."""
+        return bool(self.bins or self.categories)
+
+    def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
+        """A copy that knows the fields of the view; ConfigError where there is more than one view, or a field of another type."""
+        if len(views) != 1:
+            raise ConfigError(
+                f"The encoder 'table' makes one vector of a record, and this task reads {len(views)} inputs of each. "
+                "Choose a task such as classify, multilabel or regress, or encoder: text."
+            )
+        types = dict(zip(views[0].fields, views[0].types or ("text",) * len(views[0].fields), strict=True))
+        for name, kind in types.items():
+            if kind not in _TYPES:
+                raise ConfigError(
+                    f"The encoder 'table' reads numbers and categories, and the field '{name}' is of type {kind}. "
+                    f"Declare it, such as `task: {{inputs: {{{name}: category}}}}`, or choose encoder: text."
+                )
+        if self.is_resolved:
+            return self
+        bins = {name: _quantile_edges(_numbers(records, name), self.max_bins) for name, kind in types.items() if kind == "number"}
+        counts = {name: Counter(_words(records, name)) for name, kind in types.items() if kind == "category"}
+        known = {name: sorted(word for word, count in found.items() if word and count >= self.min_count) for name, found in counts.items()}
+        return self.model_copy(update={"bins": bins, "categories": known})
+
+    def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
+        """One feature of cost 1 a record; a missing number is no number, a missing category its own value."""
+        if not self.is_resolved:
+            raise ConfigError("The encoder 'table' does not know its fields yet. Train a model, or resolve it on training records.")
+        numbers = np.empty((len(records), len(self.bins)))
+        for column, name in enumerate(self.bins):
+            numbers[:, column] = _numbers(records, name)
+        rows = np.empty((len(records), len(self.categories)), np.int64)
+        for column, (name, places) in enumerate(self._rows.items()):
+            rows[:, column] = [places.get(word, places[None]) for word in _words(records, name)]
+        role = views[0].role
+        return [Feature(row, role, 1, RowValues(numbers[row], rows[row])) for row in range(len(records))]
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[str | None, int]]:
+        """The row of the embedding table of each value of each category; the empty text is a missing value, None an unknown one."""
+        found: dict[str, dict[str | None, int]] = {}
+        start = 0
+        for name, words in self.categories.items():
+            found[name] = {None: start + _UNKNOWN, "": start + _MISSING}
+            found[name] |= {word: start + _KNOWN + place for place, word in enumerate(words)}
+            start += _KNOWN + len(words)
+        return found
+
+    @cached_property
+    def _edges(self) -> NDArray[np.float64]:
+        """Lower edge and width of every bin, shape (2, numbers, bins); numbers with fewer bins have some that stay empty."""
+        size = max((len(edges) - 1 for edges in self.bins.values()), default=0)
+        found = np.stack([np.full((len(self.bins), size), np.inf), np.ones((len(self.bins), size))])
+        for row, edges in enumerate(self.bins.values()):
+            found[0, row, : len(edges) - 1], found[1, row, : len(edges) - 1] = edges[:-1], np.diff(edges)
+        return found
+
+    def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
+        """`numbers`, float32 of shape (rows, numbers, bins + 1), and `categories`, int64 of shape (rows, categories).
+
+        Of each number it holds how much of each bin lies below it, from 0 to 1 (piecewise linear encoding: Gorishniy et al. 2022),
+        and at last 1 where it is missing, when all else is 0.
+        """
+        numbers = np.stack([feature.payload.numbers for feature in features])
+        low, width = self._edges
+        missing = np.isnan(numbers)[:, :, None]
+        filled = np.where(missing, 0.0, (np.nan_to_num(numbers)[:, :, None] - low) / width)
+        shares = np.concatenate([np.clip(filled, 0.0, 1.0), missing], axis=2).astype(np.float32)
+        return {"numbers": shares, "categories": np.stack([feature.payload.categories for feature in features])}
+
+    def content(self, feature: Feature) -> bytes:
+        """The numbers and categories."""
+        payload: RowValues = feature.payload
+        return payload.numbers.tobytes() + payload.categories.tobytes()
+
+    def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """A batch of as many rows as there are costs, all of them half of each bin and an unknown value."""
+        shape = (len(costs), len(self.bins), self._edges.shape[2] + 1)
+        unknown = np.array([places[None] for places in self._rows.values()], np.int64)
+        return {"numbers": np.full(shape, 0.5, np.float32), "categories": np.tile(unknown, (len(costs), 1))}
+
+    def model(self) -> torch.nn.Module:
+        """The network with its first weights, the same each time."""
+        import torch
+
+        from vertune.encoders._table_model import TableBackbone, TableConfig, TableSizes
+        from vertune.nn.inputs import declare
+
+        sizes = TableSizes(len(self.bins), self._edges.shape[2] + 1, len(self.categories), sum(map(len, self._rows.values())))
+        backbone = TableBackbone(sizes, TableConfig(self.width, self.layers), self.embedding, self.dropout)
+        backbone.load_state_dict({name: torch.from_numpy(array) for name, array in self._first_weights()})
+        return declare(backbone, self)
+
+    def _first_weights(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Weights by their names in the network, drawn with NumPy, so that a process without torch can hash them."""
+        random = np.random.default_rng(self.seed)
+        fields, inner = len(self.bins) + len(self.categories), 2 * self.width
+
+        def uniform(*shape: int, inputs: int) -> NDArray[np.float32]:
+            bound = 1 / math.sqrt(max(1, inputs))
+            return random.uniform(-bound, bound, shape).astype(np.float32)
+
+        if self.bins:
+            size = self._edges.shape[2] + 1
+            yield "fields.weight", uniform(len(self.bins), size, self.embedding, inputs=size // 2)
+            yield "fields.bias", uniform(len(self.bins), self.embedding, inputs=size // 2)
+        if self.categories:
+            table = uniform(sum(map(len, self._rows.values())), self.embedding, inputs=self.embedding)
+            yield "fields.table.weight", table
+        yield "input.weight", uniform(self.width, fields * self.embedding, inputs=fields * self.embedding)
+        yield "input.bias", uniform(self.width, inputs=fields * self.embedding)
+        for layer in range(self.layers):
+            yield from _norm(f"layers.{layer}.norm", self.width)
+            for name, out, into in (("up", inner, self.width), ("down", self.width, inner)):
+                yield f"layers.{layer}.{name}.weight", uniform(out, into, inputs=into)
+                yield f"layers.{layer}.{name}.bias", uniform(out, inputs=into)
+        yield from _norm("norm", self.width)
+
+    def pooling_of(self, states: str) -> Pooling:
+        """The one state that there is; ConfigError for a task that reads one a position."""
+        if states == "tokens":
+            raise ConfigError(
+                "The encoder 'table' gives one state a record, and this task reads one a token. "
+                "Choose a task such as classify, multilabel or regress, or encoder: text."
+            )
+        return "mean"
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of the first weights, and of the fields as they were learnt."""
+        weights = hashlib.sha256()
+        for name, array in self._first_weights():
+            weights.update(name.encode() + array.tobytes())
+        return {"base": weights.hexdigest(), "fields": hashlib.sha256(json.dumps([self.bins, self.categories]).encode()).hexdigest()}
+
+
+def _norm(name: str, width: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    yield f"{name}.weight", np.ones(width, np.float32)
+    yield f"{name}.bias", np.zeros(width, np.float32)
+
+
+def _numbers(records: Sequence[Record], name: str) -> NDArray[np.float64]:
+    """One field of all records, not a number where it is missing."""
+    values = (record.get(name) for record in records)
+    return np.array([np.nan if value is None or value == "" else float(value) for value in values], np.float64)
+
+
+def _words(records: Sequence[Record], name: str) -> list[str]:
+    """One field of all records as words, empty where it is missing."""
+    values = (record.get(name) for record in records)
+    return ["" if value is None else str(value) for value in values]
+
+
+def _quantile_edges(values: NDArray[np.float64], most: int) -> list[float]:
+    """The edges of bins that hold about as many values each; one bin around a number that never changes."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return [0.0, 1.0]
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, most + 1)))
+    return [float(edges[0]), float(edges[0]) + 1.0] if len(edges) < 2 else edges.tolist()

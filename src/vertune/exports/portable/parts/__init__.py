@@ -1,0 +1,43 @@
+"""Modules of vertune and of the package that offers the task, copied as they are; they need numpy alone.
+
+Each is a file with its full name, such as `vertune.decoders.tag.py`. `load` imports it under a name of its own, and so do the
+modules that import one another: an installed vertune is neither needed nor touched.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def load(name: str) -> Any:
+    """The module with this full name."""
+    own = f"{__name__}.{name.replace('.', '_')}"
+    if own not in sys.modules:
+        spec = importlib.util.spec_from_file_location(own, FOLDER / f"{name}.py")
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{FOLDER} has no file {name}.py.")
+        module = importlib.util.module_from_spec(spec)
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}
+        sys.modules[own] = module
+        spec.loader.exec_module(module)
+    return sys.modules[own]
+
+
+def _is_here(name: str) -> bool:
+    return (FOLDER / f"{name}.py").exists()
+
+
+def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+    """`from a.b import c`, where a.b or a.b.c is a file in this folder; any other import as usual."""
+    inside = [item for item in fromlist or () if _is_here(f"{name}.{item}")]
+    if inside:
+        return SimpleNamespace(**{item: load(f"{name}.{item}") for item in inside})
+    module: ModuleType = load(name) if _is_here(name) else __import__(name, globals, locals, fromlist, level)
+    return module

@@ -1,0 +1,43 @@
+"""Token sequences of texts, cut as in training; knows nothing of what is answered."""
+
+# Written into a portable bundle by exports/onnx.py.
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import parts
+from tokenizers import Tokenizer
+
+Record = dict[str, Any]
+Feature = parts.load("vertune.core.records").Feature
+tokens = parts.load("vertune.encoders._tokens")
+
+
+class Texts:
+    """The tokenizer, and the settings by which the model's encoder cut texts."""
+
+    def __init__(self, file: Path, settings: Record) -> None:
+        self.tokenizer = Tokenizer.from_file(str(file))
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        templates = {int(number): tokens.Template(**template) for number, template in settings["templates"].items()}
+        self.cutting = tokens.Cutting(settings["max_tokens"], settings["truncation"], settings["stride"], templates)
+
+    def arrays(self, feature: Feature) -> dict[str, np.ndarray]:
+        """One sequence as the inputs of the graph; alone, so that nothing is padded."""
+        return tokens.collate([feature], 0)
+
+    def encode(self, records: list[Record], views: list[Record]) -> list[Feature]:
+        """The sequences of all records, in order of records, then views, then windows; none of a view whose first field is missing."""
+        features = []
+        for row, record in enumerate(records):
+            present = [SimpleNamespace(**view) for view in views if record.get(view["fields"][0])]
+            fields = {name: tokens.tokenise(self.tokenizer, [record.get(name) or ""]) for view in present for name in view.fields}
+            for feature in tokens.encode([record], present, fields, self.cutting):
+                feature.record = row
+                features.append(feature)
+        return features

@@ -1,0 +1,123 @@
+"""The application: routes of all resources, with headers that every response has and errors as problems; knows nothing of sockets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import ClientDisconnect
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from vertune import __version__
+from vertune.answering.call import Call
+from vertune.core.errors import Busy
+from vertune.server import problems
+from vertune.server.access import CALL, Access
+from vertune.server.discovery import find_routes
+from vertune.server.resource import ScopedRoute
+from vertune.server.service import Service
+from vertune.server.settings import RequestLimits
+from vertune.store.keys import Keys
+
+_log = logging.getLogger("vertune")
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""Headers of every response that does not set them itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What endpoints use, as `request.app.state`."""
+
+    service: Service
+    access: Access
+    limits: RequestLimits
+    document: dict[str, Any]
+    """The OpenAPI document."""
+
+
+class _SendError(Exception):
+    """A response could not be sent: its connection is closed."""
+
+
+class Application:
+    """An ASGI application that makes one Call of each request, routes it, and finishes it when its response begins.
+
+    Starlette's own application passes a request through three more layers, each of which takes as long as a resource does.
+    """
+
+    def __init__(self, routes: Sequence[ScopedRoute], state: State) -> None:
+        self.state = state
+        self._router = Router(routes, redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        service = self.state.service
+        call, responding = Call(service.listeners), False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal responding
+            if message["type"] == "http.response.start":
+                responding = True
+                headers: list[tuple[bytes, bytes]] = message["headers"]
+                names = {name for name, _ in headers}
+                message["headers"] = [*headers, *(header for header in HEADERS if header[0] not in names)]
+                call.finish(message["status"])
+            try:
+                await send(message)
+            except Exception as error:
+                raise _SendError from error
+
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # whoever sends a response leaves out its body
+        asked["app"], asked[CALL] = self, call
+        try:
+            if service.draining and not scope["path"].startswith("/health"):
+                call.refusal = "stopping"
+                raise Busy("This server is stopping. Ask another one, or again in a moment.", 1.0)
+            await self._router(asked, receive, send_with_headers)
+        except _SendError as error:
+            _log.info("The client of %s closed its connection before the response was sent: %r", scope["path"], error.__cause__)
+        except Exception as error:
+            if responding and isinstance(error, ClientDisconnect):
+                _log.info("The client of %s closed its connection before the response was sent.", scope["path"])
+            elif responding:
+                raise
+            else:
+                await problems.response_to(error, scope, self._router.routes)(scope, receive, send_with_headers)
+
+
+def build(service: Service, keys: Keys | None) -> Application:
+    """The application of a service, with all resources that are found; without keys it is open to everybody."""
+    routes, settings = find_routes(), service.settings
+    access = Access(keys, settings.rate)
+    return Application(routes, State(service, access, settings.limits, _openapi(routes, settings.open)))
+
+
+def _openapi(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
+    """The OpenAPI document of these routes; an open server needs no key."""
+    about = "Answers of verticals that share backbones. Errors are problem+json."
+    document = get_openapi(title="vertune", version=__version__, routes=routes, description=about)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = problems.Problem.model_json_schema()
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    if not open:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "vt_…"}}
+    for route in routes:
+        for method in (route.methods or ()) if route.include_in_schema else ():
+            operation = document["paths"][route.path_format][method.lower()]
+            if 422 not in route.responses:
+                operation["responses"].pop("422", None)  # FastAPI's own, for a path parameter that any text fits into
+            if not open:
+                operation["security"] = [] if route.required_scope is None else [{"key": [route.required_scope]}]
+    return document

@@ -1,0 +1,89 @@
+"""Counts and times of finished calls and batches, in the form that Prometheus reads; knows nothing of requests or models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from vertune.answering.call import Call
+from vertune.core.records import Answer
+from vertune.queueing.batcher import Batch
+from vertune.runtime.fleet import Deployment
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+class PrometheusMetrics:
+    """A listener of calls with a registry of its own, so that two servers in one process don't mix."""
+
+    def __init__(self, queued_tokens: Callable[[], float], verticals: Callable[[], float]) -> None:
+        """`queued_tokens` and `verticals` are read whenever the page is."""
+        self.registry = CollectorRegistry()
+        self._requests = self._counter("requests", "Requests that were answered, by resource and status.", "resource", "status")
+        self._rejections = self._counter("rejections", "Requests that were refused, by reason.", "reason")
+        self._hits = self._counter("cache_hits", "Answers that needed no forward pass.", "vertical")
+        self._answers = self._counter("answers", "Answers, by vertical and label.", "vertical", "label")
+        self._tokens = self._counter("tokens", "Tokens that were computed, without padding.")
+        self._confidence = self._histogram("confidence", "Confidence of an answer, from 0 to 1.", _SHARES, "vertical")
+        self._waiting = self._histogram("waiting_seconds", "Time until the first token of a request is in a batch.", _SECONDS)
+        self._tokenizing = self._histogram("tokenizing_seconds", "Time in which a request's texts become tokens.", _SECONDS)
+        self._inference = self._histogram("inference_seconds", "Time of the batches that a request was in.", _SECONDS)
+        self._total = self._histogram("request_seconds", "Time from a request's arrival to its answer.", _SECONDS)
+        self._fill = self._histogram("batch_fill", "Share of a batch that is not padding.", _SHARES)
+        self._rows = self._histogram("batch_items", "Sequences of a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
+        Gauge("vertune_queued_tokens", "Tokens that wait.", registry=self.registry).set_function(queued_tokens)
+        Gauge("vertune_verticals", "Verticals that are served.", registry=self.registry).set_function(verticals)
+        self._child = cache(self._labelled)
+
+    def count_call(self, call: Call) -> None:
+        """Count a finished call that asked a model or was refused."""
+        refused = call.status >= 400
+        if call.resource or refused:
+            self._child(self._requests, "refused" if refused else call.resource, str(call.status)).inc()
+            self._total.observe(call.total)
+        if call.refusal:
+            self._child(self._rejections, call.refusal).inc()
+        for histogram, seconds in (
+            (self._tokenizing, call.tokenizing), (self._waiting, call.waiting), (self._inference, call.inference)
+        ):  # fmt: skip
+            if seconds is not None:
+                histogram.observe(seconds)
+        for deployment, hits, answers in zip(call.verticals, call.cache_hits, call.answers, strict=False):
+            if hits:
+                self._child(self._hits, deployment.name).inc(hits)
+            if not refused:
+                self._count_answers(deployment, answers)
+
+    def count_batch(self, batch: Batch) -> None:
+        """Count a computed batch."""
+        self._tokens.inc(batch.tokens)
+        self._fill.observe(batch.tokens / batch.padded)
+        self._rows.observe(batch.items)
+
+    def page(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def _count_answers(self, deployment: Deployment, answers: Sequence[Answer | None]) -> None:
+        vertical, task = deployment.name, deployment.task
+        for answer in answers:
+            if answer is None:
+                continue
+            for label in task.named(answer):
+                self._child(self._answers, vertical, label).inc()
+            confidence = task.confidence(answer)
+            if confidence is not None:
+                self._child(self._confidence, vertical).observe(confidence)
+
+    def _labelled(self, metric: Any, *values: str) -> Any:
+        return metric.labels(*values)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"vertune_{name}", about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"vertune_{name}", about, labels, buckets=buckets, registry=self.registry)

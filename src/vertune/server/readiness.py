@@ -1,0 +1,69 @@
+"""Finds out whether the next request will be answered, by answering one where none was answered lately; knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from vertune.answering.call import Call
+from vertune.answering.service import AnswerService, example_record
+from vertune.core.errors import Busy
+
+_log = logging.getLogger("vertune")
+MAX_AGE = 5.0
+"""Seconds after which the last computed batch is too old to prove that the next one will be computed."""
+_PROBE_DEADLINE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the next request will be answered."""
+
+    ready: bool
+    why: str = ""
+    """Why not; empty where it will."""
+    age: float | None = None
+    """Seconds since the last batch was computed; None before the first one."""
+
+
+@dataclass(slots=True)
+class ReadinessProbe:
+    """Checks a service; however many ask at once, one probe runs."""
+
+    service: AnswerService
+    _probe: asyncio.Task[None] | None = None
+
+    async def check(self) -> Readiness:
+        """The state of the service; where the last batch is too old, an example is answered first."""
+        if not self.service.batcher.alive:
+            return Readiness(False, "no worker lives")
+        if not self.service.fleet.deployments:
+            return Readiness(False, "no vertical is served")
+        age = self._age()
+        if age is None or age > MAX_AGE:
+            if self._probe is None or self._probe.done():
+                self._probe = asyncio.get_running_loop().create_task(self._answer_example())
+            await asyncio.shield(self._probe)
+            age = self._age()
+        if age is None or age > MAX_AGE:
+            return Readiness(False, "the last batch is too old, and a probe was not answered", age)
+        return Readiness(True, age=age)
+
+    def _age(self) -> float | None:
+        last = self.service.batcher.last_success
+        return None if last is None else time.monotonic() - last
+
+    async def _answer_example(self) -> None:
+        """Answer an example by the first vertical that can: one that fails by itself does not make the others unready."""
+        for deployment in self.service.fleet.deployments.values():
+            call = Call(verticals=[deployment], records=[example_record(deployment, "ready?")], deadline=_PROBE_DEADLINE, bypass_cache=True)
+            try:
+                await self.service.answer(call)
+            except Busy as error:
+                _log.warning("A readiness probe was not answered: %s", error)
+            except Exception as error:  # whatever it is, the other verticals may be well
+                _log.warning("A readiness probe of '%s' failed: %s", deployment.name, error)
+                continue
+            return

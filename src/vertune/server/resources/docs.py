@@ -1,0 +1,58 @@
+"""`/docs` and `/openapi.json`: the OpenAPI document to read and to try, without a network; knows no other resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from vertune.server.resource import Resource
+
+resource = Resource("running")
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>vertune</title><link rel="stylesheet" href="/docs/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
+"""
+_START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});'
+"""A key that is typed in is forgotten with the page, and no validator on another site is asked for a badge."""
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+"""Swagger UI sets styles on its elements; nothing else needs to be inline."""
+
+
+@resource.get("/openapi.json", scope=None, include_in_schema=False)
+async def openapi(request: Request) -> dict[str, Any]:
+    """The OpenAPI document."""
+    document: dict[str, Any] = request.app.state.document
+    return document
+
+
+@resource.get("/docs", scope=None, include_in_schema=False)
+async def page() -> Response:
+    """Swagger UI on the document."""
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+@resource.get("/docs/start.js", scope=None, include_in_schema=False)
+async def start() -> Response:
+    """The script that starts Swagger UI."""
+    return Response(_START, media_type="text/javascript")
+
+
+def _serve_asset(name: str, media_type: str) -> None:
+    @cache
+    def content() -> bytes:
+        return (files("fastapi_offline") / "static" / name).read_bytes()
+
+    def asset() -> Response:
+        return Response(content(), media_type=media_type)
+
+    _added: Callable[..., Response] = resource.get(f"/docs/{name}", scope=None, include_in_schema=False)(asset)
+
+
+_serve_asset("swagger-ui.css", "text/css")
+_serve_asset("swagger-ui-bundle.js", "text/javascript")

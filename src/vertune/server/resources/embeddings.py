@@ -1,0 +1,85 @@
+"""`/v1/embeddings`: vectors of texts, in the form that OpenAI's clients know; knows nothing of how they are made."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vertune.core.errors import ConfigError, DataError
+from vertune.server import problems
+from vertune.server.access import call_of
+from vertune.server.body import json_response
+from vertune.server.prediction import DEADLINE, Name, PredictRequest, Texts, answer, find_deployments
+from vertune.server.resource import Resource
+
+resource = Resource("answers")
+
+
+class EmbeddingsRequest(BaseModel):
+    """Texts, and the vertical that embeds them."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"model": "search", "input": ["I lost my card"]}]})
+
+    model: Name
+    """The vertical, whose task must be `embed`."""
+    input: Annotated[str, Field(min_length=1)] | Texts
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(default=None, ge=1)
+    """The size of a vector; the model's own is the only one available."""
+    user: str | None = None
+
+
+class Embedding(BaseModel):
+    """The vector of one text."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+    """Numbers, or little-endian float32 in base64."""
+
+
+class Usage(BaseModel):
+    """Tokens that were computed; a cached vector costs none."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsResponse(BaseModel):
+    """One vector a text, in order."""
+
+    object: Literal["list"]
+    model: str
+    data: list[Embedding]
+    usage: Usage
+
+
+@resource.direct_post(
+    "/v1/embeddings", scope="predict", response_model=EmbeddingsResponse, responses=problems.documented(404), openapi_extra=DEADLINE
+)
+async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
+    """Vectors of length one, whose inner product measures how alike texts are."""
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    request.app.state.access.authorize(request, "predict", [body.model])
+    (deployment,) = deployments = find_deployments(request, [body.model])
+    if not deployment.task.gives_vectors:
+        raise ConfigError(f"'{body.model}' gives no vectors: its task is {deployment.task.name}. Ask /v1/verticals/{body.model}/predict.")
+    (answers,) = await answer(request, "embeddings", deployments, PredictRequest(texts=texts))
+    size = len(answers[0]["vector"])
+    if body.dimensions not in (None, size):
+        raise DataError(
+            f"{body.dimensions} dimensions were asked for; vectors of '{body.model}' have {size} numbers. Leave dimensions out."
+        )
+    encode = _base64 if body.encoding_format == "base64" else list
+    data = [{"object": "embedding", "index": index, "embedding": encode(answer["vector"])} for index, answer in enumerate(answers)]
+    tokens = call_of(request).tokens
+    return json_response({"object": "list", "model": body.model, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
+
+
+def _base64(vector: list[float]) -> str:
+    return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()

@@ -1,0 +1,63 @@
+"""`/v1/verticals/{vertical}/predict` and `/v1/predict`: records in, answers out; knows nothing of how they are made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vertune.core.records import Answer
+from vertune.runtime.fleet import Deployment
+from vertune.server import problems
+from vertune.server.body import json_response
+from vertune.server.prediction import DEADLINE, MAX_ENTRIES, Name, PredictRequest, answer, find_deployments
+from vertune.server.resource import Resource
+
+resource = Resource("answers")
+
+
+class MultiPredictRequest(PredictRequest):
+    """The same for several verticals at once."""
+
+    verticals: Annotated[list[Name], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True, examples=[["intent", "mood"]])]
+
+
+class PredictResponse(BaseModel):
+    """One answer a record, in order; the fields of an answer depend on the vertical's task."""
+
+    vertical: str
+    model: str
+    """The id of the model that answered."""
+    answers: list[dict[str, Any]]
+
+
+class MultiPredictResponse(BaseModel):
+    """The answers of each vertical, in the order in which the request names them."""
+
+    results: list[PredictResponse]
+
+
+@resource.direct_post("/v1/verticals/{vertical}/predict", scope="predict", response_model=PredictResponse, openapi_extra=DEADLINE)
+async def predict(vertical: str, body: PredictRequest, request: Request) -> Response:
+    """Answer texts or records with one vertical."""
+    (deployment,) = deployments = find_deployments(request, [vertical])
+    (answers,) = await answer(request, "predict", deployments, body)
+    return json_response(_described(deployment, answers))
+
+
+@resource.direct_post(
+    "/v1/predict", scope="predict", response_model=MultiPredictResponse, responses=problems.documented(404), openapi_extra=DEADLINE
+)
+async def predict_with_many(body: MultiPredictRequest, request: Request) -> Response:
+    """Answer texts or records with several verticals; layers that they share run once."""
+    names = list(dict.fromkeys(body.verticals))
+    request.app.state.access.authorize(request, "predict", names)
+    deployments = find_deployments(request, names)
+    results = await answer(request, "predict_with_many", deployments, body)
+    return json_response({"results": [_described(one, answers) for one, answers in zip(deployments, results, strict=True)]})
+
+
+def _described(deployment: Deployment, answers: list[Answer]) -> dict[str, Any]:
+    return {"vertical": deployment.name, "model": deployment.model.id, "answers": answers}

@@ -1,0 +1,185 @@
+"""`/v1/verticals`: which are served, their models and cards, and which model is live; knows nothing of how models are loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vertune.core.artifact import check_name
+from vertune.core.errors import ConfigError, NotFound
+from vertune.server.prediction import find_deployments
+from vertune.server.resource import Resource
+from vertune.server.service import Service
+
+resource = Resource("verticals")
+
+
+class PendingModel(BaseModel):
+    """A live model that does not answer yet."""
+
+    model: str
+    state: str
+    """What it waits for, or why it can't be served."""
+
+
+class VerticalInfo(BaseModel):
+    """One vertical as it is served."""
+
+    name: str
+    model: str | None = None
+    """The id of the model that answers now; null where none does yet."""
+    task: str | None = None
+    precision: str | None = None
+    why: str | None = None
+    """Why it is served in this precision."""
+    shared: bool | None = None
+    """Whether it is computed on a backbone that other verticals use too."""
+    fields: dict[str, str] | None = None
+    """The fields of a record, and what each holds."""
+    labels: list[str] | None = None
+    coming: PendingModel | None = None
+    """The live model, where it is not the one that answers."""
+
+
+class VerticalList(BaseModel):
+    """The verticals that a key may see."""
+
+    verticals: list[VerticalInfo]
+
+
+class Version(BaseModel):
+    """One model of a vertical."""
+
+    model: str
+    created: str | None
+    metrics: dict[str, Any]
+    live: bool
+
+
+class VersionList(BaseModel):
+    """All models of a vertical in this home, oldest first."""
+
+    versions: list[Version]
+
+
+class Card(BaseModel):
+    """What a model is for, what it was trained on, and how good it is."""
+
+    vertical: str
+    card: str
+    """Markdown."""
+
+
+class LiveModel(BaseModel):
+    """The model that is to be live."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(min_length=1, max_length=120, pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    """The id of a model."""
+
+
+@resource.get("/v1/verticals", scope="predict")
+async def verticals(request: Request) -> VerticalList:
+    """All verticals that the key may see."""
+    service, access = _service(request), request.app.state.access
+    names = sorted({*service.answers.fleet.deployments, *service.aliases.pending})
+    return VerticalList(verticals=[_info(service, name) for name in names if access.sees(request, name)])
+
+
+@resource.get("/v1/verticals/{vertical}", scope="predict")
+async def vertical(vertical: str, request: Request) -> VerticalInfo:
+    """One vertical."""
+    _check_known(request, vertical)
+    return _info(_service(request), vertical)
+
+
+@resource.get("/v1/verticals/{vertical}/versions", scope="predict")
+async def versions(vertical: str, request: Request) -> VersionList:
+    """The models of one vertical."""
+    _check_known(request, vertical)
+    return VersionList(versions=await run_in_threadpool(_versions, _service(request), vertical))
+
+
+@resource.get("/v1/verticals/{vertical}/card", scope="predict")
+async def card(vertical: str, request: Request) -> Card:
+    """The card of the model that answers."""
+    (deployment,) = find_deployments(request, [vertical])
+    file = deployment.model.folder / "README.md"
+    text = await run_in_threadpool(file.read_text, "utf-8") if file.exists() else ""
+    return Card(vertical=vertical, card=text)
+
+
+@resource.put("/v1/verticals/{vertical}", scope="admin", status_code=202)
+async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalInfo:
+    """Make a model of the home live; it answers as soon as it is in memory, and the previous one until then."""
+    service = _service(request)
+    _check_served(service, vertical)
+    models = {model.id for model in await run_in_threadpool(service.home.shelf, "models")}
+    if body.model not in models:
+        raise NotFound(f"There is no model '{body.model}' in this home. The command `vertune list models` lists them.")
+    await run_in_threadpool(service.home.alias, f"{vertical}@live", body.model)
+    await run_in_threadpool(service.aliases.update)
+    return _info(service, vertical)
+
+
+@resource.delete("/v1/verticals/{vertical}", scope="admin", status_code=204)
+async def retire(vertical: str, request: Request) -> Response:
+    """Stop serving a vertical; its models stay."""
+    service = _service(request)
+    _check_served(service, vertical)
+    try:
+        check_name(vertical)
+        await run_in_threadpool(service.home.unalias, f"{vertical}@live")
+    except (ConfigError, NotFound) as error:
+        raise NotFound(f"No vertical '{vertical[:80]}' is live here. GET /v1/verticals lists those that are.") from error
+    await run_in_threadpool(service.aliases.update)
+    return Response(status_code=204)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _check_served(service: Service, name: str) -> None:
+    """NotFound for a vertical that this server leaves to others."""
+    if not service.aliases.serves(name):
+        only = ", ".join(sorted(service.aliases.only))
+        raise NotFound(f"'{name[:80]}' is not served here: this server answers for {only} alone. Ask one that serves it.")
+
+
+def _check_known(request: Request, name: str) -> None:
+    """NotFound for a vertical that neither answers nor is pending."""
+    if name not in _service(request).aliases.pending:
+        find_deployments(request, [name])
+
+
+def _info(service: Service, name: str) -> VerticalInfo:
+    info = VerticalInfo(name=name)
+    deployment = service.answers.fleet.deployments.get(name)
+    if deployment is not None:
+        task = deployment.task
+        info.model, info.task, info.precision, info.why = deployment.model.id, task.name, deployment.precision, deployment.why
+        info.shared = deployment.shared is not None
+        info.fields = {column.name: column.about for column in task.columns if column.role == "input"}
+        info.labels = list(task.known_labels) or None
+    pending = service.aliases.pending.get(name)
+    if pending is not None:
+        info.coming = PendingModel(model=pending.model, state=pending.state)
+    return info
+
+
+def _versions(service: Service, name: str) -> list[Version]:
+    deployment = service.answers.fleet.deployments.get(name)
+    live = deployment.model.id if deployment else None
+    manifests = [(model.id, model.manifest_or_empty) for model in service.home.shelf("models")]
+    return [
+        Version(model=id, created=manifest.get("created"), metrics=manifest.get("metrics") or {}, live=id == live)
+        for id, manifest in manifests
+        if manifest.get("name") == name or id == live
+    ]

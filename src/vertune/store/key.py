@@ -1,0 +1,98 @@
+"""One API key: its permissions, and the checks of what it may be made of; knows nothing of databases or HTTP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from vertune.core.errors import ConfigError, UnknownName
+
+Scope = Literal["predict", "feedback", "train", "admin"]
+SCOPES: tuple[str, ...] = get_args(Scope)
+_RATE = re.compile(r"[1-9]\d* ?(/|per) ?([1-9]\d* ?)?(second|minute|hour|day|month|year)s?")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The permissions of one key; times are in UTC."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+    verticals: tuple[str, ...] | None
+    """The verticals that the key is restricted to; None allows all."""
+    created: datetime
+    expires: datetime | None
+    revoked: datetime | None
+    rate: str | None
+    """Rate limit of this key, such as 600/minute; None applies the default of the server."""
+
+    @property
+    def state(self) -> Literal["live", "expired", "revoked"]:
+        """State of the key now; only a live key grants access."""
+        if self.revoked:
+            return "revoked"
+        return "expired" if self.expires and self.expires <= utc_now() else "live"
+
+    def may(self, scope: Scope, vertical: str | None = None) -> bool:
+        """Return whether the key has this scope on a vertical, named without alias; None means on any. `admin` includes all scopes."""
+        if "admin" in self.scopes:
+            return True
+        return scope in self.scopes and (vertical is None or self.verticals is None or vertical in self.verticals)
+
+
+def utc_now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
+
+
+def checked_name(name: str) -> str:
+    """Return a name without surrounding spaces; ConfigError if it is empty, too long or not printable."""
+    name = name.strip()
+    if not name or len(name) > 80 or not name.isprintable():
+        raise ConfigError(
+            f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the person or service that holds it."
+        )
+    return name
+
+
+def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
+    """Return the scopes without duplicates; UnknownName for an unknown one, ConfigError for none."""
+    unique = frozenset(scopes)
+    for scope in sorted(unique):
+        if scope not in SCOPES:
+            raise UnknownName("scope", scope, SCOPES)
+    if not unique:
+        raise ConfigError(f"The key has no scope; expected one scope or more. Choose from: {', '.join(SCOPES)}.")
+    return unique
+
+
+def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
+    """Return the expiry in UTC; ConfigError if it has no time zone or has passed."""
+    if expires is None:
+        return None
+    if expires.tzinfo is None:
+        raise ConfigError(f"The expiry {expires.isoformat()} has no time zone; expected one. Pass it in UTC.")
+    if expires <= now:
+        raise ConfigError(f"The expiry {expires.isoformat()} has passed; expected a time in the future. Pass for example --expires 90d.")
+    return expires.astimezone(UTC)
+
+
+def checked_rate(rate: str) -> str:
+    """Return a rate that the `limits` package can parse, checked by our own pattern where that is not installed; else ConfigError."""
+    try:
+        from limits import parse_many
+    except ImportError:
+        valid = bool(_RATE.fullmatch(rate))
+    else:
+        try:
+            parsed = parse_many(rate)
+            valid = len(parsed) == 1 and parsed[0].amount > 0
+        except ValueError:
+            valid = False
+    if not valid:
+        raise ConfigError(f"The rate is {rate!r}; expected a number of requests per time. Write it such as 600/minute or 10/second.")
+    return rate

@@ -1,0 +1,62 @@
+"""Records are checked before they are answered: fields by either name, nothing that no table holds, the first error by number."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from vertune.core.errors import ConfigError, DataError
+from vertune.data.validate import record_of_texts, records_of_texts, select_fields, text_records, validate_records
+from vertune.tasks.classify import Classify
+from vertune.tasks.extract import Extract
+
+
+def predictor(task=None, **fields: str) -> SimpleNamespace:
+    """What validation reads of a model."""
+    return SimpleNamespace(task=task or Classify(labels=("food", "place")), fields=fields, columns=(), cleaners=())
+
+
+def test_texts_and_frames_give_the_same_records() -> None:
+    model = predictor(text="query")
+    for records in ([{"query": "a"}, {"text": "b"}], [{"text": "a", "label": "food", "more": 1}]):
+        assert text_records(model, records) == [dict(one) for one in validate_records(model, records)]
+    assert text_records(model, [{"query": "a", "text": "b"}]) is None
+    assert [one["text"] for one in validate_records(model, [{"text": 3}] * 2)] == ["3", "3"]
+    assert validate_records(model, []) == []
+
+
+@pytest.mark.parametrize("bad", ["", " ", None])
+def test_the_first_record_that_can_not_be_answered_is_named(bad) -> None:
+    with pytest.raises(DataError, match=r"Record 2 can't be answered: .* \(2 such records\)"):
+        validate_records(predictor(), [{"text": "a"}, {"text": bad}, {"text": "b"}, {"text": bad}])
+
+
+def test_text_that_is_no_unicode_is_refused() -> None:
+    with pytest.raises(DataError, match="Expected Unicode"):
+        validate_records(predictor(), [{"text": "\ud800"}])
+
+
+def test_fields_that_are_read_are_kept_under_every_name_they_may_have() -> None:
+    models = [predictor(text="query"), predictor(Extract())]
+    record = {"query": "a", "question": "b", "context": 1, "other": [1], "label": "food"}
+    (kept,) = select_fields(models, [record])
+    assert kept == {"query": "a", "question": "b", "context": 1, "other": None, "label": None}
+    many = {f"field{number}": number for number in range(1000)}
+    assert len(select_fields(models, [many | {"text": "a"}])[0]) == 101
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, 2**63, -(2**63)])
+def test_a_value_that_no_table_holds_is_refused_where_it_is_read(value) -> None:
+    with pytest.raises(DataError, match="'text' of record 2 is neither"):
+        select_fields([predictor()], [{"text": "a"}, {"text": value}])
+    assert select_fields([predictor()], [{"text": "a", "other": value}]) == [{"text": "a", "other": None}]
+
+
+def test_bare_texts_become_records() -> None:
+    assert record_of_texts(predictor(), ["a", "b"]) == {"text": "a", "text_pair": "b"}
+    with pytest.raises(ConfigError, match="but 3 texts came"):
+        record_of_texts(predictor(), ["a", "b", "c"])
+    assert records_of_texts(Classify(), "intent", ["a", "b"]) == [{"text": "a"}, {"text": "b"}]
+    with pytest.raises(DataError, match=r"'faq' reads question and context\. Send records"):
+        records_of_texts(Extract(), "faq", ["a"])

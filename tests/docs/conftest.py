@@ -1,0 +1,57 @@
+"""What the pages need to run in a moment: a tiny base in place of the embedded one, and a server in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MEASURED
+from tests.docs.snippets import Session
+from tests.server.conftest import admin
+from tests.server.running import Running
+from vertune.core import base
+from vertune.core.artifact import Home
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+RESOLVE = base.resolve
+
+
+@pytest.fixture(scope="session")
+def page_base(tmp_path_factory) -> Path:
+    from vertune.testing import tiny
+
+    return tiny.write("bert", tmp_path_factory.mktemp("pages") / "bert")
+
+
+@pytest.fixture
+def serve(monkeypatch) -> Iterator[Callable[[], str]]:
+    """Starts a server in this process for the live models of the working folder, with an admin's key in VERTUNE_KEY."""
+    monkeypatch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
+    monkeypatch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
+    with ExitStack() as stack:
+
+        def start() -> str:
+            from vertune.steps.share import make_servable
+
+            home = Home()
+            make_servable([home.get("models", alias) for alias in home.aliases()], home)
+            secret = admin(home)
+            monkeypatch.setenv("VERTUNE_KEY", secret)
+            return stack.enter_context(Running(home, secret)).url
+
+        yield start
+
+
+@pytest.fixture
+def session(page_base, tmp_path, monkeypatch, serve) -> Session:
+    """An empty folder, in which `minilm` is a tiny base and a compressed model is not timed."""
+    monkeypatch.setattr(base, "resolve", lambda name: page_base if name == "minilm" else RESOLVE(name))
+    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *_: MEASURED)
+    monkeypatch.delenv("VERTUNE_HOME", raising=False)
+    monkeypatch.delenv("VERTUNE_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return Session(tmp_path, serve)

@@ -1,0 +1,43 @@
+"""Every command and every Python snippet of the tutorial, the how-to pages and README runs as it stands."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from tests.docs.conftest import DOCS, ROOT
+from tests.docs.snippets import blocks
+
+ON_THEIR_OWN = ["classify", "embed", "extract", "match", "multilabel", "python", "regress", "tag"]
+CONTINUED = ["compress", "serve"]
+"""Pages that continue `classify` with the model that it trains."""
+
+
+@pytest.mark.parametrize("name", ON_THEIR_OWN)
+def test_page_runs(name, session):
+    assert session.run(blocks(DOCS / "how-to" / f"{name}.md")) >= 3
+
+
+@pytest.mark.parametrize("name", CONTINUED)
+@pytest.mark.enable_socket
+def test_page_that_continues_another_runs(name, session):
+    start = blocks(DOCS / "how-to" / "classify.md")
+    session.run([block for block in start if block.file])
+    session.run(next([block] for block in start if "vertune fit" in block.code))
+    assert session.run(blocks(DOCS / "how-to" / f"{name}.md")) >= 4
+
+
+def test_every_how_to_page_is_run():
+    assert sorted(path.stem for path in (DOCS / "how-to").glob("*.md")) == sorted(ON_THEIR_OWN + CONTINUED)
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "tutorial.md"], ids=lambda page: page.stem)
+def test_the_way_from_a_file_to_a_served_model_runs(page, session):
+    """On a few labels of the example's data, in the files that the page names."""
+    rows = pl.read_csv(ROOT / "examples" / "bank_support" / "train.csv").filter(pl.col("category").str.starts_with("card_"))
+    rows = pl.concat([part.head(12) for part in rows.partition_by("category", maintain_order=True)])
+    rows.write_csv("messages.csv")
+    rows.sample(20, seed=0).write_csv("test.csv")
+    rows.select("text").head(3).write_csv("new.csv")
+    assert session.run(blocks(page)) >= 8

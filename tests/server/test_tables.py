@@ -1,0 +1,28 @@
+"""A vertical on a table is served on a graph of its own, beside verticals on texts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.encoders.test_table import RECORDS, made  # noqa: F401 - a fixture
+from tests.server.running import problem, same
+from vertune.runtime.predictor import Predictor
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+def test_records_with_numbers_are_answered_as_the_graph_answers_them(made, start) -> None:  # noqa: F811 - the fixture
+    home, model, graph = made
+    home.alias("risk@live", model.id)
+    running = start(home)
+    found = running.ask.post("/v1/verticals/risk/predict", json={"records": RECORDS})
+    assert found.status_code == 200, found.text
+    assert same(found.json()["answers"], Predictor.open(graph).answer(RECORDS))
+    assert running.ask.get("/health/ready").json()["ready"] is True
+
+
+def test_a_number_that_is_none_is_refused_with_its_field(made, start) -> None:  # noqa: F811 - the fixture
+    home, model, _ = made
+    home.alias("risk@live", model.id)
+    found = start(home).ask.post("/v1/verticals/risk/predict", json={"records": [{"age": "old", "job": "clerk"}]})
+    assert "age" in problem(found, 422)
