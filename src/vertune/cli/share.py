@@ -26,17 +26,17 @@ def run(
     from vertune.runtime.fleet import Fleet
     from vertune.steps.share import make_ready
 
-    place = Home(home)
-    fleet = Fleet(place)
-    models = [place.get("models", name) for name in names] if names else list(fleet.live().values())
+    where = Home(home)
+    fleet = Fleet(where)
+    models = [where.get("models", name) for name in names] if names else list(fleet.live().values())
     if not models:
-        raise NotFound(f"No model of {place.folder} is live. Choose one: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml")
+        raise NotFound(f"No model of {where.folder} is live. Choose one: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml")
     with watching("share") as progress:
-        troubles = make_ready(models, place, progress)
-    fleet.follow({model.id: model for model in models if model.id not in troubles})
+        errors = make_ready(models, where, progress)
+    fleet.follow({model.id: model for model in models if model.id not in errors})
     rows = [[one.model.id, one.precision, "shared" if one.shared else "alone", one.why] for one in fleet.deployments.values()]
     output.table(["model", "precision", "backbone", "why"], rows)
-    if troubles:
-        raise ModelError(" ".join(f"{id} can't be served: {why}" for id, why in troubles.items()))
+    if errors:
+        raise ModelError(" ".join(f"{id} can't be served: {error}" for id, error in errors.items()))
     if sys.stdout.isatty():  # not where `vertune serve` itself runs this
         output.then("vertune serve")
