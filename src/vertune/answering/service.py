@@ -275,9 +275,10 @@ class AnswerService:
         return [(feature, (deployment.slot,))] * rows
 
 
-def example_record(deployment: Deployment, text: str) -> dict[str, str]:
-    """A record that the vertical can answer, with this text in each field that it needs."""
-    return {column.name: text for column in deployment.task.columns if column.role == "input" and column.required}
+def example_record(deployment: Deployment, text: str) -> dict[str, str | float]:
+    """A record that the vertical can answer: 0 in each number that it needs, this text in each other field."""
+    needed = [column for column in deployment.task.columns if column.role == "input" and column.required]
+    return {column.name: 0.0 if column.type == "number" else text for column in needed}
 
 
 def count_characters(value: Any) -> int:
