@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from tests.server.conftest import TEXTS, VERTICALS
 from tests.server.running import Running, same, together, until
 from vertune.answering.call import Call
-from vertune.answering.service import AnswerOptions, AnswerService
+from vertune.answering.service import AnswerOptions, AnswerService, example_record
 from vertune.core.errors import Busy, DataError, NotFound
+from vertune.core.records import Column
 from vertune.queueing.fair_queue import BatchRequest
 from vertune.runtime.backbone import Backbone
 
@@ -193,6 +195,17 @@ def test_a_caller_may_change_its_answers(fleet):
         expected = first[0]["probabilities"].copy()
         first[0]["probabilities"].clear()
         assert service.ask("intent", ["soup"])[0]["probabilities"] == expected
+
+
+def test_an_example_has_what_the_task_needs_in_its_type():
+    columns = (
+        Column("amount", "…", type="number"),
+        Column("text", "…"),
+        Column("more", "…", required=False),
+        Column("label", "…", role="target"),
+    )
+    deployment = SimpleNamespace(task=SimpleNamespace(columns=columns))
+    assert example_record(deployment, "a") == {"amount": 0.0, "text": "a"}
 
 
 def test_closing_answers_what_waits(fleet):

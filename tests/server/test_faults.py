@@ -176,7 +176,9 @@ def test_a_text_that_ends_its_worker_takes_half_a_batch_along_at_most(running, e
 def test_a_text_that_breaks_the_model_fails_alone(running, engine, alone) -> None:
     engine.bad = content(running, BAD)
     blocking = held(running, engine)
-    texts = [*TEXTS, BAD, "soup of rome", "tell me"]
+    twin = BAD[::-1]  # of the same length, so that both are in one batch, in whatever order the requests arrive
+    assert cost(running, twin) == cost(running, BAD)
+    texts = [*TEXTS, BAD, twin, "soup of rome", "tell me"]
     calls = [lambda text=text: running.predict("intent", text) for text in texts]
 
     def release():

@@ -303,16 +303,16 @@ def test_without_anything_to_learn_8_bits_from_float32_is_served(home, tmp_path)
 
 
 def test_outputs_of_8_bits_do_not_depend_on_who_is_in_the_batch(fleet) -> None:
-    lanes: dict[int, list] = {}
+    executors: dict[int, list] = {}
     for one in fleet.deployments.values():
         if one.shared:
-            lanes.setdefault(id(one.executor), []).append(one)
-    for served in lanes.values():
-        lane = served[0].executor
+            executors.setdefault(id(one.executor), []).append(one)
+    for served in executors.values():
+        executor = served[0].executor
         feature = served[0].predictor.encoder.encode(TEXTS[:1], served[0].task.views(["text"]))[0]
-        together = lane.compute([(feature, [one.slot for one in served])])[0]
+        together = executor.compute([(feature, [one.slot for one in served])])[0]
         for one, output in zip(served, together, strict=True):
-            np.testing.assert_allclose(lane.compute([(feature, [one.slot])])[0][0], output, atol=1e-4)
+            np.testing.assert_allclose(executor.compute([(feature, [one.slot])])[0][0], output, atol=1e-4)
 
 
 def test_the_command_says_what_it_did(home, capsys) -> None:

@@ -28,9 +28,9 @@ class ClientDisconnected(DataError):
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """What was asked, by whom, and what came of it; made once a request and passed from layer to layer.
+    """One request for answers: who sent it, its records, its answers, its times; passed from layer to layer, which fill it in.
 
-    All times are in seconds. A layer fills in what it learns; listeners read the whole when the call is finished.
+    All times are in seconds. Listeners read a call when it is finished, and must not change it.
     """
 
     listeners: Sequence[Listener] = ()

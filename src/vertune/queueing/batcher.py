@@ -195,7 +195,7 @@ class Batcher:
         rate = self._trusted(now)
         worker.since = now
         end = now + sum(item.cost for item in worker.items) / rate if rate else now
-        kept: list[Item] = []
+        on_time: list[Item] = []
         for item in worker.items:
             ticket = item.ticket
             if not ticket.results:
@@ -206,8 +206,8 @@ class Batcher:
                 self._settle(ticket, error=self._queue.busy(f"A request could not be answered within its {within:.0f} ms", rate))
                 worker.owed.append(ticket)
             if not ticket.completed:
-                kept.append(item)
-        worker.items = kept
+                on_time.append(item)
+        worker.items = on_time
 
     def _run(self, worker: _Worker) -> None:
         items, began = worker.items, monotonic()
@@ -231,9 +231,9 @@ class Batcher:
             self._speed.add(sum(costs), began, now)
             tickets = self._spend(items, now - began)
             for item, result in zip(items, results, strict=True):
-                found = item.ticket.results
-                if found[item.index] is _MISSING:
-                    found[item.index] = result
+                ticket_results = item.ticket.results
+                if ticket_results[item.index] is _MISSING:
+                    ticket_results[item.index] = result
                     item.ticket.left -= 1
             worker.owed = [ticket for ticket in tickets if not ticket.left and not ticket.completed]
             worker.items = []

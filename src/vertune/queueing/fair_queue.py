@@ -244,15 +244,15 @@ class FairQueue:
             raise DataError(f"The request has {tokens} tokens; at most {limit} may wait at once. Divide it into several.")
         customer = self._customers.get(name)
         waiting = customer.tokens if customer is not None else 0
-        own, total = waiting + tokens, self.tokens + tokens
+        of_customer, total = waiting + tokens, self.tokens + tokens
         active = self.active if waiting else self.active + 1
-        greedy = own * active > limit
+        greedy = of_customer * active > limit
         if total > limit and (greedy or total > 2 * limit):
             raise self.busy(f"The queue of at most {limit} tokens has no room for this request of {tokens}", rate, greedy)
         if deadline is not None and rate:
             # an empty queue needs no reserve: nothing ahead could take longer than estimated
             allowed = deadline * (_SAFETY if self.tokens else 1.0)
-            if min(total, active * own) > allowed * rate:
+            if min(total, active * of_customer) > allowed * rate:
                 raise self.busy(f"{tokens} tokens could not be answered within their {deadline * 1000:.0f} ms", rate, greedy)
 
     def busy(self, reason: str, rate: float, own: bool = False) -> Busy:

@@ -194,15 +194,15 @@ class Fleet:
                 except NotFound as error:
                     yield name, str(error)
 
-    def follow(self, wanted: Mapping[str, Artifact]) -> dict[str, str]:
+    def follow(self, models: Mapping[str, Artifact]) -> dict[str, str]:
         """Serve these models and no others; returns the error of each vertical whose model can't be served.
 
         Such a vertical keeps the model that it had. A batch in progress ends with the models that it began with.
         """
         errors: dict[str, str] = {}
-        for name in set(self.deployments) - set(wanted):
+        for name in set(self.deployments) - set(models):
             self.deployments = {key: value for key, value in self.deployments.items() if key != name}
-        for name, model in wanted.items():
+        for name, model in models.items():
             try:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
                 artifact = backbone or graph_of(self.home, model)

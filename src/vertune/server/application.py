@@ -78,13 +78,13 @@ class Application:
             except Exception as error:
                 raise _SendError from error
 
-        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # whoever sends a response leaves out its body
-        asked["app"], asked[CALL] = self, call
+        routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # whoever sends a response leaves out its body
+        routed["app"], routed[CALL] = self, call
         try:
             if service.draining and not scope["path"].startswith("/health"):
                 call.refusal = "stopping"
                 raise Busy("This server is stopping. Ask another one, or again in a moment.", 1.0)
-            await self._router(asked, receive, send_with_headers)
+            await self._router(routed, receive, send_with_headers)
         except _SendError as error:
             _log.info("The client of %s closed its connection before the response was sent: %r", scope["path"], error.__cause__)
         except Exception as error:
