@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vertune.core.errors import ConfigError
 from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 from vertune.core.machine import cpu_features
 from vertune.core.records import Record
@@ -67,8 +68,13 @@ class Int8(Compressor):
     """Whether layers are left in float32 where the whole in 8 bits does not pass the gate."""
 
     def shrink(self, model: StandaloneModel, bench: CompressionContext) -> StandaloneModel:
-        """The graph in 8 bits, or with the fewest layers in float32 that the gate asks for."""
+        """The graph in 8 bits, or with the fewest layers in float32 that the gate asks for; ConfigError where nothing is large enough."""
         places = sites(model.body)
+        if not places:
+            raise ConfigError(
+                "The graph has no matrix product that could be held in 8 bits. Expected one of at least 1,024 weights. "
+                "Leave int8 out: --set compress=[]"
+            )
         rows = np.random.default_rng(bench.seed).permutation(len(bench.train))[: self.rows]
         records = [bench.train[row] for row in sorted(rows.tolist())]
         scales = _scales(model, bench, records, places) if self.activations == "static" else None

@@ -129,7 +129,7 @@ def _own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
     if not _learnt_all(model):  # else no record is left that could tell what 8 bits lose
         try:
             compress(model, home, ["compress=[int8]"], progress)
-        except ModelError:
+        except (ConfigError, ModelError):  # nothing in it is large enough, or the gate refuses it
             pass
         else:
             return
