@@ -25,6 +25,10 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
     chosen = form if isinstance(form, Export) else build(Export, form)
     with new_folder(folder) as place:
         opened = Predictor.open(model)
+        if chosen.needs_sequences and opened.encoder.input_names.sequence is None:
+            raise ConfigError(
+                f"The model reads no token sequences, and {chosen.name} knows no others. Expected a model of texts. Export onnx."
+            )
         name = str(model.manifest["name"])
         if isinstance(opened.engine, Eager):
             trained = TrainedModel(name, opened.encoder, opened.task, opened.engine.model, delta.load(model.folder), opened.columns)
