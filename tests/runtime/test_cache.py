@@ -16,7 +16,7 @@ from vertune.runtime.cache import AnswerCache
 class Slow:
     """Answers a record with its text, after a while, and counts."""
 
-    task = SimpleNamespace(columns=(Column("text", ""), Column("label", "", role="target")))
+    task = SimpleNamespace(columns=(Column("text", ""), Column("label", "", role="target", type="label")))
 
     def __init__(self, seconds=0.0, error=None):
         self.seconds, self.error, self.seen = seconds, error, []
