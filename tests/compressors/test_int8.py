@@ -51,7 +51,8 @@ def bench_of(stand: MethodCase, accepts=lambda whole: True) -> CompressionContex
 
     def look(found: StandaloneModel, records, names):
         shown = Graph(editing.with_outputs(found.body, names).SerializeToString(), 1)
-        yield shown.values(found.encoder.collate(encoded(records)), names)
+        arrays = found.encoder.collate(encoded(records))
+        yield shown.values(arrays, names, found.encoder.mask(arrays))
 
     return CompressionContext(
         train=stand.records, unlabelled=[], columns=columns, seed=0, distil=lambda *given: None, outputs=answer, activations=look,

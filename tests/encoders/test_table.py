@@ -206,6 +206,16 @@ def test_a_bundle_holds_all_that_is_needed(made, tmp_path) -> None:
     assert Predictor.open(Artifact(folder)).answer(RECORDS) == Predictor.open(made[1]).answer(RECORDS)
 
 
+def test_the_onnx_export_answers_as_the_model_and_other_software_is_refused(made, tmp_path) -> None:
+    from vertune.steps.export import export
+
+    folder = export(made[1], "onnx", tmp_path / "onnx")
+    assert {path.name for path in folder.iterdir()} >= {"model.onnx", "README.md"}
+    for form in ("transformers", "sentence_transformers", "peft"):
+        with pytest.raises(ConfigError, match="reads no token sequences"):
+            export(made[1], form, tmp_path / form)
+
+
 def test_a_backbone_is_not_shared_and_says_why(made) -> None:
     from vertune.steps.share import share
 

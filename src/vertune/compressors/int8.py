@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vertune.core.errors import ConfigError
 from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 from vertune.core.machine import cpu_features
 from vertune.core.records import Record
@@ -68,8 +69,13 @@ class Int8(Compressor):
     """If the fully quantised model fails the gate, whether to search for layers to leave in float32."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Quantise the graph, leaving as few layers in float32 as the gate demands."""
+        """Quantise the graph, leaving as few layers in float32 as the gate demands; ConfigError if no layer is large enough."""
         kinds = sites(model.body)
+        if not kinds:
+            raise ConfigError(
+                "The graph has no matrix product that int8 could quantise. Expected one with at least 1,024 weights. "
+                "Remove int8 from the chain: --set compress.chain=[]"
+            )
         rows = np.random.default_rng(context.seed).permutation(len(context.train))[: self.rows]
         records = [context.train[row] for row in sorted(rows.tolist())]
         scales = _calibrate(model, context, records, kinds) if self.activations == "static" else None

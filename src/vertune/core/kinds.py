@@ -350,6 +350,8 @@ class Export(Part):
     folder: ClassVar[str] = "exports"
     takes_graphs: ClassVar[bool] = False
     """Whether a compressed model, which is a graph, can be written too."""
+    needs_sequences: ClassVar[bool] = False
+    """Whether the other software knows only models of token sequences."""
 
     def write(self, model: Any, folder: Path) -> None:
         """Write the model into an empty folder; ConfigError where that software has no counterpart."""

@@ -179,6 +179,7 @@ class Text(Encoder):
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
         """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8, and whose truncation is not `auto`."""
         bases.check_weights(self.path)
+        _check_views(views)
         how = self.cutting(views)
         if self.max_tokens != "auto":
             if self.max_tokens > self.longest:
@@ -313,6 +314,22 @@ class Text(Encoder):
     def templates(self) -> dict[int, Template]:
         """The special tokens around one text, and around two."""
         return {1: _tokens.template_of(self.tokenizer, False), 2: _tokens.template_of(self.tokenizer, True)}
+
+
+def _check_views(views: Sequence[View]) -> None:
+    """ConfigError for a view that is not one text or two."""
+    for view in views:
+        others = [name for name, kind in zip(view.fields, view.types, strict=False) if kind != "text"]
+        if others:
+            raise ConfigError(
+                f"The encoder 'text' reads texts, and the field '{others[0]}' is none. "
+                "Choose encoder: table, or join the columns into one text under data.fields."
+            )
+        if len(view.fields) > 2:
+            raise ConfigError(
+                f"The encoder 'text' reads one text or two, and the task has {len(view.fields)}: {', '.join(view.fields)}. "
+                "Join columns into one text under data.fields."
+            )
 
 
 def _fields_of(views: Sequence[View]) -> list[str]:

@@ -43,7 +43,8 @@ class Onnx(Export):
             else:
                 (folder / "model.onnx").write_bytes(_graph(model))
             encoder: Any = model.encoder
-            encoder.tokenizer.save(str(folder / "tokenizer.json"))
+            if encoder.input_names.sequence is not None:
+                encoder.tokenizer.save(str(folder / "tokenizer.json"))
         if _is_portable(model):
             _write_script(model, folder)
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vertune.core import base as bases
 from vertune.core.edits import Edit
@@ -28,6 +28,8 @@ _WRAPPED = "base_model.model."
 
 class Peft(Export):
     """It has no options."""
+
+    needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
         """Write the adapter, and a head that PEFT has no place for beside it; ConfigError where PEFT has no counterpart."""

@@ -7,7 +7,7 @@ Holds the backbone, its pooling and, where the head is one linear layer, a Dense
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vertune.core.errors import ConfigError
 from vertune.core.files import storage_errors, write_json
@@ -21,6 +21,8 @@ _MODULES = "sentence_transformers.models"
 
 class SentenceTransformers(Export):
     """It has no options."""
+
+    needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
         """Write backbone, pooling and head as modules; ConfigError where sentence-transformers has none like the model's."""

@@ -7,7 +7,7 @@ Works where the head is the family's own (`pooling: native`) or reads each token
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Export
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class Transformers(Export):
     """It has no options."""
+
+    needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
         """Write config, weights and tokenizer; ConfigError where transformers has no head like the model's."""

@@ -61,11 +61,14 @@ class TrainedModel:
         records, views = self._examples()
         return self._outputs(self.encoder.encode(records, views), model or self.model)
 
-    def records(self) -> list[dict[str, str]]:
+    def records(self) -> list[dict[str, Any]]:
         """The task's examples as records, with the columns that the model reads."""
         inputs = [column.name for column in self.task.columns if column.role == "input"]
         inputs = [name for name in inputs if not self.reads or name in self.reads]
-        return [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
+        types = {column.name: column.type for column in self.task.input_columns}
+        records = [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
+        numbers = [key for key in inputs if types[key] == "number"]  # whose fields an example of texts does not have
+        return [{**record, **dict.fromkeys(numbers, float(place))} for place, record in enumerate(records)]
 
     def answers(self, records: Sequence[Record]) -> list[Answer]:
         """The model's answers to these records."""
@@ -78,7 +81,7 @@ class TrainedModel:
             return self.run(features)
         return run.outputs(model, self.encoder, features)
 
-    def _examples(self) -> tuple[list[dict[str, str]], Sequence[View]]:
+    def _examples(self) -> tuple[list[dict[str, Any]], Sequence[View]]:
         """Records and views with texts short enough to avoid truncation, in which other software may differ."""
         records = self.records()
         views = self.task.views(sorted({key for record in records for key in record}))
@@ -88,7 +91,7 @@ class TrainedModel:
                 raise ConfigError("The export can't be checked: encoder.max_tokens leaves no room for a text. Train with a larger value.")
         return records, views
 
-    def _cut(self, records: Sequence[dict[str, str]], views: Sequence[View]) -> bool:
+    def _cut(self, records: Sequence[Record], views: Sequence[View]) -> bool:
         features = self.encoder.encode(records, views)
         return len(features) != len(records) * len(views) or any(feature.truncated for feature in features)
 

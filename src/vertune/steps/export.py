@@ -29,6 +29,10 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
     exporter = form if isinstance(form, Export) else build(Export, form)
     with new_folder(folder) as target:
         predictor = Predictor.open(model)
+        if exporter.needs_sequences and predictor.encoder.input_names.sequence is None:
+            raise ConfigError(
+                f"The model reads no token sequences, and {exporter.name} exports only models that do. Expected a model of texts. Export onnx."
+            )
         described: dict[str, Any] = {
             "name": str(model.manifest["name"]),
             "encoder": predictor.encoder,

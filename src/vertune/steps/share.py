@@ -131,7 +131,7 @@ def _make_own_graph(model: Artifact, home: Home, progress: Progress | None) -> N
     if not _trained_on_validation(model):  # else no held-out record is left to measure int8 with
         try:
             compress(model, home, ["compress.chain=[int8]"], progress)
-        except ModelError:
+        except (ConfigError, ModelError):  # no layer is large enough, or the gate refuses it
             pass
         else:
             return
