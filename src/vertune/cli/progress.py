@@ -85,7 +85,7 @@ _SENTENCES = {
 
 
 def _sentence(kind: str, fields: dict[str, Any]) -> str:
-    """Describe an event."""
+    """Describe an event in words."""
     try:
         return _SENTENCES[kind].format(**fields)
     except (KeyError, ValueError, IndexError):

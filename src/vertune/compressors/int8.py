@@ -165,7 +165,7 @@ class _Quantiser:
         return self.model
 
     def _value(self, name: str) -> NDArray[Any]:
-        """A constant as an array."""
+        """The value of a constant of the graph."""
         from onnx import numpy_helper
 
         return numpy_helper.to_array(self.constants[name])

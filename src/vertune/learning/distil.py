@@ -152,6 +152,6 @@ def _said(teacher: StandaloneModel, features: Sequence[Feature], device: torch.d
 
 
 def _outputs(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Only the outputs."""
+    """Run the model and return only its outputs, without states."""
     out: Tensor = model(inputs)
     return out

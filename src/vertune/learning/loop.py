@@ -188,7 +188,7 @@ class _Training:
         return self._epoch[step - self._first]
 
     def _batches(self, number: int) -> list[NDArray[np.int64]]:
-        """The batches of an epoch."""
+        """Draw the batches of an epoch: the rows of each."""
         examples, training = self.lesson.examples, self.config.training
         rows = visits(examples, (self.config.seed, number))
         costs = examples.row_costs[rows]

@@ -179,7 +179,7 @@ def _first(lesson: TrainingInput, held: Examples | None, threads: int, refit: bo
     start = _begin(lesson, solve, None if config.method == "auto" else config.method)
     if config.training.start == "probe" and start.solution is None:
         raise ConfigError(
-            f"start: probe needs a linear head that can be solved; '{lesson.task.name}' with this pooling has none. Write start: auto."
+            f"start: probe can't be used: the task '{lesson.task.name}' with this pooling has no linear head. Set start: auto."
         )
     begun = time.monotonic()
     before = _answered(start.model, lesson, held) if held and start.fallback else None
@@ -347,7 +347,9 @@ def _again(lesson: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
     left = max(1.0, lesson.deadline - time.monotonic() - _ENDING) if lesson.deadline is not None else None
     trained, learnt = _train(start, _Goal(method, epochs, left), lesson, None)
     if learnt and learnt.steps < steps_of(lesson.config, len(lesson.examples), epochs):
-        lesson.progress("warning", message="the time limit came before the training on all labels had ended; the first model is kept")
+        lesson.progress(
+            "warning", message="the time limit was reached before the retraining on all labelled rows ended, so the first model is kept"
+        )
         return result
     return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(lesson.examples)})
 

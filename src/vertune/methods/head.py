@@ -21,7 +21,7 @@ class Head(Method):
     learning_rate: ClassVar[float] = 3e-3
 
     def depth(self, layers: int) -> int:
-        """Above all layers."""
+        """The depth of the head, above all layers."""
         return layers + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
@@ -32,7 +32,7 @@ class Head(Method):
         trainable.require_some(model, self.name, "full or lora, because the head of this task has no weights")
 
     def edits(self, model: Any) -> list[Edit]:
-        """The head."""
+        """The weights of the head."""
         from vertune.nn import edits
 
         return edits.head_edits(model)

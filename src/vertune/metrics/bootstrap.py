@@ -26,7 +26,7 @@ class Tallies:
     """What one set of answers scored: a tally for each unit, and how a sum of tallies becomes metrics."""
 
     units: NDArray[Any]
-    """Shape (units, k)."""
+    """The tally of each unit (a record or query), shape (units, k)."""
     summarise: Summarise
 
 

@@ -49,9 +49,9 @@ def _spread(n: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArr
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Ranks from 1; ties share their mean rank."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    mean: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
+    mean: NDArray[np.float64] = (last - (counts - 1) / 2)[index]
     return mean
 
 

@@ -11,7 +11,7 @@ class Normalise(nn.Module):
     """A head without parameters: normalises states to unit length, so that the inner product is the cosine."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """Same shape as the states."""
+        """Return the normalised states, of the same shape."""
         return functional.normalize(states, dim=-1)
 
 

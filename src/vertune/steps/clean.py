@@ -22,7 +22,7 @@ class Freed:
 
     id: str
     size: int
-    """Bytes."""
+    """Size on disk, in bytes."""
     why: str
 
 

@@ -170,7 +170,7 @@ def _dataset(model: Artifact, home: Home) -> Artifact:
 
 @dataclass(frozen=True, slots=True)
 class _Folders:
-    """Where a compression writes."""
+    """The folders that a compression writes to."""
 
     scratch: Path
     """Deleted when the compression ends."""
