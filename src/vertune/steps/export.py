@@ -31,7 +31,7 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
         predictor = Predictor.open(model)
         if exporter.needs_sequences and predictor.encoder.input_names.sequence is None:
             raise ConfigError(
-                f"The model reads no token sequences, and {exporter.name} exports only models that do. Expected a model of texts. Export onnx."
+                f"The model reads no token sequences, and {exporter.name} exports only those that do. Export to onnx instead."
             )
         described: dict[str, Any] = {
             "name": str(model.manifest["name"]),
