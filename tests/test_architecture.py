@@ -48,7 +48,6 @@ MANY_POSITIONAL: dict[str, str] = {
     "server/health.py::problems.documented": "keywords are still to be written",
     "server/predict.py::problems.documented": "keywords are still to be written",
     "server/verticals.py::problems.documented": "keywords are still to be written",
-    "steps/evaluate.py::_measured": "keywords are still to be written",
     "steps/init.py::DatasetGuess": "keywords are still to be written",
     "store/keys.py::Key": "keywords are still to be written",
     "testing/tasks.py::Feature": "keywords are still to be written",

@@ -310,9 +310,9 @@ def test_outputs_of_8_bits_do_not_depend_on_who_is_in_the_batch(fleet) -> None:
     for served in lanes.values():
         lane = served[0].executor
         feature = served[0].predictor.encoder.encode(TEXTS[:1], served[0].task.views(["text"]))[0]
-        together = lane.compute([(feature, [one.place for one in served])])[0]
+        together = lane.compute([(feature, [one.slot for one in served])])[0]
         for one, output in zip(served, together, strict=True):
-            np.testing.assert_allclose(lane.compute([(feature, [one.place])])[0][0], output, atol=1e-4)
+            np.testing.assert_allclose(lane.compute([(feature, [one.slot])])[0][0], output, atol=1e-4)
 
 
 def test_the_command_says_what_it_did(home, capsys) -> None:
