@@ -33,25 +33,7 @@ LONG_FILES: dict[str, str] = {}
 """Files of more than 500 lines, each with its reason."""
 MANY_PARAMETERS: dict[str, str] = {}
 """`file::function` of more than 6 parameters, each with its reason."""
-MANY_POSITIONAL: dict[str, str] = {
-    "data/fields.py::_origin": "keywords are still to be written",
-    "encoders/text.py::Feature": "keywords are still to be written",
-    "encoders/text.py::_feature": "keywords are still to be written",
-    "learning/examples.py::Examples": "keywords are still to be written",
-    "learning/session.py::TrainingInput": "keywords are still to be written",
-    "learning/session.py::TrainingOutcome": "keywords are still to be written",
-    "learning/session.py::auto.choose": "keywords are still to be written",
-    "learning/session.py::auto.fit_in": "keywords are still to be written",
-    "runtime/fleet.py::Deployment": "keywords are still to be written",
-    "server/answering.py::BatchRequest": "keywords are still to be written",
-    "server/answering.py::_Part": "keywords are still to be written",
-    "server/health.py::problems.documented": "keywords are still to be written",
-    "server/predict.py::problems.documented": "keywords are still to be written",
-    "server/verticals.py::problems.documented": "keywords are still to be written",
-    "steps/init.py::DatasetGuess": "keywords are still to be written",
-    "store/keys.py::Key": "keywords are still to be written",
-    "testing/tasks.py::Feature": "keywords are still to be written",
-}
+MANY_POSITIONAL: dict[str, str] = {}
 """`file::function` that is called with more than 5 positional arguments, each with its reason."""
 
 

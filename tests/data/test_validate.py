@@ -14,7 +14,7 @@ from vertune.tasks.extract import Extract
 
 def predictor(task=None, **fields: str) -> SimpleNamespace:
     """What validation reads of a model."""
-    return SimpleNamespace(task=task or Classify(labels=("food", "place")), fields=fields, columns=())
+    return SimpleNamespace(task=task or Classify(labels=("food", "place")), fields=fields, columns=(), cleaners=())
 
 
 def test_texts_and_frames_give_the_same_records() -> None:

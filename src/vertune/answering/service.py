@@ -207,7 +207,9 @@ class AnswerService:
             work = work_of(group)
             call.tokens += work.tokens
             left = max(0.001, call.expires_at - time.monotonic())
-            request = BatchRequest(work.payloads, work.costs, group[0].deployment.executor, call.customer, left, work.finish)
+            request = BatchRequest(
+                work.payloads, work.costs, group[0].deployment.executor, customer=call.customer, deadline=left, finish=work.finish
+            )
             tickets.submitted.append((self.batcher.submit(request), group))
 
     def _collect(self, call: Call, ticket: Ticket[list[list[Answer]]], shares: Sequence[Share]) -> None:

@@ -70,11 +70,9 @@ class Cleaner(Part):
 
     def edit_inputs(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
         """The frame with every input text as `edit` returns it."""
-        import polars as pl
-
-        texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
-        texts = [name for name in texts if frame.schema.get(name) == pl.String]
-        return frame.with_columns(pl.col(name).map_elements(self.edit, return_dtype=pl.String) for name in texts)
+        texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
+        texts = [name for name in texts if str(frame.schema[name]) == "String"]
+        return frame.with_columns(frame[name].map_elements(self.edit, return_dtype=frame.schema[name]) for name in texts)
 
 
 class Augmenter(Part):

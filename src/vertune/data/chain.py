@@ -1,7 +1,7 @@
-"""The data chain: read, map fields, clean, divide, augment, fit; knows nothing of artifacts, files on disk or pages.
+"""The data chain: read, map fields, clean, divide, augment, fit; knows nothing of artifacts and pages.
 
 Every link takes a frame and returns a frame. What a link drops or changes goes into a `ChainLog`: no row, span or label is lost
-without an entry there. Rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows.
+without an entry there. Rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows, always.
 """
 
 from __future__ import annotations
@@ -151,16 +151,17 @@ def read(inputs: ChainInputs, log: ChainLog) -> Iterator[tuple[str, pl.DataFrame
 
 
 def mark(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Frames that were passed in Python, with the columns that a source adds; ConfigError for an unknown split or none for training."""
+    """Frames that were passed in Python, with the columns that a source adds; ConfigError for an unknown split or without train."""
     unknown = sorted(set(frames) - set(SPLITS))
     if unknown or "train" not in frames:
-        raise ConfigError(f"Frames are given as train, and if wanted validation and test; got {', '.join(frames) or 'none'}.")
-    for name in (name for name in SPLITS if name in frames):
+        raise ConfigError(f"The frames are {', '.join(frames) or 'none'}, but they must be train and optionally validation and test.")
+    for name in SPLITS:
+        if name not in frames:
+            continue
+        own = frames[name].drop(*MARKS, "__error", strict=False)
         yield (
             name,
-            frames[name]
-            .drop(*MARKS, "__error", strict=False)
-            .with_columns(
+            own.with_columns(
                 pl.lit(f"{name} frame").alias("__file"),
                 pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("__row"),
                 pl.lit(None, dtype=pl.String).alias("__error"),
@@ -189,7 +190,8 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     added = trained.height - splits["train"].height
     splits["train"] = trained
     task = inputs.task.fit(trained)
-    return ChainResult(splits, unused.height, added, sorted(cut), task, _resolve(inputs.encoder, task, trained))
+    encoder = _resolve(inputs.encoder, task, trained)
+    return ChainResult(splits=splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=encoder)
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
@@ -250,18 +252,18 @@ def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, l
 def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], set[str]]:
     """The rows of each split and of `unused`, and the splits that were cut from the training table."""
     table = tables["train"]
-    given = frozenset(tables) - {"train"}
-    names = inputs.split.without(given).divide(table, inputs.task.columns)
-    found = set(names.unique())
-    twice = sorted(given & found)
-    if twice:
+    own_tables = frozenset(tables) - {"train"}
+    names = inputs.split.without(own_tables).divide(table, inputs.task.columns)
+    used = set(names.unique())
+    conflicting = sorted(own_tables & used)
+    if conflicting:
         raise ConfigError(
-            f"Rows for {twice[0]} are given twice: in data.{twice[0]} and by the split '{inputs.split.name}'. Remove one of them."
+            f"Rows for {conflicting[0]} are given twice: in data.{conflicting[0]} and by the split '{inputs.split.name}'. Remove one."
         )
-    own = {*inputs.keep, *(column.name for column in inputs.task.columns)}
-    table = table.drop([name for name in inputs.split.reads if name not in own], strict=False)
+    stay = {*inputs.keep, *(column.name for column in inputs.task.columns)}
+    table = table.drop([name for name in inputs.split.reads if name not in stay], strict=False)
     splits = {name: table.filter(names == name) for name in (*SPLITS, "unused")}
-    return splits | {name: tables[name] for name in given}, found & {"validation", "test"}
+    return splits | {name: tables[name] for name in own_tables}, used & {"validation", "test"}
 
 
 def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:

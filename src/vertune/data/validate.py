@@ -78,7 +78,7 @@ def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.
         return pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
     except UnicodeEncodeError as error:
         raise DataError(
-            f"Expected Unicode text, but {error.object[:40]!r} holds bytes of another encoding. Decode it with that."
+            f"The text {error.object[:40]!r} is not valid Unicode. Decode it with the encoding that it was written in."
         ) from error
 
 
@@ -113,8 +113,8 @@ def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str
     inputs = [name for name in names if not predictor.columns or name in predictor.columns]
     if len(texts) > len(inputs):
         raise ConfigError(
-            f"This model reads {' and '.join(inputs)}, but {len(texts)} texts came. Put quotes around a text with spaces; "
-            "many texts are answered from a file or from standard input."
+            f"{len(texts)} texts were given, but this model reads {len(inputs)} ({' and '.join(inputs)}). Put quotes around a text with "
+            "spaces. To answer many texts, use --file, or '-' for standard input."
         )
     return dict(zip(inputs, texts, strict=False))
 

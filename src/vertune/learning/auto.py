@@ -135,11 +135,11 @@ def fit_in(method: Method, model: VerticalModel, load: Workload, speed: StepTime
 
 
 def choose(
-    model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float, stands: str | None = "the linear probe"
+    model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float, fallback: str | None = "the linear probe"
 ) -> Choice:
     """The method that trains most layers among those that can complete enough epochs in the remaining seconds.
 
-    If none can, the current model, described by `stands`, is kept; without one, the last layer is trained as long as possible.
+    If none can, the current model, described by `fallback`, is kept; without one, the last layer is trained as long as possible.
     """
     total = count(model.backbone)
     numbers = [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]
@@ -149,8 +149,8 @@ def choose(
     )
     number = next((number for number in numbers if fitting[number] >= min(epochs, _FEWEST_PASSES)), None)
     if number is None:
-        if stands:
-            return Choice(None, 0.0, f"{situation}, no layer could be trained, so {stands} is kept")
+        if fallback:
+            return Choice(None, 0.0, f"{situation}, no layer could be trained, so {fallback} is kept")
         number = numbers[-1]
     method = method_that_moves("all") if number == total else method_that_moves("top", n=number)
     passes = max(min(epochs, fitting[number]), _LEAST)

@@ -66,7 +66,7 @@ def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Seque
     per_token = task.states == "tokens" and all(
         value.shape == (feature.positions,) for value, feature in zip(targets.values, features, strict=True)
     )
-    return Examples(records, features, members, targets, costs, weights, task.sampling(records), per_token)
+    return Examples(records, features, members, targets, costs=costs, weights=weights, sampling=task.sampling(records), per_token=per_token)
 
 
 def by_record(features: Sequence[Feature], records: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:

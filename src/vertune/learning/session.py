@@ -117,7 +117,7 @@ def _training_input(config: Config, material: TrainingData, place: TrainingFolde
     """The training records, encoded, with all that the loop needs besides."""
     examples = _encoded(config, material.train, material.columns, material.train_tokens)
     cache = TrunkCache(place.cache, config, accelerator(config), progress) if place.cache else None
-    lesson = TrainingInput(config, config.task, config.encoder, examples, None, progress, place.folder, cache)
+    lesson = TrainingInput(config, config.task, config.encoder, examples, score=None, progress=progress, folder=place.folder, cache=cache)
     limit = config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
     lesson.deadline = place.started + limit if limit else None
     return lesson
@@ -212,7 +212,10 @@ def _first(lesson: TrainingInput, held: Examples | None, threads: int, refit: bo
     task = after.task if after else lesson.task
     metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
     settled = config.model_copy(update={"method": wanted.method, "task": task})
-    return TrainingOutcome(start.model, settled, metrics, ends, chosen, trained, threads, solved=start.solution is not None and not learnt)
+    return TrainingOutcome(
+        start.model, settled, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
+        solved=start.solution is not None and not learnt,
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -325,9 +328,9 @@ def _choice(lesson: TrainingInput, start: _Start, held: Examples | None, times: 
     )
     epochs = defaults.epochs(config, len(lesson.examples))
     if config.method == "auto":
-        choice = auto.choose(start.model, load, speed, left, epochs, start.fallback)
+        choice = auto.choose(start.model, load, speed, left, epochs, fallback=start.fallback)
     else:
-        choice = auto.fit_in(config.method, start.model, load, speed, left, epochs)
+        choice = auto.fit_in(config.method, start.model, load, speed, left, epochs=epochs)
     method = choice.method or method_that_moves("head")
     lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}

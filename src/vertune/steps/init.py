@@ -1,4 +1,4 @@
-"""init: looks at labelled records and guesses a config, with the reason of each guess; knows nothing of terminals."""
+"""init: guesses a config from labelled records, with a reason for each guess; knows nothing of terminals."""
 
 from __future__ import annotations
 
@@ -17,49 +17,50 @@ from vertune.core import part
 from vertune.core.errors import DataError, NotFound, UnknownName
 from vertune.core.kinds import Task
 from vertune.core.records import Column
-from vertune.data import profile as looks
+from vertune.data import profile
 from vertune.data.profile import ColumnProfile
 from vertune.steps.predict import read_rows
 
-_SAMPLE = 20_000
+_SAMPLE_ROWS = 20_000
 _PAIRS = (
     ("text", "text_pair"), ("text_a", "text_b"), ("text1", "text2"), ("sentence1", "sentence2"), ("sentence_a", "sentence_b"),
     ("question1", "question2"), ("premise", "hypothesis"), ("query", "title"), ("query", "passage"), ("query", "document"),
     ("question", "answer"), ("question", "passage"), ("sentence", "target"),
 )  # fmt: skip
-"""Columns that name the two sides of a pair."""
-_TESTS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
+"""Names of two columns that hold the two texts of a pair."""
+_SIBLINGS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
+"""Words in the name of a file that holds another split, in the place of `train`."""
 
 
 @dataclass(slots=True)
 class DatasetGuess:
-    """What a file seems to hold."""
+    """What a table seems to hold: the task, and the column of each of its fields."""
 
     where: str
     rows: int
     task: str
     fields: dict[str, list[str]]
-    """The columns that each field of the task is read from."""
+    """The columns of each field of the task."""
     reasons: dict[str, str]
-    """Why each field is read from there, and why this task."""
+    """By field, why it is read from these columns; by `task`, why it is this task."""
     columns: list[ColumnProfile]
     validation: Path | None = None
     test: Path | None = None
     split: str | None = None
-    """A column that says which split a row belongs to."""
+    """A column that holds the split of each row."""
     notes: list[str] = field(default_factory=list)
 
 
 def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None) -> DatasetGuess:
-    """Guess source, fields and task of a file; what the caller names is taken as said.
+    """Guess source, fields and task of a file; what the caller names is not guessed.
 
-    Raises NotFound when there is no such path, UnknownName for a column that is not there, DataError when no column can be
-    the text or the label.
+    Raises NotFound if the path does not exist, UnknownName for a column that does not exist, DataError if no column can be the
+    text or the label.
     """
     if not path.exists():
-        raise NotFound(f"There is no file or folder '{path}'. Give the path of your labelled records.")
+        raise NotFound(f"There is no file or folder '{path}'. Name the file of your labelled records.")
     guess = guess_frame(read_rows(path).filter(pl.col("__error").is_null()), str(path), texts, label, task)
-    for split, names in _TESTS.items():
+    for split, names in _SIBLINGS.items():
         setattr(guess, split, None if guess.split else _sibling(path, names))
     return guess
 
@@ -69,51 +70,53 @@ def guess_frame(
 ) -> DatasetGuess:
     """Guess the fields and the task of a frame; `where` names it in messages."""
     frame = frame.select(pl.exclude("^__.*$"))
-    found = looks.profile_columns(frame.head(_SAMPLE))
-    known = [column.name for column in found]
+    profiles = profile.profile_columns(frame.head(_SAMPLE_ROWS))
+    known = [column.name for column in profiles]
     for name in (*texts, *([label] if label else ())):
         if name not in known:
             raise UnknownName("column", name, known, where)
-    guess = DatasetGuess(
-        where, frame.height, task.name if isinstance(task, Task) else task or "", {}, {"task": "as it was asked for"}, found
-    )
-    split = next((column for column in found if looks.names_splits(frame, column) and column.name not in (*texts, label)), None)
+    name = task.name if isinstance(task, Task) else task or ""
+    reasons = {"task": "as requested"}
+    guess = DatasetGuess(where=where, rows=frame.height, task=name, fields={}, reasons=reasons, columns=profiles)
+    split = next((column for column in profiles if profile.names_splits(frame, column) and column.name not in (*texts, label)), None)
     if split:
         guess.split = split.name
-        found = [column for column in found if column is not split]
+        profiles = [column for column in profiles if column is not split]
     if task:
         columns = task.columns if isinstance(task, Task) else getattr(part.find("tasks", task), "columns", ())
-        _asked(guess, found, columns, (texts, label))
-    elif texts or label or not _structured(guess, found):
-        _labelled(guess, found, texts, label)
+        _fill_requested(guess, profiles, columns, (texts, label))
+    elif texts or label or not _fill_structured(guess, profiles):
+        _fill_labelled(guess, profiles, texts, label)
     return guess
 
 
-def _asked(guess: DatasetGuess, found: list[ColumnProfile], columns: Sequence[Column], named: tuple[Sequence[str], str | None]) -> None:
-    """Fields of a task that the caller names: by their own names where there are such columns, else by their looks."""
+def _fill_requested(
+    guess: DatasetGuess, profiles: list[ColumnProfile], columns: Sequence[Column], named: tuple[Sequence[str], str | None]
+) -> None:
+    """Choose the columns of a task that the caller named: columns with the names of its fields, else those that look like them."""
     texts, label = named
-    by_name = {column.name: column for column in found}
+    by_name = {column.name: column for column in profiles}
     inputs = [column.name for column in columns if column.role == "input"]
     targets = [column.name for column in columns if column.role == "target"]
-    chosen = by_name.get(label or "") or next((by_name[name] for name in targets if name in by_name and name not in texts), None)
-    if chosen is None and any(column.required for column in columns if column.role == "target"):
-        chosen = _target(guess, found, texts)
-    own = [name for name in inputs if name in by_name]
-    read = list(texts) or own
-    places = inputs if texts or not own else own
+    target = by_name.get(label or "") or next((by_name[name] for name in targets if name in by_name and name not in texts), None)
+    if target is None and any(column.required for column in columns if column.role == "target"):
+        target = _target(guess, profiles, texts)
+    present = [name for name in inputs if name in by_name]
+    read = list(texts) or present
+    fields = inputs if texts or not present else present
     if not read:
-        others = [column for column in found if column is not chosen]
+        others = [column for column in profiles if column is not target]
         pair = _pair(others) if len(inputs) > 1 else ()
         read = list(pair) or [column.name for column in _best(others, [], 1)]
-        places = inputs if pair else inputs[:1]
-    _read(guess, places, [by_name[name] for name in read])
-    if chosen is not None:
-        target = chosen.name if chosen.name in targets else targets[0]
-        guess.fields[target], guess.reasons[target] = [chosen.name], chosen.description
+        fields = inputs if pair else inputs[:1]
+    _assign_inputs(guess, fields, [by_name[name] for name in read])
+    if target is not None:
+        field_name = target.name if target.name in targets else targets[0]
+        guess.fields[field_name], guess.reasons[field_name] = [target.name], target.description
 
 
-def _read(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
-    """Which columns the inputs of the task are read from; more columns than inputs are joined."""
+def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
+    """Assign columns to the inputs of the task; more columns than inputs are joined."""
     if len(read) > len(inputs) or (len(read) > 1 and not all(column.kind in {"text", "word"} for column in read)):
         guess.fields[inputs[0]] = [column.name for column in read]
         guess.reasons[inputs[0]] = "joined as `name: value`"
@@ -122,21 +125,21 @@ def _read(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfi
         guess.fields[name], guess.reasons[name] = [column.name], column.description
 
 
-def _structured(guess: DatasetGuess, found: list[ColumnProfile]) -> bool:
-    """Spans and answers say their task by their structure."""
-    spans = next((column for column in found if column.kind == "spans"), None)
-    answers = next((column for column in found if column.kind == "answers"), None)
-    names = {column.name for column in found}
+def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool:
+    """Recognise a task by the structure of spans or answers; False if no column holds any."""
+    spans = next((column for column in profiles if column.kind == "spans"), None)
+    answers = next((column for column in profiles if column.kind == "answers"), None)
+    names = {column.name for column in profiles}
     if answers and {"question", "context"} <= names:
         guess.task, guess.fields = "extract", {"question": ["question"], "context": ["context"], "answers": [answers.name]}
-        guess.reasons = {"task": f"'{answers.name}' holds stretches of the context", "question": "by its name", "context": "by its name"}
+        guess.reasons = {"task": f"'{answers.name}' holds places in the context", "question": "by its name", "context": "by its name"}
         guess.reasons["answers"] = "a text and where it starts"
         return True
     if spans:
-        text = _best(found, [spans], 1)
+        text = _best(profiles, [spans], 1)
         guess.task, guess.fields = "tag", {"text": [text[0].name], "spans": [spans.name]}
         guess.reasons = {
-            "task": f"'{spans.name}' holds marked stretches of the text",
+            "task": f"'{spans.name}' holds marked places in the text",
             "text": text[0].description,
             "spans": "start, end, label",
         }
@@ -144,34 +147,34 @@ def _structured(guess: DatasetGuess, found: list[ColumnProfile]) -> bool:
     return False
 
 
-def _labelled(guess: DatasetGuess, found: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
-    """One column to be answered, one or two texts to read."""
-    chosen = next((column for column in found if column.name == label), None) or _target(guess, found, texts)
-    others = [column for column in found if column is not chosen]
+def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
+    """Choose the column of the label, and one or two columns of texts."""
+    target_column = next((column for column in profiles if column.name == label), None) or _target(guess, profiles, texts)
+    others = [column for column in profiles if column is not target_column]
     pair = _pair(others) if not texts else ()
     named = list(texts) or list(pair)
-    read = [next(column for column in found if column.name == name) for name in named] or _best(others, [chosen], 1)
-    guess.task, target, guess.reasons["task"] = _task(chosen, len(named) == 2)
-    _read(guess, ("text", "text_pair") if named else ("text",), read)
-    guess.fields[target], guess.reasons[target] = [chosen.name], chosen.description
+    read = [next(column for column in profiles if column.name == name) for name in named] or _best(others, [target_column], 1)
+    guess.task, target, guess.reasons["task"] = _task(target_column, len(named) == 2)
+    _assign_inputs(guess, ("text", "text_pair") if named else ("text",), read)
+    guess.fields[target], guess.reasons[target] = [target_column.name], target_column.description
     rest = [column.name for column in others if column not in read]
     if rest:
-        guess.notes.append(f"not read: {', '.join(rest)}")
+        guess.notes.append(f"not used: {', '.join(rest)}")
 
 
-def _target(guess: DatasetGuess, found: list[ColumnProfile], texts: Sequence[str]) -> ColumnProfile:
-    """The column that most looks like what must be answered."""
-    able = [column for column in found if column.label_score > 0 and column.name not in texts]
-    if not able or len(found) < 2:
+def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str]) -> ColumnProfile:
+    """The column that looks most like the expected answer; DataError if none does."""
+    candidates = [column for column in profiles if column.label_score > 0 and column.name not in texts]
+    if not candidates or len(profiles) < 2:
         raise DataError(
-            f"No column of {guess.where} looks like a label; its columns are {', '.join(column.name for column in found)}. "
-            "Name the label with --label and the text with --text (in Python label= and text=), or add a column with it."
+            f"No column of {guess.where} looks like a label; its columns are {', '.join(column.name for column in profiles)}. "
+            "Name the label with --label and the text with --text (in Python label= and text=), or add a column of labels."
         )
-    return max(able, key=lambda column: column.label_score)
+    return max(candidates, key=lambda column: column.label_score)
 
 
 def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
-    """The task that answers such a column, its field for it, and why."""
+    """The task whose expected answer is such a column, its field for the column, and the reason."""
     if column.kind == "words":
         return "multilabel", "labels", f"'{column.name}' holds several words a row"
     if column.kind == "number":
@@ -182,7 +185,7 @@ def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
 
 
 def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
-    """Two columns whose names say that they are the sides of a pair."""
+    """Two columns with names such as `sentence1` and `sentence2`; empty if there are none."""
     lower = {column.name.lower().replace(" ", "_"): column.name for column in columns if column.kind in {"text", "word"}}
     stems = {re.sub(r"_?(1|a)$", "", name): name for name in lower if re.search(r"_?(1|a)$", name)}
     for stem, first in stems.items():
@@ -192,19 +195,19 @@ def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
     return next(((lower[a], lower[b]) for a, b in _PAIRS if a in lower and b in lower), ())
 
 
-def _best(found: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], count: int) -> list[ColumnProfile]:
-    """The columns that most look like running text; all others, to be joined, where none does."""
-    able = sorted((column for column in found if column not in taken and column.text_score > 0), key=lambda column: -column.text_score)
-    rest = [column for column in found if column not in taken]
+def _best(profiles: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], count: int) -> list[ColumnProfile]:
+    """The columns that look most like running text; all that are not taken, to be joined, if none does."""
+    rest = [column for column in profiles if column not in taken]
+    texts = sorted((column for column in rest if column.text_score > 0), key=lambda column: -column.text_score)
     if not rest:
         raise DataError(
-            f"There is no column for the text beside {', '.join(column.name for column in taken)}. Add one, or check the delimiter."
+            f"There is no column for the text besides {', '.join(column.name for column in taken)}. Add one, or check the delimiter."
         )
-    return able[:count] or rest
+    return texts[:count] or rest
 
 
 def _sibling(path: Path, names: Sequence[str]) -> Path | None:
-    """`test.csv` beside `train.csv`, `x_test.csv` beside `x_train.csv`."""
+    """The file of another split: `test.csv` beside `train.csv`, `x_test.csv` beside `x_train.csv`."""
     if "train" not in path.name:
         return None
     candidates = [path.with_name(path.name.replace("train", name)) for name in names]
@@ -212,17 +215,17 @@ def _sibling(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
-    """The guess as a commented YAML that `vertune fit` takes, with the path of its data relative to the folder that it will lie in."""
+    """The guess as a commented config for `vertune fit`; the path of the data is relative to the folder of the config."""
     shown = Counter(column.name for column in guess.columns)
     lines = [
-        f"# Written by `vertune init` after a look at {path.name}: {guess.rows:,} rows, columns {', '.join(shown)}.",
-        "# Every line can be changed; `vertune parts` shows what there is to choose from.",
+        f"# Written by `vertune init` from {path.name}: {guess.rows:,} rows, columns {', '.join(shown)}.",
+        "# Every line can be changed; `vertune parts` lists the choices.",
         f"name: {name_of(path)}",
         "",
         "data:",
         f"  source: {_quoted(_relative(path, folder))}",
     ]
-    for split in _TESTS:
+    for split in _SIBLINGS:
         other = getattr(guess, split)
         if other:
             lines.append(f"  {split}: {_quoted(_relative(other, folder))}  # found beside the source")
@@ -235,10 +238,10 @@ def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
     lines += [
         "",
         f"task: {guess.task}  # {guess.reasons['task']}",
-        "base: minilm  # the pretrained model: an alias, an id of the Hugging Face hub, or a folder; for Chinese name a Chinese one",
-        "method: auto  # tries what fits the time limit and keeps the better; or full, lora, head …",
+        "base: minilm  # the pretrained model: an alias, an id of the Hugging Face hub, or a folder (for Chinese texts a Chinese model)",
+        "method: auto  # the method that fits the time limit; or full, lora, head …",
         "training:",
-        "  time_limit: 180  # seconds that `auto` may take",
+        "  time_limit: 180  # seconds",
         "",
     ]
     return "\n".join(lines)
@@ -246,14 +249,14 @@ def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
 
 def _split_lines(guess: DatasetGuess) -> list[str]:
     if guess.split:
-        return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # its values name the splits"]
+        return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # the column holds the split of each row"]
     if guess.test:
         return []
-    return ["  split: stratified  # the same share of every label is kept for the test; or group, time, given"]
+    return ["  split: stratified  # each split has the same share of every label; or group, time, given"]
 
 
 def name_of(path: Path) -> str:
-    """A vertical's name after a file; after its folder where the file is only called train or data."""
+    """A name for the vertical from the name of a file, or of its folder for a file that is called train or data."""
     stem = path.stem.lower()
     if stem in {"train", "training", "data", "dataset", "all"} and path.absolute().parent.name:
         stem = path.absolute().parent.name.lower()
@@ -267,7 +270,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _quoted(value: str) -> str:
-    """A text as one YAML scalar, in quotes where it would be read as something else."""
+    """A text as a YAML scalar, in quotes if YAML would read it as something else."""
     try:
         plain = yaml.safe_load(f"a: {value}") == {"a": value} and yaml.safe_load(f"[{value}]") == [value]
     except yaml.YAMLError:
