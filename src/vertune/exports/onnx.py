@@ -173,6 +173,7 @@ def _described(model: TrainedModel) -> dict[str, Any]:
         for number, template in encoder.templates.items()
     }
     return {
+        "task": model.task.model_dump(mode="json"),
         "decoder": model.task.decoder,
         "options": model.task.decoder_options(),
         "size": model.task.size,

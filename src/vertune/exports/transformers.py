@@ -81,7 +81,7 @@ def _token_head(model: TrainedModel, plain: Any) -> Any:
 
     if plain.pooling != "tokens" or not isinstance(plain.head, torch.nn.Linear):
         raise ConfigError(
-            f"transformers has no class for a head on '{plain.pooling}' pooling. Train with encoder.pooling=native for this form, "
+            f"In transformers no class has a head on '{plain.pooling}' pooling. Train with encoder.pooling=native for this form, "
             "or export sentence_transformers (mean or cls pooling) or peft (lora, dora, adalora, ia3)."
         )
     encoder: Any = model.encoder

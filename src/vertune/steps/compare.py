@@ -21,41 +21,41 @@ from vertune.reports.words import comparison_sentence
 
 
 def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
-    """The paired difference b − a of every metric with its bootstrap 95 % interval, and a sentence on each.
+    """The paired difference b − a of every metric with its 95 % bootstrap interval, and a sentence on each.
 
     `a` and `b` are reports, or models, of which the newest report on the same rows is taken. Returns `{"a", "b", "units",
     "goal", "metrics": {name: {"a", "b", "difference": {"value", "low", "high"}, "winner", "sentence"}}}`.
     Raises NotFound where a model has no report, Conflict where the reports are of other rows.
     """
     left, right = _reports(a, b)
-    said_left, said_right = (read_json(report.folder / "metrics.json") for report in (left, right))
-    if said_left["rows_hash"] != said_right["rows_hash"] or said_left["units"] != said_right["units"]:
+    left_metrics, right_metrics = (read_json(report.folder / "metrics.json") for report in (left, right))
+    if left_metrics["rows_hash"] != right_metrics["rows_hash"] or left_metrics["units"] != right_metrics["units"]:
         raise Conflict(
-            f"Only reports on the same rows can be compared: {left.id} is of {said_left['rows']} {said_left['split']} rows, "
-            f"{right.id} of {said_right['rows']} {said_right['split']} rows, and they differ. "
+            f"Only reports on the same rows can be compared: {left.id} is of {left_metrics['rows']} {left_metrics['split']} rows, "
+            f"{right.id} of {right_metrics['rows']} {right_metrics['split']} rows, and they differ. "
             "Evaluate both models on one file: vertune evaluate MODEL --data FILE"
         )
     task = _task(right)
-    found = paired(Tallies(_tally(right), task.summarise), Tallies(_tally(left), _task(left).summarise), ROUNDS, said_right["seed"])
-    names = (said_left["model"], said_right["model"])
+    found = paired(Tallies(_tally(right), task.summarise), Tallies(_tally(left), _task(left).summarise), ROUNDS, right_metrics["seed"])
+    names = (left_metrics["model"], right_metrics["model"])
     return {
         "a": left.id,
         "b": right.id,
-        "units": said_right["units"],
+        "units": right_metrics["units"],
         "goal": task.goal,
         "metrics": {
-            name: _compared(name, {"a": said_left, "b": said_right}, interval_entry(difference), names, name in task.lower_is_better)
+            name: _compared(name, {"a": left_metrics, "b": right_metrics}, interval_entry(difference), names, name in task.lower_is_better)
             for name, difference in found.items()
         },
     }
 
 
 def _compared(
-    name: str, said: Mapping[str, Mapping[str, Any]], difference: Mapping[str, float | None], names: tuple[str, str], lower: bool
+    name: str, measured: Mapping[str, Mapping[str, Any]], difference: Mapping[str, float | None], names: tuple[str, str], lower: bool
 ) -> dict[str, Any]:
     """One metric of both, and which is better."""
     winner, sentence = comparison_sentence(difference, lower, *reversed(names))
-    values = {side: measured["metrics"].get(name, {}).get("value") for side, measured in said.items()}
+    values = {side: report["metrics"].get(name, {}).get("value") for side, report in measured.items()}
     return {**values, "difference": dict(difference), "winner": (None, "b", "a")[winner], "sentence": sentence}
 
 

@@ -1,4 +1,4 @@
-"""evaluate: from a model to a report on how good it is, how sure that is, and what it is worth; draws no page itself.
+"""evaluate: measures a model and writes a report: metrics with intervals, baselines, slices; draws no page itself.
 
 Everything that the page shows is in metrics.json, so that a report can be drawn again without the model.
 """
@@ -41,12 +41,24 @@ _LEAK_SHARE = 0.01
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows that are measured, and what a reader must know of where they come from."""
+    """The rows that are measured, and notes on where they come from."""
 
     records: list[dict[str, Any]]
     split: str
     rejected: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """The model that is measured, and the rows that it is measured on."""
+
+    predictor: Predictor
+    dataset: Artifact | None
+    """The dataset of the model; None where it is not in this home."""
+    rows: _Rows
+    refitted: bool
+    """Whether the final model was trained on the validation rows too."""
 
 
 def evaluate(
@@ -67,7 +79,7 @@ def evaluate(
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
         refitted = bool((manifest.get("chosen") or {}).get("refit"))
-        measured, tally = _measured(predictor, rows, answers, dataset, refitted=refitted, recorder=recorder)
+        measured, tally = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
         _write(run.folder, measured, rows, answers, tally)
@@ -163,19 +175,17 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
     )
 
 
-def _measured(
-    predictor: Predictor, rows: _Rows, answers: Sequence[Answer], dataset: Artifact | None, refitted: bool, recorder: Recorder
-) -> tuple[dict[str, Any], NDArray[Any]]:
-    """What metrics.json says, and the model's tally."""
-    task, config = predictor.task, predictor.config
+def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) -> tuple[dict[str, Any], NDArray[Any]]:
+    """The content of metrics.json, and the model's tally."""
+    rows, task, config = subject.rows, subject.predictor.task, subject.predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
     notes = [
         *rows.notes,
         *(f"There is no column '{name}' to cut the report by." for name in config.evaluate.slices if name not in rows.records[0]),
     ]
-    baselines, used = _baselines(predictor, dataset, rows.records, refitted, recorder)
-    if dataset is None:
+    baselines, used = _baselines(subject, recorder)
+    if subject.dataset is None:
         notes.append("The model's dataset is not here, so there are no baselines to compare with.")
     recorder("measuring", units=len(tally))
     details = task.details(rows.records, answers)
@@ -203,30 +213,28 @@ def _measured(
     return measured, tally
 
 
-def _baselines(
-    predictor: Predictor, dataset: Artifact | None, test: Sequence[Record], refitted: bool, recorder: Recorder
-) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """What the baselines answer, and how many training rows they learnt from: those that the model saw in the end.
+def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[Answer]], dict[str, int]]:
+    """The answers of the baselines, and how many training rows they learnt from: those that the final model was trained on.
 
-    A model whose head has no weights has one more: the base as it is.
+    A model whose head has no weights has one more baseline: the base as it is.
     """
-    untrained = {} if (plain := predictor.untrained()) is None else {"base": plain.answer(test)}
-    if dataset is None:
+    untrained = {} if (plain := subject.predictor.untrained()) is None else {"base": plain.answer(subject.rows.records)}
+    if subject.dataset is None:
         return untrained, {"used": 0, "of": 0}
-    seed = predictor.config.seed
-    frame = read(dataset, "train")
+    seed = subject.predictor.config.seed
+    frame = read(subject.dataset, "train")
     try:
-        held = read(dataset, "validation")
+        held = read(subject.dataset, "validation")
     except NotFound:
         held = frame.clear()
-    frame = pl.concat([frame, held], how="diagonal_relaxed") if refitted else frame
-    train = _some(frame, seed)
+    frame = pl.concat([frame, held], how="diagonal_relaxed") if subject.refitted else frame
+    train = _sample(frame, seed)
     recorder("baselines", rows=train.height, of=frame.height)
-    simple = predictor.task.baselines(train.to_dicts(), _some(held, seed).to_dicts(), test)
-    return simple | untrained, {"used": train.height, "of": frame.height}
+    answers = subject.predictor.task.baselines(train.to_dicts(), _sample(held, seed).to_dicts(), subject.rows.records)
+    return answers | untrained, {"used": train.height, "of": frame.height}
 
 
-def _some(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     """At most BASELINE_ROWS rows, drawn by the seed, in their order."""
     if frame.height <= BASELINE_ROWS:
         return frame
@@ -234,7 +242,7 @@ def _some(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def _hash(task: Task, records: Sequence[Record]) -> str:
-    """sha256 of what is asked and expected, in order: two reports with the same one are of the same rows."""
+    """sha256 of the inputs and expected answers, in order: reports with equal hashes are of the same rows."""
     names = [column.name for column in task.columns]
     digest = hashlib.sha256()
     for record in records:
