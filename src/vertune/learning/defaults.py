@@ -35,7 +35,7 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
 
     The method's pace holds up to width 384 and falls with the square of the width above it, which is what published
     recipes of base and large encoders come to; a head that was solved moves at the body's rate, one that was drawn at
-    random at least at 2e-3 at width 384, because it has further to go.
+    random at least at 2e-3 at width 384, because it has further to go. A base without pretrained weights learns at 1e-3.
     """
     said, (width, solved) = config.optimiser, model
     learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows
