@@ -19,7 +19,7 @@ def quick(monkeypatch):
     """Two threads are quicker for many texts, one for one text."""
     monkeypatch.setattr(machine, "usable_processors", lambda: 2)
 
-    def measure(graph, lengths, longest, threads=None):
+    def measure(workload, threads=None):
         return {"latency": {"16": 0.001 * (threads or 1)}, "throughput": 100.0 * (threads or 1), "memory": 1, "threads": threads or 1}
 
     monkeypatch.setattr("vertune.evaluation.gate.benchmark", measure)
