@@ -45,7 +45,7 @@ def test_tokens_are_counted_as_the_model_reads_them(server, official) -> None:
     encoder = served.predictor.encoder
     for texts in (["soup"], ["soup", "tell me of rome"], ["tell me of rome " * 700] * 2):
         features = encoder.encode([{"text": text} for text in texts], served.task.views(["text"]))
-        assert official.embeddings.create(model="find", input=texts).usage.total_tokens == sum(map(encoder.cost, features))
+        assert official.embeddings.create(model="find", input=texts).usage.total_tokens == sum(feature.cost for feature in features)
 
 
 def refused(kind: type[openai.APIStatusError], ask) -> str:
