@@ -33,7 +33,7 @@ class Rates:
 def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) -> Rates:
     """Learning rates of body and head; `model` is its width, and whether the head was fitted as a linear probe.
 
-        The method's rate applies up to width 384 and falls with the square of the width above it, in line with published recipes for
+    The method's rate applies up to width 384 and falls with the square of the width above it, in line with published recipes for
     base and large encoders. A fitted head uses the body's rate; a random head uses at least 2e-3 (at width 384), because its
     weights have further to go. An encoder without pretrained weights learns at 1e-3.
     """
