@@ -45,9 +45,9 @@ class TextTokens:
     def __len__(self) -> int:
         return len(next(iter(self.fields.values()), ()))
 
-    def rows(self, start: int, stop: int) -> TextTokens:
-        """Those of a range of records."""
-        return TextTokens({name: field.rows(start, stop) for name, field in self.fields.items()}, self.tokenizer)
+    def take(self, rows: NDArray[np.int64]) -> TextTokens:
+        """The tokens of these records, in their order."""
+        return TextTokens({name: field.take(rows) for name, field in self.fields.items()}, self.tokenizer)
 
     def joined(self, other: TextTokens) -> TextTokens:
         """Those of these records, followed by those of others; fields that only one of them has are left out."""
