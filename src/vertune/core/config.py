@@ -40,17 +40,17 @@ def source_of(path: str) -> dict[str, Any]:
 
 
 class Data(Section):
-    """Where the records come from, what their columns mean, and how they are prepared for training."""
+    """The sources of the records, the mapping of their columns to fields, and the preparation for training."""
 
     source: SerializeAsAny[Source] | None = None
-    """Where the training records come from: a path, or a source with its options. None if frames are passed in Python."""
+    """The source of the training records: a path, or a source with its options. None if frames are passed in Python."""
     validation: SerializeAsAny[Source] | None = None
-    """Where the validation records come from. Without this option, the split sets some of the training records aside."""
+    """The source of the validation records. Without it, the split sets some of the training records aside."""
     test: SerializeAsAny[Source] | None = None
-    """Where the test records come from. Without this option, the split decides whether it sets some of the training records aside."""
+    """The source of the test records. Without it, the split sets some of the training records aside, if its options say so."""
     unlabelled: SerializeAsAny[Source] | None = None
-    """Where unlabelled records of the same field of work come from. Compression can train a smaller model on the original's outputs for
-    them."""
+    """The source of unlabelled records of the same field of work. A compressor can use them to train a smaller model on the original
+    model's outputs."""
     fields: dict[str, str | list[str]] = {}
     """The source's column for each field of the task; a list of columns is joined into one text, each as `name: value`."""
     keep: list[str] = []
@@ -58,7 +58,7 @@ class Data(Section):
     clean: list[SerializeAsAny[Cleaner]] = []
     """Cleaners, which drop or edit rows before the task checks them; they run on all rows, in this order."""
     split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
-    """How the records are divided into train, validation and test."""
+    """The split, which divides the records into train, validation and test."""
     augment: list[SerializeAsAny[Augmenter]] = []
     """Augmenters, which make additional training rows from the training rows; each reads the rows before any augmentation."""
 
@@ -80,7 +80,7 @@ class Optimiser(Section):
     head_rate: Rate | Literal["auto"] = "auto"
     """Peak learning rate of the head; auto depends on `training.start` (docs/defaults.md)."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls after the warm-up."""
+    """Curve by which the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises from 0 to its peak."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -140,19 +140,19 @@ class Device(Section):
 
 
 class Evaluation(Section):
-    """What a report shows besides the metrics."""
+    """Options of the report."""
 
     slices: list[str] = []
     """Columns to group the rows of the report by; each group gets metrics of its own."""
 
 
 class Compression(Section):
-    """How `vertune compress` makes a trained model smaller, and how much accuracy that may cost."""
+    """The compressors that `vertune compress` runs on a trained model, and the accuracy that they may cost."""
 
     chain: list[SerializeAsAny[Compressor]] = Field(default=["int8"], validate_default=True)
     """The compressors to run, in this order; an empty list only writes the model as a float32 ONNX graph."""
     tolerance: float = Field(default=0.005, ge=0, le=1)
-    """How much of the task's metric compression may lose: for a metric between 0 and 1, an absolute difference (0.005 is half a
+    """Largest loss of the task's metric that is accepted: for a metric between 0 and 1, an absolute difference (0.005 is half a
     percentage point); for any other metric, a share of the original model's value."""
 
 
@@ -168,7 +168,7 @@ class Config(Section):
     """The encoder, which turns records into the vectors that the head reads; `base: minilm` is short for `encoder: {base: minilm}`."""
     task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)
     method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
-    """Which weights are trained; auto chooses the method that fits the time limit."""
+    """The fine-tuning method, which decides the weights that are trained; auto chooses one that fits the time limit."""
     training: Training = Training()
     device: Device = Device()
     evaluate: Evaluation = Evaluation()

@@ -50,7 +50,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """How strict a gate is."""
+    """Options of a gate, which decide how strict it is."""
 
     tolerance: float
     """Loss of the task's metric that is allowed: absolute for a metric between 0 and 1, else relative to the parent's value."""
