@@ -1,4 +1,4 @@
-"""Parses user input into a pydantic model, with errors that name the field; knows nothing of any particular model."""
+"""Parses user input into a pydantic model, with errors that name the field; independent of any particular model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def build(model: type[Model], value: Any, owner: str = "") -> Model:
-    """Parse a mapping; a ConfigError names each wrong field and, for an unknown one, the most similar name."""
+    """Build a pydantic model from a mapping; raise a ConfigError that names each wrong field and suggests names for unknown ones."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -40,7 +40,7 @@ def _phrase(model: type[BaseModel], error: Any) -> str:
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """The model of the config section at this path; None if it is not a pydantic model."""
+    """Return the pydantic model of the config section at this path; None if there is none."""
     section: type[BaseModel] | None = model
     for step in path:
         info = section.model_fields.get(step) if section else None
