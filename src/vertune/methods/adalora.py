@@ -44,7 +44,8 @@ class Adalora(LowRank):
             )
         if self.target >= self.rank:
             raise ConfigError(
-                f"The option 'target' of adalora is {self.target}, but must be smaller than 'rank' ({self.rank}). Lower 'target', or choose lora."
+                f"The option 'target' of adalora is {self.target}, but must be smaller than 'rank' ({self.rank}). "
+                "Lower 'target', or choose lora."
             )
         config = library().AdaLoraConfig(
             init_r=self.rank, target_r=self.target, lora_alpha=self.alpha, lora_dropout=self.dropout,

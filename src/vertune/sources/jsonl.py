@@ -52,7 +52,8 @@ class Jsonl(Source):
 
         table = _table.columns(rows())
         if not any(table.values()):
-            reason = f" ({errors[0]})" if errors else ""
+            first = next(filter(None, errors), None)
+            reason = f" ({first})" if first else ""
             raise DataError(f'{path} holds no JSON objects{reason}. Write one in each line, such as {{"text": "…"}}.')
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
