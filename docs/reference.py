@@ -233,9 +233,10 @@ def _content(value: dict[str, Any]) -> str:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of a server with keys."""
-    from vertune.server.app import _document
+    from vertune.server.application import openapi_document
+    from vertune.server.discovery import find_routes
 
-    return _document(open=False)
+    return openapi_document(find_routes(), open=False)
 
 
 # ── what each method changes ─────────────────────────────────────────────────────────────────────────────────────────

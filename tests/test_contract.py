@@ -18,7 +18,7 @@ from vertune.testing import tiny
 
 METHODS = part.names("methods")
 TASKS = part.names("tasks")
-REFUSED = {("bitfit", "modernbert"): "has none", ("top_layers", "albert"): "share"}
+REFUSED = {("bitfit", "modernbert"): "has no biases", ("top_layers", "albert"): "share"}
 """Method and family that can't work, and a word of the reason that is given."""
 
 LIMITED = [

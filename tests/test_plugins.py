@@ -1,4 +1,4 @@
-"""A task with field names of its own, a source, a split, a method, an export and a compressor are one new file each, and no edit.
+"""A task with field names of its own, a part of each other kind, and a command are one new file each, and no edit.
 
 They are added once by a package of their own, and once as files in the tree; a vertical made of them goes through its life.
 """
@@ -20,7 +20,9 @@ FILES = Path(__file__).parent / "plugins"
 ROOT = FILES.parents[1]
 PARTS = {
     "tasks": "rate", "sources": "lines", "splits": "hashed", "methods": "only_head", "exports": "words", "compressors": "halves",
+    "cleaners": "no_numbers", "augmenters": "shouted", "cli": "greet",
 }  # fmt: skip
+"""One file for each room that is open to others; a command is no part, and is found in the same way."""
 
 
 def package(folder: Path) -> list[Path]:
@@ -81,7 +83,18 @@ def test_it_learns_and_is_measured(life):
 def test_rows_that_were_learnt_and_what_cleaning_changed_are_in_the_report(life):
     notes = "\n".join(life["given"]["notes"])
     assert "have a text that the training rows have too" in notes
-    assert "rate: 6 of 301 reviews were shouted." in notes
+    assert "rate: 6 of 302 reviews were shouted." in notes
+
+
+def test_cleaners_and_augmenters_are_links_of_the_chain(life):
+    notes = {(note["where"], note["count"]) for note in life["report"]["notes"]}
+    assert ("no_numbers", 1) in notes, "the dropped row is counted"
+    assert life["report"]["added"] == life["report"]["rows"]["train"] / 2, "each training row was shouted once"
+
+
+def test_the_command_is_in_the_help_and_runs(life):
+    assert life["greeting"] == "Hello, Li."
+    assert "greet" in life["help"]
 
 
 def test_every_way_to_ask_gives_the_same_answers(life):

@@ -14,9 +14,9 @@ from tests.server.running import Running, same, together, until
 from vertune.answering.call import Call
 from vertune.answering.service import AnswerOptions, AnswerService, example_record
 from vertune.core.errors import Busy, DataError, NotFound
-from vertune.core.records import Column
 from vertune.queueing.fair_queue import BatchRequest
 from vertune.runtime.backbone import Backbone
+from vertune.tasks.classify import Classify
 
 pytestmark = pytest.mark.usefixtures("_quick_start")
 PAIRS = [{"question": "which one", "context": text} for text in TEXTS]
@@ -198,14 +198,8 @@ def test_a_caller_may_change_its_answers(fleet):
 
 
 def test_an_example_has_what_the_task_needs_in_its_type():
-    columns = (
-        Column("amount", "…", type="number"),
-        Column("text", "…"),
-        Column("more", "…", required=False),
-        Column("label", "…", role="target"),
-    )
-    deployment = SimpleNamespace(task=SimpleNamespace(columns=columns))
-    assert example_record(deployment, "a") == {"amount": 0.0, "text": "a"}
+    deployment = SimpleNamespace(task=Classify(inputs={"amount": "number", "kind": "category"}))
+    assert example_record(deployment, "a") == {"amount": 0.0, "kind": "a"}
 
 
 def test_closing_answers_what_waits(fleet):

@@ -48,7 +48,7 @@ def test_python_dash_m():
 def test_every_file_of_a_command_is_in_the_help(capsys):
     from pathlib import Path
 
-    named = [name for names in cli.PANELS.values() for name in names]
+    named = list(cli.commands())
     shared = {"__init__", "options", "output", "progress"}
     files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - shared
     assert sorted(named) == sorted(files)
@@ -57,7 +57,7 @@ def test_every_file_of_a_command_is_in_the_help(capsys):
     assert all(f" {name} " in shown for name in named)
 
 
-@pytest.mark.parametrize("name", [name for names in cli.PANELS.values() for name in names])
+@pytest.mark.parametrize("name", list(cli.commands()))
 def test_every_command_has_help_that_fits_the_list(name, capsys):
     first = (importlib.import_module(f"vertune.cli.{name}").run.__doc__ or "").split("\n")[0]
     assert 10 < len(first) <= 58

@@ -55,7 +55,7 @@ def test_a_value_that_no_table_holds_is_refused_where_it_is_read(value) -> None:
 
 def test_bare_texts_become_records() -> None:
     assert record_of_texts(predictor(), ["a", "b"]) == {"text": "a", "text_pair": "b"}
-    with pytest.raises(ConfigError, match="3 texts were given"):
+    with pytest.raises(ConfigError, match="3 texts were given, but this model reads 2"):
         record_of_texts(predictor(), ["a", "b", "c"])
     assert records_of_texts(Classify(), "intent", ["a", "b"]) == [{"text": "a"}, {"text": "b"}]
     with pytest.raises(DataError, match=r"'faq' reads question and context\. Send records"):

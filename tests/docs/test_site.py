@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.docs.conftest import DOCS, ROOT
-from vertune.cli import PANELS
+from vertune.cli import commands as find_commands
 from vertune.core import errors, part
 
 
@@ -42,11 +42,11 @@ def test_every_part_is_described_with_its_options(site, kind):
 
 def test_every_command_config_section_error_and_request_is_described(site):
     commands = reference(site, "commands")
-    assert not [name for names in PANELS.values() for name in names if f"\n## vertune {name}\n" not in commands]
+    assert not [name for name in find_commands() if f"\n## vertune {name}\n" not in commands]
     assert "--scope" in commands
     assert "| `time_limit` | number > 0 or null | none |" in reference(site, "config")
     assert all(f"`{name}`" in reference(site, "errors") for name in vars(errors) if name.endswith(("Error", "Found", "Busy")))
-    assert "POST /v1/verticals/{name}/predict" in reference(site, "rest")
+    assert "POST /v1/verticals/{vertical}/predict" in reference(site, "rest")
 
 
 def test_every_page_is_in_the_table_of_contents(site):

@@ -63,7 +63,7 @@ def test_time_is_kept_for_a_second_training_on_half_as_many_rows_more(configured
     config, material = configured(training={"time_limit": 100, "refit": refit, "epochs": 1})
     material.cut = True
     seen = []
-    monkeypatch.setattr(auto, "choose", lambda *args, real=auto.choose: seen.append(args[3]) or real(*args))
+    monkeypatch.setattr(auto, "choose", lambda *args, real=auto.choose, **options: seen.append(args[3]) or real(*args, **options))
     session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert seen[0] == pytest.approx(100 * share, rel=0.2)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vertune.core.records import Span
+from vertune.decoders import bio
 from vertune.metrics import spans
-from vertune.tasks import _bio
 
 LABELS = ("LOC", "ORG", "PER")
 
@@ -24,9 +24,9 @@ def _random_tags(random: np.random.Generator, length: int) -> np.ndarray:
     return tags
 
 
-def _units(length: int) -> _bio.Units:
+def _units(length: int) -> bio.Units:
     starts = np.arange(length) * 2
-    return _bio.Units(np.arange(length), starts, starts + 1)
+    return bio.Units(np.arange(length), starts, starts + 1)
 
 
 def _names(tags: np.ndarray) -> list[str]:
@@ -39,8 +39,8 @@ def test_equals_seqeval(seed: int) -> None:
     random = np.random.default_rng(seed)
     gold = [_random_tags(random, int(random.integers(1, 15))) for _ in range(20)]
     guess = [np.where(random.random(len(tags)) < 0.7, tags, _random_tags(random, len(tags))) for tags in gold]
-    guess = [_bio.viterbi([np.eye(7)[tags]])[0] for tags in guess]
-    found, expected = ([[span for span, _ in _bio.spans(tags, _units(len(tags)), LABELS)] for tags in side] for side in (guess, gold))
+    guess = [bio.viterbi([np.eye(7)[tags]])[0] for tags in guess]
+    found, expected = ([[span for span, _ in bio.spans(tags, _units(len(tags)), LABELS)] for tags in side] for side in (guess, gold))
     total = spans.tally(expected, found, LABELS).sum(axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # seqeval divides by zero aloud

@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     dataset, model = vertical(folder, home)
     report = evaluate(model, home)
     given = evaluate(model, home, frame=part.find("sources", "lines")(path=str(folder / "train.lines")).read())
-    smaller = compress(model, home, ["compress=[halves]"])
+    smaller = compress(model, home, ["compress.chain=[halves]"])
     export(model, "words", folder / "words")
     export(model, "onnx", folder / "onnx")
     records = [{"review": f"the {thing} was {word}"} for word in WORDS for thing in THINGS[:2]]
@@ -56,6 +56,8 @@ def main(folder: Path) -> None:
     sys.stdout.write(
         json.dumps(
             {
+                "greeting": command("greet", "Li").strip(),
+                "help": command("--help"),
                 "report": read_json(dataset.folder / "report.json"),
                 "measured": read_json(report.folder / "metrics.json"),
                 "given": read_json(given.folder / "metrics.json"),
@@ -72,14 +74,19 @@ def main(folder: Path) -> None:
     )
 
 
+def command(*words: str) -> str:
+    """What `vertune` prints."""
+    return subprocess.run([sys.executable, "-m", "vertune", *words], capture_output=True, text=True, check=True).stdout
+
+
 def vertical(folder: Path, home: Home):
     base = tiny.write("bert", folder / "base", [*WORDS, *THINGS, "the", "was"])
     lines = [f"{1 + row % 4}|the {THINGS[row % 6]} was {WORDS[row % 4]} {row}{'!!' if row % 50 == 0 else ''}" for row in range(300)]
-    lines += ["4|the soup was awful 0!", "3|", "|the soup was poor"]
+    lines += ["4|the soup was awful 0!", "3|", "|the soup was poor", "2|12345"]
     (folder / "train.lines").write_text("\n".join(lines), encoding="utf-8")
     (folder / "run.yaml").write_text(
-        "name: stars\ntask: rate\nmethod: only_head\ntolerance: 1\ntraining: {epochs: 2, refit: never}\n"
-        f"base: {base}\ndata: {{source: train.lines, split: hashed}}\n",
+        "name: stars\ntask: rate\nmethod: only_head\ncompress: {tolerance: 1}\ntraining: {epochs: 2, refit: never}\n"
+        f"base: {base}\ndata: {{source: train.lines, clean: [no_numbers], split: hashed, augment: [shouted]}}\n",
         encoding="utf-8",
     )
     config = load(folder / "run.yaml")

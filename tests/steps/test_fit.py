@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 
+from vertune.core.artifact import Home
 from vertune.core.config import Evaluation, load
 from vertune.core.errors import NotFound
 from vertune.data.dataset import read
-from vertune.steps.fit import prepared
+from vertune.encoders import _tokens
+from vertune.steps.fit import fit, prepared
 from vertune.steps.train import train
 
 
@@ -50,3 +53,18 @@ def test_a_damaged_dataset_is_no_obstacle(home, run_yaml):
     damaged = prepared(config, home)
     (damaged.folder / "manifest.json").write_text('{"format": 1, "id"')
     assert prepared(config, home).id != damaged.id
+
+
+def test_a_fit_tokenises_each_training_and_validation_text_once(run_yaml, table, tmp_path, monkeypatch):
+    counts: Counter[str] = Counter()
+    tokenise = _tokens.tokenise
+
+    def counting(tokenizer, texts):
+        counts.update(texts)
+        return tokenise(tokenizer, texts)
+
+    monkeypatch.setattr(_tokens, "tokenise", counting)
+    fitted = fit(load(run_yaml, ["training.refit=always", "method=full"]), Home(tmp_path))
+    learnt = [text for split in ("train", "validation") for text in read(fitted.dataset, split)["text"]]
+    assert len(learnt) > 40
+    assert {counts[text] for text in learnt} == {1}

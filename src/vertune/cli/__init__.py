@@ -6,20 +6,35 @@ Commands import what they need when they are called, so that `vertune --help` an
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from types import ModuleType
 from typing import Annotated, NoReturn
 
 import typer
 
-PANELS = {
-    "From a file to a model": ("init", "fit", "prepare", "train", "evaluate"),
-    "Use a model": ("predict", "compress", "tune", "compare", "export", "bundle", "alias"),
-    "Serve models": ("serve", "share", "key"),
-    "Look around": ("parts", "list", "show", "doctor"),
-    "Free space": ("remove", "clean"),
-}
-"""Every command, in the order and under the headings of `vertune --help`."""
+HEADINGS = ("From a file to a model", "Use a model", "Serve models", "Look around", "Free space", "Further commands")
+"""The headings of `vertune --help`, in their order; a command names its own in `PANEL`, with its place under it."""
+ENTRY_POINTS = "vertune.cli"
+_SHARED = frozenset({"options", "output", "progress"})
+"""Modules of this folder that commands share."""
+
+
+def commands() -> dict[str, ModuleType]:
+    """Every command by its name, in the order of the help: the files of this folder, and those that other packages name."""
+    targets = {found.name: f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__) if found.name not in _SHARED}
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        targets.setdefault(entry.name, entry.value)
+    modules = {name: importlib.import_module(target) for name, target in targets.items()}
+    return dict(sorted(modules.items(), key=lambda item: (HEADINGS.index(panel(item[1])[0]), panel(item[1])[1], item[0])))
+
+
+def panel(command: ModuleType) -> tuple[str, int]:
+    """The heading and the place of a command in the help; the last heading where it names none that is known."""
+    heading, place = getattr(command, "PANEL", (HEADINGS[-1], 0))
+    return (heading, place) if heading in HEADINGS else (HEADINGS[-1], place)
 
 
 def application() -> typer.Typer:
@@ -33,13 +48,12 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for panel, names in PANELS.items():
-        for name in names:
-            module = importlib.import_module(f"vertune.cli.{name}")
-            if hasattr(module, "verbs"):
-                app.add_typer(module.verbs, name=name, rich_help_panel=panel)
-            else:
-                app.command(name, rich_help_panel=panel)(module.run)
+    for name, module in commands().items():
+        heading, _ = panel(module)
+        if hasattr(module, "verbs"):
+            app.add_typer(module.verbs, name=name, rich_help_panel=heading)
+        else:
+            app.command(name, rich_help_panel=heading)(module.run)
     return app
 
 

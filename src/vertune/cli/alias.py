@@ -8,6 +8,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Use a model", 7)
+
 
 def run(
     alias: Annotated[str | None, typer.Argument(metavar="NAME@TAG", help="The alias, such as support-intent@live.")] = None,

@@ -9,6 +9,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Use a model", 6)
+
 
 def run(
     model: options.Model,

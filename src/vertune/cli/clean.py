@@ -8,6 +8,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Free space", 2)
+
 
 def run(
     unused: Annotated[bool, typer.Option("--unused", help="Also delete all datasets, models and reports that no alias needs.")] = False,

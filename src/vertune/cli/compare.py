@@ -8,6 +8,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Use a model", 4)
+
 
 def run(
     first: Annotated[str, typer.Argument(metavar="A", help="A report, or a model (its newest report is used).")],

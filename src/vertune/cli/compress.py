@@ -11,6 +11,8 @@ from vertune.cli import options, output
 if TYPE_CHECKING:
     from vertune.core.artifact import Artifact
 
+PANEL = ("Use a model", 2)
+
 
 def run(
     model: options.Model,

@@ -10,6 +10,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Look around", 4)
+
 _PACKAGES = {
     "torch": "train", "transformers": "train", "peft": "train", "accelerate": "train", "scikit-learn": "train",
     "onnx": "train",

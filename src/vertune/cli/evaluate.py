@@ -12,6 +12,8 @@ from vertune.cli import options, output
 if TYPE_CHECKING:
     from vertune.core.artifact import Artifact
 
+PANEL = ("From a file to a model", 5)
+
 
 def run(
     model: options.Model,

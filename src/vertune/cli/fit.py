@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vertune.cli import options, output
 
+PANEL = ("From a file to a model", 2)
+
 
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
     """Prepare, train and evaluate.

@@ -9,6 +9,8 @@ import typer
 
 from vertune.cli import output
 
+PANEL = ("From a file to a model", 1)
+
 
 def run(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file or folder with labelled records.")],

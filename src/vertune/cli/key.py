@@ -15,6 +15,8 @@ from vertune.cli import options, output
 if TYPE_CHECKING:
     from vertune.store.key import Key
 
+PANEL = ("Serve models", 3)
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d{1,6})([mhd])")
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the key; `vertune key list` shows it.")]

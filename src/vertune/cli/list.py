@@ -11,6 +11,8 @@ from vertune.cli import options, output
 if TYPE_CHECKING:
     from vertune.core.artifact import Artifact, Home
 
+PANEL = ("Look around", 2)
+
 
 def run(
     shelf: Annotated[

@@ -11,6 +11,8 @@ from vertune.cli import output
 if TYPE_CHECKING:
     from vertune.core.part import Part
 
+PANEL = ("Look around", 1)
+
 KINDS = {
     "sources": "data.source",
     "cleaners": "data.clean",

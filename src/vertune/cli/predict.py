@@ -14,6 +14,8 @@ from vertune.cli import options, output
 if TYPE_CHECKING:
     from vertune.core.artifact import Artifact
 
+PANEL = ("Use a model", 1)
+
 _SHOWN = 5
 """Most probabilities that are shown of an answer; --json shows all."""
 

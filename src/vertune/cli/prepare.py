@@ -9,6 +9,8 @@ from vertune.cli import options, output
 if TYPE_CHECKING:
     from vertune.core.artifact import Artifact
 
+PANEL = ("From a file to a model", 3)
+
 _NOTES = 12
 """Notes that are printed; the report has all."""
 

@@ -8,6 +8,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Free space", 1)
+
 
 def run(
     ids: Annotated[

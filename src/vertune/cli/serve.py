@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vertune.server.service import Service
     from vertune.store.keys import Keys
 
+PANEL = ("Serve models", 1)
+
 
 def run(
     names: Annotated[

@@ -9,6 +9,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Serve models", 2)
+
 
 def run(
     names: Annotated[

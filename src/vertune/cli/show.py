@@ -8,6 +8,8 @@ import typer
 
 from vertune.cli import options, output
 
+PANEL = ("Look around", 3)
+
 _HIDDEN = ("asked", "format")
 """Entries that only --json shows: the config before it was resolved, and the manifest's format version."""
 

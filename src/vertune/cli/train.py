@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vertune.core.artifact import Artifact, Home
     from vertune.core.config import Config
 
+PANEL = ("From a file to a model", 4)
+
 
 def run(
     config: options.Run,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vertune.cli import options, output
 
+PANEL = ("Use a model", 3)
+
 
 def run(model: options.Model, home: options.Home = None) -> None:
     """Find the fastest model and thread count on this machine."""

@@ -118,8 +118,8 @@ class Tokens(Protocol):
         """How many records it holds."""
         ...
 
-    def rows(self, start: int, stop: int) -> Self:
-        """Those of a range of records."""
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Those of these records, in their order."""
         ...
 
     def joined(self, other: Self) -> Self:
@@ -205,7 +205,7 @@ class Encoder(Part):
 
         return np.ones(len(records) * len(views), np.int64)
 
-    def unknown_share(self, strings: Sequence[str]) -> float:
+    def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
         """Share of the tokens of these texts that the base does not know; 0 where it knows everything."""
         return 0.0
 

@@ -29,6 +29,12 @@ class Part(BaseModel):
     folder: ClassVar[str] = ""
     """The folder of `vertune` that holds the parts of this kind."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have the source read for the docstrings of options only where an option has no description: it takes milliseconds."""
+        super().__init_subclass__(**options)
+        declared = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
+        cls.model_config["use_attribute_docstrings"] = any(not getattr(cls.__dict__.get(name), "description", None) for name in declared)
+
     @classmethod
     def is_kind(cls) -> bool:
         """Whether this class is a kind (`Method`), not a part (`Lora`)."""

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from vertune.core.errors import UnknownName
 from vertune.core.part import Part
@@ -49,8 +49,7 @@ class Task(Part):
     a portable bundle ships it as it is."""
     gives_vectors: ClassVar[bool] = False
     """Whether an answer holds a `vector` of its first input, as an embeddings service needs it."""
-    metric: str = "auto"
-    """The metric that training stops on and the gate compares; auto takes the task's own."""
+    metric: str = Field(default="auto", description="The metric that training stops on and the gate compares; auto takes the task's own.")
 
     @field_validator("metric")
     @classmethod

@@ -21,9 +21,9 @@ from vertune import __version__
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError
-from vertune.core.kinds import Augmenter, Cleaner, Encoder, Source, Split, Task
+from vertune.core.kinds import Augmenter, Cleaner, Encoder, Source, Split, Task, Tokens
 from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note, Record
-from vertune.data import describe
+from vertune.data import describe, tokens
 from vertune.data.dataset import MARKS, SPLITS
 from vertune.data.fields import map_fields
 from vertune.reports.scales import plural
@@ -139,6 +139,8 @@ class ChainResult:
     """The task, fitted to the training rows."""
     encoder: Encoder
     """The encoder with every `auto` resolved on the training rows."""
+    tokens: dict[str, Tokens]
+    """What the encoder has read of the training and validation rows, by split; empty for an encoder that reads nothing ahead."""
 
 
 def read(inputs: ChainInputs, log: ChainLog) -> Iterator[tuple[str, pl.DataFrame | pl.LazyFrame]]:
@@ -192,8 +194,10 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     added = trained.height - splits["train"].height
     splits["train"] = trained
     task = inputs.task.fit(trained)
-    encoder = _resolve(inputs.encoder, task, trained)
-    return ChainResult(splits=splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=encoder)
+    present, used = fields_of(trained, task)
+    read_once = tokens.read(inputs.encoder, task, {name: splits[name] for name in ("train", "validation")}, used)
+    encoder = inputs.encoder.resolve(FrameRecords(trained.select(present)), task.views(used), read_once.get("train"))
+    return ChainResult(splits=splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=encoder, tokens=read_once)
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
@@ -305,12 +309,6 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
         log.note(Note(augmenter.name, "training rows were added, made from so many", new.height, train.height, _rows(new)))
         frames.append(new.with_columns((pl.col("__file") + f" ({augmenter.name})").alias("__file")))
     return pl.concat(frames)
-
-
-def _resolve(encoder: Encoder, task: Task, train: pl.DataFrame) -> Encoder:
-    """The encoder as it fits the training rows; the only place where the chain gives rows to the encoder."""
-    present, used = fields_of(train, task)
-    return encoder.resolve(FrameRecords(train.select(present)), task.views(used))
 
 
 def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:

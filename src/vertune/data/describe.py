@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from vertune.core import content
 from vertune.core.config import dump
-from vertune.core.kinds import Encoder, Task
-from vertune.core.records import Column
+from vertune.core.kinds import Encoder, Task, Tokens
+from vertune.core.records import Column, Feature
 from vertune.data.dataset import SPLITS
 from vertune.reports.scales import format_value, plural
 
@@ -33,8 +33,13 @@ _SHOWN = 200
 _BINS = 24
 
 
-def describe(splits: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) -> dict[str, Any]:
-    """Labels, duplicates, contradictions, leakage, lengths and unknown tokens of a fitted task's splits."""
+def describe(
+    splits: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens] | None = None
+) -> dict[str, Any]:
+    """Labels, duplicates, contradictions, leakage, lengths and unknown tokens of a fitted task's splits.
+
+    `tokens` are what the encoder has read of all rows of a split already; a split without them is read here.
+    """
     frames = {name: splits[name] for name in SPLITS if splits[name].height}
     keys = {name: _keys(frame, task) for name, frame in frames.items()}
     return {
@@ -42,7 +47,7 @@ def describe(splits: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) -
         "duplicates": {name: frames[name].height - table.unique().height for name, table in keys.items()},
         "conflicts": _conflicts(frames, keys, task),
         "leakage": [_leak(frames, keys, pair, task) for pair in combinations(frames, 2)],
-        **_measured(frames, task, encoder),
+        **_measured(frames, task, encoder, tokens or {}),
     }
 
 
@@ -173,35 +178,39 @@ def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], 
     }
 
 
-def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder) -> dict[str, Any]:
-    """Lengths in tokens, what would be cut, and what the base does not know."""
+def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens]) -> dict[str, Any]:
+    """Lengths in tokens, what would be cut, and what the base does not know, from evenly spaced rows of each split."""
     train = frames["train"]
     inputs = [column for column in task.input_columns if column.name in train.columns]
     inputs = [column for column in inputs if train[column.name].null_count() < train.height]
     names = [column.name for column in inputs]
-    samples = {split: frame.gather_every(max(1, frame.height // SAMPLE)) for split, frame in frames.items()}
+    rows = {split: np.arange(0, frame.height, max(1, frame.height // SAMPLE)) for split, frame in frames.items()}
+    samples = {split: frame[rows[split]] for split, frame in frames.items()}
+    sampled_tokens = {split: split_tokens.take(rows[split]) for split, split_tokens in tokens.items() if split in rows}
     views = task.views(names)
-    encoder = encoder.resolve(samples["train"].select(names).to_dicts(), views)
+    encoder = encoder.resolve(samples["train"].select(names).to_dicts(), views, sampled_tokens.get("train"))
     lengths, classes = {}, {}
     for split, sample in samples.items():
-        size, cut = _sizes(encoder, sample.select([name for name in names if name in sample.columns]).to_dicts(), views)
+        records = sample.select([name for name in names if name in sample.columns]).to_dicts()
+        size, cut = _sizes(encoder.encode(records, views, sampled_tokens.get(split)), len(records))
         lengths[split] = {"sampled": sample.height, "of": frames[split].height, **_spread(size), "truncated": float(cut.mean()),
                           "histogram": _histogram(size)}  # fmt: skip
         classes[split] = _cut_by_label(sample, task, cut)
     texts = [column.name for column in inputs if column.type == "text"]
     strings = [str(text) for name in texts for text in samples["train"][name].drop_nulls()]
+    unknown = encoder.unknown_share(strings, sampled_tokens.get("train"))
     return {
         "encoder": dump(encoder),
         "lengths": lengths,
         "truncated_labels": classes,
-        "unknown": {"share": float(encoder.unknown_share(strings)), "sampled": samples["train"].height, "of": train.height},
+        "unknown": {"share": float(unknown), "sampled": samples["train"].height, "of": train.height},
     }
 
 
-def _sizes(encoder: Encoder, records: list[dict[str, Any]], views: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _sizes(features: Sequence[Feature], records: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The longest feature of each record in tokens before anything is cut, and whether any of it is."""
-    size, cut = np.zeros(len(records), np.int64), np.zeros(len(records), bool)
-    for feature in encoder.encode(records, views):
+    size, cut = np.zeros(records, np.int64), np.zeros(records, bool)
+    for feature in features:
         size[feature.record] = max(size[feature.record], feature.cost + feature.truncated)
         cut[feature.record] |= feature.truncated > 0
     return size, cut

@@ -12,6 +12,8 @@ from vertune.core.kinds import Encoder, Task, Tokens
 
 FOLDER = "tokens"
 """The folder of a dataset that holds a safetensors file a split."""
+_SLICE = 100_000
+"""Rows that are records at a time, so that a large frame is not held twice."""
 
 
 def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], columns: Sequence[str]) -> dict[str, Tokens]:
@@ -20,19 +22,20 @@ def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], colum
     `columns` are the task's columns that hold values in the training rows: they decide the task's views, and with them the fields.
     """
     fields = list(dict.fromkeys(field for view in task.views(columns) for field in view.fields))
-    found: dict[str, Tokens] = {}
+    tokens: dict[str, Tokens] = {}
     for name, frame in frames.items():
-        if frame.height:
-            tokens = encoder.read(frame.select([field for field in fields if field in frame.columns]).to_dicts(), fields)
-            if tokens is not None:
-                found[name] = tokens
-    return found
+        present = frame.select([field for field in fields if field in frame.columns])
+        for part in present.iter_slices(_SLICE):
+            read_now = encoder.read(part.to_dicts(), fields)
+            if read_now is not None:
+                tokens[name] = tokens[name].joined(read_now) if name in tokens else read_now
+    return tokens
 
 
 def write(folder: Path, tokens: Mapping[str, Tokens]) -> None:
     """Write them into the folder of a dataset; StorageError when the disk is full."""
-    for name, read_already in tokens.items():
-        read_already.save(folder / FOLDER / f"{name}.safetensors")
+    for name, split in tokens.items():
+        split.save(folder / FOLDER / f"{name}.safetensors")
 
 
 def load(dataset: Artifact, split: str, encoder: Encoder) -> Tokens | None:

@@ -120,11 +120,12 @@ class FieldTokens:
         start, stop = self.starts[row], self.starts[row + 1]
         return Piece(self.ids[start:stop], self.offsets[start:stop])
 
-    def rows(self, start: int, stop: int) -> FieldTokens:
-        """Those of a range of records."""
-        starts = self.starts[start : stop + 1]
-        first, last = int(starts[0]), int(starts[-1])
-        return FieldTokens(self.ids[first:last], self.offsets[first:last], starts - first)
+    def take(self, rows: NDArray[np.int64]) -> FieldTokens:
+        """The tokens of these records, in their order."""
+        lengths = self.lengths[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        index = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return FieldTokens(self.ids[index], self.offsets[index], starts)
 
     def joined(self, other: FieldTokens) -> FieldTokens:
         """Those of these records, followed by those of others."""

@@ -23,7 +23,7 @@ from vertune.core.errors import ConfigError, MissingExtra, StorageError
 from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Encoder, Pooling, Tokens
 from vertune.core.records import Feature, InputNames, Record, View, texts
-from vertune.encoders import _tokens, _vocabulary
+from vertune.encoders import _tokens
 from vertune.encoders._tokens import Cutting, FieldTokens, Template, TokenIds
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class TextTokens:
     def __len__(self) -> int:
         return len(next(iter(self.fields.values()), ()))
 
-    def rows(self, start: int, stop: int) -> TextTokens:
-        """Those of a range of records."""
-        return TextTokens({name: field.rows(start, stop) for name, field in self.fields.items()}, self.tokenizer)
+    def take(self, rows: NDArray[np.int64]) -> TextTokens:
+        """The tokens of these records, in their order."""
+        return TextTokens({name: field.take(rows) for name, field in self.fields.items()}, self.tokenizer)
 
     def joined(self, other: TextTokens) -> TextTokens:
         """Those of these records, followed by those of others; fields that only one of them has are left out."""
@@ -281,6 +281,8 @@ class Text(Encoder):
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
         """A copy on the tokens that these records use, and the ids that stay."""
+        from vertune.encoders import _vocabulary
+
         fields = self._fields(records, _fields_of(views), None)
         used = {int(place) for field in fields.values() for place in np.unique(field.ids)}
         special = {place for template in self.templates.values() for place, _ in (*template.before, *template.between, *template.after)}

@@ -35,7 +35,7 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
 
     The method's rate applies up to width 384 and falls with the square of the width above it, in line with published recipes for
     base and large encoders. A fitted head uses the body's rate; a random head uses at least 2e-3 (at width 384), because its
-    weights have further to go.
+    weights have further to go. An encoder without pretrained weights learns at 1e-3.
     """
     options, (width, fitted) = config.training.optimiser, model
     learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows

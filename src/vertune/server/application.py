@@ -100,10 +100,10 @@ def build(service: Service, keys: Keys | None) -> Application:
     """The application of a service, with all resources that are found; without keys it is open to everybody."""
     routes, settings = find_routes(), service.settings
     access = Access(keys, settings.rate)
-    return Application(routes, State(service, access, settings.limits, _openapi(routes, settings.open)))
+    return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
 
 
-def _openapi(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
+def openapi_document(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
     """The OpenAPI document of these routes; an open server needs no key."""
     about = "Answers of verticals that share backbones. Errors are problem+json."
     document = get_openapi(title="vertune", version=__version__, routes=routes, description=about)

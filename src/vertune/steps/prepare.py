@@ -14,7 +14,7 @@ from vertune import __version__
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
 from vertune.core.config import Config, dump
 from vertune.core.files import write_json, write_text
-from vertune.data import chain, dataset, describe
+from vertune.data import chain, dataset, describe, tokens
 from vertune.data.chain import ChainInputs, ChainLog, ChainResult
 from vertune.reports import render
 
@@ -76,7 +76,7 @@ def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainL
         "rejected": _reasons(log.rejected),
         "notes": [{**note.as_json(), "sentence": note.sentence} for note in log.notes],
     }
-    report = facts | describe.describe(result.splits, result.task, result.encoder)
+    report = facts | describe.describe(result.splits, result.task, result.encoder, result.tokens)
     report["warnings"] = [*describe.warnings(report), *(note.sentence for note in log.changes)]
     return report
 
@@ -92,8 +92,9 @@ def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _write(run: Artifact, result: ChainResult, report: Mapping[str, Any], progress: Recorder) -> None:
-    """The splits, the report, and an event for each warning."""
+    """The splits and their tokens, the report, and an event for each warning."""
     dataset.write(run.folder, result.splits)
+    tokens.write(run.folder, result.tokens)
     write_json(run.folder / "report.json", report)
     write_text(run.folder / "report.html", render("prepare.html", report=report))
     for message in report["warnings"]:

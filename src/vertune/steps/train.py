@@ -19,6 +19,7 @@ from vertune.core.config import Config, dump, is_same
 from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, NotFound
 from vertune.core.files import write_text
 from vertune.core.kinds import Encoder, Task
+from vertune.data import tokens
 from vertune.data.chain import fields_of
 from vertune.data.dataset import read
 
@@ -111,8 +112,9 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
     encoder = learnt[1] if learnt else config.encoder.resolve(records, task.views(used))
     held_out = validation.select(present).to_dicts()
     return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
-        records, held_out, used, bool(manifest.get("validation_cut"))
-    )
+        records, held_out, used, bool(manifest.get("validation_cut")),
+        train_tokens=tokens.load(dataset, "train", encoder), validation_tokens=tokens.load(dataset, "validation", encoder),
+    )  # fmt: skip
 
 
 def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, Encoder] | None:
@@ -161,8 +163,9 @@ def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, dat
     from vertune.runtime.predictor import Predictor
 
     config = result.config
-    records = [*data.validation, *data.train][:_PROBE_ROWS]
-    features = config.encoder.encode(records, config.task.views(data.columns))
+    records = data.train[:_PROBE_ROWS]
+    known = data.train_tokens.take(np.arange(len(records))) if data.train_tokens is not None else None
+    features = config.encoder.encode(records, config.task.views(data.columns), known)
     expected = outputs(result.model, config.encoder, features, config.device.tokens)
     run.update(**entries)
     loaded = Predictor.open(run).outputs(features)

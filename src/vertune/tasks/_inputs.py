@@ -23,9 +23,11 @@ _SHOWN = 300
 class SingleView(Task):
     """A task that reads all inputs of a record in one view."""
 
-    inputs: dict[str, Literal["text", "number", "category"]] = Field(default={})
-    """Fields to read instead of the task's texts, each with its type, such as `{age: number, job: category}`. A number or a
-    category may be missing. The encoder must take these types: `text` takes texts alone."""
+    inputs: dict[str, Literal["text", "number", "category"]] = Field(
+        default={},
+        description="Fields to read instead of the task's texts, each with its type, such as `{age: number, job: category}`. A number "
+        "or a category may be missing. The encoder must take these types: `text` takes texts alone.",
+    )
 
     def model_post_init(self, context: Any) -> None:
         """Give this instance the columns that `inputs` names; ConfigError where one has the name of another column."""
