@@ -95,7 +95,7 @@ def _report(error: Exception) -> int:
         package = (error.name or "").partition(".")[0]
         error = MissingExtra("This command", _EXTRAS[package], package)
     elif isinstance(error, OSError) and error.filename:
-        error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}.")
+        error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}. Check the path and its permissions.")
     if isinstance(error, VertuneError):
         _print_error(str(error))
         return error.exit_code

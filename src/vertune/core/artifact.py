@@ -36,7 +36,8 @@ def check_name(name: str) -> str:
     """Return the name unchanged; raise ConfigError if it is not safe as a folder name."""
     if not _NAME.fullmatch(name) or ".." in name:
         raise ConfigError(
-            f"The name {name!r} can't be used. A name has 1 to 80 characters (a-z, 0-9, '-', '_', '.') and starts with a letter or digit."
+            f"The name {name!r} can't be used; expected 1 to 80 characters (a-z, 0-9, '-', '_', '.'), the first a letter or digit. "
+            "Choose another name."
         )
     return name
 
@@ -172,16 +173,22 @@ class Home:
             return Artifact(Path(name).absolute())
         newest = {str(artifact.manifest_or_empty.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
         near = difflib.get_close_matches(name, [*newest, *newest.values()], n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = f"Did you mean '{near[0]}'? " if near else ""
         listed = ", ".join(f"{vertical} (newest: {id})" for vertical, id in list(newest.items())[-10:])
-        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}.{hint} There are: {listed or 'none yet'}.")
+        advice = f"{hint}Choose from: {listed}." if newest else f"There are no {shelf} yet."
+        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}. {advice}")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
         """Return the artifact that an alias points to; raise NotFound if there is no such alias."""
         target = self.aliases().get(alias)
         if target is None:
-            raise NotFound(f"There is no alias '{alias}' in {self.folder}. There are: {', '.join(self.aliases()) or 'none'}.")
+            raise self._missing_alias(alias)
         return self.get(shelf, target)
+
+    def _missing_alias(self, alias: str) -> NotFound:
+        names = ", ".join(self.aliases())
+        advice = f"Choose from: {names}." if names else "Make one: vertune alias NAME@live MODEL"
+        return NotFound(f"There is no alias '{alias}' in {self.folder}. {advice}")
 
     def aliases(self) -> dict[str, str]:
         """Return all aliases, each mapped to the id of its model."""
@@ -204,7 +211,7 @@ class Home:
     def unalias(self, alias: str) -> None:
         """Remove an alias; raise NotFound if it does not exist."""
         if alias not in self.aliases():
-            raise NotFound(f"There is no alias '{alias}' in {self.folder}. There are: {', '.join(self.aliases()) or 'none'}.")
+            raise self._missing_alias(alias)
         with storage_errors(self.folder / "aliases"):
             (self.folder / "aliases" / alias).unlink(missing_ok=True)
 

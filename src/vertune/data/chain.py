@@ -156,7 +156,9 @@ def mark(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame
     """Frames that were passed in Python, with the columns that a source adds; ConfigError for an unknown split or without train."""
     unknown = sorted(set(frames) - set(SPLITS))
     if unknown or "train" not in frames:
-        raise ConfigError(f"The frames are {', '.join(frames) or 'none'}, but they must be train and optionally validation and test.")
+        raise ConfigError(
+            f"The frames are {', '.join(frames) or 'none'}; expected train and optionally validation and test. Rename them: {{'train': …}}."
+        )
     for name in SPLITS:
         if name not in frames:
             continue
@@ -228,8 +230,8 @@ def _check_cleaners(inputs: ChainInputs) -> None:
     editing = next((cleaner for cleaner in inputs.clean if cleaner.at_prediction), None)
     if target is not None and editing is not None:
         raise ConfigError(
-            f"The cleaner '{editing.name}' edits texts, but the task '{inputs.task.name}' answers with places in the text as it was "
-            f"given ({target.name}), and they would be places in another text. Remove it from data.clean, and edit the texts in the files."
+            f"The cleaner '{editing.name}' edits texts, but the task '{inputs.task.name}' answers with positions in the original text "
+            f"({target.name}), which the edits would move. Remove it from data.clean, and edit the texts in the files."
         )
 
 

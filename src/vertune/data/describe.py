@@ -83,16 +83,16 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     rows = report["rows"]
     found = []
     if rows["rejected"]:
-        found.append(f"{plural(rows['rejected'], 'row')} can't be used; rejected.jsonl says which, and why.")
+        found.append(f"{plural(rows['rejected'], 'row')} can't be used. See rejected.jsonl for them and the reasons.")
     found += [sentence for target in report["targets"] for sentence in _about_labels(target)]
     if report["conflicts"]["texts"]:
-        found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers: correct them, or leave them out.")
+        found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers. Correct them, or leave them out.")
     for leak in report["leakage"]:
         if leak["rows"]:
             first, second = leak["splits"]
             found.append(
                 f"{plural(leak['rows'], 'row')} of {second} ({format_value(leak['share'], 'share')}) with a text that {first} has too: "
-                f"what is measured on {second} looks better than it is. Take them out of {first}."
+                f"scores on {second} will look better than they are. Remove these rows from {first}."
             )
     limit = report["encoder"].get("max_tokens")
     for name, lengths in report["lengths"].items():
@@ -104,7 +104,8 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     unknown = report["unknown"]["share"]
     if unknown > UNKNOWN:
         found.append(
-            f"{format_value(unknown, 'share')} of the tokens are unknown to the base: it learnt another language or script. Choose another."
+            f"{format_value(unknown, 'share')} of the tokens are unknown to the base: it was trained on another language or script. "
+            "Choose another base."
         )
     return found
 
@@ -114,11 +115,11 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
     if target["few"]:
         shown = ", ".join(f"'{item['label']}' ({item['rows']})" for item in target["few"][:10])
         more = f" and {len(target['few']) - 10} more" if len(target["few"]) > 10 else ""
-        found.append(f"Labels with fewer than {FEW} training rows can hardly be learnt: {shown}{more}. Add rows of them.")
+        found.append(f"Labels with fewer than {FEW} training rows are hard to learn: {shown}{more}. Add rows with these labels.")
     if target["imbalance"] and target["imbalance"] > IMBALANCE:
         found.append(
-            f"The most frequent value of {target['name']} comes {target['imbalance']:.0f} times as often as the rarest. "
-            "Look at the scores of each one, not only at the whole."
+            f"The most frequent value of {target['name']} is {target['imbalance']:.0f} times as frequent as the rarest. "
+            "Look at the score of each value, not only at the overall one."
         )
     return found
 

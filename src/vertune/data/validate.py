@@ -144,7 +144,7 @@ def raise_first(errors: Mapping[int, str]) -> None:
     if errors:
         row, reason = next(iter(errors.items()))
         count = f" ({len(errors)} such records)" if len(errors) > 1 else ""
-        raise DataError(f"Record {row + 1} can't be answered: {reason}{count}.")
+        raise DataError(f"Record {row + 1} can't be answered: {reason}{count}. Correct or remove it.")
 
 
 def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[str]) -> Mapping[str, Any]:

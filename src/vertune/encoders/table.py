@@ -72,14 +72,14 @@ class Table(Encoder):
         """A copy that knows the fields of the view; ConfigError where there is more than one view, or a field of another type."""
         if len(views) != 1:
             raise ConfigError(
-                f"The encoder 'table' makes one vector of a record, and this task reads {len(views)} inputs of each. "
+                f"The encoder 'table' makes one vector per record, but this task reads {len(views)} inputs per record. "
                 "Choose a task such as classify, multilabel or regress, or encoder: text."
             )
         types = dict(zip(views[0].fields, views[0].types or ("text",) * len(views[0].fields), strict=True))
         for name, kind in types.items():
             if kind not in _TYPES:
                 raise ConfigError(
-                    f"The encoder 'table' reads numbers and categories, and the field '{name}' is of type {kind}. "
+                    f"The encoder 'table' reads numbers and categories, but the field '{name}' is of type {kind}. "
                     f"Declare it, such as `task: {{inputs: {{{name}: category}}}}`, or choose encoder: text."
                 )
         if self.is_resolved:
@@ -187,7 +187,7 @@ class Table(Encoder):
         """The one state that there is; ConfigError for a task that reads one a position."""
         if states == "tokens":
             raise ConfigError(
-                "The encoder 'table' gives one state a record, and this task reads one a token. "
+                "The encoder 'table' gives one state per record, but this task reads one per token. "
                 "Choose a task such as classify, multilabel or regress, or encoder: text."
             )
         return "mean"

@@ -324,12 +324,12 @@ def _check_views(views: Sequence[View]) -> None:
         others = [name for name, kind in zip(view.fields, view.types, strict=False) if kind != "text"]
         if others:
             raise ConfigError(
-                f"The encoder 'text' reads texts, and the field '{others[0]}' is none. "
+                f"The encoder 'text' reads texts, but the field '{others[0]}' is not a text. "
                 "Choose encoder: table, or join the columns into one text under data.fields."
             )
         if len(view.fields) > 2:
             raise ConfigError(
-                f"The encoder 'text' reads one text or two, and the task has {len(view.fields)}: {', '.join(view.fields)}. "
+                f"The encoder 'text' reads one text or two, but the task has {len(view.fields)}: {', '.join(view.fields)}. "
                 "Join columns into one text under data.fields."
             )
 
@@ -354,7 +354,10 @@ def _converted(folder: Path) -> tokenizers.Tokenizer:
         fast: tokenizers.Tokenizer = tokenizer.backend_tokenizer
         return fast
     except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"The base in {folder} has no tokenizer that the tokenizers library reads: {error}") from error
+        raise ConfigError(
+            f"The base in {folder} has no tokenizer that the tokenizers library can read: {str(error).rstrip('.')}. "
+            "Choose a base that has a tokenizer.json."
+        ) from error
 
 
 def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:

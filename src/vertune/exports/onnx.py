@@ -89,7 +89,7 @@ def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
     why = (
         f"The task '{model.task.name}' offers no decoder for use without vertune"
         if not model.task.portable
-        else f"The task '{model.task.name}' reads fields that are no texts"
+        else f"The task '{model.task.name}' reads fields that are not texts"
     )
     _log.warning("%s: the folder holds the graph and no predict.py. Answer with vertune, or decode the outputs yourself.", why)
     _files.write_readme(

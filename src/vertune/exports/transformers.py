@@ -97,7 +97,8 @@ def _token_head(model: TrainedModel, plain: Any) -> Any:
     others = sum(parameter.numel() for parameter in whole.parameters() if id(parameter) not in inside)
     if len(own) != 1 or own[0].weight.shape != plain.head.weight.shape or others != own[0].weight.numel() + own[0].out_features:
         raise ConfigError(
-            f"{type(whole).__name__} puts more on the states than one linear layer. Train with encoder.pooling=native for this form."
+            f"{type(whole).__name__} has a head of more than one linear layer, but the model's head is one. "
+            "Train with encoder.pooling=native for this form."
         )
     own[0].load_state_dict(plain.head.state_dict())
     whole.base_model.load_state_dict(plain.backbone.state_dict(), strict=False)

@@ -63,4 +63,7 @@ def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Seq
         gap = float(np.abs(last - expected[-1])[seen].max(initial=0.0))
         if gap <= TOLERANCE * max(1.0, float(np.abs(expected[-1]).max(initial=0.0))):
             return made
-    raise ModelError(f"No graph of {type(model.backbone).__name__} with banks answers as torch does (they differ by {gap:.2g}).")
+    raise ModelError(
+        f"The outputs of the shared graph of {type(model.backbone).__name__} differ from those of torch by {gap:.2g}. "
+        "Serve each model on a graph of its own: vertune compress MODEL"
+    )

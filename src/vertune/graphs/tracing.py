@@ -62,7 +62,7 @@ def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) 
         where = _apart(graph, (encoder, features, expected), (long, far))
         if not where:
             return graph
-    raise ModelError(f"The ONNX graph answers otherwise than the model: {where}. It was not kept; please report this with the base.")
+    raise ModelError(f"The ONNX graph does not answer like the model: {where}. It was not kept. Report this as a bug with the base.")
 
 
 def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]) -> str:
@@ -133,7 +133,9 @@ def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
         yield traced
         failure = None
     if failure is not None:
-        raise ConfigError(f"{type(model.backbone).__name__} can't be written as an ONNX graph: {failure}.") from failure
+        raise ConfigError(
+            f"{type(model.backbone).__name__} can't be written as an ONNX graph: {failure}. Choose another base."
+        ) from failure
 
 
 class _Plain(nn.Module):

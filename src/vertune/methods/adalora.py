@@ -39,10 +39,14 @@ class Adalora(LowRank):
 
         if steps < 1:
             raise ConfigError(
-                f"method 'adalora' got {steps} steps, and schedules its ranks by the number of steps. Set training.epochs, or choose lora."
+                f"The method 'adalora' schedules its ranks over the training steps; expected at least 1 step, got {steps}. "
+                "Set training.epochs, or choose lora."
             )
         if self.target >= self.rank:
-            raise ConfigError(f"target is {self.target}, but must be smaller than rank ({self.rank}). Lower target, or choose lora.")
+            raise ConfigError(
+                f"The option 'target' of adalora is {self.target}, but must be smaller than 'rank' ({self.rank}). "
+                "Lower 'target', or choose lora."
+            )
         config = library().AdaLoraConfig(
             init_r=self.rank, target_r=self.target, lora_alpha=self.alpha, lora_dropout=self.dropout,
             target_modules=self.target_modules(model), total_step=steps, tinit=steps // 10, tfinal=steps * 3 // 10,

@@ -36,7 +36,10 @@ def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
         place = edit.site.removeprefix(structure.BACKBONE)
         write = _ROWS.get(edit.kind)
         if write is None:
-            raise ConfigError(f"The change of kind '{edit.kind}' at {edit.site} replaces weights, so the model can't share a backbone.")
+            raise ConfigError(
+                f"The edit '{edit.kind}' of {edit.site} replaces weights, so the model can't share a backbone. "
+                "Serve it on a graph of its own: vertune compress MODEL"
+            )
         found |= {f"{place}:{name}": tensor for name, tensor in write(model.get_submodule(edit.site), edit).items()}
         if edit.kind == "prompt_rows":
             front = found.pop(f"{place}:rows")
@@ -63,7 +66,8 @@ def _scale(module: Any, edit: Edit) -> dict[str, Tensor]:
 def _bias(module: Any, edit: Edit) -> dict[str, Tensor]:
     if not isinstance(module, nn.Linear | nn.LayerNorm):
         raise ConfigError(
-            f"The bias of {type(module).__name__} at {edit.site} can't be in a shared backbone: only those of Linear and LayerNorm can."
+            f"The trained bias of {edit.site} ({type(module).__name__}) can't be put on a shared backbone: only a bias of Linear or "
+            "LayerNorm can. Serve the model on a graph of its own: vertune compress MODEL"
         )
     return {"shift": edit.tensors["bias"] - module.bias}
 

@@ -53,7 +53,7 @@ def _declared(backbone: nn.Module) -> BackboneInputs:
     found = getattr(backbone, _DECLARED, None)
     if not isinstance(found, BackboneInputs):
         raise ConfigError(
-            f"{type(backbone).__name__} does not say which arrays it reads. Expected a backbone that an encoder has declared. "
+            f"{type(backbone).__name__} declares no input arrays, but a backbone must. "
             "Return it from the encoder's `model` through vertune.nn.inputs.declare."
         )
     return found

@@ -41,4 +41,4 @@ def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
 def require_some(model: VerticalModel, method: str, instead: str) -> None:
     """ConfigError unless some parameter is trainable."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(f"method '{method}' has nothing to train here. Choose {instead}.")
+        raise ConfigError(f"The method '{method}' has nothing to train in this model. Choose {instead}.")

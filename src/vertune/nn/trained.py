@@ -102,12 +102,12 @@ def check_same_outputs(expected: Sequence[NDArray[Any]], found: Sequence[NDArray
         if ours.shape != theirs.shape:
             raise ModelError(
                 f"In {where}, the outputs for probe {number} have shape {theirs.shape}; the model's have {ours.shape}. The export was "
-                "not kept. Please report this as a bug."
+                "not kept. Report this with the base and the task."
             )
         difference = float(np.abs(ours - theirs).max(initial=0.0))
         limit = TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
         if not difference <= limit:
             raise ModelError(
                 f"In {where}, the outputs for probe {number} differ from the model's by {difference:.2g}; at most {limit:.2g} is allowed. "
-                "The export was not kept. Please report this as a bug."
+                "The export was not kept. Report this with the base and the task."
             )

@@ -128,7 +128,7 @@ def _wide(path: Path, head: bytes, wanted: str) -> str:
     if min(zeros) <= max(zeros) // 5 and not _CONTROL.search(start) and _fits(path, name):
         return name
     raise DataError(
-        f"{path} is no {wanted}: it holds zero bytes, as binary files do, but text is expected. Name a text file, or a source that "
+        f"{path} is not a {wanted}: it holds zero bytes, as binary files do, but text is expected. Name a text file, or a source that "
         "reads this format."
     )
 

@@ -34,7 +34,8 @@ def find(path: str) -> list[Path]:
     if not found:
         beside = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
         near = difflib.get_close_matches(file.name, beside, n=1)
-        raise NotFound(f"There is no file {file}." + (f" Did you mean '{near[0]}'?" if near else " Check the path."))
+        advice = f"Did you mean '{near[0]}'?" if near else "Check the path."
+        raise NotFound(f"There is no file {file}. {advice}")
     for item in found:
         if item.stat().st_size == 0:
             raise DataError(f"{item} is empty (0 bytes), but rows are expected. Check how the file was written.")
@@ -52,5 +53,5 @@ def refuse_binary(path: Path, wanted: str) -> bytes:
         head = file.read(_HEAD_BYTES)
     for magic, what, advice in _FORMATS:
         if head.startswith(magic):
-            raise DataError(f"{path} is no {wanted}: it begins like {what}. Use instead: {advice}.")
+            raise DataError(f"{path} is not a {wanted}: it begins like {what}. Use instead: {advice}.")
     return head

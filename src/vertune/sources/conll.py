@@ -76,10 +76,13 @@ class Conll(Source):
         text = _decode.text(path, self.encoding, "CoNLL file")
         found = [(sentence.document, *self._row(text, sentence)) for sentence in _sentences(text)]
         if not found:
-            raise DataError(f"{path} holds no sentences: expected a token and its tag a line, and an empty line between sentences.")
+            raise DataError(f"{path} holds no sentences. Write a token and its tag on each line, and an empty line between sentences.")
         documents, texts, spans, errors = (list(column) for column in zip(*found, strict=True))
         if all(errors):
-            raise DataError(f"{path} is no CoNLL file: none of its {len(errors)} blocks of lines can be read; the first {errors[0]}.")
+            raise DataError(
+                f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read; the first {errors[0]}. "
+                "Write a token and its tag on each line, or name the source that reads this format."
+            )
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         frame = pl.DataFrame([pl.Series("text", texts, dtype=pl.String), pl.Series("spans", spans, dtype=_SPANS)])
         if self.document:

@@ -65,12 +65,15 @@ class Csv(Source):
         return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
-        text = _decode.text(path, self.encoding, "CSV")
+        text = _decode.text(path, self.encoding, "CSV file")
         limit = csv.field_size_limit(_FIELD_BYTES)
         try:
             return self._table(text, self._dialect(text))
         except UnicodeDecodeError as error:
-            raise DataError(f"{path} ends in the middle of a character: it was cut, or it is not {text.encoding.upper()}.") from error
+            raise DataError(
+                f"{path} ends in the middle of a character: it is incomplete, or it is not {text.encoding.upper()}. "
+                "Copy it again, or name its encoding with the option 'encoding'."
+            ) from error
         finally:
             csv.field_size_limit(limit)
 
@@ -82,7 +85,9 @@ class Csv(Source):
             lines = lines[:-1]  # the sample ends inside this line
         delimiter = _delimiter(lines) if self.delimiter == "auto" else {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
         if len(delimiter) != 1:
-            raise ConfigError(f"The option 'delimiter' is one character, or tab; got '{self.delimiter}'.")
+            raise ConfigError(
+                f"The option 'delimiter' is '{self.delimiter}'; expected one character, or tab. Write for example delimiter: ';'."
+            )
         quotes = (delimiter != "\t" or _pairs(lines)) if self.quotes == "auto" else self.quotes
         return _Dialect(delimiter, csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
 
@@ -106,7 +111,9 @@ class Csv(Source):
             with text.open(newline="") as file:
                 first = next((row for row in dialect.parse(file) if row), None)
         except csv.Error as error:
-            raise DataError(f"{text.path} is no CSV: its first line can't be read ({error}). Check its quotes and delimiter.") from error
+            raise DataError(
+                f"{text.path} is not a CSV file: its first line can't be read ({error}). Check its quotes and delimiter."
+            ) from error
         if first is None:
             raise DataError(f"{text.path} is empty: expected a header and rows. Check how the file was written.")
         if not self.header:

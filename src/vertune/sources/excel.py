@@ -62,4 +62,4 @@ def _open(path: Path) -> Any:
     try:
         return fastexcel.read_excel(path)
     except fastexcel.FastExcelError as error:
-        raise DataError(f"{path} is no workbook that can be read ({str(error).splitlines()[0]}). Save it again as .xlsx.") from error
+        raise DataError(f"{path} is not a workbook that can be read ({str(error).splitlines()[0]}). Save it again as .xlsx.") from error

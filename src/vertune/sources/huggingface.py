@@ -65,8 +65,8 @@ class Huggingface(Source):
             loaded = datasets.load_from_disk(str(folder))
         except FileNotFoundError as error:
             raise DataError(
-                f"{folder} holds no data set, but a folder is expected that save_to_disk of the datasets library wrote. "
-                "For plain files use the source csv, jsonl or parquet."
+                f"{folder} holds no data set; expected a folder that save_to_disk of the datasets library wrote. "
+                "Use the source csv, jsonl or parquet for plain files."
             ) from error
         if not isinstance(loaded, datasets.DatasetDict):
             return loaded
@@ -83,7 +83,7 @@ class Huggingface(Source):
             return datasets.load_dataset(self.path, self.subset, split=self.split, revision=self.revision)
         except (OSError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
             raise NotFound(
-                f"The data set '{self.path}' is no local folder, and the hub does not return it ({type(error).__name__}). "
+                f"The data set '{self.path}' is not a local folder, and the hub does not return it ({type(error).__name__}). "
                 "Check the name and the network, or name a local file with the source csv, jsonl or parquet."
             ) from error
         except ValueError as error:  # an unknown subset or split

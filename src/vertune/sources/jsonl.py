@@ -42,7 +42,7 @@ class Jsonl(Source):
         return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
-        text = _decode.text(path, self.encoding, "JSON")
+        text = _decode.text(path, self.encoding, "JSON file")
         errors: list[str | None] = []
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -52,9 +52,9 @@ class Jsonl(Source):
 
         table = _table.columns(rows())
         if not any(table.values()):
-            raise DataError(
-                f'{path} holds no JSON objects: expected one in each line, such as {{"text": "…"}}. {errors[0] if errors else ""}'.rstrip()
-            )
+            first = next(filter(None, errors), None)
+            reason = f" ({first})" if first else ""
+            raise DataError(f'{path} holds no JSON objects{reason}. Write one in each line, such as {{"text": "…"}}.')
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
 
@@ -81,7 +81,7 @@ def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
     try:
         return _checked(json.loads(line, parse_constant=_refused), line)
     except (ValueError, RecursionError) as error:
-        return {}, f"line {number} is no JSON: {error}"
+        return {}, f"line {number} is not JSON: {error}"
 
 
 def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
@@ -89,7 +89,7 @@ def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
         values = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{text.path} begins like a JSON array, but is none: {error}. Write one object in each line, or repair the array."
+            f"{text.path} begins like a JSON array, but is not one: {error}. Write one object in each line, or repair the array."
         ) from error
     for value in values:
         yield _checked(value, "\\ud" if "\\ud" in content else "")
@@ -108,4 +108,4 @@ def _checked(value: Any, written: str) -> _Row:
 
 
 def _refused(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")

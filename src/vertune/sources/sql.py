@@ -106,9 +106,11 @@ def _translated_errors(source: Sql) -> Iterator[None]:
     except errors.OperationalError as error:
         if re.search(r"no such (table|column)|syntax error", str(error.orig)):  # SQLite raises this class for a wrong query, too
             raise ConfigError(_phrase(source, "The database refused the query", error) + " Check the option 'query'.") from None
-        raise StorageError(_phrase(source, "The database can't be reached", error) + " Check the url and that it runs.") from None
+        raise StorageError(
+            _phrase(source, "The database can't be reached", error) + " Check the url, and that the database runs."
+        ) from None
     except (errors.SQLAlchemyError, pl.exceptions.PolarsError) as error:
-        raise DataError(_phrase(source, "The query returned no table", error)) from None
+        raise DataError(_phrase(source, "The query returned no table", error) + " Check the option 'query'.") from None
 
 
 def _phrase(source: Sql, what: str, error: Exception) -> str:

@@ -53,8 +53,8 @@ def _file(path: Path) -> pl.DataFrame:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = flaw or f"{type(error).__name__}: {error}"
         raise DataError(
-            f'{path} is no SQuAD file ({reason}): expected {{"data": [{{"title", "paragraphs": [{{"context", "qas": […]}}]}}]}}, '
-            'each of "qas" with "id", "question" and "answers".'
+            f'{path} is not a SQuAD file ({reason}). Expected {{"data": [{{"title", "paragraphs": [{{"context", "qas": […]}}]}}]}}, '
+            'each of "qas" with "id", "question" and "answers". Correct the file, or name the source that reads it.'
         ) from error
     if not rows:
         raise DataError(f"{path} holds no questions. Check that its paragraphs have 'qas'.")

@@ -46,7 +46,7 @@ def _check(model: Predictor, bundled: Artifact) -> None:
     copy = Predictor.open(bundled)
     if copy.encoder.base_folder not in (None, bundled.folder / BASE):
         raise ModelError(
-            f"The bundle of {bundled.id} loaded the base in {copy.encoder.base_folder} instead of its own. Please report this as a bug."
+            f"The bundle of {bundled.id} loaded the base in {copy.encoder.base_folder} instead of its own. Report this as a bug."
         )
     for ours, theirs in zip(*(one.outputs(one.encoder.encode(records, views)) for one in (model, copy)), strict=True):
         if not np.array_equal(ours, theirs):

@@ -227,8 +227,8 @@ class _Compression:
         )
         if not np.allclose(in_memory, on_disk, atol=1e-3):
             raise ModelError(
-                f"The model written to {run.folder} gives other answers than the one that was measured, so it is not kept. "
-                "Please report this as a bug."
+                f"The model written to {run.folder} answers differently from the one that was measured, so it is not kept. "
+                "Report this as a bug with the base and the chain."
             )
 
     def _context(self) -> CompressionContext:

@@ -32,7 +32,7 @@ def fit(config: Config, home: Home, progress: Progress | None = None, frames: Ma
     """Prepare, train, and evaluate on the test split (on validation if there is no test); set the alias `NAME@live` if there is none."""
     if team.size() > 1:
         raise ConfigError(
-            f"fit was started in {team.size()} processes, but it works in one. Train with: accelerate launch -m vertune train run.yaml, "
+            f"`fit` was started in {team.size()} processes, but it works in one. Train with: accelerate launch -m vertune train run.yaml, "
             "then run vertune evaluate."
         )
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)

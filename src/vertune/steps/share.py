@@ -179,17 +179,18 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
     check_base(model.id, model.manifest["fingerprint"], encoder)
+    own_graph = f"Serve it on a graph of its own: vertune compress {model.id}"
     if encoder.input_names.sequence is None:
-        raise ConfigError(f"{model.id} reads no sequences, so it can't share a backbone. Serve it on a graph of its own: vertune compress.")
+        raise ConfigError(f"{model.id} reads no sequences, so it can't share a backbone. {own_graph}")
     pooling = encoder.pooling_of(task.states)
     if pooling == "native":
-        raise ConfigError(f"{model.id} can't share a backbone: it uses the head of its base's family (pooling: native).")
+        raise ConfigError(f"{model.id} can't share a backbone: it uses the head of its base's family (pooling: native). {own_graph}")
     edits = delta.load(model.folder)
     depths = [edit.depth for edit in edits if edit.kind != "head"]
     begin = min(depths) - 1 if depths else END  # the states that enter the lowest changed layer
     layers = any(edit.kind == "layers" for edit in edits)
     if layers and begin < 1:
-        raise ConfigError(f"{model.id} can't share a backbone: training changed all layers of its base.")
+        raise ConfigError(f"{model.id} can't share a backbone: training changed all layers of its base. {own_graph}")
     base = encoder.base_name
     if base not in bases:
         bases[base] = headless_backbone(encoder)
@@ -360,7 +361,7 @@ def _check_outputs(member: _Member, attached: Predictor) -> None:
         if not difference <= TOLERANCE * scale:
             raise ModelError(
                 f"On a shared backbone the outputs of {member.model.id} differ by {difference:.2g} from its own; at most "
-                f"{TOLERANCE * scale:.2g} is allowed. Please report this as a bug."
+                f"{TOLERANCE * scale:.2g} is allowed. Report this as a bug with the base and the method."
             )
     slot.positions = own
 

@@ -172,8 +172,8 @@ def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, dat
     worst = max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in zip(expected, loaded, strict=True))
     if not worst <= _TOLERANCE:
         raise ModelError(
-            f"The outputs of the saved model differ from those of the trained one by {worst:g}, but at most {_TOLERANCE:g} is allowed. "
-            "The method's edits don't describe everything that it changed; please report this with the config."
+            f"The outputs of the saved model differ from those of the trained one by {worst:g}, but at most {_TOLERANCE:g} is allowed: "
+            "the method's edits don't describe all its changes. Report this as a bug with the config."
         )
 
 

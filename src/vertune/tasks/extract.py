@@ -127,7 +127,11 @@ class Extract(Task):
             found[feature.record] |= held
         lost = sum(bool(record[name]) and not held for record, held in zip(records, found, strict=True))
         if lost:
-            _log.warning("%d of %d answers lie in truncated text and can't be found; choose truncation: window.", lost, len(records))
+            _log.warning(
+                "%d of %d answers are in text that is truncated, so they can't be learned. Set encoder.truncation: window.",
+                lost,
+                len(records),
+            )
         return Targets(values)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
