@@ -16,7 +16,7 @@ _LAYERS = 3
 
 
 class Distill(Compressor):
-    """Options of distillation."""
+    """Distillation and its options."""
 
     layers: Annotated[int, Field(ge=1)] | None = None
     """Number of the student's layers, evenly spaced among those of its base. Default: 3 of the model's layers, or all of another base."""

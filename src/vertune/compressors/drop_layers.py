@@ -1,6 +1,6 @@
 """Removes whole layers and trains the others to compensate.
 
-Faster than `distill` with its more epochs, and sufficient for easy texts; `distill` is more thorough.
+Faster than `distill`, which trains for more epochs, and sufficient for easy texts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class DropLayers(Compressor):
-    """Options of dropping layers."""
+    """Removal of layers and its options."""
 
     number: int = Field(default=2, ge=1)
     """Number of layers to remove."""

@@ -39,7 +39,7 @@ _SMOOTHING_GAIN = 0.9
 
 @dataclass(frozen=True, slots=True)
 class ActivationRange:
-    """The range that is mapped to 8 bits in the input of a matrix product."""
+    """The range of values that 8 bits represent in the input of a matrix product."""
 
     low: float
     high: float
@@ -52,7 +52,7 @@ Scales = dict[str, ActivationRange]
 
 
 class Int8(Compressor):
-    """Options of int8 quantisation."""
+    """Quantisation to int8 and its options."""
 
     precision: ClassVar[Literal["float32", "int8"]] = "int8"
     works_on: ClassVar[Literal["torch", "onnx"]] = "onnx"
@@ -66,10 +66,13 @@ class Int8(Compressor):
     keep: list[str] = Field(default=[])
     """Layers that always stay in float32, given by a part of their names, such as `layer.5` or `embeddings`."""
     search: bool = True
-    """Whether to search for layers to leave in float32, if the fully quantised model fails the gate (loses too much accuracy)."""
+    """Whether to search for layers to leave in float32 if the fully quantised model loses too much accuracy (fails the gate)."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Quantise the graph, with as few layers in float32 as the gate allows; raise ConfigError if no layer is large enough."""
+        """Quantise the graph, with as few layers in float32 as the gate (the accuracy check) allows.
+
+        Raise ConfigError if no layer is large enough to be quantised.
+        """
         kinds = sites(model.body)
         if not kinds:
             raise ConfigError(
@@ -97,7 +100,10 @@ class Int8(Compressor):
 
 
 def sites(graph: onnx.ModelProto) -> dict[str, str]:
-    """Return the kind of each site that can be quantised: `product` (with a constant matrix) or `table` (a large embedding table)."""
+    """Return the graph nodes that int8 can quantise, by their sites (shortened node names).
+
+    The value is `product` for a product with a constant matrix, `table` for a large embedding table.
+    """
     constants = {tensor.name: tensor.dims for tensor in graph.graph.initializer if tensor.data_type == 1}  # float32
     kinds = {}
     for node in graph.graph.node:
@@ -174,7 +180,7 @@ class _Quantiser:
         return numpy_helper.to_array(self.constants[name])
 
     def _biases(self) -> dict[str, tuple[str, str]]:
-        """Return the bias of each tensor whose only reader adds a constant vector: the names of the vector and of the sum."""
+        """Return, for each tensor whose only reader adds a constant vector, the names of the vector and of the sum."""
         readers: dict[str, list[Any]] = {}
         for node in self.model.graph.node:
             for name in node.input:
@@ -325,7 +331,7 @@ def _fewest_in_float32(
     context: CompressionContext,
     records: Sequence[Record],
 ) -> set[str]:
-    """Return the sites to leave in float32: a set that passes the gate and from which no site can be removed.
+    """Return the sites to leave in float32: a set that passes the gate (the accuracy check) and from which no site can be removed.
 
     Sites are ranked by how close the outputs are to float32 if only that site is left in float32. A binary search finds the smallest
     number of top-ranked sites that passes the gate; then each of these sites that proves unnecessary is quantised after all. If no

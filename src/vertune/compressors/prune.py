@@ -15,7 +15,7 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class Prune(Compressor):
-    """Options of pruning."""
+    """Structured pruning and its options."""
 
     rows: float = Field(default=0.5, ge=0, lt=1)
     """Share of the feed-forward neurons to remove in each layer."""

@@ -9,7 +9,7 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class TrimVocabulary(Compressor):
-    """Trimming has no options: it keeps the tokens of the training texts and of `data.unlabelled`."""
+    """Trimming of the vocabulary to the tokens of the training texts and of `data.unlabelled`; it has no options."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
         """Return the model with the smaller vocabulary; raise ConfigError if the type of tokenizer is not supported."""

@@ -88,10 +88,10 @@ def _remove_unused(graph: onnx.GraphProto) -> None:
 
 
 def split_at(whole: onnx.ModelProto, depths: Sequence[int]) -> list[tuple[int | None, int, onnx.ModelProto]]:
-    """Split a graph into segments (start, end, graph), each of which reads the states that the segment before it outputs.
+    """Split a graph into segments, each of which reads the states that the segment before it outputs.
 
-    `depths` are those of the states at which the graph is split; the last segment always ends at the last states. `start` is None
-    for the segment that reads the batch itself.
+    `depths` are those of the states at which the graph is split; the last segment always ends at the last states. Returns start
+    depth (None for the segment that reads the batch itself), end depth and graph of each segment.
     """
     from onnx.utils import Extractor
 

@@ -1,4 +1,4 @@
-"""Exports a backbone that many fine-tuned models (verticals) share as one ONNX graph; independent of tasks.
+"""Exports the ONNX graph of a backbone that many fine-tuned models (verticals) share; independent of tasks.
 
 In a batch, each sequence gets the changes of its own vertical.
 """

@@ -59,14 +59,16 @@ def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) 
         far = model(run.tensors(long)).numpy()
     where = ""
     for graph in _forms(model, example, encoder.input_names):
-        where = _apart(graph, (encoder, features, expected), (long, far))
+        where = _first_difference(graph, (encoder, features, expected), (long, far))
         if not where:
             return graph
     raise ModelError(f"The ONNX graph answers otherwise than the model: {where}. It was not kept; please report this with the base.")
 
 
-def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]) -> str:
-    """Return a description of the first text whose outputs differ between graph and model; empty if there is none.
+def _first_difference(
+    graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]
+) -> str:
+    """Describe the first text whose outputs differ between graph and model; return an empty string if there is none.
 
     `near` is the encoder, the features and the model's outputs for them; `far` is a batch of long texts and the outputs for it.
     """

@@ -1,4 +1,4 @@
-"""The option that methods share which change either all layers or only the last ones."""
+"""The option `layers` of the methods that can change all layers or only the last ones."""
 
 from __future__ import annotations
 

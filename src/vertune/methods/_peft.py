@@ -1,6 +1,6 @@
-"""Code that the methods share which train with the library PEFT: module selection, and conversion of PEFT's layers to edits.
+"""Code that all methods share that train with the library PEFT: module selection, and conversion of PEFT's layers to edits.
 
-PEFT is only needed for training; a trained model runs with vertune's own modules.
+PEFT is only needed for training; a trained model runs with vertune's own modules. Edits are the trained changes to save.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, A
 
 
 class LowRank(Layered):
-    """Options and edits of the methods that add low-rank matrices to weights."""
+    """Options that the methods share which add low-rank matrices to weights, and the conversion of the matrices to edits."""
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the low-rank matrices; a larger rank trains more weights."""
@@ -79,7 +79,7 @@ class LowRank(Layered):
         return targets(model, self.layers, roles)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits with the low-rank matrices of each changed module, and those of the head."""
+        """Return the changes to save as edits: the low-rank matrices of each changed module, and the head."""
         from vertune.nn import edits
 
         low_rank = []

@@ -23,7 +23,7 @@ _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 class Adalora(LowRank):
-    """Options of AdaLoRA."""
+    """AdaLoRA and its options."""
 
     learning_rate: ClassVar[float] = 2e-3
     rank: int = Field(default=12, ge=1, le=1024)
@@ -51,10 +51,7 @@ class Adalora(LowRank):
         model.ranks = RankAllocator(model.backbone, config, ADAPTER)  # type: ignore[no-untyped-call]
 
     def after_backward(self, model: Any, step: int) -> None:
-        """Update the importance of each singular value from its gradient, and zero the least important ones that exceed the mean rank.
-
-        The mean rank of each step follows PEFT's schedule.
-        """
+        """Update each singular value's importance from its gradient, and zero the least important to reach this step's mean rank."""
         ranks = model.ranks
         config = ranks.peft_config
         steps_left = config.total_step - config.tfinal - step
@@ -80,7 +77,7 @@ class Adalora(LowRank):
         return self.orthogonal * torch.stack(terms).mean()
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits of each changed module, with the singular values multiplied into `a`, and those of the head."""
+        """Return the changes to save as edits: the matrices, with the singular values multiplied into `a`, and the head."""
         from vertune.nn import edits
 
         low_rank = []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Adapter(Layered):
-    """Options of adapters."""
+    """Adapters and their options."""
 
     learning_rate: ClassVar[float] = 1e-3
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
@@ -48,7 +48,7 @@ class Adapter(Layered):
                 bottleneck.attach(linear, added.to(linear.weight.device))  # type: ignore[arg-type]
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits of the bottlenecks and of the head."""
+        """Return the changes to save as edits: the bottlenecks and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

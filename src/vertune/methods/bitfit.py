@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Bitfit(Layered):
-    """Options of BitFit."""
+    """BitFit and its option `layers`."""
 
     learning_rate: ClassVar[float] = 3e-3
 
@@ -33,7 +33,7 @@ class Bitfit(Layered):
         trainable.train_only(model, biases)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits of the biases and of the head."""
+        """Return the changes to save as edits: the biases and the head."""
         from vertune.nn import edits
 
         return [*edits.bias_edits(model), *edits.head_edits(model)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Dora(LowRank):
-    """Options of DoRA."""
+    """DoRA and its options."""
 
     learning_rate: ClassVar[float] = 1e-3
 

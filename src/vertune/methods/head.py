@@ -32,7 +32,7 @@ class Head(Method):
         trainable.require_some(model, self.name, "full or lora, because the head of this task has no weights")
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits of the head."""
+        """Return the changes to save as edits: the weights of the head."""
         from vertune.nn import edits
 
         return edits.head_edits(model)

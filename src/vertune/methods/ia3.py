@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Ia3(Layered):
-    """Options of IA3."""
+    """IA3 and its option `layers`."""
 
     learning_rate: ClassVar[float] = 5e-3
 
@@ -27,7 +27,7 @@ class Ia3(Layered):
         inject(model, library().IA3Config(target_modules=outputs + inputs, feedforward_modules=inputs))
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits with the factors of each changed module, and those of the head."""
+        """Return the changes to save as edits: the factors of each changed module, and the head."""
         from vertune.nn import edits
 
         scales = []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Lora(LowRank):
-    """Options of LoRA."""
+    """LoRA and its options."""
 
     learning_rate: ClassVar[float] = 1e-3
 

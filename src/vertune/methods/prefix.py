@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Prefix(Layered):
-    """Options of prefix tuning."""
+    """Prefix tuning and its options."""
 
     learning_rate: ClassVar[float] = 5e-3
     positions: int = Field(default=16, ge=1, le=256)
@@ -33,7 +33,7 @@ class Prefix(Layered):
         prefix.attach_prefix(model.backbone, {name: states[name] for name in layers})
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits with the states of each layer, and those of the head."""
+        """Return the changes to save as edits: the states of each layer, and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

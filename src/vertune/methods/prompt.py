@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Prompt(Method):
-    """Options of prompt tuning."""
+    """Prompt tuning and its options."""
 
     learning_rate: ClassVar[float] = 1e-2
     positions: int = Field(default=20, ge=1, le=256)
@@ -32,7 +32,7 @@ class Prompt(Method):
         prefix.attach_prompt(model.backbone, rows)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits of the vectors and of the head."""
+        """Return the changes to save as edits: the vectors and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TopLayers(Method):
-    """Options of training the top layers."""
+    """Training of the last layers, and its options."""
 
     moves: ClassVar[Literal["head", "top", "all"] | None] = "top"
     learning_rate: ClassVar[float] = 1e-4
@@ -37,7 +37,7 @@ class TopLayers(Method):
         trainable.train_only(model, trainable.parameters_from(model, self.depth(structure.count(model.backbone))))
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the edits of the last n layers and of the head."""
+        """Return the changes to save as edits: the weights of the last n layers, and the head."""
         from vertune.nn import edits
 
         return [*edits.layer_edits(model), *edits.head_edits(model)]

@@ -1,8 +1,9 @@
 """Runs one backbone for many fine-tuned models (verticals): each sequence of a batch gets the changes of its own vertical.
 
-The changes of a vertical are stored in one slot of every bank (core/banks.py), and gathered for each sequence by its slot number.
-The output of a linear module becomes `gain * (output + x @ a @ b) + shift`: LoRA uses the product, DoRA the product, gain and
-shift, IA3 the gain, BitFit the shift. S-LoRA (Sheng et al. 2023) does this for products only. Independent of tasks.
+The changes of a vertical are stored in one slot of every bank (a tensor with one slot per vertical, core/banks.py), and gathered
+for each sequence by its slot number. The output of a linear module becomes `gain * (output + x @ a @ b) + shift`: LoRA uses the
+product, DoRA the product, gain and shift, IA3 the gain, BitFit the shift. S-LoRA (Sheng et al. 2023) does this for products
+only. Independent of tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _CHANGED = ("a", "b", "gain", "shift")
 
 
 def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
-    """Convert edits to bank rows, the arrays of one slot; raise ConfigError if an edit can't be expressed by bank rows."""
+    """Convert edits (trained changes) to bank rows, the arrays of one slot; raise ConfigError if an edit has no such form."""
     found: dict[str, Tensor] = {}
     for edit in edits:
         if edit.kind == "head":
@@ -168,7 +169,7 @@ class MixedBackbone(nn.Module):
         names = tuple(inspect.signature(backbone.forward).parameters)
         backbone.register_forward_pre_hook(partial(self._extend, names), with_kwargs=True)
         _, embeddings = structure.embeddings(backbone)
-        embeddings.register_forward_pre_hook(self._own, with_kwargs=True)
+        embeddings.register_forward_pre_hook(self._real_tokens, with_kwargs=True)
         embeddings.register_forward_hook(self._make_room)
         holder = backbone.get_submodule(next(iter(layers)).partition(".")[0])
         (backbone if isinstance(holder, nn.ModuleList) else holder).register_forward_hook(self._close)
@@ -186,7 +187,7 @@ class MixedBackbone(nn.Module):
                 inputs[name] = torch.cat([front.to(value.dtype), value], dim=1)
         return (), inputs
 
-    def _own(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _real_tokens(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         count = self._count()
 
         def cut(value: Any) -> Any:

@@ -39,9 +39,9 @@ class Bottleneck(nn.Module):
 def attach(linear: nn.Linear, bottleneck: Bottleneck) -> None:
     """Apply the bottleneck to the output of the linear module, before dropout, the residual connection and the norm."""
     linear.add_module("bottleneck", bottleneck)
-    linear.register_forward_hook(_through)
+    linear.register_forward_hook(_adapted)
 
 
-def _through(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+def _adapted(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
     changed: Tensor = linear.bottleneck(out)
     return changed

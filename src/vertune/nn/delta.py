@@ -20,15 +20,15 @@ EDITS = "edits.json"
 def save(folder: Path, edits: Sequence[Edit]) -> None:
     """Write the edits to a folder, which is created if needed; raise StorageError if the files can't be written."""
     tensors = {f"{place}.{name}": tensor.contiguous() for place, edit in enumerate(edits) for name, tensor in edit.tensors.items()}
-    listed = [{**asdict(edit), "tensors": sorted(edit.tensors)} for edit in (_bare(edit) for edit in edits)]
+    listed = [{**asdict(edit), "tensors": sorted(edit.tensors)} for edit in (_without_tensors(edit) for edit in edits)]
     with storage_errors(folder / TENSORS):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / TENSORS)
     write_json(folder / EDITS, listed)
 
 
-def _bare(edit: Edit) -> Edit:
-    """Return the edit with the names of its tensors in place of the tensors."""
+def _without_tensors(edit: Edit) -> Edit:
+    """Return a copy of the edit with the names of its tensors only."""
     return Edit(edit.kind, edit.site, edit.depth, dict.fromkeys(edit.tensors), edit.options)
 
 

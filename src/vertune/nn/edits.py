@@ -23,7 +23,7 @@ def cpu_copy(tensor: Tensor) -> Tensor:
 
 
 def head_edits(model: VerticalModel) -> list[Edit]:
-    """Return the edits of the head; those of a native head include the pooler."""
+    """Return the weights of the head as edits; a native head includes the pooler."""
     depth = structure.count(model.backbone) + 1
     if model.native is None:
         tensors = {name: cpu_copy(value) for name, value in model.head.state_dict().items()}
@@ -32,7 +32,7 @@ def head_edits(model: VerticalModel) -> list[Edit]:
 
 
 def layer_edits(model: VerticalModel) -> list[Edit]:
-    """Return one edit per stage of the backbone that has trainable weights (stages: `structure.stages`)."""
+    """Return the trainable weights of the backbone as edits, one per stage (`structure.stages`)."""
     stages = structure.stages(model.backbone)
     result: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.backbone.named_parameters():
@@ -43,7 +43,7 @@ def layer_edits(model: VerticalModel) -> list[Edit]:
 
 
 def bias_edits(model: VerticalModel) -> list[Edit]:
-    """Return one edit per trainable bias of the backbone; the biases of a native head's pooler are skipped."""
+    """Return the trainable biases of the backbone as edits, one per bias; the biases of a native head's pooler are skipped."""
     names = {
         f"{structure.BACKBONE}{name}": parameter
         for name, parameter in model.backbone.named_parameters()
@@ -55,7 +55,7 @@ def bias_edits(model: VerticalModel) -> list[Edit]:
 
 
 def module_edits(model: VerticalModel) -> list[Edit]:
-    """Return one edit per module that vertune added to the model: bottlenecks, prefix states and prompt rows."""
+    """Return the modules that vertune added to the model as edits: bottlenecks, prefix states and prompt rows."""
     result = []
     for name, module in model.named_modules():
         site = _owner(name)

@@ -90,7 +90,7 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
     extend = partial(_extend, names, positions, int(visible), _limit(backbone))
     backbone.register_forward_pre_hook(extend, with_kwargs=True)
     _, module = structure.embeddings(backbone)
-    module.register_forward_pre_hook(partial(_own, positions), with_kwargs=True)
+    module.register_forward_pre_hook(partial(_real_tokens, positions), with_kwargs=True)
     module.register_forward_hook(partial(_make_room, positions))
     holder = backbone.get_submodule(next(iter(structure.layers(backbone))).partition(".")[0])
     # A ModuleList is never called; in that case the backbone itself returns the states, and has no pooler that reads them.
@@ -139,7 +139,9 @@ def _extend(
     return (), inputs
 
 
-def _own(positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _real_tokens(
+    positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Remove the added positions from the arguments of the embeddings, which then embed only the real tokens."""
 
     def cut(value: Any) -> Any:

@@ -91,7 +91,7 @@ def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only the feed-forward neurons with these indices, given by the name of the layer's down projection.
+    """Keep only some feed-forward neurons; `kept` maps the name of each layer's down projection to the indices of its neurons.
 
     A gated neuron has two rows in the up projection, which are both kept.
     """
@@ -109,7 +109,7 @@ def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
 
 
 def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only the attention heads with these indices, given by the layer's name.
+    """Keep only some attention heads; `kept` maps each layer's name to the indices of its heads.
 
     Raise ConfigError if query, key and value are not separate modules, or if other modules depend on the number of heads.
     """

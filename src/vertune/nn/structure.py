@@ -62,7 +62,7 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
             "Choose a transformer encoder as base."
         )
     name, module = max(lists, key=lambda item: _size(item[1]))
-    return dict(_opened(name, module))
+    return dict(_flattened(name, module))
 
 
 def count(backbone: nn.Module) -> int:
@@ -245,7 +245,7 @@ def probing(backbone: nn.Module) -> Iterator[list[RemovableHandle]]:
 def _outline(backbone: nn.Module) -> _Outline:
     found = _outlines.get(backbone)
     if found is None:
-        found = _outlines[backbone] = _drawn(backbone)
+        found = _outlines[backbone] = _observed(backbone)
     return found
 
 
@@ -268,7 +268,7 @@ def _note(called: list[str], name: str, module: nn.Module, args: Any) -> None:
     called.append(name)
 
 
-def _drawn(backbone: nn.Module) -> _Outline:
+def _observed(backbone: nn.Module) -> _Outline:
     """Return the outline of a backbone, from the order in which its modules run before, between and after the layers."""
     found, above = layers(backbone), count(backbone) + 1
     calls = _calls(backbone)
@@ -324,7 +324,7 @@ def _is_linear(backbone: nn.Module, name: str) -> bool:
     return isinstance(backbone.get_submodule(name), nn.Linear)
 
 
-def _opened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _flattened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the entries of a ModuleList; an entry that is or only wraps another list is replaced by the entries of that list."""
     for place, entry in module.named_children():
         path = f"{name}.{place}" if name else place
@@ -333,7 +333,7 @@ def _opened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if whole is None:
             yield path, entry
         else:
-            yield from _opened(f"{path}.{whole[0]}" if whole[0] else path, whole[1])
+            yield from _flattened(f"{path}.{whole[0]}" if whole[0] else path, whole[1])
 
 
 def _has_linear(module: nn.Module) -> bool:
