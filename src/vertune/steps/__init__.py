@@ -1,1 +1,1 @@
-"""The steps of a vertical's life: one plain function each."""
+"""The steps that a model passes through, such as prepare, train and evaluate: one file and one main function per step."""
