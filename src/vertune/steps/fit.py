@@ -66,7 +66,7 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
 
 
 def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
-    """`prepared` in the leading process."""
+    """Find or prepare the dataset, as `prepared` describes; called in the leading process alone."""
     for run in reversed(home.runs()) if resume else ():
         manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and is_same(manifest.get("asked"), config):
