@@ -1,4 +1,4 @@
-"""The data chain turns the rows of sources into splits: read, map columns to fields, clean, split, augment, fit the task.
+"""The data chain turns the rows of sources into splits: read, map columns to fields, clean, split, augment, fit; writes no files.
 
 Each of these links takes a Polars frame and returns one. Every row, span or label that a link drops or changes gets an entry in
 a `ChainLog`. Always: rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows.
@@ -46,7 +46,7 @@ class ChainInputs(BaseModel):
     tables: dict[str, SerializeAsAny[Source]]
     """The sources by the name of their table: train, validation or test."""
     fields: dict[str, str | list[str]]
-    """Field of the task to the column or columns that it is read from."""
+    """Maps a field of the task to the column or columns that it is read from."""
     keep: tuple[str, ...]
     """Columns to keep in addition to the task's."""
     clean: tuple[SerializeAsAny[Cleaner], ...]
@@ -210,7 +210,7 @@ def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
 
 
 class FrameRecords(Sequence[Record]):
-    """A sequence of a frame's rows as records, converted only when they are read, so that a large frame is not copied."""
+    """A sequence of a frame's rows as records, converted only when they are read, to save memory."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self.frame = frame

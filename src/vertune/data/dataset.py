@@ -1,4 +1,4 @@
-"""Reads and writes the files of a dataset: one Parquet file per split, and the rejected rows."""
+"""Reads and writes the files of a dataset: one Parquet file per split, and the rejected rows; independent of how they were made."""
 
 from __future__ import annotations
 

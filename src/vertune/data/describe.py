@@ -1,4 +1,4 @@
-"""Computes the statistics of a dataset: label counts, duplicates, conflicting answers, leakage between splits, text lengths.
+"""Computes the statistics of splits: label counts, duplicates, conflicting answers, leakage, text lengths; reads and writes no files.
 
 All rows are counted. Only lengths and unknown tokens, which need the base's tokenizer, are measured on a sample of evenly spaced
 rows of a large split; the report shows the size of the sample.

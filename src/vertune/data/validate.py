@@ -96,7 +96,7 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     for name, source in sources.items():
         complete = set(source) <= set(frame.columns)
         if complete and name in frame.columns and len(source) == 1:
-            frame = frame.with_columns(pl.coalesce(source[0], name).alias(source[0]))  # one list may hold records of both namings
+            frame = frame.with_columns(pl.coalesce(source[0], name).alias(source[0]))  # records of either naming may be mixed
         if complete or name not in frame.columns:
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())

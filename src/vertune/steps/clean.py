@@ -1,4 +1,4 @@
-"""clean: deletes failed runs and, on request, all artifacts that no alias needs."""
+"""clean: deletes failed runs and, on request, all artifacts that no alias needs; independent of their content."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
 
 
 def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
-    """Delete the cached outputs of frozen layers that no training used in the last ten minutes; return them."""
+    """Delete the cached outputs of frozen layers that no training used in the last ten minutes; return what was deleted."""
     folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= _QUIET]
     freed = [Freed(f"trunk cache {path.name[:8]}", folder_size(path), "training can compute it again") for path in folders]
     if not dry:
@@ -61,7 +61,7 @@ def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
 
 
 def _alive(run: Artifact) -> bool:
-    """Whether a process is working on the run, the user still has to accept it, or it is marked as running and changed a file lately."""
+    """Whether a run must be kept: a process works on it, its result awaits acceptance, or it is running and changed a file lately."""
     if run.in_use or _status(run) == UNDECIDED:
         return True
     newest = max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0)
@@ -94,7 +94,7 @@ def _needed(home: Home) -> set[str]:
 
 
 def _interrupted_removals(home: Home, dry: bool) -> list[Freed]:
-    """Delete the folders that a crash during a removal left behind; return them."""
+    """Delete the folders that a crash during a removal left behind; return what was deleted."""
     folders = [path for shelf in SHELVES for path in (home.folder / shelf).glob(".*.removed")]
     freed = [Freed(path.name, folder_size(path), "left over from a removal") for path in folders]
     if not dry:

@@ -1,4 +1,4 @@
-"""compare: tests whether one model is better than another on the same rows, with a paired bootstrap."""
+"""compare: tests whether one model is better than another on the same rows, with a paired bootstrap; independent of how they were made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vertune.reports.words import comparison_sentence
 def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
     """Compute the paired difference b − a of every metric with its 95 % bootstrap interval, and describe each in a sentence.
 
-    `a` and `b` are reports or models; for two models, their newest reports on the same rows are compared. Returns `{"a", "b",
+    `a` and `b` are reports or models; for a model, its newest report on the same rows as the other's is used. Returns `{"a", "b",
     "units", "goal", "metrics": {name: {"a", "b", "difference": {"value", "low", "high"}, "winner", "sentence"}}}`.
     Raises NotFound if a model has no report, Conflict if the two reports are on different rows.
     """

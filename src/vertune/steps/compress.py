@@ -156,7 +156,7 @@ def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str
 
 
 def _asks(asked: Any, config: Config, parents: list[str]) -> bool:
-    """Whether the request in a manifest is for this config and these parents."""
+    """Whether the entry `asked` of a manifest has this config and these parents."""
     return isinstance(asked, dict) and asked.get("parents") == parents and is_same(asked.get("config"), config)
 
 
@@ -186,7 +186,7 @@ class _Compression:
     def __init__(self, model: Artifact, config: Config, dataset: Artifact, progress: Recorder, folders: _Folders) -> None:
         self.config, self.progress, self.folders = config, progress, folders
         self.students = 0
-        """Number of students trained so far."""
+        """Number of student models trained by distillation so far."""
         predictor = Predictor.open(model)
         self.parent = _standalone(model, predictor)
         self.columns = list(predictor.columns) or [column.name for column in predictor.task.columns]

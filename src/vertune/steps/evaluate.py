@@ -93,7 +93,7 @@ def evaluate(
 
 
 def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact | None:
-    """The dataset that the model was trained on; without it, None, or NotFound if it is needed."""
+    """Find the dataset that the model was trained on; if it is missing, return None, or raise NotFound if it is needed."""
     found = of_model(manifest, home)
     if found is None and needed:
         raise NotFound(
@@ -127,7 +127,7 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
 
 
 def _leaks(dataset: Artifact, split: str) -> list[str]:
-    """A warning if many rows of the split have a text that is also in the training rows, as counted when the dataset was prepared."""
+    """A warning if 1 % or more of the split's rows have a text that is also in the training rows, as counted by prepare."""
     path = dataset.folder / "report.json"
     found = read_json(path).get("leakage", []) if path.exists() else []
     return [
@@ -138,7 +138,7 @@ def _leaks(dataset: Artifact, split: str) -> list[str]:
 
 
 def _learnt(frame: pl.DataFrame, dataset: Artifact | None, task: Task) -> list[str]:
-    """A warning if many rows of a frame have a text that is also in the training rows."""
+    """A warning if 1 % or more of the rows of a frame have a text that is also in the training rows."""
     if dataset is None:
         return []
     train = read(dataset, "train")

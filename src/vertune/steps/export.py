@@ -1,4 +1,4 @@
-"""export: writes a model in a format of other software, and checks that it has the same outputs there."""
+"""export: writes a model in a format of other software, and checks that it has the same outputs there; independent of the format."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resu
             return home.get("datasets", manifest["parents"][0])
     fingerprint = ChainInputs.of(config).fingerprint()
     for dataset in reversed(home.shelf("datasets")) if fingerprint else ():
-        manifest = dataset.manifest_or_empty  # empty where the dataset is damaged
+        manifest = dataset.manifest_or_empty  # empty if the dataset is damaged
         if manifest.get("name") == config.name and manifest.get("inputs_hash") == fingerprint:
             return dataset
     return prepare(config, home, progress)

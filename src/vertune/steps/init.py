@@ -175,7 +175,7 @@ def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[
 
 
 def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
-    """The task that predicts such a column, the name of its target field, and the reason for the guess."""
+    """Guess the task that predicts a column; return the task's name, its target field, and the reason. `pair` if there are two texts."""
     if column.kind == "words":
         return "multilabel", "labels", f"'{column.name}' holds several words a row"
     if column.kind == "number":

@@ -1,4 +1,4 @@
-"""predict: runs a trained model on texts, records, frames and files."""
+"""predict: runs a trained model on texts, records, Polars frames and files; works for any task."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AnsweredRows:
     answers: list[Answer | None]
     """One prediction per row; None for a row that the model can't read."""
     errors: dict[int, str]
-    """Row number, counted from 0, to the reason why the row has no prediction."""
+    """The reason why a row has no prediction, by row number from 0."""
 
 
 def opened(model: Artifact | Predictor) -> Predictor:
@@ -62,7 +62,7 @@ def predict(
 def answer(
     predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: CachedPredictor | None = None
 ) -> AnsweredRows:
-    """Predict the rows of a frame; a row that the model can't read gets None and a reason."""
+    """Compute the predictions for the rows of a frame; a row that the model can't read gets None and a reason."""
     import polars as pl
 
     answers: list[Answer | None] = [None] * frame.height

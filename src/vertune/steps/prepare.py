@@ -1,4 +1,4 @@
-"""prepare: makes a dataset from the sources of a config: one file per split, the rejected rows and a report."""
+"""prepare: makes a dataset from the sources of a config: one file per split, the rejected rows and a report; works for any task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prepare(config: Config, home: Home, progress: Progress | None = None, frames
     with recording(home, run, progress) as recorder:
         inputs, log = ChainInputs.of(config), ChainLog(recorder)
         tables = chain.read(inputs, log) if frames is None else chain.mark(frames)
-        # before reading, so that a file that changes meanwhile makes a new dataset next time
+        # hashed before reading: if a file changes meanwhile, the next run prepares it again
         fingerprint = inputs.fingerprint() if frames is None else None
         try:
             result = chain.run(inputs, tables, log)

@@ -72,10 +72,10 @@ class _Member:
 
 
 def share(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Add models to the backbones of their bases, exporting new backbones as needed; return the models that can't share, by id.
+    """Add models to the backbones of their bases, exporting new backbones as needed.
 
-    The value for each id is the reason: training changed all layers, the model uses the native head of its base's family, or it
-    is compressed, so that it has its own graph. Raises MissingExtra without torch or onnx.
+    Returns the id of each model that can't share a backbone, with the reason: training changed all layers, the model uses the
+    native head of its base's family, or it is compressed and has its own graph. Raises MissingExtra without torch or onnx.
     """
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
         raise MissingExtra("Putting trained models on a shared backbone", "train", "onnx")
@@ -114,7 +114,7 @@ def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix:
 
 
 def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Convert every model to ONNX, so that it is served without torch; return the reason for each model that can't be, by id.
+    """Convert every model to ONNX, so that it is served without torch; return the id of each model that can't be, with the reason.
 
     Models share a backbone if they can. Any other model gets its own graph, in int8 if that is accurate enough, else in float32.
     """
@@ -129,7 +129,7 @@ def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | N
 
 def _make_own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
     """Compress the model to int8 if that is accurate enough, else export it in float32."""
-    if not _trained_on_validation(model):  # else no held-out record is left to measure int8 with
+    if not _trained_on_validation(model):  # otherwise no held-out record is left to measure int8 on
         try:
             compress(model, home, ["compress.chain=[int8]"], progress)
         except (ConfigError, ModelError):  # no layer is large enough, or the gate refuses it
@@ -190,7 +190,7 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
         raise ConfigError(f"{model.id} can't share a backbone: it uses the head of its base's family (pooling: native).")
     edits = delta.load(model.folder)
     depths = [edit.depth for edit in edits if edit.kind != "head"]
-    begin = min(depths) - 1 if depths else END  # the states that enter the lowest changed layer
+    begin = min(depths) - 1 if depths else END  # depth of the states that are the input of the lowest changed layer
     layers = any(edit.kind == "layers" for edit in edits)
     if layers and begin < 1:
         raise ConfigError(f"{model.id} can't share a backbone: training changed all layers of its base.")
@@ -216,7 +216,7 @@ def _validation(model: Artifact, task: Task, home: Home) -> list[Record]:
 
 
 def _cuts(members: Sequence[_Member]) -> list[int]:
-    """The layer depths at which the models' own changes begin; the graph is cut into segments there."""
+    """The layer depths from which on the models' weight changes apply; the graph is cut into segments there."""
     return sorted({member.entry.begin for member in members} - {START, END})
 
 
@@ -318,7 +318,7 @@ def _unused(*arguments: Any) -> Any:
 
 
 def _of_all_costs(features: Sequence[Feature], number: int) -> list[Feature]:
-    """A sample of up to `number` features of all lengths: evenly spaced in the order of their cost."""
+    """A sample of up to `number` encoded texts of all lengths: evenly spaced in the order of their cost."""
     ordered = sorted(features, key=lambda feature: feature.cost)
     return [ordered[rank] for rank in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 

@@ -50,7 +50,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
-    # the number of threads changes the last bits of sums, so a resumed training uses as many as it began with
+    # the number of threads changes the rounding of sums, so a resumed training uses as many as it started with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
     run.update(error=None, threads=threads, **owner_entries())
@@ -69,7 +69,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
 
 
 def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Artifact:
-    """Train in a process that is not the leader of a distributed training; only the leader writes the artifact."""
+    """Train in a process that is not the leader of a distributed training; return the model, which only the leader writes."""
     from vertune.learning import session, team
     from vertune.learning.threads import use_threads
 
