@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PANEL = ("Use a model", 1)
 
 _SHOWN = 5
-"""The most probabilities that are printed for a text; --json prints all."""
+"""Maximum number of probabilities that are printed for a text; --json prints all."""
 
 
 def run(
@@ -62,7 +62,7 @@ def run(
 
 
 def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
-    """Predict one record of one or more texts, and print the answer."""
+    """Run a model on one record, made of one or more texts, and print the answer."""
     from vertune.data.validate import record_of_texts
     from vertune.steps.predict import opened, predict
 
@@ -76,7 +76,7 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
-    """Predict lines of text, or of JSON records (lines that start with a brace), and print one JSON answer per line."""
+    """Run a model on lines of text, or of JSON records (lines that start with a brace), and print one JSON answer per line."""
     import json
 
     from vertune.core.errors import DataError
@@ -118,7 +118,7 @@ def _utf8(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
-    """Predict the rows of a file, write the answers to `out`, and print how many rows were answered."""
+    """Run a model on the rows of a file, write the answers to `out`, and print how many rows were answered."""
     from vertune.cli.progress import show_progress
     from vertune.steps.predict import predict_file
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PANEL = ("From a file to a model", 3)
 
 _NOTES = 12
-"""The most notes that are printed; the report has all of them."""
+"""Maximum number of notes that are printed; the report has all of them."""
 
 
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:

@@ -35,7 +35,7 @@ _LABELLED = frozenset({"label", "labels", "spans"})
 _REASONS = 20
 """Number of most frequent reasons for rejection that get a note each; all others share one note."""
 _SHOWN = 200
-"""The most characters of a text, and entries of a list, in an example of a note."""
+"""Maximum number of characters of a text, and of entries of a list, in an example of a note."""
 
 
 class ChainInputs(BaseModel):

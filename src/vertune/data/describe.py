@@ -32,11 +32,11 @@ UNKNOWN = 0.05
 TRUNCATED = 0.05
 """Share of rows that are longer than the model's limit, above which there is a warning."""
 _EXAMPLES = 20
-"""The most examples of conflicts and of leakage."""
+"""Maximum number of examples of conflicts and of leakage."""
 _SHOWN = 200
-"""The most characters of an example text."""
+"""Maximum number of characters of an example text."""
 _BINS = 24
-"""The most bins of a histogram."""
+"""Maximum number of bins of a histogram."""
 
 
 def describe(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_RECORDS_WITHOUT_FRAME = 64
 _MAX_UNREAD_FIELDS = 100
-"""The most unknown fields that are kept, so that an error can name a misspelt one; a frame of all of them could take gigabytes."""
+"""Maximum number of unknown fields that are kept, so that an error can name a misspelt one; a frame of all of them could take gigabytes."""
 _INTEGER_LIMIT = 1 << 63
 """Smallest absolute value of an integer that does not fit into a frame."""
 
@@ -130,7 +130,7 @@ def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[di
 
 
 def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Reduce records to the fields that any of the models reads; some others stay without values, so that an error can name them.
+    """Reduce records to the fields that any of the models reads; a few other names stay, with None, so that an error can mention them.
 
     Raises DataError if a field that a model reads contains a list, a mapping, or an integer of more than 64 bits.
     """

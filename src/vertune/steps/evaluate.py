@@ -33,7 +33,7 @@ from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 
 BASELINE_ROWS = 20_000
-"""The most training rows that baselines are fitted on: more take minutes and change little. The report shows the number."""
+"""Maximum number of training rows that baselines are fitted on: more take minutes and change little. The report shows the number."""
 
 _LEAK_SHARE = 0.01
 """Share of measured rows whose text is also in the training rows, from which on the report warns."""

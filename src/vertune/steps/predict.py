@@ -100,7 +100,7 @@ def read_rows(path: Path) -> pl.DataFrame:
 
 
 def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> AnsweredRows:
-    """Predict every row of a file, and write the rows with additional `answer_…` columns to the file `out`.
+    """Run a model on every row of a file, and write the rows with additional `answer_…` columns to the file `out`.
 
     The suffix of `out` decides the format; in CSV, lists and mappings are written as JSON. A row without a prediction is written
     too, with the reason in the column `answer_error`.

@@ -20,7 +20,7 @@ from vertune.reports import render
 
 _PACKAGES = ("polars", "numpy", "tokenizers")
 _REASONS = 20
-"""The most reasons for rejection that the report lists."""
+"""Maximum number of reasons for rejection that the report lists."""
 
 
 def prepare(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Artifact:

@@ -64,7 +64,7 @@ class _Member:
     has_validation: bool
     """Whether `records` are validation records, so that the loss of accuracy in int8 can be measured."""
     entry: SharedEntry
-    """The model's weight changes in the form that a backbone stores."""
+    """The model's weight changes and head, in the form that a backbone stores."""
     replaces_layers: bool
     """Whether training changed whole layers, so that the model needs its own copies of them."""
     features: list[Feature]
