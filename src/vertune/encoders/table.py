@@ -40,7 +40,7 @@ class RowValues:
 
 
 class Table(Encoder):
-    """Options of the table encoder."""
+    """Encoder of numeric and categorical fields; the fields below are its options."""
 
     pretrained: ClassVar[bool] = False
 

@@ -65,7 +65,7 @@ class TextTokens:
 
 
 class Text(Encoder):
-    """Options of the text encoder."""
+    """Encoder of texts; the fields below are its options."""
 
     input_names: ClassVar[InputNames] = InputNames(_tokens.SEQUENCE, _tokens.MASK)
     base: str = "minilm"
