@@ -10,7 +10,7 @@ from vertune.core.records import Cleaned
 
 
 def reject(frame: pl.DataFrame, reason: pl.Expr, shown: Sequence[str]) -> Cleaned:
-    """Keep the rows with a null reason; list the others with file, row number, reason and their values in the columns `shown`."""
+    """Return the rows with a null reason; list the others with file, row number, reason and their values in the columns `shown`."""
     marked = frame.with_columns(reason.alias("__reason"))
     rejected = [
         {"file": row["__file"], "row": row["__row"], "reason": row["__reason"], "values": {name: row[name] for name in shown}}

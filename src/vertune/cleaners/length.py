@@ -29,7 +29,7 @@ class Length(Cleaner):
         return self
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Keep the rows whose input texts are all within the limits; null inputs are not checked, because the task rejects them."""
+        """Keep the rows whose input texts are all within the limits; null inputs are not checked here, but by the task."""
         texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
         texts = [name for name in texts if frame.schema.get(name) == pl.String]
         reasons = []

@@ -36,7 +36,7 @@ class Normalise(Cleaner):
     half_width: bool = False
     """Whether to replace full-width letters, digits, punctuation and the ideographic space by their ASCII counterparts."""
     spaces: Literal["collapse", "keep"] = "collapse"
-    """Whether to replace each run of white space, line breaks included, by one space and strip both ends of the text, or to keep it."""
+    """`collapse` replaces each run of white space, line breaks included, by one space and strips both ends of the text; `keep` does not."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
         """Return every row with its input texts normalised; a note counts the texts that changed."""

@@ -66,7 +66,7 @@ class Cutting:
     """How texts that exceed the limit are truncated, and which special tokens are added."""
 
     size: int
-    """Maximum number of tokens of a feature, special tokens included."""
+    """Maximum number of tokens of a feature (model input), special tokens included."""
     how: str
     """`head`, `tail`, `head_tail` or `window`; a view that does not allow windows is truncated to the head instead."""
     stride: float
@@ -77,7 +77,7 @@ class Cutting:
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """The payload of a feature: token ids, and the token type ids that the pretrained model expects."""
+    """The content of a feature (model input): token ids, and the token type ids that the pretrained model expects."""
 
     ids: NDArray[np.int32]
     types: NDArray[np.int8]
@@ -117,7 +117,7 @@ class FieldTokens:
         return np.diff(self.starts)
 
     def piece(self, row: int) -> Piece:
-        """The tokens of one record."""
+        """Return the tokens of one record."""
         start, stop = self.starts[row], self.starts[row + 1]
         return Piece(self.ids[start:stop], self.offsets[start:stop])
 
@@ -164,9 +164,9 @@ def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
 def encode(
     records: Sequence[Mapping[str, Any]], views: Sequence[Fields], tokens: Mapping[str, FieldTokens], cutting: Cutting
 ) -> list[Feature]:
-    """Return features in order of records, then views, then windows; an absent or empty second field is skipped.
+    """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows.
 
-    `tokens` holds the tokens of each field for all records.
+    An absent or empty second field is skipped. `tokens` contains the tokens of each field for all records.
     """
     features: list[Feature] = []
     for row, record in enumerate(records):
@@ -177,7 +177,7 @@ def encode(
 
 
 def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> list[Feature]:
-    """Return the features of one view: one feature, or one per window of the text that is truncated."""
+    """Return the features of one view: one feature, or one per window if the text is split into windows."""
     template = cutting.templates[len(pieces)]
     room = cutting.size - template.size
     total = sum(map(len, pieces))

@@ -33,7 +33,7 @@ _UNKNOWN, _MISSING, _KNOWN = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
-    """The payload of a feature: its numbers (NaN if missing), and the embedding row of the value of each categorical field."""
+    """The content of a feature (model input): its numbers (NaN if missing), and the embedding row of each categorical value."""
 
     numbers: NDArray[np.float64]
     categories: NDArray[np.int64]
@@ -71,7 +71,7 @@ class Table(Encoder):
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
         """Return a copy with bins and categories fitted on the records.
 
-        Raise ConfigError if there is more than one view, or a field that is neither a number nor a category.
+        Raise ConfigError if the task has more than one view (model input per record), or a field that is neither a number nor a category.
         """
         if len(views) != 1:
             raise ConfigError(
@@ -93,7 +93,7 @@ class Table(Encoder):
         return self.model_copy(update={"bins": bins, "categories": known})
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return one feature of cost 1 per record; a missing number becomes NaN, a missing category a value of its own."""
+        """Return one feature (model input) per record; a missing number becomes NaN, a missing category a value of its own."""
         if not self.is_resolved:
             raise ConfigError("The encoder 'table' does not know its fields yet. Train a model, or resolve it on training records.")
         numbers = np.empty((len(records), len(self.bins)))
@@ -139,18 +139,18 @@ class Table(Encoder):
         return {"numbers": shares, "categories": np.stack([feature.payload.categories for feature in features])}
 
     def content(self, feature: Feature) -> bytes:
-        """The bytes of the numbers and categories."""
+        """Return numbers and categories as bytes; features with equal bytes have equal outputs."""
         payload: RowValues = feature.payload
         return payload.numbers.tobytes() + payload.categories.tobytes()
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a collated dummy batch with one row per cost: every bin half full, every category unknown."""
+        """Return a batch of dummy rows, one per entry of `costs`: every bin half full, every category unknown."""
         shape = (len(costs), len(self.bins), self._edges.shape[2] + 1)
         unknown = np.array([places[None] for places in self._rows.values()], np.int64)
         return {"numbers": np.full(shape, 0.5, np.float32), "categories": np.tile(unknown, (len(costs), 1))}
 
     def model(self) -> torch.nn.Module:
-        """Return the network with its initial weights, which depend on the seed and the fitted fields alone."""
+        """Return the network with its initial weights, which depend only on the options and the fitted fields."""
         import torch
 
         from vertune.encoders._table_model import TableBackbone, TableConfig, TableSizes

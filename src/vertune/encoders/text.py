@@ -141,7 +141,7 @@ class Text(Encoder):
 
     @property
     def max_cost(self) -> int:
-        """The maximum number of tokens of a feature."""
+        """The maximum number of tokens of a feature (model input)."""
         return self.longest if self.max_tokens == "auto" else self.max_tokens
 
     @property
@@ -206,7 +206,10 @@ class Text(Encoder):
         return ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
-        """Return the number of tokens of each view of each record before truncation, special tokens included; shape (records * views,)."""
+        """Return the number of tokens of each view (group of fields) of each record before truncation, shape (records * views,).
+
+        Special tokens are included.
+        """
         fields = self._fields(records, _fields_of(views), tokens)
         counts = np.zeros((len(records), len(views)), np.int64)
         for column, view in enumerate(views):
@@ -244,7 +247,7 @@ class Text(Encoder):
         return TextTokens(fields, self.tokenizer_hash)
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the features of all records, in order of records, then views, then windows."""
+        """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows."""
         fields = self._fields(records, _fields_of(views), tokens)
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
 
@@ -254,7 +257,7 @@ class Text(Encoder):
         return {name: known[name] if name in known else _tokens.tokenise(self.tokenizer, texts(records, name)) for name in names}
 
     def content(self, feature: Feature) -> bytes:
-        """The bytes of the token ids and token type ids."""
+        """Return token ids and token type ids as bytes; features with equal bytes have equal outputs."""
         payload: TokenIds = feature.payload
         return payload.ids.tobytes() + payload.types.tobytes()
 
@@ -321,7 +324,7 @@ class Text(Encoder):
 
 
 def _check_views(views: Sequence[View]) -> None:
-    """Raise ConfigError unless each view consists of one or two text fields."""
+    """Raise ConfigError unless each view (group of fields that form one model input) consists of one or two text fields."""
     for view in views:
         others = [name for name, kind in zip(view.fields, view.types, strict=False) if kind != "text"]
         if others:

@@ -53,8 +53,8 @@ class Conll(Source):
     tag: int = -1
     """Index of the column with the tag, counted from 0; -1 is the last column."""
     join: Literal["auto", "space", "none"] = "auto"
-    """How tokens are joined to a text: with a space or without; auto puts a space except between two CJK characters, and none in CJK
-    text with one token per character."""
+    """What to put between tokens, `space` or `none`; auto puts a space except between two CJK characters, and none in CJK text with one
+    token per character."""
     document: str | None = None
     """Name of a column to add that identifies the document, for `split: group`; documents begin at -DOCSTART- lines."""
     encoding: str = "auto"

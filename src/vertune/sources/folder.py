@@ -20,7 +20,7 @@ class Folder(Source):
     pattern: str = "*.txt"
     """Pattern of the files to read, in the folder of a label and its subfolders."""
     rows: Literal["file", "line"] = "file"
-    """Whether each whole file becomes a row, or each line that is not blank."""
+    """What becomes a row: each `file`, or each `line` that is not blank."""
     encoding: str = "auto"
     """The text encoding, such as gb18030; auto detects it for each file."""
 

@@ -60,7 +60,7 @@ class Jsonl(Source):
 
 
 def _objects(text: _decode.Text) -> Iterator[_Row]:
-    """Yield each object with None, or an empty object with the reason why it can't be read."""
+    """Yield pairs (object, None), or (empty object, reason) for a value that can't be used."""
     with text.open() as file:
         start = file.read(1)
         while start.isspace():
@@ -75,7 +75,7 @@ def _objects(text: _decode.Text) -> Iterator[_Row]:
 
 
 def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
-    """Parse one line; return an empty object with an error if it is not a JSON object."""
+    """Parse one line; return (object, None), or (empty object, error) if it is not a valid JSON object."""
     flaw = text.flaw(line)
     if flaw:
         return {}, flaw
@@ -86,7 +86,7 @@ def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
 
 
 def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
-    """Yield the objects of a file that is one JSON array; DataError if it can't be parsed."""
+    """Yield a pair like `_parsed` for each value of a file that is one JSON array; DataError if it can't be parsed."""
     try:
         values = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
@@ -98,10 +98,7 @@ def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
 
 
 def _checked(value: Any, written: str) -> _Row:
-    """Return the object with None, or an empty object with an error.
-
-    The value is an error if it is not an object, or contains a lone surrogate, which is not valid Unicode.
-    """
+    """Return (object, None), or (empty object, error) for another JSON type or a lone surrogate, which is not valid Unicode."""
     if not isinstance(value, dict):
         return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
     if "\\ud" in written.lower():

@@ -80,7 +80,7 @@ class Sql(Source):
 
 
 def _with_environment(url: str) -> str:
-    """Replace each `${NAME}` by its environment variable; a value is percent-encoded unless the URL begins with it."""
+    """Replace each `${NAME}` in the URL by its environment variable; a value is percent-encoded unless it is at the start of the URL."""
     from urllib.parse import quote
 
     def value(reference: re.Match[str]) -> str:

@@ -66,7 +66,7 @@ def _file(path: Path) -> pl.DataFrame:
 
 
 def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Yield one row per question with None, or with an error if an answer is not at its start in the context."""
+    """Yield pairs (row, error), one per question; the error is None unless an answer is not at its start in the context."""
     for article in articles:
         for paragraph in article["paragraphs"]:
             context = paragraph["context"]

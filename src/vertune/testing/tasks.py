@@ -37,7 +37,7 @@ class WordEncoder(Encoder):
     """Maximum number of words in a window."""
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the features of all records, in order of records, then views, then windows."""
+        """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows."""
         return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
 
     def _view(self, row: int, record: Record, view: View) -> list[Feature]:
