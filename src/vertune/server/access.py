@@ -38,7 +38,7 @@ class Access:
     """Checks the API key of each request and its rate limit."""
 
     def __init__(self, keys: Keys | None, rate: str | None = None) -> None:
-        """`keys` None allows every request from this machine. `rate`, such as `600/minute`, limits keys without an own rate limit."""
+        """`keys` None allows every request from this machine. `rate`, such as `600/minute`, applies to keys that set no rate limit."""
         self._keys = keys
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rates: dict[str, RateLimitItem] = {}
