@@ -1,4 +1,4 @@
-"""One API key: its permissions, and the checks of what it may be made of; knows nothing of databases or HTTP."""
+"""One API key: its permissions, and the validation of its fields; independent of databases and HTTP."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Key:
 
     @property
     def state(self) -> Literal["live", "expired", "revoked"]:
-        """State of the key now; only a live key grants access."""
+        """The current state of the key; only a live key grants access."""
         if self.revoked:
             return "revoked"
         return "expired" if self.expires and self.expires <= utc_now() else "live"
 
     def may(self, scope: Scope, vertical: str | None = None) -> bool:
-        """Return whether the key has this scope on a vertical, named without alias; None means on any. `admin` includes all scopes."""
+        """Return whether the key has this scope for a vertical, or for at least one if None. The scope `admin` includes all others."""
         if "admin" in self.scopes:
             return True
         return scope in self.scopes and (vertical is None or self.verticals is None or vertical in self.verticals)
 
 
 def utc_now() -> datetime:
-    """Return the time in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -82,7 +82,7 @@ def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
 
 
 def checked_rate(rate: str) -> str:
-    """Return a rate that the `limits` package can parse, checked by our own pattern where that is not installed; else ConfigError."""
+    """Return the rate limit unchanged; ConfigError unless the package `limits`, or our pattern if that is missing, can parse it."""
     try:
         from limits import parse_many
     except ImportError:

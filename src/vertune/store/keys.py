@@ -1,4 +1,4 @@
-"""API keys in SQLite: who may do what on which vertical, and until when; knows nothing of HTTP or of models.
+"""API keys in SQLite, each with its scopes, verticals and expiry; independent of HTTP and models.
 
 A secret is `vt_`, the id of the key, `_` and 256 random bits in base64. Only the SHA-256 of the random part is stored: 256 random
 bits can't be guessed, so no slow password hash is needed.
@@ -30,7 +30,7 @@ from vertune.core.files import storage_errors
 from vertune.store.key import Key, checked_expiry, checked_name, checked_rate, checked_scopes, utc_now
 
 FILE = "server.db"
-"""Name of the database in a home."""
+"""File name of the database in the home folder (.vertune)."""
 REVOCATION_DELAY = 0.5
 """Seconds for which cached keys are used before the database is queried again."""
 _MIN_QUERY_INTERVAL = 0.005
@@ -46,13 +46,13 @@ _HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: 
 
 
 _StoredKey = tuple[bytes, Key | None]
-"""The SHA-256 of the random part of a secret, and its key."""
+"""The SHA-256 hash of the random part of a secret, and the key of that secret."""
 _UNKNOWN_ID: _StoredKey = (secrets.token_bytes(32), None)
-"""Compared with secrets of unknown ids, so that the response time does not reveal which ids exist."""
+"""The entry that secrets with unknown ids are compared with, so that the response time does not reveal which ids exist."""
 
 
 class Keys:
-    """The keys of one database; safe for use from many threads and processes."""
+    """The API keys in one database file; safe for use from many threads and processes."""
 
     def __init__(self, file: Path) -> None:
         """Open or create the database, readable by its owner alone.
@@ -88,8 +88,8 @@ class Keys:
             temporary.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        """Connect to the file that is there now and remember which file it is."""
-        identity = _identity(self.file)  # read first, so that a file that is replaced meanwhile is noticed at the next query
+        """Connect to the database file and remember its identity (device and inode)."""
+        identity = _identity(self.file)  # read first, so that the next query notices if the file is replaced meanwhile
         self._db = self._connect(self.file)
         self._file_identity, self._log_identity = identity, _identity(self._log_file)
         self._version: int | None = None
@@ -311,7 +311,7 @@ class Keys:
         return f"vt_{key.id}_{random_part}"
 
     def _storage_error(self, error: sqlite3.Error) -> StorageError:
-        """Return our error for an error of SQLite, with what to do about it."""
+        """Return a StorageError for an error of SQLite, with advice on how to fix it."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits hold the extended code
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return StorageError(
