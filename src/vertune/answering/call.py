@@ -17,7 +17,7 @@ from vertune.runtime.fleet import Deployment
 _log = logging.getLogger("vertune")
 _PROCESS_ID = secrets.token_hex(8)
 _NUMBERS = itertools.count()
-"""Numbers the ids of calls; random ids would need a system call each, which takes as long as a short text."""
+"""Numbers the calls for their ids; random ids would need a system call each, which costs as much as handling a short text."""
 
 
 class ClientDisconnected(DataError):
@@ -78,7 +78,7 @@ class Call:
     """The reason for a refusal in one word, such as `rate`; empty if the call was not refused."""
 
     def finish(self, status: int) -> None:
-        """Set the HTTP status and call the listeners, only the first time; an exception of a listener is logged."""
+        """Set the HTTP status and call the listeners; has no effect on a finished call. Exceptions of listeners are logged."""
         if self.status:
             return
         self.status, self.total = status, time.monotonic() - self.started

@@ -30,9 +30,9 @@ _MAX_INLINE_CHARACTERS = 20_000
 _MIN_CHECKED_TOKENS = 50
 """Calls with at least this many tokens (estimated) are checked against the capacity of the queue before they are tokenised."""
 _CHARACTERS_PER_TOKEN = 10
-"""Nearly all tokens have fewer characters than this; gives a lower bound of the number of tokens of a text."""
+"""An upper bound of the length of nearly all tokens, to estimate the minimum number of tokens of a text before it is tokenised."""
 _TOKENS_AFTER_TRUNCATION = 32
-"""Nearly all encoders truncate texts to more tokens than this; caps the same lower bound."""
+"""A lower bound of the length to which nearly all encoders truncate a text, for the same estimate as `_CHARACTERS_PER_TOKEN`."""
 _SECONDS_UNTIL_WATCH = 0.05
 """Seconds after which the server begins to watch whether the client of a waiting call has disconnected."""
 _PROBE_TEXT = "how long does it take until a text of this length is answered"
@@ -104,7 +104,7 @@ class AnswerService:
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Warm up the executors (which run the models) and start to accept calls.
 
-        The calls of `loop` are woken together once per batch, which is cheaper than one by one.
+        With `loop`, all callbacks of a batch are scheduled together in that event loop, which is cheaper than one by one.
         """
         self._loop = loop
         executors = [deployment.executor for deployment in self.fleet.deployments.values() if deployment.shared]
@@ -132,7 +132,7 @@ class AnswerService:
                 for ticket, shares in tickets.submitted:
                     ticket.wait(max(0.0, call.expires_at - time.monotonic()))
                     self._collect(call, ticket, shares)
-        return self._own(call)
+        return self._copy_answers(call)
 
     async def ask_async(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
         """Do the same as `ask` without blocking the event loop; a cancelled task removes its records from the queue."""
@@ -140,9 +140,9 @@ class AnswerService:
         with _finishing(call):
             self._fill(call, vertical, records)
             await self.answer(call)
-        return self._own(call)
+        return self._copy_answers(call)
 
-    def _own(self, call: Call) -> list[Answer]:
+    def _copy_answers(self, call: Call) -> list[Answer]:
         """Return a copy of the answers of the only vertical of a call, because the cache and the listeners share the originals."""
         return cast(list[Answer], copy.deepcopy(call.answers[0]))
 
@@ -212,7 +212,7 @@ class AnswerService:
             self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
 
     def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
-        """Queue one request per executor; if one is refused, `tickets` withdraws those before it."""
+        """Queue one request per executor and add its ticket to `tickets`, which cancels them all if one request is refused."""
         for group in by_executor(shares):
             work = work_of(group)
             call.tokens += work.tokens

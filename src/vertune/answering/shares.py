@@ -22,7 +22,7 @@ class Share:
     records: list[Record]
     features: list[Feature]
     outputs: list[tuple[int, int]] = field(default_factory=list)
-    """The index of the payload and of its slot that compute each feature for this vertical."""
+    """For each feature, the index of its payload and the index of the slot of this vertical in that payload."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
 
 
 def work_of(shares: Sequence[Share]) -> Work:
-    """Return the payloads for the executor of these shares, and set `outputs` of each share to where its outputs will be."""
+    """Return the payloads for the executor of these shares, and set `outputs` of each share to the positions of its results."""
     work = Work(shares)
     distinct = _Distinct(work.payloads, compare=len(shares) > 1)
     costs: list[float] = []
@@ -71,7 +71,7 @@ def work_of(shares: Sequence[Share]) -> Work:
                 costs.append((1 - own) * cost)
                 work.tokens += cost
             row_slots = work.payloads[row][1]
-            slot = slots.setdefault((row, id(share)), len(row_slots))  # the same text twice is computed once for a vertical
+            slot = slots.setdefault((row, id(share)), len(row_slots))  # a text that occurs twice is computed once per vertical
             if slot == len(row_slots):
                 row_slots.append(deployment.slot)
                 costs[row] += own * cost

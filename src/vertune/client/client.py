@@ -101,7 +101,10 @@ class Client:
         return _answers(self._call("POST", f"/v1/verticals/{quote(vertical, safe='')}/predict", body), body)
 
     def ask(self, verticals: Sequence[str], inputs: Inputs) -> dict[str, list[Answer]]:
-        """Send the same inputs to several verticals; return one prediction per input for each vertical, by name."""
+        """Send the same inputs to several verticals; return, by vertical, one prediction per input.
+
+        Raises the same errors as `predict`.
+        """
         body = _body(inputs)
         results = _field(self._call("POST", "/v1/predict", {"verticals": list(verticals), **body}), "results", list)
         return {_field(result, "vertical", str): _answers(result, body) for result in results}

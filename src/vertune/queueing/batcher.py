@@ -21,7 +21,7 @@ from vertune.core.errors import Busy, ConfigError, DataError, ModelError, Vertun
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, FairQueue, Item, Throughput, Ticket
 
 _DEATHS = 2
-"""An item fails, as the presumed cause, when this many workers have died while they computed it."""
+"""An item fails once this many workers have died while they computed it, because it is presumed to be the cause."""
 _TICK = 1.0
 """Maximum seconds between two checks of the workers."""
 _MISSING: Any = object()
@@ -145,9 +145,9 @@ class Batcher:
                 self._settle(ticket, error=Busy("The queue was stopped before the request was computed. Retry in 1 s."))
             self._sleeping = 0
             self._work.notify_all()
-            mine = any(worker.thread is current_thread() for worker in self._workers)
+            called_by_worker = any(worker.thread is current_thread() for worker in self._workers)
         self._announce(waiting)
-        if mine or self._ended.wait(self.limits.hang):
+        if called_by_worker or self._ended.wait(self.limits.hang):
             return
         with self._lock:
             why = f"The queue was stopped, and {self.limits.hang} s later the request was not computed. Send it again."
@@ -197,7 +197,7 @@ class Batcher:
             return False
 
     def _drop_late(self, worker: _Worker) -> None:
-        """Remove items that can't meet their deadline or whose ticket is completed from a new batch; the caller holds the lock."""
+        """Remove from a new batch all items that can't meet their deadline or whose ticket is completed; the caller holds the lock."""
         now = monotonic()
         rate = self._trusted(now)
         worker.since = now
@@ -253,7 +253,7 @@ class Batcher:
                 _log.exception("The function that watches batches failed; the batcher goes on.")
 
     def _fail(self, worker: _Worker, error: Exception, began: float) -> None:
-        """Queue a failed batch again in two halves, so that in the end only the item that causes the failure fails."""
+        """Queue a failed batch again in two halves, so that in the end only the item that causes the failure fails, with `error`."""
         items = worker.items
         with self._lock:
             if worker.lost:
@@ -301,7 +301,7 @@ class Batcher:
         ticket.items = ()
 
     def _announce(self, tickets: Sequence[Ticket[Any]]) -> None:
-        """Wake the threads that wait for completed tickets, and run the callbacks of these tickets; may be repeated without effect."""
+        """Wake the threads that wait for completed tickets, and run the callbacks of these tickets; a repetition has no effect."""
         calling = [ticket for ticket in tickets if ticket.completed and ticket.wake()]
         if not calling:
             return
@@ -369,7 +369,7 @@ class Batcher:
         self._announce(tickets)
 
     def _replace(self, worker: _Worker, cause: BaseException) -> None:
-        """Replace a worker whose thread ends with an error."""
+        """Replace a worker whose thread ends with an error, and queue its batch again."""
         with self._lock:
             tickets = self._release(worker, _death(f"{type(cause).__name__}: {cause}"), again=True)
             self._staff()

@@ -24,9 +24,9 @@ from typing import Any, Generic, TypeVar
 from vertune.core.errors import Busy, ConfigError, DataError, ModelError
 
 _WINDOW = 256
-"""The minimum number of items considered for one batch; a bound keeps the time to form a batch independent of the queue length."""
+"""Maximum number of waiting items considered for one batch (`BatchLimits.items` if that is larger), to limit the time to form it."""
 _SAFETY = 0.5
-"""Share of a deadline that the estimated waiting time may use; the rest is a reserve for errors of the estimate."""
+"""Maximum share of a deadline for the estimated time until the result; the rest is a reserve for errors of the estimate."""
 _STALE = 1.0
 """Seconds without work after which the measured throughput is ignored.
 
@@ -215,13 +215,13 @@ class Throughput:
     def add(self, tokens: int, began: float, now: float) -> None:
         """Add a batch with its number of tokens, start and end; time in which two batches overlap counts once."""
         seconds = now - max(began, self.last)
-        keep = 0.5 ** (seconds / _HALF_LIFE) if began - self.last <= _STALE else 0.0
-        self._tokens = self._tokens * keep + tokens
-        self._seconds = self._seconds * keep + seconds
+        decay = 0.5 ** (seconds / _HALF_LIFE) if began - self.last <= _STALE else 0.0
+        self._tokens = self._tokens * decay + tokens
+        self._seconds = self._seconds * decay + seconds
         self.last = now
 
     def stale(self, now: float) -> bool:
-        """Return whether the last batch ended so long ago that the rate may be outdated."""
+        """Return whether the last batch ended so long ago that the measured throughput may be outdated."""
         return now - self.last > _STALE
 
 

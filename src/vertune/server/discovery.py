@@ -14,7 +14,7 @@ ENTRY_POINTS = "vertune.resources"
 
 
 def find_routes() -> list[ScopedRoute]:
-    """Return the routes of all resources, direct ones first; raise ConfigError for a module without resource or a route without scope."""
+    """Return the routes of all resources, DirectRoutes first; raise ConfigError for a module without resource or a route without scope."""
     targets = {module.name: f"{resources.__name__}.{module.name}" for module in pkgutil.iter_modules(resources.__path__)}
     for entry in entry_points(group=ENTRY_POINTS):
         targets.setdefault(entry.name, entry.value)

@@ -1,4 +1,4 @@
-"""Serves the models that the aliases NAME@live of a home folder name, and updates them when an alias changes; independent of HTTP."""
+"""Serves the models named by the aliases NAME@live of a home folder, and updates them when an alias changes; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vertune.runtime.fleet import Fleet
 
 _log = logging.getLogger("vertune")
 INTERVAL = 1.0
-"""Seconds between two checks of the aliases."""
+"""Seconds between two checks for changed aliases."""
 
 Stamp = tuple[str, int, int]
 """A path, its inode, and its modification time in nanoseconds."""
@@ -25,7 +25,7 @@ Stamp = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A model that is live but not served yet."""
+    """A model that an alias NAME@live names, but that is not served yet."""
 
     model: str
     """The id of the model; empty if the alias names a model that does not exist."""
@@ -35,7 +35,7 @@ class Pending:
 
 @dataclass(slots=True)
 class AliasFollower:
-    """Loads and unloads models of a fleet so that it serves what the aliases NAME@live of its home folder name."""
+    """Loads and unloads the models of a fleet according to the aliases NAME@live of its home folder, which say which models are served."""
 
     fleet: Fleet
     only: frozenset[str] = frozenset()
@@ -118,7 +118,7 @@ class AliasFollower:
         return {**errors, **{name: error for name, error in self.fleet.dangling().items() if self.serves(name)}}
 
     def _prepare(self, live: Mapping[str, Artifact]) -> None:
-        """Start to prepare the models that are not ready, unless a preparation runs, and record their states in `pending`."""
+        """Start the preparation of models that are not ready, unless one runs already, and record their states in `pending`."""
         unprepared = self.unprepared(live)
         new = [name for name in unprepared if live[name].id not in self._attempted]
         if self._preparation is not None:

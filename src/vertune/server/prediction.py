@@ -58,7 +58,7 @@ class PredictRequest(BaseModel):
 
 
 def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]:
-    """Return the deployments of these verticals.
+    """Return the deployments (the served models) of these verticals.
 
     Raises NotFound if one is not served; the message lists the served verticals only to a key that may see all of them.
     """

@@ -86,7 +86,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._header_size - body_size > self.limits.header
 
     def on_message_begin(self) -> None:
-        """Begin a request; raise BufferError, which ends the parser, above the maximum number of pipelined requests."""
+        """Begin a request; raise BufferError, which ends the parser, above `_MAX_PIPELINED` requests."""
         if len(self.pipeline) >= _MAX_PIPELINED:
             raise BufferError("too many pipelined requests")  # ends the parser
         if self._phase is _Phase.IDLE:  # the request arrived in the same packet as the previous one
@@ -127,7 +127,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start_response_timer()
 
     def resume_writing(self) -> None:
-        """Cancel that timer, because the client has read enough."""
+        """Cancel the timer of `pause_writing`, because the client has read enough."""
         super().resume_writing()
         if self._response_timer is not None and not self.transport.is_closing():
             self._response_timer.cancel()
@@ -202,7 +202,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Remove the Upgrade header, because the parser would ignore the body of a request that has one.
+    """Return headers without the header Upgrade, because the parser would ignore the body of a request that has one.
 
     The HTTP client of Java sends this header with its first request.
     """

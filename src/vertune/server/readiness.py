@@ -26,7 +26,7 @@ class Readiness:
     why: str = ""
     """The reason if the service is not ready, else empty."""
     age: float | None = None
-    """Seconds since the last batch was computed; None before the first one."""
+    """Seconds since the last batch was computed; None if none was computed yet."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from vertune.store.keys import FILE, Keys
 _DRAIN_TIMEOUT = 20.0
 """Maximum seconds that running requests may take after a signal to stop."""
 _CLOSE_TIMEOUT = 5.0
-"""Maximum seconds that clients may take after that to read their responses."""
+"""Maximum seconds that clients may take to read their responses at shutdown, after `_DRAIN_TIMEOUT`."""
 
 
 def keys_of(home: Home) -> Keys:
@@ -58,7 +58,7 @@ async def _until_signalled(service: Service, keys: Keys | None, started: Callabl
 
 
 async def run(service: Service, keys: Keys | None, started: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, as `serve` does."""
+    """Serve in the running event loop until `stop` is set; arguments and errors as those of `serve`."""
     settings = service.settings
     settings.check()
     if keys is None and not settings.open:
@@ -92,7 +92,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
 
 
 def _spare_collector() -> None:
-    """Make garbage collection rarer (1/30) and exclude the objects loaded so far; it took a tenth of the time of the event loop."""
+    """Make garbage collection 30 times rarer and exclude the objects loaded so far; it took a tenth of the time of the event loop."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

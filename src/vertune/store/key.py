@@ -28,7 +28,7 @@ class Key:
     expires: datetime | None
     revoked: datetime | None
     rate: str | None
-    """Rate limit of this key, such as 600/minute; None applies the default of the server."""
+    """Rate limit of this key, such as 600/minute; None means the default of the server."""
 
     @property
     def state(self) -> Literal["live", "expired", "revoked"]:
@@ -50,7 +50,7 @@ def utc_now() -> datetime:
 
 
 def checked_name(name: str) -> str:
-    """Return a name without surrounding spaces; ConfigError if it is empty, too long or not printable."""
+    """Return a name without surrounding spaces; raise ConfigError if it is empty, too long or not printable."""
     name = name.strip()
     if not name or len(name) > 80 or not name.isprintable():
         raise ConfigError(
@@ -60,7 +60,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """Return the scopes without duplicates; UnknownName for an unknown one, ConfigError for none."""
+    """Return the scopes without duplicates; raise UnknownName for an unknown scope, and ConfigError if there is none."""
     unique = frozenset(scopes)
     for scope in sorted(unique):
         if scope not in SCOPES:
@@ -71,7 +71,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
-    """Return the expiry in UTC; ConfigError if it has no time zone or has passed."""
+    """Return the expiry in UTC; raise ConfigError if it has no time zone or has passed."""
     if expires is None:
         return None
     if expires.tzinfo is None:
@@ -82,7 +82,10 @@ def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
 
 
 def checked_rate(rate: str) -> str:
-    """Return the rate limit unchanged; ConfigError unless the package `limits`, or our pattern if that is missing, can parse it."""
+    """Return a rate limit unchanged; raise ConfigError if it is not valid.
+
+    Uses the parser of the package `limits` if it is installed, else a pattern of our own.
+    """
     try:
         from limits import parse_many
     except ImportError:

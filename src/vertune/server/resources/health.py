@@ -25,7 +25,7 @@ class Ready(BaseModel):
     why: str
     """The reason if the server is not ready, else empty."""
     age: float | None
-    """Seconds since the last batch was computed; null before the first one."""
+    """Seconds since the last batch was computed; null if none was computed yet."""
     queued: int
     """Number of queued tokens."""
 

@@ -19,7 +19,7 @@ resource = Resource("verticals")
 
 
 class PendingModel(BaseModel):
-    """A model that is live but not served yet."""
+    """A model that the alias NAME@live of a vertical names, but that is not served yet."""
 
     model: str
     state: str
