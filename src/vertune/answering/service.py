@@ -175,7 +175,7 @@ class AnswerService:
         call.cache_hits = [0] * len(call.verticals)
 
     def _prepare(self, call: Call) -> list[Share]:
-        """Fill in cached answers, and return the share of each vertical that must be computed.
+        """Fill in cached answers, and return one Share per vertical with the records that must be computed.
 
         Verticals with equal validation rules share validated records; those with equal tokenisation share features.
         """
@@ -205,7 +205,7 @@ class AnswerService:
         return shares
 
     def _check_capacity(self, call: Call, records: Sequence[Record]) -> None:
-        """Raise Busy before these records are tokenised if the queue has no room for the minimum number of their tokens."""
+        """Raise Busy, before these records are tokenised, if the queue has no room for the estimated minimum of their tokens."""
         sizes = (count_characters(value) for record in records for value in record.values())
         least = sum(min(size // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION) for size in sizes)
         if least >= _MIN_CHECKED_TOKENS:
