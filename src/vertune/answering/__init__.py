@@ -1,1 +1,1 @@
-"""Calls for answers: many verticals, batched together, in one process; knows nothing of HTTP."""
+"""Predictions of many verticals in one process, computed in common batches; independent of HTTP."""

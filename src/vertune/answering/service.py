@@ -1,4 +1,4 @@
-"""Answers calls by way of the answer cache, the encoders and the batcher, for threads and for asyncio; knows nothing of HTTP."""
+"""Computes predictions through the cache, the encoders and the batch queue, for threads and for asyncio; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -26,52 +26,52 @@ from vertune.runtime.fleet import Deployment, Executor, Fleet, Payload
 from vertune.runtime.warmup import batch_budget
 
 _MAX_INLINE_CHARACTERS = 20_000
-"""Characters of a call from which on it is tokenised in a thread, so that the event loop does not stand still meanwhile."""
+"""Calls with at least this many characters are tokenised in a thread, so that they do not block the event loop."""
 _MIN_CHECKED_TOKENS = 50
-"""Tokens from which on the queue is asked whether it would take a call before the call is tokenised."""
+"""Calls with at least this many tokens (estimated) are checked against the capacity of the queue before they are tokenised."""
 _CHARACTERS_PER_TOKEN = 10
-"""More characters than nearly all tokens have, for a lower bound of the tokens of a text."""
+"""An upper bound of the length of nearly all tokens, to estimate the minimum number of tokens of a text before it is tokenised."""
 _TOKENS_AFTER_TRUNCATION = 32
-"""Fewer tokens than nearly all encoders truncate a text to, for the same bound."""
+"""A lower bound of the length to which nearly all encoders truncate a text, for the same estimate as `_CHARACTERS_PER_TOKEN`."""
 _SECONDS_UNTIL_WATCH = 0.05
-"""How long a call waits before its connection is watched for a client that leaves."""
+"""Seconds after which the server begins to watch whether the client of a waiting call has disconnected."""
 _PROBE_TEXT = "how long does it take until a text of this length is answered"
-"""About 16 tokens, to time batches with."""
+"""A text of about 16 tokens, used to measure how fast batches are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """How answers are computed."""
+    """Options that control how predictions are computed."""
 
     threads: int | None = None
-    """Threads of one batch; None takes what suits the processors and the workers."""
+    """Number of threads that compute one batch; None divides the processors among the workers."""
     workers: int = 1
-    """Batches that are computed at once."""
+    """Number of batches that are computed at the same time."""
     queued: int = 65_536
-    """Tokens that may wait; up to twice as many while no customer has more than its share."""
+    """Maximum number of queued tokens; up to twice as many while no client has more than its share of this."""
     memory: int = 1 << 30
-    """Bytes that dedicated graphs may take in memory."""
+    """Maximum memory in bytes of the ONNX graphs of models that do not share a backbone."""
     cache: int = 10_000
-    """Answers that are cached; 0 caches none."""
+    """Maximum number of cached predictions; 0 disables the cache."""
     exact: bool = False
-    """Whether to serve float32 where the gate chose int8."""
+    """Whether to serve every model in float32, even if the accuracy check chose int8 for it."""
     device: str | None = None
-    """The torch device that computes shared backbones; None computes them in ONNX Runtime."""
+    """The torch device that computes shared backbones, such as cuda; None computes them in ONNX Runtime."""
 
 
 class AnswerService:
-    """Verticals in memory that answer from one queue; safe for many threads and for asyncio.
+    """Loads verticals and predicts with them through one queue; safe for many threads and for asyncio.
 
-    In a product, `with AnswerService.open(Home()) as service:` loads all live verticals, and `service.ask("support-intent",
-    ["I lost my card"])` answers. What several threads or tasks ask at once is computed in common batches.
+    In an application, `with AnswerService.open(Home()) as service:` loads all live verticals, and `service.ask("support-intent",
+    ["I lost my card"])` returns predictions. Simultaneous calls of several threads or tasks are computed in common batches.
     """
 
     def __init__(
         self, home: Home, options: AnswerOptions = AnswerOptions(),
         listeners: Sequence[Listener] = (), on_batch: Callable[[Batch], None] | None = None,
     ) -> None:  # fmt: skip
-        """`listeners` hear of every call that `ask` finishes, `on_batch` of every batch. Takes calls after `start`."""
-        threads = options.threads or max(1, (usable_processors() - 1) // options.workers)  # one processor is left to the caller
+        """`listeners` are called with every call finished by `ask` or `ask_async`, `on_batch` with every batch. Call `start` first."""
+        threads = options.threads or max(1, (usable_processors() - 1) // options.workers)  # leaves one processor to the caller
         self.options, self.listeners, self._on_batch = options, tuple(listeners), on_batch
         self.fleet = Fleet(home, options.memory, threads, options.exact, options.device)
         self.cache: AnswerCache[Hashable, Answer] | None = AnswerCache(options.cache) if options.cache else None
@@ -79,7 +79,10 @@ class AnswerService:
 
     @classmethod
     def open(cls, home: Home, names: Sequence[str] = (), options: AnswerOptions = AnswerOptions()) -> Self:
-        """Load these verticals, or all that are live, and start; NotFound or ModelError for one that can't be served."""
+        """Return a started service with these verticals, or with all that are live if none is named.
+
+        Raises NotFound for a vertical without a live model, and ModelError for one that can't be loaded.
+        """
         service = cls(home, options)
         live = service.fleet.live()
         missing = sorted(set(names) - set(live))
@@ -99,23 +102,26 @@ class AnswerService:
         self.close()
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Warm up the executors and begin to take calls; those of the given loop are woken once a batch, not once a call."""
+        """Warm up the executors (which run the models) and start to accept calls.
+
+        With `loop`, all callbacks of a batch are scheduled together in that event loop, which is cheaper than one by one.
+        """
         self._loop = loop
         executors = [deployment.executor for deployment in self.fleet.deployments.values() if deployment.shared]
-        with ThreadPoolExecutor(1) as pool:  # a graph keeps memory for each thread that ran it, and gives it back with the thread
+        with ThreadPoolExecutor(1) as pool:  # ONNX Runtime frees the memory that a graph uses per thread when the thread ends
             tokens = pool.submit(batch_budget, executors, self._probe).result()
         limits = BatchLimits(tokens=tokens, queued=self.options.queued)
         self.batcher = Batcher(_compute, limits, self.options.workers, self._post if loop else None, self._on_batch)
 
     def close(self) -> None:
-        """Refuse what waits with Busy, let running batches end, and stop the workers."""
+        """Refuse waiting calls with Busy, let running batches finish, and stop the workers."""
         self.batcher.close()
 
     def ask(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
-        """One answer for each record or text, the caller's own to change; blocks at most `deadline` seconds.
+        """Return one prediction per record or text, as copies that the caller may change; block at most `deadline` seconds.
 
-        Raises NotFound for a vertical that is not served, DataError for a record that can't be answered, Busy where there is no
-        time or too much waits.
+        Raises NotFound for a vertical that is not served, DataError for an invalid record, and Busy if the queue is full or the
+        deadline can't be met.
         """
         call = Call(self.listeners, "ask", deadline=deadline)
         with _finishing(call):
@@ -126,24 +132,25 @@ class AnswerService:
                 for ticket, shares in tickets.submitted:
                     ticket.wait(max(0.0, call.expires_at - time.monotonic()))
                     self._collect(call, ticket, shares)
-        return self._own(call)
+        return self._copy_answers(call)
 
     async def ask_async(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
-        """As `ask`, without blocking the event loop; a task that is cancelled takes its records out of the queue."""
+        """Do the same as `ask` without blocking the event loop; a cancelled task removes its records from the queue."""
         call = Call(self.listeners, "ask", deadline=deadline)
         with _finishing(call):
             self._fill(call, vertical, records)
             await self.answer(call)
-        return self._own(call)
+        return self._copy_answers(call)
 
-    def _own(self, call: Call) -> list[Answer]:
-        """The answers of the call's only vertical, as the caller's own to change: the cache and the listeners keep theirs."""
+    def _copy_answers(self, call: Call) -> list[Answer]:
+        """Return a copy of the answers of the only vertical of a call, because the cache and the listeners share the originals."""
         return cast(list[Answer], copy.deepcopy(call.answers[0]))
 
     async def answer(self, call: Call) -> list[list[Answer]]:
-        """Fill in the answers of a call, and return them: for each vertical one answer a record.
+        """Compute the answers of a call, store them in it, and return them: a list per vertical with one answer per record.
 
-        Raises DataError for a record that can't be answered, Busy where there is no time, ClientDisconnected where nobody waits.
+        Raises DataError for an invalid record, Busy if the queue is full or the deadline can't be met, and ClientDisconnected if the
+        client closes its connection.
         """
         self._begin(call)
         size = sum(count_characters(value) for record in call.records for value in record.values())
@@ -157,7 +164,7 @@ class AnswerService:
         return cast(list[list[Answer]], call.answers)
 
     def _fill(self, call: Call, vertical: str, records: Sequence[Mapping[str, Any] | str]) -> None:
-        """Set what a call of this process asks."""
+        """Set the vertical and the records of a call that was made in this process; raise NotFound or DataError."""
         deployment = self.fleet.get(vertical)
         rows = [one if isinstance(one, Mapping) else records_of_texts(deployment.task, vertical, [one])[0] for one in records]
         call.verticals, call.records = [deployment], select_fields([deployment.predictor], rows)
@@ -168,7 +175,10 @@ class AnswerService:
         call.cache_hits = [0] * len(call.verticals)
 
     def _prepare(self, call: Call) -> list[Share]:
-        """What must be computed for a call; cached answers are filled in. Verticals that read alike share records and features."""
+        """Fill in cached answers, and return one Share per vertical with the records that must be computed.
+
+        Verticals with equal validation rules share validated records; those with equal tokenisation share features.
+        """
         started = time.perf_counter()
         features: dict[Hashable, list[Feature]] = {}
         validated: dict[Hashable, list[Record]] = {}
@@ -195,14 +205,14 @@ class AnswerService:
         return shares
 
     def _check_capacity(self, call: Call, records: Sequence[Record]) -> None:
-        """Raise Busy where the queue would not take what these records cost at least, before they are tokenised."""
+        """Raise Busy, before these records are tokenised, if the queue has no room for the estimated minimum of their tokens."""
         sizes = (count_characters(value) for record in records for value in record.values())
         least = sum(min(size // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION) for size in sizes)
         if least >= _MIN_CHECKED_TOKENS:
             self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
 
     def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
-        """Queue what each executor must compute; if one part is refused, those before it are withdrawn."""
+        """Queue one request per executor and add its ticket to `tickets`, which cancels them all if one request is refused."""
         for group in by_executor(shares):
             work = work_of(group)
             call.tokens += work.tokens
@@ -213,7 +223,7 @@ class AnswerService:
             tickets.submitted.append((self.batcher.submit(request), group))
 
     def _collect(self, call: Call, ticket: Ticket[list[list[Answer]]], shares: Sequence[Share]) -> None:
-        """Take the answers of a ticket into the call and the cache, or raise its error."""
+        """Copy the answers of a ticket (the handle of a queued request) to the call and the cache, or raise the error of the ticket."""
         if not ticket.completed:
             ticket.cancel()
             call.refusal = "deadline"
@@ -237,7 +247,7 @@ class AnswerService:
                     self.cache.put(_cache_key(share.deployment, record), answer)
 
     async def _completed(self, ticket: Ticket[Any], call: Call) -> None:
-        """Wait until a ticket is completed or its time is over; a client that leaves meanwhile completes it."""
+        """Wait until a ticket is completed or its deadline has passed; cancel the ticket if the client disconnects meanwhile."""
         loop = asyncio.get_running_loop()
         end: asyncio.Future[None] = loop.create_future()
 
@@ -246,7 +256,7 @@ class AnswerService:
                 end.set_result(None)
 
         def wake(_: Ticket[Any]) -> None:
-            if loop is self._loop:  # where the batcher's callbacks run already
+            if loop is self._loop:  # the batcher runs its callbacks in this loop
                 finish()
             else:
                 loop.call_soon_threadsafe(finish)
@@ -270,7 +280,7 @@ class AnswerService:
         self._loop.call_soon_threadsafe(call)
 
     def _probe(self, executor: Executor, rows: int) -> list[Payload]:
-        """So many equal payloads for an executor, of about 16 tokens."""
+        """Return `rows` equal payloads of about 16 tokens for an executor, to measure its speed."""
         deployment = next(one for one in self.fleet.deployments.values() if one.executor is executor)
         record = example_record(deployment, _PROBE_TEXT)
         feature = deployment.predictor.encoder.encode([record], deployment.task.views(sorted(record)))[0]
@@ -278,13 +288,13 @@ class AnswerService:
 
 
 def example_record(deployment: Deployment, text: str) -> dict[str, Any]:
-    """A record that the vertical can answer, with this text, or the number 0, in each field that it needs."""
+    """Return a valid record for a vertical, with `text` in each required text field and 0 in each required number field."""
     inputs = [column for column in deployment.task.input_columns if column.required]
     return {column.name: 0.0 if column.type == "number" else text for column in inputs}
 
 
 def count_characters(value: Any) -> int:
-    """Characters of all the text in a value, whatever its type."""
+    """Return the number of characters of all strings in a JSON value, nested lists and objects included."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -293,13 +303,13 @@ def count_characters(value: Any) -> int:
 
 
 def _compute(executor: Any, payloads: Sequence[Payload]) -> list[Any]:
-    """What a worker of the batcher does."""
+    """Compute one batch with an executor; the batcher calls this in its workers."""
     outputs: list[Any] = executor.compute(payloads)
     return outputs
 
 
 def _cache_key(deployment: Deployment, record: Record) -> bytes:
-    """A hash of the model, its precision and the record: texts are long, and not ours to keep."""
+    """Return a hash of the model, its precision and the record, so that the cache stores no texts, which are long and may be private."""
     content = repr((deployment.model.id, deployment.precision, sorted(record.items())))
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
@@ -313,9 +323,9 @@ def _cancel_after(disconnected: Callable[[], Awaitable[None]], ticket: Ticket[An
 
 
 class _Tickets:
-    """The tickets of a call, one an executor, each with its shares; at the end of the block what is not computed leaves the queue.
+    """A context manager for the tickets of a call, one per executor with its shares; on exit it cancels those not completed.
 
-    A class, because a generator as a context manager takes as long as all else that is done here.
+    A class, because a generator as a context manager would take as long as everything else that is done for a short call.
     """
 
     __slots__ = ("_call", "submitted")
@@ -329,14 +339,14 @@ class _Tickets:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         for ticket, _ in self.submitted:
-            ticket.cancel()  # does nothing to a completed one
+            ticket.cancel()  # has no effect on a completed ticket
         if isinstance(error, Busy) and not self._call.refusal:
             self._call.refusal = "own" if error.http_status == 429 else "busy"
 
 
 @contextmanager
 def _finishing(call: Call) -> Iterator[None]:
-    """Finish a call of this process with the status that it would have over HTTP."""
+    """Finish a call that was made in this process when the block ends, with the HTTP status that matches the outcome."""
     status = 500
     try:
         yield

@@ -1,4 +1,4 @@
-"""Splits a call into what each executor must compute, each feature once; knows nothing of queues or caches."""
+"""Divides the inputs of a call among the executors (which run the models) without duplicates; independent of queues and caches."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from vertune.runtime.fleet import Deployment, decode_outputs
 
 @dataclass(slots=True)
 class Share:
-    """What one vertical must still compute for a call: the records without a cached answer, and their features."""
+    """The part of a call that one vertical must compute: the records without a cached answer, and their features (tokenised inputs)."""
 
     deployment: Deployment
     answers: list[Answer | None]
-    """The vertical's row of the call's answers, to be filled in."""
+    """The answers of the vertical in the call, one per record; this list is filled in."""
     positions: list[int]
-    """The place of each record in that row."""
+    """The index of each record in `answers`."""
     records: list[Record]
     features: list[Feature]
     outputs: list[tuple[int, int]] = field(default_factory=list)
-    """For each feature, which payload computes it, and which of the payload's slots is this vertical's."""
+    """For each feature, the index of its payload and the index of the slot of this vertical in that payload."""
 
 
 @dataclass(slots=True)
 class Work:
-    """What one executor must compute: each distinct feature once, for the slots of all verticals that need it."""
+    """The payloads that one executor must compute: each distinct feature once, with the slots of all verticals that need it.
+
+    A slot is the part of a shared model that belongs to one vertical.
+    """
 
     shares: Sequence[Share]
     payloads: list[tuple[Feature, list[Any]]] = field(default_factory=list)
     costs: list[int] = field(default_factory=list)
-    """Tokens of each payload; layers that only some verticals need count for each of them."""
+    """The cost of each payload in tokens; layers that belong to one vertical count once per vertical."""
     tokens: int = 0
-    """Tokens of the distinct features."""
+    """The number of tokens of all distinct features."""
 
     def finish(self, results: list[Any]) -> list[list[Answer]]:
-        """The answers of each share, from the outputs of all payloads."""
+        """Decode the outputs of all payloads; return the answers of each share."""
         return [
             decode_outputs(share.deployment, share.records, share.features, [results[row][slot] for row, slot in share.outputs])
             for share in self.shares
@@ -45,7 +48,7 @@ class Work:
 
 
 def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
-    """The shares, those of one executor together."""
+    """Group shares by executor."""
     groups: dict[int, list[Share]] = {}
     for share in shares:
         groups.setdefault(id(share.deployment.executor), []).append(share)
@@ -53,7 +56,7 @@ def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
 
 
 def work_of(shares: Sequence[Share]) -> Work:
-    """What the executor of these shares must compute; fills in where each share finds its outputs."""
+    """Return the payloads for the executor of these shares, and set `outputs` of each share to the positions of its results."""
     work = Work(shares)
     distinct = _Distinct(work.payloads, compare=len(shares) > 1)
     costs: list[float] = []
@@ -68,7 +71,7 @@ def work_of(shares: Sequence[Share]) -> Work:
                 costs.append((1 - own) * cost)
                 work.tokens += cost
             row_slots = work.payloads[row][1]
-            slot = slots.setdefault((row, id(share)), len(row_slots))  # the same text twice is computed once for a vertical
+            slot = slots.setdefault((row, id(share)), len(row_slots))  # a text that occurs twice is computed once per vertical
             if slot == len(row_slots):
                 row_slots.append(deployment.slot)
                 costs[row] += own * cost
@@ -78,7 +81,7 @@ def work_of(shares: Sequence[Share]) -> Work:
 
 
 class _Distinct:
-    """The payload of each feature: features of equal content share one where several verticals are asked."""
+    """Assigns features to payloads; if `compare` is set, features of equal content share one payload."""
 
     def __init__(self, payloads: list[tuple[Feature, list[Any]]], compare: bool) -> None:
         self._payloads, self._compare = payloads, compare
@@ -86,7 +89,7 @@ class _Distinct:
         self._by_identity: dict[int, int] = {}
 
     def row(self, feature: Feature, content: Callable[[Feature], bytes]) -> int:
-        """The index of the feature's payload, which is appended if it is a new one."""
+        """Return the index of the payload of a feature; append a payload for a new feature."""
         row = self._by_identity.get(id(feature)) if self._compare else None
         if row is None:
             row = len(self._payloads)

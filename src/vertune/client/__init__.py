@@ -1,4 +1,4 @@
-"""A typed client of a vertune server; knows nothing of models, and imports `vertune.core` alone."""
+"""A typed client of a vertune server; imports no other package of vertune than `vertune.core`."""
 
 from vertune.client.client import Client
 

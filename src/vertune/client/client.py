@@ -1,4 +1,4 @@
-"""Calls to a vertune server over HTTP, each within one deadline; knows nothing of models."""
+"""A client that calls a vertune server over HTTP, each call within one deadline; independent of models."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from vertune.core.records import Answer
 
 Inputs = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
-"""One text, one record, or several texts or several records."""
+"""One text, one record, a sequence of texts, or a sequence of records."""
 T = TypeVar("T")
 _CHECK_URL = "Check that the URL is that of a vertune server"
 _CHECK_VERSION = f"{_CHECK_URL} of the same version as this client."
 _RETRY_DELAY = 0.1
-"""Seconds before the second attempt if the server names none."""
+"""Seconds before the second attempt if the response of the server names no delay."""
 _BY_STATUS: dict[int, type[VertuneError]] = {
     400: DataError, 404: NotFound, 409: Conflict, 413: DataError, 415: DataError, 422: DataError, 507: StorageError,
 }  # fmt: skip
@@ -54,11 +54,11 @@ class Client:
         deadline: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Create a client; raises ConfigError and MissingExtra.
+        """Create a client; raise ConfigError for an invalid argument, and MissingExtra if httpx is not installed.
 
-        `key` defaults to the environment variable VERTUNE_KEY. `deadline` is the number of seconds that a call may take, a second
-        attempt included; only the operating system bounds how long resolving a host name takes. `transport` replaces the sockets
-        of httpx, and enforces the deadline itself.
+        `key` defaults to the environment variable VERTUNE_KEY. `deadline` is the maximum number of seconds per call, including a
+        second attempt; the time to resolve a host name is limited by the operating system only. `transport` replaces the network
+        connections of httpx, for tests, and must enforce the deadline itself.
         """
         try:
             import httpx
@@ -75,7 +75,7 @@ class Client:
             base_url=self.url,
             headers=_headers(os.environ.get("VERTUNE_KEY") if key is None else key),
             transport=transport,
-            trust_env=checked_url.host not in {"127.0.0.1", "::1", "localhost"},  # a proxy can't reach this machine's loopback
+            trust_env=checked_url.host not in {"127.0.0.1", "::1", "localhost"},  # a proxy can't reach the loopback address of this machine
         )
         deadline_module.apply_to(self._http)
 
@@ -93,7 +93,7 @@ class Client:
         self._http.close()
 
     def predict(self, vertical: str, inputs: Inputs) -> list[Answer]:
-        """Return one answer per input.
+        """Return one prediction per input.
 
         Raises the error of `vertune.core.errors` that the server reports, and Busy if no server answers.
         """
@@ -101,13 +101,16 @@ class Client:
         return _answers(self._call("POST", f"/v1/verticals/{quote(vertical, safe='')}/predict", body), body)
 
     def ask(self, verticals: Sequence[str], inputs: Inputs) -> dict[str, list[Answer]]:
-        """Send the same inputs to several verticals and return one answer per input, by vertical; errors as `predict`."""
+        """Send the same inputs to several verticals; return, by vertical, one prediction per input.
+
+        Raises the same errors as `predict`.
+        """
         body = _body(inputs)
         results = _field(self._call("POST", "/v1/predict", {"verticals": list(verticals), **body}), "results", list)
         return {_field(result, "vertical", str): _answers(result, body) for result in results}
 
     def embed(self, vertical: str, texts: str | Sequence[str]) -> list[list[float]]:
-        """Return one vector per text; errors as `predict`."""
+        """Return one vector per text; raises the same errors as `predict`."""
         inputs = [texts] if isinstance(texts, str) else list(texts)
         entries = _field(self._call("POST", "/v1/embeddings", {"model": vertical, "input": inputs}), "data", list)
         vectors = {_field(entry, "index", int): _field(entry, "embedding", list) for entry in entries}
@@ -116,7 +119,7 @@ class Client:
         return [vectors[index] for index in range(len(inputs))]
 
     def verticals(self) -> list[dict[str, Any]]:
-        """List the verticals that the key may use: name, model, task, precision …; errors as `predict`."""
+        """Return the name, model, task, precision … of each vertical that the key may use; raises the same errors as `predict`."""
         return _field(self._call("GET", "/v1/verticals"), "verticals", list)
 
     def ready(self) -> bool:
@@ -127,7 +130,7 @@ class Client:
             return False
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the decoded response; a request that was not accepted is sent once more, if its delay ends before the deadline."""
+        """Send a request and return the decoded response; after Busy, try once more if the retry delay ends before the deadline."""
         end = time.monotonic() + self.deadline
         try:
             return self._attempt(method, path, body, end)
@@ -138,9 +141,9 @@ class Client:
         return self._attempt(method, path, body, end)
 
     def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, end: float) -> Any:
-        """Return the decoded response of one request, or raise its error; only Busy is worth a second attempt."""
+        """Send a request once and return the decoded response, or raise the error that it describes."""
         remaining = max(end - time.monotonic(), 0.001)
-        # Connecting gets a little less than the rest, so that a missing server is distinguished from a slow one.
+        # The timeout for connecting is shorter than the others, so that a missing server is distinguished from a slow one.
         timeouts = (0.9 * remaining, remaining, remaining, remaining)
         headers = {"X-Deadline-Ms": str(math.ceil(remaining * 1000))}
         try:
@@ -158,7 +161,10 @@ class Client:
             raise ModelError(f"The response of {self.url} is not JSON. {_CHECK_URL}.") from error
 
     def _exchange(self, request: httpx.Request, end: float) -> tuple[httpx.Response, bytes]:
-        """Send a request and return the response and its body, received before `end`."""
+        """Send a request and return the response and its body, received before `end` (monotonic time).
+
+        Raises Busy if the connection fails before the response begins, and ModelError if it fails later or at the deadline.
+        """
         import httpx
 
         from vertune.client.deadline import until
@@ -215,7 +221,7 @@ def _checked_url(url: str) -> httpx.URL:
 
 
 def _headers(key: str | None) -> dict[str, str]:
-    """Return the headers that authenticate; a key that no header can carry is refused, because httpx would print it in its error."""
+    """Return the Authorization header for a key; raise ConfigError for a key that httpx would refuse with an error that shows the key."""
     key = (key or "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError("The key contains characters other than letters, digits, '-' and '_'. Copy it again completely.")
@@ -233,7 +239,7 @@ def _body(inputs: Inputs) -> dict[str, list[Any]]:
 
 
 def _answers(result: Any, body: Mapping[str, list[Any]]) -> list[Answer]:
-    """Return the answers of a result; ModelError if there is not one per input."""
+    """Return the answers of a result; raise ModelError if their number differs from the number of inputs."""
     expected = sum(map(len, body.values()))
     answers: list[Answer] = _field(result, "answers", list)
     if len(answers) != expected:
@@ -242,7 +248,7 @@ def _answers(result: Any, body: Mapping[str, list[Any]]) -> list[Answer]:
 
 
 def _field(response: Any, name: str, kind: type[T]) -> T:
-    """Return a field of a decoded JSON object; ModelError if it is missing or of another type."""
+    """Return a field of a decoded JSON object; raise ModelError if it is missing or of another type."""
     value = response.get(name) if isinstance(response, dict) else None
     if isinstance(value, kind):
         return value
@@ -250,7 +256,7 @@ def _field(response: Any, name: str, kind: type[T]) -> T:
 
 
 def _retry_delay(headers: Mapping[str, str]) -> float:
-    """Return the seconds to wait before the next attempt, from Retry-After-Ms or Retry-After; a date there is not supported."""
+    """Return the seconds to wait before the next attempt, from the header Retry-After-Ms or Retry-After."""
     for name, parts in (("Retry-After-Ms", 1000), ("Retry-After", 1)):
         with suppress(ValueError):
             seconds = float(headers.get(name, "")) / parts

@@ -1,7 +1,7 @@
-"""One deadline for all that a connection sends and receives during a call; knows nothing of HTTP.
+"""Applies one deadline to everything that a connection sends and receives during a call; independent of HTTP.
 
-httpx applies its timeouts to each piece of data by itself, so a server that sends its headers byte by byte could hold a call for
-any time. The streams of this module shorten each timeout to what is left until the deadline.
+httpx applies its timeouts to each read and write separately, so a server that sends its headers byte by byte could delay a call
+for any time. The streams of this module shorten each timeout to the time that remains until the deadline.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import httpcore
 import httpx
 
 _deadline: ContextVar[float] = ContextVar("deadline")
-"""When the call of this thread must end, on the monotonic clock."""
+"""The monotonic time at which the call of this thread must end."""
 
 
 @contextmanager
 def until(deadline: float) -> Iterator[None]:
-    """Let reads and writes of this thread time out at a time of the monotonic clock."""
+    """Make all reads and writes of this thread inside the block time out at `deadline` (monotonic time)."""
     token = _deadline.set(deadline)
     try:
         yield
@@ -31,9 +31,9 @@ def until(deadline: float) -> Iterator[None]:
 
 
 def apply_to(client: httpx.Client) -> None:
-    """Make the connections of a client obey `until`, those through a proxy included.
+    """Make the connections of a client, including those through a proxy, obey the deadline set by `until`.
 
-    httpcore accepts a network backend, but httpx does not expose that option, hence the private attributes.
+    Uses private attributes, because httpx does not expose the network backend of httpcore as an option.
     """
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
@@ -41,7 +41,7 @@ def apply_to(client: httpx.Client) -> None:
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens TCP connections that obey the deadline; the timeout for connecting holds for all addresses of a host together."""
+    """Opens TCP connections that obey the deadline; the connect timeout covers all addresses of a host together."""
 
     def connect_tcp(
         self,

@@ -1,1 +1,1 @@
-"""Queues: the order among customers, and which requests share a batch; knows nothing of models."""
+"""Queues that share capacity fairly among clients and group requests into batches; independent of models."""

@@ -1,7 +1,8 @@
-"""Workers that compute what waits in batches; knows nothing of texts, models or HTTP.
+"""Queues requests and computes them in batches in worker threads; independent of texts, models and HTTP.
 
-A batch is formed when a worker becomes free: no request waits for others to join it, and all that arrived meanwhile may. Every
-ticket is completed exactly once, with a value or an error, even if its worker dies or another request of its batch fails.
+A batch is formed when a worker becomes free, from the requests that arrived meanwhile; no request waits for others to fill a batch.
+Every ticket (the handle of a queued request) is completed exactly once, with a value or an error, even if its worker dies or another
+request of its batch fails.
 """
 
 from __future__ import annotations
@@ -20,43 +21,44 @@ from vertune.core.errors import Busy, ConfigError, DataError, ModelError, Vertun
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, FairQueue, Item, Throughput, Ticket
 
 _DEATHS = 2
-"""How many workers may die while they compute an item before the item is taken for the cause."""
+"""An item fails once this many workers have died while they computed it, because it is presumed to be the cause."""
 _TICK = 1.0
-"""Seconds between two checks of the workers."""
+"""Maximum seconds between two checks of the workers."""
 _MISSING: Any = object()
+"""Marks a result that is not computed yet."""
 _log = logging.getLogger("vertune")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch that was computed."""
+    """Statistics of a computed batch."""
 
     executor: Hashable
     items: int
     tokens: int
-    """Sum of the costs of its items."""
+    """Sum of the costs of its items: the tokens without padding."""
     padded: int
-    """Cost of its longest item, times the number of items."""
+    """Cost of its longest item times the number of items: the tokens with padding."""
     seconds: float
 
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A thread that computes batches, and what must be saved if it dies."""
+    """A thread that computes batches, and the items and tickets that must be rescued if it dies."""
 
     items: list[Item] = field(default_factory=list)
-    """The batch that it computes."""
+    """The items of the batch that it computes."""
     owed: list[Ticket[Any]] = field(default_factory=list)
-    """Tickets that it must still announce as completed."""
+    """Completed tickets whose waiting threads and callbacks it must still notify."""
     since: float | None = None
-    """When it took its batch; None while it has none."""
+    """The monotonic time at which it took its batch; None while it has no batch."""
     lost: bool = False
-    """Whether it was replaced, so that its results are ignored."""
+    """Whether it was replaced or has ended; its results are then ignored."""
     thread: Thread = field(init=False)
 
 
 class Batcher:
-    """Queues requests, has workers compute them in batches, and completes their tickets; safe for many threads."""
+    """Queues requests, computes them in batches with worker threads, and completes their tickets; thread-safe."""
 
     def __init__(
         self,
@@ -66,10 +68,11 @@ class Batcher:
         post: Callable[[Callable[[], None]], None] | None = None,
         watch: Callable[[Batch], None] | None = None,
     ) -> None:
-        """`compute(executor, payloads)` returns one result for each payload, in order.
+        """Start the workers; raise ConfigError for fewer than 1.
 
-        `post` is given one function for each batch, which runs the callbacks of its tickets; None runs it in the worker. `watch`
-        is called with every batch that was computed. Fewer than 1 worker raise ConfigError.
+        `compute(executor, payloads)` returns one result per payload, in order. `post` is called with one function per batch, which
+        runs the callbacks of its tickets, and may run it in another thread; None runs it in the worker. `watch` is called with the
+        statistics of every computed batch.
         """
         if workers < 1:
             raise ConfigError(f"A batcher can't have {workers} workers; it needs at least 1. Raise `workers`.")
@@ -92,12 +95,12 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Tokens that wait for a worker."""
+        """The number of tokens that wait for a worker."""
         return self._queue.tokens
 
     @property
     def rate(self) -> float:
-        """Tokens a second of all workers together, over the time in which any works; 0 before the first batch."""
+        """Throughput of all workers together in tokens per second of computation; 0 before the first batch."""
         return self._speed.rate
 
     @property
@@ -106,7 +109,11 @@ class Batcher:
         return any(worker.thread.is_alive() for worker in tuple(self._workers))
 
     def submit(self, request: BatchRequest) -> Ticket[Any]:
-        """Queue a request; Busy where too much waits or the deadline can't be met, DataError for a request that never fits."""
+        """Queue a request and return its ticket.
+
+        Raises Busy if the queue is full or closed or the deadline can't be met, and DataError for a request larger than the queue or with
+        a cost below 1.
+        """
         ticket: Ticket[Any] = Ticket(request, self._withdraw)
         if min(request.costs, default=1) < 1:
             raise DataError(f"A payload has the cost {min(request.costs)}; it must be at least 1 token. Correct the costs.")
@@ -122,14 +129,14 @@ class Batcher:
         return ticket
 
     def check(self, customer: str, tokens: int, deadline: float | None) -> None:
-        """Raise Busy where a request of so many tokens would not be queued now; for callers that have not tokenised it yet."""
+        """Raise Busy if a request with this number of tokens would be refused now; for callers that only have an estimate of it."""
         with self._lock:
             self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
 
     def close(self) -> None:
-        """Complete what waits with Busy, let running batches end within `limits.hang` seconds, and stop the threads.
+        """Complete waiting requests with Busy, let running batches finish within `limits.hang` seconds, and stop the threads.
 
-        Requests that are not computed by then end with ModelError. A call from a worker's own thread returns without waiting.
+        Requests that are not computed by then end with ModelError. A call from the thread of a worker returns without waiting.
         """
         with self._lock:
             self._closed = True
@@ -138,9 +145,9 @@ class Batcher:
                 self._settle(ticket, error=Busy("The queue was stopped before the request was computed. Retry in 1 s."))
             self._sleeping = 0
             self._work.notify_all()
-            mine = any(worker.thread is current_thread() for worker in self._workers)
+            called_by_worker = any(worker.thread is current_thread() for worker in self._workers)
         self._announce(waiting)
-        if mine or self._ended.wait(self.limits.hang):
+        if called_by_worker or self._ended.wait(self.limits.hang):
             return
         with self._lock:
             why = f"The queue was stopped, and {self.limits.hang} s later the request was not computed. Send it again."
@@ -153,22 +160,22 @@ class Batcher:
         self._announce(late)
 
     def _serve(self, worker: _Worker) -> None:
-        """Compute batches until the batcher is closed; the function of a worker's thread."""
+        """Compute batches until the batcher is closed; runs in the thread of a worker."""
         try:
             while self._take(worker):
                 self._announce(worker.owed)
                 if worker.items:
                     self._run(worker)
-        except BaseException as error:  # nothing above would catch it
+        except BaseException as error:  # even a SystemExit must not lose the batch
             _log.exception("A worker of a batcher died and is replaced.")
             self._replace(worker, error)
 
     def _take(self, worker: _Worker) -> bool:
-        """Wait for work and take a batch, or tickets whose deadline is over; False when this worker must end."""
+        """Wait for work and move a batch from the queue to `worker`; return False if the worker must end."""
         with self._lock:
             worker.items, worker.owed, worker.since = [], [], None
             while not worker.lost:
-                # kept by the worker before it is removed from the queue: an asynchronous exception in between must not lose it
+                # stored in the worker before it is removed from the queue, so that an asynchronous exception in between can't lose it
                 if self._returned:
                     worker.items = self._returned[0]
                     self._returned.popleft()
@@ -190,7 +197,7 @@ class Batcher:
             return False
 
     def _drop_late(self, worker: _Worker) -> None:
-        """Remove the items of a new batch that can't meet their deadline or whose ticket is completed; the lock is held."""
+        """Remove from a new batch all items that can't meet their deadline or whose ticket is completed; the caller holds the lock."""
         now = monotonic()
         rate = self._trusted(now)
         worker.since = now
@@ -221,7 +228,7 @@ class Batcher:
             self._deliver(worker, results, began)
 
     def _deliver(self, worker: _Worker, results: list[Any], began: float) -> None:
-        """Store the results of a batch, complete the tickets that have all of theirs, and report the batch."""
+        """Store the results of a batch, complete the tickets that have all their results, and report the batch to `watch`."""
         items, now = worker.items, monotonic()
         costs = [item.cost for item in items]
         with self._lock:
@@ -246,7 +253,7 @@ class Batcher:
                 _log.exception("The function that watches batches failed; the batcher goes on.")
 
     def _fail(self, worker: _Worker, error: Exception, began: float) -> None:
-        """Return a failed batch in halves, so that the item that causes the failure ends up alone and fails alone."""
+        """Queue a failed batch again in two halves, so that in the end only the item that causes the failure fails, with `error`."""
         items = worker.items
         with self._lock:
             if worker.lost:
@@ -261,25 +268,29 @@ class Batcher:
         self._announce(worker.owed)
 
     def _spend(self, items: Sequence[Item], seconds: float) -> list[Ticket[Any]]:
-        """Add the time of a batch to its tickets, and return these; the lock is held."""
+        """Add the duration of a batch to each of its tickets, and return these tickets; the caller holds the lock."""
         tickets = list(dict.fromkeys(item.ticket for item in items))
         for ticket in tickets:
             ticket.computed += seconds
         return tickets
 
     def _halve(self, items: list[Item]) -> None:
+        """Queue two halves of a batch, to be computed before other items; the caller holds the lock."""
         middle = (len(items) + 1) // 2
         self._returned.extend(half for half in (items[:middle], items[middle:]) if half)
 
     def _conclude(self, tickets: Iterable[Ticket[Any]]) -> None:
-        """Complete tickets that have all their results."""
+        """Complete tickets that have all their results with the value of their `finish` function."""
         for ticket in tickets:
             value, error = ticket.outcome()
             with self._lock:
                 self._settle(ticket, value, error)
 
     def _settle(self, ticket: Ticket[Any], value: Any = None, error: BaseException | None = None) -> None:
-        """Complete a ticket if it is not, and remove its remaining items from the queue; the lock is held."""
+        """Set the value or error of a ticket unless it is completed, and remove its remaining items from the queue.
+
+        The caller holds the lock.
+        """
         if ticket.completed:
             return
         ticket.value, ticket.error = value, error
@@ -290,7 +301,7 @@ class Batcher:
         ticket.items = ()
 
     def _announce(self, tickets: Sequence[Ticket[Any]]) -> None:
-        """Wake the threads that wait for completed tickets, and run their callbacks; harmless if repeated."""
+        """Wake the threads that wait for completed tickets, and run the callbacks of these tickets; a repetition has no effect."""
         calling = [ticket for ticket in tickets if ticket.completed and ticket.wake()]
         if not calling:
             return
@@ -300,6 +311,7 @@ class Batcher:
             _log.exception("The callbacks of %d completed tickets could not be posted and are not run.", len(calling))
 
     def _withdraw(self, ticket: Ticket[Any]) -> None:
+        """Complete a ticket with CancelledError unless it is completed."""
         with self._lock:
             if ticket.completed:
                 return
@@ -307,19 +319,19 @@ class Batcher:
         self._announce([ticket])
 
     def _trusted(self, now: float) -> float:
-        """The rate in tokens a second to judge deadlines by, 0 where it is not known or too old; the lock is held."""
+        """Return the throughput in tokens per second, or 0 if it is unknown or too old to check deadlines; the caller holds the lock."""
         if self._speed.stale(now) and not any(worker.since for worker in self._workers):
             return 0.0
         return self._speed.rate
 
     def _wake(self) -> None:
-        """Wake one sleeping worker; the lock is held."""
+        """Wake one sleeping worker; the caller holds the lock."""
         if self._sleeping:
             self._sleeping -= 1
             self._work.notify()
 
     def _staff(self) -> None:
-        """Start missing workers, unless the batcher is closed and nothing is left to do; the lock is held."""
+        """Start missing workers, unless the batcher is closed and no work remains; the caller holds the lock."""
         while len(self._workers) < self._wanted and (self._returned or not self._closed):
             worker = _Worker()
             worker.thread = Thread(target=self._serve, args=(worker,), name="batcher-worker", daemon=True)
@@ -333,6 +345,7 @@ class Batcher:
             self._ended.set()
 
     def _supervise(self) -> None:
+        """Check the workers repeatedly until all have ended; runs in its own thread."""
         while not self._ended.wait(min(_TICK, self.limits.hang / 4)):
             try:
                 self._inspect()
@@ -340,7 +353,7 @@ class Batcher:
                 _log.exception("The check of a batcher's workers failed; it is repeated.")
 
     def _inspect(self) -> None:
-        """Replace workers whose thread has ended or which hang."""
+        """Replace workers whose thread has ended or whose batch takes longer than `limits.hang`."""
         hang, tickets = self.limits.hang, []
         with self._lock:
             now = monotonic()
@@ -356,14 +369,17 @@ class Batcher:
         self._announce(tickets)
 
     def _replace(self, worker: _Worker, cause: BaseException) -> None:
-        """Replace a worker whose thread ends with an error."""
+        """Replace a worker whose thread ends with an error, and queue its batch again."""
         with self._lock:
             tickets = self._release(worker, _death(f"{type(cause).__name__}: {cause}"), again=True)
             self._staff()
         self._announce(tickets)
 
     def _release(self, worker: _Worker, why: str, again: bool) -> list[Ticket[Any]]:
-        """Take all items from a lost worker, to be tried `again` in halves or to fail; returns tickets to announce. The lock is held."""
+        """Mark a worker as lost and return the tickets of its items, to be announced; the caller holds the lock.
+
+        If `again` is set, items are queued again in halves until `_DEATHS` workers have died with them; all others fail with `why`.
+        """
         if worker.lost:
             return []
         worker.lost = True
@@ -382,12 +398,13 @@ class Batcher:
 
 
 def _call_back(tickets: Iterable[Ticket[Any]]) -> None:
+    """Run the callbacks of tickets."""
     for ticket in tickets:
         ticket.call_back()
 
 
 def _alone(error: Exception) -> VertuneError:
-    """The error of an item that failed in a batch of its own."""
+    """Return the error for an item that failed as the only item of its batch."""
     if isinstance(error, VertuneError):
         return error
     wrapped = ModelError(f"The model failed at this record, computed alone: {type(error).__name__}: {error}. Change the record.")
@@ -396,4 +413,5 @@ def _alone(error: Exception) -> VertuneError:
 
 
 def _death(cause: str) -> str:
+    """Return the error message for a request whose worker died."""
     return f"A worker died with this request in its batch ({cause}). Leave out the record that the model can't compute."

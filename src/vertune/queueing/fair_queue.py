@@ -1,9 +1,11 @@
-"""Requests, their tickets and items, the order among customers, and admission; knows nothing of workers or of what is computed.
+"""A queue that is fair among customers (API keys or client addresses), and refuses requests above its capacity; independent of workers.
 
-The order is start-time fair queueing (Goyal, Vin and Cheng 1996) over tokens: a customer's next item starts at the virtual time at
-which the last one ended, and the item with the earliest start is due. A customer is charged when an item is taken, so a withdrawn
-item costs nothing. The virtual clock also advances with the tokens served; otherwise a stream of new customers could stop it, and
-all others with it.
+The order is start-time fair queueing (Goyal, Vin and Cheng 1996) over tokens: the next item of a customer starts at the virtual time
+at which its last one ended, and the item with the earliest start is computed next. Tokens are charged to a customer when an item
+leaves the queue for a batch, so a cancelled item costs nothing. The virtual clock also advances with the tokens served; otherwise a
+stream of new customers could stop it and so block all others.
+
+A request has one or more items, which are batched independently. Its ticket is the handle by which the caller waits for the result.
 """
 
 from __future__ import annotations
@@ -22,32 +24,38 @@ from typing import Any, Generic, TypeVar
 from vertune.core.errors import Busy, ConfigError, DataError, ModelError
 
 _WINDOW = 256
-"""How many items are considered for one batch, so that forming it takes equally long however many wait."""
+"""Maximum number of waiting items considered for one batch (`BatchLimits.items` if that is larger), to limit the time to form it."""
 _SAFETY = 0.5
-"""Share of a deadline that the requests ahead may use up; the rest is a reserve, because the rate is an estimate."""
+"""Maximum share of a deadline for the estimated time until the result; the rest is a reserve for errors of the estimate."""
 _STALE = 1.0
-"""Seconds without work after which the measured rate is not trusted: one slow batch must not refuse all that would correct it."""
+"""Seconds without work after which the measured throughput is ignored.
+
+Otherwise one slow batch could lead to the refusal of all requests, and no new measurement would correct it.
+"""
 _HALF_LIFE = 1.0
-"""Seconds of work after which a measurement has half its weight."""
+"""Seconds of work after which a measurement counts half in the throughput."""
 _log = logging.getLogger("vertune")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How much may wait, and how large a batch may be; raises ConfigError for impossible values."""
+    """Limits of the queue and of one batch; raises ConfigError for impossible values."""
 
     tokens: int = 1024
-    """The most padded tokens of one batch: its longest item times its number of items. A larger single item is a batch by itself."""
+    """Maximum tokens of one batch with padding: its longest item times its number of items. A larger item is computed alone."""
     items: int = 256
-    """The most items of one batch."""
+    """Maximum number of items of one batch."""
     fill: float = 0.85
-    """The least share of a batch that is not padding. On a bank's texts with 32 waiting, 0.85 to 0.9 costs least for every value of
-    `tokens`; without it, short texts are padded to the length of a long one, which is 1.3 times the work."""
+    """Minimum share of a batch that is not padding.
+
+    Without it, short texts are padded to the length of a long one, which takes 1.3 times as long. Measured on texts of bank customers
+    with 32 requests waiting, 0.85 to 0.9 is fastest for every value of `tokens`.
+    """
     queued: int = 262_144
-    """The most tokens that wait; up to twice as many while no customer has more than its share of this."""
+    """Maximum number of waiting tokens; up to twice as many while no customer has more than its share of this."""
     hang: float = 30.0
-    """Seconds that one batch may take before its worker is replaced."""
+    """Maximum seconds that one batch may take before its worker is replaced."""
 
     def __post_init__(self) -> None:
         if min(self.tokens, self.items, self.queued) < 1 or self.hang <= 0 or not 0 <= self.fill <= 1:
@@ -56,24 +64,26 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """Payloads that one executor must compute, each with its cost in tokens."""
+    """Payloads to be computed by one executor, each with its cost in tokens."""
 
     payloads: Sequence[Any]
     costs: Sequence[int]
     executor: Hashable = None
-    """Payloads of different executors never share a batch."""
+    """The object that computes the payloads; payloads of different executors never share a batch."""
     customer: str = ""
+    """The name of the API key or client address that the tokens are charged to."""
     deadline: float | None = None
-    """Seconds from now until which the result is of use; None sets no limit."""
+    """Maximum seconds until the result is ready; None sets no limit."""
     finish: Callable[[list[Any]], Any] | None = None
-    """Turns the results of the payloads, in their order, into the value of the ticket; runs in the worker. None keeps the list."""
+    """Converts the results of the payloads, in order, to the value of the ticket; runs in the worker. None returns the list itself."""
 
 
 class Ticket(Generic[Result]):
-    """One request in the queue, and later its value or error.
+    """The handle of a queued request, by which a caller waits for its value or error.
 
-    `waited` is the seconds until its first item was in a batch, 0 before; `computed` the seconds of all batches that it was in;
-    `until` the monotonic time of its deadline. `results` has the order of the payloads, and `left` counts those that are missing.
+    `waited` is the number of seconds until its first item was in a batch, 0 before; `computed` is the total seconds of the batches
+    that contained its items; `until` is the monotonic time of its deadline. `results` is in the order of the payloads, and `left` is
+    the number of missing results.
     """
 
     __slots__ = (
@@ -82,7 +92,7 @@ class Ticket(Generic[Result]):
     )  # fmt: skip
 
     def __init__(self, request: BatchRequest, withdraw: Callable[[Ticket[Any]], None]) -> None:
-        """`withdraw` removes a ticket from its batcher."""
+        """`withdraw` is the function that cancels a ticket in its batcher."""
         self.request = request
         self.submitted = monotonic()
         self.until = math.inf if request.deadline is None else self.submitted + request.deadline
@@ -100,19 +110,19 @@ class Ticket(Generic[Result]):
         self._waiters: list[Event] = []
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most `timeout` seconds until the ticket is completed; whether it is."""
+        """Wait at most `timeout` seconds until the ticket is completed, and return whether it is."""
         if self.completed:
             return True
         waiter = Event()
         self._waiters.append(waiter)
         try:
-            # checked again, because whoever completes it sets `completed` first and then wakes those on the list
+            # checked again, because a batcher sets `completed` first and then wakes the waiters on the list
             return self.completed or waiter.wait(timeout)
         finally:
             self._waiters.remove(waiter)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait at most `timeout` seconds for the value; raises the error of the request, or TimeoutError."""
+        """Wait at most `timeout` seconds and return the value; raise the error of the request, or TimeoutError."""
         if not self.wait(timeout):
             raise TimeoutError(f"A result was expected within {timeout} s and is not there; wait longer, or cancel the ticket.")
         if self.error is not None:
@@ -120,36 +130,39 @@ class Ticket(Generic[Result]):
         return self.value
 
     def done(self, callback: Callable[[Ticket[Any]], None]) -> None:
-        """Call the callback once, when the ticket is completed, by the `post` of the batcher; at once if it is completed already."""
+        """Register a callback for the completion of the ticket.
+
+        The batcher calls it once, through its function `post`; if the ticket is completed already, it is called immediately.
+        """
         self._callbacks.append(callback)
         if self.completed:
             self.call_back()
 
     def cancel(self) -> None:
-        """Complete the ticket with CancelledError if it is not complete; items in a running batch are computed in vain."""
+        """Complete the ticket with CancelledError unless it is completed; results of items in a running batch are discarded."""
         self._withdraw(self)
 
     def outcome(self) -> tuple[Any, BaseException | None]:
-        """The value that `finish` returns for the results, or its error."""
+        """Call `finish` with the results; return its value and None, or None and its error."""
         if self.request.finish is None:
             return self.results, None
         try:
             return self.request.finish(self.results), None
         except Exception as error:
             return None, error
-        except BaseException as error:  # it must not end the worker, and with it the other tickets of the batch
+        except BaseException as error:  # must not end the worker, which would affect the other tickets of the batch
             wrapped = ModelError(f"The `finish` of this request ended with {error!r}; it must return or raise an Exception. Correct it.")
             wrapped.__cause__ = error
             return None, wrapped
 
     def wake(self) -> bool:
-        """Wake the threads in `wait`; returns whether there are callbacks to call."""
+        """Wake the threads in `wait`, and return whether there are callbacks to call."""
         for waiter in tuple(self._waiters):
             waiter.set()
         return bool(self._callbacks)
 
     def call_back(self) -> None:
-        """Call each callback that was not called yet."""
+        """Call each callback that has not been called yet."""
         while self._callbacks:
             try:
                 callback = self._callbacks.pop()
@@ -163,57 +176,57 @@ class Ticket(Generic[Result]):
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One payload of a ticket: its index among the ticket's payloads, and its cost in tokens."""
+    """One payload of a ticket, with its index among the payloads and its cost in tokens."""
 
     ticket: Ticket[Any]
     index: int
     payload: Any
     cost: int
     deaths: int = 0
-    """How many workers died while computing it."""
+    """The number of workers that died while they computed it."""
     customer: Customer = field(init=False)
 
 
 @dataclass(slots=True, eq=False)
 class Customer:
-    """The waiting items of one customer, oldest first; `tag` is the virtual time at which the next one starts."""
+    """The waiting items of one customer, oldest first; `tag` is the virtual time at which the next item starts."""
 
     name: str
     tag: float
     tokens: int = 0
     items: OrderedDict[Item, None] = field(default_factory=OrderedDict)
-    """An OrderedDict, because finding the first key of a dict takes longer with every key that was removed before it."""
+    """An OrderedDict used as a set: the time to find the first key of a dict grows with the number of keys removed before it."""
 
 
 @dataclass(slots=True)
 class Throughput:
-    """Tokens a second over the time in which something was computed; older batches weigh less."""
+    """Measures tokens per second of computation; the weight of older batches decays exponentially."""
 
     last: float = -math.inf
-    """When the last batch ended, on the clock of `add`."""
+    """The time at which the last batch ended, as passed to `add`."""
     _tokens: float = 0.0
     _seconds: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Tokens a second of all workers together; 0 before the first batch."""
+        """Tokens per second of all workers together; 0 before the first batch."""
         return self._tokens / self._seconds if self._seconds else 0.0
 
     def add(self, tokens: int, began: float, now: float) -> None:
-        """Count a batch of so many tokens; time in which two batches overlap counts once."""
+        """Add a batch with its number of tokens, start and end; time in which two batches overlap counts once."""
         seconds = now - max(began, self.last)
-        keep = 0.5 ** (seconds / _HALF_LIFE) if began - self.last <= _STALE else 0.0
-        self._tokens = self._tokens * keep + tokens
-        self._seconds = self._seconds * keep + seconds
+        decay = 0.5 ** (seconds / _HALF_LIFE) if began - self.last <= _STALE else 0.0
+        self._tokens = self._tokens * decay + tokens
+        self._seconds = self._seconds * decay + seconds
         self.last = now
 
     def stale(self, now: float) -> bool:
-        """Whether the last batch is so long ago that the rate may be wrong."""
+        """Return whether the last batch ended so long ago that the measured throughput may be outdated."""
         return now - self.last > _STALE
 
 
 class FairQueue:
-    """The waiting items of all customers; not thread-safe, callers hold a lock."""
+    """The waiting items of all customers, in fair order; not thread-safe, so callers hold a lock."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self.tokens = 0
@@ -225,19 +238,20 @@ class FairQueue:
         self._turn = 0
 
     def __iter__(self) -> Iterator[Item]:
-        """All waiting items, customer by customer."""
+        """Iterate over all waiting items, customer by customer."""
         for customer in self._customers.values():
             yield from customer.items
 
     @property
     def customers(self) -> int:
-        """Number of known customers: those with waiting items, and those whose virtual time is still ahead of the clock."""
+        """The number of customers with waiting items, or whose virtual time is still ahead of the clock."""
         return len(self._customers)
 
     def admit(self, name: str, tokens: int, deadline: float | None, rate: float) -> None:
-        """Raise Busy where so many more tokens of a customer do not fit, or can't be computed within `deadline` seconds at `rate`.
+        """Check whether a request of a customer may be queued.
 
-        `rate` is in tokens a second, 0 where it is not known. Tokens that could never fit raise DataError.
+        Raises Busy if its tokens exceed the capacity that is free for this customer or can't be computed within `deadline` seconds at
+        `rate` (tokens per second, 0 if unknown), and DataError if they exceed the capacity of an empty queue.
         """
         limit = self._limits.queued
         if tokens > limit:
@@ -250,25 +264,28 @@ class FairQueue:
         if total > limit and (greedy or total > 2 * limit):
             raise self.busy(f"The queue of at most {limit} tokens has no room for this request of {tokens}", rate, greedy)
         if deadline is not None and rate:
-            # an empty queue needs no reserve: nothing ahead could take longer than estimated
+            # an empty queue needs no reserve, because no request ahead can take longer than estimated
             allowed = deadline * (_SAFETY if self.tokens else 1.0)
             if min(total, active * of_customer) > allowed * rate:
                 raise self.busy(f"{tokens} tokens could not be answered within their {deadline * 1000:.0f} ms", rate, greedy)
 
     def busy(self, reason: str, rate: float, own: bool = False) -> Busy:
-        """The error for a refusal: the reason, how much waits, how fast it is computed, and when to retry."""
-        # without a known rate, a second is as good a guess as any
+        """Return the error for a refusal; its message contains the reason, the queue length, the throughput and the time to retry.
+
+        `own` says that the customer itself exceeds its share (HTTP status 429 instead of 503).
+        """
+        # if the rate is unknown, 1 s is an arbitrary choice
         seconds = min(max(self.tokens / rate, 0.05), 60.0) if rate else 1.0
         speed = f"{rate:.0f} are computed a second" if rate else "and the speed is not known yet"
         return Busy(f"{reason}: {self.tokens} tokens wait, {speed}. Retry in {seconds:.2f} s.", seconds, own)
 
     def add(self, name: str, items: Sequence[Item]) -> None:
-        """Append items of one customer."""
+        """Append items to the queue of one customer."""
         customer = self._customers.get(name)
         if customer is None or not customer.items:
             due = self._due()
             start = self._clock if due is None else min(self._clock, due.tag)
-            customer = self._customers.get(name)  # again, because `_due` may have removed it
+            customer = self._customers.get(name)  # looked up again, because `_due` may have removed it
             if customer is None:
                 customer = self._customers[name] = Customer(name, start)
                 self._push(customer)
@@ -283,7 +300,7 @@ class FairQueue:
         self.tokens += tokens
 
     def remove(self, item: Item) -> None:
-        """Remove an item if it still waits, without charging its customer."""
+        """Remove an item, if it still waits, without charging its tokens to its customer."""
         customer = item.customer
         if item not in customer.items:
             return
@@ -293,13 +310,13 @@ class FairQueue:
         if not customer.items:
             self.active -= 1
             if not self.active:
-                # tags only order customers that compete
+                # nobody competes any more, so the tags, which order competing customers, can be forgotten
                 self._customers.clear()
                 self._heap.clear()
 
     def take(self, items: Sequence[Item]) -> None:
-        """Remove a chosen batch and charge its customers."""
-        # one more than there are, so that a newcomer always comes before a customer that was just served
+        """Remove a chosen batch from the queue and charge its tokens to its customers."""
+        # divided by one more than the active customers, so that a new customer always precedes one that was just served
         share = 1 / (self.active + 1)
         for item in items:
             item.customer.tag += item.cost
@@ -307,7 +324,10 @@ class FairQueue:
             self.remove(item)
 
     def choose(self) -> list[Item]:
-        """A batch: the item that is due and those that fit best with it; all stay queued until `take`. Empty if nothing waits."""
+        """Return a batch: the item that is next in fair order, and waiting items of the same executor with the most similar cost.
+
+        All items stay queued until `take`. The list is empty if no item waits.
+        """
         due = self._due()
         if due is None:
             return []
@@ -316,14 +336,14 @@ class FairQueue:
         executor, cost = first.ticket.request.executor, first.cost
         size = max(_WINDOW, self._limits.items)
         share = max(1, size // self.active)
-        # the heap starts with the customer that is due, and sorting keeps the order of items of equal distance
+        # the heap starts with the customer that is next, and sorting keeps the order of items of equal distance
         window = [item for _, _, customer in self._heap[:size] for item in islice(customer.items, share)]
         near = [item for item in window if item.ticket.request.executor == executor]
         near.sort(key=lambda item: abs(item.cost - cost))
         return self._fitting(near)
 
     def _fitting(self, near: list[Item]) -> list[Item]:
-        """The first item, and of the others in order those for which the batch has room, while little of it is padding."""
+        """Return the first item and those of the others, in order, that fit into the limits of tokens, items and padding."""
         chosen, longest, filled = near[:1], near[0].cost, near[0].cost
         for item in near[1:]:
             size, padded = max(longest, item.cost), max(longest, item.cost) * (len(chosen) + 1)
@@ -337,7 +357,7 @@ class FairQueue:
         return chosen
 
     def _due(self) -> Customer | None:
-        """The customer that is due; removes customers without items that the clock has reached, which are now like newcomers."""
+        """Return the customer that is next, None if no item waits; remove customers without items that the clock has reached."""
         while self._heap:
             tag, _, customer = self._heap[0]
             if tag < customer.tag:

@@ -1,1 +1,1 @@
-"""REST: one file a resource; knows nothing of how a model answers or learns."""
+"""The REST server, with one file per resource; does not depend on how models predict or are trained."""

@@ -1,4 +1,4 @@
-"""Who asks, what they may do, and how often; knows nothing of what is asked."""
+"""Authentication, permissions and rate limits of requests; does not depend on what a request contains."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from vertune.store.key import Key, Scope
 from vertune.store.keys import Keys
 
 CALL = "vertune.call"
-"""Where the scope of a request holds its Call."""
+"""The key under which the ASGI scope of a request stores its Call."""
 _KEY = "vertune.key"
-"""Where the scope of a request holds its Key, once that was looked up."""
+"""The key under which the ASGI scope of a request stores its API Key, once it was looked up."""
 _HOST = re.compile(r"(\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(:\d{1,5})?", re.IGNORECASE)
-"""A name or an address, and a port."""
+"""Matches the value of a Host header: a host name or IP address, with an optional port."""
 
 
 def call_of(request: Request) -> Call:
-    """The call that a request is."""
+    """Return the Call that the application created for a request."""
     return cast(Call, request.scope[CALL])
 
 
 class Access:
-    """The keys of a server, and how often each was used lately."""
+    """Checks the API key of each request and its rate limit."""
 
     def __init__(self, keys: Keys | None, rate: str | None = None) -> None:
-        """Without keys everybody on this machine may ask. `rate`, such as `600/minute`, limits keys that have no rate of their own."""
+        """`keys` None allows every request from this machine. `rate`, such as `600/minute`, applies to keys that set no rate limit."""
         self._keys = keys
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rates: dict[str, RateLimitItem] = {}
         self._rate = rate
 
     def authorize(self, request: Request, scope: Scope | None, verticals: Sequence[str] = ()) -> None:
-        """Check that the key of a request has a scope, on these verticals, and note in its call who asks; None checks nothing.
+        """Check that the key of a request has this scope on these verticals, and record the key in its call; scope None checks nothing.
 
-        Raises AccessError where the key is missing, unknown, expired, revoked or not for this; Busy where it asks too often.
+        Raises AccessError if the key is missing, unknown, expired, revoked or lacks the permission, and Busy above its rate limit.
         """
         if scope is None:
             return
@@ -63,12 +63,12 @@ class Access:
                 raise AccessError(f"The key {key.id} may not do {what}. Ask the operator of the server for a key that may.")
 
     def sees(self, request: Request, vertical: str | None = None) -> bool:
-        """Whether the request may know of a vertical; None asks whether it may know of all."""
+        """Return whether the key of a request may see this vertical, or all verticals if None."""
         key = self._key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
     def _key(self, request: Request) -> Key | None:
-        """The key of a request, looked up and counted once; None where everybody may ask."""
+        """Return the key of a request, looked up and counted once per request; None if the server requires no keys."""
         scope = request.scope
         if _KEY not in scope:
             try:
@@ -92,7 +92,7 @@ class Access:
         return self._keys.check(secret.strip())
 
     def _count(self, request: Request, key: Key | None) -> None:
-        """Count a request against its rate; before its body is read, so that one of a wrong shape counts too."""
+        """Count a request before its body is read, so that invalid requests count too; raise Busy above the rate limit."""
         rate = (key and key.rate) or self._rate
         if rate is None:
             return
@@ -111,9 +111,9 @@ def _client_host(request: Request) -> str:
 
 
 def _refuse_other_sites(request: Request) -> None:
-    """AccessError for a request that a page of another site sends through a browser on this machine.
+    """Raise AccessError for a request that a web page of another site sends through a browser on this machine.
 
-    Either its host name is the other site's, made to resolve to this machine, or its Origin is.
+    Such a request names the other site in its Host header (DNS rebinding) or in its Origin header.
     """
     origin = request.headers.get("origin")
     hosts = [request.headers.get("host", "localhost"), *([] if origin is None else [urlsplit(origin).netloc])]
@@ -126,6 +126,6 @@ def _refuse_other_sites(request: Request) -> None:
 
 @lru_cache(64)
 def _is_this_machine(host: str) -> bool:
-    """Whether the value of a Host header names this machine; cached, because nearly all requests send the same one."""
+    """Return whether the value of a Host header names this machine; cached, because nearly all requests send the same value."""
     match = _HOST.fullmatch(host)
     return match is not None and loopback(match["bracketed"] or match["name"])

@@ -1,4 +1,4 @@
-"""The application: routes of all resources, with headers that every response has and errors as problems; knows nothing of sockets."""
+"""The ASGI application: routes requests, adds security headers and turns errors into problem+json; does not depend on sockets."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""Headers of every response that does not set them itself."""
+"""Headers added to every response that does not set them itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What endpoints use, as `request.app.state`."""
+    """The objects that endpoints read from `request.app.state`."""
 
     service: Service
     access: Access
@@ -47,13 +47,13 @@ class State:
 
 
 class _SendError(Exception):
-    """A response could not be sent: its connection is closed."""
+    """Raised when a response can't be sent, because its connection is closed."""
 
 
 class Application:
-    """An ASGI application that makes one Call of each request, routes it, and finishes it when its response begins.
+    """An ASGI application that creates one Call per request, routes the request, and finishes the Call when the response begins.
 
-    Starlette's own application passes a request through three more layers, each of which takes as long as a resource does.
+    It replaces Starlette's own application, whose three additional layers each take as long as the endpoint of a short request.
     """
 
     def __init__(self, routes: Sequence[ScopedRoute], state: State) -> None:
@@ -61,7 +61,7 @@ class Application:
         self._router = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Route one request and send its response."""
         service = self.state.service
         call, responding = Call(service.listeners), False
 
@@ -78,7 +78,7 @@ class Application:
             except Exception as error:
                 raise _SendError from error
 
-        routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # whoever sends a response leaves out its body
+        routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # uvicorn omits the body of the response
         routed["app"], routed[CALL] = self, call
         try:
             if service.draining and not scope["path"].startswith("/health"):
@@ -97,14 +97,14 @@ class Application:
 
 
 def build(service: Service, keys: Keys | None) -> Application:
-    """The application of a service, with all resources that are found; without keys it is open to everybody."""
+    """Return the application of a service with all resources that are installed; `keys` None requires no API key."""
     routes, settings = find_routes(), service.settings
     access = Access(keys, settings.rate)
     return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
 
 
 def openapi_document(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
-    """The OpenAPI document of these routes; an open server needs no key."""
+    """Return the OpenAPI document of these routes; `open` omits the requirement of an API key."""
     about = "Answers of verticals that share backbones. Errors are problem+json."
     document = get_openapi(title="vertune", version=__version__, routes=routes, description=about)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -117,7 +117,7 @@ def openapi_document(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any
         for method in (route.methods or ()) if route.include_in_schema else ():
             operation = document["paths"][route.path_format][method.lower()]
             if 422 not in route.responses:
-                operation["responses"].pop("422", None)  # FastAPI's own, for a path parameter that any text fits into
+                operation["responses"].pop("422", None)  # added by FastAPI for every path parameter, but any text is valid here
             if not open:
                 operation["security"] = [] if route.required_scope is None else [{"key": [route.required_scope]}]
     return document

@@ -1,4 +1,4 @@
-"""Bodies of requests, read under limits, and bodies of responses as JSON; knows no route."""
+"""Reads request bodies within size limits and writes response bodies as JSON; does not depend on any route."""
 
 from __future__ import annotations
 
@@ -14,38 +14,41 @@ from vertune.core.errors import DataError
 
 _JSON = "application/json"
 _ALLOWED_CODINGS = {"content-encoding": "identity", "transfer-encoding": "chunked"}
-"""The only values of these headers with which a body can be read as it comes."""
+"""The only accepted values of these headers: with any other value, the body would have to be decoded."""
 
 
 class TooLarge(DataError):
-    """A request that holds more than the limits allow."""
+    """A request is larger than the limits allow."""
 
     http_status = 413
 
 
 class UnsupportedBody(DataError):
-    """A body of a type or coding that the route does not read."""
+    """A body has a content type or encoding that the route does not accept."""
 
     http_status = 415
 
 
 class JSONResponse(fastapi.responses.JSONResponse):
-    """A JSON response; numbers that JSON does not have, such as NaN, become null."""
+    """A JSON response; numbers that JSON can't represent, such as NaN, become null."""
 
     def render(self, content: Any) -> bytes:
-        """The content as JSON, in UTF-8."""
+        """Return the content as JSON in UTF-8."""
         return _dumped(content)
 
 
 def json_response(content: Any) -> Response:
-    """A JSON response for a direct route; half the cost of `JSONResponse`."""
+    """Return a JSON response for a direct route; it takes half the time of `JSONResponse`."""
     return Response(_dumped(content), media_type=_JSON)
 
 
 def check_headers(request: Request, limit: int, json: bool) -> None:
-    """Refuse a body by its headers: UnsupportedBody for one in a coding, or not JSON where the route reads JSON; TooLarge by length."""
+    """Check the headers that describe a body; `limit` is in bytes, `json` requires the content type JSON.
+
+    Raises UnsupportedBody for another content type or a content encoding, and TooLarge if Content-Length is above the limit.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if json and kind != _JSON:  # a page of another site can send a body without this type, and none with it
+    if json and kind != _JSON:  # browsers let a page of another site send a body of another type, but not of this one
         raise UnsupportedBody(f"The body has the type '{kind[:80] or 'none'}', but this route reads {_JSON}. Set Content-Type: {_JSON}")
     for header, allowed in _ALLOWED_CODINGS.items():
         if (coding := request.headers.get(header, allowed).strip().lower()) != allowed:
@@ -56,7 +59,7 @@ def check_headers(request: Request, limit: int, json: bool) -> None:
 
 
 def limited(receive: Receive, limit: int) -> Receive:
-    """The same source of messages, which raises TooLarge when the body becomes larger than the limit."""
+    """Wrap an ASGI `receive` function so that it raises TooLarge when the body exceeds `limit` bytes."""
     size = 0
 
     async def receive_within_limit() -> Message:
@@ -71,7 +74,10 @@ def limited(receive: Receive, limit: int) -> Receive:
 
 
 async def read_json(request: Request, limit: int) -> bytes:
-    """The body of a request that must be JSON; raises as `check_headers` and `limited` do, DataError where it ends too early."""
+    """Read the body of a request that must be JSON, at most `limit` bytes.
+
+    Raises UnsupportedBody for another content type, TooLarge above the limit, and DataError if the connection ends too early.
+    """
     check_headers(request, limit, json=True)
     chunks: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Finds the resources of the server: the files of their folder, and those of other packages; knows no single resource."""
+"""Finds the resources of the server: the modules of `server/resources/` and the entry points of other packages; names none of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENTRY_POINTS = "vertune.resources"
 
 
 def find_routes() -> list[ScopedRoute]:
-    """The routes of all resources, direct ones first; ConfigError for a module without a resource, or a route without a scope."""
+    """Return the routes of all resources, DirectRoutes first; raise ConfigError for a module without resource or a route without scope."""
     targets = {module.name: f"{resources.__name__}.{module.name}" for module in pkgutil.iter_modules(resources.__path__)}
     for entry in entry_points(group=ENTRY_POINTS):
         targets.setdefault(entry.name, entry.value)
@@ -27,5 +27,5 @@ def find_routes() -> list[ScopedRoute]:
         if unscoped:
             raise ConfigError(f"The route {unscoped[0]!r} of {target} declares no scope. Add it by a method of the resource.")
         routes += resource.routes
-    # the first that matches is taken, and a direct route of a single vertical is called most often
+    # the router takes the first route that matches, and the direct route of a single vertical is called most often
     return sorted(routes, key=lambda route: (not isinstance(route, DirectRoute), "{vertical}" not in route.path))

@@ -1,4 +1,4 @@
-"""Follows the live aliases of a home: serves what they name, and has prepared what is not ready; knows nothing of HTTP."""
+"""Serves the models named by the aliases NAME@live of a home folder, and updates them when an alias changes; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from vertune.runtime.fleet import Fleet
 
 _log = logging.getLogger("vertune")
 INTERVAL = 1.0
-"""Seconds between two checks of the aliases."""
+"""Seconds between two checks for changed aliases."""
 
 Stamp = tuple[str, int, int]
-"""A path, its inode, and when it was modified, in nanoseconds."""
+"""A path, its inode, and its modification time in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A live model that does not answer yet."""
+    """A model that an alias NAME@live names, but that is not served yet."""
 
     model: str
-    """Its id; empty where the alias names a model that does not exist."""
+    """The id of the model; empty if the alias names a model that does not exist."""
     state: str
-    """`preparing`, what it waits for, or why it can't be served."""
+    """The state for the user: `preparing`, the reason for waiting, or the error that prevents serving."""
 
 
 @dataclass(slots=True)
 class AliasFollower:
-    """Keeps a fleet equal to the live aliases of its home."""
+    """Loads and unloads the models of a fleet according to the aliases NAME@live of its home folder, which say which models are served."""
 
     fleet: Fleet
     only: frozenset[str] = frozenset()
-    """The verticals to serve; empty serves all that are live."""
+    """The names of the verticals to serve; empty serves every vertical with a live alias."""
     pending: dict[str, Pending] = field(default_factory=dict)
-    """By the vertical's name."""
+    """The models that are not served yet, by the name of their vertical."""
     _preparation: subprocess.Popen[bytes] | None = None
     _stamps: tuple[Stamp, ...] = ()
     _attempted: set[str] = field(default_factory=set)
-    """Ids of the models whose preparation was started, so that what fails is not tried again and again."""
+    """The ids of the models whose preparation was started, so that a model that fails is not prepared again and again."""
     _updating: Lock = field(default_factory=Lock)
-    """Held during an update: an admin's change must not be undone by an update that began before it."""
+    """Locked during an update, so that an update that began earlier can't undo the change of an administrator."""
 
     @property
     def home(self) -> Home:
-        """The home whose aliases are followed."""
+        """The home folder whose aliases are followed."""
         return self.fleet.home
 
     def serves(self, name: str) -> bool:
-        """Whether this server may answer for a vertical of this name."""
+        """Return whether this server is configured to serve a vertical of this name."""
         return not self.only or name in self.only
 
     def live(self) -> dict[str, Artifact]:
-        """The live model of each vertical that this server may answer for."""
+        """Return the live model of each vertical that this server is configured to serve, by name."""
         return {name: model for name, model in self.fleet.live().items() if self.serves(name)}
 
     def required(self) -> dict[str, Artifact]:
-        """As `live`; NotFound if one of the verticals in `only` has no live model."""
+        """Return the same as `live`; raise NotFound if a vertical in `only` has no live model."""
         live = self.live()
         missing = sorted(self.only - set(live))
         if missing:
@@ -71,15 +71,15 @@ class AliasFollower:
         return live
 
     def unprepared(self, live: Mapping[str, Artifact] | None = None) -> list[str]:
-        """The verticals whose live models must be prepared before they can be served."""
+        """Return the names of the verticals whose live models must be prepared before they can be served."""
         return [name for name, model in (self.live() if live is None else live).items() if not self.fleet.ready(model)]
 
     def load(self) -> dict[str, str]:
-        """Serve what is live now and ready; returns the error of each vertical that can't be served."""
+        """Serve the live models that are ready; return the error of each vertical that can't be served, by name."""
         return self._load(self.live())
 
     async def watch(self) -> None:
-        """Update again and again, until the task is cancelled."""
+        """Call `update` every `INTERVAL` seconds until the task is cancelled; errors are logged."""
         while True:
             await asyncio.sleep(INTERVAL)
             try:
@@ -90,21 +90,21 @@ class AliasFollower:
                 _log.exception("Changes of the live aliases could not be applied. Trying again in %g s.", INTERVAL)
 
     def update(self) -> None:
-        """Serve what became live since the last update, and start to prepare what is not ready."""
+        """Serve the models that became live since the last update, and start to prepare those that are not ready."""
         with self._updating:
             stamps = self._read_stamps()
             if stamps == self._stamps and self._preparation is None:
                 return
             if self._preparation is not None and self._preparation.poll() is not None:
-                self._preparation = None  # before the fleet is loaded, so that what it made is seen
+                self._preparation = None  # before `_load`, which then finds the models that it prepared
             live = self.live()
             for name, error in self._load(live).items():
                 self.pending[name] = Pending(live[name].id if name in live else "", error)
             self._prepare(live)
-            self._stamps = stamps  # last, so that an update that failed is repeated
+            self._stamps = stamps  # last, so that a failed update is repeated
 
     def stop(self) -> None:
-        """End the preparation that was started, if it runs."""
+        """Terminate the preparation process if one runs."""
         if self._preparation is not None and self._preparation.poll() is None:
             self._preparation.terminate()
 
@@ -118,7 +118,7 @@ class AliasFollower:
         return {**errors, **{name: error for name, error in self.fleet.dangling().items() if self.serves(name)}}
 
     def _prepare(self, live: Mapping[str, Artifact]) -> None:
-        """Start to prepare the models that are not ready, unless a preparation runs, and note the state of each."""
+        """Start the preparation of models that are not ready, unless one runs already, and record their states in `pending`."""
         unprepared = self.unprepared(live)
         new = [name for name in unprepared if live[name].id not in self._attempted]
         if self._preparation is not None:
@@ -132,18 +132,23 @@ class AliasFollower:
                 self.pending[name] = Pending(live[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
 
     def _read_stamps(self) -> tuple[Stamp, ...]:
-        """When each alias, and what models are served from, changed last: reading them all each second would cost more than the rest."""
+        """Return the stamps of all live aliases and of the folders of models and backbones.
+
+        Equal stamps mean that nothing changed; to read the files themselves every second would cost more than the rest of an update.
+        """
         folder = self.home.folder
-        shelves = [folder / "models", folder / "backbones", *(folder / "backbones").glob("*/verticals/*")]  # verdicts are written there
+        # the gate writes its results to the folders `verticals/*`
+        shelves = [folder / "models", folder / "backbones", *(folder / "backbones").glob("*/verticals/*")]
         stamps = []
         for path in (*(folder / "aliases").glob("*@live"), *shelves):
-            with suppress(FileNotFoundError):  # replaced at this moment, or not there yet
+            with suppress(FileNotFoundError):  # being replaced at this moment, or not created yet
                 status = path.stat()
-                stamps.append((str(path), status.st_ino, status.st_mtime_ns))  # the inode too: a file's clock may stand still for 4 ms
+                # the inode too, because modification times may have a resolution of 4 ms
+                stamps.append((str(path), status.st_ino, status.st_mtime_ns))
         return tuple(sorted(stamps))
 
 
 def prepare(home: Home, names: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start `vertune share` in a process of its own; it may need torch, which the server's process never loads."""
+    """Start `vertune share` for these verticals in a separate process, because it may need torch, which the server process never loads."""
     command = [sys.executable, "-P", "-m", "vertune", "share", *names, "--home", str(home.folder)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command, no shell

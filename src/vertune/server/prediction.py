@@ -1,4 +1,4 @@
-"""What the resources that answer records share: their body, its limits, the deadline; knows nothing of how answers are made."""
+"""Request body, limits and deadline shared by the resources that predict; does not depend on how predictions are computed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vertune.server.body import TooLarge
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 MAX_ENTRIES = 100_000
-"""Entries of any list in a body. Parsing stops at the first wrong one: a body of millions would become as many errors, in gigabytes."""
+"""The maximum length of any list in a body. Parsing stops at the first invalid entry, because one error per entry could take gigabytes."""
 Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)]
 DEADLINE = {
     "parameters": [
@@ -28,19 +28,19 @@ DEADLINE = {
         }
     ]
 }  # fmt: skip
-"""The header that `answer` reads, for the OpenAPI document."""
+"""The OpenAPI description of the request header that sets the deadline of `answer`."""
 
 
 class PredictRequest(BaseModel):
-    """What to answer: texts, or records with the fields that the vertical's task reads."""
+    """The inputs of a prediction: texts, or records with the fields that the task of the vertical reads."""
 
-    # pydantic would collect one error for each unknown field; they are allowed here and refused together below
+    # pydantic would collect one error per unknown field; they are allowed here and refused together below
     model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False, "examples": [{"texts": ["I lost my card"]}]})
 
     texts: Texts | None = None
-    """Texts, for tasks that read one text."""
+    """Texts, for tasks whose records have a single text field."""
     records: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)] | None = None
-    """Records, such as `{"text": …, "text_pair": …}`; fields may have the names that they had in the training data."""
+    """Records, such as `{"text": …, "text_pair": …}`; the fields may also have the names of the columns in the training data."""
 
     @model_validator(mode="after")
     def _check(self) -> PredictRequest:
@@ -51,14 +51,17 @@ class PredictRequest(BaseModel):
         return self
 
     def rows(self, deployments: Sequence[Deployment]) -> Sequence[Mapping[str, Any]]:
-        """The records for these verticals; DataError for texts where the first vertical reads more than one field."""
+        """Return the inputs as records for these verticals; raise DataError for texts if the first vertical reads more than one field."""
         if self.records is not None:
             return select_fields([deployment.predictor for deployment in deployments], self.records)
         return records_of_texts(deployments[0].task, deployments[0].name, self.texts or ())
 
 
 def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]:
-    """The deployments of these verticals; NotFound, which lists the served verticals only to a key that may see all."""
+    """Return the deployments (the served models) of these verticals.
+
+    Raises NotFound if one is not served; the message lists the served verticals only to a key that may see all of them.
+    """
     state = request.app.state
     try:
         return [state.service.answers.fleet.get(name) for name in names]
@@ -69,7 +72,10 @@ def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]
 
 
 async def answer(request: Request, resource: str, deployments: Sequence[Deployment], body: PredictRequest) -> list[list[Answer]]:
-    """For each vertical one answer a record, within the limits of the server and the deadline of the request."""
+    """Return a list per vertical with one answer per record, computed within the deadline of the request.
+
+    Raises TooLarge above the limits of the server, DataError for invalid records, and Busy if the deadline can't be met.
+    """
     state = request.app.state
     number = len(body.texts or body.records or ()) * len(deployments)
     if number > state.limits.items:
@@ -84,12 +90,12 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     try:
         answers: list[list[Answer]] = await state.service.answers.answer(call)
     finally:
-        call.disconnected = None  # it holds the request, which holds the call: a cycle would outlive the request until it is collected
+        call.disconnected = None  # breaks the reference cycle of call and request, so that no garbage collection is needed
     return answers
 
 
 def _deadline(request: Request, limit: float) -> float:
-    """Seconds that the answer may take: what the request's header says, and no more than the limit."""
+    """Return the deadline in seconds: the value of the header X-Deadline-Ms, but at most `limit`."""
     header = request.headers.get("x-deadline-ms")
     if header is None:
         return limit
@@ -110,6 +116,6 @@ def _check_length(records: Sequence[Mapping[str, Any]], limit: int) -> None:
 
 
 async def _disconnected(request: Request) -> None:
-    """Return when the client closes its connection."""
+    """Wait until the client closes its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Errors as problem+json (RFC 9457), with the same text as on the command line; knows no resource."""
+"""Turns errors into problem+json responses (RFC 9457) with the same texts as on the command line; does not depend on any resource."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vertune.core.errors import AccessError, Busy, VertuneError
 _log = logging.getLogger("vertune")
 MEDIA_TYPE = "application/problem+json"
 _MAX_LISTED = 5
-"""Errors of one body that its response lists."""
+"""The maximum number of validation errors that a response lists."""
 
 
 class Problem(BaseModel):
-    """What went wrong, and what to do."""
+    """An error: what went wrong, and what to do about it."""
 
     title: str
     status: int
@@ -33,15 +33,15 @@ class Problem(BaseModel):
 
 
 def response(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """The response for one problem."""
+    """Return a problem+json response."""
     body = orjson.dumps({"title": title, "status": status, "detail": detail})
     return Response(body, status, headers, MEDIA_TYPE)
 
 
 def response_to(error: Exception, scope: Scope, routes: Sequence[BaseRoute]) -> Response:
-    """The response for any error of a request; an unexpected one is logged, and its text is not sent."""
+    """Return the response for any error of a request; an unexpected error is logged, and its text is not sent."""
     if isinstance(error, HTTPException) and isinstance(error.__cause__, VertuneError):
-        error = error.__cause__  # FastAPI replaces what is raised while it reads a body
+        error = error.__cause__  # FastAPI wraps every exception that is raised while it reads a body
     if isinstance(error, VertuneError):
         return _known(error)
     if isinstance(error, ValidationError | RequestValidationError):
@@ -53,7 +53,7 @@ def response_to(error: Exception, scope: Scope, routes: Sequence[BaseRoute]) -> 
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The entries of an OpenAPI document for problems of these statuses."""
+    """Return the OpenAPI entries of problem+json responses with these HTTP statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": http.HTTPStatus(status).phrase, "content": content} for status in statuses}
 
@@ -61,27 +61,27 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _known(error: VertuneError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, Busy):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))  # RFC 9110 has whole seconds
-        headers["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after * 1000)))  # which some clients read, such as OpenAI's
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))  # whole seconds, as RFC 9110 requires
+        headers["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after * 1000)))  # read by some clients, such as the one of OpenAI
     if isinstance(error, AccessError) and error.http_status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="vertune"'
     return response(error.http_status, type(error).__name__, str(error), headers)
 
 
 def _invalid(error: ValidationError | RequestValidationError) -> Response:
-    """The response to a request of a wrong shape; it repeats nothing of the request, which may be private."""
+    """Return the response to a request that fails validation; it repeats no part of the request, which may be private."""
     listed = [f"{_location(one) or 'body'}: {one['msg']}" for one in error.errors()[:_MAX_LISTED]]
     return response(422, "DataError", f"The request does not have the expected shape. {'; '.join(listed)}. See /docs.")
 
 
 def _location(error: Any) -> str:
-    """Where a validation error is; without the name of an unknown field, which is part of the request."""
+    """Return the path of the field with a validation error, without the name of an unknown field, which is part of the request."""
     location = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
     return ".".join(map(str, location))
 
 
 def _http(scope: Scope, error: HTTPException, routes: Sequence[BaseRoute]) -> Response:
-    """The response where no route takes a request, where a body can't be parsed, or where an endpoint says so."""
+    """Return the response for an HTTPException: no matching route, a body that can't be parsed, or a status set by an endpoint."""
     path, status = scope["path"], error.status_code
     phrase = http.HTTPStatus(status).phrase
     if status == 400 and error.__cause__ is not None:

@@ -1,4 +1,4 @@
-"""Counts and times of finished calls and batches, in the form that Prometheus reads; knows nothing of requests or models."""
+"""Prometheus metrics: counters and histograms of finished calls and batches; does not depend on HTTP requests or models."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 class PrometheusMetrics:
-    """A listener of calls with a registry of its own, so that two servers in one process don't mix."""
+    """The metrics of one server, in a registry of their own, so that two servers in one process do not mix."""
 
     def __init__(self, queued_tokens: Callable[[], float], verticals: Callable[[], float]) -> None:
-        """`queued_tokens` and `verticals` are read whenever the page is."""
+        """`queued_tokens` and `verticals` return the current values of two gauges; they are called when the metrics are rendered."""
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests that were answered, by resource and status.", "resource", "status")
         self._rejections = self._counter("rejections", "Requests that were refused, by reason.", "reason")
@@ -40,7 +40,7 @@ class PrometheusMetrics:
         self._child = cache(self._labelled)
 
     def count_call(self, call: Call) -> None:
-        """Count a finished call that asked a model or was refused."""
+        """Record a finished call that requested predictions or was refused."""
         refused = call.status >= 400
         if call.resource or refused:
             self._child(self._requests, "refused" if refused else call.resource, str(call.status)).inc()
@@ -59,13 +59,13 @@ class PrometheusMetrics:
                 self._count_answers(deployment, answers)
 
     def count_batch(self, batch: Batch) -> None:
-        """Count a computed batch."""
+        """Record a computed batch."""
         self._tokens.inc(batch.tokens)
         self._fill.observe(batch.tokens / batch.padded)
         self._rows.observe(batch.items)
 
     def page(self) -> bytes:
-        """All metrics in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
     def _count_answers(self, deployment: Deployment, answers: Sequence[Answer | None]) -> None:

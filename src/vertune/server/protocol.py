@@ -1,7 +1,7 @@
 """HTTP/1.1 connections with limits on the size of headers, the time to receive a request and the time to send a response.
 
-uvicorn's protocol has none of these limits: a client that sends its headers byte by byte would hold a connection for ever. Knows
-nothing of resources.
+uvicorn's protocol has none of these limits: a client that sends its headers byte by byte could keep a connection open for ever.
+Does not depend on any resource.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from vertune.server.settings import RequestLimits
 _HEADERS_END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 _MAX_PIPELINED = 64
-"""Requests that one connection may send before the first is answered; each takes a hundred times the memory of its bytes."""
+"""The maximum number of requests that a connection may send before the first is answered; each takes 100 times its size in memory."""
 
 
 class _Phase(enum.Enum):
-    """What the connection receives."""
+    """The part of a request that a connection receives at the moment."""
 
     IDLE = enum.auto()
     HEADERS = enum.auto()
@@ -32,29 +32,29 @@ class _Phase(enum.Enum):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One HTTP/1.1 connection; uvicorn calls its methods when data arrives and when the state of the connection changes."""
 
     limits: ClassVar[RequestLimits] = RequestLimits()
     response_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
-    """Headers of the responses that this class sends itself, without the application."""
+    """Headers of error responses that this class sends itself, without the application."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment] # uvicorn's option takes whole seconds only
         self._phase = _Phase.IDLE
         self._header_size = 0
-        """Bytes received of the headers of this request."""
+        """Number of bytes received of the request line and headers of the current request."""
         self._last_bytes = b""
-        """The last 3 bytes received, which may be a part of the blank line that ends the headers."""
+        """The last 3 bytes received, which may be the beginning of the blank line that ends the headers."""
         self._framing_size = 0
-        """Bytes received since the last piece of body: extensions of chunks, and trailers."""
+        """Number of bytes received since the last piece of body: chunk extensions and trailers."""
         self._ignores_input = False
-        """Whether to drop what is received, after something that is not HTTP."""
+        """Whether to ignore further input, because the client sent something that is not HTTP."""
         self._request_timer: asyncio.TimerHandle | None = None
         self._response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first request, unless there are too many connections."""
+        """Wait for the first request; refuse the connection above the maximum number of connections."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self._refuse(503, f"The server has {self.limits.connections} open connections, which is its maximum. Try again in 1 s.")
@@ -62,7 +62,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begin_request()
 
     def data_received(self, data: bytes) -> None:
-        """Check the size of headers and of framing, and parse the rest."""
+        """Parse received data; refuse headers, chunk extensions or trailers that are too large."""
         if self._ignores_input:
             return
         if self._phase is _Phase.IDLE:
@@ -86,35 +86,35 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._header_size - body_size > self.limits.header
 
     def on_message_begin(self) -> None:
-        """Begin a request; one that arrives in the same packet as the previous one begins here."""
+        """Begin a request; raise BufferError, which ends the parser, above `_MAX_PIPELINED` requests."""
         if len(self.pipeline) >= _MAX_PIPELINED:
             raise BufferError("too many pipelined requests")  # ends the parser
-        if self._phase is _Phase.IDLE:
+        if self._phase is _Phase.IDLE:  # the request arrived in the same packet as the previous one
             self._begin_request()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Drop trailers, which must not pass for headers."""
+        """Accept a header; ignore a trailer, which must not be treated as a header."""
         if self._phase is _Phase.HEADERS:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the body, whose size the application limits."""
+        """Begin the body; the application limits its size."""
         super().on_headers_complete()
         self._phase, self._framing_size = _Phase.BODY, 0
 
     def on_body(self, body: bytes) -> None:
-        """Restart the count of framing bytes."""
+        """Reset the count of framing bytes when a piece of body arrives."""
         self._framing_size = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request."""
+        """Record that the request was received completely, and cancel its timer."""
         self._end_request()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Limit the time in which the client reads the response, or sends the request that it began behind this one."""
+        """Start the timer for the client to read the last response, or to send the rest of a request that it has begun."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._start_response_timer()
@@ -122,12 +122,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self._start_request_timer()
 
     def pause_writing(self) -> None:
-        """Limit the time until the client reads what was sent."""
+        """Start the timer for the client to read what was sent."""
         super().pause_writing()
         self._start_response_timer()
 
     def resume_writing(self) -> None:
-        """Lift that limit."""
+        """Cancel the timer of `pause_writing`, because the client has read enough."""
         super().resume_writing()
         if self._response_timer is not None and not self.transport.is_closing():
             self._response_timer.cancel()
@@ -140,7 +140,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP, after answering the complete requests that came before it."""
+        """Refuse input that is not HTTP, after the complete requests before it have been answered."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             self._refuse(400, "The request is not valid HTTP/1.1. Check the client.")
             return
@@ -158,7 +158,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _begin_request(self) -> None:
         self._phase, self._header_size, self._last_bytes = _Phase.HEADERS, 0, b""
         if self.cycle is None or self.cycle.response_complete:
-            self._start_request_timer()  # otherwise uvicorn reads no further until the previous request is answered
+            self._start_request_timer()  # otherwise uvicorn pauses reading until the previous request is answered
 
     def _start_request_timer(self) -> None:
         if self._request_timer is None:
@@ -182,7 +182,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._response_timer = self.loop.call_later(self.limits.idle, self.transport.abort)
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Close the connection, after a response if this request is the next to be answered and has none yet."""
+        """Close the connection; send an error response first if this request is the next to be answered and has no response yet."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
@@ -202,9 +202,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Remove the offer to switch to another protocol from headers, because the parser would read no body behind it.
+    """Return headers without the header Upgrade, because the parser would ignore the body of a request that has one.
 
-    Java's HTTP client makes that offer with its first request.
+    The HTTP client of Java sends this header with its first request.
     """
     if b"pgrade" not in data:
         return data

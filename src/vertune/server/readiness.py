@@ -1,4 +1,4 @@
-"""Finds out whether the next request will be answered, by answering one where none was answered lately; knows nothing of HTTP."""
+"""Checks whether the server can answer requests, by a probe if no batch was computed lately; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ _PROBE_DEADLINE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the next request will be answered."""
+    """The result of a readiness check."""
 
     ready: bool
+    """Whether the service can answer requests."""
     why: str = ""
-    """Why not; empty where it will."""
+    """The reason if the service is not ready, else empty."""
     age: float | None = None
-    """Seconds since the last batch was computed; None before the first one."""
+    """Seconds since the last batch was computed; None if none was computed yet."""
 
 
 @dataclass(slots=True)
 class ReadinessProbe:
-    """Checks a service; however many ask at once, one probe runs."""
+    """Checks the readiness of a service; simultaneous checks share one probe."""
 
     service: AnswerService
     _probe: asyncio.Task[None] | None = None
 
     async def check(self) -> Readiness:
-        """The state of the service; where the last batch is too old, an example is answered first."""
+        """Return the readiness of the service; if the last batch is older than `MAX_AGE`, answer an example record first."""
         if not self.service.batcher.alive:
             return Readiness(False, "no worker lives")
         if not self.service.fleet.deployments:
@@ -56,14 +57,14 @@ class ReadinessProbe:
         return None if last is None else time.monotonic() - last
 
     async def _answer_example(self) -> None:
-        """Answer an example by the first vertical that can: one that fails by itself does not make the others unready."""
+        """Answer an example record with the first vertical that succeeds, so that one broken vertical does not make the server unready."""
         for deployment in self.service.fleet.deployments.values():
             call = Call(verticals=[deployment], records=[example_record(deployment, "ready?")], deadline=_PROBE_DEADLINE, bypass_cache=True)
             try:
                 await self.service.answer(call)
             except Busy as error:
                 _log.warning("A readiness probe was not answered: %s", error)
-            except Exception as error:  # whatever it is, the other verticals may be well
+            except Exception as error:  # of any type, because the other verticals may still work
                 _log.warning("A readiness probe of '%s' failed: %s", deployment.name, error)
                 continue
             return

@@ -1,9 +1,9 @@
-"""Routes that declare who may ask, and enforce it before the body is read; knows no single resource.
+"""Routes that declare a required permission and check it before the body is read; does not depend on any single resource.
 
-A resource is a module with a `Resource` called `resource`: a file in `server/resources/`, or one that another package names by an
-entry point in the group `vertune.resources`. Its endpoints are FastAPI endpoints. `Resource.direct_post` is for the few that are
-asked thousands of times a second: FastAPI documents them like all others, but they are called without its machinery, which would
-take longer than all else that happens to a short text on its way in.
+A resource is a module with a `Resource` called `resource`: a file in `server/resources/`, or a module that another package names by
+an entry point in the group `vertune.resources`. Its endpoints are FastAPI endpoints. `Resource.direct_post` is for the few that are
+called thousands of times per second: FastAPI documents them like all others, but does not parse their requests, because that would
+take longer than everything else that is done for a short text before it is queued.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class ScopedRoute(APIRoute):
-    """A FastAPI route that calls its endpoint only for a key that has the scope, and for a body within the limit.
+    """A FastAPI route that calls its endpoint only if the API key has the required scope and the body is within the limit.
 
-    A path parameter `{vertical}` is the name of a vertical, which the key must be allowed to use. OpenAPI lists the problems that a
-    route of its kind can answer.
+    A path parameter `{vertical}` is the name of a vertical, which the key must be allowed to use. OpenAPI lists the error responses
+    that the route can send.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: KeyScope | None, max_body: int | None = None, **options: Any):
-        """`scope` None lets everybody ask; `max_body` is in bytes, None takes the server's limit."""
+        """`scope` is the permission required, None for none; `max_body` is in bytes, None for the limit of the server."""
         super().__init__(path, endpoint, **{"response_class": JSONResponse, "operation_id": endpoint.__name__, **options})
         self.required_scope = scope
         self.max_body = max_body
@@ -46,7 +46,7 @@ class ScopedRoute(APIRoute):
         self.app = self._guarded()
 
     def _guarded(self) -> ASGIApp:
-        """The route's application behind the checks of the key, and of the headers and the size of the body."""
+        """Return the ASGI application of the route, which checks the key, the headers and the size of the body first."""
         served = AsyncExitStackMiddleware(self.app)  # closes uploaded files
 
         async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +63,7 @@ class ScopedRoute(APIRoute):
         request.app.state.access.authorize(request, self.required_scope, () if vertical is None else (vertical,))
 
     def _statuses(self) -> Iterator[int]:
-        """The statuses of problems that this route can answer."""
+        """Yield the HTTP statuses of the errors that this route can send."""
         if self.required_scope is not None:
             yield from (401, 403, 429, 500, 503, 507)
         if self.dependant.path_params:
@@ -77,7 +77,7 @@ class ScopedRoute(APIRoute):
 
 
 class DirectRoute(ScopedRoute):
-    """A route whose endpoint takes path parameters, a `body` model and the `request`, and returns a response."""
+    """A route that bypasses FastAPI: its endpoint has parameters for the path, `body` (a pydantic model) and `request`."""
 
     def _guarded(self) -> ASGIApp:
         endpoint: Any = self.endpoint
@@ -96,34 +96,38 @@ class DirectRoute(ScopedRoute):
 
 
 class Resource:
-    """The routes of one resource, and the tag under which OpenAPI lists them."""
+    """The routes of one resource, and the tag under which OpenAPI lists them.
+
+    The methods named after HTTP methods return decorators. Their `scope` is the permission that a key needs, None for none; their
+    `options` are those of FastAPI.
+    """
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
         self.routes: list[ScopedRoute] = []
 
     def get(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """A route that takes GET and HEAD; `options` are those of FastAPI, here and below."""
+        """Return a decorator that adds an endpoint for GET and HEAD requests."""
         return self._adding("GET", path, ScopedRoute, {"scope": scope, **options})
 
     def post(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """A route that takes POST."""
+        """Return a decorator that adds an endpoint for POST requests."""
         return self._adding("POST", path, ScopedRoute, {"scope": scope, **options})
 
     def put(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """A route that takes PUT."""
+        """Return a decorator that adds an endpoint for PUT requests."""
         return self._adding("PUT", path, ScopedRoute, {"scope": scope, **options})
 
     def patch(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """A route that takes PATCH."""
+        """Return a decorator that adds an endpoint for PATCH requests."""
         return self._adding("PATCH", path, ScopedRoute, {"scope": scope, **options})
 
     def delete(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """A route that takes DELETE."""
+        """Return a decorator that adds an endpoint for DELETE requests."""
         return self._adding("DELETE", path, ScopedRoute, {"scope": scope, **options})
 
     def direct_post(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """A route that takes POST and calls its endpoint without FastAPI's machinery, see DirectRoute."""
+        """Return a decorator that adds an endpoint for POST requests that bypasses FastAPI, see DirectRoute."""
         return self._adding("POST", path, DirectRoute, {"scope": scope, **options})
 
     def _adding(self, method: str, path: str, kind: type[ScopedRoute], options: dict[str, Any]) -> Callable[[Endpoint], Endpoint]:
@@ -135,7 +139,7 @@ class Resource:
 
 
 def _takes_values(dependant: Dependant) -> bool:
-    """Whether an endpoint, or a dependency of it, takes values that can have the wrong type."""
+    """Return whether an endpoint or one of its dependencies has parameters outside the body whose values can be of a wrong type."""
     taken = dependant.query_params or dependant.header_params or dependant.cookie_params
     typed = [field for field in dependant.path_params if field.field_info.annotation is not str]
     return bool(taken or typed) or any(map(_takes_values, dependant.dependencies))

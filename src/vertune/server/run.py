@@ -1,4 +1,4 @@
-"""The life of a server process: listen, follow the aliases of the home, drain, stop; knows nothing of resources."""
+"""Runs the server process: listens, follows the aliases of the home folder, drains and stops; does not depend on any resource."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vertune.server.service import Service
 from vertune.store.keys import FILE, Keys
 
 _DRAIN_TIMEOUT = 20.0
-"""Seconds that running requests may take after a signal to stop."""
+"""Maximum seconds that running requests may take after a signal to stop."""
 _CLOSE_TIMEOUT = 5.0
-"""Seconds that clients may take after that to read their responses."""
+"""Maximum seconds that clients may take to read their responses at shutdown, after `_DRAIN_TIMEOUT`."""
 
 
 def keys_of(home: Home) -> Keys:
-    """Open the keys of a home."""
+    """Open the database of API keys in a home folder."""
     return Keys(home.folder / FILE)
 
 
@@ -58,7 +58,7 @@ async def _until_signalled(service: Service, keys: Keys | None, started: Callabl
 
 
 async def run(service: Service, keys: Keys | None, started: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, as `serve` does."""
+    """Serve in the running event loop until `stop` is set; arguments and errors as those of `serve`."""
     settings = service.settings
     settings.check()
     if keys is None and not settings.open:
@@ -92,14 +92,14 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
 
 
 def _spare_collector() -> None:
-    """Collect garbage a thirtieth as often, and not among the objects loaded so far: it took a tenth of the loop's time."""
+    """Make garbage collection 30 times rarer and exclude the objects loaded so far; it took a tenth of the time of the event loop."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
 def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
-    """Configure uvicorn: without logs of its own, and with our protocol."""
+    """Return a uvicorn configuration with our protocol and without the logs of uvicorn."""
     settings = service.settings
     app = build(service, keys)
     protocol = type("Protocol", (LimitedProtocol,), {"limits": settings.limits, "response_headers": HEADERS})
@@ -110,7 +110,7 @@ def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, without its handling of signals."""
+    """A uvicorn server that handles no signals, raises StorageError for a port in use, and can wait for running requests."""
 
     @property
     def port(self) -> int:
@@ -118,7 +118,7 @@ class _Server(uvicorn.Server):
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; raises StorageError if the port is not available, where uvicorn would exit the process."""
+        """Start to listen; raise StorageError if the port is not available, whereas uvicorn would exit the process."""
         try:
             await super().startup(sockets)
         except SystemExit as error:
@@ -126,12 +126,12 @@ class _Server(uvicorn.Server):
             raise StorageError(f"Port {address} is not available: another program uses it. Choose another: --port 8001") from error
 
     async def drain(self) -> None:
-        """Wait for the running requests, including those that are not queued yet."""
+        """Wait for the running requests, including those that are not queued yet, but not longer than `_DRAIN_TIMEOUT`."""
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_DRAIN_TIMEOUT)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all connections, including those whose clients do not read."""
+        """Close all connections; abort those whose clients have not read their responses within `_CLOSE_TIMEOUT`."""
         timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._abort_connections)
         try:
             await super().shutdown(sockets)
@@ -145,5 +145,5 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        """Install no handlers, because `serve` drains first."""
+        """Install no signal handlers, because `serve` handles the signals and drains first."""
         yield

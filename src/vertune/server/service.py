@@ -1,4 +1,4 @@
-"""What all requests of one server share, put together; knows nothing of HTTP."""
+"""Builds the objects that all requests of a server share: models, aliases, readiness probe and metrics; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from vertune.server.settings import Settings
 
 @dataclass(slots=True)
 class Service:
-    """The answers of one server, and what watches over them."""
+    """The models of one server, with the objects that update, probe and measure them."""
 
     settings: Settings
     home: Home
     only: frozenset[str] = frozenset()
-    """The verticals to serve; empty serves all that are live."""
+    """The names of the verticals to serve; empty serves every vertical with a live model."""
     draining: bool = False
-    """Whether the server is stopping and takes no more requests."""
+    """Whether the server is stopping and accepts no more requests."""
     answers: AnswerService = field(init=False)
     aliases: AliasFollower = field(init=False)
     probe: ReadinessProbe = field(init=False)
     metrics: PrometheusMetrics = field(init=False)
     listeners: list[Listener] = field(init=False)
-    """Who hears of every finished call of a client."""
+    """The functions called with every finished call of a client."""
 
     def __post_init__(self) -> None:
         self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: len(self.answers.fleet.deployments))
@@ -39,14 +39,14 @@ class Service:
         self.listeners = [self.metrics.count_call]
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to take calls from this loop."""
+        """Start to accept calls from this event loop."""
         self.answers.start(loop)
 
     def stop(self) -> None:
-        """End what was started."""
+        """Stop the workers and the preparation of models."""
         self.answers.close()
         self.aliases.stop()
 
     async def ready(self) -> Readiness:
-        """Whether the next request will be answered."""
+        """Return whether the server can answer requests."""
         return Readiness(False, "it is stopping") if self.draining else await self.probe.check()

@@ -1,4 +1,4 @@
-"""The settings of a server and the limits of its requests; knows nothing of how they are used."""
+"""Settings of the server and limits of its requests, with their validation; independent of the code that applies them."""
 
 from __future__ import annotations
 
@@ -18,58 +18,62 @@ Positive = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class RequestLimits:
-    """What one request, and one connection, may take of the server."""
+    """Limits of the size and duration of one request and of one connection."""
 
     body: Positive = 4 << 20
-    """Bytes of a request's body."""
+    """Maximum size of a request body in bytes."""
     items: Positive = 1024
-    """Records of one request, times the verticals that it names."""
+    """Maximum number of predictions per request: its records times the verticals that it names."""
     characters: Positive = 200_000
-    """Characters of one text."""
+    """Maximum length of one text in characters."""
     deadline: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds that a request may take; it may ask for less by `X-Deadline-Ms`."""
+    """Maximum seconds until a request is answered; the request header `X-Deadline-Ms` can lower it."""
     header: Positive = 32 << 10
-    """Bytes of a request's line and headers."""
+    """Maximum size of the request line and headers in bytes."""
     reading: Annotated[float, Field(gt=0)] = 10.0
-    """Seconds within which a request must have arrived completely."""
+    """Maximum seconds until a request is received completely."""
     idle: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds that a connection may stay open without a request."""
+    """Maximum seconds that a connection may be idle, or that a client may take to read a response."""
     connections: Positive = 2048
+    """Maximum number of open connections."""
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """How a server runs."""
+    """All settings of a server."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = 8000
+    """Port to listen on; 0 lets the system choose one."""
     open: bool = False
-    """Whether to answer without a key; on a loopback address only."""
+    """Whether to accept requests without an API key; allowed on a loopback address only."""
     exact: bool = False
-    """Whether to serve float32 where the gate chose int8."""
+    """Whether to serve every model in float32, even if the accuracy check chose int8 for it."""
     device: str | None = None
     """The torch device that computes shared backbones in float32, such as cuda; None computes them in ONNX Runtime, without torch."""
     threads: Positive | None = None
-    """Threads of one batch; None takes what suits the processors and the workers."""
+    """Number of threads that compute one batch; None divides the processors among the workers."""
     workers: Positive | None = None
-    """Batches that are computed at once; None takes one."""
+    """Number of batches that are computed at the same time; None means one."""
     queued: Positive = 65_536
-    """Tokens that may wait; up to twice as many while no customer has more than its share."""
+    """Maximum number of queued tokens; up to twice as many while no client has more than its share of this."""
     memory: Positive = 1 << 30
-    """Bytes that graphs which can't share a backbone may take in memory."""
+    """Maximum memory in bytes of the ONNX graphs of models that do not share a backbone."""
     cache: Annotated[int, Field(ge=0)] = 10_000
-    """Answers that are cached; 0 caches none."""
+    """Maximum number of cached predictions; 0 disables the cache."""
     rate: str | None = None
-    """The rate limit of a key that has none of its own, such as 600/minute."""
+    """Rate limit of keys that have none of their own, such as 600/minute; None sets no limit."""
     limits: RequestLimits = RequestLimits()
+    """Limits of requests and connections."""
 
     @property
     def answers(self) -> AnswerOptions:
-        """The settings that concern how answers are computed."""
+        """The settings that control how predictions are computed."""
         return AnswerOptions(self.threads, self.workers or 1, self.queued, self.memory, self.cache, exact=self.exact, device=self.device)
 
     def check(self) -> None:
-        """ConfigError for a rate that can't be read, or for an open server that other machines can reach."""
+        """Raise ConfigError for an invalid rate limit, or for a server without keys that other machines can reach."""
         if self.rate is not None:
             checked_rate(self.rate)
         if self.open and not loopback(self.host):
@@ -80,7 +84,7 @@ class Settings:
 
 
 def loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Return whether a host name or IP address can be reached from this machine only."""
     name = host.lower().removesuffix(".")
     if name == "localhost":
         return True
@@ -92,7 +96,7 @@ def loopback(host: str) -> bool:
 
 
 def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:
-    """Settings from these values and from KEY=VALUE strings such as `workers=2` or `limits.items=64`; ConfigError for wrong ones."""
+    """Return settings from `values` and KEY=VALUE strings such as `workers=2` or `limits.items=64`; raise ConfigError for invalid ones."""
     limits: dict[str, object] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")

@@ -1,1 +1,1 @@
-"""Databases of a server; knows nothing of HTTP."""
+"""Databases of the server; independent of HTTP."""

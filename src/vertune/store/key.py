@@ -1,4 +1,4 @@
-"""One API key: its permissions, and the checks of what it may be made of; knows nothing of databases or HTTP."""
+"""One API key: its permissions, and the validation of its fields; independent of databases and HTTP."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ class Key:
     expires: datetime | None
     revoked: datetime | None
     rate: str | None
-    """Rate limit of this key, such as 600/minute; None applies the default of the server."""
+    """Rate limit of this key, such as 600/minute; None means the default of the server."""
 
     @property
     def state(self) -> Literal["live", "expired", "revoked"]:
-        """State of the key now; only a live key grants access."""
+        """The current state of the key; only a live key grants access."""
         if self.revoked:
             return "revoked"
         return "expired" if self.expires and self.expires <= utc_now() else "live"
 
     def may(self, scope: Scope, vertical: str | None = None) -> bool:
-        """Return whether the key has this scope on a vertical, named without alias; None means on any. `admin` includes all scopes."""
+        """Return whether the key has this scope for a vertical, or for at least one if None. The scope `admin` includes all others."""
         if "admin" in self.scopes:
             return True
         return scope in self.scopes and (vertical is None or self.verticals is None or vertical in self.verticals)
 
 
 def utc_now() -> datetime:
-    """Return the time in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def checked_name(name: str) -> str:
-    """Return a name without surrounding spaces; ConfigError if it is empty, too long or not printable."""
+    """Return a name without surrounding spaces; raise ConfigError if it is empty, too long or not printable."""
     name = name.strip()
     if not name or len(name) > 80 or not name.isprintable():
         raise ConfigError(
@@ -60,7 +60,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """Return the scopes without duplicates; UnknownName for an unknown one, ConfigError for none."""
+    """Return the scopes without duplicates; raise UnknownName for an unknown scope, and ConfigError if there is none."""
     unique = frozenset(scopes)
     for scope in sorted(unique):
         if scope not in SCOPES:
@@ -71,7 +71,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
-    """Return the expiry in UTC; ConfigError if it has no time zone or has passed."""
+    """Return the expiry in UTC; raise ConfigError if it has no time zone or has passed."""
     if expires is None:
         return None
     if expires.tzinfo is None:
@@ -82,7 +82,10 @@ def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
 
 
 def checked_rate(rate: str) -> str:
-    """Return a rate that the `limits` package can parse, checked by our own pattern where that is not installed; else ConfigError."""
+    """Return a rate limit unchanged; raise ConfigError if it is not valid.
+
+    Uses the parser of the package `limits` if it is installed, else a pattern of our own.
+    """
     try:
         from limits import parse_many
     except ImportError:

@@ -1,4 +1,4 @@
-"""API keys in SQLite: who may do what on which vertical, and until when; knows nothing of HTTP or of models.
+"""API keys in SQLite, each with its scopes, verticals and expiry; independent of HTTP and models.
 
 A secret is `vt_`, the id of the key, `_` and 256 random bits in base64. Only the SHA-256 of the random part is stored: 256 random
 bits can't be guessed, so no slow password hash is needed.
@@ -30,7 +30,7 @@ from vertune.core.files import storage_errors
 from vertune.store.key import Key, checked_expiry, checked_name, checked_rate, checked_scopes, utc_now
 
 FILE = "server.db"
-"""Name of the database in a home."""
+"""File name of the database in the home folder (.vertune)."""
 REVOCATION_DELAY = 0.5
 """Seconds for which cached keys are used before the database is queried again."""
 _MIN_QUERY_INTERVAL = 0.005
@@ -46,13 +46,13 @@ _HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: 
 
 
 _StoredKey = tuple[bytes, Key | None]
-"""The SHA-256 of the random part of a secret, and its key."""
+"""The SHA-256 hash of the random part of a secret, and the key of that secret."""
 _UNKNOWN_ID: _StoredKey = (secrets.token_bytes(32), None)
-"""Compared with secrets of unknown ids, so that the response time does not reveal which ids exist."""
+"""The entry that secrets with unknown ids are compared with, so that the response time does not reveal which ids exist."""
 
 
 class Keys:
-    """The keys of one database; safe for use from many threads and processes."""
+    """The API keys in one database file; safe for use from many threads and processes."""
 
     def __init__(self, file: Path) -> None:
         """Open or create the database, readable by its owner alone.
@@ -72,7 +72,7 @@ class Keys:
         self._open()
 
     def _create_database(self) -> None:
-        """Create the database under a temporary name and link it, so that processes starting together never share a half-made file."""
+        """Create the database under a temporary name and link it, so that processes starting together never share a partly created file."""
         temporary = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
         # Closing any descriptor of a file drops the locks that SQLite holds on it in this process, so only a new file is opened here.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o600))
@@ -88,8 +88,8 @@ class Keys:
             temporary.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        """Connect to the file that is there now and remember which file it is."""
-        identity = _identity(self.file)  # read first, so that a file that is replaced meanwhile is noticed at the next query
+        """Connect to the database file and remember its identity (device and inode)."""
+        identity = _identity(self.file)  # read first, so that the next query notices if the file is replaced meanwhile
         self._db = self._connect(self.file)
         self._file_identity, self._log_identity = identity, _identity(self._log_file)
         self._version: int | None = None
@@ -102,7 +102,7 @@ class Keys:
     def _connect(self, file: Path) -> sqlite3.Connection:
         """Return a connection without implicit transactions to a database that has the table."""
         try:
-            existing = f"{file.absolute().as_uri()}?mode=rw"  # creates no file
+            existing = f"{file.absolute().as_uri()}?mode=rw"  # mode=rw creates no file
             database = sqlite3.connect(existing, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
@@ -144,7 +144,7 @@ class Keys:
             return self._insert(key), key
 
     def check(self, secret: str) -> Key:
-        """Return the live key of a secret.
+        """Return the key of a secret, if it is live.
 
         Raises AccessError for an unknown, expired or revoked key, with a message that contains no part of the secret, and
         StorageError if the database can't be read.
@@ -167,7 +167,7 @@ class Keys:
         return key
 
     def _matching(self, id: str, digest: bytes, max_age: float) -> Key | None:
-        """Return the key with this id and hash; the comparison takes as long for an unknown id."""
+        """Return the key with this id and hash, or None; the comparison takes as long for an unknown id as for a known one."""
         with self._lock:
             stored, key = self._rows_not_older_than(max_age).get(id, _UNKNOWN_ID)
         return key if hmac.compare_digest(digest, stored) else None
@@ -211,7 +211,7 @@ class Keys:
             return [key for _, key in self._rows_not_older_than(0).values() if key is not None]
 
     def __len__(self) -> int:
-        """Return how many keys were ever created, so that revoking the last one does not make the database look new."""
+        """Return the number of keys ever created, including revoked ones, so that only a new database is empty."""
         with self._lock:
             return len(self._rows_not_older_than(0))
 
@@ -222,7 +222,7 @@ class Keys:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Run the block in one write transaction, on rows that are current."""
+        """Run the block in one write transaction, after reading the current rows."""
         with self._lock:
             self._reopen_if_replaced()
             try:
@@ -241,7 +241,7 @@ class Keys:
                 self._version, self._queried_at = None, -float("inf")
 
     def _reopen_if_replaced(self) -> None:
-        """Follow a database file that was replaced, as when a backup was restored; the caller holds the lock.
+        """Open the database file again if it was replaced, for example by a restored backup; the caller holds the lock.
 
         Raises StorageError if the file is gone, or if the write-ahead log of the replaced file would be applied to the new one.
         """
@@ -261,9 +261,10 @@ class Keys:
         previous.close()
 
     def _rows_not_older_than(self, max_age: float) -> dict[str, _StoredKey]:
-        """Return all rows as they were at most `max_age` seconds ago; the caller holds the lock.
+        """Return all rows as they were at most `max_age` seconds ago, by key id; the caller holds the lock.
 
-        Even a short query makes the interpreter switch threads, which costs a busy server more than the rest of the check.
+        Rows are cached, because even a short query makes the interpreter switch threads, which costs a busy server more than the rest
+        of the check of a key.
         """
         now = time.monotonic()
         if now - self._queried_at < max_age:
@@ -311,7 +312,7 @@ class Keys:
         return f"vt_{key.id}_{random_part}"
 
     def _storage_error(self, error: sqlite3.Error) -> StorageError:
-        """Return our error for an error of SQLite, with what to do about it."""
+        """Return a StorageError for an error of SQLite, with advice on how to fix it."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits hold the extended code
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return StorageError(

@@ -1,1 +1,1 @@
-"""REST: one file a resource, found by this folder; a resource knows nothing of how a model answers."""
+"""Resources of the REST interface, one module each; the server finds every module in this folder by itself."""

@@ -1,4 +1,4 @@
-"""`/docs` and `/openapi.json`: the OpenAPI document to read and to try, without a network; knows no other resource."""
+"""`/docs` and `/openapi.json`: the OpenAPI document and Swagger UI, usable offline; does not depend on other resources."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _PAGE = """<!doctype html>
 <body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
 """
 _START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});'
-"""A key that is typed in is forgotten with the page, and no validator on another site is asked for a badge."""
+"""Configures Swagger UI to store no key and to contact no validator on another site."""
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
-"""Swagger UI sets styles on its elements; nothing else needs to be inline."""
+"""The Content-Security-Policy of the page; inline styles are allowed because Swagger UI needs them."""
 
 
 @resource.get("/openapi.json", scope=None, include_in_schema=False)
 async def openapi(request: Request) -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     document: dict[str, Any] = request.app.state.document
     return document
 
 
 @resource.get("/docs", scope=None, include_in_schema=False)
 async def page() -> Response:
-    """Swagger UI on the document."""
+    """Return the page that shows the OpenAPI document in Swagger UI."""
     return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
 
 
 @resource.get("/docs/start.js", scope=None, include_in_schema=False)
 async def start() -> Response:
-    """The script that starts Swagger UI."""
+    """Return the script that starts Swagger UI."""
     return Response(_START, media_type="text/javascript")
 
 

@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: vectors of texts, in the form that OpenAI's clients know; knows nothing of how they are made."""
+"""`/v1/embeddings`: embeds texts, compatible with the clients of OpenAI; does not depend on how vectors are computed."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ resource = Resource("answers")
 
 
 class EmbeddingsRequest(BaseModel):
-    """Texts, and the vertical that embeds them."""
+    """The texts to embed, and the vertical that embeds them."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"model": "search", "input": ["I lost my card"]}]})
 
     model: Name
-    """The vertical, whose task must be `embed`."""
+    """The name of the vertical; its task must be `embed`."""
     input: Annotated[str, Field(min_length=1)] | Texts
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
-    """The size of a vector; the model's own is the only one available."""
+    """The number of dimensions of a vector; the only valid value is that of the model."""
     user: str | None = None
 
 
@@ -40,18 +40,18 @@ class Embedding(BaseModel):
     object: Literal["embedding"]
     index: int
     embedding: list[float] | str
-    """Numbers, or little-endian float32 in base64."""
+    """A list of numbers, or little-endian float32 in base64."""
 
 
 class Usage(BaseModel):
-    """Tokens that were computed; a cached vector costs none."""
+    """The number of tokens that were computed; a cached vector counts as 0."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingsResponse(BaseModel):
-    """One vector a text, in order."""
+    """One vector per text, in order."""
 
     object: Literal["list"]
     model: str
@@ -63,7 +63,7 @@ class EmbeddingsResponse(BaseModel):
     "/v1/embeddings", scope="predict", response_model=EmbeddingsResponse, responses=problems.documented(404), openapi_extra=DEADLINE
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
-    """Vectors of length one, whose inner product measures how alike texts are."""
+    """Embed texts as vectors of length 1; the inner product of two vectors is the similarity of their texts."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     request.app.state.access.authorize(request, "predict", [body.model])
     (deployment,) = deployments = find_deployments(request, [body.model])

@@ -1,4 +1,4 @@
-"""`/health`: whether the server runs, and whether it answers; knows nothing of answers."""
+"""`/health`: liveness and readiness of the server; does not depend on how readiness is checked."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ resource = Resource("running")
 
 
 class Live(BaseModel):
-    """Shows that the process answers."""
+    """Confirms that the server process responds."""
 
     live: bool
 
 
 class Ready(BaseModel):
-    """Whether the next request will be answered."""
+    """The readiness of the server."""
 
     ready: bool
+    """Whether the server can answer requests."""
     why: str
-    """Why not; empty where it will."""
+    """The reason if the server is not ready, else empty."""
     age: float | None
-    """Seconds since the last batch was computed; null before the first one."""
+    """Seconds since the last batch was computed; null if none was computed yet."""
     queued: int
-    """Tokens that wait."""
+    """Number of queued tokens."""
 
 
 @resource.get("/health/live", scope=None)
 async def live() -> Live:
-    """Whether the process answers; needs no key."""
+    """Return whether the server process responds; requires no key."""
     return Live(live=True)
 
 
 @resource.get("/health/ready", scope=None, responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
-    """Whether the next request will be answered: a batch was computed lately, or an example is answered now; needs no key."""
+    """Return whether the server can answer requests: a batch was computed lately, or an example is answered now; requires no key."""
     service = request.app.state.service
     state = await service.ready()
     response.status_code = 200 if state.ready else 503

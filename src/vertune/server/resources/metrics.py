@@ -1,4 +1,4 @@
-"""`/metrics`: what was counted and timed, for Prometheus; knows nothing of what that is."""
+"""`/metrics`: counters and histograms for Prometheus; does not depend on which metrics exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ resource = Resource("running")
 
 @resource.get("/metrics", scope="predict", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Counts and times in the text format of Prometheus; needs a key that is bound to no vertical."""
+    """Return all metrics in the text format of Prometheus; requires a key that is not restricted to some verticals."""
     state = request.app.state
     if not state.access.sees(request):
         raise AccessError(

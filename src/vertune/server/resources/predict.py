@@ -1,4 +1,4 @@
-"""`/v1/verticals/{vertical}/predict` and `/v1/predict`: records in, answers out; knows nothing of how they are made."""
+"""`/v1/verticals/{vertical}/predict` and `/v1/predict`: predictions for records; does not depend on how they are computed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ resource = Resource("answers")
 
 
 class MultiPredictRequest(PredictRequest):
-    """The same for several verticals at once."""
+    """The inputs of a prediction, and the verticals to predict with."""
 
     verticals: Annotated[list[Name], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True, examples=[["intent", "mood"]])]
 
 
 class PredictResponse(BaseModel):
-    """One answer a record, in order; the fields of an answer depend on the vertical's task."""
+    """One answer per record, in order; the fields of an answer depend on the task of the vertical."""
 
     vertical: str
     model: str
-    """The id of the model that answered."""
+    """The id of the model that made the predictions."""
     answers: list[dict[str, Any]]
 
 
@@ -41,7 +41,7 @@ class MultiPredictResponse(BaseModel):
 
 @resource.direct_post("/v1/verticals/{vertical}/predict", scope="predict", response_model=PredictResponse, openapi_extra=DEADLINE)
 async def predict(vertical: str, body: PredictRequest, request: Request) -> Response:
-    """Answer texts or records with one vertical."""
+    """Return the predictions of one vertical for texts or records."""
     (deployment,) = deployments = find_deployments(request, [vertical])
     (answers,) = await answer(request, "predict", deployments, body)
     return json_response(_described(deployment, answers))
@@ -51,7 +51,7 @@ async def predict(vertical: str, body: PredictRequest, request: Request) -> Resp
     "/v1/predict", scope="predict", response_model=MultiPredictResponse, responses=problems.documented(404), openapi_extra=DEADLINE
 )
 async def predict_with_many(body: MultiPredictRequest, request: Request) -> Response:
-    """Answer texts or records with several verticals; layers that they share run once."""
+    """Return the predictions of several verticals for the same texts or records; layers that they share are computed once."""
     names = list(dict.fromkeys(body.verticals))
     request.app.state.access.authorize(request, "predict", names)
     deployments = find_deployments(request, names)

@@ -1,4 +1,4 @@
-"""`/v1/verticals`: which are served, their models and cards, and which model is live; knows nothing of how models are loaded."""
+"""`/v1/verticals`: lists verticals, their models and model cards, and changes the live model; does not depend on how models are loaded."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ resource = Resource("verticals")
 
 
 class PendingModel(BaseModel):
-    """A live model that does not answer yet."""
+    """A model that the alias NAME@live of a vertical names, but that is not served yet."""
 
     model: str
     state: str
-    """What it waits for, or why it can't be served."""
+    """`preparing`, the reason for waiting, or the error that prevents serving."""
 
 
 class VerticalInfo(BaseModel):
-    """One vertical as it is served."""
+    """One vertical, with the model that is served for it."""
 
     name: str
     model: str | None = None
-    """The id of the model that answers now; null where none does yet."""
+    """The id of the model that is served now; null if none is served yet."""
     task: str | None = None
     precision: str | None = None
     why: str | None = None
-    """Why it is served in this precision."""
+    """The reason for this precision."""
     shared: bool | None = None
-    """Whether it is computed on a backbone that other verticals use too."""
+    """Whether the model runs on a backbone (a pretrained model in memory) that several verticals can share."""
     fields: dict[str, str] | None = None
-    """The fields of a record, and what each holds."""
+    """The input fields of a record, with a description of each."""
     labels: list[str] | None = None
     coming: PendingModel | None = None
-    """The live model, where it is not the one that answers."""
+    """The live model, if it is not served yet; null otherwise."""
 
 
 class VerticalList(BaseModel):
-    """The verticals that a key may see."""
+    """The verticals that the key of the request may see."""
 
     verticals: list[VerticalInfo]
 
@@ -61,21 +61,21 @@ class Version(BaseModel):
 
 
 class VersionList(BaseModel):
-    """All models of a vertical in this home, oldest first."""
+    """All models of a vertical in the home folder, oldest first."""
 
     versions: list[Version]
 
 
 class Card(BaseModel):
-    """What a model is for, what it was trained on, and how good it is."""
+    """The model card: the purpose of a model, its training data and its accuracy."""
 
     vertical: str
     card: str
-    """Markdown."""
+    """The text of the card, in Markdown."""
 
 
 class LiveModel(BaseModel):
-    """The model that is to be live."""
+    """The model to make live."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,7 +85,7 @@ class LiveModel(BaseModel):
 
 @resource.get("/v1/verticals", scope="predict")
 async def verticals(request: Request) -> VerticalList:
-    """All verticals that the key may see."""
+    """List all verticals that the key may see."""
     service, access = _service(request), request.app.state.access
     names = sorted({*service.answers.fleet.deployments, *service.aliases.pending})
     return VerticalList(verticals=[_info(service, name) for name in names if access.sees(request, name)])
@@ -93,21 +93,21 @@ async def verticals(request: Request) -> VerticalList:
 
 @resource.get("/v1/verticals/{vertical}", scope="predict")
 async def vertical(vertical: str, request: Request) -> VerticalInfo:
-    """One vertical."""
+    """Return one vertical with the model that is served for it."""
     _check_known(request, vertical)
     return _info(_service(request), vertical)
 
 
 @resource.get("/v1/verticals/{vertical}/versions", scope="predict")
 async def versions(vertical: str, request: Request) -> VersionList:
-    """The models of one vertical."""
+    """List all models of a vertical, oldest first."""
     _check_known(request, vertical)
     return VersionList(versions=await run_in_threadpool(_versions, _service(request), vertical))
 
 
 @resource.get("/v1/verticals/{vertical}/card", scope="predict")
 async def card(vertical: str, request: Request) -> Card:
-    """The card of the model that answers."""
+    """Return the model card of the model that is served for a vertical."""
     (deployment,) = find_deployments(request, [vertical])
     file = deployment.model.folder / "README.md"
     text = await run_in_threadpool(file.read_text, "utf-8") if file.exists() else ""
@@ -116,7 +116,7 @@ async def card(vertical: str, request: Request) -> Card:
 
 @resource.put("/v1/verticals/{vertical}", scope="admin", status_code=202)
 async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalInfo:
-    """Make a model of the home live; it answers as soon as it is in memory, and the previous one until then."""
+    """Make a model of the home folder live; the previous model is served until the new one is loaded."""
     service = _service(request)
     _check_served(service, vertical)
     models = {model.id for model in await run_in_threadpool(service.home.shelf, "models")}
@@ -129,7 +129,7 @@ async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalIn
 
 @resource.delete("/v1/verticals/{vertical}", scope="admin", status_code=204)
 async def retire(vertical: str, request: Request) -> Response:
-    """Stop serving a vertical; its models stay."""
+    """Stop serving a vertical; its models are not deleted."""
     service = _service(request)
     _check_served(service, vertical)
     try:
@@ -147,14 +147,14 @@ def _service(request: Request) -> Service:
 
 
 def _check_served(service: Service, name: str) -> None:
-    """NotFound for a vertical that this server leaves to others."""
+    """Raise NotFound for a vertical that this server is not configured to serve."""
     if not service.aliases.serves(name):
         only = ", ".join(sorted(service.aliases.only))
         raise NotFound(f"'{name[:80]}' is not served here: this server serves only {only}. Send the request to another server.")
 
 
 def _check_known(request: Request, name: str) -> None:
-    """NotFound for a vertical that neither answers nor is pending."""
+    """Raise NotFound for a vertical that is neither served nor pending."""
     if name not in _service(request).aliases.pending:
         find_deployments(request, [name])
 
