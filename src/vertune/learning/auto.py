@@ -23,18 +23,18 @@ from vertune.nn.vertical import VerticalModel
 CPU_LIMIT = 180.0
 """Time limit of `auto` on a CPU, in seconds, if the config sets none."""
 _FEWEST_PASSES = 1.5
-"""A method is chosen only if this many epochs, or all configured ones if they are fewer, fit in the remaining time."""
+"""Fewest epochs that must fit in the remaining time for a method to be chosen, unless fewer are configured."""
 _MARGIN = 0.85
 """Share of the remaining time that a plan may use; the rest is a reserve for validation, saving, and a machine that slows down."""
 _MEASURED_STEPS = 4
-"""Number of steps with whose rows the speed is measured."""
+"""Number of batches of rows on which the speed is measured."""
 _LEAST = 1e-3
 """Epochs to train if training is required but none fits: in effect one step."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Time of the operations of training on this machine, in seconds."""
+    """The measured speed of training on this machine, in seconds."""
 
     forward: float
     """Seconds per token of a forward pass through all layers, without gradients."""
@@ -80,7 +80,7 @@ class Choice:
     """The method to train with; None trains nothing and keeps the current model."""
     epochs: float
     why: str
-    """The reason, for the report."""
+    """The reason for the choice, which the report shows."""
 
 
 def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _GIGABYTES = 10.0
-"""Size limit for `device.cache: auto`."""
+"""Size limit of the cache for `device.cache: auto`, in GB."""
 _FREE_SHARE = 0.5
 """Largest share of the free disk space that the cache may take."""
 _SEGMENT = 200_000
@@ -81,7 +81,7 @@ class States:
         os.utime(self.folder)
 
     def add(self, entries: Iterator[tuple[bytes, NDArray[Any]]]) -> None:
-        """Write one segment atomically."""
+        """Write pairs of a key and its states as one segment, atomically."""
         name = secrets.token_hex(8)
         beside = self.folder / f".{name}"
         keys, lengths = [], []
@@ -116,7 +116,7 @@ class States:
 
 @dataclass(slots=True)
 class CachedStates:
-    """The cached states of a list of features."""
+    """The cached hidden states of a list of features."""
 
     trunk: Trunk
     states: States
@@ -156,7 +156,7 @@ class TrunkCache:
     def recall(
         self, model: VerticalModel, depth: int, features: Sequence[Feature], below: CachedStates | None = None
     ) -> CachedStates | None:
-        """Return the states of these features below `depth`, the lowest trained stage, after computing missing ones.
+        """Return the hidden states of these features below `depth`, the lowest trained layer (or the head); compute missing ones.
 
         `below` contains states of the same features at a lower depth, to start from. Returns None if the cache is off
         (`device.cache: 0`). Reports the event `uncached` with the reason and returns None if the cache can't be used: too little

@@ -26,7 +26,7 @@ class Position:
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
-    """The best value of the task's metric so far."""
+    """The best validation score so far; higher is better."""
     best_step: int = 0
     stale: int = 0
     """Number of evaluations since the best one."""
@@ -52,7 +52,7 @@ def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: d
 
 
 def load(folder: Path) -> tuple[Position, dict[str, Tensors], dict[str, Any]] | None:
-    """Load the last complete checkpoint, even if the process died during a swap; None if there is none."""
+    """Load the last complete checkpoint, even if a process was killed while it replaced one; return None if there is none."""
     for candidate in (folder, folder.with_name(f".{folder.name}.old")):
         if (candidate / "position.json").exists():
             value = read_json(candidate / "position.json")

@@ -85,7 +85,7 @@ class DistillationInput:
     records: Sequence[Record]
     """The records to train on; their labels are ignored."""
     columns: Sequence[str]
-    """The task's columns that the records may have."""
+    """Names of the task's columns that the records may have."""
     epochs: float
     folder: Path | None = None
     """Folder for checkpoints; None writes none."""

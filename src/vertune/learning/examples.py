@@ -16,7 +16,10 @@ from vertune.core.records import Feature, Record, Targets, View
 
 @dataclass(slots=True)
 class Examples:
-    """Encoded records with their targets."""
+    """Encoded records with their targets.
+
+    A record is encoded into one or more features, the inputs of the encoder: for example one per window of a long text.
+    """
 
     records: Sequence[Record]
     features: list[Feature]

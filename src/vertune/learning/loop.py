@@ -45,14 +45,14 @@ Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
 
 @dataclass(slots=True)
 class Plan:
-    """The method and length of one training, decided before its first step."""
+    """The method, learning rates and length of one training, decided before its first step."""
 
     method: Method
     rates: Rates
     steps: int
     epochs: float
     seconds: float | None = None
-    """Time limit, in case the machine becomes slower than it was when the plan was made."""
+    """Time limit in seconds, in case the machine becomes slower than it was when the plan was made; None sets no limit."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class TrainingInput:
 
 @dataclass(slots=True)
 class LoopResult:
-    """The result of a training; the model has its best weights."""
+    """The result of a finished training. The model then has its best weights."""
 
     position: Position
     steps: int
@@ -217,7 +217,10 @@ class _Training:
         self.position.step += 1
 
     def _gathered(self, features: NDArray[np.int64]) -> AbstractContextManager[Any]:
-        """Return a context that gathers the word embeddings used by the step, the same on all processes; empty if all rows are updated."""
+        """Return a context in which the step reads its word embeddings from a small table, equal on all processes (see `EmbeddingRows`).
+
+        Without sparse AdamW, the context does nothing.
+        """
         if self.rows is None:
             return nullcontext()
         inputs = self.lesson.encoder.collate([self.lesson.examples.features[feature] for feature in features])
@@ -282,7 +285,7 @@ class _Training:
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _sum_gradients(self) -> None:
-        """Sum the gradients over the processes; each has computed the part of its rows in the same mean."""
+        """Sum the gradients over the processes; each has computed the share of its rows in one common mean."""
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._moving():
@@ -336,7 +339,7 @@ class _Training:
 
 
 def _recompute(backbone: torch.nn.Module) -> None:
-    """Turn on gradient checkpointing; ConfigError if the base does not support it."""
+    """Turn on gradient checkpointing; raise ConfigError if the base does not support it."""
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the second is the older name
     enable: Any = next((getattr(backbone, name) for name in names if hasattr(backbone, name)), None)
     try:

@@ -135,7 +135,7 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
     spread = spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)  # a nearly constant dimension must not be amplified
     states = (frozen.states - mean) / spread
     folds = np.random.default_rng(0).permutation(int(frozen.groups.max()) + 1)[frozen.groups]
-    sampled = folds < _SEARCH_RECORDS  # the best value for some thousand records suits all
+    sampled = folds < _SEARCH_RECORDS  # the strength that is best for a few thousand records is good for all
     held_out = torch.from_numpy(sampled & (folds % _FOLDS == 0))
     fitted = torch.from_numpy(sampled & (folds % _FOLDS != 0))
     losses: dict[float, float] = {}

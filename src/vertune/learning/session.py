@@ -109,7 +109,7 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints and the choice of a run whose model is saved."""
-    for path in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # also one cut short by a kill
+    for path in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # the last: interrupted while written
         shutil.rmtree(path, ignore_errors=True)
     (folder / "choice.json").unlink(missing_ok=True)
 
@@ -248,7 +248,7 @@ class _HeldOutPredictions:
 
 
 def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Examples, within: Around | None = None) -> _HeldOutPredictions:
-    """Return the model's predictions for held-out examples, in float32 or within the context `within` (training precision, cache)."""
+    """Return the model's predictions for held-out examples; `within` wraps each forward pass, None runs it in float32."""
 
     def run(features: Sequence[Any]) -> list[Any]:
         context = within if features is held_out.features else None
@@ -316,7 +316,7 @@ def _score(model: VerticalModel, training_input: TrainingInput, held_out: Exampl
 
 
 def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
-    """Return the method and epochs that fit in the time limit, as stored in choice.json; a resumed run reads its earlier choice.
+    """Return the method and epochs that fit in the time limit, and store them in choice.json, from which a resumed run reads them.
 
     `times` is the time at which training must end, on the monotonic clock, and the seconds that the probe took; the latter is None
     if no refit follows, which repeats all of it on all labels.

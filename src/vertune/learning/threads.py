@@ -14,7 +14,7 @@ _SHAPE = (512, 384, 1536)
 """Tokens, width and feed-forward width of the matrix products that are timed: a batch of short texts on a small base."""
 _ROUNDS = 5
 _GAIN = 0.9
-"""A larger number of threads is chosen only if it takes at most this share of the time; otherwise the processors are left to others."""
+"""More threads are chosen only if they take at most this share of the time of fewer threads; if not, other work can use the processors."""
 
 
 def use_threads(wanted: int | Literal["auto"]) -> int:

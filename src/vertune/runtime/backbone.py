@@ -45,7 +45,7 @@ class Banks:
         self._lock = threading.Lock()
 
     def put(self, rows: BankRows) -> int:
-        """Write the rows of a vertical into a free slot; return the number of the slot."""
+        """Write a vertical's changes (its rows of the banks) into a free slot; return the number of the slot."""
         with self._lock:
             if not self._free:
                 self._grow()
@@ -97,7 +97,7 @@ class Slot:
     """One vertical on a backbone. Its slot in the banks stays reserved as long as this object is referenced."""
 
     begin: int
-    """Depth of the states from which the vertical needs rows of its own; or START or END."""
+    """Depth from which the vertical's states differ from the backbone's, so that it needs its own rows; or START or END."""
     task: Task
     pooling: Pooling
     head: dict[str, NDArray[Any]]
@@ -113,7 +113,8 @@ class Slot:
 class _Batch:
     """The rows between two segments.
 
-    Each row belongs to an item (a text), and to one vertical or, if its place is None, to all of the item's that are not split yet.
+    Each row belongs to an item (a text). Its place is the vertical it is for, or None if it is for all verticals of the item that
+    have no row of their own yet.
     """
 
     items: list[int]
@@ -225,7 +226,7 @@ def _split(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[bool
 def _apply_heads(
     payloads: Sequence[tuple[Feature, Sequence[Slot]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.bool_]
 ) -> list[list[NDArray[Any]]]:
-    """Apply the heads to the last states, to all rows of a vertical at once; `own` are the rows that ended in replaced layers."""
+    """Apply each vertical's head to the last states of all its rows at once; `own` are the batches that `_run_replaced` took out."""
     results: dict[tuple[int, Slot], NDArray[Any]] = {}
     for part in (batch, *own):
         rows_of: dict[Slot, list[int]] = {}

@@ -47,7 +47,7 @@ class GraphWorkload:
     graph: Path
     encoder: Encoder
     costs: Sequence[int]
-    """Costs of typical features."""
+    """Costs of typical features; for texts, in tokens."""
 
 
 def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Eager:
     """One model in memory, on the GPU if there is one."""
 
     def __init__(self, model: Any, tokens: int, device: str | None = None) -> None:
-        """`model` is a VerticalModel, `tokens` the largest number of tokens per forward pass, `device` None the GPU if there is one."""
+        """`model` is a VerticalModel; `tokens` limits one forward pass; without a `device`, the GPU is used if there is one."""
         import torch
 
         self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -58,7 +58,7 @@ class TorchSegment:
     """All layers of a shared backbone in torch, on the GPU if there is one."""
 
     def __init__(self, mixed: Any, device: str | None = None) -> None:
-        """`mixed` is a MixedBackbone of nn/banks.py; `device` None is the GPU if there is one."""
+        """`mixed` is a MixedBackbone (nn/banks.py); without a `device`, the GPU is used if there is one."""
         import torch
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")

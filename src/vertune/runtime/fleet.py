@@ -28,7 +28,7 @@ from vertune.runtime.shared_store import Precision, SharedEngine
 _log = logging.getLogger("vertune")
 
 Payload = tuple[Feature, Sequence[Any]]
-"""A feature, and the slots of the backbone to compute it for; a dedicated graph has one slot, None."""
+"""A feature (an encoded text) and the slots of the backbone for which to compute it; the only slot of a dedicated graph is None."""
 
 
 class Executor(Hashable, Protocol):
@@ -183,7 +183,7 @@ class Fleet:
         return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
 
     def dangling(self) -> dict[str, str]:
-        """Return an error by vertical for each alias NAME@live that names a model that does not exist."""
+        """Return the errors of the aliases NAME@live whose model does not exist, by the name of the vertical."""
         return {
             name: f"{error} Choose a model: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
         }

@@ -37,7 +37,7 @@ _log = logging.getLogger("vertune")
 
 
 class Engine(Protocol):
-    """Computes the outputs of a model for features."""
+    """Computes the outputs of a model for features (encoded texts)."""
 
     def outputs(self, encoder: Encoder, cpu_features: Sequence[Feature]) -> list[NDArray[Any]]:
         """Return the head's outputs, one array per feature."""
@@ -100,7 +100,7 @@ class Predictor:
         return tuple(cleaner for cleaner in map(Cleaner.model_validate, written) if cleaner.at_prediction)
 
     def untrained(self) -> Self | None:
-        """Return a predictor for the same task on the untrained base; None if the head needs training, or the engine is a graph."""
+        """Return a predictor for the same task on the base before training; None if the head needs training, or the model is a graph."""
         if not isinstance(self.engine, Eager):
             return None
         from vertune.nn.build import build as assemble

@@ -44,7 +44,7 @@ class SharedEntry:
     rows: BankRows
     head: dict[str, NDArray[Any]]
     begin: int
-    """Depth of the states from which the model needs rows of its own; or START or END (see `Slot.begin`)."""
+    """Depth from which the model's states differ from the backbone's; or START or END (see `Slot.begin`)."""
     pooling: str
 
 
