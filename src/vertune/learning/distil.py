@@ -121,10 +121,12 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
     student.body.to("cpu").requires_grad_(False)
 
 
-def _check(features: Sequence[Feature], taught: Sequence[Feature], tokens: bool) -> None:
+def _check(features: Sequence[Feature], teacher_features: Sequence[Feature], tokens: bool) -> None:
     """Raise ConfigError if student and teacher split the records into different features, because their outputs can't be compared."""
-    same = len(features) == len(taught) and all(a.record == b.record and a.role == b.role for a, b in zip(features, taught, strict=True))
-    if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, taught, strict=True))):
+    same = len(features) == len(teacher_features) and all(
+        a.record == b.record and a.role == b.role for a, b in zip(features, teacher_features, strict=True)
+    )
+    if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, teacher_features, strict=True))):
         raise ConfigError(
             "The student's base splits texts into other tokens than the model's, and this task needs equal tokens or windows. "
             "Choose a base with the same tokenizer, or leave base out to distil into fewer layers of the model itself."

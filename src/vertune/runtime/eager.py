@@ -23,8 +23,8 @@ def check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError if torch was built without this kind of device
-        available = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
-        raise ConfigError(f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Here there are: {available}.") from error
+        there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
+        raise ConfigError(f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Here there are: {there}.") from error
 
 
 class Eager:
