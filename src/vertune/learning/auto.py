@@ -1,7 +1,8 @@
-"""`method: auto`: chooses a method that fits the remaining time, from the speed measured here; knows nothing of files.
+"""Implements `method: auto`: chooses a training method that fits in the remaining time; independent of files.
 
-A linear probe is fitted first (Kumar et al. 2022). Then `full`, or else `top_layers` with as many layers as possible, is trained
-if it can complete enough epochs in the remaining time, and the better model on validation is kept.
+The choice uses the speed measured on this machine. A linear probe is fitted first (Kumar et al. 2022). Then `full`, or else
+`top_layers` with as many layers as possible, is trained if it can complete enough epochs in the remaining time. The model that is
+better on validation is kept.
 """
 
 from __future__ import annotations
@@ -22,23 +23,25 @@ from vertune.nn.vertical import VerticalModel
 CPU_LIMIT = 180.0
 """Time limit of `auto` on a CPU, in seconds, if the config sets none."""
 _FEWEST_PASSES = 1.5
+"""Fewest epochs that must fit in the remaining time for a method to be chosen, unless fewer are configured."""
 _MARGIN = 0.85
-"""Share of the remaining time that is planned; the rest is for validation, saving, and a machine that slows down."""
+"""Share of the remaining time that a plan may use; the rest is a reserve for validation, saving, and a machine that slows down."""
 _MEASURED_STEPS = 4
+"""Number of batches of rows on which the speed is measured."""
 _LEAST = 1e-3
-"""Epochs to train if not even one fits but training is required: in effect one step."""
+"""Epochs to train if training is required but none fits: in effect one step."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Seconds for the parts of training on this machine."""
+    """The measured speed of training on this machine, in seconds."""
 
     forward: float
-    """Per token: a forward pass through all layers, without gradients."""
+    """Seconds per token of a forward pass through all layers, without gradients."""
     full: float
-    """Per token: a forward and backward pass through all layers."""
+    """Seconds per token of a forward and backward pass through all layers."""
     update: float = 0.0
-    """An optimiser step over all layers."""
+    """Seconds of one optimiser step over all layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +49,38 @@ class Workload:
     """The amount of work in one epoch."""
 
     tokens: int
+    """Training tokens per epoch."""
     steps: int = 0
+    """Optimiser steps per epoch."""
     watched: int = 0
     """Validation tokens read per epoch."""
     remembered: bool = False
-    """Whether the outputs of frozen layers are computed only once (the trunk cache)."""
+    """Whether the outputs of frozen layers are computed once and then read from the trunk cache."""
 
     def once(self, speed: StepTimes, share: float) -> float:
-        """Seconds to fill the trunk cache before the first epoch if this share of the layers is trained."""
+        """Return the seconds needed to fill the trunk cache before the first epoch if the top `share` of the layers is trained."""
         return (self.tokens + self.watched) * speed.forward * (1 - share) * self.remembered
 
     def passing(self, speed: StepTimes, share: float) -> float:
-        """Seconds of one epoch if this share of the layers is trained."""
+        """Return the seconds of one epoch if the top `share` of the layers is trained."""
         below = 0.0 if self.remembered else speed.forward * (1 - share)
         learning = self.tokens * (below + speed.full * share) + self.steps * speed.update * share
         return learning + self.watched * (below + speed.forward * share)
 
     def passes(self, speed: StepTimes, share: float, left: float) -> float:
-        """The number of epochs that fit in the remaining seconds."""
+        """Return the number of epochs that fit in `left` seconds if the top `share` of the layers is trained."""
         return max(0.0, left * _MARGIN - self.once(speed, share)) / self.passing(speed, share)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The decision of `auto`."""
+    """The method and the number of epochs that `auto` chose."""
 
     method: Method | None
-    """None trains nothing and keeps the current model."""
+    """The method to train with; None trains nothing and keeps the current model."""
     epochs: float
     why: str
-    """The reason, for the report."""
+    """The reason for the choice, which the report shows."""
 
 
 def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
@@ -113,7 +118,7 @@ def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
 
 
 def _update(model: VerticalModel) -> float:
-    """Seconds of an AdamW step over all layers, with learning rate 0."""
+    """Return the seconds of one AdamW step over all layers, measured with learning rate 0."""
     table = word_table(model.backbone)
     copies = [item.detach().clone() for item in model.backbone.parameters() if table is None or item is not table.weight]
     for copy in copies:
@@ -126,7 +131,7 @@ def _update(model: VerticalModel) -> float:
 
 
 def fit_in(method: Method, model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float) -> Choice:
-    """The configured method with as many epochs as fit in the remaining seconds."""
+    """Return the configured method with as many of the configured epochs as fit in `left` seconds."""
     total = count(model.backbone)
     passes = load.passes(speed, min(total, max(1, total + 1 - method.depth(total))) / total, left)
     if passes >= epochs:
@@ -137,9 +142,10 @@ def fit_in(method: Method, model: VerticalModel, load: Workload, speed: StepTime
 def choose(
     model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float, fallback: str | None = "the linear probe"
 ) -> Choice:
-    """The method that trains most layers among those that can complete enough epochs in the remaining seconds.
+    """Return the method that trains the most layers among those for which enough epochs fit in `left` seconds.
 
-    If none can, the current model, described by `fallback`, is kept; without one, the last layer is trained as long as possible.
+    If there is none, the current model is kept, which `fallback` describes. Without a fallback, the last layer is trained for as
+    long as possible.
     """
     total = count(model.backbone)
     numbers = [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]

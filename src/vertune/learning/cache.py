@@ -1,10 +1,10 @@
-"""The trunk cache: outputs of frozen layers, computed once and stored on disk; knows nothing of tasks or methods.
+"""The trunk cache: hidden states of frozen layers, computed once and stored on disk; independent of tasks and methods.
 
-The cache is `cache/trunk` in the home. Its folders are named by a hash of everything that determines the states except the
-sequence: base, tokenizer, depth, precision, versions. Within a folder, states are keyed by a hash of a feature's content.
-Records, truncation and windows are therefore not part of a key: another content is another feature, and entries are never
-stale. A segment is a file of states and an index, both written to a temporary name and renamed, the index last; a segment
-without an index is ignored. Trainings can share a folder; at worst, two compute the same states.
+The cache is `cache/trunk` in the home folder (.vertune). Each of its folders is named by a hash of everything that determines the
+states except the sequence: base, tokenizer, depth, precision, versions. Within a folder, states are keyed by a hash of a feature's
+content. Truncation and windows change the content and thereby the key, so an entry is never stale. A segment is a file of states
+and an index. Both are written to a temporary name and renamed, the index last; a segment without an index is ignored. Several
+trainings can share a folder; at worst, two of them compute the same states.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _GIGABYTES = 10.0
-"""Size limit for `device.cache: auto`."""
+"""Size limit of the cache for `device.cache: auto`, in GB."""
 _FREE_SHARE = 0.5
 """Largest share of the free disk space that the cache may take."""
 _SEGMENT = 200_000
-"""Tokens of one segment; a killed process loses at most one."""
+"""Largest number of tokens in a segment. A killed process loses at most the segment that it was writing."""
 _QUIET = 600.0
 """Seconds after its last use during which a folder is not deleted to make room."""
 TRIED = 4
-"""Number of features with which it is checked that a base has the same outputs with cached states as without."""
+"""Number of features for which a base is checked to give the same outputs with cached states as without them."""
 
 
 class States:
-    """A folder of memory-mapped segments with states, keyed by the hash of their feature."""
+    """A folder of memory-mapped segments, which contain hidden states by the hash of their feature."""
 
     def __init__(self, folder: Path, width: int, kind: type[np.generic]) -> None:
         self.folder, self.width, self.kind = folder, width, np.dtype(kind)
@@ -81,7 +81,7 @@ class States:
         os.utime(self.folder)
 
     def add(self, entries: Iterator[tuple[bytes, NDArray[Any]]]) -> None:
-        """Write one segment atomically."""
+        """Write pairs of a key and its states as one segment, atomically."""
         name = secrets.token_hex(8)
         beside = self.folder / f".{name}"
         keys, lengths = [], []
@@ -103,20 +103,20 @@ class States:
                 beside.unlink(missing_ok=True)
 
     def spare(self, keys: Sequence[bytes]) -> list[Path]:
-        """The index files of segments that contain none of these keys."""
+        """Return the index files of the segments that contain none of these keys."""
         used = {self.places[key][0] for key in keys if key in self.places}
         return [self.folder / f"{name}.npz" for number, name in enumerate(self.names) if number not in used]
 
     def read(self, place: NDArray[np.int64]) -> NDArray[Any]:
-        """The states at one entry of `places`."""
+        """Return the states at one entry of `places`."""
         segment, start, length = place
-        found: NDArray[Any] = self.segments[segment][start : start + length]
-        return found
+        states: NDArray[Any] = self.segments[segment][start : start + length]
+        return states
 
 
 @dataclass(slots=True)
 class CachedStates:
-    """The cached states of a list of features."""
+    """The cached hidden states of a list of features."""
 
     trunk: Trunk
     states: States
@@ -124,7 +124,7 @@ class CachedStates:
     """Segment, first row and number of rows of each feature."""
 
     def batch(self, rows: Sequence[int]) -> torch.Tensor:
-        """The states of a batch in float32, padded with zeros to the longest feature."""
+        """Return the states of a batch in float32, padded with zeros to the longest feature."""
         found = [self.states.read(self.places[row]) for row in rows]
         if self.trunk.pooled:
             return torch.from_numpy(np.concatenate(found).astype(np.float32))
@@ -134,19 +134,19 @@ class CachedStates:
         return torch.from_numpy(padded)
 
     def of(self, rows: Sequence[int] | NDArray[np.int64]) -> list[NDArray[Any]]:
-        """The states of each of these features in float32: one per feature, or one per token."""
+        """Return the states of these features in float32: one state per feature, or one per token."""
         found = [self.states.read(self.places[row]).astype(np.float32) for row in rows]
         return [states[0] for states in found] if self.trunk.pooled else found
 
     def given(self, rows: Sequence[int]) -> AbstractContextManager[None]:
-        """While the block runs, forward passes of this batch start from the cached states."""
+        """Return a context in which forward passes of this batch start from the cached states."""
         device = next(self.trunk.model.parameters()).device
         return self.trunk.given(self.batch(rows).to(device))
 
 
 @dataclass(slots=True)
 class TrunkCache:
-    """The cache of one home: finds states, and computes and stores missing ones."""
+    """The cache of one home folder: reads cached states, and computes and stores missing ones."""
 
     folder: Path
     config: Config
@@ -156,11 +156,11 @@ class TrunkCache:
     def recall(
         self, model: VerticalModel, depth: int, features: Sequence[Feature], below: CachedStates | None = None
     ) -> CachedStates | None:
-        """Return the states of these features below `depth`, the lowest trained stage, after computing missing ones.
+        """Return the hidden states of these features below `depth`, the lowest trained layer (or the head); compute missing ones.
 
-        `below` holds states of the same features at a lower depth, to start from. Returns None if the cache is off
-        (`device.cache: 0`), and None with an event that gives the reason if it can't be used: too little disk space, or a base
-        whose layers pass on more than states.
+        `below` contains states of the same features at a lower depth, to start from. Returns None if the cache is off
+        (`device.cache: 0`). Reports the event `uncached` with the reason and returns None if the cache can't be used: too little
+        disk space, or a base whose layers pass more than hidden states to the next layer.
         """
         encoder = self.config.encoder
         trunk = Trunk(model, depth)
@@ -191,13 +191,14 @@ class TrunkCache:
         return CachedStates(trunk, states, np.array([states.places[key] for key in keys], np.int64))
 
     def _kind(self, trunk: Trunk) -> type[np.generic]:
-        said = self.config.device.cache_precision
-        if said == "auto":
-            said = "float32" if trunk.whole else "float16"  # a linear probe is fitted on the head's inputs, which are few
-        return np.float32 if said == "float32" else np.float16
+        """Return the number format of the cached states."""
+        precision = self.config.device.cache_precision
+        if precision == "auto":
+            precision = "float32" if trunk.whole else "float16"  # a linear probe is fitted on the head's inputs, which are few
+        return np.float32 if precision == "float32" else np.float16
 
     def _key(self, trunk: Trunk, kind: type[np.generic]) -> str:
-        """The name of the folder for these states."""
+        """Return the name of the folder for these states."""
         parts = {
             **self.config.encoder.fingerprint(),
             "depth": trunk.depth,
@@ -209,12 +210,12 @@ class TrunkCache:
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
 
     def _room(self, states: States, keys: Sequence[bytes], size: int) -> str:
-        """Make room for `size` bytes by deleting the least recently used entries; returns a reason if that is not possible.
+        """Make room for `size` bytes by deleting the least recently used entries; return the reason if that is impossible, else "".
 
         Deletes other folders, and segments of this folder without any of the keys; mapped files stay readable.
         """
-        said = self.config.device.cache
-        limit = (_GIGABYTES if said == "auto" else said) * 1e9
+        configured = self.config.device.cache
+        limit = (_GIGABYTES if configured == "auto" else configured) * 1e9
         others = [path for path in self.folder.iterdir() if path != states.folder]
         for path in sorted([*others, *states.spare(keys)], key=lambda path: path.stat().st_mtime):
             if size <= self._left(limit):
@@ -235,7 +236,7 @@ class TrunkCache:
         )
 
     def _left(self, limit: float) -> float:
-        """Number of bytes that may still be written."""
+        """Return the number of bytes that may still be written."""
         taken = sum(folder_size(path) for path in self.folder.iterdir())
         return min(limit - taken, _FREE_SHARE * shutil.disk_usage(self.folder).free)
 
@@ -254,7 +255,7 @@ class TrunkCache:
     def _passes(
         self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: CachedStates | None
     ) -> Iterator[tuple[bytes, NDArray[Any]]]:
-        """Yield key and states of each feature, leaving out states that overflow the number format."""
+        """Yield the key and the states of each missing feature, except states that overflow the number format."""
         missing, keys, features = wanted
         encoder = self.config.encoder
         chosen = [features[row] for row in missing]
@@ -270,7 +271,7 @@ class TrunkCache:
 
 
 def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
-    """Yield the rows of each segment; the division depends only on the features, so that a repeated run has the same segments."""
+    """Yield the rows of each segment. The division depends only on the features, so a repeated run has the same segments."""
     rows: list[int] = []
     tokens = 0
     for row, feature in enumerate(features):
@@ -285,6 +286,6 @@ def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
 
 @contextmanager
 def around(engine: Accelerator, remembered: CachedStates | None, rows: Sequence[int]) -> Iterator[None]:
-    """Run forward passes in the precision of training, starting from cached states if there are some."""
+    """Run the forward passes of the block in the precision of training, starting from cached states if there are any."""
     with engine.autocast(), remembered.given(rows) if remembered else nullcontext():
         yield

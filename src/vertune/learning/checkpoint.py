@@ -1,4 +1,7 @@
-"""Checkpoints from which a killed training resumes exactly: safetensors and JSON, nothing pickled. Knows nothing of the loop."""
+"""Saves and loads checkpoints, from which a killed training resumes exactly; independent of the training loop.
+
+A checkpoint is a folder of safetensors and JSON files; nothing is pickled.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(slots=True)
 class Position:
-    """The progress of a training; with the config, it determines everything else."""
+    """The progress of a training. Together with the config, it determines the remaining training."""
 
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
-    """The best value of the task's metric so far."""
+    """The best validation score so far; higher is better."""
     best_step: int = 0
     stale: int = 0
     """Number of evaluations since the best one."""
@@ -49,7 +52,7 @@ def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: d
 
 
 def load(folder: Path) -> tuple[Position, dict[str, Tensors], dict[str, Any]] | None:
-    """Load the last complete checkpoint, even if the process died during a swap; None if there is none."""
+    """Load the last complete checkpoint, even if a process was killed while it replaced one; return None if there is none."""
     for candidate in (folder, folder.with_name(f".{folder.name}.old")):
         if (candidate / "position.json").exists():
             value = read_json(candidate / "position.json")
@@ -59,7 +62,7 @@ def load(folder: Path) -> tuple[Position, dict[str, Tensors], dict[str, Any]] | 
 
 
 def flat_state(optimiser: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any]]:
-    """The optimiser's state as named tensors, and the entries that are not tensors."""
+    """Return the optimiser's state as named tensors, and its entries that are not tensors."""
     tensors: Tensors = {}
     others: dict[str, Any] = {}
     for index, entries in optimiser.state_dict()["state"].items():

@@ -1,4 +1,4 @@
-"""The rules behind every `auto` of training; docs/defaults.md has the evidence. Knows nothing of datasets."""
+"""Chooses the learning rates and epochs if they are `auto` (docs/defaults.md gives the evidence); independent of datasets."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from vertune.core.config import Config
 from vertune.core.kinds import Method
 
 _RANDOM_HEAD = 2e-3
+"""Smallest learning rate of a randomly initialised head, at width 384."""
 _OPTIMISERS = {"adamw": 1.0, "adafactor": 20.0, "sgd": 50.0}
-"""Learning rate of each optimiser for updates as large as AdamW's, relative to AdamW's rate: Adafactor's updates are relative to
-the size of the weights, SGD's to that of the clipped gradient."""
+"""Factor on AdamW's learning rate by which each optimiser makes updates as large as AdamW's. Adafactor scales its updates by the
+size of the weights, SGD by that of the clipped gradient."""
 
 _FIRST_WEIGHTS = 1e-3
 """The learning rate of a base that was not pretrained, whatever its width."""
 
 FEW = 3_000
-"""Below this number of rows, methods may have another learning rate, and more epochs are trained."""
+"""Number of rows below which a method may have another learning rate (`learning_rate_few_rows`), and more epochs are trained."""
 _EPOCHS = ((1_000, 8.0), (FEW, 5.0))
-"""A number of rows, and the epochs for fewer rows than that."""
+"""Pairs (limit, epochs): the number of epochs for fewer rows than the limit."""
 _MANY_ROWS_EPOCHS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Peak learning rates."""
+    """Peak learning rates of the encoder (body) and of the head."""
 
     body: float
     head: float
 
 
 def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) -> Rates:
-    """Learning rates of body and head; `model` is its width, and whether the head was fitted as a linear probe.
+    """Return the learning rates of body and head; `model` is its width, and whether its head was fitted as a linear probe.
 
     The method's rate applies up to width 384 and falls with the square of the width above it, in line with published recipes for
     base and large encoders. A fitted head uses the body's rate; a random head uses at least 2e-3 (at width 384), because its
-    weights have further to go. An encoder without pretrained weights learns at 1e-3.
+    weights have further to go. An encoder without pretrained weights is trained at 1e-3.
     """
     options, (width, fitted) = config.training.optimiser, model
     learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows
@@ -48,7 +49,7 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
 
 
 def epochs(config: Config, rows: int) -> float:
-    """Number of epochs: 8 for fewer than 1,000 rows, 5 for fewer than 3,000, else 4."""
+    """Return the number of epochs; for `auto`, 8 for fewer than 1,000 rows, 5 for fewer than 3,000, else 4."""
     if config.training.epochs != "auto":
         return config.training.epochs
     return next((number for limit, number in _EPOCHS if rows < limit), _MANY_ROWS_EPOCHS)

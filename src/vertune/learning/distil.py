@@ -1,7 +1,7 @@
-"""Distillation: trains a student to reproduce a teacher's outputs and the states below its head; knows nothing of compression.
+"""Distillation: trains a student model to reproduce the outputs and hidden states of a teacher; independent of compression.
 
 The teacher's outputs are computed once. The loss is the squared distance of the outputs (logits, as in Ba & Caruana 2014 and
-TinyBERT, Jiao et al. 2020) plus that of the states, each divided by its variance over the records.
+TinyBERT, Jiao et al. 2020) plus that of the states below the head, each divided by its variance over the records.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from vertune.nn.vertical import VerticalModel
 _RATE = 2e-4
 """Learning rate at width 384: larger than in fine-tuning, because the teacher's outputs are less noisy targets than labels."""
 _TOKENS = 8192
+"""Padded tokens in one batch of the teacher."""
 _MEMORY = 2_000_000_000
-"""Most bytes that the teacher's outputs and states may take."""
+"""Largest size of the teacher's outputs and states together, in bytes."""
 
 
 @dataclass(slots=True)
 class TeacherOutputs:
-    """The teacher's outputs for each feature, followed by the states below its head; one row per feature, or one per token."""
+    """The teacher's outputs for each feature, joined with the hidden states below its head; one row per feature, or one per token."""
 
     values: list[NDArray[np.float16]]
     size: int
@@ -49,7 +50,7 @@ class TeacherOutputs:
     """Whether the rows contain the states."""
 
     def loss(self, model: VerticalModel, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
-        """The student's distance from the teacher for each feature, shape (features,)."""
+        """Return the student's distance from the teacher for each feature, shape (features,)."""
         outputs = (outputs_and_states if self.states else _outputs)(model, inputs).float()
         targets = torch.zeros_like(outputs)
         mask = torch.zeros(outputs.shape[:-1], device=outputs.device)
@@ -68,7 +69,7 @@ class TeacherOutputs:
 
 
 def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """The outputs, followed by the states below the head; only the outputs for a native head."""
+    """Return the outputs, followed by the hidden states below the head; only the outputs if the base has its own (native) head."""
     if model.native is not None:
         out: Tensor = model(inputs)
         return out
@@ -82,12 +83,12 @@ class DistillationInput:
 
     config: Config
     records: Sequence[Record]
-    """Records; labels are not needed."""
+    """The records to train on; their labels are ignored."""
     columns: Sequence[str]
-    """The task's columns that the records may have."""
+    """Names of the task's columns that the records may have."""
     epochs: float
     folder: Path | None = None
-    """Where checkpoints are written; None writes none."""
+    """Folder for checkpoints; None writes none."""
 
 
 def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: DistillationInput, progress: Progress) -> None:
@@ -98,9 +99,9 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
     bare = [{name: value for name, value in record.items() if name in inputs} for record in records]
     views = student.task.views(columns)
     features = student.encoder.encode(bare, views)
-    taught = teacher.encoder.encode(bare, views)
-    _check(features, taught, student.task.states == "tokens")
-    said = _said(teacher, taught, accelerator(config).device)
+    teacher_features = teacher.encoder.encode(bare, views)
+    _check(features, teacher_features, student.task.states == "tokens")
+    teacher_outputs = _teacher_outputs(teacher, teacher_features, accelerator(config).device)
     members, siblings = by_record(features, len(bare))
     costs = np.array([feature.cost for feature in features], dtype=np.int64)
     examples = Examples(
@@ -112,25 +113,27 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
     method.prepare(student.body, student.task, 1)
     rate = _RATE * min(1.0, 384 / student.body.width) ** 2
     steps = steps_of(config, len(bare), lessons.epochs)
-    lesson = TrainingInput(
+    training_input = TrainingInput(
         config=config, task=student.task, encoder=student.encoder, examples=examples, score=None, progress=progress,
-        folder=lessons.folder, objective=said.loss,
+        folder=lessons.folder, objective=teacher_outputs.loss,
     )  # fmt: skip
-    run_loop(student.body, Plan(method, Rates(rate, rate), steps, lessons.epochs), lesson)
+    run_loop(student.body, Plan(method, Rates(rate, rate), steps, lessons.epochs), training_input)
     student.body.to("cpu").requires_grad_(False)
 
 
-def _check(features: Sequence[Feature], taught: Sequence[Feature], tokens: bool) -> None:
-    """ConfigError if student and teacher split the records into different features, whose outputs can't be compared."""
-    same = len(features) == len(taught) and all(a.record == b.record and a.role == b.role for a, b in zip(features, taught, strict=True))
-    if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, taught, strict=True))):
+def _check(features: Sequence[Feature], teacher_features: Sequence[Feature], tokens: bool) -> None:
+    """Raise ConfigError if student and teacher split the records into different features, because their outputs can't be compared."""
+    same = len(features) == len(teacher_features) and all(
+        a.record == b.record and a.role == b.role for a, b in zip(features, teacher_features, strict=True)
+    )
+    if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, teacher_features, strict=True))):
         raise ConfigError(
             "The student's base splits texts into other tokens than the model's, and this task needs equal tokens or windows. "
             "Choose a base with the same tokenizer, or leave base out to distil into fewer layers of the model itself."
         )
 
 
-def _said(teacher: StandaloneModel, features: Sequence[Feature], device: torch.device) -> TeacherOutputs:
+def _teacher_outputs(teacher: StandaloneModel, features: Sequence[Feature], device: torch.device) -> TeacherOutputs:
     """Compute the teacher's outputs, without states if the states of every token would take too much memory."""
     model: VerticalModel = teacher.body.to(device).eval()
     size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
@@ -140,8 +143,8 @@ def _said(teacher: StandaloneModel, features: Sequence[Feature], device: torch.d
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
         with torch.no_grad():
-            found: NDArray[Any] = shown(model, tensors(arrays, device)).float().cpu().numpy().astype(np.float16)
-        return found
+            rows_of_outputs: NDArray[Any] = shown(model, tensors(arrays, device)).float().cpu().numpy().astype(np.float16)
+        return rows_of_outputs
 
     values = batches.outputs(teacher.encoder, features, _TOKENS, forward)
     model.to("cpu")

@@ -1,4 +1,4 @@
-"""Records as the loop sees them: features by record, targets, costs; knows nothing of models."""
+"""Encoded records with targets and costs, as the training loop reads them; independent of models."""
 
 from __future__ import annotations
 
@@ -16,35 +16,39 @@ from vertune.core.records import Feature, Record, Targets, View
 
 @dataclass(slots=True)
 class Examples:
-    """Encoded records with what must be answered."""
+    """Encoded records with their targets.
+
+    A record is encoded into one or more features, the inputs of the encoder: for example one per window of a long text.
+    """
 
     records: Sequence[Record]
     features: list[Feature]
     members: list[NDArray[np.int64]]
-    """The features of each record."""
+    """Indices of the features of each record."""
     targets: Targets
     costs: NDArray[np.int64]
-    """Tokens of each feature."""
+    """Number of tokens of each feature."""
     weights: NDArray[np.float64]
     """Weight of each feature in the loss; the features of one record share the record's weight."""
     sampling: NDArray[np.float64] | None
+    """Mean number of times that each record is drawn per epoch; None draws each once."""
     per_token: bool
-    """Whether there is one target a token."""
+    """Whether there is one target per token."""
 
     def __len__(self) -> int:
         return len(self.members)
 
     @property
     def row_costs(self) -> NDArray[np.int64]:
-        """Tokens of each record."""
+        """Number of tokens of each record."""
         return np.array([self.costs[members].sum() for members in self.members], dtype=np.int64)
 
     def rows_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The features of these records."""
+        """Return the indices of the features of these records."""
         return np.concatenate([self.members[row] for row in rows])
 
     def target(self, features: Sequence[int]) -> torch.Tensor:
-        """Targets of these features as one tensor; those of one a position are padded with -100 to the largest of the batch."""
+        """Return the targets of these features as one tensor; targets per token are padded with -100 to the longest feature."""
         values = [self.targets.values[feature] for feature in features]
         if self.per_token:
             stacked = np.full((len(values), max(map(len, values))), -100, values[0].dtype)
@@ -55,7 +59,7 @@ class Examples:
 
 
 def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View], tokens: Tokens | None = None) -> Examples:
-    """Encode records and their targets once for the whole training; `tokens` are what `encoder.read` gave for these records."""
+    """Encode records and their targets once for the whole training; `tokens` is the result of `encoder.read`, if it is known already."""
     features = encoder.encode(records, views, tokens)
     members, siblings = by_record(features, len(records))
     targets = task.targets(records, features)
@@ -70,14 +74,14 @@ def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Seque
 
 
 def by_record(features: Sequence[Feature], records: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
-    """The features of each record, and of each feature how many its record has, itself among them."""
+    """Return the indices of the features of each record, and for each feature the number of features of its record."""
     owners = np.array([feature.record for feature in features], dtype=np.int64)
     counts = np.bincount(owners, minlength=records)
     return np.split(np.argsort(owners, kind="stable"), np.cumsum(counts)[:-1]), counts[owners]
 
 
 def visits(examples: Examples, seed: tuple[int, ...]) -> NDArray[Any]:
-    """The rows of one epoch: each once, or as often as the task's sampling says on average."""
+    """Return the rows of one epoch: each once, or on average as often as `examples.sampling` says."""
     if examples.sampling is None:
         return np.arange(len(examples))
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The training loop for every task and method; knows nothing of files, artifacts or answers.
+"""The training loop for every task and method; independent of artifacts and predictions.
 
 All random numbers depend only on the seed and the number of the step or epoch. A training that resumes from a checkpoint
 therefore needs no random state and ends with the same weights, bit for bit on a CPU.
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Score = Callable[[], float]
-"""Returns the task's metric on validation with the current weights; higher is better."""
+"""Returns the task's goal metric on validation with the current weights, negated if lower is better."""
 Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
 """Returns the loss of each feature of a batch from the model, its inputs and the indices of the features."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """The method and length of one training, decided before its first step."""
+    """The method, learning rates and length of one training, decided before its first step."""
 
     method: Method
     rates: Rates
     steps: int
     epochs: float
     seconds: float | None = None
-    """Time limit, in case the machine becomes slower than it was when the plan was made."""
+    """Time limit in seconds, in case the machine becomes slower than it was when the plan was made; None sets no limit."""
 
 
 @dataclass(slots=True)
@@ -66,20 +66,20 @@ class TrainingInput:
     score: Score | None
     progress: Progress
     folder: Path | None = None
-    """Where checkpoints go; None writes none."""
+    """Folder for checkpoints; None writes none."""
     cache: TrunkCache | None = None
     """Cache of the outputs of frozen layers; None computes them in every epoch."""
     below: CachedStates | None = None
-    """Cached outputs of the frozen layers for these examples, at which forward passes start."""
+    """Cached outputs of the frozen layers for these examples, from which forward passes start."""
     objective: Objective | None = None
     """Loss to use instead of the task's own."""
     deadline: float | None = None
-    """Time on the monotonic clock by which everything must have ended; None sets no limit."""
+    """Time on the monotonic clock at which the training must have ended; None sets no limit."""
 
 
 @dataclass(slots=True)
 class LoopResult:
-    """The result of a training; the model has its best weights."""
+    """The result of a finished training. The model then has its best weights."""
 
     position: Position
     steps: int
@@ -88,7 +88,7 @@ class LoopResult:
 
 
 def steps_of(config: Config, rows: int, epochs: float) -> int:
-    """Number of steps of this many epochs over this many rows."""
+    """Return the number of optimiser steps in this many epochs over this many rows."""
     return max(1, math.ceil(epochs * math.ceil(rows / config.training.batch)))
 
 
@@ -128,7 +128,7 @@ class _Training:
             _recompute(model.backbone)
 
     def _checked(self, below: CachedStates | None) -> CachedStates | None:
-        """The cached states, if the prepared model has the same outputs with them as without; else None."""
+        """Return the cached states if the prepared model gives the same outputs with them as without them, else None."""
         if below is None or below.trunk.depth > self.depth:
             return None
         features = self.lesson.examples.features[:TRIED]
@@ -170,17 +170,18 @@ class _Training:
         return LoopResult(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9))
 
     def _finished(self) -> bool:
+        """Whether the time limit has passed, or validation has not improved for too long."""
         patience, limit = self.config.training.patience, self.plan.seconds
         late = limit is not None and team.leader_value(self.accelerator, self.position.seconds) > limit
         return late or bool(patience and self.position.stale >= patience)
 
     def _evaluation_steps(self) -> int:
-        """Number of steps between evaluations."""
+        """Return the number of steps between evaluations."""
         wanted = self.config.training.evaluations * self.plan.epochs
         return max(1, math.ceil(self.plan.steps / wanted)) if wanted and self.lesson.score else self.plan.steps + 1
 
     def _rows(self, step: int) -> NDArray[np.int64]:
-        """The rows of a step, after drawing as many epochs as the step needs."""
+        """Return the rows of a step, after drawing epochs up to the one that contains the step."""
         while step >= self._first + len(self._epoch):
             self._first += len(self._epoch)
             self._epoch = self._batches(self._number)
@@ -188,7 +189,7 @@ class _Training:
         return self._epoch[step - self._first]
 
     def _batches(self, number: int) -> list[NDArray[np.int64]]:
-        """Draw the batches of an epoch: the rows of each."""
+        """Draw the batches of an epoch; return the rows of each batch."""
         examples, training = self.lesson.examples, self.config.training
         rows = visits(examples, (self.config.seed, number))
         costs = examples.row_costs[rows]
@@ -197,7 +198,7 @@ class _Training:
         return [rows[batch] for batch in epoch(costs, training.batch, training.window, (self.config.seed, number, 1))]
 
     def _step(self) -> None:
-        """One optimiser step over micro-batches of limited tokens; every row has the same weight."""
+        """Do one optimiser step over micro-batches of limited tokens, in which every row has the same weight."""
         step, examples = self.position.step, self.lesson.examples
         torch.manual_seed(_mix(self.config.seed, step, self.accelerator.process_index))
         self.model.train()
@@ -216,14 +217,17 @@ class _Training:
         self.position.step += 1
 
     def _gathered(self, features: NDArray[np.int64]) -> AbstractContextManager[Any]:
-        """Gather the word embeddings that the step uses, on all processes alike; does nothing if all rows are updated."""
+        """Return a context in which the step reads its word embeddings from a small table, equal on all processes (see `EmbeddingRows`).
+
+        Without sparse AdamW, the context does nothing.
+        """
         if self.rows is None:
             return nullcontext()
         inputs = self.lesson.encoder.collate([self.lesson.examples.features[feature] for feature in features])
         return self.rows.gathered(torch.from_numpy(inputs[str(self.lesson.encoder.input_names.sequence)]))
 
     def _gradients(self, features: NDArray[np.int64]) -> float:
-        """Compute the gradient of the mean loss over all rows of a step; returns that loss."""
+        """Compute the gradient of the mean loss over all rows of a step; return that loss."""
         total = float(self.lesson.examples.weights[features].sum())
         if self.lesson.task.whole_batch:
             total *= self.accelerator.num_processes
@@ -233,7 +237,7 @@ class _Training:
         penalty = self.plan.method.penalty(self.model)
         if penalty is not None:
             self.accelerator.backward(penalty / self.accelerator.num_processes)
-        self._gather()
+        self._sum_gradients()
         return float(self.accelerator.reduce(loss, "sum"))
 
     def _move(self, step: int) -> None:
@@ -249,12 +253,12 @@ class _Training:
             self.rows.step()
 
     def _moving(self) -> list[torch.Tensor]:
-        """The tensors with gradients in this step: the parameters, with the used rows instead of the word embeddings."""
+        """Return the tensors with gradients in this step: the parameters, with the used rows instead of the word embeddings."""
         table = self.rows.module.weight if self.rows else None
         return [*(item for item in self.parameters.values() if item is not table), *([self.rows.rows] if self.rows else [])]
 
     def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
-        """The micro-batches of this process: features sorted by length, dealt to the processes in turn, batched by tokens."""
+        """Return the micro-batches of this process: features sorted by length, dealt to the processes in turn, batched by tokens."""
         if self.lesson.task.whole_batch:
             return [features.tolist()]  # on every process, because each text is compared with the whole batch
         costs = self.lesson.examples.costs
@@ -263,7 +267,7 @@ class _Training:
         return by_tokens(mine, costs, self.config.device.tokens)
 
     def _backward(self, features: Sequence[int], total: float) -> torch.Tensor:
-        """Add the gradients of one micro-batch; returns its part of the step's loss."""
+        """Add the gradients of one micro-batch; return its part of the step's loss."""
         examples, device = self.lesson.examples, self.accelerator.device
         inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
         weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
@@ -274,14 +278,14 @@ class _Training:
         return loss.detach()
 
     def _losses(self, inputs: Tensors, features: Sequence[int]) -> torch.Tensor:
-        """The loss of each feature."""
+        """Return the loss of each feature."""
         if self.lesson.objective:
             return self.lesson.objective(self.model, inputs, features)
         targets = self.lesson.examples.target(features)
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
-    def _gather(self) -> None:
-        """Sum gradients over processes; each process has computed its rows' part of the same mean."""
+    def _sum_gradients(self) -> None:
+        """Sum the gradients over the processes; each has computed the share of its rows in one common mean."""
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._moving():
@@ -290,6 +294,7 @@ class _Training:
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
 
     def _report(self, seconds: float) -> None:
+        """Report the progress event `step`; `seconds` is the time since this process started the training."""
         left = (self.plan.steps - self.position.step) * self.position.seconds / max(1, self.position.step)
         self.lesson.progress(
             "step",
@@ -314,12 +319,14 @@ class _Training:
         self.lesson.progress("evaluated", step=position.step, steps=self.plan.steps, metric=value, name=self.lesson.task.goal)
 
     def _take_best(self) -> None:
+        """Restore the best weights and set the model to evaluation mode."""
         with torch.no_grad():
             for name, value in self.best.items():
                 self.parameters[name].copy_(value)
         self.model.eval()
 
     def _save(self) -> None:
+        """Write a checkpoint if this is the main process."""
         if not self.accelerator.is_main_process or self.lesson.folder is None:
             return
         state, plain = checkpoint.flat_state(self.optimiser)
@@ -332,7 +339,7 @@ class _Training:
 
 
 def _recompute(backbone: torch.nn.Module) -> None:
-    """Turn on gradient checkpointing; ConfigError if the base does not support it."""
+    """Turn on gradient checkpointing; raise ConfigError if the base does not support it."""
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the second is the older name
     enable: Any = next((getattr(backbone, name) for name in names if hasattr(backbone, name)), None)
     try:
@@ -346,7 +353,7 @@ def _recompute(backbone: torch.nn.Module) -> None:
 
 
 def accelerator(config: Config) -> Accelerator:
-    """An Accelerator with the configured precision."""
+    """Return an Accelerator with the configured precision."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 

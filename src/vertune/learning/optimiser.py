@@ -1,4 +1,4 @@
-"""Parameter groups, the optimiser, and the learning rate schedule; knows nothing of data."""
+"""Builds the optimiser with its parameter groups and learning rate schedule; independent of data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
-    """Share of the peak learning rate at a step (from 0): a linear warm-up, then the schedule's decay to zero."""
+    """Return the share of the peak learning rate at a step, counted from 0: a linear warm-up, then the decay of the schedule."""
     rise = round(warmup * steps)
     if step < rise:
         return (step + 1) / (rise + 1)
@@ -27,7 +27,7 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 
 def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
-    """Parameter groups: the head has its own rate, lower layers have smaller rates, biases and norms have no weight decay."""
+    """Return the parameter groups: the head has its own rate, lower layers have smaller rates, biases and norms no weight decay."""
     top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trainable(model).items():
@@ -41,7 +41,7 @@ def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: Embe
 
 
 def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
-    """The sparse update of the word embeddings; None if they are frozen, or the config demands exact AdamW on all rows."""
+    """Return the sparse optimiser of the word embeddings; None if they are frozen or the config requires exact AdamW on all rows."""
     module = word_table(model.backbone)
     if options.name != "adamw" or options.exact or module is None or not module.weight.requires_grad:
         return None
@@ -49,7 +49,7 @@ def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> Em
 
 
 def build(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
-    """The configured optimiser for all trainable parameters, except the word embeddings if `without` updates them."""
+    """Return the configured optimiser for all trainable parameters, except the word embeddings if `without` updates them."""
     members = groups(model, options, rates, without)
     if options.name == "adafactor":
         return torch.optim.Adafactor(members)

@@ -1,4 +1,4 @@
-"""Fits a linear head on the frozen encoder's outputs (a linear probe) with the task's own loss; knows nothing of the backbone.
+"""Fits a linear head on the frozen encoder's outputs (a linear probe) with the task's own loss; independent of the backbone.
 
 Fine-tuning starts from this probe (Kumar et al. 2022). It is a convex problem, solved by L-BFGS on standardised states; the
 strength of the regularisation is chosen on a held-out fold of the training rows.
@@ -25,19 +25,21 @@ from vertune.nn.structure import count
 from vertune.nn.vertical import VerticalModel
 
 INVERSE_REGULARISATION = (1.0, 3.0, 10.0, 30.0, 100.0)
-"""Inverse regularisation strengths that are tried, strongest first: scikit-learn's C for states of mean squared norm 1."""
+"""Inverse regularisation strengths to try, from strong to weak regularisation: scikit-learn's C for states of mean squared norm 1."""
 START = 3.0
 """Largest inverse regularisation strength of the head that fine-tuning starts from: an overconfident head gives the layers below
 no gradient (docs/defaults.md)."""
 _TOKENS = 100_000
+"""Largest number of labelled tokens on which a head per token is fitted."""
 _FOLDS = 5
+"""Number of folds of the rows; one is held out."""
 _SEARCH_RECORDS = 4000
-"""Records on which the regularisation is chosen."""
+"""Largest number of records on which the regularisation is chosen."""
 
 
 @dataclass(slots=True)
 class FrozenStates:
-    """States of the unchanged base and their targets, one row per feature or per labelled token."""
+    """Hidden states of the unchanged base and their targets, one row per feature or per labelled token."""
 
     states: torch.Tensor
     targets: torch.Tensor
@@ -45,7 +47,7 @@ class FrozenStates:
     groups: NDArray[np.int64]
     """The record of each row; all rows of a record are in the same fold."""
     cost: int = 0
-    """Tokens read to compute the states."""
+    """Number of tokens that were read to compute the states."""
 
 
 @dataclass(slots=True)
@@ -75,10 +77,10 @@ def solvable(model: VerticalModel, task: Task, examples: Examples) -> bool:
 
 
 def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | None = None) -> FrozenStates:
-    """Compute the states of the training features without dropout, in the precision of training, from cached states `below`.
+    """Compute the states of the training features without dropout, in the precision of training, starting from the cached states `below`.
 
-    With one target per token, features are sampled until they hold 100,000 labelled tokens: more would fill the memory
-    without changing a linear head.
+    With one target per token, features are sampled until they contain 100,000 labelled tokens: more would fill the
+    memory without changing a linear head.
     """
     examples = lesson.examples
     counts = np.array([int((value != -100).sum()) if examples.per_token else 1 for value in examples.targets.values])
@@ -101,7 +103,7 @@ def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | No
 
 
 def _states(model: VerticalModel, lesson: TrainingInput, used: NDArray[np.int64], below: CachedStates | None) -> Sequence[NDArray[Any]]:
-    """The head's inputs for these features, from the trunk cache if there is one state per feature or only the head is trained."""
+    """Return the head's inputs for these features, from the trunk cache if there is one state per feature or only the head is trained."""
     trunk = count(model.backbone) + 1
     if below and below.trunk.depth == trunk:
         return below.of(used)
@@ -133,7 +135,7 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
     spread = spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)  # a nearly constant dimension must not be amplified
     states = (frozen.states - mean) / spread
     folds = np.random.default_rng(0).permutation(int(frozen.groups.max()) + 1)[frozen.groups]
-    sampled = folds < _SEARCH_RECORDS  # the best value for some thousand records suits all
+    sampled = folds < _SEARCH_RECORDS  # the strength that is best for a few thousand records is good for all
     held_out = torch.from_numpy(sampled & (folds % _FOLDS == 0))
     fitted = torch.from_numpy(sampled & (folds % _FOLDS != 0))
     losses: dict[float, float] = {}
@@ -149,43 +151,43 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
     best = min(losses, key=lambda c: losses[c])
     heads = []
     for c in (best, min(best, START))[: 1 + follows]:
-        solved = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, c, solutions[c]))
-        weight = (solved[:-1].T / spread).contiguous()
-        heads.append((weight, solved[-1] - weight @ mean))
+        solution = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, c, solutions[c]))
+        weight = (solution[:-1].T / spread).contiguous()
+        heads.append((weight, solution[-1] - weight @ mean))
     return ProbeSolution(*heads[0], best, losses[best], heads[1] if follows else None)
 
 
 @dataclass(slots=True)
 class _Problem:
-    """Number of outputs of the head, its inverse regularisation strength, and the starting point."""
+    """One fit: the number of outputs of the head, its inverse regularisation strength, and the starting point."""
 
     size: int
     inverse_regularisation: float
     start: torch.Tensor | None
 
 
-def _loss(task: Task, solved: torch.Tensor, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The weighted mean of the task's loss."""
-    logits = states @ solved[:-1] + solved[-1]
+def _loss(task: Task, solution: torch.Tensor, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the weighted mean of the task's loss for a head; `solution` has the shape (width + 1, size), its last row is the bias."""
+    logits = states @ solution[:-1] + solution[-1]
     if targets.ndim == 2 and task.states == "tokens":
         logits = logits[:, None]
     return (task.loss(logits, targets) * weights).sum() / weights.sum()
 
 
 def _minimise(task: Task, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, problem: _Problem) -> torch.Tensor:
-    """Minimise the loss plus an L2 penalty with full-batch L-BFGS; shape (width + 1, size), the last row is the bias."""
+    """Minimise the loss plus an L2 penalty with full-batch L-BFGS; return a tensor (width + 1, size), whose last row is the bias."""
     rows, width = states.shape
     penalty = 0.5 * width / (problem.inverse_regularisation * rows)  # standardised states have a mean squared norm of the width
-    solved = (torch.zeros(width + 1, problem.size) if problem.start is None else problem.start.clone()).requires_grad_()
+    solution = (torch.zeros(width + 1, problem.size) if problem.start is None else problem.start.clone()).requires_grad_()
     search = torch.optim.LBFGS(
-        [solved], max_iter=150, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+        [solution], max_iter=150, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
     )
 
     def closure() -> torch.Tensor:
         search.zero_grad()
-        loss = _loss(task, solved, states, targets, weights) + penalty * solved[:-1].square().sum()
+        loss = _loss(task, solution, states, targets, weights) + penalty * solution[:-1].square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     search.step(closure)  # type: ignore[no-untyped-call]
-    return solved.detach()
+    return solution.detach()

@@ -1,4 +1,4 @@
-"""Sparse AdamW: updates only the rows of the word embeddings that a step used; knows nothing of tasks or methods.
+"""Sparse AdamW: updates only the rows of the word embeddings that a step used; independent of tasks and methods.
 
 A vocabulary has tens to hundreds of thousands of rows, of which a step uses some hundred. AdamW over the whole table reads and
 writes its weights, gradient and both moments in every step. Here the used rows are gathered into a small table that the forward
@@ -41,7 +41,7 @@ class EmbeddingRows:
 
     @contextmanager
     def gathered(self, ids: Tensor) -> Iterator[Tensor]:
-        """While the block runs, the model reads these rows from a small table with gradients, which is yielded."""
+        """Let the model read the rows `ids` from a small table with gradients while the block runs; yield that table."""
         self.used = torch.unique(ids.to(self.places.device))
         self.places[self.used] = torch.arange(len(self.used), device=self.places.device)
         self.rows = self.module.weight.detach()[self.used].requires_grad_()
@@ -77,7 +77,7 @@ class EmbeddingRows:
         self.module.weight.data[used] = rows
 
     def state(self) -> Moments:
-        """The state for a checkpoint."""
+        """Return the moments and step counts of all rows, for a checkpoint."""
         return {"first": self.first, "second": self.second, "counts": self.counts}
 
     def restore(self, state: Moments) -> None:

@@ -1,4 +1,7 @@
-"""One whole training: encode, solve the head, choose, learn, calibrate, refit; knows nothing of artifacts or reports."""
+"""Runs one whole training: encoding, linear probe, choice of the method, training loop, calibration, retraining on all labels.
+
+It is independent of artifacts and reports.
+"""
 
 from __future__ import annotations
 
@@ -33,79 +36,81 @@ from vertune.nn.structure import count, head_parameters
 from vertune.nn.vertical import VerticalModel
 
 FEW_ROWS = 2000
-"""Below this many labels, those held out for validation are worth a second training on all of them."""
+"""Largest number of labelled rows for which `refit: auto` retrains on all of them, validation rows included."""
 _ENDING = 2.0
-"""Seconds in which a model is saved, loaded again and compared."""
+"""Seconds reserved for saving the model, loading it again and comparing both."""
 
 
 @dataclass(slots=True)
 class TrainingData:
-    """What training reads from a dataset."""
+    """The records and columns of a dataset that a training uses."""
 
     train: Sequence[Record]
     validation: Sequence[Record]
     columns: Sequence[str]
-    """The task's columns that hold values in the training rows."""
+    """The columns of the task that have values in the training rows."""
     cut: bool = False
-    """Whether the validation records were taken from the training rows, so that a refit may learn from them too."""
+    """Whether the validation records were taken from the training rows. If so, a refit may train on them too."""
     train_tokens: Tokens | None = None
-    """What the encoder has read of the training records already; None has them read now."""
+    """Tokens of the training records, if they are known already; None tokenises the records."""
     validation_tokens: Tokens | None = None
+    """Tokens of the validation records, if they are known already; None tokenises the records."""
 
 
 @dataclass(slots=True)
 class TrainingFolders:
-    """Where a training keeps what it may need again, and since when it runs."""
+    """Folders in which a training stores its state, and the time of its start."""
 
     folder: Path
-    """Of the run: the checkpoint, and what was chosen."""
+    """The folder of the run, for the checkpoint and the choice of `auto`."""
     cache: Path | None = None
-    """Of the states of frozen layers; None remembers none."""
+    """The folder of the trunk cache; None caches nothing."""
     started: float = field(default_factory=time.monotonic)
-    """What a time limit counts from."""
+    """Time on the monotonic clock from which a time limit counts."""
 
 
 @dataclass(slots=True)
 class TrainingOutcome:
-    """A trained model with what is known of it."""
+    """A trained model with its metrics and the decisions made in training."""
 
     model: VerticalModel
     config: Config
-    """With the method and the calibrated task that were trained."""
+    """The config, with the method that was trained and the calibrated task."""
     metrics: dict[str, float]
-    """On validation, before any refit; empty where there is none."""
+    """Metrics on validation, before any refit; empty without validation records."""
     intervals: dict[str, list[float]]
-    """Low and high end of the bootstrap 95 % interval of each metric that has one."""
+    """Low and high end of the bootstrap 95 % interval of each metric; metrics without an interval are missing."""
     chosen: dict[str, Any]
-    """What was decided and why, for the report."""
+    """The decisions and their reasons, for the report."""
     trained: int
+    """Number of trained weights."""
     threads: int
     solved: bool
-    """Whether the solved head is all there is, so that solving it again on more rows costs next to nothing."""
+    """Whether only a linear probe was fitted. Fitting it again on more rows takes little time."""
 
 
-def train(config: Config, material: TrainingData, place: TrainingFolders, progress: Progress) -> TrainingOutcome:
-    """Train what the config describes; a killed run goes on from what its place holds."""
+def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
+    """Train the model that the config describes; a run that was killed resumes from its folder."""
     threads = use_threads(config.device.threads)
-    lesson = _training_input(config, material, place, progress)
-    held = _encoded(config, material.validation, material.columns, material.validation_tokens) if material.validation else None
-    refit = bool(held) and _worth_a_refit(config, material)
-    result = _first(lesson, held, threads, refit)
-    if refit or (held and result.solved and material.cut and config.training.refit == "auto"):
-        rows = [*material.train, *material.validation]
+    training_input = _training_input(config, data, folders, progress)
+    held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
+    refit = bool(held_out) and _worth_a_refit(config, data)
+    result = _train_first(training_input, held_out, threads, refit)
+    if refit or (held_out and result.solved and data.cut and config.training.refit == "auto"):
+        rows = [*data.train, *data.validation]
         progress("refit", rows=len(rows))
-        known = material.train_tokens, material.validation_tokens
+        known = data.train_tokens, data.validation_tokens
         both = None if known[0] is None or known[1] is None else known[0].joined(known[1])
-        again = _training_input(result.config, replace(material, train=rows, train_tokens=both), place, progress)
-        again.folder, again.deadline = place.folder / "refit", lesson.deadline
-        result = _again(again, result)
+        again = _training_input(result.config, replace(data, train=rows, train_tokens=both), folders, progress)
+        again.folder, again.deadline = folders.folder / "refit", training_input.deadline
+        result = _train_on_all(again, result)
     return result
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove checkpoint and choice once the model is saved."""
-    for place in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # also one cut short by a kill
-        shutil.rmtree(place, ignore_errors=True)
+    """Remove the checkpoints and the choice of a run whose model is saved."""
+    for path in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # the last: interrupted while written
+        shutil.rmtree(path, ignore_errors=True)
     (folder / "choice.json").unlink(missing_ok=True)
 
 
@@ -113,114 +118,119 @@ def _encoded(config: Config, records: Sequence[Record], columns: Sequence[str], 
     return encode(records, config.task, config.encoder, config.task.views(columns), tokens)
 
 
-def _training_input(config: Config, material: TrainingData, place: TrainingFolders, progress: Progress) -> TrainingInput:
-    """The training records, encoded, with all that the loop needs besides."""
-    examples = _encoded(config, material.train, material.columns, material.train_tokens)
-    cache = TrunkCache(place.cache, config, accelerator(config), progress) if place.cache else None
-    lesson = TrainingInput(config, config.task, config.encoder, examples, score=None, progress=progress, folder=place.folder, cache=cache)
+def _training_input(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingInput:
+    """Encode the training records and return the inputs of the loop."""
+    examples = _encoded(config, data.train, data.columns, data.train_tokens)
+    cache = TrunkCache(folders.cache, config, accelerator(config), progress) if folders.cache else None
+    training_input = TrainingInput(
+        config, config.task, config.encoder, examples, score=None, progress=progress, folder=folders.folder, cache=cache
+    )
     limit = config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
-    lesson.deadline = place.started + limit if limit else None
-    return lesson
+    training_input.deadline = folders.started + limit if limit else None
+    return training_input
 
 
 @dataclass(slots=True)
 class _Start:
-    """A fresh model, with its head solved where that can be done."""
+    """A model before training, with a linear probe as its head if one can be fitted."""
 
     model: VerticalModel
     solution: probe.ProbeSolution | None
     below: CachedStates | None
-    """States of the layers that the method will not move."""
+    """Cached states of the layers that the method does not train; None without a cache."""
 
     @property
     def fallback(self) -> str | None:
-        """What answers where nothing more is learnt; None where that is only a head drawn at random."""
+        """A name for this model in messages, if it can predict without further training; None if its head is random."""
         if self.solution:
             return "the linear probe"
         return None if head_parameters(self.model) else "the base as it is"
 
 
-def _begin(lesson: TrainingInput, solve: bool, method: Method | None) -> _Start:
-    """A fresh model drawn from the seed; its head is solved on the frozen states of these examples."""
-    torch.manual_seed(lesson.config.seed)
-    model = build(lesson.encoder, lesson.task)
-    model.to(accelerator(lesson.config).device)
-    below = _below(lesson, model, lesson.examples, method) if method else None
-    if not solve or not probe.solvable(model, lesson.task, lesson.examples):
+def _initialise(training_input: TrainingInput, solve: bool, method: Method | None) -> _Start:
+    """Build a model from the seed and, if `solve` is set and the head is linear, fit its head as a linear probe."""
+    torch.manual_seed(training_input.config.seed)
+    model = build(training_input.encoder, training_input.task)
+    model.to(accelerator(training_input.config).device)
+    below = _below(training_input, model, training_input.examples, method) if method else None
+    if not solve or not probe.solvable(model, training_input.task, training_input.examples):
         return _Start(model, None, below)
     started = time.perf_counter()
-    frozen = probe.freeze(model, lesson, below)
+    frozen = probe.freeze(model, training_input, below)
     follows = method is None or not _head_alone(method, model)
-    solution = probe.solve(frozen, lesson.task, lesson.task.size, follows=follows)
+    solution = probe.solve(frozen, training_input.task, training_input.task.size, follows=follows)
     solution.copy_to(model.head)
-    lesson.progress(
+    training_input.progress(
         "solved", seconds=round(time.perf_counter() - started, 2), looseness=solution.inverse_regularisation, loss=solution.loss
     )
     return _Start(model, solution, below)
 
 
 def _head_alone(method: Method, model: VerticalModel) -> bool:
-    """Whether the method moves nothing but the head."""
+    """Whether the method trains only the head."""
     layers = count(model.backbone)
     return method.depth(layers) > layers
 
 
-def _below(lesson: TrainingInput, model: VerticalModel, examples: Examples, method: Method) -> CachedStates | None:
-    """The states of the layers that this method leaves alone, computed where they are not known yet."""
+def _below(training_input: TrainingInput, model: VerticalModel, examples: Examples, method: Method) -> CachedStates | None:
+    """Return the cached states below the layers that this method trains, computing missing ones; None without a cache."""
     depth = method.depth(count(model.backbone))
-    return lesson.cache.recall(model, depth, examples.features) if lesson.cache and depth > 1 else None
+    return training_input.cache.recall(model, depth, examples.features) if training_input.cache and depth > 1 else None
 
 
-def _first(lesson: TrainingInput, held: Examples | None, threads: int, refit: bool) -> TrainingOutcome:
-    """The training that validation watches."""
-    config = lesson.config
+def _train_first(training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool) -> TrainingOutcome:
+    """Train on the training rows, with the validation rows held out."""
+    config = training_input.config
     started = time.monotonic()
     solve = config.training.start != "random"
-    start = _begin(lesson, solve, None if config.method == "auto" else config.method)
+    start = _initialise(training_input, solve, None if config.method == "auto" else config.method)
     if config.training.start == "probe" and start.solution is None:
         raise ConfigError(
-            f"start: probe can't be used: the task '{lesson.task.name}' with this pooling has no linear head. Set start: auto."
+            f"start: probe can't be used: the task '{training_input.task.name}' with this pooling has no linear head. Set start: auto."
         )
-    begun = time.monotonic()
-    before = _answered(start.model, lesson, held) if held and start.fallback else None
-    ending = time.monotonic() - begun + _ENDING
+    probed = time.monotonic()
+    before = _predict(start.model, training_input, held_out) if held_out and start.fallback else None
+    ending = time.monotonic() - probed + _ENDING
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
-        chosen["solved_head"] = {lesson.task.goal: before.metrics[lesson.task.goal]}
-    if lesson.deadline is not None:
-        left = lesson.deadline - ending
-        choice = _choice(lesson, start, held, (left, begun - started) if refit else (left, None))
+        chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
+    if training_input.deadline is not None:
+        left = training_input.deadline - ending
+        choice = _choice(training_input, start, held_out, (left, probed - started) if refit else (left, None))
         chosen["why"] = choice["why"]
-        wanted = _Goal(parse(Method, choice["method"]), choice["epochs"], choice["seconds"])
+        goal = _TrainingGoal(parse(Method, choice["method"]), choice["epochs"], choice["seconds"])
     else:
         assert isinstance(config.method, Method)  # auto has a deadline
-        wanted = _Goal(config.method, defaults.epochs(config, len(lesson.examples)))
-    trained, learnt = _train(start, wanted, lesson, held)
-    after = _answered(start.model, lesson, held) if held and (learnt or not before) else before
-    if learnt and before and after and config.method == "auto" and _worse(lesson.task, after.tally, before.tally):
+        goal = _TrainingGoal(config.method, defaults.epochs(config, len(training_input.examples)))
+    trained, loop_result = _train(start, goal, training_input, held_out)
+    after = _predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
+    if loop_result and before and after and config.method == "auto" and _worse(training_input.task, after.tally, before.tally):
         chosen["why"] += f"; on validation it was worse than {start.fallback}, which is kept"
-        wanted, after = _Goal(method_that_moves("head"), 0.0), before
-        start = _begin(lesson, solve, wanted.method)
-        trained, learnt = _train(start, wanted, lesson, None)
-    chosen |= {"method": wanted.method.name, "epochs": round(wanted.epochs, 3), "seconds": round(time.monotonic() - started, 1)}
-    if learnt:
+        goal, after = _TrainingGoal(method_that_moves("head"), 0.0), before
+        start = _initialise(training_input, solve, goal.method)
+        trained, loop_result = _train(start, goal, training_input, None)
+    chosen |= {"method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(time.monotonic() - started, 1)}
+    if loop_result:
         chosen |= {
-            "steps": learnt.steps,
-            "best_step": learnt.position.best_step,
-            "examples_per_second": round(learnt.examples_per_second, 1),
+            "steps": loop_result.steps,
+            "best_step": loop_result.position.best_step,
+            "examples_per_second": round(loop_result.examples_per_second, 1),
         }
-    task = after.task if after else lesson.task
+    task = after.task if after else training_input.task
     metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
-    settled = config.model_copy(update={"method": wanted.method, "task": task})
+    trained_config = config.model_copy(update={"method": goal.method, "task": task})
     return TrainingOutcome(
-        start.model, settled, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
-        solved=start.solution is not None and not learnt,
+        start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
+        solved=start.solution is not None and not loop_result,
     )  # fmt: skip
 
 
 @dataclass(slots=True)
-class _HeldOutAnswers:
-    """What a model says of held-out records, with the task calibrated on them: thresholds are learnt before models are compared."""
+class _HeldOutPredictions:
+    """A model's predictions for held-out records, made with the task calibrated on them.
+
+    Thresholds are fitted before models are compared.
+    """
 
     task: Task
     records: Sequence[Record]
@@ -228,145 +238,149 @@ class _HeldOutAnswers:
 
     @property
     def tally(self) -> NDArray[Any]:
-        """The additive statistics of the answers."""
+        """The additive statistics of the predictions, from which the metrics are computed."""
         return self.task.tally(self.records, self.answers)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The task's metrics."""
+        """The task's metrics by name."""
         return self.task.score(self.records, self.answers)
 
 
-def _answered(model: VerticalModel, lesson: TrainingInput, held: Examples, within: Around | None = None) -> _HeldOutAnswers:
-    """What the model says of held-out examples, as it will answer (float32), or within a cheaper forward pass."""
+def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Examples, within: Around | None = None) -> _HeldOutPredictions:
+    """Return the model's predictions for held-out examples; `within` wraps each forward pass, None runs it in float32."""
 
     def run(features: Sequence[Any]) -> list[Any]:
-        given = within if features is held.features else None
-        return outputs(model, lesson.encoder, features, lesson.config.device.tokens, around=given)
+        context = within if features is held_out.features else None
+        return outputs(model, training_input.encoder, features, training_input.config.device.tokens, around=context)
 
-    found = run(held.features)
-    task = lesson.task.calibrate(held.records, held.features, found)
-    return _HeldOutAnswers(task, held.records, task.decode(held.records, held.features, found, run=run))
+    raw = run(held_out.features)
+    task = training_input.task.calibrate(held_out.records, held_out.features, raw)
+    return _HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run))
 
 
 def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
     """Whether training made the metric worse by more than one standard error of the paired difference.
 
-    On some dozen validation rows the sign of a difference says next to nothing, and deeper training is better as a rule.
+    On a few dozen validation rows the sign of a difference says little, and training more layers is usually better.
     """
-    found = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
-    error = (found.high - found.low) / (2 * 1.96)
-    return bool(found.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
+    difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
+    error = (difference.high - difference.low) / (2 * 1.96)
+    return bool(difference.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
 
 
 @dataclass(slots=True)
-class _Goal:
-    """What a training is to do."""
+class _TrainingGoal:
+    """The method and the length of a training."""
 
     method: Method
     epochs: float
     seconds: float | None = None
-    """When to stop although steps are left."""
+    """Seconds after which training stops even if steps remain; None sets no limit."""
 
 
-def _train(start: _Start, wanted: _Goal, lesson: TrainingInput, held: Examples | None) -> tuple[int, LoopResult | None]:
-    """Prepare and learn; returns how many weights may move.
+def _train(start: _Start, goal: _TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
+    """Prepare the model and train it; return the number of trainable weights and the result of the loop.
 
-    Nothing is left to learn where only a solved head may move, or where the base stands as it is.
+    The result is None if there is nothing to train: the method trains only the head, which is fitted already, or no weights at all.
     """
-    model, method = start.model, wanted.method
-    steps = steps_of(lesson.config, len(lesson.examples), wanted.epochs) if wanted.epochs else 0
+    model, method = start.model, goal.method
+    steps = steps_of(training_input.config, len(training_input.examples), goal.epochs) if goal.epochs else 0
     if not steps and not head_parameters(model):
         return 0, None
-    solved = start.solution is not None and _head_alone(method, model)
-    below = start.below if solved or not steps else start.below or _below(lesson, model, lesson.examples, method)
-    score = _score(model, lesson, held, method) if held and steps and not solved else None
-    torch.manual_seed(lesson.config.seed)
-    method.prepare(model, lesson.task, steps)
+    fitted = start.solution is not None and _head_alone(method, model)
+    below = start.below if fitted or not steps else start.below or _below(training_input, model, training_input.examples, method)
+    score = _score(model, training_input, held_out, method) if held_out and steps and not fitted else None
+    torch.manual_seed(training_input.config.seed)
+    method.prepare(model, training_input.task, steps)
     parameters = trainable(model)
     trained = sum(parameter.numel() for parameter in parameters.values())
-    if solved or not steps or not parameters:
+    if fitted or not steps or not parameters:
         return trained, None
     if start.solution:
         start.solution.copy_to(model.head, for_training=True)
-    rates = defaults.rates(lesson.config, method, (model.width, start.solution is not None), len(lesson.examples))
-    lesson.progress("training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=trained, rate=rates.body)
-    checkpoints = lesson.folder / "checkpoint" if lesson.folder else None
-    plan = Plan(method, rates, steps, wanted.epochs, wanted.seconds)
-    return trained, run_loop(model, plan, replace(lesson, folder=checkpoints, below=below, score=score))
+    rates = defaults.rates(training_input.config, method, (model.width, start.solution is not None), len(training_input.examples))
+    training_input.progress(
+        "training", method=method.name, steps=steps, rows=len(training_input.examples), parameters=trained, rate=rates.body
+    )
+    checkpoints = training_input.folder / "checkpoint" if training_input.folder else None
+    plan = Plan(method, rates, steps, goal.epochs, goal.seconds)
+    return trained, run_loop(model, plan, replace(training_input, folder=checkpoints, below=below, score=score))
 
 
-def _score(model: VerticalModel, lesson: TrainingInput, held: Examples, method: Method) -> Score:
-    """The metric on held-out examples while training runs: in its precision, from remembered states."""
-    below = _below(lesson, model, held, method) if lesson.config.training.evaluations else None
-    within = partial(around, accelerator(lesson.config), below)
-    return lambda: _answered(model, lesson, held, within).metrics[lesson.task.goal] * _sign(lesson.task)
+def _score(model: VerticalModel, training_input: TrainingInput, held_out: Examples, method: Method) -> Score:
+    """Return a function that computes the goal metric on held-out examples, in the precision of training and from cached states."""
+    below = _below(training_input, model, held_out, method) if training_input.config.training.evaluations else None
+    within = partial(around, accelerator(training_input.config), below)
+    return lambda: _predict(model, training_input, held_out, within).metrics[training_input.task.goal] * _sign(training_input.task)
 
 
-def _choice(lesson: TrainingInput, start: _Start, held: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
-    """What fits in the time limit: read back where a killed run had chosen already, so that it goes on with the same steps.
+def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
+    """Return the method and epochs that fit in the time limit, and store them in choice.json, from which a resumed run reads them.
 
-    `times` are when training must end, and what the head took, where all of it is done once more on all labels.
+    `times` is the time at which training must end, on the monotonic clock, and the seconds that the probe took; the latter is None
+    if no refit follows, which repeats all of it on all labels.
     """
-    assert lesson.folder is not None
-    file = lesson.folder / "choice.json"
+    assert training_input.folder is not None
+    file = training_input.folder / "choice.json"
     if file.exists() or not team.is_leader():
         team.barrier()
         return dict(read_json(file))
-    config = lesson.config
-    speed = auto.measure(start.model, lesson)
+    config = training_input.config
+    speed = auto.measure(start.model, training_input)
     until, again = times
     left = until - time.monotonic()
     if again is not None:
-        left = (left - again) / (2 + len(held or ()) / max(1, len(lesson.examples)))  # the second training has more rows
+        left = (left - again) / (2 + len(held_out or ()) / max(1, len(training_input.examples)))  # the second training has more rows
     left = max(0.0, left)
     load = auto.Workload(
-        tokens=int(lesson.examples.costs.sum()) // team.size(),
-        steps=steps_of(config, len(lesson.examples), 1),
-        watched=int(held.costs.sum()) * config.training.evaluations if held else 0,
-        remembered=bool(lesson.cache and config.device.cache),
+        tokens=int(training_input.examples.costs.sum()) // team.size(),
+        steps=steps_of(config, len(training_input.examples), 1),
+        watched=int(held_out.costs.sum()) * config.training.evaluations if held_out else 0,
+        remembered=bool(training_input.cache and config.device.cache),
     )
-    epochs = defaults.epochs(config, len(lesson.examples))
+    epochs = defaults.epochs(config, len(training_input.examples))
     if config.method == "auto":
         choice = auto.choose(start.model, load, speed, left, epochs, fallback=start.fallback)
     else:
         choice = auto.fit_in(config.method, start.model, load, speed, left, epochs=epochs)
     method = choice.method or method_that_moves("head")
-    lesson.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
+    training_input.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
     write_json(file, value)
     team.barrier()
     return value
 
 
-def _again(lesson: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
-    """The same training on all labels, for as many passes, without anything held out; cut short by the time limit, it is dropped."""
+def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
+    """Repeat the training on all labels with the same epochs; return `result` unchanged if the time limit ends it too early."""
     method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
-    start = _begin(lesson, result.chosen["start"] == "probe", method)
-    left = max(1.0, lesson.deadline - time.monotonic() - _ENDING) if lesson.deadline is not None else None
-    trained, learnt = _train(start, _Goal(method, epochs, left), lesson, None)
-    if learnt and learnt.steps < steps_of(lesson.config, len(lesson.examples), epochs):
-        lesson.progress(
+    start = _initialise(training_input, result.chosen["start"] == "probe", method)
+    left = max(1.0, training_input.deadline - time.monotonic() - _ENDING) if training_input.deadline is not None else None
+    trained, loop_result = _train(start, _TrainingGoal(method, epochs, left), training_input, None)
+    if loop_result and loop_result.steps < steps_of(training_input.config, len(training_input.examples), epochs):
+        training_input.progress(
             "warning", message="the time limit was reached before the retraining on all labelled rows ended, so the first model is kept"
         )
         return result
-    return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(lesson.examples)})
+    return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)})
 
 
-def _worth_a_refit(config: Config, material: TrainingData) -> bool:
-    if not material.cut:
+def _worth_a_refit(config: Config, data: TrainingData) -> bool:
+    """Whether to retrain on all labelled rows after validation."""
+    if not data.cut:
         return False
-    few = len(material.train) + len(material.validation) <= FEW_ROWS
+    few = len(data.train) + len(data.validation) <= FEW_ROWS
     return config.training.refit == "always" or (config.training.refit == "auto" and few)
 
 
-def _intervals(answered: _HeldOutAnswers, seed: int) -> dict[str, list[float]]:
-    """How sure each metric is; one that can't be computed has no interval."""
-    found = bootstrap.intervals(answered.tally, answered.task.summarise, seed=seed)
-    return {name: [entry.low, entry.high] for name, entry in found.items() if math.isfinite(entry.high - entry.low)}
+def _intervals(predictions: _HeldOutPredictions, seed: int) -> dict[str, list[float]]:
+    """Return the 95 % interval of each metric, except metrics whose interval can't be computed."""
+    intervals = bootstrap.intervals(predictions.tally, predictions.task.summarise, seed=seed)
+    return {name: [entry.low, entry.high] for name, entry in intervals.items() if math.isfinite(entry.high - entry.low)}
 
 
 def _sign(task: Task) -> float:
-    """1 where a higher metric is better, else -1."""
+    """Return 1 if a higher goal metric is better, else -1."""
     return -1.0 if task.goal in task.lower_is_better else 1.0

@@ -1,6 +1,6 @@
-"""Coordination of the processes of one training, as `accelerate launch` starts them; knows nothing of what they train.
+"""Coordinates the processes of one training, which `accelerate launch` starts; independent of models and data.
 
-The leader alone writes files and makes decisions. A single process is its own leader and waits for nobody.
+The leader alone writes files and makes decisions. A single process is the leader and never waits.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
 
 _LONGEST = 512
+"""Largest size of a text that is sent to the other processes, in bytes."""
 
 
 def size() -> int:
-    """Number of processes of this training."""
+    """Return the number of processes of this training."""
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
@@ -44,7 +45,10 @@ def broadcast_text(text: str = "") -> str:
 
 
 def leader_value(engine: Accelerator, value: float) -> float:
-    """Return the leader's number on every process. Clocks and disks differ, and processes that decide differently deadlock."""
+    """Return the leader's value on every process.
+
+    Clocks and disks differ between processes, and processes that decide differently wait for each other forever.
+    """
     if engine.num_processes == 1:
         return value
     import torch

@@ -1,4 +1,4 @@
-"""Chooses the number of threads for training; knows nothing of what is trained."""
+"""Chooses the number of threads for training; independent of models and data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SHAPE = (512, 384, 1536)
 """Tokens, width and feed-forward width of the matrix products that are timed: a batch of short texts on a small base."""
 _ROUNDS = 5
 _GAIN = 0.9
-"""More threads are used if they take at most this share of the time of fewer; otherwise the processors are left to other work."""
+"""More threads are chosen only if they take at most this share of the time of fewer threads; if not, other work can use the processors."""
 
 
 def use_threads(wanted: int | Literal["auto"]) -> int:
-    """Set torch's number of threads, for `auto` to the fastest on this machine; returns the number."""
+    """Set torch's number of threads and return it; `auto` measures which number is fastest on this machine."""
     threads = fastest(thread_counts(usable_processors()), _seconds) if wanted == "auto" else wanted
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
@@ -26,7 +26,10 @@ def use_threads(wanted: int | Literal["auto"]) -> int:
 
 
 def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
-    """The candidate with the best time of several rounds, in which candidates take turns so that noise affects all; ties go to fewer."""
+    """Return the candidate with the shortest time in several rounds; ties go to fewer threads.
+
+    Candidates take turns in each round, so that noise affects all of them.
+    """
     if len(candidates) == 1:
         return candidates[0]
     best = dict.fromkeys(candidates, float("inf"))
@@ -42,7 +45,7 @@ def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
 
 @torch.no_grad()
 def _seconds(count: int) -> float:
-    """Seconds for some feed-forward computations with this number of threads."""
+    """Return the seconds that some feed-forward computations take with this number of threads."""
     torch.set_num_threads(count)
     rows, width, inner = _SHAPE
     states, up, down = torch.ones(rows, width), torch.ones(width, inner), torch.ones(inner, width)

@@ -1,4 +1,4 @@
-"""Sends training curves to the configured experiment trackers, through Accelerate; knows nothing of the loop."""
+"""Sends training curves to the configured experiment trackers, through Accelerate; independent of the training loop."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CURVES = ("loss", "rate", "examples_per_second", "metric")
 
 @contextmanager
 def tracking(config: Config, folder: Path, home: Path, progress: Progress) -> Iterator[Progress]:
-    """Yield a progress callable that also logs to the trackers; without trackers, `progress` itself.
+    """Yield a progress callback that also logs to the configured trackers; without trackers, yield `progress` itself.
 
-    TensorBoard and Weights & Biases write into the run's folder, MLflow into one database in the home, where runs can be
-    compared. Accelerate silently skips a tracker that is not installed, so MissingExtra is raised here.
+    TensorBoard and Weights & Biases write into the run's folder, MLflow into one database in the home folder, where runs
+    can be compared. Accelerate silently skips a tracker that is not installed, so MissingExtra is raised here.
     """
     names = config.training.trackers
     for name in names:

@@ -1,7 +1,7 @@
-"""HTML reports and model cards, self-contained files that open without a network; knows nothing of models or data.
+"""Renders HTML reports and model cards as self-contained files that open without a network; independent of models and data.
 
-`templates/base.html` is the frame of a page; `templates/charts.html` has the charts, macros that turn lists and mappings into
-inline SVG. A page needs no script and follows the reader's light or dark setting.
+`templates/base.html` is the frame of every page. `templates/charts.html` contains the charts: macros that draw lists and mappings
+as inline SVG. A page needs no script and follows the reader's light or dark setting.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @cache
 def _environment() -> jinja2.Environment:
+    """Return the Jinja environment of the templates, with the filters and functions of `scales`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -33,5 +34,5 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template (`evaluate.html`, `card.md`) with values; HTML is escaped, and a missing value is an error."""
+    """Render a template (such as `evaluate.html` or `card.md`) with values; HTML is escaped, and a missing value is an error."""
     return _environment().get_template(template).render(**values)

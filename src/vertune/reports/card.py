@@ -1,6 +1,6 @@
-"""The model card, the README.md beside a model's weights (Mitchell et al. 2019); knows nothing of how a model is trained.
+"""Writes the model card, the README.md in a model's folder (Mitchell et al. 2019); independent of training.
 
-Its content comes from the manifests of the model and of its dataset; what they don't contain, the card calls unknown.
+Its content comes from the manifests of the model and of its dataset. The card says so where they lack a fact.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from vertune.reports.scales import format_interval, format_value
 from vertune.reports.words import metric
 
 _LISTED = 40
-"""Most labels that are listed; of the others only the number is given."""
+"""Largest number of labels that are listed; the card only counts the rest."""
 
 
 def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
-    """The model card in Markdown; `dataset` is the manifest of the model's dataset.
+    """Return the model card in Markdown; `dataset` is the manifest of the model's dataset.
 
-    `metrics` and `intervals` of the manifest are by split and metric: a number, and the ends of its 95 % interval.
+    The manifest's `metrics` map split and metric to a value, its `intervals` to the two ends of the 95 % interval.
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
@@ -50,7 +50,7 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) 
 
 
 def base_licence(base: str | None) -> str | None:
-    """The licence that the base's own card states; None if it states none, or the base is not on this machine."""
+    """Return the licence stated in the base's own model card; None if it states none or the base is not on this machine."""
     try:
         text = (bases.resolve(base) / "README.md").read_text(encoding="utf-8") if base else ""
         front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
@@ -61,7 +61,7 @@ def base_licence(base: str | None) -> str | None:
 
 
 def data_licence(source: str | None) -> str | None:
-    """The first line of the licence file in the data's folder; None if there is no such file."""
+    """Return the first line of the licence file in the data's folder; None if there is no such file."""
     folder = Path(source).parent if source else None
     if folder is None or not folder.is_dir():
         return None
@@ -73,7 +73,7 @@ def data_licence(source: str | None) -> str | None:
 
 
 def _head(manifest: Mapping[str, Any], base: str | None) -> str:
-    """The front matter that model hubs read."""
+    """Return the YAML front matter, which model hubs read."""
     hub = bases.ALIASES.get(base, base) if base else None
     tags = ["vertune", manifest["config"]["task"]["name"]]
     entries = {"library_name": "vertune", "base_model": hub, "license": base_licence(base), "tags": tags}
@@ -81,16 +81,18 @@ def _head(manifest: Mapping[str, Any], base: str | None) -> str:
 
 
 def _labels(labels: Iterable[str]) -> str:
+    """List the labels in one line, up to `_LISTED` of them."""
     quoted = [f"`{label}`" for label in labels]
     return ", ".join(quoted[:_LISTED]) + (f" and {len(quoted) - _LISTED} more" if len(quoted) > _LISTED else "")
 
 
 def _name(part: Any) -> str:
+    """Return the name of a part of the config, which is written as its name or with its options."""
     return str(part["name"] if isinstance(part, Mapping) else part)
 
 
 def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the records came from and how many there were."""
+    """Return the source of the records, their number by split, and their licence."""
     source = (config.get("data") or {}).get("source") or {}
     path = source.get("path")
     return {
@@ -101,7 +103,7 @@ def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, An
 
 
 def _rows(metrics: Mapping[str, float], intervals: Mapping[str, list[float]]) -> list[dict[str, str]]:
-    """The metrics, formatted for the card."""
+    """Return the metrics as rows of a table, formatted for the card."""
     return [
         {
             "title": metric(name).title,

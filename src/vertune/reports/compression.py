@@ -1,4 +1,4 @@
-"""The page of a compression, drawn from the manifest of what it made; knows nothing of compressors or models."""
+"""Renders the report page of a compression from a compressed model's manifest; independent of compressors and models."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _VERDICTS = {
     "undecided": ("Undecided", "warn", "There are too few validation rows to decide; a person must."),
 }
 _SIZES = ("16", "128", "512")
+"""Text lengths in tokens for which the page shows the latency."""
 
 
 def page(manifest: Mapping[str, Any]) -> str:
-    """The HTML of the page; `manifest` is that of a compressed model, with `candidates` and `gate`."""
+    """Return the HTML of the page; `manifest` is that of a compressed model, with `candidates` and `gate`."""
     gate, candidates = manifest["gate"], manifest["candidates"]
     first, last = candidates[0], candidates[-1]
     sizes = [size for size in _SIZES if size in first["measured"]["latency"]] or list(first["measured"]["latency"])

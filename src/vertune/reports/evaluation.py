@@ -1,4 +1,4 @@
-"""The page of an evaluation, drawn from its metrics.json alone; knows nothing of tasks or models."""
+"""Renders the report page of an evaluation from its metrics.json alone; independent of tasks and models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vertune.reports.scales import format_change, format_count, format_interval,
 from vertune.reports.words import Metric, baseline_name, format_difference, metric
 
 _FEW = 100
-"""With fewer units than this, the page says that the figures are rough."""
+"""Number of test units below which the page says that the sample is small."""
 _LARGEST = 150
-"""Most labels of a confusion matrix that is drawn in full."""
+"""Largest number of labels of a confusion matrix that is drawn in full."""
 _CUT_SHARE = 0.01
 """Share of truncated inputs from which the page warns about truncation."""
 _NEAR = 0.02
-"""Largest difference of confidence and accuracy that counts as agreement."""
+"""Difference of mean confidence and accuracy below which the model counts as neither over- nor underconfident."""
 _ANSWER_COLUMNS = ("expected", "answered")
 _TITLES = {"probability": "confidence", "error": "off by"}
 
@@ -24,7 +24,7 @@ Measured = Mapping[str, Any]
 
 
 def page(measured: Measured) -> str:
-    """The HTML of a report; `measured` is the content of metrics.json."""
+    """Return the HTML of the page; `measured` is the content of metrics.json."""
     goal = metric(measured["goal"])
     confusion = measured["details"].get("confusion")
     differences = _differences(measured, goal)
@@ -52,7 +52,7 @@ def page(measured: Measured) -> str:
 
 
 def best_baseline(measured: Measured) -> str | None:
-    """The name of the baseline with the best goal metric."""
+    """Return the name of the baseline with the best goal metric; None if there is no baseline."""
     goal, baselines = measured["goal"], measured["baselines"]
     names = [name for name in baselines if baselines[name].get(goal, {}).get("value") is not None]
     sign = -1 if goal in measured["lower_is_better"] else 1
@@ -60,7 +60,10 @@ def best_baseline(measured: Measured) -> str | None:
 
 
 def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All confused pairs of labels, the most frequent first: `{"expected", "answered", "count", "of"}`."""
+    """Return all confused pairs of labels, the most frequent first.
+
+    A pair is `{"expected", "answered", "count", "of"}`; `of` is the number of rows with the expected label.
+    """
     labels, counts = confusion["labels"], confusion["matrix"]
     pairs = [
         {"expected": labels[row], "answered": labels[column], "count": number, "of": sum(numbers)}
@@ -72,12 +75,12 @@ def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The pairs to list: up to 12 that occur more than once, or else the first 5."""
+    """Return the pairs to list: up to 12 that occur more than once, or else the first 5."""
     return [pair for pair in pairs[:12] if pair["count"] > 1] or pairs[:5]
 
 
 def _summary(measured: Measured, goal: Metric) -> str:
-    """One sentence for a reader who reads nothing else: how good the model is, and whether a baseline does as well."""
+    """Return one sentence that says how good the model is and how it compares with the best baseline."""
     value = format_value(measured["metrics"][goal.name]["value"], goal.unit)
     sentence = f"On {plural(measured['rows'], 'row')} of the {measured['split']} split, this model reaches {value} ({goal.title})"
     name = best_baseline(measured)
@@ -91,7 +94,7 @@ def _summary(measured: Measured, goal: Metric) -> str:
 
 
 def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
-    """The four boxes at the top of the page."""
+    """Return the four boxes at the top of the page."""
     entry = measured["metrics"][goal.name]
     units = plural(measured["units"], "row" if measured["units"] == measured["rows"] else "unit")
     interval = {"title": "How certain is that?", "figure": format_interval(entry["low"], entry["high"], goal.unit)}
@@ -115,7 +118,7 @@ def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
 
 
 def _against_baseline(measured: Measured, goal: Metric) -> dict[str, str]:
-    """Whether the model is better than the best baseline."""
+    """Return the box that says whether the model is better than the best baseline."""
     title = "Better than a simple baseline?"
     name = best_baseline(measured)
     if name is None:
@@ -133,7 +136,7 @@ def _against_baseline(measured: Measured, goal: Metric) -> dict[str, str]:
 
 
 def _weakness(measured: Measured) -> dict[str, str]:
-    """The model's largest weakness, from the details that the task provides."""
+    """Return the box on the model's largest weakness, from the details that the task provides."""
     title, details = "What does it get wrong?", measured["details"]
     if details.get("confusion"):
         pairs = mistakes(details["confusion"])
@@ -162,7 +165,7 @@ def _weakness(measured: Measured) -> dict[str, str]:
 
 
 def _notices(measured: Measured) -> list[str]:
-    """Warnings that a reader must see before the figures."""
+    """Return the warnings that a reader must see before the figures."""
     notices = list(measured["notes"])
     if measured["truncated"] >= _CUT_SHARE:
         notices.append(
@@ -177,7 +180,7 @@ def _notices(measured: Measured) -> list[str]:
 
 
 def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """The goal metric of the model and of its baselines, as rows of a bar chart."""
+    """Return the goal metric of the model and of the baselines, as rows of a bar chart."""
     rows = {"this model": measured["metrics"], **{baseline_name(name): values for name, values in measured["baselines"].items()}}
     return [
         {
@@ -193,7 +196,7 @@ def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Model − baseline on the goal metric, each with a sentence that interprets it."""
+    """Return the differences model − baseline of the goal metric, each with a sentence that interprets it."""
     tones = {"model": "good", "baseline": "bad"}
     return [
         {
@@ -210,7 +213,7 @@ def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _metric_table(measured: Measured) -> dict[str, Any]:
-    """Every metric of the model with its interval, and of the baselines."""
+    """Return a table with every metric of the model, its interval, and the values of the baselines."""
     rows = []
     for name, entry in measured["metrics"].items():
         shown = metric(name)
@@ -223,7 +226,7 @@ def _metric_table(measured: Measured) -> dict[str, Any]:
 
 
 def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
-    """The confusion matrix, reduced to the labels with the most mistakes if there are too many to draw."""
+    """Return the confusion matrix, reduced to the labels with the most mistakes if there are too many to draw."""
     labels, counts = confusion["labels"], confusion["matrix"]
     if len(labels) <= _LARGEST:
         return {"labels": labels, "matrix": counts, "left_out": 0}
@@ -237,7 +240,7 @@ def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The table of the worst answers: input texts, expected and given answer, then figures."""
+    """Return the table of the worst predictions: input texts, expected and predicted value, then figures."""
     if not errors:
         return None
     names = [name for name in dict.fromkeys(name for row in errors for name in row) if name != "row"]
@@ -253,11 +256,12 @@ def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _format_figure(value: float | None, name: str) -> str:
+    """Format a number with the unit of its column."""
     return format_value(value, "share" if name == "probability" else metric(name).unit)
 
 
 def _format_answer(value: Any) -> str:
-    """An expected or given answer as text: items joined by commas, an empty answer as "nothing"."""
+    """Format an expected or predicted value as text: items are joined by commas, an empty value is "nothing"."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
@@ -268,6 +272,7 @@ def _format_answer(value: Any) -> str:
 
 
 def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
+    """Return one bar chart per column by which the test rows were divided."""
     return [
         {
             "column": part["column"],
@@ -281,7 +286,7 @@ def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The reliability diagram, with mean confidence, accuracy, and which of the two is higher."""
+    """Return the bins of the reliability diagram, with mean confidence, accuracy, and which of the two is higher."""
     if not calibration or not calibration["bins"]:
         return None
     bins = calibration["bins"]
@@ -293,7 +298,7 @@ def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
-    """The training loss and the goal metric on validation, each with its own axis."""
+    """Return the curves of the training loss and of the goal metric on validation, each with its own axis."""
     kinds = (
         ("loss", "Training loss", "on the training rows", "number", "plain"),
         ("metric", f"{goal.title} on validation", "on rows that the model was not trained on", goal.unit, "accent"),
@@ -306,7 +311,7 @@ def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
 
 
 def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts about how the model was trained, as pairs of a name and a text."""
+    """Return facts about the training as pairs of a name and a text."""
     chosen = training.get("chosen") or {}
     facts = [
         ("Base", training.get("base")),

@@ -1,4 +1,4 @@
-"""Formats numbers and lays out axes and names for the pages; knows nothing of what is measured."""
+"""Formats numbers, and computes axes and text widths for the report pages; independent of metrics."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 Unit = Literal["share", "number"]
-"""`share` is shown in per cent, `number` with its significant digits."""
+"""The unit of a value: `share` is shown in per cent, `number` with about three significant digits."""
 Axis = Literal["share", "number", "points", "change"]
-"""The unit of an axis: that of a value, or of signed differences (`points` for shares, `change` for numbers)."""
+"""The unit of an axis: that of values, or of signed differences (`points` for shares, `change` for numbers)."""
 
 MISSING = "–"
+"""The text for a missing value."""
 PER_CENT = "\u00a0%"
 """The per cent sign after a non-breaking space."""
 
 
 def format_count(value: float | None) -> str:
-    """A whole number with thousands separators: 10003 is `10,003`."""
+    """Format a whole number with thousands separators: 10003 as `10,003`."""
     return MISSING if value is None else f"{value:,.0f}"
 
 
 def format_value(value: float | None, unit: Unit = "number") -> str:
-    """A value with its unit: 0.9342 as a share is `93.4 %`, as a number `0.934`; an int is a count."""
+    """Format a value with its unit: 0.9342 as `93.4 %` if it is a share, else as `0.934`; an int is formatted as a count."""
     if value is None or not math.isfinite(value):
         return MISSING
     if isinstance(value, int) and unit == "number":
@@ -35,7 +36,7 @@ def format_value(value: float | None, unit: Unit = "number") -> str:
 
 
 def format_change(value: float | None, unit: Unit = "number") -> str:
-    """A difference with its sign: 0.041 as a share is `+4.1 points`."""
+    """Format a difference with its sign: 0.041 as `+4.1 points` if it is a share."""
     if value is None or not math.isfinite(value):
         return MISSING
     text = format_value(value, unit).replace(PER_CENT, " points")
@@ -50,14 +51,14 @@ def _minus(text: str) -> str:
 
 
 def format_interval(low: float | None, high: float | None, unit: Unit = "number") -> str:
-    """A range: `92.4 to 94.3 %`."""
+    """Format a range: `92.4 to 94.3 %`."""
     if low is None or high is None:
         return MISSING
     return f"{format_value(low, unit).removesuffix(PER_CENT)} to {format_value(high, unit)}"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round values inside a range, 1, 2 or 5 times a power of ten apart, about `count` of them at most."""
+    """Return about `count` round values in a range, whose distance is 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     raw = (high - low) / max(1, count)
@@ -74,14 +75,14 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def tick(value: float, unit: Axis = "number") -> str:
-    """The label of a tick, without superfluous digits."""
+    """Format the label of a tick, without superfluous digits."""
     sign = "+" if value > 0 and unit in {"points", "change"} else ""
     text = f"{100 * value:.6g}" if unit in {"share", "points"} else f"{value:,.6g}"
     return sign + _minus(text) + (PER_CENT if unit == "share" else "")
 
 
 def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = True) -> tuple[float, float]:
-    """The ends of an axis for these values: 0 to 1 for shares, else starting at 0 (or, without `zero`, near the smallest value)."""
+    """Return the ends of an axis for these values: 0 to 1 for shares, else from 0 or, without `zero`, from near the smallest value."""
     finite = [value for value in values if value is not None and math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if zero:
@@ -93,33 +94,34 @@ def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = T
 
 
 def place(value: float, ends: Sequence[float]) -> float:
-    """The position of a value on an axis, in per cent of its length and clipped to its ends."""
+    """Return the position of a value on an axis with these ends, in per cent of its length, clipped to 0 to 100."""
     low, high = ends
     return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 3)
 
 
 def width(text: str) -> int:
-    """The width of a text in terminal columns: a Chinese character takes two."""
+    """Return the width of a text in terminal columns: a Chinese character takes two."""
     return sum(_columns(letter) for letter in text)
 
 
 def _columns(letter: str) -> int:
+    """Return the width of a character in terminal columns: 0, 1 or 2."""
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1
 
 
 def ems(text: str) -> float:
-    """The approximate width of a drawn text, in units of its font size."""
+    """Return the approximate width of a drawn text, in units of its font size."""
     return sum((0.0, 0.64, 1.0)[_columns(letter)] for letter in text)
 
 
 def short(text: Any, columns: int = 40) -> str:
-    """Shorten a text to this many columns, ending with an ellipsis if something is left out."""
+    """Shorten a text to this many columns; a shortened text ends with an ellipsis."""
     line = " ".join(str(text).split())
     return line if width(line) <= columns else _head(line, columns - 1).rstrip() + "…"
 
 
 def middle(text: Any, columns: int = 28) -> str:
-    """Shorten a name in its middle, because names with the same start often differ at the end."""
+    """Shorten a name in its middle, because names with the same beginning often differ at the end."""
     line = " ".join(str(text).split())
     if width(line) <= columns:
         return line
@@ -128,7 +130,7 @@ def middle(text: Any, columns: int = 28) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """The beginning of a text, up to this many columns."""
+    """Return the beginning of a text, up to this many columns."""
     room = columns
     for position, letter in enumerate(text):
         room -= _columns(letter)
@@ -138,7 +140,7 @@ def _head(text: str, columns: int) -> str:
 
 
 def plural(number: float, one: str, many: str | None = None) -> str:
-    """A count with its noun: `1 row`, `2,000 rows`."""
+    """Format a count with its noun: `1 row`, `2,000 rows`."""
     return f"{format_count(number)} {one if number == 1 else many or one + 's'}"
 
 

@@ -1,4 +1,4 @@
-"""Describes metrics and differences in words; knows nothing of how they are computed."""
+"""Describes metrics and differences in words, for reports; independent of their computation."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ _INCLUDES = "the 95 % interval of the difference includes 0"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is shown."""
+    """The title, unit and explanation with which reports show a metric."""
 
     name: str
     title: str
     unit: Unit
     about: str
+    """The explanation; `{hundred}` is replaced by the value times 100, `{value}` by the value."""
 
     def explain(self, value: float | None) -> str:
-        """The meaning of a value, in one sentence."""
+        """Return one sentence that says what a value of this metric means."""
         hundred = "?" if value is None else f"{100 * value:.0f}"
         return self.about.format(hundred=hundred, value=format_value(value, self.unit))
 
 
 @cache
 def _read(file: str) -> dict[str, Any]:
+    """Read a YAML file of this folder."""
     content: dict[str, Any] = yaml.safe_load((Path(__file__).parent / file).read_text(encoding="utf-8"))
     return content
 
 
 def baseline_name(name: str) -> str:
-    """The name of a baseline for readers; its own name if there is no other."""
+    """Return the name of a baseline for readers, from baselines.yaml; the baseline's own name if it is not listed."""
     return str(_read("baselines.yaml").get(name, name))
 
 
 def metric(name: str) -> Metric:
-    """How to show a metric; an unknown one is shown as a number under its own name."""
+    """Return how to show a metric, from metrics.yaml; an unlisted metric is shown as a number under its own name."""
     words = _read("metrics.yaml").get(name, {})
     return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
 
 
 def comparison_sentence(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
-    """Return 1 if `ours` is better, -1 if `theirs` is, 0 if the data can't decide; and a sentence that says so.
+    """Return 1 if `ours` is better, -1 if `theirs` is, or 0 if the data can't decide, and a sentence that says so.
 
-    `difference` is ours − theirs with `value`, `low` and `high`.
+    `difference` is the difference ours − theirs of the metric, with its 95 % interval: `value`, `low`, `high`.
     """
     low, high = difference["low"], difference["high"]
     if low is None or high is None or low <= 0 <= high:
@@ -62,6 +64,6 @@ def comparison_sentence(difference: Mapping[str, float | None], lower_is_better:
 
 
 def format_difference(difference: Mapping[str, float | None], shown: Metric) -> str:
-    """A difference and its interval: `+4.0 points (+3.1 to +4.9)`."""
+    """Format a difference and its interval: `+4.0 points (+3.1 to +4.9)`."""
     low, high = (format_change(difference[end], shown.unit).removesuffix(" points") for end in ("low", "high"))
     return f"{format_change(difference['value'], shown.unit)} ({low} to {high})"

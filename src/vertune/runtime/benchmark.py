@@ -1,9 +1,9 @@
-"""How fast a graph answers and how much memory that takes, in a process of its own; knows nothing of texts or accuracy.
+"""Measures the speed and memory use of a graph in a separate process; independent of texts and accuracy.
 
     python -m vertune.runtime.benchmark GRAPH BATCHES '{"features": 512, "threads": 1}'
 
-prints one JSON object. BATCHES is a safetensors file of collated batches, whose arrays are named `batch/array`; a batch is
-`one-COST`, a single feature whose latency is measured, or `many-NUMBER`, one of those that throughput is measured on.
+prints one JSON object. BATCHES is a safetensors file of collated batches, with arrays named `batch/array`. The batch `one-COST`
+has a single feature, for the latency; the batches `many-NUMBER` are for the throughput.
 """
 
 from __future__ import annotations
@@ -32,28 +32,29 @@ from vertune.runtime.graph import TOKENS, Graph
 Batch = dict[str, NDArray[Any]]
 
 SIZES = (16, 128, 512)
-"""Costs of the single feature whose latency is measured, in tokens where features are texts."""
+"""Costs of the single features for which latency is measured; for texts, in tokens."""
 _FEATURES = 512
+"""Largest number of features for which throughput is measured."""
 _SECONDS = 0.4
-"""How long each measurement lasts at least."""
+"""Shortest duration of a measurement, in seconds."""
 _ONE, _MANY = "one-", "many-"
 
 
 @dataclass(frozen=True, slots=True)
 class GraphWorkload:
-    """A graph, and the features that it is timed on."""
+    """A graph, and the sizes of the features with which it is timed."""
 
     graph: Path
     encoder: Encoder
     costs: Sequence[int]
-    """Costs of typical features."""
+    """Costs of typical features; for texts, in tokens."""
 
 
 def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, Any]:
-    """Measure a graph in a fresh process; ModelError where that fails.
+    """Measure a graph in a new process; raise ModelError if that fails.
 
-    Returns the median time of one feature in seconds by its cost (`latency`), features of the typical costs per second
-    (`throughput`), resident bytes (`memory`), `threads`.
+    Returns the median time of one feature in seconds by its cost (`latency`), the number of typical features per second
+    (`throughput`), the resident memory in bytes (`memory`), and the number of threads (`threads`).
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "batches.safetensors"
@@ -64,12 +65,12 @@ def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, 
     if done.returncode:
         reason = done.stderr.strip()[-300:]
         raise ModelError(f"{workload.graph} could not be measured: {reason}. Free memory and try again, or compress the model again.")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def _batches(workload: GraphWorkload) -> dict[str, Batch]:
-    """Single features of several costs, and the typical features in batches of near costs."""
+    """Return single features of several costs, and the typical features in batches of similar costs."""
     encoder, costs = workload.encoder, np.array(workload.costs[:_FEATURES])
     largest = encoder.max_base_cost
     sizes = [size for size in SIZES if size <= largest] or [largest]
@@ -79,7 +80,8 @@ def _batches(workload: GraphWorkload) -> dict[str, Batch]:
     }
 
 
-def _measured(graph: Graph, batches: dict[str, Batch], features: int) -> dict[str, Any]:
+def _measure(graph: Graph, batches: dict[str, Batch], features: int) -> dict[str, Any]:
+    """Measure a graph in this process; `features` is the number of features in the batches for throughput."""
     latency = {name.removeprefix(_ONE): _seconds(graph, batch) for name, batch in batches.items() if name.startswith(_ONE)}
     many = [batch for name, batch in batches.items() if name.startswith(_MANY)]
     rounds = 0
@@ -92,17 +94,17 @@ def _measured(graph: Graph, batches: dict[str, Batch], features: int) -> dict[st
     return {"latency": latency, "throughput": throughput, "memory": _resident(), "threads": graph.threads}
 
 
-def _loaded(file: str) -> dict[str, Batch]:
-    """The batches of a file, single features from small to large, then the others in order."""
-    found: dict[str, Batch] = {}
+def _load(file: str) -> dict[str, Batch]:
+    """Return the batches of a file: single features from small to large, then the others in order."""
+    batches: dict[str, Batch] = {}
     for name, array in load_file(file).items():
         batch, _, part = name.partition("/")
-        found.setdefault(batch, {})[part] = array
-    return {name: found[name] for name in sorted(found, key=lambda name: (name.startswith(_MANY), int(name.rpartition("-")[2])))}
+        batches.setdefault(batch, {})[part] = array
+    return {name: batches[name] for name in sorted(batches, key=lambda name: (name.startswith(_MANY), int(name.rpartition("-")[2])))}
 
 
 def _seconds(graph: Graph, batch: Batch) -> float:
-    """Median time of a call."""
+    """Return the median time of a call, in seconds."""
     times: list[float] = []
     for _ in range(3):
         graph.run(batch)
@@ -114,7 +116,7 @@ def _seconds(graph: Graph, batch: Batch) -> float:
 
 
 def _resident() -> int:
-    """Bytes of this process in memory now; 0 where the system does not tell."""
+    """Return the resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -123,6 +125,6 @@ def _resident() -> int:
 
 if __name__ == "__main__":
     _graph, _file, _options = sys.argv[1:]
-    asked = json.loads(_options)
-    found = _measured(Graph(Path(_graph), asked["threads"]), _loaded(_file), asked["features"])
-    sys.stdout.write(json.dumps(found) + "\n")
+    settings = json.loads(_options)
+    result = _measure(Graph(Path(_graph), settings["threads"]), _load(_file), settings["features"])
+    sys.stdout.write(json.dumps(result) + "\n")

@@ -1,4 +1,4 @@
-"""Cached answers, so that the same input is not computed twice; knows nothing of how a model answers."""
+"""Caches predictions, so that the same input is not computed twice; independent of how a model predicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Value = TypeVar("Value")
 
 
 class AnswerCache(Generic[Key, Value]):
-    """The most recently used values, up to a number of them; thread-safe. Callers must not change the values they get."""
+    """A thread-safe cache of the most recently used values, up to a number of entries. Callers must not modify returned values."""
 
     def __init__(self, entries: int = 10_000) -> None:
         if entries < 1:
@@ -36,7 +36,7 @@ class AnswerCache(Generic[Key, Value]):
 
     @property
     def hit_rate(self) -> float:
-        """Share of the requested values that needed no computation of their own; 0 before the first request."""
+        """The share of requested values that were cached or already being computed; 0 before the first request."""
         requested = self.hits + self.misses
         return self.hits / requested if requested else 0.0
 
@@ -51,15 +51,15 @@ class AnswerCache(Generic[Key, Value]):
             return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Store a value; the least recently used one makes room."""
+        """Store a value, evicting the least recently used one if the cache is full."""
         with self._lock:
             self._values[key] = value
 
     def get_or_compute(self, keys: Sequence[Key], compute: Callable[[list[int]], Sequence[Value]]) -> list[Value]:
         """Return one value per key, in order.
 
-        `compute` takes the positions of the keys to compute, each key once, and returns their values. A key that another thread
-        is computing is waited for. An error of `compute` is raised in every thread that waits for it, and is not cached.
+        `compute` takes the indices of the keys to compute, each key once, and returns their values. If another thread is computing
+        a key, its result is awaited. An error of `compute` is raised in every waiting thread and is not cached.
         """
         values: dict[Key, Value] = {}
         waiting: dict[Key, Future[Value]] = {}
@@ -96,21 +96,22 @@ class AnswerCache(Generic[Key, Value]):
         return values
 
     def _take_pending(self, claimed: dict[Key, int]) -> list[Future[Value]]:
+        """Remove and return the futures of the keys that this thread claimed."""
         with self._lock:
             return [self._pending.pop(key) for key in claimed]
 
 
 @dataclass(frozen=True)
 class CachedPredictor:
-    """A predictor whose answers are cached."""
+    """A predictor with a cache of its predictions."""
 
     predictor: Predictor
     model: str
-    """The id of the model, so that two models that share a cache never share an answer."""
+    """The id of the model. It is part of the cache key, so that models can share a cache."""
     cache: AnswerCache[Hashable, Answer]
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
-        """Return one answer per record; each is a copy that the caller may change."""
+        """Return one prediction per record; each is a copy that the caller may modify."""
         inputs = [column.name for column in self.predictor.task.columns if column.role == "input"]
         keys = [(self.model, *(record.get(name) for name in inputs)) for record in records]
         answers = self.cache.get_or_compute(keys, lambda positions: self.predictor.answer([records[position] for position in positions]))

@@ -1,4 +1,4 @@
-"""All verticals that one process serves, on shared backbones or on dedicated graphs; knows nothing of HTTP."""
+"""All verticals (models by name) that one process serves, on shared backbones or dedicated graphs; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -28,49 +28,51 @@ from vertune.runtime.shared_store import Precision, SharedEngine
 _log = logging.getLogger("vertune")
 
 Payload = tuple[Feature, Sequence[Any]]
-"""A feature, and the slots of the backbone to compute it for; a dedicated graph has one slot, None."""
+"""A feature (an encoded text) and the slots of the backbone for which to compute it; the only slot of a dedicated graph is None."""
 
 
 class Executor(Hashable, Protocol):
-    """Computes batches: a backbone, or one graph."""
+    """Computes batches of features: a backbone or a dedicated graph."""
 
     encoder: Encoder
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """The head's outputs of each feature, one array for each of its slots."""
+        """Return the head's outputs of each feature, one array for each of its slots."""
         ...
 
 
 class DedicatedGraph:
-    """A graph that serves one vertical; its cache may drop it from memory and load it again."""
+    """A graph that serves one vertical. A graph cache may evict it from memory and load it again."""
 
-    def __init__(self, model: Artifact, encoder: Encoder, keeper: GraphCache) -> None:
-        self.model, self.encoder, self._keeper = model, encoder, keeper
+    def __init__(self, model: Artifact, encoder: Encoder, cache: GraphCache) -> None:
+        self.model, self.encoder, self._cache = model, encoder, cache
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """The head's outputs of each feature; outputs of one row a token have as many rows as the feature has tokens."""
+        """Return the head's outputs of each feature; outputs per token have as many rows as the feature has tokens."""
         features = [feature for feature, _ in payloads]
-        out = self._keeper.graph(self.model).run(self.encoder.collate(features))
+        out = self._cache.graph(self.model).run(self.encoder.collate(features))
         return [[row[: feature.positions] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """The head's outputs, one array a feature."""
-        return self._keeper.graph(self.model).outputs(encoder, features)
+        """Return the head's outputs, one array per feature."""
+        return self._cache.graph(self.model).outputs(encoder, features)
 
 
 class _LoadedGraph(NamedTuple):
+    """A graph in memory."""
+
     graph: Graph
     size: int
-    """Bytes of the file."""
+    """Size of its file in bytes."""
 
 
 class GraphCache:
-    """The most recently used graphs, up to a number of bytes; a batch that runs on an evicted graph holds it until it is done."""
+    """A cache of the most recently used graphs, up to a number of bytes. A running batch keeps its graph in memory after eviction."""
 
     def __init__(self, limit: int, threads: int | None = None) -> None:
-        """`limit` is in bytes of graph files; one graph may exceed it, alone."""
+        """`limit` is the total size of the graph files in bytes; a single graph may exceed it."""
         self.limit, self.threads = limit, threads
-        # Without a bound of its own: room is made before a graph is loaded, so that both are never in memory together.
+        # unbounded, because graphs are evicted before a new one is loaded: the old and the new one are never in memory together
         self._graphs: cachetools.LRUCache[str, _LoadedGraph] = cachetools.LRUCache(math.inf, getsizeof=lambda loaded: loaded.size)
         self._lock = threading.Lock()
 
@@ -86,7 +88,7 @@ class GraphCache:
             return self._graphs[model.id].graph
 
     def opened(self, model: Artifact) -> Predictor:
-        """Open a model, which checks that its graph is the one that was measured, and put its graph into the cache."""
+        """Open a model, check that its graph is the one that was measured, and put the graph into the cache."""
         with self._lock:
             size = self._make_room(model)
             predictor = Predictor.open(model, self.threads)
@@ -114,49 +116,50 @@ class GraphCache:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Deployment:
-    """One vertical with the model that answers for it now."""
+    """One vertical, with the model that serves it now."""
 
     name: str
     model: Artifact
     predictor: Predictor
     executor: Executor
     slot: Any
-    """Where the vertical stands on its backbone; None on a dedicated graph."""
+    """The vertical's slot on its backbone; None on a dedicated graph."""
     precision: Precision
     why: str
-    """Why it is served in this precision."""
+    """The reason for this precision."""
     shared: str | None
     """The id of the shared backbone; None on a dedicated graph."""
     feature_key: Hashable
-    """Verticals with equal keys make the same features of the same records."""
+    """Verticals with equal keys encode the same records to the same features."""
     record_key: Hashable
     """Verticals with equal keys read the same fields of a record in the same way."""
     own_layers: float = 1.0
-    """Share of the backbone's layers that must run for this vertical alone, from 0 to 1."""
+    """Share of the backbone's layers that must run separately for this vertical, from 0 to 1."""
 
     @property
     def task(self) -> Task:
-        """The task of the model."""
+        """The model's task."""
         return self.predictor.task
 
     @property
     def artifact_id(self) -> str:
-        """The id of the artifact that computes: a backbone, or a model with a graph."""
+        """The id of the artifact that runs: a backbone, or a model with a graph."""
         return self.executor.model.id if isinstance(self.executor, DedicatedGraph) else str(self.shared)
 
 
 @dataclass(slots=True)
 class Fleet:
-    """The verticals in memory, by name; each can be replaced while the others answer."""
+    """The verticals in memory by name; each can be replaced while the others serve requests."""
 
     home: Home
     limit: int = 1 << 30
-    """Bytes that dedicated graphs may take in memory."""
+    """Largest total size of the dedicated graphs in memory, in bytes."""
     threads: int | None = None
+    """Threads of one call; None uses all processors of this process."""
     exact: bool = False
-    """Whether to serve float32 where the gate chose int8."""
+    """Whether to serve all verticals in float32, even those that were accepted in int8."""
     device: str | None = None
-    """The torch device that computes shared backbones, such as `cuda`; None computes them in ONNX Runtime, without torch.
+    """The torch device that runs shared backbones, such as `cuda`; None runs them in ONNX Runtime, without torch.
     A device that this machine lacks raises ConfigError."""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
@@ -168,7 +171,7 @@ class Fleet:
         self._keeper = GraphCache(self.limit, self.threads)
 
     def get(self, name: str) -> Deployment:
-        """One vertical; NotFound lists those that are served."""
+        """Return one vertical; raise NotFound, which lists the served verticals, if there is none of this name."""
         deployment = self.deployments.get(name)
         if deployment is None:
             served = ", ".join(sorted(self.deployments)[:20])
@@ -177,16 +180,17 @@ class Fleet:
         return deployment
 
     def live(self) -> dict[str, Artifact]:
-        """The live model of each vertical of the home, by the vertical's name; without the aliases that `dangling` lists."""
+        """Return the live model of each vertical in the home folder by name, from the aliases NAME@live; skip those in `dangling`."""
         return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
 
     def dangling(self) -> dict[str, str]:
-        """The error of each live alias whose model does not exist, by the vertical's name."""
+        """Return the errors of the aliases NAME@live whose model does not exist, by the name of the vertical."""
         return {
             name: f"{error} Choose a model: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
         }
 
     def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
+        """Yield the name of each vertical that has a live alias, with its model or, if the model does not exist, the error."""
         for alias, id in self.home.aliases().items():
             name, _, kind = alias.partition("@")
             if kind == "live":
@@ -196,9 +200,9 @@ class Fleet:
                     yield name, str(error)
 
     def follow(self, models: Mapping[str, Artifact]) -> dict[str, str]:
-        """Serve these models and no others; returns the error of each vertical whose model can't be served.
+        """Serve exactly these models; return an error by vertical for each model that can't be served.
 
-        Such a vertical keeps the model that it had. A batch in progress ends with the models that it began with.
+        Such a vertical continues with its previous model. A running batch finishes with the models that it started with.
         """
         errors: dict[str, str] = {}
         for name in set(self.deployments) - set(models):
@@ -218,15 +222,16 @@ class Fleet:
         return errors
 
     def ready(self, model: Artifact) -> bool:
-        """Whether this model can be served without torch, so is on a backbone or has a graph."""
+        """Whether this model can be served without torch: it is on a shared backbone or has a graph."""
         return self._backbone_of(model) is not None or graph_of(self.home, model) is not None
 
     def _backbone_of(self, model: Artifact) -> Artifact | None:
-        """The newest backbone that a model shares."""
+        """Return the newest shared backbone that contains this model; None if there is none."""
         shelf = reversed(self.home.shelf("backbones"))
         return next((artifact for artifact in shelf if shared_store.read_verdict(artifact, model.id) is not None), None)
 
     def _deploy_shared(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
+        """Attach a model to a shared backbone, which is loaded first if it is not in memory."""
         verdict = shared_store.read_verdict(artifact, model.id)
         assert verdict is not None
         on_device = self.device is not None and not shared_store.replaces_layers(artifact, model.id)
@@ -255,6 +260,7 @@ class Fleet:
         )  # fmt: skip
 
     def _deploy_dedicated(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
+        """Load the dedicated graph of a model."""
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]
@@ -266,7 +272,7 @@ class Fleet:
 
 
 def _precision(chain: Sequence[str]) -> Precision:
-    """In which numbers a model of this chain of compressors computes; one that is not installed here counts as float32."""
+    """Return the precision of a model made by this chain of compressors; a compressor that is not installed counts as float32."""
     precision = Compressor.precision
     for name in chain:
         kind = part.find(Compressor.folder, name) if name in part.names(Compressor.folder) else Compressor
@@ -276,18 +282,18 @@ def _precision(chain: Sequence[str]) -> Precision:
 
 
 def _options(encoder: Encoder) -> str:
-    """The options of an encoder as JSON, without the path of its base."""
+    """Return the options of an encoder as JSON, without the path of its base."""
     return encoder.model_dump_json(exclude={"base"})
 
 
 def _record_key(predictor: Predictor) -> Hashable:
-    """All that decides how a record is read: the task's class and columns, the fields' names in the training data, the edits."""
+    """Return all that determines how a record is read: the task's class and columns, the names of the fields, the cleaners."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
     return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:
-    """The model itself if it has a graph, else the newest model with a graph that was made from it, else None."""
+    """Return the model itself if it has a graph, else the newest model with a graph that was made from it, else None."""
     if (model.folder / GRAPH).exists():
         return model
     graphs = [one for one in home.shelf("models") if model.id in one.manifest_or_empty.get("parents", ()) and (one.folder / GRAPH).exists()]
@@ -297,7 +303,7 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
 def decode_outputs(
     deployment: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
 ) -> list[Answer]:
-    """One answer for each record, from the head's outputs of all features."""
+    """Return one prediction per record, from the head's outputs of all features."""
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
         return [row[0] for row in deployment.executor.compute([(feature, (deployment.slot,)) for feature in more])]

@@ -1,4 +1,4 @@
-"""An ONNX graph in memory, answered by ONNX Runtime; knows nothing of torch, of texts, or of what is answered."""
+"""Runs ONNX graphs in ONNX Runtime; independent of torch, texts and tasks."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ from vertune.core.records import Feature
 
 Arrays = Mapping[str, NDArray[Any]]
 _SLOW = ["SkipLayerNormFusion"]
-"""What ONNX Runtime would fuse to a slower operation: 178 µs where an addition and a norm take 33 (1.31, 96 tokens of width 384)."""
+"""Optimisations that make ONNX Runtime slower. In version 1.31, for 96 tokens of width 384, this fused operation takes 178 µs; the
+separate addition and norm take 33 µs."""
 TOKENS = 2048
-"""Padded tokens of one batch: more fill no cache, and take memory."""
+"""Largest number of padded tokens in one batch: more take memory without being faster."""
 
 
 class Graph:
-    """A session on one graph."""
+    """An ONNX Runtime session with one graph."""
 
     def __init__(self, graph: Path | bytes, threads: int | None = None) -> None:
-        """Load a file or a serialised graph; StorageError where it can't be read or run.
+        """Load a file or a serialised graph; raise StorageError if it can't be read or run.
 
-        `threads` is how many share one call; None takes as many as there are processors for this process.
+        `threads` is the number of threads of one call; None uses as many as this process may use processors.
         """
         self.threads = threads or usable_processors()
-        what = graph if isinstance(graph, bytes) else os.fspath(graph)
+        source = graph if isinstance(graph, bytes) else os.fspath(graph)
         try:
             self.session = onnxruntime.InferenceSession(
-                what, _options(self.threads), providers=["CPUExecutionProvider"], disabled_optimizers=_SLOW
+                source, _options(self.threads), providers=["CPUExecutionProvider"], disabled_optimizers=_SLOW
             )
-        except Exception as error:  # ONNX Runtime's classes have no common base but this
+        except Exception as error:  # the only common base of ONNX Runtime's errors
             where = "The graph" if isinstance(graph, bytes) else f"{graph}"
             raise StorageError(f"{where} is not an ONNX graph that can be run: {str(error)[:300]}. Compress the model again.") from error
         last = self.session.get_outputs()[0].shape[-1]
         self.size: int | None = last if isinstance(last, int) else None
-        """Numbers of one output; None where the graph does not say."""
+        """Number of outputs of the head; None if the graph does not declare it."""
         self.names = tuple(entry.name for entry in self.session.get_inputs())
+        """Names of the graph's inputs."""
 
     def run(self, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        """The outputs of one collated batch; ModelError where the graph can't take it."""
+        """Return the outputs of one collated batch; raise ModelError if the graph can't process it."""
         try:
             out: NDArray[Any] = self.session.run(None, {name: arrays[name] for name in self.names})[0]
         except Exception as error:
@@ -57,31 +59,31 @@ class Graph:
         return out
 
     def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str], mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """These outputs of one collated batch; of those with one row a position, the rows that are no padding by the mask."""
-        found = self.session.run(list(names), {name: arrays[name] for name in self.names})
-        return {name: value[mask] if value.shape[:2] == mask.shape else value for name, value in zip(names, found, strict=True)}
+        """Return the named outputs of one collated batch; of outputs per position, only the rows that `mask` does not mark as padding."""
+        values = self.session.run(list(names), {name: arrays[name] for name in self.names})
+        return {name: value[mask] if value.shape[:2] == mask.shape else value for name, value in zip(names, values, strict=True)}
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """The head's outputs, one float32 array a feature."""
-        if len(features) == 1:  # the one short text: nothing to sort, nothing to cut
+        """Return the head's outputs, one float32 array per feature."""
+        if len(features) == 1:  # a single feature needs no sorting and no batches
             return [np.ascontiguousarray(self.run(encoder.collate(features))[0])]
         return outputs(encoder, features, TOKENS, lambda rows, arrays: self.run(arrays))
 
 
 class GraphSegment:
-    """Some layers of a shared backbone; safe for several threads."""
+    """Consecutive layers of a shared backbone; thread-safe."""
 
     def __init__(self, graph: Path, start: int | None, end: int, threads: int | None = None) -> None:
-        """Load a file that takes the states of depth `start` (None: a collated batch) and gives those of `end`."""
+        """Load a graph file that maps the states of depth `start` (None: a collated batch) to those of depth `end`."""
         self.graph, self.start, self.end = Graph(graph, threads), start, end
         self._start = None if start is None else states(start)
         self._output = states(end)
         self._local = threading.local()
 
     def run(self, arrays: Arrays, given: NDArray[Any] | None, slots: NDArray[np.int64], banks: Arrays) -> NDArray[Any]:
-        """The states at the end, shape (rows, tokens, width); ModelError where the graph can't take the batch.
+        """Return the states of depth `end`, shape (rows, tokens, width); raise ModelError if the graph can't process the batch.
 
-        Banks stay bound from one call of a thread to its next, as long as they are the same.
+        `given` are the states of depth `start`. In each thread, banks stay bound to the session until they are replaced.
         """
         local = self._local
         if not hasattr(local, "binding"):
@@ -93,20 +95,20 @@ class GraphSegment:
         try:
             for name in self.graph.names:
                 if name in fed:
-                    local.held[name] = np.ascontiguousarray(fed[name])  # held, because a binding does not
+                    local.held[name] = np.ascontiguousarray(fed[name])  # keep a reference, because a binding has none
                     binding.bind_cpu_input(name, local.held[name])
             binding.clear_binding_outputs()
             binding.bind_output(self._output, "cpu")
             self.graph.session.run_with_iobinding(binding)
             out: NDArray[Any] = binding.get_outputs()[0].numpy()
-        except Exception as error:  # ONNX Runtime's classes have no common base but this
+        except Exception as error:  # the only common base of ONNX Runtime's errors
             local.banks = None
             raise ModelError(f"The model could not answer a batch: {str(error)[:300]}. Send less at once, or compress it again.") from error
         return out
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
-    """How sessions run: no thread waits busily once an answer is there, and no plan of memory is kept for each shape seen."""
+    """Return the session options: threads stop spinning after a call, and no memory plan is stored for each input shape."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

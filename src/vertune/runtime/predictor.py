@@ -1,4 +1,4 @@
-"""A trained model that answers, in torch or as an ONNX graph; knows nothing of training, reports or HTTP."""
+"""A trained model that makes predictions, in torch or as an ONNX graph; independent of training, reports and HTTP."""
 
 from __future__ import annotations
 
@@ -26,40 +26,42 @@ if TYPE_CHECKING:
     from vertune.core.config import Config
 
 BASE = "base"
-"""The folder of an artifact that holds its base, where it was bundled with it, or what the encoder reads of it."""
+"""Name of the folder in an artifact with a copy of the base, or with only the base's files that the encoder reads."""
 GRAPH = "model.onnx"
-"""The whole model of an artifact that was compressed."""
+"""Name of the file in a compressed artifact with the complete model as an ONNX graph."""
 HOST = "host.json"
-"""What was measured of a graph on the machine that it runs on."""
+"""Name of the file with the measurements of a graph on the machine that runs it."""
 _CHUNK = 4096
+"""Number of records that are encoded and predicted together."""
 _log = logging.getLogger("vertune")
 
 
 class Engine(Protocol):
-    """What computes the outputs of features."""
+    """Computes the outputs of a model for features (encoded texts)."""
 
     def outputs(self, encoder: Encoder, cpu_features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """The head's outputs, one array a feature."""
+        """Return the head's outputs, one array per feature."""
         ...
 
 
 @dataclass
 class Predictor:
-    """One model in memory."""
+    """One model in memory, ready to predict."""
 
     written: dict[str, Any]
-    """The resolved config as the manifest has it."""
+    """The resolved config as it is written in the manifest."""
     encoder: Encoder
     task: Task
     engine: Engine
     columns: tuple[str, ...] = ()
-    """The columns of the task that the model was trained on; empty where that is not known."""
+    """The columns of the task that the model was trained on; empty if unknown."""
 
     @classmethod
     def open(cls, artifact: Artifact, threads: int | None = None, many: bool = False) -> Self:
-        """Load a model artifact; ModelError when its base, or its graph, is not the one that it was made with.
+        """Load a model artifact; raise ModelError if its base or graph has changed since the model was made.
 
-        `threads` is for graphs; None takes what was tuned for this machine, for one text or for `many`, else all processors.
+        `threads` applies to graphs. None uses the number that `vertune tune` measured on this machine, for one text or for `many`,
+        and otherwise all processors.
         """
         manifest = artifact.manifest
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
@@ -69,7 +71,7 @@ class Predictor:
             )
         config, base = manifest["config"], artifact.folder / BASE
         encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
-        if base.is_dir():  # the base lies inside the artifact
+        if base.is_dir():  # the artifact contains its base
             encoder = encoder.at(base)
             config = {**config, "encoder": encoder.model_dump(mode="json")}
         columns = tuple(manifest.get("columns", ()))
@@ -88,17 +90,17 @@ class Predictor:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Which column of the training data each field of the task was read from."""
+        """The column of the training data from which each field of the task was read."""
         return dict(self.written.get("data", {}).get("fields") or {})
 
     @cached_property
     def cleaners(self) -> tuple[Cleaner, ...]:
-        """The cleaners of the training data that edit texts, in order: what the model is given is edited in the same way."""
+        """The cleaners of the training data that edit texts, in order; texts are edited in the same way before prediction."""
         written = self.written.get("data", {}).get("clean") or ()
         return tuple(cleaner for cleaner in map(Cleaner.model_validate, written) if cleaner.at_prediction)
 
     def untrained(self) -> Self | None:
-        """The same task on the base as it is; None where its head must be learnt first, or the base is not here."""
+        """Return a predictor for the same task on the base before training; None if the head needs training, or the model is a graph."""
         if not isinstance(self.engine, Eager):
             return None
         from vertune.nn.build import build as assemble
@@ -109,11 +111,11 @@ class Predictor:
         return type(self)(self.written, self.encoder, self.task, Eager(model, self.config.device.tokens), self.columns)
 
     def outputs(self, cpu_features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """The head's outputs, one array a feature."""
+        """Return the head's outputs, one array per feature."""
         return self.engine.outputs(self.encoder, cpu_features)
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
-        """One answer a record."""
+        """Return one prediction per record."""
         views = self.task.views(sorted({key for record in records[:1000] for key in record}))
         answers: list[Answer] = []
         for start in range(0, len(records), _CHUNK):
@@ -124,7 +126,7 @@ class Predictor:
 
 
 def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int | None) -> Engine:
-    """The session on an artifact's graph, checked to be the one that was measured, and to give what the task reads."""
+    """Load the graph of an artifact; raise ModelError if it has changed since it was measured or does not fit the task."""
     from vertune.runtime.graph import Graph
 
     found = {**hashes(artifact.folder, "tokenizer" in known), "task": task_hash(artifact.manifest["config"]["task"])}
@@ -141,16 +143,19 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
 
 
 def _threads(artifact: Artifact, many: bool) -> int | None:
-    """The threads that were found best on this machine; a warning where the graph was measured on another, or is worse here."""
+    """Return the number of threads that was fastest on this machine, None if it was not measured.
+
+    Logs a warning if the graph was measured on another processor, or is less accurate on this one.
+    """
     here, manifest = list(cpu_features()), artifact.manifest_or_empty
-    told = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
-    if told.get("processor") == here and told.get("usable") == usable_processors():
-        lost = told.get("lost")
+    measured = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
+    if measured.get("processor") == here and measured.get("usable") == usable_processors():
+        lost = measured.get("lost")
         if lost is not None and lost > manifest["gate"]["tolerance"]:
             _log.warning(
                 "%s scores %.4f lower on this processor than where it was compressed. Compress it again on this machine.", artifact.id, lost
             )
-        return int(told["threads_of_many" if many else "threads"])
+        return int(measured["threads_of_many" if many else "threads"])
     made = manifest.get("processor")
     if made and made != here:
         lacking = ", ".join(sorted({*made} ^ {*here}))
@@ -162,7 +167,7 @@ def _threads(artifact: Artifact, many: bool) -> int | None:
 
 
 def hashes(folder: Path, tokenizer: bool) -> dict[str, str]:
-    """sha256 of a graph and, where the encoder has one, of the tokenizer beside it; StorageError where one is missing."""
+    """Return the sha256 of the graph in a folder and, if `tokenizer` is set, of its tokenizer; raise StorageError if one is missing."""
     files = {"graph": folder / GRAPH, **({"tokenizer": folder / BASE / "tokenizer.json"} if tokenizer else {})}
     for file in files.values():
         if not file.exists():
@@ -171,12 +176,12 @@ def hashes(folder: Path, tokenizer: bool) -> dict[str, str]:
 
 
 def task_hash(written: dict[str, Any]) -> str:
-    """sha256 of a task as a manifest has it, labels and thresholds among it."""
+    """Return the sha256 of a task as written in a manifest, including its labels and thresholds."""
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
 def check_base(model: str, trained: dict[str, str], encoder: Encoder) -> None:
-    """Refuse a base or tokenizer that is not the one trained on."""
+    """Raise ModelError if the base or tokenizer is not the one that the model was trained on."""
     for what, expected in trained.items():
         found = encoder.fingerprint()[what]
         if found != expected:

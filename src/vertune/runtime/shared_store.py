@@ -1,8 +1,10 @@
-"""A shared backbone on disk, and what its folder holds of each vertical; knows nothing of training or HTTP.
+"""Reads and writes a shared backbone and the models on it; independent of training and HTTP.
+
+The folder of a backbone contains:
 
 base/                    tokenizer and settings
-float32/, int8/          the stretches of the graph
-verticals/MODEL/         what one model adds: rows of banks and head, its own layers, and how it may be served
+float32/, int8/          the segments of the graph in each precision
+verticals/MODEL/         the changes of one model: rows of the banks, head, replaced layers, and the precision to serve it in
 """
 
 from __future__ import annotations
@@ -29,42 +31,44 @@ from vertune.runtime.predictor import BASE, Predictor, check_base, task_hash
 
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+"""The precisions in which a backbone is stored."""
 VERTICALS = "verticals"
-_ROWS, _SAID, _HEAD = "rows.safetensors", "served.json", "head/"
+"""Name of the folder with one folder per model."""
+_ROWS, _SERVED, _HEAD = "rows.safetensors", "served.json", "head/"
 
 
 @dataclass(frozen=True, slots=True)
 class SharedEntry:
-    """What one model adds to a backbone."""
+    """The changes of one model to a backbone."""
 
     rows: BankRows
     head: dict[str, NDArray[Any]]
     begin: int
-    """The states from which on its rows are its own, as runtime/backbone.py counts them."""
+    """Depth from which the model's states differ from the backbone's; or START or END (see `Slot.begin`)."""
     pooling: str
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionVerdict:
-    """How a model may be served, and why."""
+    """The precision in which a model is served, with the reason and the measurements."""
 
     precision: Precision
     why: str
     loss: float | None = None
-    """What 8 bits lose of its goal metric on validation; None where that could not be measured."""
+    """Loss of the goal metric in int8 on validation; None if it could not be measured."""
     same: float | None = None
-    """Share of the validation records whose labels or spans are the same in 8 bits; None where answers have neither, or unmeasured."""
+    """Share of the validation records with the same labels or spans in int8; None if predictions have neither, or were not measured."""
 
 
 def load_backbone(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:
-    """The backbone in memory, without verticals."""
+    """Load a backbone into memory, without models."""
     manifest = artifact.manifest
     encoder = Encoder.model_validate(manifest["encoder"]).at(artifact.folder / BASE)
-    return Backbone(encoder, _stretches(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
+    return Backbone(encoder, _segments(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
 
 
 def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
-    """The backbone in torch, for a GPU; ModelError where the base is not the one that its models were trained on."""
+    """Load a backbone in torch, for a GPU; raise ModelError if the base is not the one that its models were trained on."""
     from vertune.nn.banks import MixedBackbone
     from vertune.nn.vertical import headless_backbone
     from vertune.runtime import eager
@@ -78,14 +82,18 @@ def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
 
 
 def _banks(manifest: dict[str, Any]) -> Banks:
+    """Allocate the banks of a backbone from the shapes in its manifest."""
     return Banks({name: tuple(shape) for name, shape in manifest["banks"].items()})
 
 
 def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int | None = None) -> Predictor:
-    """One model on a backbone in memory, ready to answer; StorageError where its folder is damaged or of another model."""
+    """Attach a model to a backbone in memory and return its predictor.
+
+    Raises StorageError if the model's folder is damaged or was made for another task.
+    """
     folder = artifact.folder / VERTICALS / model.id
-    said, manifest = read_json(folder / _SAID), model.manifest
-    if said.get("task") != task_hash(manifest["config"]["task"]):
+    served, manifest = read_json(folder / _SERVED), model.manifest
+    if served.get("task") != task_hash(manifest["config"]["task"]):
         raise StorageError(
             f"The rows of {model.id} in {artifact.id} were made for another task. Remove {folder} and share the model again."
         )
@@ -97,50 +105,51 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
     task = Task.model_validate(manifest["config"]["task"])
     head = {name.removeprefix(_HEAD): array for name, array in tensors.items() if name.startswith(_HEAD)}
     rows = {name: array for name, array in tensors.items() if not name.startswith(_HEAD)}
-    begin = {"start": START, "end": END}.get(said["begin"], said["begin"])
-    top = _stretches(folder / backbone.precision, said["top"], threads) if said["top"] else []
-    place = backbone.add(rows, Slot(begin, task, said["pooling"], head, top=tuple(top)))
+    begin = {"start": START, "end": END}.get(served["begin"], served["begin"])
+    top = _segments(folder / backbone.precision, served["top"], threads) if served["top"] else []
+    place = backbone.add(rows, Slot(begin, task, served["pooling"], head, top=tuple(top)))
     return Predictor(manifest["config"], encoder, task, SharedEngine(backbone, place), tuple(manifest.get("columns", ())))
 
 
 def write_entry(folder: Path, entry: SharedEntry, task: dict[str, Any], top: Sequence[dict[str, Any]]) -> None:
-    """What a model adds, into a folder of its own; how it may be served is said later."""
+    """Write the changes of a model into its folder; `write_verdict` adds the precision to serve it in."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {**entry.rows, **{f"{_HEAD}{name}": array for name, array in entry.head.items()}}
     save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / _ROWS)
     begin = {START: "start", END: "end"}.get(entry.begin, entry.begin)
-    write_json(folder / _SAID, {"begin": begin, "pooling": entry.pooling, "task": task_hash(task), "top": list(top)})
+    write_json(folder / _SERVED, {"begin": begin, "pooling": entry.pooling, "task": task_hash(task), "top": list(top)})
 
 
-def write_verdict(folder: Path, read_verdict: PrecisionVerdict) -> None:
-    """Say how the model of this folder may be served."""
-    found = {"precision": read_verdict.precision, "why": read_verdict.why, "loss": read_verdict.loss, "same": read_verdict.same}
-    write_json(folder / _SAID, {**read_json(folder / _SAID), **found})
+def write_verdict(folder: Path, verdict: PrecisionVerdict) -> None:
+    """Write the precision in which the model of this folder is served."""
+    entries = {"precision": verdict.precision, "why": verdict.why, "loss": verdict.loss, "same": verdict.same}
+    write_json(folder / _SERVED, {**read_json(folder / _SERVED), **entries})
 
 
 def read_verdict(artifact: Artifact, model: str) -> PrecisionVerdict | None:
-    """How a model may be served on this backbone; None where it was not put on it."""
-    file = artifact.folder / VERTICALS / model / _SAID
-    said = read_json(file) if file.exists() else {}
-    return PrecisionVerdict(said["precision"], said["why"], said["loss"], said["same"]) if "precision" in said else None
+    """Return the precision in which a model is served on this backbone; None if the model is not on it."""
+    file = artifact.folder / VERTICALS / model / _SERVED
+    served = read_json(file) if file.exists() else {}
+    return PrecisionVerdict(served["precision"], served["why"], served["loss"], served["same"]) if "precision" in served else None
 
 
 def replaces_layers(artifact: Artifact, model: str) -> bool:
-    """Whether a model brings layers of its own, which are graphs."""
-    return bool(read_json(artifact.folder / VERTICALS / model / _SAID)["top"])
+    """Whether a model replaces layers of the backbone by its own, which are stored as graphs."""
+    return bool(read_json(artifact.folder / VERTICALS / model / _SERVED)["top"])
 
 
-def _stretches(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[GraphSegment]:
+def _segments(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[GraphSegment]:
+    """Load the segments of a folder, each listed with its file, start and end."""
     return [GraphSegment(folder / one["file"], one["start"], one["end"], threads) for one in listed]
 
 
 @dataclass(slots=True)
 class SharedEngine:
-    """What answers for one vertical by way of its backbone."""
+    """Computes the outputs of one vertical on its shared backbone."""
 
     backbone: Backbone
     place: Slot
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """The head's outputs, one array a feature."""
+        """Return the head's outputs, one array per feature."""
         return self.backbone.outputs(encoder, features, self.place)

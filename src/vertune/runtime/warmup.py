@@ -1,4 +1,4 @@
-"""Times how many tokens of one batch suit a model on this machine; knows nothing of queues."""
+"""Measures the best number of tokens per batch on this machine; independent of queues."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from collections.abc import Callable, Sequence
 from vertune.runtime.fleet import Executor, Payload
 
 _BUDGETS = (128, 256, 512, 1024, 2048)
+"""Numbers of padded tokens per batch that are tried."""
 _MIN_SPEEDUP = 1.03
-"""A larger batch must be faster by this factor to be worth the wait of the requests in it."""
+"""A larger batch must be faster by this factor, because its requests wait longer."""
 _SECONDS = 0.15
-"""How long each budget is timed."""
+"""Shortest time for which each budget is measured, in seconds."""
 DEFAULT = 512
+"""Padded tokens per batch if nothing is served yet."""
 
 
 def batch_budget(executors: Sequence[Executor], probe: Callable[[Executor, int], list[Payload]]) -> int:
-    """Padded tokens of a batch beyond which the first executor hardly answers more payloads a second; warms all of them up.
+    """Warm up all executors, and return the number of padded tokens per batch above which the first one is hardly faster.
 
-    `probe(executor, rows)` makes so many payloads of equal length.
+    `probe(executor, rows)` returns `rows` payloads of equal length.
     """
     unique = list(dict.fromkeys(executors))
     for executor in unique:
