@@ -23,9 +23,10 @@ def decode(
     longest: int,
     threshold: float | None,
 ) -> list[Answer]:
-    """Return the most probable span of the field `context` over all windows, or no answer.
+    """Return the most probable span of the field `context` over all windows, or an empty answer, for each record.
 
-    No answer is returned if its log-probability exceeds that of the best span by more than `threshold`; never if that is None.
+    The answer is empty if the log-probability that there is none exceeds that of the best span by more than `threshold`; never if
+    `threshold` is None.
     `longest` is the greatest length of a span in code points.
     """
     none, score, spans = best_spans(len(records), features, outputs, longest)
@@ -39,7 +40,7 @@ def decode(
 
 
 def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1.0, truncated: bool = False) -> Answer:
-    """Build the answer for a span of the context, without surrounding white space; None is no answer."""
+    """Build the answer for a span of the context, without surrounding white space; an empty answer if `span` is None."""
     if span is None:
         return {"spans": [], "text": "", "probability": probability, "truncated": truncated}
     start, end = span
@@ -53,9 +54,9 @@ def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1
 def best_spans(
     count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], longest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int]]]:
-    """Return three values per record: log-probability of no answer, log-probability of the best answer, and its span.
+    """Return per record the log-probability that there is no answer, that of the best answer, and the start and end of that answer.
 
-    No answer takes the least value over the record's windows, the best answer the greatest.
+    The first is the least value over the windows of the record, the second the greatest.
     """
     none, score = np.zeros(count), np.full(count, -np.inf)
     spans = [(0, 0)] * count
@@ -69,7 +70,7 @@ def best_spans(
 
 
 def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
-    """Return the log-probabilities of no answer and of the best answer, and the latter's start and end in code points of the context.
+    """Return the log-probability that there is no answer, that of the best answer, and its start and end in code points of the context.
 
     A log-probability is the sum for start and end, each under a softmax over the tokens of the context and the no-answer token.
     """

@@ -33,7 +33,7 @@ class Reading:
 
 
 def read(records: Sequence[Record], features: Sequence[Feature], text: str) -> list[Reading]:
-    """Return the units of each record's field `text`."""
+    """Split the field `text` of each record into units (words), per window and merged over its windows."""
     numbers: list[list[int]] = [[] for _ in records]
     for number, feature in enumerate(features):
         numbers[feature.record].append(number)

@@ -1,4 +1,4 @@
-"""Merges the outputs of the windows of a record; independent of labels."""
+"""Merges the outputs of the windows into which a long record was cut; independent of labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def owners(features: Sequence[Feature]) -> NDArray[np.int64]:
-    """Return the index of each feature's record."""
+    """Return, for each feature (model input), the index of the record that it was made from."""
     return np.fromiter((feature.record for feature in features), np.int64, len(features))
 
 
@@ -30,7 +30,7 @@ def merge(count: int, features: Sequence[Feature], values: NDArray[Any]) -> NDAr
 
 
 def truncated(count: int, features: Sequence[Feature]) -> list[bool]:
-    """Return for each record whether some of its tokens are in none of its features."""
+    """Return, for each record, whether it was truncated: some of its tokens are in none of its features (model inputs)."""
     lost = {feature.record for feature in features if feature.truncated}
     return [row in lost for row in range(count)]
 

@@ -107,7 +107,7 @@ def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.flo
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support per label from one summed tally."""
+    """Return precision, recall, F1 and support per label from a tally summed over all rows."""
     hit, wrong, missed = counts = split(total, len(labels))
     columns = (ratio(hit, hit + wrong), ratio(hit, hit + missed), f1(counts))
     return [

@@ -38,7 +38,7 @@ def micro(total: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support (gold spans) per label from one summed tally."""
+    """Return precision, recall, F1 and support (gold spans) per label from a tally summed over all records."""
     counts = np.asarray(total, np.float64).reshape(-1, 3)
     metrics = rates(counts[:, 0], counts[:, 1], counts[:, 2])
     return [

@@ -13,7 +13,7 @@ from vertune.core.errors import ConfigError, DataError
 from vertune.core.records import Column
 
 FEWEST = 4
-"""Least number of distinct texts that can be divided."""
+"""Least number of distinct texts that a dataset needs to be divided."""
 _RANGES = 10
 """Greatest number of ranges into which a numeric target is cut."""
 _RANGE_ROWS = 20
@@ -127,7 +127,10 @@ def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
 
 
 def _class_of_text(classes: Codes, place: Codes, texts: int) -> Codes:
-    """Return the most frequent class among the rows of each text, of equally frequent ones the first; `place` is each row's text."""
+    """Return the most frequent class among the rows of each text, of equally frequent ones the first.
+
+    `classes` and `place` have one entry per row: its class, and the index of its text.
+    """
     count = int(classes.max()) + 1
     pairs, rows = np.unique(place * count + classes, return_counts=True)
     text, kind = np.divmod(pairs, count)

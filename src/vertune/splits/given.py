@@ -27,7 +27,7 @@ class Given(Split):
     by: str | None = None
     """The column that names the split of each row; None if splits are separate files, so that all rows here are training rows."""
     values: dict[Literal["train", "validation", "test"], list[str]] = Field(default={})
-    """The values of the column that mean each split; rows with other values are not used. If empty, the usual names are recognised."""
+    """For each split, the values of the column that mean it; rows with other values are not used. If empty, the usual names are recognised."""
     validation: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training rows that are used for validation if the data has no validation rows."""
 
@@ -47,7 +47,7 @@ class Given(Split):
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
         """Return the split of each row, or `unused`; without validation rows, some training rows become validation.
 
-        DataError if the column has an unknown name.
+        DataError if the column contains an unknown name of a split.
         """
         names = self._named(frame)
         if not self.validation or (names == "validation").any():
@@ -75,5 +75,5 @@ class Given(Split):
 
 
 def _mapped(values: pl.Series, names: dict[str, str]) -> pl.Series:
-    """Replace values by their split; null if a value has none."""
+    """Replace each value by the split that `names` has for it; null if it has none."""
     return values.replace_strict(list(names), list(names.values()), default=None, return_dtype=pl.String).alias("split")

@@ -28,7 +28,7 @@ class Group(Split):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The group column."""
+        """The column with the groups."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:

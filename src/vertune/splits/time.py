@@ -30,7 +30,7 @@ class Time(Split):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The time column."""
+        """The column with the times."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:

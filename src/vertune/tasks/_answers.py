@@ -38,7 +38,7 @@ def as_column() -> pl.DataType:
 
 
 START, END = 1, 2
-"""Bits of a token's target: an answer starts here, an answer ends here. 0 is neither; -100 excludes a token, as in the question."""
+"""Bits of a token's target: START if an answer starts at the token, END if one ends there, 0 if neither; -100 if none can."""
 
 
 def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
@@ -110,7 +110,7 @@ def _is_typed(kind: pl.DataType) -> bool:
 
 
 def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
-    """Return an expression: whether the context has every answer of a row at its start; true for an empty and a missing list."""
+    """Return an expression that is true for rows whose context has every answer at its `start`, and for rows without answers."""
     import polars as pl
 
     long = (
@@ -160,7 +160,7 @@ def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
 
 
 def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
-    """Return the target of each token, shape (tokens,), and whether the feature contains a whole answer.
+    """Return the target of each token of a feature (model input), shape (tokens,), and whether it contains a whole answer.
 
     Without a whole answer, the no-answer token (see `decoders.extract.nowhere`) is marked as start and end.
     """

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TEXT = Column("text", "The text.")
 PAIR = Column("text_pair", "A second text that belongs to the first.", required=False)
 _SHOWN = 300
+"""Greatest length of a text in a report, in characters."""
 
 
 class SingleView(Task):
@@ -82,6 +83,7 @@ def shown(record: Record, columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def _cut(text: str) -> str:
+    """Shorten a long text and mark the cut with an ellipsis."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 

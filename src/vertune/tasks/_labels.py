@@ -120,5 +120,6 @@ def _listed(unknown: Mapping[str, int]) -> str:
 
 
 def _some(labels: Sequence[str]) -> str:
+    """Format up to 20 labels for a message, and the number of the others."""
     shown = ", ".join(labels[:20])
     return f"{shown} and {len(labels) - 20} more" if len(labels) > 20 else shown or "none yet"

@@ -36,7 +36,7 @@ _LINE = 1 << 32
 
 
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Return the frame with the column parsed to lists of spans, and `__unread`: why a value is not a list of spans, else null."""
+    """Parse a column to lists of spans and add the column `__unread`: the reason why a value is not a list of spans, else null."""
     import polars as pl
 
     kind = frame.schema[name]
@@ -59,7 +59,7 @@ def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """Parse one cell, a list of mappings or of (start, end, label) or JSON of it; return the spans and why they are invalid, else None."""
+    """Parse one cell: a list of mappings or of (start, end, label), or JSON of it. Return (spans, None) or (None, reason)."""
     try:
         items = json.loads(value) if isinstance(value, str) else value
         if items is None:
@@ -70,6 +70,7 @@ def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
 
 
 def _span(item: Any) -> dict[str, Any]:
+    """Convert one mapping or (start, end, label) to a span; raise ValueError if an offset is not a whole number."""
     start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
     if int(start) != start or int(end) != end:
         raise ValueError("offsets are whole numbers")
@@ -77,7 +78,7 @@ def _span(item: Any) -> dict[str, Any]:
 
 
 def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
-    """Return the frame with `__problem`, why the spans of a row are invalid (else null), and `__overlap`, whether two of them overlap."""
+    """Add the columns `__problem`, the reason why spans of a row are invalid (else null), and `__overlap`, whether two overlap."""
     import polars as pl
 
     numbered = frame.with_row_index("__number")
@@ -111,7 +112,7 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
 
 
 def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Return the frame without spans that overlap a longer one, and `__dropped` with those; rows with a `__problem` are not changed."""
+    """Remove spans that overlap a longer one and add them as the column `__dropped`; rows with a `__problem` are not changed."""
     import polars as pl
 
     rows = frame.select(pl.col("__overlap") & pl.col("__problem").is_null()).to_series().to_numpy().nonzero()[0]

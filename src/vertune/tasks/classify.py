@@ -117,7 +117,7 @@ class Classify(_inputs.SingleView):
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return the class index of each feature's record, int64; raise DataError for a label that the task does not have."""
+        """Return the class index of the record of each feature, int64; raise DataError for a label that the task does not have."""
         truth = self._truth(records)[windows.owners(features)]
         weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
         return Targets(list(truth), weights)

@@ -55,8 +55,14 @@ class Embed(Task):
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("text", "The query."),
-        Column("text_pair", "A document; absent where only vectors of `text` are wanted.", required=False),
-        Column("label", "1 where the document fits the query, else 0; absent where all do.", required=False, role="target", type="label"),
+        Column("text_pair", "A document. Leave it out if only vectors of `text` are needed.", required=False),
+        Column(
+            "label",
+            "1 if the document is relevant to the query, else 0. Without the column, 1.",
+            required=False,
+            role="target",
+            type="label",
+        ),
     )
     answer: ClassVar[type[Any]] = EmbedAnswer
     decoder: ClassVar[str | None] = decoder.__name__
@@ -92,7 +98,7 @@ class Embed(Task):
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return the task unchanged; raise DataError if no training row is a pair that fits."""
+        """Return the task unchanged; raise DataError if no training row is a relevant pair (label 1)."""
         fields = self._fields
         _rows.target(frame, fields.document, self.name)
         if fields.label in frame.columns and not (frame[fields.label] == 1).any():
@@ -144,9 +150,9 @@ class Embed(Task):
         return Targets(list(np.array(rows, np.int64).reshape(-1, 4)))
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return visits per record that make half of an epoch pairs that fit, if fewer than half do; else None.
+        """Return visits per record that make half of an epoch relevant pairs (label 1), if fewer than half are; else None.
 
-        Only pairs that fit are trained as query and document; the others serve as hard negatives.
+        Only relevant pairs have a loss of their own; the other pairs add their documents as hard negatives.
         """
         fits = np.array([self._fields.fits(record) for record in records], bool)
         share = float(fits.mean()) if len(fits) else 1.0
@@ -168,7 +174,7 @@ class Embed(Task):
         return bool(pairs) and all(float(np.dot(left, right)) >= _SAME_DIRECTION for left, right in pairs)
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return one row of `metrics.ranking.statistics` per query that has a document that fits; other queries do not count.
+        """Return one row of `metrics.ranking.statistics` per query with a relevant document; other queries do not count.
 
         With labels, a query ranks the documents of its own rows; without labels, the documents of all records.
         """
@@ -181,7 +187,7 @@ class Embed(Task):
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return the queries with the worst average precision, each with a document that fits and the one that was ranked first."""
+        """Return the queries with the worst average precision, each with a relevant document and the one that was ranked first."""
         fields = self._fields
         queries = sorted(_queries(records, answers, fields), key=lambda query: float(query.statistics[1]))
         return {
@@ -218,7 +224,7 @@ class Embed(Task):
         return {"bm25": answers}
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return questions about things, each with a sentence that fits and one that does not."""
+        """Return questions about things, each with a relevant sentence and an irrelevant one."""
         things = ("tea", "rain", "music", "bread", "茶", "雨", "音乐", "面包")
         records = []
         for row in range(rows):
@@ -231,14 +237,14 @@ class Embed(Task):
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """The names of a record's fields."""
+    """The names of the query, document and label fields of a record."""
 
     query: str
     document: str
     label: str
 
     def fits(self, record: Record) -> bool:
-        """Whether the document fits the query; without a label it does."""
+        """Whether the document of a record is relevant to its query; without a label it is."""
         label = record.get(self.label)
         return label is None or int(label) == 1
 
@@ -257,13 +263,13 @@ class _Query:
     statistics: NDArray[np.float64]
     """Its row of the tally, see `metrics.ranking.statistics`."""
     relevant: int
-    """Index of a record whose document fits the query."""
+    """Index of a record whose document is relevant."""
     first: int
     """Index of a record whose document is ranked first."""
 
 
 def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fields) -> list[_Query]:
-    """Evaluate the ranking of each query that has a document that fits, in order of first appearance; DataError without documents."""
+    """Evaluate the ranking of each query with a relevant document, in order of first appearance; DataError without documents."""
     missing = sum(record.get(fields.document) is None for record in records)
     if missing:
         raise DataError(
@@ -288,7 +294,7 @@ def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fiel
 
 
 def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answer]) -> _Query | None:
-    """Evaluate a query that ranks the documents of its own rows; return None if none of them fits."""
+    """Evaluate a query that ranks the documents of its own rows; return None if none of them is relevant."""
     relevant = np.array(fits, bool)
     if not relevant.any():
         return None
@@ -302,7 +308,7 @@ def _among_all(
 ) -> _Query:
     """Evaluate a query that ranks all documents, by the cosine of `vectors` with its own vector or by its answer's `ranking`.
 
-    `relevant` are indices of documents that fit; `holders[i]` is a record that contains document i.
+    `relevant` are indices of documents; `holders[i]` is a record that contains document i.
     """
     mask = np.zeros(len(holders), bool)
     mask[relevant] = True

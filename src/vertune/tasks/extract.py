@@ -46,8 +46,8 @@ class Extract(Task):
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("question", "The question."),
-        Column("context", "The text that may hold the answer."),
-        Column("answers", "Accepted answers as {start, text}, in code points; [] where there is none.", role="target", type="answers"),
+        Column("context", "The text that may contain the answer."),
+        Column("answers", "Accepted answers as {start, text}, in code points; [] if there is none.", role="target", type="answers"),
     )
     answer: ClassVar[type[Any]] = ExtractAnswer
     decoder: ClassVar[str | None] = decoder.__name__

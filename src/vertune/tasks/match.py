@@ -18,7 +18,7 @@ class Match(Classify):
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
         Column("text_pair", "The text that is compared with the first."),
-        Column("label", "How they belong together: a word or a whole number.", role="target", type="label"),
+        Column("label", "How the texts relate: a word or a whole number.", role="target", type="label"),
     )
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:

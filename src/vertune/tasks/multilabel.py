@@ -30,7 +30,7 @@ _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
 
 
 class SetAnswer(TypedDict):
-    """The prediction for one record: its labels, the most probable first, the probability of every label, and whether it was truncated."""
+    """The prediction for one record: its labels, the most probable first, the probability of each label, and whether it was truncated."""
 
     labels: list[str]
     probabilities: dict[str, float]
@@ -142,7 +142,7 @@ class Multilabel(_inputs.SingleView):
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return 1 or 0 per label for each feature's record, float32 of shape (labels,); raise DataError for an unknown label."""
+        """Return 1 or 0 per label for the record of each feature, float32 of shape (labels,); raise DataError for an unknown label."""
         present = self._truth(records).astype(np.float32)
         return Targets(list(present[windows.owners(features)]))
 

@@ -105,7 +105,7 @@ class Regress(_inputs.SingleView):
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return the standardised score of each feature's record, float32."""
+        """Return the standardised score of the record of each feature, float32."""
         mean, deviation = self._scale()
         values = ((self._truth(records) - mean) / deviation).astype(np.float32)
         return Targets(list(values[windows.owners(features)]))
@@ -164,7 +164,7 @@ class Regress(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return opinions on a service with a score from 1 to 5 that one word expresses."""
+        """Return opinions on a service, each with a score from 1 to 5 that depends on one word of the text."""
         cues = {5.0: "excellent", 1.0: "terrible", 4.0: "good", 2.0: "poor", 3.0: "average"}
         things = ("service", "food", "room", "staff")
         frames = ("the {} was {}", "we found the {} {}", "their {} is {} as always")

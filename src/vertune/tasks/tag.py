@@ -39,7 +39,7 @@ class TaggedSpan(Span, total=False):
 
 
 class TagAnswer(TypedDict):
-    """The prediction for one text: its spans, and whether it was truncated."""
+    """The prediction for one text: its spans, and whether the text was truncated."""
 
     spans: list[TaggedSpan]
     truncated: bool
@@ -50,7 +50,7 @@ class Tag(Task):
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("text", "The text."),
-        Column("spans", "Spans as {start, end, label} in code points, end exclusive; [] where there is none.", role="target", type="spans"),
+        Column("spans", "Spans as {start, end, label} in code points, end exclusive; [] if there is none.", role="target", type="spans"),
     )
     answer: ClassVar[type[Any]] = TagAnswer
     decoder: ClassVar[str | None] = decoder.__name__
