@@ -27,7 +27,7 @@ class Given(Split):
     by: str | None = None
     """The column that names the split of each row; None if splits are separate files, so that all rows here are training rows."""
     values: dict[Literal["train", "validation", "test"], list[str]] = Field(default={})
-    """For each split, the values of the column that mean it; rows with other values are not used. If empty, the usual names are recognised."""
+    """For each split, the values of the column that mean it; other rows are not used. If empty, the usual names are recognised."""
     validation: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training rows that are used for validation if the data has no validation rows."""
 
