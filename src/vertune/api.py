@@ -1,4 +1,4 @@
-"""The Python interface: train, load, use and save models; knows nothing of how the steps work."""
+"""The Python interface: train, load, use and save models; independent of how the steps work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TARGET = "label"
 
 
 class Vertical:
-    """A trained model, with methods to use, measure, compress and save it."""
+    """A trained model that can predict, and be evaluated, compressed, exported and saved."""
 
     def __init__(self, artifact: Artifact, home: Home | None = None) -> None:
         self.artifact = artifact
@@ -43,7 +43,7 @@ class Vertical:
 
     @property
     def cache(self) -> AnswerCache[Any, Any] | None:
-        """The cache of `remember`, whose `hit_rate` says how often it saved a computation; None without one."""
+        """The cache that `remember` created; its `hit_rate` is the share of inputs answered from it. None if there is no cache."""
         return None if self._cached is None else self._cached.cache
 
     @property
@@ -53,7 +53,7 @@ class Vertical:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics that training measured, by split."""
+        """The metrics measured in training, by split."""
         return dict(self.artifact.manifest.get("metrics") or {})
 
     @property
@@ -62,9 +62,9 @@ class Vertical:
         return list(self._task().known_labels)
 
     def predict(self, data: Any) -> Any:
-        """Answer a text or a record (one answer), or a list, a pandas or Polars frame, or the file at a path (a list of answers).
+        """Return the prediction for a text or record, or the predictions for a list, a pandas or Polars frame, or the file at a path.
 
-        Answers have the schema of the task; DataError names the first record that can't be answered.
+        A prediction is a dict with the task's answer schema. Raises DataError, which names the first record that can't be used.
         """
         from vertune.steps.predict import predict
 
@@ -73,27 +73,31 @@ class Vertical:
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
-        """Cache up to `entries` answers for repeated inputs and return the vertical itself; ConfigError for fewer than 1."""
+        """Cache the predictions for up to `entries` inputs and return the vertical itself; raise ConfigError for fewer than 1."""
         from vertune.runtime.cache import AnswerCache, CachedPredictor
 
         self._cached = CachedPredictor(self._predictor(), self.id, AnswerCache(entries))
         return self
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
-        """Make a smaller and faster model that passes the gate; `settings` such as `compress.chain=[trim_vocabulary, int8]`."""
+        """Return a smaller and faster model that is about as accurate, within the tolerance of the config.
+
+        `settings` override the config, such as `compress.chain=[trim_vocabulary, int8]`. `accept` also accepts a model if there are
+        too few validation records to tell.
+        """
         from vertune.steps.compress import CompressOptions, compress
 
         return Vertical(compress(self.artifact, self.home, settings, None, CompressOptions(accept)), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
-        """Write a report on a split of the dataset, or on labelled `data`, and return its metrics.json with the report's path."""
+        """Write a report on a split of the dataset, or on labelled `data`; return its metrics, and its path under `report`."""
         from vertune.steps.evaluate import evaluate
 
         report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data, self._task()))
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     def save(self, folder: str | Path, base: bool = False) -> Path:
-        """Copy the model into a new or empty folder for `load`; with `base`, copy its base too, for machines without a network."""
+        """Copy the model into a new or empty folder, which `load` can read; `base` copies its base too, for use without a network."""
         from vertune.core.files import new_folder
         from vertune.steps.bundle import bundle
 
@@ -104,7 +108,7 @@ class Vertical:
         return Path(folder).absolute()
 
     def export(self, form: str, folder: str | Path) -> Path:
-        """Write the model for other software, such as `transformers`, and check that its outputs are the same there."""
+        """Write the model in a format of other software, such as `transformers`, and check that its outputs there are the same."""
         from vertune.steps.export import export
 
         return export(self.artifact, form, Path(folder))
@@ -122,7 +126,7 @@ class Vertical:
         return self._opened
 
     def _records(self, data: Any) -> Any:
-        """Convert data to records or a frame; a bare text fills the task's first input, a list of texts fills several."""
+        """Convert data to a list of records or a frame; a text is read as the task's first input, a list of texts as its first inputs."""
         from vertune.data.validate import record_of_texts
 
         if isinstance(data, (list, tuple)) or _is_array(data):
@@ -146,13 +150,13 @@ def fit(
     home: str | Path | None = None,
     **config: Any,
 ) -> Vertical:
-    """Train and measure a model on labelled data; everything except the data has a default.
+    """Train and evaluate a model on labelled data; everything except the data has a default.
 
     `data` is a path, a pandas or Polars frame, a list of records, a pair (texts, labels), or a mapping of splits
     (`{"train": …, "test": …}`) to any of these. `text` and `label` name its columns (a list for two texts); columns that are not
-    named are guessed. `time_limit` is in seconds. `config` takes any section of a run.yaml: `task="regress"`, `method="lora"`,
-    `base="…"`, `training={"epochs": 3}`; and `progress`, a callable that receives the steps' events.
-    Raises ConfigError, DataError or NotFound, each with what to do.
+    named are guessed. `time_limit` is in seconds. `config` accepts any section of a run.yaml, such as `task="regress"`,
+    `method="lora"`, `base="…"` or `training={"epochs": 3}`, and `progress`, a callable that receives the events of the steps.
+    Raises ConfigError, DataError or NotFound.
     """
     from vertune.steps.fit import fit as run
 
@@ -172,7 +176,7 @@ def fit(
 
 
 def load(name: str | Path, home: str | Path | None = None) -> Vertical:
-    """Load a trained model by its vertical's name, an alias (`name@live`), its id, or the folder it was saved in."""
+    """Return the trained model with this name, alias (`name@live`) or id, or the one saved in this folder."""
     path = Path(name).expanduser()
     if (path / "manifest.json").exists():
         return Vertical(Artifact(path.absolute()), Home(home))
@@ -182,14 +186,14 @@ def load(name: str | Path, home: str | Path | None = None) -> Vertical:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns that the caller names; what is empty or None is guessed."""
+    """The column names that the caller passed; an empty list or None means that they are guessed."""
 
     texts: list[str]
     label: str | None
 
 
 def _parts(data: Any) -> dict[str, Any]:
-    """The data by split; undivided data is all `train`."""
+    """Return the data by split; undivided data becomes `train`."""
     if isinstance(data, Mapping) and data and set(data) <= set(_SPLITS):
         if "train" not in data:
             raise ConfigError(f"There is no split 'train' among {', '.join(data)}. Add it: {{'train': …}}.")
@@ -198,7 +202,7 @@ def _parts(data: Any) -> dict[str, Any]:
 
 
 def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], columns: _Columns, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as a mapping: the caller's settings, completed by guesses from the data."""
+    """Return the config as a mapping: the caller's settings, completed with guesses from the data."""
     from vertune.steps.init import guess_frame, init
 
     settings = dict(config)
@@ -217,7 +221,7 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
 
 
 def _named_task(config: Mapping[str, Any]) -> Task | None:
-    """The task in the caller's settings; None if there is none."""
+    """Return the task in the caller's settings; None if there is none."""
     from vertune.core.kinds import Task
 
     return None if config.get("task") is None else Task.model_validate(config["task"])
@@ -228,7 +232,7 @@ def _as_list(text: str | Sequence[str] | None) -> list[str]:
 
 
 def _is_path(value: Any) -> bool:
-    """Whether this is a Path, or a string that is the path of an existing file or folder."""
+    """Return whether a value is a Path, or a string that is the path of an existing file or folder."""
     if isinstance(value, Path):
         return True
     try:
@@ -238,12 +242,12 @@ def _is_path(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether this is a one-dimensional array or series of pandas, NumPy or Polars."""
+    """Return whether a value is a one-dimensional array or series of pandas, NumPy or Polars."""
     return getattr(value, "ndim", None) == 1 or type(value).__name__ == "Series"
 
 
 def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
-    """Convert data to a Polars frame with the marker columns of a source; columns without a name get those of the task."""
+    """Convert data to a Polars frame; a pair (texts, labels) gets the column names of the task."""
     import polars as pl
 
     from vertune.steps.predict import read_rows
@@ -269,7 +273,7 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
 
 
 def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
-    """A frame of texts and labels under the names of the task's first input and target; DataError if their numbers differ."""
+    """Return a frame of texts and labels, in columns named as the task's first input and target; raise DataError if lengths differ."""
     import polars as pl
 
     left, right = list(texts), list(labels)

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier of texts, for pipelines, cross-validation and grid search; knows nothing of training."""
+"""A scikit-learn classifier of texts, for pipelines, cross-validation and grid search; independent of how training works."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _NAME = "vertical"
 
 
 class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Fine-tunes a pretrained encoder to classify texts.
+    """A classifier that fine-tunes a pretrained encoder on texts.
 
-    `base`, `method`, `time_limit` (seconds) and `seed` are those of a run.yaml; `config` takes any other section of one, such as
-    `{"training": {"epochs": 3}}`. No rows are held out for testing; a tenth of the rows is used to choose the best weights.
-    Without a `home`, the model is kept in a temporary folder that is deleted with the estimator.
+    `base`, `method`, `time_limit` (seconds) and `seed` mean the same as in a run.yaml; `config` accepts any other section of one,
+    such as `{"training": {"epochs": 3}}`. No rows are held out for testing; a tenth of the rows is used to choose the best weights.
+    Without a `home`, the model is stored in a temporary folder that is deleted with the estimator.
 
-    `X` is a sequence, array or series of texts, or has two columns for pairs of texts. After `fit`: `classes_`, and `vertical_`,
-    the trained `vertune.Vertical`.
+    `X` is a sequence, array or series of texts, or has two columns for pairs of texts. `fit` sets `classes_`, and `vertical_`,
+    which is the trained `vertune.Vertical`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.home = home
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
-        """Train on texts and their labels; DataError if their numbers differ or they can't be used."""
+        """Train on texts and their labels and return the estimator; raise DataError if their numbers differ or they can't be used."""
         import polars as pl
 
         from vertune.api import Vertical
@@ -74,7 +74,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """Probabilities, shape (texts, classes), in the order of `classes_`."""
+        """Return the probability of each class for each text, shape (texts, classes), in the order of `classes_`."""
         import polars as pl
 
         check_is_fitted(self, "vertical_")
@@ -84,13 +84,13 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.array(rows, np.float64).reshape(len(answers), len(names))
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """The most probable label of each text."""
+        """Return the most probable label of each text."""
         probabilities = self.predict_proba(X)
         labels: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return labels
 
     def _settings(self) -> dict[str, Any]:
-        """The config of a run: the sections in `config`, overridden by the estimator's parameters."""
+        """Return the config of a run: the sections in `config`, overridden by the estimator's parameters."""
         config = dict(self.config or {})
         limit = {"time_limit": self.time_limit} if self.time_limit is not None else {}
         data = {"split": {"name": "stratified", "test": 0.0, "seed": self.seed}, **config.get("data", {})}
@@ -99,13 +99,13 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return {"name": _NAME, "task": "classify", **config, **parameters, "training": training, "data": data}
 
     def _temporary_folder(self) -> Path:
-        """Make a temporary folder that is deleted with the estimator."""
+        """Create and return a temporary folder that is deleted with the estimator."""
         folder = Path(tempfile.mkdtemp(prefix="vertune-"))
         self._discard = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
 
     def __getstate__(self) -> dict[str, Any]:
-        """The parameters and the files of the model, so that a copy or a pickle is independent of the folder."""
+        """Return the parameters and the content of the model's files, so that a copy or a pickle does not need the folder."""
         state = dict(super().__getstate__())  # a copy, because scikit-learn returns the estimator's own dictionary
         vertical = state.pop("vertical_", None)
         state.pop("_discard", None)
@@ -117,7 +117,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Write the model's files into a new temporary folder."""
+        """Restore the parameters, and write the model's files into a new temporary folder."""
         from vertune.api import Vertical
         from vertune.core.artifact import Artifact
 
@@ -143,7 +143,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
-    """One or two columns of texts, named as the task's inputs; DataError for anything else."""
+    """Return one or two columns of texts by the names of the task's inputs; raise DataError for anything else."""
     values = texts.to_numpy() if hasattr(texts, "to_numpy") else np.asarray(texts, dtype=object)
     if values.ndim == 1:
         columns = [values]

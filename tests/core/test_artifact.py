@@ -79,7 +79,7 @@ def test_an_alias_that_goes_while_all_are_read_is_left_out(home, monkeypatch):
     monkeypatch.setattr(Path, "read_text", gone)
     home.unalias("other@live")
     assert home.aliases() == {"intent@live": model.id}
-    with pytest.raises(NotFound, match="There are: intent@live"):
+    with pytest.raises(NotFound, match="Choose from: intent@live"):
         home.unalias("intent@next")
 
 

@@ -35,7 +35,7 @@ def test_auto_is_a_method_and_a_typo_is_not():
         ({"data": {}, "training": {"epochs": float("inf")}}, "is inf"),
         ({"data": {}, "optimiser": {"rate": 0}}, "is 0"),
         ({"data": {}, "base": "one", "encoder": {"name": "text", "base": "other"}}, "has two bases"),
-        ({"data": {}, "name": "../x"}, "A name has"),
+        ({"data": {}, "name": "../x"}, "expected 1 to 80 characters"),
         ({}, "'data' is missing"),
         ({"data": {"source": "a.unknown"}}, "No source is known"),
     ],

@@ -47,4 +47,4 @@ def test_parts_are_frozen():
 
 
 def test_about_is_read_without_importing():
-    assert part.about("encoders", "text").startswith("Text, or two texts")
+    assert part.about("encoders", "text").startswith("Encodes one text or a pair of texts")

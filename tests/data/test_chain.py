@@ -36,7 +36,7 @@ def question(place, *answers):
 
 
 PLANTED = {
-    "unreadable rows": ("classify", {}, [*labelled(), "no json"], [("rows were rejected: line 61 is no JSON", 1, 61)]),
+    "unreadable rows": ("classify", {}, [*labelled(), "no json"], [("rows were rejected: line 61 is not JSON", 1, 61)]),
     "blank texts and labels": (
         "classify",
         {},
@@ -190,7 +190,7 @@ def test_every_row_read_is_in_a_split_unused_or_rejected(rows, clean, split, aug
 def test_a_cleaner_that_edits_texts_is_refused_where_answers_are_places(tmp_path):
     config = build(Config, {"data": {"clean": ["normalise"]}, "task": "tag"})
     frame = pl.DataFrame([spans(place, (0, 3, "PER")) for place in range(20)])
-    with pytest.raises(ConfigError, match=r"'normalise' edits texts, but the task 'tag' answers with places .*spans.*data\.clean"):
+    with pytest.raises(ConfigError, match=r"'normalise' edits texts, but the task 'tag' answers with positions .*spans.*data\.clean"):
         prepare(config, Home(tmp_path), frames={"train": frame})
 
 

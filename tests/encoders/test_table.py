@@ -103,7 +103,7 @@ def test_other_fields_and_tasks_are_refused(views: list[View], message: str) -> 
 
 
 def test_one_state_a_position_is_refused_and_so_is_encoding_without_fields(encoder: Table) -> None:
-    with pytest.raises(ConfigError, match="one state a record"):
+    with pytest.raises(ConfigError, match="one state per record"):
         encoder.pooling_of("tokens")
     with pytest.raises(ConfigError, match="does not know its fields"):
         Table().encode(ROWS, [VIEW])

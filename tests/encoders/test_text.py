@@ -130,7 +130,7 @@ def test_a_base_that_is_not_there_says_what_to_do():
 
 @pytest.mark.parametrize(
     ("view", "message"),
-    [(View("record", ("text", "age"), types=("text", "number")), "'age' is none"), (View("text", ("a", "b", "c")), "the task has 3")],
+    [(View("record", ("text", "age"), types=("text", "number")), "'age' is not a text"), (View("text", ("a", "b", "c")), "the task has 3")],
 )
 def test_what_is_not_one_text_or_two_is_refused(base, view, message):
     with pytest.raises(ConfigError, match=message):

@@ -124,9 +124,9 @@ def test_thrifty_methods_train_a_small_share(name: str, folder: Path) -> None:
 
 
 def test_adalora_needs_steps_and_room_to_fall(stand: contract.MethodCase) -> None:
-    with pytest.raises(ConfigError, match="number of steps"):
+    with pytest.raises(ConfigError, match="expected at least 1 step, got 0"):
         stand.prepared(method("adalora"), steps=0)
-    with pytest.raises(ConfigError, match="Lower target"):
+    with pytest.raises(ConfigError, match="Lower 'target'"):
         stand.prepared(method("adalora", rank=4, target=4))
 
 

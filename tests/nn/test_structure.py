@@ -123,7 +123,7 @@ def test_a_base_that_can_t_compute_its_inputs_is_an_error() -> None:
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return pixels
 
-    with pytest.raises(ConfigError, match="does not say which arrays it reads"):
+    with pytest.raises(ConfigError, match="declares no input arrays"):
         structure.stages(Deaf())
     with pytest.raises(ConfigError, match="can't run on the arrays of its encoder alone"):
         structure.stages(declare(Deaf(), Text()))

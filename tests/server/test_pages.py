@@ -47,7 +47,7 @@ def test_an_unforeseen_error_is_a_guarded_problem_that_says_nothing_and_is_logge
     monkeypatch.setattr("vertune.answering.service.AnswerService.answer", fail)
     before = server.metric("vertune_requests_total", resource="refused", status="500")
     found = server.predict("intent", "a")
-    assert "Please report it" in problem(found, 500)
+    assert "Report this to its operator" in problem(found, 500)
     assert "private" not in found.text
     guarded(found.headers)
     assert server.metric("vertune_requests_total", resource="refused", status="500") == before + 1

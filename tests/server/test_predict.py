@@ -144,7 +144,7 @@ def test_cached_answers_are_those_of_the_model_that_is_asked(fleet, start, alone
 
 def test_a_vertical_that_is_not_there_is_told_with_those_that_are(server) -> None:
     said = problem(server.predict("nobody", "a"), 404)
-    assert said == "No vertical 'nobody' is served here. There are: faq, find, intent, spans, whole."
+    assert said == "No vertical 'nobody' is served here. Choose from: faq, find, intent, spans, whole."
     assert problem(server.ask.post("/v1/predict", json={"verticals": ["intent", "nobody"], "texts": ["a"]}), 404) == said
     assert problem(server.ask.get("/v1/nothing"), 404).startswith("There is nothing at /v1/nothing")
     assert problem(server.ask.get("/v1/predict/"), 404)  # and no redirect to wherever the Host header leads

@@ -143,12 +143,12 @@ def test_a_port_that_is_taken_is_told(fleet, server) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--open", "--host", "0.0.0.0"], 2, "can be reached from elsewhere"),
-        (["--open", "--set", "host=0.0.0.0"], 2, "can be reached from elsewhere"),
+        (["--open", "--host", "0.0.0.0"], 2, "other machines can reach 0.0.0.0"),
+        (["--open", "--set", "host=0.0.0.0"], 2, "other machines can reach 0.0.0.0"),
         (["--open", "--host", "0.0.0.0", "--set", "open=false"], 2, "open=true"),
         (["--set", "limits.body=0"], 2, "limits"), (["--set", "what=1"], 2, "what"), (["--set", "rate=often"], 2, "600/minute"),
         (["nobody"], 5, "no live model of nobody"), 
-        (["--set", "device=toaster"], 2, "Here there are: cpu"), (["../../etc/passwd"], 5, "no live model"),
+        (["--set", "device=toaster"], 2, "Choose from: cpu"), (["../../etc/passwd"], 5, "no live model"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_served_is_told(home, capsys, words, code, says) -> None:

@@ -132,8 +132,8 @@ def test_a_server_of_some_serves_these_alone(home, start, other) -> None:
     assert problem(running.predict("find", "a"), 404)
     # what is not its own it leaves alone, since another server may follow that
     before = home.aliases()
-    assert "alone" in problem(running.ask.delete("/v1/verticals/find"), 404)
-    assert "alone" in problem(running.ask.put("/v1/verticals/another", json={"model": other}), 404)
+    assert "serves only intent, whole" in problem(running.ask.delete("/v1/verticals/find"), 404)
+    assert "serves only intent, whole" in problem(running.ask.put("/v1/verticals/another", json={"model": other}), 404)
     assert home.aliases() == before
     # one of them goes, and the others are followed as before
     assert running.ask.delete("/v1/verticals/whole").status_code == 204

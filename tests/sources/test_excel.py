@@ -35,5 +35,5 @@ def test_an_unknown_sheet_and_an_empty_one(tmp_path):
 def test_what_is_no_workbook_is_refused(tmp_path):
     path = tmp_path / "a.xlsx"
     path.write_text("text,label\n")
-    with pytest.raises(DataError, match="no workbook"):
+    with pytest.raises(DataError, match="not a workbook"):
         Excel(path=str(path)).read()

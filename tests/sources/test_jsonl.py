@@ -50,7 +50,7 @@ def test_bad_lines_are_rows_with_an_error(read):
     frame = read('{"text": "a"}\nnot json\n[1]\n{"text": NaN}\n{"text": "\\ud800"}\n{"text": "e"}\n')
     errors = frame["__error"].to_list()
     assert [bool(error) for error in errors] == [False, True, True, True, True, False]
-    assert "line 2 is no JSON" in errors[1]
+    assert "line 2 is not JSON" in errors[1]
     assert "is a JSON list" in errors[2]
     assert "surrogate" in errors[4]
     assert frame["text"].to_list() == ["a", None, None, None, None, "e"]
@@ -81,4 +81,4 @@ def test_a_broken_last_line_is_a_row_with_its_error(tmp_path):
     path.write_text('{"text": "one"}\nbroken\n')
     frame = Jsonl(path=str(path)).read()
     assert frame["text"].to_list() == ["one", None]
-    assert frame["__error"][1].startswith("line 2 is no JSON")
+    assert frame["__error"][1].startswith("line 2 is not JSON")

@@ -29,7 +29,7 @@ def test_parquet_is_lazy_and_keeps_types(tmp_path):
 def test_what_is_no_parquet_is_refused(tmp_path):
     path = tmp_path / "a.parquet"
     path.write_text("text\n")
-    with pytest.raises(DataError, match="no Parquet file"):
+    with pytest.raises(DataError, match="not a Parquet file"):
         Parquet(path=str(path)).read()
 
 
@@ -55,7 +55,7 @@ def test_squad_answers_in_the_wrong_place_are_rejected(tmp_path):
 def test_what_is_no_squad_is_refused(tmp_path, content):
     path = tmp_path / "a.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"no SQuAD file|holds no questions"):
+    with pytest.raises(DataError, match=r"not a SQuAD file|holds no questions"):
         Squad(path=str(path)).read()
 
 

@@ -142,7 +142,7 @@ def test_time_trains_on_the_past(form):
 
 def test_times_that_can_not_be_read_are_refused():
     frame = table({"a": 9}).with_columns(pl.Series("when", ["2024-01-01"] * 8 + ["soon"]))
-    with pytest.raises(DataError, match="holds 'soon', which is no time in ISO 8601"):
+    with pytest.raises(DataError, match="holds 'soon', which is not a time in ISO 8601"):
         Time(by="when").divide(frame, COLUMNS)
     with pytest.raises(DataError, match="no time in 9 rows"):
         Time(by="when").divide(frame.with_columns(when=pl.lit(None, dtype=pl.String)), COLUMNS)

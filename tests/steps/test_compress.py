@@ -262,7 +262,7 @@ def test_a_graph_cut_short_is_refused(copied):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ModelError, match="has changed"):
         Predictor.open(copied)
-    with pytest.raises(StorageError, match="no ONNX graph that can be run"):
+    with pytest.raises(StorageError, match="not an ONNX graph that can be run"):
         Graph(file)
 
 

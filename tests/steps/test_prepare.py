@@ -113,7 +113,7 @@ def test_frames_are_taken_as_they_are(home):
     dataset = prepare(config, home, frames={"train": frame, "test": frame.head(20).with_columns(text=pl.col("text") + "!")})
     assert dataset.manifest["rows"]["test"] == 20
     assert set(datasets.read(dataset, "test")["__file"]) == {"test frame"}
-    with pytest.raises(ConfigError, match="they must be train and optionally"):
+    with pytest.raises(ConfigError, match="expected train and optionally"):
         prepare(config, home, frames={"tset": frame})
     with pytest.raises(ConfigError, match="names no data"):
         prepare(config, home)
@@ -269,7 +269,7 @@ def test_spans_and_answers_have_their_report_too(home, tmp_path):
 BAD = {
     "missing column": ("txet,label\na,b\nc,d\n", DataError, r"reads the column 'text'.*Did you mean 'txet'"),
     "empty file": ("", DataError, r"is empty"),
-    "binary": ("PK\x03\x04 and more", DataError, r"is no CSV: it begins like a zip"),
+    "binary": ("PK\x03\x04 and more", DataError, r"is not a CSV file: it begins like a zip"),
     "all texts empty": ("text,label\n" + ",card\n" * 9, DataError, r"text is empty"),
     "measurements": ("text,label\n" + "".join(f"t {p},{p / 7:.3f}\n" for p in range(30)), DataError, r"task: regress"),
     "one class": ("text,label\n" + "".join(f"t {p},card\n" for p in range(30)), DataError, r"at least two labels, but all have 'card'"),

@@ -1,1 +1,1 @@
-"""Ways to make more training rows: one file for each."""
+"""Augmenters, which make additional training rows: one file per augmenter."""

@@ -1,6 +1,6 @@
-"""Makes new rows by editing texts around the places that targets mark; knows nothing of how texts are edited.
+"""Makes new rows by editing texts outside of the spans that targets mark; does not depend on how an augmenter edits a text.
 
-An edit never touches a character of a marked place, so the marked text of a new row is that of its original, at its new offsets.
+No character inside a marked span changes, so a new row marks the same words as its original, at shifted offsets.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from vertune.core.errors import ConfigError
 from vertune.core.records import Column
 
 _PLACES = frozenset({"spans", "answers"})
-"""Types of targets that are places in a text."""
+"""Types of targets that mark spans in a text."""
 
 Place = tuple[int, int]
-"""Start and end of a stretch of a text in code points, end exclusive."""
+"""Start and end of a span of a text in code points, end exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A stretch of a text, not empty, and what stands there after the edit."""
+    """A span of a text (not empty), and the text to replace it with."""
 
     start: int
     end: int
@@ -33,23 +33,23 @@ class Replacement:
 
 
 Edit = Callable[[str, np.random.Generator], Sequence[Replacement]]
-"""Replacements for a text, sorted and apart from one another."""
+"""A function that returns replacements for a text, sorted and without overlaps."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditedText:
-    """A text after some replacements."""
+    """A text after its replacements, with the replacements that were made."""
 
     text: str
     replacements: tuple[Replacement, ...]
 
     def offset(self, old: int) -> int:
-        """The new offset of a place between two characters that no replacement covers."""
+        """Convert an offset in the original text, outside of all replacements, to the offset in the edited text."""
         return old + sum(len(part.text) - (part.end - part.start) for part in self.replacements if part.end <= old)
 
 
 def replace(text: str, replacements: Sequence[Replacement], marked: Sequence[Place] = ()) -> EditedText:
-    """The text with those replacements that touch no marked place."""
+    """Apply the replacements that do not overlap a marked span."""
     allowed = tuple(part for part in replacements if all(part.end <= start or end <= part.start for start, end in marked))
     pieces, position = [], 0
     for part in allowed:
@@ -59,10 +59,10 @@ def replace(text: str, replacements: Sequence[Replacement], marked: Sequence[Pla
 
 
 def edited_copies(frame: pl.DataFrame, columns: Sequence[Column], copies: int, edit: Edit, salt: str) -> pl.DataFrame:
-    """Up to so many different edited copies of each row; a copy that equals its row is left out.
+    """Return up to `copies` distinct edited copies of each row; copies with the same texts as the row are dropped.
 
-    The content of a row and the salt decide what is edited. ConfigError where the task has no text input, or has spans and
-    several of them.
+    Edits are random, seeded by the content of the row and the salt. Raise ConfigError if the task has no text input, or has spans
+    and more than one text input.
     """
     texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
     targets = [column for column in columns if column.role == "target" and column.name in frame.columns]
@@ -83,6 +83,7 @@ def edited_copies(frame: pl.DataFrame, columns: Sequence[Column], copies: int, e
 
 
 def _check(texts: Sequence[str], targets: Sequence[Column]) -> None:
+    """Raise ConfigError if there is no text to edit, or it is unknown which text the spans are in."""
     if not texts:
         raise ConfigError("The task has no text input, so no text can be edited. Remove the augmenter from data.augment.")
     if len(texts) > 1 and any(column.type == "spans" for column in targets):
@@ -95,14 +96,14 @@ def _check(texts: Sequence[str], targets: Sequence[Column]) -> None:
 def _edited(
     row: Mapping[str, Any], texts: Sequence[str], targets: Sequence[Column], edit: Edit, random: np.random.Generator
 ) -> dict[str, Any]:
-    """One row with its texts edited and its places moved; unchanged where it is not known which text its places are in."""
+    """Return a row with its texts edited and its marked spans shifted; unchanged if several texts, or none, could contain the spans."""
     marks: dict[str, list[tuple[str, Place]]] = {name: [] for name in texts}
     owners: dict[str, str] = {}
     for target in targets:
         items = row[target.name] or ()
         if target.type not in _PLACES or not items:
             continue
-        holders = [name for name in texts if all(_stands(item, row[name] or "") for item in items)]
+        holders = [name for name in texts if all(_is_in(item, row[name] or "") for item in items)]
         if len(holders) != 1:
             return dict(row)
         owners[target.name] = holders[0]
@@ -119,16 +120,17 @@ def _edited(
 
 
 def _place(item: Mapping[str, Any]) -> Place:
-    """Where a span or an answer is in its text."""
+    """Return the start and end of a span or an answer in its text."""
     return item["start"], item["end"] if "end" in item else item["start"] + len(item["text"])
 
 
-def _stands(item: Mapping[str, Any], text: str) -> bool:
-    """Whether an answer is in this text at its start; a span is in the only text there is."""
+def _is_in(item: Mapping[str, Any], text: str) -> bool:
+    """Whether this text contains the span or answer: its end is within the text, and an answer's text is at its start."""
     start, end = _place(item)
     return end <= len(text) and ("text" not in item or text[start:end] == item["text"])
 
 
 def _moved(item: Mapping[str, Any], edited: EditedText) -> dict[str, Any]:
+    """Return the span or answer with its offsets in the edited text."""
     start, end = map(edited.offset, _place(item))
     return {**item, "start": start, "end": end} if "end" in item else {**item, "start": start}

@@ -1,7 +1,7 @@
-"""Words left out at random, so that a model does not rest on single ones.
+"""Deletes words at random, so that a model does not depend on single words.
 
-Random deletion of EDA (Wei and Zou, 2019, "EDA: Easy data augmentation techniques for boosting performance on text classification
-tasks"). In scripts without spaces between words (Chinese, Japanese) single characters are left out.
+This is the random deletion of EDA (Wei and Zou, 2019, "EDA: Easy data augmentation techniques for boosting performance on text
+classification tasks"). In scripts without spaces between words (Chinese, Japanese), single characters are deleted.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from vertune.core.records import Column
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORDS = re.compile(rf"[{_CJK}]\s*|[^\s{_CJK}]+\s*")
-"""A word with the white space behind it."""
+"""A word and the white space after it."""
 
 
 class DropWords(Augmenter):
-    """Options of left-out words."""
+    """Augmenter that deletes words; the fields below are its options."""
 
     copies: int = Field(default=1, ge=1, le=20)
-    """Rows that are made of each training row."""
+    """Maximum number of new rows per training row; a copy that equals the row or another copy is dropped."""
     rate: float = Field(default=0.1, gt=0, lt=1)
-    """Probability with which each word is left out; one word at least is left out, and one stays."""
+    """Probability of deleting each word; at least one word is deleted, and at least one is kept."""
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Copies of the rows with some words left out, none of them in a marked place."""
+        """Return copies of the rows with some words deleted, none of them in a marked span."""
         return edited_copies(frame, columns, self.copies, self._dropped, f"{self.name} {seed}")
 
     def _dropped(self, text: str, random: np.random.Generator) -> list[Replacement]:

@@ -1,8 +1,8 @@
-"""Typing errors: neighbouring characters swapped, characters left out or typed twice, and keys hit beside the right one.
+"""Adds typing errors: swapped, missing and doubled characters, and letters replaced by a neighbouring key.
 
-A model that has seen typing errors in training loses less on texts that hold some (Belinkov and Bisk, 2018, "Synthetic and natural
-noise both break neural machine translation"). Characters of any script are swapped, left out and doubled; only Latin letters have
-a neighbour on the keyboard.
+A model trained on typing errors loses less accuracy on texts that contain some (Belinkov and Bisk, 2018, "Synthetic and natural
+noise both break neural machine translation"). Characters of any script are swapped, deleted and doubled; only Latin letters are
+replaced by a neighbouring key.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _NEIGHBOURS = {
 
 
 class Typos(Augmenter):
-    """Options of typing errors."""
+    """Augmenter that adds typing errors; the fields below are its options."""
 
     copies: int = Field(default=1, ge=1, le=20)
-    """Rows that are made of each training row."""
+    """Maximum number of new rows per training row; a copy that equals the row or another copy is dropped."""
     rate: float = Field(default=0.03, gt=0, le=0.5)
-    """Share of the letters and digits that are mistyped; each text gets one error at least."""
+    """Share of letters and digits to mistype; each text gets at least one error."""
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Copies of the rows with typing errors outside of marked places."""
+        """Return copies of the rows with typing errors outside of marked spans."""
         return edited_copies(frame, columns, self.copies, self._errors, f"{self.name} {seed}")
 
     def _errors(self, text: str, random: np.random.Generator) -> list[Replacement]:

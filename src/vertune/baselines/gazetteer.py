@@ -1,4 +1,4 @@
-"""A gazetteer: finds the entities of the training texts by longest match; knows nothing of models."""
+"""A gazetteer: finds the entities of the training texts in other texts, by longest match."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vertune.metrics.words import pieces
 class Gazetteer:
     """The entities of the training texts, each with its most frequent label.
 
-    An entity that occurs in the training texts more often without a label than with one is left out.
+    An entity that occurs in the training texts more often without a label than with one is omitted.
     """
 
     def __init__(self, train: Sequence[Record]) -> None:
@@ -40,6 +40,7 @@ class Gazetteer:
         self._lengths = {first: sorted(counts, reverse=True) for first, counts in lengths.items()}
 
     def _matches(self, text: str) -> Iterator[tuple[tuple[str, ...], Span]]:
+        """Yield the words and the span of each known entity in a text."""
         bounds = pieces(text)
         words = tuple(text[start:end] for start, end in bounds)
         position = 0
@@ -53,9 +54,10 @@ class Gazetteer:
             position += 1
 
     def spans(self, text: str) -> list[Span]:
-        """The known entities in this text, from left to right; where several match at one position, the longest."""
+        """Return the spans of the known entities in a text, from left to right; of several at one position, only the longest."""
         return [span for _, span in self._matches(text)]
 
 
 def _words(text: str) -> tuple[str, ...]:
+    """Return the words of a text."""
     return tuple(text[start:end] for start, end in pieces(text))

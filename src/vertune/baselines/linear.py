@@ -1,4 +1,4 @@
-"""Linear models on sparse vectors of texts: logistic regression and ridge; knows nothing of tasks or records."""
+"""Linear models on sparse vectors of texts: logistic regression and ridge regression; independent of tasks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Answer = Callable[[Sequence[Record]], NDArray[np.float64]]
-"""The prediction of a fitted baseline: probabilities of shape (records, classes), or numbers of shape (records,)."""
+"""A fitted baseline: a function of records that returns probabilities of shape (records, classes), or numbers of shape (records,)."""
 _Predict = Callable[["sparse.csr_matrix"], NDArray[np.float64]]
-"""The same from vectors of records."""
+"""A fitted baseline as a function of the records' vectors."""
 
 ROWS = 30_000
-"""Most training rows that are read, drawn at random: a baseline must not cost more than the model it is compared with."""
+"""Largest number of training rows, drawn at random: a baseline must not cost more than the model that it is compared with."""
 SEARCH_ROWS = 5_000
-"""Most training rows with which the regularisation is chosen on validation; with more, the default is near enough."""
+"""With up to this many training rows, the regularisation is chosen on validation records; with more, the default is good enough."""
 _INVERSE_REGULARISATION = (10.0, 1.0, 100.0)
 """Values tried for logistic regression's C, the default first."""
 _RIDGE_PENALTIES = (10.0, 1.0, 3.0, 30.0, 100.0)
@@ -34,16 +34,16 @@ _RIDGE_PENALTIES = (10.0, 1.0, 3.0, 30.0, 100.0)
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """Validation records and their truth, on which the regularisation is chosen."""
+    """Validation records and their true values, on which the regularisation is chosen."""
 
     records: Sequence[Record]
     truth: NDArray[Any]
 
 
 def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, validation: HoldOut) -> Answer:
-    """Logistic regression for one class per row; `truth` holds class indices below `count`.
+    """Fit a logistic regression that predicts one class per record; `truth` contains class indices below `count`.
 
-    With few training rows, the regularisation with the best accuracy on validation is chosen.
+    With up to SEARCH_ROWS training rows, the regularisation with the best accuracy on the validation records is used.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -75,7 +75,7 @@ def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, valid
 
 
 def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
-    """One logistic regression per label; `present` says which labels each row has, shape (rows, labels)."""
+    """Fit one logistic regression per label; `present` marks the labels of each training record, shape (records, labels)."""
     from sklearn.linear_model import LogisticRegression
 
     rows = _sample(len(train))
@@ -99,7 +99,10 @@ def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
 
 
 def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: HoldOut) -> Answer:
-    """Ridge regression of numbers of shape (rows,), with the penalty that has the least squared error on validation."""
+    """Fit a ridge regression of the numbers `values`, shape (records,).
+
+    With up to SEARCH_ROWS training rows, the penalty with the smallest squared error on the validation records is used.
+    """
     from sklearn.linear_model import Ridge
 
     rows = _sample(len(train))
@@ -118,12 +121,12 @@ def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: Ho
 
 
 def _on_records(vectors: Vectors, predict: _Predict, *width: int) -> Answer:
-    """Turn a prediction from vectors into one from records; scikit-learn refuses an empty matrix, so none is given to it."""
+    """Convert a function of vectors into one of records; it returns early for no records, because scikit-learn refuses empty matrices."""
     return lambda records: predict(vectors.of(records)) if len(records) else np.empty((0, *width))
 
 
 def _search_matrix(vectors: Vectors, validation: HoldOut, rows: int) -> sparse.csr_matrix | None:
-    """The validation vectors to search on; None if there are no records, or so many training rows that a search costs too much."""
+    """Return the vectors of the validation records; None if there are none, or too many training rows for a search."""
     return vectors.of(validation.records) if len(validation.records) and rows <= SEARCH_ROWS else None
 
 
@@ -133,20 +136,20 @@ def _best(
     held_out: sparse.csr_matrix | None,
     score: Callable[[NDArray[np.float64]], float],
 ) -> _Predict:
-    """The fit that predicts the held-out rows with the highest score; without such rows, the fit with the first value."""
+    """Return the fit with the highest score on the held-out vectors; without them, the fit with the first value."""
     if held_out is None:
         return fit(values[0])
     return max([fit(value) for value in values], key=lambda predict: score(predict(held_out)))
 
 
 def _sample(count: int) -> NDArray[np.int64]:
-    """Indices of the rows that are read: all, or a fixed random sample of ROWS."""
+    """Return the indices of the training rows to use: all, or a fixed random sample of ROWS."""
     return np.arange(count) if count <= ROWS else np.sort(np.random.default_rng(0).permutation(count)[:ROWS])
 
 
 @contextmanager
 def _ignore_convergence_warnings() -> Iterator[None]:
-    """Silence the warning of a solver that reaches its last iteration: a nearly converged baseline answers the same."""
+    """Silence the warning of a solver that stops before it converges: a nearly converged baseline predicts the same."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

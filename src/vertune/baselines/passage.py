@@ -1,4 +1,4 @@
-"""Answers a question with the span of its context whose surroundings share most words with it; knows nothing of models.
+"""A baseline that answers a question with the span of its context that has the most words of the question around it.
 
 The sliding window of Richardson et al. (2013, MCTest), applied to spans of a fixed length.
 """
@@ -16,16 +16,16 @@ _AROUND = 10
 
 
 def first(context: str, length: int) -> tuple[int, int]:
-    """The first `length` words of the context, as start and end in code points."""
+    """Return the start and end, in code points, of the first `length` words of the context."""
     bounds = [span for span in pieces(context) if context[span[0]].isalnum()]
     return (bounds[0][0], bounds[min(length, len(bounds)) - 1][1]) if bounds else (0, len(context))
 
 
 def best(question: str, context: str, length: int) -> tuple[int, int]:
-    """The span of `length` words whose surroundings share most with the question, as start and end in code points.
+    """Return the start and end, in code points, of the span of `length` words with the most words of the question around it.
 
-    A shared word weighs log(1 + 1 / its count in the context), so that rare words weigh more. Words of the question inside
-    the span count against it, because an answer seldom repeats them. The first of equal spans wins.
+    Each word has the weight log(1 + 1 / its count in the context), so that rare words weigh more. Words of the question inside
+    the span count against it, because an answer seldom repeats them. Of equally good spans, the first is returned.
     """
     bounds = [span for span in pieces(context) if context[span[0]].isalnum()]
     if len(bounds) <= length:

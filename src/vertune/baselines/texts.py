@@ -1,4 +1,4 @@
-"""Sparse TF-IDF vectors of texts and pairs of texts, over words and characters; knows nothing of tasks."""
+"""Sparse TF-IDF vectors of texts and pairs of texts, over words and characters; independent of tasks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 FIELDS = ("text", "text_pair")
 LONGEST = 4_000
-"""Code points that are read of a text: what comes later improves a baseline less than it costs."""
+"""Number of code points of a text that are read; reading more would improve a baseline less than it costs."""
 
 _WORD = r"(?u)\b\w+\b"
 _FILLER = ["0", "0"]
-"""Two extra texts, so that the vocabulary is never empty, even if every word is rare."""
+"""Two texts added to the training texts, so that the vocabulary is never empty, even if every word is rare."""
 
 
 class Vectors:
-    """TF-IDF vectors of records: one part over words and word pairs, one over characters within words, each of unit length.
+    """Converts records to TF-IDF vectors: one over words and word pairs and one over characters, each of unit length, concatenated.
 
-    Character n-grams serve scripts without spaces. The vector of a pair of texts holds the vectors of both texts, their
-    elementwise products, and the cosine of each part.
+    Character n-grams suit languages that are written without spaces. The vector of a pair of texts contains the vectors of both
+    texts, their elementwise products, and their cosine similarities.
     """
 
     def __init__(self, train: Sequence[Record], fields: Sequence[str] = FIELDS) -> None:
@@ -46,7 +46,7 @@ class Vectors:
             part.fit([*seen, *_FILLER])
 
     def of(self, records: Sequence[Record]) -> sparse.csr_matrix:
-        """Transform records; one float32 row per record."""
+        """Return the vectors of records, one float32 row per record."""
         from scipy import sparse
 
         blocks = []
@@ -60,4 +60,5 @@ class Vectors:
 
 
 def _read(records: Sequence[Record], field: str) -> list[str]:
+    """Return one field of each record, cut to LONGEST code points."""
     return [text[:LONGEST] for text in texts(records, field)]

@@ -1,1 +1,1 @@
-"""How features are put together into batches; NumPy only."""
+"""Groups features into batches; uses NumPy only."""

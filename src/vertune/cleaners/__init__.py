@@ -1,1 +1,1 @@
-"""Ways to clean rows before the task checks them: one file for each."""
+"""Cleaners, which drop or edit rows before the task checks them: one file per cleaner."""

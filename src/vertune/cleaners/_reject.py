@@ -1,4 +1,4 @@
-"""Divides a frame into rows that stay and rows that are dropped with a reason; knows nothing of the reasons."""
+"""Splits a frame into rows to keep and rows to drop with a reason; does not depend on any one cleaner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vertune.core.records import Cleaned
 
 
 def reject(frame: pl.DataFrame, reason: pl.Expr, shown: Sequence[str]) -> Cleaned:
-    """The rows whose reason is null, and the others with their values of the columns `shown`."""
+    """Return the rows with a null reason; list the others with file, row number, reason and their values in the columns `shown`."""
     marked = frame.with_columns(reason.alias("__reason"))
     rejected = [
         {"file": row["__file"], "row": row["__row"], "reason": row["__reason"], "values": {name: row[name] for name in shown}}

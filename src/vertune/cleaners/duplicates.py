@@ -1,6 +1,6 @@
-"""No row twice: of rows with the same inputs and targets the first stays.
+"""Drops duplicate rows: of rows with equal inputs and targets, only the first is kept.
 
-A text that is copied many times weighs many times in training, and makes figures on validation look surer than they are.
+A text that occurs many times has too much weight in training, and makes validation metrics look more certain than they are.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vertune.core.records import Cleaned, Column
 
 
 class Duplicates(Cleaner):
-    """Options of dropped copies."""
+    """Cleaner that drops duplicate rows; the fields below are its options."""
 
     by: Literal["record", "inputs"] = "record"
-    """Whether rows are copies when inputs and targets are equal, or when the inputs are, whatever the targets."""
+    """Which columns make rows duplicates: `record` compares inputs and targets, `inputs` compares the inputs alone."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """The first of equal rows; each dropped row names the row that it repeats."""
+        """Keep the first of equal rows; each dropped row names the row that it duplicates."""
         roles = ("input", "target") if self.by == "record" else ("input",)
         compared = [column.name for column in columns if column.role in roles and column.name in frame.columns]
         if not compared or frame.is_empty():

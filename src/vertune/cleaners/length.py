@@ -1,4 +1,4 @@
-"""Only texts of a useful length: rows with a shorter or longer input are dropped."""
+"""Drops rows with an input text that is too short or too long."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vertune.core.records import Cleaned, Column
 
 
 class Length(Cleaner):
-    """Options of bounded lengths, in characters without the white space at both ends."""
+    """Cleaner that bounds the length of input texts, in characters without leading and trailing white space; the fields are its options."""
 
     least: int = Field(default=1, ge=0)
-    """The fewest characters that an input text may have."""
+    """Minimum length of an input text, in characters."""
     most: int | None = Field(default=None, ge=1)
-    """The most characters that an input text may have; None sets no bound."""
+    """Maximum length of an input text, in characters; None means no limit."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -29,7 +29,7 @@ class Length(Cleaner):
         return self
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """The rows whose input texts all fit; an input that is null is left to the task."""
+        """Keep the rows whose input texts are all within the limits; null inputs are not checked here, but by the task."""
         texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
         texts = [name for name in texts if frame.schema.get(name) == pl.String]
         reasons = []

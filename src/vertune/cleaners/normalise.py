@@ -1,8 +1,8 @@
-"""One spelling of each character: Unicode normal form, no invisible characters, optionally no full-width forms, single spaces.
+"""Normalises input texts: Unicode normal form, no invisible characters, single spaces, optionally ASCII for full-width characters.
 
-Models see other tokens for texts that look the same: `é` as one code point or as two, a zero-width space inside a word, full-width
-digits typed with a Chinese input method. As the texts of training are edited, the texts of every later request are edited too.
-Joiners (U+200C and U+200D) stay, because words of Persian and many emoji need them.
+Texts that look the same can have different tokens: `é` as one code point or as two, a zero-width space inside a word, full-width
+digits typed with a Chinese input method. The texts of training are edited, and so is every text that the trained model predicts.
+Joiners (U+200C and U+200D) are kept, because Persian words and many emoji need them.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from vertune.core.kinds import Cleaner
 from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note
 
 _CONTROL = (*range(0x09), *range(0x0E, 0x1C), *range(0x7F, 0x85), *range(0x86, 0xA0))
-"""Control characters that are no white space."""
+"""Control characters that are not white space."""
 _INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF)
-"""Soft hyphen, zero-width spaces, marks of direction, invisible operators, byte order mark."""
+"""Soft hyphen, zero-width spaces, direction marks, invisible operators and the byte order mark."""
 _REMOVED = dict.fromkeys((*_CONTROL, *_INVISIBLE))
 _HALF_WIDTH = {0x3000: 0x20, **{point: point - 0xFEE0 for point in range(0xFF01, 0xFF5F)}}
 _SPACES = re.compile(r"\s+")
 
 
 class Normalise(Cleaner):
-    """Options of normalised texts."""
+    """Cleaner that normalises input texts; the fields below are its options."""
 
     at_prediction: ClassVar[bool] = True
 
     form: Literal["NFC", "NFKC"] = "NFC"
     """The Unicode normal form; NFKC also replaces ligatures, superscripts and other compatibility characters."""
     half_width: bool = False
-    """Whether full-width letters, digits and punctuation, and the ideographic space, become their ASCII counterparts."""
+    """Whether to replace full-width letters, digits, punctuation and the ideographic space by their ASCII counterparts."""
     spaces: Literal["collapse", "keep"] = "collapse"
-    """Whether each run of white space, line ends among it, becomes one space, with none at the ends of a text."""
+    """`collapse` replaces each run of white space, line breaks included, by one space and strips both ends of the text; `keep` does not."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Every row, with its input texts edited; a note counts the texts that changed."""
+        """Return every row with its input texts normalised; a note counts the texts that changed."""
         edited = self.edit_inputs(frame, columns)
         changed = [name for name in frame.columns if not edited[name].equals(frame[name], null_equal=True)]
         texts = [column.name for column in columns if column.role == "input" and frame.schema.get(column.name) == pl.String]
@@ -56,7 +56,7 @@ class Normalise(Cleaner):
         return Cleaned(edited, notes=[Note(self.name, "texts were normalised", count, total, tuple(examples[:MAX_EXAMPLES]))])
 
     def edit(self, text: str) -> str:
-        """The text in its normal form."""
+        """Return the normalised text."""
         text = text.translate(_REMOVED)
         if self.half_width:
             text = text.translate(_HALF_WIDTH)

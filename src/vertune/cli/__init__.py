@@ -1,6 +1,6 @@
-"""The command line: one file a command, the same names as the steps; knows nothing of how any step works.
+"""The command line: one file per command, which parses arguments, calls a step and prints its result.
 
-Commands import what they need when they are called, so that `vertune --help` answers at once.
+Commands contain no logic of the steps. They import what they need when they are called, so that `vertune --help` is fast.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Annotated, NoReturn
 import typer
 
 HEADINGS = ("From a file to a model", "Use a model", "Serve models", "Look around", "Free space", "Further commands")
-"""The headings of `vertune --help`, in their order; a command names its own in `PANEL`, with its place under it."""
+"""The headings of `vertune --help`, in order; a command's `PANEL` has its heading and its position under the heading."""
 ENTRY_POINTS = "vertune.cli"
+"""Group of the entry points with which other packages add commands."""
 _SHARED = frozenset({"options", "output", "progress"})
-"""Modules of this folder that commands share."""
+"""Modules of this folder that are not commands but are used by them."""
 
 
 def commands() -> dict[str, ModuleType]:
-    """Every command by its name, in the order of the help: the files of this folder, and those that other packages name."""
+    """All commands by name, in the order of the help: the files of this folder, and the entry points of other packages."""
     targets = {found.name: f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__) if found.name not in _SHARED}
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         targets.setdefault(entry.name, entry.value)
@@ -32,13 +33,13 @@ def commands() -> dict[str, ModuleType]:
 
 
 def panel(command: ModuleType) -> tuple[str, int]:
-    """The heading and the place of a command in the help; the last heading where it names none that is known."""
+    """The heading of a command in the help, and its position under it; the last heading if the command's own is unknown."""
     heading, place = getattr(command, "PANEL", (HEADINGS[-1], 0))
     return (heading, place) if heading in HEADINGS else (HEADINGS[-1], place)
 
 
 def application() -> typer.Typer:
-    """Build the command line with all commands."""
+    """Build the Typer application with all commands."""
     app = typer.Typer(
         name="vertune",
         help="Turn a general pretrained model into one for your field: from a labelled file to a model that you can serve.",
@@ -58,6 +59,7 @@ def application() -> typer.Typer:
 
 
 def _version(requested: bool) -> None:
+    """Print the version and exit, if requested."""
     if requested:
         from vertune import __version__
 
@@ -69,11 +71,11 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. Can also follow any command.")] = False,
 ) -> None:
-    """Options of every command; `main` removes `--debug` before the commands see it."""
+    """Declare the options that precede a command; `main` handles `--debug` and removes it before Typer parses the arguments."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command; an error is printed to standard error without a traceback, and exits with the code of its class."""
+    """Run one command and exit; an error is printed to standard error without a traceback, and its class decides the exit code."""
     words = [*(sys.argv[1:] if arguments is None else arguments)]  # not list(): that name is a command's module here
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]
@@ -88,14 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _report(error: Exception) -> int:
-    """Print an error and return the exit code."""
+    """Print an error to standard error and return the exit code of its class."""
     from vertune.core.errors import MissingExtra, StorageError, VertuneError
 
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         package = (error.name or "").partition(".")[0]
         error = MissingExtra("This command", _EXTRAS[package], package)
     elif isinstance(error, OSError) and error.filename:
-        error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}.")
+        error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}. Check the path and its permissions.")
     if isinstance(error, VertuneError):
         _print_error(str(error))
         return error.exit_code
@@ -108,10 +110,10 @@ _EXTRAS = {
     "fastapi": "serve", "httpx": "serve", "limits": "serve", "orjson": "serve", "prometheus_client": "serve", "uvicorn": "serve",
     "sentence_transformers": "sentence-transformers", "sqlalchemy": "sql", "fastexcel": "excel", "datasets": "huggingface",
 }  # fmt: skip
-"""The extra that contains each optional package."""
+"""Maps the import name of each optional package to the extra that installs it, as in `pip install 'vertune[train]'`."""
 
 
 def _print_error(text: str) -> None:
-    """Write a message to standard error, marked red on a terminal."""
+    """Write a message to standard error, after the word Error, which is red on a terminal."""
     red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
     sys.stderr.write(f"{red}Error:{reset} {text}\n")

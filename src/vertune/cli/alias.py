@@ -1,4 +1,4 @@
-"""`vertune alias`: lists aliases, or points one to a model; knows nothing of models."""
+"""`vertune alias`: points an alias such as `support-intent@live` to a model, or lists all aliases."""
 
 from __future__ import annotations
 

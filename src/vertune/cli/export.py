@@ -1,4 +1,4 @@
-"""`vertune export`: writes a model in the form of other software; knows nothing of those forms."""
+"""`vertune export`: writes a model in a format of other software, such as transformers, peft or onnx."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder to write to.")],
     home: options.Home = None,
 ) -> None:
-    """Write a model for other software, and check it there."""
+    """Write a model in a format of other software."""
     from vertune.core.artifact import Home
     from vertune.core.files import folder_size
     from vertune.steps.export import export

@@ -1,4 +1,4 @@
-"""`vertune fit`: prepare, train and evaluate in one command; knows nothing of how these steps work."""
+"""`vertune fit`: prepares the data, trains a model and evaluates it in one command."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ PANEL = ("From a file to a model", 2)
 
 
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
-    """Prepare, train and evaluate.
+    """Prepare the data, train a model and evaluate it.
 
-    The alias NAME@live is set if there is none.
+    The alias NAME@live, which says which model is served, is set to the new model if it does not exist yet.
     """
     from vertune.cli import evaluate, prepare, train
     from vertune.cli.progress import show_progress

@@ -1,4 +1,4 @@
-"""`vertune init`: writes a commented run.yaml for a file; knows nothing of how its columns are recognised."""
+"""`vertune init`: guesses the task and columns of a data file, and writes a commented config, run.yaml."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(
     task: Annotated[str | None, typer.Option("--task", help="The task, if the guess is wrong; `vertune parts tasks` lists them.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing config.")] = False,
 ) -> None:
-    """Look at a file and write a commented run.yaml for it."""
+    """Write a commented config, run.yaml, for a data file."""
     from vertune.core.errors import Conflict
     from vertune.core.files import write_text
     from vertune.steps.init import guess_as_yaml, init

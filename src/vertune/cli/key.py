@@ -1,4 +1,4 @@
-"""`vertune key`: creates, lists, rotates and revokes API keys; knows nothing of how they are stored or checked."""
+"""`vertune key`: creates, lists, rotates and revokes the API keys of the server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The person or service that will hold the key.")],
     scope: Annotated[list[str], typer.Option("--scope", help="A permission of the key: predict, feedback, train or admin; repeatable.")],
     vertical: Annotated[
-        list[str] | None, typer.Option("--vertical", help="A vertical that the key is restricted to; repeatable.", show_default="all")
+        list[str] | None,
+        typer.Option("--vertical", help="A vertical (the name of a model) that the key is restricted to; repeatable.", show_default="all"),
     ] = None,
     expires: Annotated[
         str | None,
@@ -43,7 +44,7 @@ def create(
     rate: Annotated[str | None, typer.Option("--rate", help="Rate limit, such as 600/minute.", show_default="that of the server")] = None,
     home: options.Home = None,
 ) -> None:
-    """Create a key and print its secret, and nothing else, to standard output.
+    """Create a key and print its secret, alone on standard output.
 
     The secret can't be shown again: KEY=$(vertune key create NAME --scope predict)
     """
@@ -58,7 +59,7 @@ def create(
 
 @verbs.command("list")
 def show(home: options.Home = None, json: options.Json = False) -> None:
-    """List all keys without their secrets, expired and revoked ones included."""
+    """List all keys, also expired and revoked ones, without their secrets."""
     from vertune.store.keys import Keys
 
     file = _database(home)
@@ -86,7 +87,7 @@ def rotate(
     overlap: Annotated[str, typer.Option("--overlap", metavar="TIME", help="How long the old secret stays valid: 30m, 24h, 0h …")] = "24h",
     home: options.Home = None,
 ) -> None:
-    """Replace a key by one with the same permissions and print the new secret."""
+    """Replace a key by a new one with the same permissions, and print its secret."""
     from vertune.store.keys import Keys
 
     with closing(Keys(_database(home))) as keys:
@@ -98,7 +99,7 @@ def rotate(
 
 @verbs.command("revoke")
 def revoke(id: _Id, home: options.Home = None) -> None:
-    """End a key for good; running servers refuse it within half a second."""
+    """Revoke a key permanently; running servers refuse it within half a second."""
     from vertune.store.keys import Keys
 
     with closing(Keys(_database(home))) as keys:
@@ -107,6 +108,7 @@ def revoke(id: _Id, home: options.Home = None) -> None:
 
 
 def _database(home: Path | None) -> Path:
+    """The path of the database of keys."""
     from vertune.core.artifact import Home
     from vertune.store.keys import FILE
 
@@ -114,7 +116,7 @@ def _database(home: Path | None) -> Path:
 
 
 def _parse_duration(text: str) -> timedelta:
-    """Parse a duration such as 30m, 24h or 90d; ConfigError for any other text."""
+    """Parse a duration such as 30m, 24h or 90d; raise ConfigError for any other text."""
     from vertune.core.errors import ConfigError
 
     match = _DURATION.fullmatch(text)
@@ -133,14 +135,17 @@ def _print_secret(secret: str, key: Key) -> None:
 
 
 def _verticals(key: Key) -> str:
+    """Format the names of the models that a key may use."""
     return "all" if key.verticals is None else ", ".join(key.verticals)
 
 
 def _minute(time: datetime | None) -> str:
+    """Format a time to the minute; empty for None."""
     return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _json_of(key: Key) -> dict[str, Any]:
+    """Convert a key to JSON, without its secret."""
     times = {name: time and time.isoformat() for name in ("created", "expires", "revoked") for time in [getattr(key, name)]}
     permissions = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate}
     return {"id": key.id, "name": key.name, **permissions, **times, "state": key.state}

@@ -1,4 +1,4 @@
-"""`vertune list`: lists the artifacts of the home; knows nothing of their content."""
+"""`vertune list`: lists the datasets, models, reports, backbones and unfinished runs in the home folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """List finished artifacts and unfinished runs."""
+    """List datasets, models, reports and unfinished runs."""
     from vertune.core.artifact import SHELVES, Home
     from vertune.core.errors import UnknownName
 
@@ -43,7 +43,7 @@ def run(
 
 
 def contents(home: Home, shelf: str) -> list[Artifact]:
-    """The artifacts of one shelf, or the unfinished runs."""
+    """The artifacts of one shelf (datasets, models, reports or backbones); for `runs`, the unfinished runs."""
     return home.runs() if shelf == "runs" else home.shelf(shelf)  # type: ignore[arg-type]
 
 
@@ -56,6 +56,7 @@ def _by_model(home: Home) -> dict[str, list[str]]:
 
 
 def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[str]:
+    """The table row of one artifact, also if its manifest can't be read."""
     from vertune.core.errors import StorageError
     from vertune.core.files import folder_size
 
@@ -68,7 +69,7 @@ def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[
 
 
 def _summary(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]
-    """The main facts of an artifact: aliases, rows and first metric; the status and the error if it is unfinished."""
+    """Summarise an artifact in one line: its aliases, rows and first metric; if it is unfinished, its status and error."""
     if manifest.get("status") != "done":
         return f"{manifest.get('status')}: {manifest.get('error') or 'not finished'}"
     parts = list(aliases)

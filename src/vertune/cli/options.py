@@ -1,4 +1,4 @@
-"""Options that several commands share; knows nothing of any command."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-Run = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The config of the vertical; `vertune init DATA` writes one.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model: the vertical's name, an alias (name@live), an id, or a folder.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The config of a model; `vertune init DATA` writes one.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model: its name, an alias (name@live), an id, or a folder.")]
 Home = Annotated[
-    Path | None, typer.Option("--home", envvar="VERTUNE_HOME", help="The folder that holds all artifacts.", show_default=".vertune")
+    Path | None,
+    typer.Option("--home", envvar="VERTUNE_HOME", help="The folder with all datasets, models and reports.", show_default=".vertune"),
 ]
 Set = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""Terminal output: results in aligned columns on standard output, notes on standard error; knows nothing of any command."""
+"""Functions for terminal output: results go to standard output in aligned columns, notes to standard error; shared by all commands."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 def screen(error: bool = False) -> Console:
-    """A console that never wraps lines, so that a path or an id can be copied in one piece."""
+    """A Rich console that never wraps lines, so that a path or an id can be copied in one piece."""
     from rich.console import Console
 
     return Console(stderr=error, soft_wrap=True, highlight=False, emoji=False, markup=False)
 
 
 def say(text: str = "", style: str = "") -> None:
-    """Print one line of the result."""
+    """Print one line of a command's result to standard output."""
     screen().print(text, style=style)
 
 
 def note(text: str, style: str = "dim") -> None:
-    """Print one line about the work to standard error, so that it does not end up in a pipe."""
+    """Print one line to standard error that is not part of the result, so that it does not get into a pipe."""
     screen(error=True).print(text, style=style)
 
 
 def next_steps(*commands: str) -> None:
-    """Print the commands to type next."""
+    """Print the commands that the user may want to run next, to standard error."""
     width = max(map(len, commands))
     for number, command in enumerate(commands):
         note(f"{'Next:' if number == 0 else '  or:'}  {command:<{width}}".rstrip(), style="cyan")
@@ -59,7 +59,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def facts(pairs: Mapping[str, Any]) -> None:
-    """Print names and values in two columns, leaving out values that are None."""
+    """Print names and values in two columns, without values that are None."""
     shown = {name: format_cell(value) for name, value in pairs.items() if value is not None}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
@@ -67,12 +67,12 @@ def facts(pairs: Mapping[str, Any]) -> None:
 
 
 def as_json(value: Any) -> None:
-    """Print one JSON value."""
+    """Print a value as JSON to standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
 
 
 def format_cell(value: Any) -> str:
-    """Format a value: integers with thousands separators, floats with four decimals, lists joined by commas."""
+    """Format a value for the terminal: integers with thousands separators, floats with four decimals, lists joined by commas."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -87,7 +87,7 @@ def format_cell(value: Any) -> str:
 
 
 def size(count: float) -> str:
-    """Format a number of bytes: 1.2 MB."""
+    """Format a number of bytes, such as 1.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit in {"B", "kB"} else f"{count:.1f} {unit}"
@@ -96,7 +96,7 @@ def size(count: float) -> str:
 
 
 def relative(path: Path) -> str:
-    """A path for display: relative if it is below the working folder, else as it is."""
+    """Format a path: relative if it is inside the working folder, else unchanged."""
     try:
         return os.fspath(path.absolute().relative_to(Path.cwd()))
     except ValueError:
@@ -104,4 +104,5 @@ def relative(path: Path) -> str:
 
 
 def _numeric(cell: str) -> bool:
+    """Whether a formatted cell is a number, an interval, a share or a size."""
     return bool(cell) and not set(cell) - set("0123456789.,+-–% ±[]…skMGB")

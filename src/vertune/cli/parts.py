@@ -1,4 +1,4 @@
-"""`vertune parts`: lists the kinds of part, the parts, and their options; knows nothing of any particular part."""
+"""`vertune parts`: lists the parts (pluggable components, such as tasks and methods) that a config can choose, and their options."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ KINDS = {
     "compressors": "compress.chain",
     "exports": "",
 }
-"""Every kind of part, with the key of a config that chooses it."""
+"""Maps each kind of part (pluggable component) to the config key that chooses it; empty for a kind that no config chooses."""
 
 
 def run(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"One of: {', '.join(KINDS)}.", show_default="all")] = None,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part whose options to show.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The component whose options are shown.")] = None,
 ) -> None:
-    """List the parts that a config can choose, or their options."""
+    """List the components that a config can choose."""
     from vertune.core import part
     from vertune.core.errors import UnknownName
 
@@ -51,7 +51,7 @@ def run(
 
 
 def _options(cls: type[Part], kind: str) -> None:
-    """Print every option of a part: its type, default and description."""
+    """Print the options of a part (a pluggable component): name, type, default and description."""
     from vertune.core import part
 
     name = cls.__module__.rpartition(".")[2]
@@ -69,7 +69,7 @@ def _options(cls: type[Part], kind: str) -> None:
 
 
 def _type(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """The type of an option in words, with its bounds; `definitions` are those of the JSON schema."""
+    """Describe the type and bounds of an option; `entry` is its JSON schema, `definitions` the schemas that it refers to."""
     if "$ref" in entry:
         return _type(definitions.get(entry["$ref"].rpartition("/")[2], {}), definitions)
     if "anyOf" in entry:
@@ -85,6 +85,7 @@ def _type(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 
 def _default(option: str, entry: dict[str, Any], schema: dict[str, Any]) -> str:
+    """Format the default of an option."""
     if option in schema.get("required", []):
         return "(required)"
     value = entry.get("default")

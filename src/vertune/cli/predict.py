@@ -1,4 +1,4 @@
-"""`vertune predict`: answers texts, a file, or standard input; knows nothing of how a model answers."""
+"""`vertune predict`: runs a model on texts, on the rows of a file, or on the lines of standard input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PANEL = ("Use a model", 1)
 
 _SHOWN = 5
-"""Most probabilities that are shown of an answer; --json shows all."""
+"""Maximum number of probabilities that are printed for a text; --json prints all."""
 
 
 def run(
@@ -26,14 +26,14 @@ def run(
         list[str] | None,
         typer.Argument(metavar="TEXT", help="The text; two texts for a task on pairs; '-' to read lines from standard input."),
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file whose rows to answer; needs --out.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file whose rows the model answers; needs --out.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write rows and answers to: .csv, .jsonl or .parquet.")
     ] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Answer a text, the rows of a file, or standard input."""
+    """Run a model on a text, a file or standard input."""
     from vertune.core.artifact import Home
     from vertune.core.errors import ConfigError
 
@@ -62,6 +62,7 @@ def run(
 
 
 def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
+    """Run a model on one record, made of one or more texts, and print the answer."""
     from vertune.data.validate import record_of_texts
     from vertune.steps.predict import opened, predict
 
@@ -75,7 +76,7 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
-    """Print one JSON answer per line; a line that starts with a brace is a record in JSON, any other line is a text."""
+    """Run a model on lines of text, or of JSON records (lines that start with a brace), and print one JSON answer per line."""
     import json
 
     from vertune.core.errors import DataError
@@ -100,7 +101,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
 
 
 def _utf8(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines; DataError at the first that is not UTF-8."""
+    """Yield the lines unchanged; raise DataError at the first that is not UTF-8."""
     from vertune.core.errors import DataError
 
     number = 0
@@ -117,6 +118,7 @@ def _utf8(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
+    """Run a model on the rows of a file, write the answers to `out`, and print how many rows were answered."""
     from vertune.cli.progress import show_progress
     from vertune.steps.predict import predict_file
 
@@ -131,7 +133,7 @@ def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
 
 
 def show(answer: dict[str, Any], text: str = "") -> None:
-    """Print one answer of any task: its words and numbers first, then probabilities, spans of the text, and vectors, each by its form."""
+    """Print the answer of a model for any task: single values, then probabilities, spans of `text`, and vectors."""
     spans = {name: value for name, value in answer.items() if _has_entries(value, Mapping)}
     vectors = {name: value for name, value in answer.items() if _has_entries(value, float)}
     tables = {name: value for name, value in answer.items() if isinstance(value, Mapping)}
@@ -149,12 +151,12 @@ def show(answer: dict[str, Any], text: str = "") -> None:
 
 
 def _has_entries(value: Any, kind: type) -> bool:
-    """Whether this is a list with entries of this kind."""
+    """Whether a value is a non-empty list whose entries all have this type."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
 
 
 def _show_likely(probabilities: Mapping[str, float]) -> None:
-    """Print the most probable labels, where there are several."""
+    """Print the most probable labels, if there are at least two labels."""
     if len(probabilities) < 2:
         return
     output.say()

@@ -1,4 +1,4 @@
-"""`vertune prepare`: makes the dataset of a config; knows nothing of how rows are read, cleaned or split."""
+"""`vertune prepare`: makes a dataset from the files of a config, and prints where the rows went."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PANEL = ("From a file to a model", 3)
 
 _NOTES = 12
-"""Notes that are printed; the report has all."""
+"""Maximum number of notes that are printed; the report has all of them."""
 
 
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
@@ -33,7 +33,7 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
 
 
 def show(dataset: Artifact) -> None:
-    """Print where the rows went, what was dropped or changed, and where the report is."""
+    """Print the number of rows in each split, notes on dropped and changed rows, and the path of the report."""
     from vertune.core.records import Note
 
     manifest = dataset.manifest

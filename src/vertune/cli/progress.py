@@ -1,4 +1,4 @@
-"""Shows a step's events: as a progress bar on a terminal, else as occasional lines; knows nothing of what the steps do."""
+"""Shows the progress events of any step: as a progress bar on a terminal, otherwise as occasional lines."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 
 
 class _Display(Protocol):
-    def stage(self, text: str) -> None: ...
+    """The methods with which a listener shows progress."""
 
-    def move(self, done: int, total: int, facts: str, seconds_left: float | None) -> None: ...
+    def stage(self, text: str) -> None:
+        """Show the name of the current stage."""
 
-    def line(self, text: str) -> None: ...
+    def move(self, done: int, total: int, facts: str, seconds_left: float | None) -> None:
+        """Show how much of the current stage is done."""
+
+    def line(self, text: str) -> None:
+        """Print a line that stays on the screen."""
 
 
 class Listener:
-    """Shows events on a display.
+    """Receives the events of a step and shows them on a display.
 
-    `evaluated` updates the metric; events in `_PERMANENT` are printed as lines that stay; any other event with `step` and
-    `steps` moves the bar, and one without names the current stage.
+    The event `evaluated` updates the metric. Events in `_PERMANENT` are printed as lines that stay. Any other event with the
+    fields `step` and `steps` moves the bar; one without them is shown as the current stage.
     """
 
     def __init__(self, display: _Display) -> None:
@@ -35,7 +40,7 @@ class Listener:
         self.metric = ""
 
     def __call__(self, kind: str, **fields: Any) -> None:
-        """Show one event."""
+        """Show one event of this kind with its fields."""
         if kind == "evaluated" and "metric" in fields:
             self.metric = f"{fields.get('name', 'metric')} {fields['metric']:.4f}"
             self.display.line(f"  step {fields.get('step', 0):,}: {self.metric}")
@@ -47,7 +52,7 @@ class Listener:
             self.display.stage(_sentence(kind, fields))
 
     def _facts(self, fields: dict[str, Any]) -> str:
-        """Loss, last metric and speed, those of them that are known."""
+        """Format the loss, the last metric and the speed, without those that are unknown."""
         parts = [
             f"loss {fields['loss']:.3f}" if isinstance(fields.get("loss"), float) else "",
             self.metric,
@@ -59,6 +64,7 @@ class Listener:
 _PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left"})
 """Events that are printed as lines that stay on the screen."""
 _SILENT = frozenset({"checkpoint", "note"})
+"""Events that are not shown."""
 _SENTENCES = {
     "read": "reading {split} ({source})",
     "clean": "{by}: checking {rows:,} rows of {split}",
@@ -81,11 +87,11 @@ _SENTENCES = {
     "measuring": "measuring speed and memory",
     "warning": "warning: {message}",
 }
-"""Events as sentences; an event without one is shown by its name and fields."""
+"""Maps each kind of event to a sentence with the event's fields; an event of another kind is shown by its kind and fields."""
 
 
 def _sentence(kind: str, fields: dict[str, Any]) -> str:
-    """Describe an event in words."""
+    """Describe an event in one line of text."""
     try:
         return _SENTENCES[kind].format(**fields)
     except (KeyError, ValueError, IndexError):
@@ -122,7 +128,7 @@ class _Bar:
 
 
 class _Lines:
-    """Lines for output that is not a terminal, with at most one line of progress every ten seconds."""
+    """Prints progress as lines, at most one every ten seconds, for output that is not a terminal."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -143,7 +149,7 @@ class _Lines:
 
 @contextmanager
 def show_progress(title: str, quiet: bool = False) -> Iterator[Progress | None]:
-    """Yield a listener that shows a step's events on standard error while the block runs; None if quiet."""
+    """Yield a listener that shows the events of a step on standard error while the `with` block runs; yield None if quiet."""
     console = output.screen(error=True)
     if quiet:
         yield None
@@ -156,7 +162,7 @@ def show_progress(title: str, quiet: bool = False) -> Iterator[Progress | None]:
 
 
 def clock(seconds: float) -> str:
-    """Format a duration: 2:05, or 1:02:05 with hours."""
+    """Format a duration such as 2:05, or 1:02:05 with hours."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

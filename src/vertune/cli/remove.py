@@ -1,4 +1,4 @@
-"""`vertune remove`: deletes artifacts by their ids; knows nothing of their content."""
+"""`vertune remove`: deletes datasets, models, reports and runs by their ids."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ PANEL = ("Free space", 1)
 def run(
     ids: Annotated[
         list[str],
-        typer.Argument(metavar="ID", help="An id as `vertune list` shows it. A name is not enough: several artifacts can share it."),
+        typer.Argument(
+            metavar="ID", help="An id as `vertune list` shows it. A name is not accepted, because several artifacts can share it."
+        ),
     ],
     home: options.Home = None,
 ) -> None:
-    """Delete artifacts by their ids.
+    """Delete datasets, models, reports or runs by their ids.
 
     A model that an alias points to can't be deleted.
     """

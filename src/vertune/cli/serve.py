@@ -1,4 +1,4 @@
-"""`vertune serve`: starts a server and says how to use it; knows nothing of requests."""
+"""`vertune serve`: starts the HTTP server, and prints which models it serves and how to call it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ PANEL = ("Serve models", 1)
 
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[VERTICAL]...", help="The verticals to serve.", show_default="all that are live")
+        list[str] | None,
+        typer.Argument(metavar="[VERTICAL]...", help="The names of the models to serve.", show_default="all that are live"),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any.")] = 8000,
-    open: Annotated[bool, typer.Option("--open", help="Answer without a key; on this machine's own address only.")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
+    open: Annotated[bool, typer.Option("--open", help="Serve without API keys; only on this machine's own address.")] = False,
     set: options.Set = None,
     home: options.Home = None,
 ) -> None:
-    """Answer over HTTP with every live model of the home."""
-    # before NumPy is loaded: for the small products of heads its threads would wait busily for one another
+    """Serve models over HTTP, by default all live ones.
+
+    A model is live if an alias NAME@live points to it.
+    """
+    # set before NumPy is loaded: on the small matrices of classifier heads, several threads would only wait for one another
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from vertune.core.artifact import Home
     from vertune.server.run import keys_of, serve
@@ -48,7 +52,10 @@ def run(
 
 
 def _load(service: Service) -> None:
-    """Prepare the live models that are not ready, and load all of them."""
+    """Prepare the live models that can't be served yet, and load all of them.
+
+    Raises NotFound if no model is live, ModelError if none can be served.
+    """
     from vertune.core.errors import ModelError, NotFound
     from vertune.server.following import prepare
 
@@ -71,7 +78,7 @@ def _load(service: Service) -> None:
 
 
 def _greet(url: str, service: Service, keys: Keys | None) -> None:
-    """Print what is served and how to ask it, and on the first start the admin's key, once."""
+    """Print the served models and an example request; on the first start, also create and print the admin's key."""
     deployments = sorted(service.answers.fleet.deployments.values(), key=lambda one: one.name)
     rows = [[one.name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id] for one in deployments]
     output.table(["vertical", "task", "precision", "backbone", "model"], rows)

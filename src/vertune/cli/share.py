@@ -1,4 +1,4 @@
-"""`vertune share`: prepares models for serving from one process; knows nothing of backbones or graphs."""
+"""`vertune share`: prepares models for serving from one process, where models of the same base share one copy of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Prepare models for serving from one process.
 
-    Models of one base share a backbone if they can; every other model gets a graph of its own.
+    Models of the same pretrained base share one copy of it, a backbone, if they can; every other model gets its own graph.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home

@@ -1,4 +1,4 @@
-"""`vertune show`: prints the manifest of an artifact; knows nothing of its other files."""
+"""`vertune show`: prints the manifest of a dataset, model, report or run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vertune.cli import options, output
 PANEL = ("Look around", 3)
 
 _HIDDEN = ("asked", "format")
-"""Entries that only --json shows: the config before it was resolved, and the manifest's format version."""
+"""Manifest entries that only --json prints: the config before its `auto` values were resolved, and the format version."""
 
 
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An id, a vertical's name, an alias, or a folder.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An id, a name, an alias (name@live), or a folder.")],
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Show the origin and content of an artifact."""
+    """Show the manifest of a dataset, model, report or run."""
     import yaml
 
     from vertune.core.artifact import Home

@@ -1,4 +1,4 @@
-"""`vertune train`: trains a config on its dataset; knows nothing of how weights move."""
+"""`vertune train`: trains the model of a config on its dataset, and prints the validation metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(
 ) -> None:
     """Train a model on the prepared dataset.
 
-    The dataset is prepared first if there is none for this config.
+    The dataset is prepared first if this config has none yet.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
@@ -51,7 +51,7 @@ def run(
 
 @contextmanager
 def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str] | None) -> Iterator[None]:
-    """After an interrupt, print the command that resumes the training: the same config with the same settings."""
+    """If the block is interrupted with Ctrl-C, print the command that resumes the training with the same config and settings."""
     from vertune.core.config import is_same
 
     try:
@@ -66,7 +66,7 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
 
 
 def show(model: Artifact) -> None:
-    """Print the model's metrics on validation, its size, and what `auto` chose."""
+    """Print the model's validation metrics, its size, and the method that `method: auto` chose."""
     from vertune.core.files import folder_size
 
     manifest = model.manifest
@@ -86,7 +86,7 @@ def show(model: Artifact) -> None:
 
 
 def _reason(chosen: object) -> str | None:
-    """The reason for the choice of `method: auto`."""
+    """The reason why `method: auto` chose this method; None if the config named a method."""
     if isinstance(chosen, dict):
         reason = chosen.get("reason") or chosen.get("why")
         return (

@@ -1,4 +1,4 @@
-"""`vertune tune`: finds the fastest model and thread count on this machine; knows nothing of what models answer."""
+"""`vertune tune`: measures compressed models on this machine, and finds the fastest model and thread count."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The ways to shrink a model, one file each."""
+"""Compressors, which make a trained model smaller or faster: one file per compressor."""

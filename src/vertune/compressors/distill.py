@@ -1,6 +1,6 @@
 """Trains a student with fewer layers, or on another base, to reproduce the model's outputs.
 
-It learns from the training texts and, if `data.unlabelled` is set, from further texts of the field, which need no labels.
+The student is trained on the training texts and, if `data.unlabelled` is set, on further texts of the field without labels.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _LAYERS = 3
 
 
 class Distill(Compressor):
-    """Options of distillation."""
+    """Distillation and its options."""
 
     layers: Annotated[int, Field(ge=1)] | None = None
-    """Layers of the student, evenly spaced among those it starts from. Default: 3 of the model's layers, or all of another base."""
+    """Number of the student's layers, evenly spaced among those of its base. Default: 3 of the model's layers, or all of another base."""
     base: str | None = None
-    """Another base for the student; by default it starts from the model's own layers."""
+    """Another base for the student. By default, the student starts from the model's own layers."""
     epochs: float = Field(default=10, gt=0)
-    """Passes over the texts."""
+    """Number of passes over the texts."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Train and return the student; ConfigError if its base has too few layers, or states of another width than the model."""
+        """Train and return the student; raise ConfigError if its base has too few layers, or another width of states than the model."""
         from vertune.nn import shrink, structure
 
         student = self._other(model) if self.base else StandaloneModel(model.encoder, model.task, shrink.copied(model.body))
@@ -38,7 +38,7 @@ class Distill(Compressor):
         return student
 
     def _other(self, model: StandaloneModel) -> StandaloneModel:
-        """The task's head on another base."""
+        """Return a student on the other base, with a copy of the model's head; raise ConfigError if the head does not fit the base."""
         from vertune.nn.build import build
 
         options = model.encoder.model_dump(mode="json")

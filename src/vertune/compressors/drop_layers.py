@@ -1,6 +1,6 @@
 """Removes whole layers and trains the others to compensate.
 
-A quick method that suffices for easy texts; `distill` with more epochs is more thorough.
+Faster than `distill`, which trains for more epochs, and sufficient for easy texts.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class DropLayers(Compressor):
-    """Options of dropping layers."""
+    """Removal of layers and its options."""
 
     number: int = Field(default=2, ge=1)
-    """How many layers to remove."""
+    """Number of layers to remove."""
     which: Literal["least", "top", "even"] = "least"
-    """Which layers: those whose removal changes the outputs least (found one by one on training texts), the last ones, or evenly
-    spaced ones."""
+    """Layers to remove: `least` removes those that change the outputs least, measured on training texts; `top` the last ones; `even`
+    evenly spaced ones.
+    """
     epochs: float = Field(default=2, ge=0)
-    """Epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 trains nothing."""
+    """Number of epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 skips this training."""
     rows: int = Field(default=256, ge=8)
-    """Training records on which `least` compares outputs."""
+    """Number of training records on which `least` compares outputs."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the model with fewer layers; ConfigError if none would be left."""
+        """Return the model with fewer layers; raise ConfigError if no layer would remain."""
         from vertune.nn import shrink, structure
 
         count = structure.count(model.body.backbone)
@@ -53,7 +54,7 @@ class DropLayers(Compressor):
         return StandaloneModel(model.encoder, model.task, body)
 
     def _least(self, model: StandaloneModel, context: CompressionContext, count: int) -> list[int]:
-        """Choose the layers that stay: remove the layer whose absence changes the outputs least, and repeat."""
+        """Return the layers to keep: remove the layer whose absence changes the outputs least, and repeat."""
         import numpy as np
 
         records = context.train[: self.rows]

@@ -1,9 +1,9 @@
 """Quantises weights and activations to int8: one scale per weight channel, per activation tensor and per embedding row.
 
-The scales of activations are calibrated once on training texts (`static`), so that an answer never depends on the other texts
-of its batch and no time goes into computing ranges; or they are computed for every batch (`dynamic`). The scale of outlier
-channels is moved into the weights (SmoothQuant, Xiao et al. 2023), by the amount that brings each product nearest to float32.
-A search finds the layers that still cost accuracy and leaves them in float32.
+The scales of activations are either calibrated once on training texts (`static`) or computed from every batch (`dynamic`). With
+calibrated scales, the output for a text does not depend on the other texts of its batch, and inference computes no ranges. The
+scale of outlier channels is moved into the weights (SmoothQuant, Xiao et al. 2023), by the amount that brings each product
+closest to float32. A search finds the layers whose quantisation costs too much accuracy, and leaves them in float32.
 """
 
 from __future__ import annotations
@@ -26,50 +26,53 @@ if TYPE_CHECKING:
     import onnx
 
 _SAMPLE = 32
-"""Tokens sampled from each calibration batch."""
+"""Number of tokens sampled from each calibration batch."""
 _RANKED = 64
-"""Records on which the search ranks layers; each layer is tried on all of them."""
+"""Number of records on which the search ranks layers; each layer is tried on all of them."""
 _CLIP_SHARES = np.linspace(0.3, 1.0, 15)
-"""Shares of the observed range that are tried as the quantised range: clipping rare outliers makes the step finer for the rest."""
+"""Shares of the observed range that are tried as the quantised range: clipping rare outliers makes the steps finer for all others."""
 _SMOOTHING = (0.5, 0.7, 0.85, 1.0)
-"""SmoothQuant's alpha, as tried: how much of a channel's scale moves into the weights; 1 moves all of it."""
+"""The values of SmoothQuant's alpha to try: the share of a channel's scale that moves into the weights; 1 moves all of it."""
 _SMOOTHING_GAIN = 0.9
-"""Channels are smoothed if that leaves at most this share of the product's error, because smoothing costs a pass over them."""
+"""Channels are smoothed only if at most this share of the product's error remains, because smoothing takes time in every forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationRange:
-    """How the input of a matrix product is quantised to 8 bits."""
+    """The range of values that 8 bits represent in the input of a matrix product."""
 
     low: float
     high: float
     spread: NDArray[np.float32] | None = None
-    """Divisor of each channel before quantisation; None divides nothing."""
+    """The divisor of each channel before quantisation (smoothing); None if channels are not smoothed."""
 
 
 Scales = dict[str, ActivationRange]
-"""The range of each tensor that is the input of a product, by the tensor's name."""
+"""The range of each tensor that is the input of a matrix product, by the tensor's name."""
 
 
 class Int8(Compressor):
-    """Options of int8."""
+    """Quantisation to int8 and its options."""
 
     precision: ClassVar[Literal["float32", "int8"]] = "int8"
     works_on: ClassVar[Literal["torch", "onnx"]] = "onnx"
 
     activations: Literal["static", "dynamic"] = "static"
-    """Where the scale of activations comes from: calibrated once on training texts, or computed from each batch."""
+    """How the scale of activations is set: calibrated once on training texts (`static`), or computed from each batch (`dynamic`)."""
     rows: int = Field(default=256, ge=8, le=10_000)
-    """Training records for the calibration."""
+    """Number of training records for the calibration."""
     bits: Literal["auto", 7, 8] = "auto"
-    """Bits of a weight; auto is 8, or 7 on a processor without VNNI, whose 16-bit sums would overflow."""
+    """Bits of a weight. `auto` means 8, or 7 on a processor without VNNI, where 8 bits would overflow 16-bit sums."""
     keep: list[str] = Field(default=[])
-    """Layers that always stay in float32, by a part of their names, such as `layer.5` or `embeddings`."""
+    """Layers that always stay in float32, given by a part of their names, such as `layer.5` or `embeddings`."""
     search: bool = True
-    """If the fully quantised model fails the gate, whether to search for layers to leave in float32."""
+    """Whether to search for layers to leave in float32 if the fully quantised model loses too much accuracy (fails the gate)."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Quantise the graph, leaving as few layers in float32 as the gate demands; ConfigError if no layer is large enough."""
+        """Quantise the graph, with as few layers in float32 as the gate (the accuracy check) allows.
+
+        Raise ConfigError if no layer is large enough to be quantised.
+        """
         kinds = sites(model.body)
         if not kinds:
             raise ConfigError(
@@ -91,13 +94,16 @@ class Int8(Compressor):
         return quantise_except(_fewest_in_float32(model, quantise_except, candidates, context, records))
 
     def _levels(self) -> int:
-        """The largest quantised weight."""
+        """Return the largest absolute value of a quantised weight."""
         vnni = any(name in cpu_features() for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
         return 127 if self.bits == 8 or (self.bits == "auto" and vnni) else 63
 
 
 def sites(graph: onnx.ModelProto) -> dict[str, str]:
-    """The sites that can be quantised: `product` (with a constant matrix) or `table` (a large embedding table)."""
+    """Return the graph nodes that int8 can quantise, by their sites (shortened node names).
+
+    The value is `product` for a product with a constant matrix, `table` for a large embedding table.
+    """
     constants = {tensor.name: tensor.dims for tensor in graph.graph.initializer if tensor.data_type == 1}  # float32
     kinds = {}
     for node in graph.graph.node:
@@ -109,22 +115,25 @@ def sites(graph: onnx.ModelProto) -> dict[str, str]:
 
 
 def _large(dims: Sequence[int] | None, minimum: int) -> bool:
-    """Whether a constant is a matrix of at least `minimum` numbers."""
+    """Return whether a constant is a matrix of at least `minimum` numbers."""
     return dims is not None and len(dims) == 2 and dims[0] * dims[1] >= minimum
 
 
 def _site(node: onnx.NodeProto) -> str:
-    """The site of a node: its name without the common prefix and without the operator."""
+    """Return the site of a node: the node's name without the common prefix and without the operator."""
     return node.name.removeprefix("/model").strip("/").rpartition("/")[0] or node.output[0]
 
 
 def quantise(graph: onnx.ModelProto, scales: Scales | None, excluded: set[str], levels: int) -> onnx.ModelProto:
-    """A quantised copy of a graph, except at the excluded sites; without scales, each batch computes its own."""
+    """Return a copy of the graph that is quantised except at the excluded sites; without scales, each batch computes its own.
+
+    `levels` is the largest absolute value of a quantised weight.
+    """
     return _Quantiser(graph, scales, levels).run(excluded)
 
 
 class _Quantiser:
-    """Rewrites one graph, node by node."""
+    """Quantises a copy of a graph, node by node."""
 
     def __init__(self, graph: onnx.ModelProto, scales: Scales | None, levels: int) -> None:
         self.model = copy.deepcopy(graph)
@@ -133,10 +142,10 @@ class _Quantiser:
         self.nodes: list[Any] = []
         self.added: dict[str, NDArray[Any]] = {}
         self.quantised: dict[str, tuple[str, str, str]] = {}
-        """For each activation: the names of its integers, of their scale, and of their zero point."""
+        """The names of the integers, scale and zero point of each quantised activation, by the activation's name."""
 
     def run(self, excluded: set[str]) -> onnx.ModelProto:
-        """Rewrite every site that is not excluded, and return the graph."""
+        """Quantise every site that is not excluded, and return the graph."""
         from onnx import helper, numpy_helper
 
         graph = self.model.graph
@@ -165,13 +174,13 @@ class _Quantiser:
         return self.model
 
     def _value(self, name: str) -> NDArray[Any]:
-        """The value of a constant of the graph."""
+        """Return the value of a constant of the graph."""
         from onnx import numpy_helper
 
         return numpy_helper.to_array(self.constants[name])
 
     def _biases(self) -> dict[str, tuple[str, str]]:
-        """For each tensor whose only reader adds a constant vector: the name of the vector, and of the sum."""
+        """Return, for each tensor whose only reader adds a constant vector, the names of the vector and of the sum."""
         readers: dict[str, list[Any]] = {}
         for node in self.model.graph.node:
             for name in node.input:
@@ -185,12 +194,12 @@ class _Quantiser:
         return biases
 
     def _product(self, node: Any, bias: tuple[str, str] | None) -> set[str]:
-        """Add an integer product that includes the bias; return the outputs that other nodes need not compute any more."""
+        """Append an integer product that includes the bias; return the outputs that other nodes need not compute any more."""
         from onnx import helper
 
         source, constant = node.input[0], node.input[1]
         spread = self.scales[source].spread if self.scales else None
-        weight = constant if spread is None else f"{constant}_of_{source}"  # shared layers read one matrix from several places
+        weight = constant if spread is None else f"{constant}_of_{source}"  # shared layers multiply one matrix by several inputs
         if f"{weight}_int8" not in self.added:
             matrix = self._value(constant)
             integers, scale = quantise_matrix(matrix if spread is None else matrix * spread[:, None], self.levels, axis=0)
@@ -223,12 +232,12 @@ class _Quantiser:
         return names
 
     def _table(self, node: Any) -> None:
-        """Replace a lookup in an embedding table by one in a table of integers with one scale per row."""
+        """Replace a lookup in an embedding table by a lookup in an int8 table with one scale per row."""
         from onnx import helper
 
         table, ids, output = node.input[0], node.input[1], node.output[0]
         if f"{table}_int8" not in self.added:
-            integers, scale = quantise_matrix(self._value(table), 127, axis=1)  # nothing sums these, so all 8 bits are safe
+            integers, scale = quantise_matrix(self._value(table), 127, axis=1)  # a lookup sums no products, so 8 bits can't overflow
             self.added |= {f"{table}_int8": integers, f"{table}_scale": scale[:, None]}
         self.nodes += [
             helper.make_node("Gather", [f"{table}_int8", ids], [f"{output}_int8"], name=node.name),
@@ -239,7 +248,7 @@ class _Quantiser:
 
 
 def quantise_matrix(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Integers from −levels to levels, and the scale of each row (axis 1) or column (axis 0)."""
+    """Return the matrix as integers from -levels to levels, and the scale of each row (axis 1) or column (axis 0)."""
     scale = np.abs(matrix).max(axis=axis) / levels
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     divisor = scale[None, :] if axis == 0 else scale[:, None]
@@ -247,7 +256,7 @@ def quantise_matrix(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArr
 
 
 def _calibrate(model: StandaloneModel, context: CompressionContext, records: Sequence[Record], kinds: dict[str, str]) -> Scales:
-    """Choose the range of each product's input from the activations of the float32 graph on these records."""
+    """Return the range of each product's input, chosen from the activations of the float32 graph on these records."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.body.graph.initializer}
@@ -274,9 +283,9 @@ def _calibrate(model: StandaloneModel, context: CompressionContext, records: Seq
 
 
 def _best_range(states: NDArray[Any], extremes: NDArray[Any], matrix: NDArray[Any]) -> ActivationRange:
-    """The range and smoothing with which the quantised product of states and matrix is nearest to float32.
+    """Return the range and smoothing with which the quantised product of states and matrix is closest to float32.
 
-    `extremes` holds the smallest and largest value observed in each channel, shape (2, channels).
+    `extremes` contains the smallest and the largest value observed in each channel, shape (2, channels).
     """
     product = states @ matrix
     sizes, weights = np.maximum(np.abs(extremes).max(0), 1e-5), np.maximum(np.abs(matrix).max(1), 1e-5)
@@ -294,7 +303,7 @@ def _best_range(states: NDArray[Any], extremes: NDArray[Any], matrix: NDArray[An
 
 
 def _clip(values: NDArray[Any], extremes: NDArray[Any]) -> tuple[float, float]:
-    """The range, including 0, with the least squared quantisation error of these values."""
+    """Return the range, which includes 0, with the least squared quantisation error of these values."""
     low, high = min(0.0, float(extremes.min())), max(0.0, float(extremes.max()))
     best = min(
         _CLIP_SHARES, key=lambda share: float(np.square(_dequantised(values, low * share, high * share) - values, dtype=np.float64).sum())
@@ -303,13 +312,13 @@ def _clip(values: NDArray[Any], extremes: NDArray[Any]) -> tuple[float, float]:
 
 
 def _step_and_zero(low: float, high: float) -> tuple[float, float]:
-    """The size of one of the 255 steps of a range, and the integer that stands for 0."""
+    """Return the size of one of the 255 steps of a range, and the integer that represents 0."""
     step = max(high - low, 1e-8) / 255
     return step, float(np.clip(np.rint(-low / step), 0, 255))
 
 
 def _dequantised(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
-    """The values after a round trip through 8 bits."""
+    """Return the values after quantisation to 8 bits and back."""
     step, zero = _step_and_zero(low, high)
     result: NDArray[Any] = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
     return result.astype(np.float32)
@@ -322,10 +331,11 @@ def _fewest_in_float32(
     context: CompressionContext,
     records: Sequence[Record],
 ) -> set[str]:
-    """The sites to leave in float32: a set that passes the gate, none of which can be quantised too; all if nothing less passes.
+    """Return the sites to leave in float32: a set that passes the gate (the accuracy check) and from which no site can be removed.
 
-    Sites are ranked by how near the outputs come to float32 when only that site is left. A binary search takes the smallest
-    number of top sites that passes the gate; then each site that proves unnecessary is quantised after all.
+    Sites are ranked by how close the outputs are to float32 if only that site is left in float32. A binary search finds the smallest
+    number of top-ranked sites that passes the gate; then each of these sites that proves unnecessary is quantised after all. If no
+    smaller set passes, all sites are returned.
     """
     records = records[:_RANKED]
     expected = context.outputs(model, records)

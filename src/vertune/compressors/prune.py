@@ -1,7 +1,7 @@
-"""Removes the feed-forward neurons and attention heads that matter least on the data (structured pruning).
+"""Removes the feed-forward neurons and attention heads that matter least for the training texts (structured pruning).
 
-The matrices become smaller, so the model takes less space and time. What remains is then trained to reproduce the outputs of
-the full model.
+The matrices become smaller, so the model takes less space and time. The smaller model is then trained to reproduce the outputs
+of the full model.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class Prune(Compressor):
-    """Options of pruning."""
+    """Structured pruning and its options."""
 
     rows: float = Field(default=0.5, ge=0, lt=1)
     """Share of the feed-forward neurons to remove in each layer."""
     heads: float = Field(default=0.0, ge=0, lt=1)
     """Share of the attention heads to remove in each layer."""
     epochs: float = Field(default=4, ge=0)
-    """Epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 trains nothing."""
+    """Number of epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 skips this training."""
     sample: int = Field(default=256, ge=8)
-    """Training records on which the importance of neurons and heads is measured."""
+    """Number of training records on which the importance of neurons and heads is measured."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the narrower model; ConfigError if the base's structure does not allow pruning."""
+        """Return the narrower model; raise ConfigError if the base's structure does not allow pruning."""
         from vertune.nn import shrink, structure
 
         if structure.shares_layers(model.body.backbone):

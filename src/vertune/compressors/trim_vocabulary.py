@@ -1,4 +1,4 @@
-"""Removes the tokens that the field never uses from the tokenizer and the embedding table.
+"""Removes the tokens that never occur in the field's texts from the tokenizer and the embedding table.
 
 A text that would need a removed token is split into shorter tokens that remain, so every text can still be encoded.
 """
@@ -9,10 +9,10 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class TrimVocabulary(Compressor):
-    """No options: the tokens that stay are those of the training texts and of `data.unlabelled`."""
+    """Trimming of the vocabulary to the tokens of the training texts and of `data.unlabelled`; it has no options."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the model with the smaller vocabulary; ConfigError if the kind of tokenizer is not supported."""
+        """Return the model with the smaller vocabulary; raise ConfigError if the type of tokenizer is not supported."""
         import torch
 
         from vertune.nn import shrink

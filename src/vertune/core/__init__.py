@@ -1,1 +1,1 @@
-"""What everything stands on: part, kinds, config, artifact, records, errors; imports nothing of ours and nothing heavy."""
+"""The foundation of vertune: parts, kinds, config, artifacts, records, errors; imports no other folder and no heavy package."""

@@ -1,7 +1,7 @@
-"""Artifacts: folders with a manifest and events, and the home that holds them; knows nothing of what is inside.
+"""Artifacts (folders with a manifest and a log of events) and the home folder that contains them; independent of their content.
 
-A run is an unfinished artifact: it lives under `runs/` and is renamed into its shelf when it is complete, so that a crash
-never leaves an incomplete artifact that looks complete.
+A run is an unfinished artifact. It is written below `runs/` and moved to its shelf (`models/`, `datasets/` …) when it is
+complete, so that a crash never leaves an incomplete artifact that looks complete.
 """
 
 from __future__ import annotations
@@ -29,37 +29,38 @@ Shelf = Literal["datasets", "models", "reports", "backbones"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
-"""A name followed by a timestamp and a random number."""
+"""Pattern of an artifact's id, which is its name followed by a timestamp and a random number."""
 
 
 def check_name(name: str) -> str:
-    """Return the name if it is safe as a folder name; ConfigError otherwise."""
+    """Return the name unchanged; raise ConfigError if it is not safe as a folder name."""
     if not _NAME.fullmatch(name) or ".." in name:
         raise ConfigError(
-            f"The name {name!r} can't be used. A name has 1 to 80 characters (a-z, 0-9, '-', '_', '.') and starts with a letter or digit."
+            f"The name {name!r} can't be used; expected 1 to 80 characters (a-z, 0-9, '-', '_', '.'), the first a letter or digit. "
+            "Choose another name."
         )
     return name
 
 
 def owner_entries() -> dict[str, Any]:
-    """Manifest entries that mark an artifact as being written by this process on this machine."""
+    """Return the manifest entries that mark an artifact as being written by this process on this machine."""
     return {"status": "running", "pid": os.getpid(), "host": platform.node()}
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder with `manifest.json` and `events.jsonl`."""
+    """A dataset, model, report or shared backbone on disk: a folder with `manifest.json` and `events.jsonl`."""
 
     folder: Path
 
     @property
     def id(self) -> str:
-        """The folder's name, unique in its home."""
+        """The id of the artifact, which is the name of its folder."""
         return self.folder.name
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest, read from disk; StorageError if it is missing, broken or of a newer format."""
+        """The manifest, read from disk at each access; raises StorageError if it is missing, broken or of a newer format."""
         value = read_json(self.folder / "manifest.json")
         if not isinstance(value, dict) or value.get("format", FORMAT + 1) > FORMAT:
             raise StorageError(
@@ -70,7 +71,7 @@ class Artifact:
 
     @property
     def manifest_or_empty(self) -> dict[str, Any]:
-        """The manifest, or an empty dict if there is none, as when a run was killed before it wrote one."""
+        """The manifest, or an empty dict if it can't be read, for example because a run was killed before it wrote one."""
         try:
             return self.manifest
         except StorageError:
@@ -92,17 +93,17 @@ class Artifact:
         return True
 
     def update(self, **entries: Any) -> None:
-        """Set these entries of the manifest and keep the others."""
+        """Set these entries of the manifest and leave the others unchanged."""
         write_json(self.folder / "manifest.json", {**self.manifest, **entries})
 
     def event(self, kind: str, **fields: Any) -> None:
-        """Append one event to events.jsonl."""
+        """Append one event, with the time, to events.jsonl."""
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **fields}, ensure_ascii=False, default=json_value)
         with storage_errors(self.folder), (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """All events in order, without lines that a crash left incomplete."""
+        """Return all events in order; lines that a crash left incomplete are skipped."""
         path = self.folder / "events.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         events = []
@@ -115,24 +116,24 @@ class Artifact:
 
 
 class Home:
-    """The folder that holds all artifacts and aliases: `./.vertune`, or `VERTUNE_HOME`."""
+    """The home folder (`./.vertune`, or `VERTUNE_HOME`), which contains all artifacts and aliases."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
 
     def shelf(self, shelf: Shelf) -> list[Artifact]:
-        """The finished artifacts of this shelf, oldest first."""
+        """Return the finished artifacts on a shelf (datasets, models, reports or backbones), oldest first."""
         folder = self.folder / shelf
         artifacts = [Artifact(path) for path in folder.glob("[!.]*") if (path / "manifest.json").exists()] if folder.exists() else []
         return sorted(artifacts, key=lambda artifact: (str(artifact.manifest_or_empty.get("created")), artifact.id))
 
     def runs(self) -> list[Artifact]:
-        """The unfinished artifacts: running, failed or killed."""
+        """Return the unfinished artifacts: runs that are in progress, have failed or were killed."""
         folder = self.folder / "runs"
         return [Artifact(path) for path in sorted(folder.iterdir())] if folder.exists() else []
 
     def begin(self, shelf: Shelf, name: str, **entries: Any) -> Artifact:
-        """Start a run that becomes an artifact of this shelf when it is finished."""
+        """Create the folder and manifest of a run; `finish` turns it into an artifact on this shelf."""
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         with storage_errors(run.folder):
@@ -142,7 +143,7 @@ class Home:
         return run
 
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
-        """Mark a run as done and rename it into its shelf."""
+        """Mark a run as done, move it to its shelf and return the finished artifact."""
         manifest = run.manifest
         run.update(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
@@ -152,7 +153,10 @@ class Home:
         return Artifact(target)
 
     def get(self, shelf: Shelf, name: str) -> Artifact:
-        """Find an artifact by its id, an alias (`name@live`), its name (the live one, else the newest), or its path."""
+        """Return the artifact with this id, alias (`name@live`), name or path; raise NotFound if there is none.
+
+        A name means the model that its alias `name@live` points to; without that alias, the newest artifact of the name.
+        """
         folder = self.folder / shelf / name
         if _ID.fullmatch(name) and (folder / "manifest.json").exists():
             return Artifact(folder)
@@ -169,18 +173,25 @@ class Home:
             return Artifact(Path(name).absolute())
         newest = {str(artifact.manifest_or_empty.get("name") or artifact.id): artifact.id for artifact in self.shelf(shelf)}
         near = difflib.get_close_matches(name, [*newest, *newest.values()], n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = f"Did you mean '{near[0]}'? " if near else ""
         listed = ", ".join(f"{vertical} (newest: {id})" for vertical, id in list(newest.items())[-10:])
-        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}.{hint} There are: {listed or 'none yet'}.")
+        advice = f"{hint}Choose from: {listed}." if newest else f"There are no {shelf} yet."
+        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}. {advice}")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
+        """Return the artifact that an alias points to; raise NotFound if there is no such alias."""
         target = self.aliases().get(alias)
         if target is None:
-            raise NotFound(f"There is no alias '{alias}' in {self.folder}. There are: {', '.join(self.aliases()) or 'none'}.")
+            raise self._missing_alias(alias)
         return self.get(shelf, target)
 
+    def _missing_alias(self, alias: str) -> NotFound:
+        names = ", ".join(self.aliases())
+        advice = f"Choose from: {names}." if names else "Make one: vertune alias NAME@live MODEL"
+        return NotFound(f"There is no alias '{alias}' in {self.folder}. {advice}")
+
     def aliases(self) -> dict[str, str]:
-        """All aliases, each with the id of the model it points to."""
+        """Return all aliases, each mapped to the id of its model."""
         folder = self.folder / "aliases"
         files = sorted(path for path in folder.glob("*@*") if not path.name.startswith(".")) if folder.exists() else []
         aliases = {}
@@ -190,7 +201,7 @@ class Home:
         return aliases
 
     def alias(self, alias: str, model: str) -> None:
-        """Point an alias at a model, atomically."""
+        """Point an alias such as `name@live` at a model; its file is replaced atomically."""
         name, at, tag = alias.partition("@")
         if not at:
             raise ConfigError(f"'{alias}' is not an alias. Write it as name@tag, such as support-intent@live.")
@@ -198,14 +209,14 @@ class Home:
         write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
     def unalias(self, alias: str) -> None:
-        """Remove an alias; NotFound if it does not exist."""
+        """Remove an alias; raise NotFound if it does not exist."""
         if alias not in self.aliases():
-            raise NotFound(f"There is no alias '{alias}' in {self.folder}. There are: {', '.join(self.aliases()) or 'none'}.")
+            raise self._missing_alias(alias)
         with storage_errors(self.folder / "aliases"):
             (self.folder / "aliases" / alias).unlink(missing_ok=True)
 
     def remove(self, shelf: Shelf, name: str) -> Artifact:
-        """Delete an artifact; Conflict if an alias points to it."""
+        """Delete an artifact and return it; raise Conflict if an alias points to it."""
         artifact = self.get(shelf, name)
         holders = [alias for alias, target in self.aliases().items() if target == artifact.id]
         if holders:
@@ -221,7 +232,7 @@ class Home:
 
 
 Progress = Callable[..., None]
-"""`progress(kind, **fields)`: a step calls it to report an event."""
+"""A callback `progress(kind, **fields)`, which a step calls to report an event."""
 
 
 class Recorder:
@@ -232,7 +243,7 @@ class Recorder:
         self.listener = listener
 
     def __call__(self, kind: str, **fields: Any) -> None:
-        """Record one event."""
+        """Write one event and pass it to the listener."""
         self.artifact.event(kind, **fields)
         if self.listener:
             self.listener(kind, **fields)
@@ -240,7 +251,7 @@ class Recorder:
 
 @contextmanager
 def recording(home: Home, run: Artifact, listener: Progress | None = None) -> Iterator[Recorder]:
-    """Run a step and record its events in `run`; an error is written to the manifest and raised again."""
+    """Yield the recorder of a run's events; if the block raises, write the error to the manifest and raise it again."""
     recorder = Recorder(run, listener)
     try:
         yield recorder

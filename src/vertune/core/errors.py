@@ -1,4 +1,4 @@
-"""The errors that vertune raises, grouped by who must act; knows nothing of how they are shown.
+"""The errors that vertune raises, grouped by who must act; independent of how they are displayed.
 
                    exit HTTP  who must act
 VertuneError
@@ -37,7 +37,7 @@ class ConfigError(VertuneError):
 
 
 class UnknownName(ConfigError):
-    """A name that is not among the known ones; the message suggests the most similar. `where` says where it was looked up."""
+    """A name that does not exist, of a kind `what`; the message lists the known names and suggests the most similar one."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], where: str = "") -> None:
         names = sorted(known)
@@ -55,7 +55,7 @@ class DataError(VertuneError):
 
 
 class MissingExtra(VertuneError):
-    """An optional package that this work needs is not installed."""
+    """An optional package that an operation needs is not installed."""
 
     exit_code = 4
     http_status = 501
@@ -66,7 +66,7 @@ class MissingExtra(VertuneError):
 
 
 class NotFound(VertuneError):
-    """Something named does not exist."""
+    """Something that the caller named does not exist."""
 
     exit_code = 5
     http_status = 404
@@ -87,7 +87,7 @@ class ModelError(VertuneError):
 
 
 class AccessError(VertuneError):
-    """The caller may not do this; `authenticated` is whether the caller sent a valid key (HTTP 403) or not (401)."""
+    """The caller may not do this: HTTP 403 if the caller sent a valid key (`authenticated`), else 401."""
 
     exit_code = 8
     http_status = 403
@@ -98,7 +98,7 @@ class AccessError(VertuneError):
 
 
 class Busy(VertuneError):
-    """The work can't be done now; wait `retry_after` seconds. `over_limit`: the caller exceeded a limit (HTTP 429, else 503)."""
+    """The work can't be done now; retry after `retry_after` seconds. HTTP 429 if the caller exceeded a limit (`over_limit`), else 503."""
 
     exit_code = 9
     http_status = 503

@@ -1,4 +1,4 @@
-"""Reads files, and writes them atomically: to a temporary name, then renamed; knows nothing of their content."""
+"""Reads files, and writes them atomically (to a temporary name, then renamed); independent of their content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, so that a reader sees either the old content or the new."""
+    """Write a text file atomically, so that a reader sees the old or the new content and never a mixture."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with storage_errors(path):
         try:
@@ -64,7 +64,7 @@ def read_json(path: Path) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -73,7 +73,7 @@ def file_hash(path: Path) -> str:
 
 
 def folder_size(folder: Path) -> int:
-    """Total size of the files below a folder, in bytes; a file that vanishes meanwhile counts 0."""
+    """Return the total size of the files below a folder, in bytes; a file that is deleted meanwhile counts as 0."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):
@@ -106,7 +106,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(file: Path) -> None:
-    """StorageError if the file could not be written; call it before long work that ends with writing the file."""
+    """Raise StorageError if the file can't be written; meant to be called before long work that ends with writing it."""
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     with storage_errors(file):
         temporary.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The kinds of part and the verbs of each; knows nothing of any one part.
+"""The kinds of part (pluggable component) and the methods that a part of each kind implements; independent of any one part.
 
-The largest kind, `Task`, has a file of its own (core/task.py) and is imported from here like the others.
+The largest kind, `Task`, is defined in core/task.py and imported from here like the others.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Pooling = Literal["mean", "cls", "tokens", "native"]
 
 
 class Source(Part):
-    """Where records come from."""
+    """A place that records are read from, such as CSV files or a database."""
 
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File endings for which this source is chosen when a config names only a path."""
     remote: ClassVar[bool] = False
-    """Whether a path that does not exist locally may be a name on a hub."""
+    """Whether a path that does not exist locally may be the name of a data set on a hub."""
 
     def read(self) -> pl.DataFrame | pl.LazyFrame:
-        """All rows with the source's own columns, and `__file`, `__row` (from 1) and `__error` (null for a readable row)."""
+        """Return all rows with the source's own columns plus `__file`, `__row` (from 1) and `__error` (null for a readable row)."""
         raise NotImplementedError
 
     def fingerprint(self) -> str | None:
-        """A hash of the content that `read` would read; None where it can't be known, so that a dataset of it is never reused."""
+        """Return a hash of the content that `read` would return; None if it can't be known, so that no dataset made from it is reused."""
         return None
 
     @classmethod
@@ -55,36 +55,36 @@ class Cleaner(Part):
 
     folder: ClassVar[str] = "cleaners"
     at_prediction: ClassVar[bool] = False
-    """Whether `edit` changes texts, so that it must also run on every text that a trained model is given."""
+    """Whether `edit` changes texts, so that it must also run on every text that a trained model reads."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """The rows that stay, the rows that were dropped with a reason each, and notes; `columns` are those of the task.
+        """Return the rows that remain, the dropped rows with their reasons, and notes; `columns` are the task's.
 
-        With `at_prediction`, every row stays and every input text is replaced by `edit` of it.
+        With `at_prediction`, no row is dropped and `edit` is applied to every input text.
         """
         raise NotImplementedError
 
     def edit(self, text: str) -> str:
-        """One input text as the model reads it; editing an edited text changes nothing."""
+        """Return the text that the model reads in place of an input text; editing an edited text changes nothing."""
         return text
 
     def edit_inputs(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-        """The frame with every input text as `edit` returns it."""
+        """Return the frame with `edit` applied to every input text."""
         texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
         texts = [name for name in texts if str(frame.schema[name]) == "String"]
         return frame.with_columns(frame[name].map_elements(self.edit, return_dtype=frame.schema[name]) for name in texts)
 
 
 class Augmenter(Part):
-    """One way to make additional training rows out of training rows."""
+    """One way to make additional training rows from training rows."""
 
     folder: ClassVar[str] = "augmenters"
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """New rows with the columns of the frame; each keeps the targets of the row that it was made from.
+        """Return only the new rows, with the columns of the frame; each has the targets of the row that it was made from.
 
-        Positions in a text move along with the text. The seed and the content of rows decide, never their order. ConfigError
-        where these columns can't be augmented in this way.
+        The offsets of spans are adapted to the new text. The result depends on the seed and the content of the rows, never on
+        their order. Raises ConfigError if these columns can't be augmented in this way.
         """
         raise NotImplementedError
 
@@ -96,34 +96,34 @@ class Split(Part):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Columns of the source that this way of dividing goes by, besides the task's fields."""
+        """The columns of the source that this split needs besides the task's fields."""
         return ()
 
     def without(self, names: frozenset[str]) -> Self:
-        """A copy that cuts nothing for these splits, because their rows come from elsewhere."""
+        """Return a copy that sets no rows aside for the named splits, because their rows come from sources of their own."""
         return self.model_copy(update={name: 0.0 for name in names if name in type(self).model_fields})
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """One of `train`, `validation`, `test`, `unused` a row, decided by the content of rows, not by their order.
+        """Return `train`, `validation`, `test` or `unused` for each row, decided by the content of rows and not by their order.
 
-        `columns` are the task's: rows of equal inputs belong together, and targets are what a split is stratified by.
+        `columns` are the task's. Rows with equal inputs go to the same split; a stratified split balances the targets.
         """
         raise NotImplementedError
 
 
 class Tokens(Protocol):
-    """What an encoder has read of the fields of records, ready to be encoded; its contents belong to the encoder."""
+    """The tokens of some fields of records, ready to be encoded; only the encoder that made them knows their form."""
 
     def __len__(self) -> int:
-        """How many records it holds."""
+        """Return the number of records."""
         ...
 
     def take(self, rows: NDArray[np.int64]) -> Self:
-        """Those of these records, in their order."""
+        """Return the tokens of the records with these indices, in this order."""
         ...
 
     def joined(self, other: Self) -> Self:
-        """Those of these records, followed by those of other records with the same fields."""
+        """Return these tokens followed by those of other records with the same fields."""
         ...
 
     def save(self, file: Path) -> None:
@@ -132,59 +132,59 @@ class Tokens(Protocol):
 
 
 class Encoder(Part):
-    """How the fields of a record become features, and features states."""
+    """Turns the fields of a record into features (inputs of the model), and features into states (vectors)."""
 
     folder: ClassVar[str] = "encoders"
     input_names: ClassVar[InputNames] = InputNames()
-    """The collated arrays that have a role of their own."""
+    """Names of the arrays in a collated batch that contain the sequence and its mask."""
     pretrained: ClassVar[bool] = True
-    """Whether `model` gives trained weights; without, training takes larger steps."""
+    """Whether the weights of `model` are pretrained; if not, the default learning rate is higher."""
 
     @property
     def base_name(self) -> str:
-        """How the config names the pretrained model; empty where there is none."""
+        """The name of the pretrained model in the config; empty if there is none."""
         return ""
 
     @property
     def base_folder(self) -> Path | None:
-        """The folder of the pretrained model, which bundles copy; None where all that the encoder needs are its options."""
+        """The folder of the pretrained model, which bundles copy; None if the encoder needs nothing but its options."""
         return None
 
     @property
     def max_cost(self) -> int:
-        """Cost of the largest feature that `encode` makes."""
+        """The cost of the largest feature that `encode` makes, as in `Feature.cost`."""
         return 1
 
     @property
     def max_base_cost(self) -> int:
-        """Cost of the largest feature that the pretrained model can take."""
+        """The cost of the largest feature that the pretrained model accepts, as in `Feature.cost`."""
         return self.max_cost
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """A copy with every `auto` replaced by a value that fits these records; `tokens` are what `read` gave for them."""
+        """Return a copy with every option `auto` replaced by a value that fits these records; `tokens` is what `read` returned for them."""
         return self
 
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
-        """The part of encoding that depends on no option but the base; None where there is nothing worth keeping."""
+        """Return the tokens of these fields, which depend on the base and on no other option; None if there is nothing worth storing."""
         return None
 
     def load_tokens(self, file: Path) -> Tokens | None:
-        """What `Tokens.save` wrote; None where the file was written with another tokenizer, or the encoder keeps nothing."""
+        """Return the tokens that `Tokens.save` wrote; None if the file is from another tokenizer, or the encoder stores no tokens."""
         return None
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """The features of all records, each view (and window) of a record one feature, in order of records.
+        """Return the features of all records, in order of records: one feature per view, and per window of a long text.
 
-        `tokens` are what `read` gave for the same records, with at least the fields of the views.
+        `tokens` is what `read` returned for the same records, with at least the fields of the views.
         """
         raise NotImplementedError
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """The features as arrays that are padded to the largest of them, by the names that the backbone's forward takes."""
+        """Return the features as one batch of arrays, padded to the largest feature, by the parameter names of the backbone's forward."""
         raise NotImplementedError
 
     def mask(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-        """Which positions of a collated batch are no padding, shape (rows, positions)."""
+        """Return a boolean array of shape (rows, positions), false where a collated batch is padding."""
         import numpy as np
 
         if self.input_names.mask is not None:
@@ -192,104 +192,105 @@ class Encoder(Part):
         return np.ones((len(next(iter(arrays.values()))), 1), bool)
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """A collated batch of features of these costs, for looking at a model's structure, tracing and timing."""
+        """Return a collated batch of artificial features with these costs, for tracing, timing and inspecting a model."""
         raise NotImplementedError
 
     def content(self, feature: Feature) -> bytes:
-        """All of a feature that the model sees: features of equal content have equal states."""
+        """Return everything in a feature that the model reads, as bytes: features with equal content have equal states."""
         return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
-        """Cost of each view of each record before anything is cut, shape (records * views,)."""
+        """Return the cost of each view of each record before truncation, shape (records * views,)."""
         import numpy as np
 
         return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Share of the tokens of these texts that the base does not know; 0 where it knows everything."""
+        """Return the share of unknown tokens among the tokens of these texts, from 0 to 1."""
         return 0.0
 
     def model(self) -> torch.nn.Module:
-        """The backbone with its pretrained weights, passed through `nn.inputs.declare`.
+        """Return the backbone with its pretrained weights, after `nn.inputs.declare`.
 
-        Its `config` has `hidden_size` and `num_hidden_layers`, its output `last_hidden_state` of shape (rows, positions, width).
+        Its `config` has `hidden_size` and `num_hidden_layers`; its output has `last_hidden_state`, shape (rows, positions, width).
         """
         raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """Write all that encoding reads of the base, without weights, into a folder that can take the base's place."""
+        """Write the files of the base that encoding needs, without the weights, into a folder that can replace the base's."""
 
     def at(self, folder: Path) -> Self:
-        """A copy that reads what `write` put into a folder, or a copy of the base there."""
+        """Return a copy that reads its files from this folder, which `write` filled or which is a copy of the base."""
         return self
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
-        """A copy that knows only the tokens which these records use, and those that any text can fall back on.
+        """Return a copy with a smaller vocabulary, and the old ids of the tokens in it, in their new order.
 
-        What it reads is written into the folder. Also the ids that stay, in their new order; ConfigError where the encoder has no
-        vocabulary, or one of an unknown kind.
+        The vocabulary is the tokens of these records and those that any other text falls back on; it is written into the folder.
+        Raises ConfigError if the encoder has no vocabulary, or one of an unsupported type.
         """
         raise ConfigError(
             f"The encoder '{self.name}' has no vocabulary that could be trimmed. Expected a text encoder. Leave trim_vocabulary out."
         )
 
     def native(self, states: str, size: int) -> torch.nn.Module:
-        """The whole model of the base's own family, with a head of this size; ConfigError where there is none."""
+        """Return the model of the base's own family with a head of `size` outputs; raise ConfigError if the family has none."""
         raise ConfigError(f"The encoder '{self.name}' has no model family with a head of its own. Choose another pooling than native.")
 
     def pooling_of(self, states: str) -> Pooling:
-        """How the states that a task reads (`pooled` or `tokens`) are made: one of `mean`, `cls`, `tokens`, `native`."""
+        """Return how the states that a task reads (`pooled` or `tokens`) are made: `mean`, `cls`, `tokens` or `native`."""
         raise NotImplementedError
 
     def sharing_with(self, other: Self) -> Self:
-        """A copy that uses what another encoder of the same base has in memory already."""
+        """Return a copy that reuses what another encoder of the same base already has in memory."""
         return self
 
     def fingerprint(self) -> dict[str, str]:
-        """Hashes of what must not change under a trained model: `base` and `tokenizer`."""
+        """Return the hashes `base` and `tokenizer`, by which a trained model detects that its base was changed."""
         raise NotImplementedError
 
 
 class Method(Part):
-    """Which weights move while learning."""
+    """A fine-tuning method: which weights are trained, and how."""
 
     folder: ClassVar[str] = "methods"
     moves: ClassVar[Literal["head", "top", "all"] | None] = None
-    """For the methods that training takes by itself: `head` moves the head alone, `top` also the last `n` layers, `all` every weight."""
+    """Which weights the method trains, if it may be chosen automatically: the `head` alone, the `top` (also the last `n` layers), or
+    `all`. None if it may not."""
     learning_rate: ClassVar[float] = 1e-4
-    """The learning rate that suits this method on a backbone of width 384; `rate: auto` starts from it."""
+    """The default learning rate of this method for a base of width 384; `rate: auto` adapts it to other widths."""
     learning_rate_few_rows: ClassVar[float | None] = None
-    """The same on fewer than 3,000 rows, where that differs."""
+    """The default learning rate for fewer than 3,000 training rows, if it differs."""
 
     def depth(self, layers: int) -> int:
-        """The lowest depth that this method changes in a base of so many layers; below it, states are computed once."""
+        """Return the lowest depth that this method changes in a base of `layers` layers; states below it are computed once and cached."""
         return 0
 
     def prepare(self, model: torch.nn.Module, task: Task, steps: int) -> None:
-        """Change the model in place and mark what may be trained; ConfigError where its structure rules that out."""
+        """Change the model in place and mark the weights to train; raise ConfigError if the model's structure does not allow it."""
         raise NotImplementedError
 
     def after_backward(self, model: torch.nn.Module, step: int) -> None:
-        """What must happen between the gradient and the optimiser's step."""
+        """Do what the method needs between the backward pass and the optimiser's step; nothing by default."""
 
     def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
-        """A term added to the loss."""
+        """Return a term to add to the loss; None for none."""
         return None
 
     def edits(self, model: torch.nn.Module) -> list[Edit]:
-        """What was done to the model, in the closed vocabulary."""
+        """Return the changes that were made to the model, as edits (core/edits.py)."""
         raise NotImplementedError
 
     def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-        """What besides weights a checkpoint must keep, so that training goes on as if it had not stopped."""
+        """Return the tensors that a checkpoint must store besides the weights, so that a resumed training continues exactly."""
         return {}
 
     def restore(self, model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
-        """Take back what `state` gave."""
+        """Restore the tensors that `state` returned."""
 
 
 def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) -> Method:
-    """The method that trains these weights, for an engine that chooses one by itself."""
+    """Return the method that trains these weights (see `Method.moves`), for code that chooses a method automatically."""
     kind = having(Method.folder, moves=weights)
     assert issubclass(kind, Method)
     return kind(**options)
@@ -297,47 +298,49 @@ def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) ->
 
 @dataclass(frozen=True, slots=True)
 class StandaloneModel:
-    """A model that no longer needs its base, as compressors take and return it."""
+    """A model that no longer needs its base; compressors accept and return it."""
 
     encoder: Encoder
     task: Task
     body: Any
-    """A torch module (nn/vertical.py), or an ONNX graph (onnx.ModelProto)."""
+    """The model itself: a torch module (nn/vertical.py), or an ONNX graph (onnx.ModelProto)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompressionContext:
-    """What a compressor works with; the step provides it, because a part imports no engine."""
+    """The data and functions that a compressor may use; the step provides them, because a part imports no training or inference code."""
 
     train: Sequence[Record]
     """The training records of the model."""
     unlabelled: Sequence[Record]
-    """More records of the field, without answers; may be empty."""
+    """Further records of the same field of work, without labels; may be empty."""
     columns: Sequence[str]
-    """The fields of the records."""
+    """Names of the fields of the records."""
     seed: int
     distil: Callable[[StandaloneModel, StandaloneModel, float], None]
     """`distil(student, teacher, epochs)` trains the student in place to reproduce the teacher's outputs."""
     outputs: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
-    """The outputs of a model for each feature of these records."""
+    """`outputs(model, records)` returns the model's outputs, one array per feature of the records."""
     activations: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
-    """The values of the named tensors inside a graph, batch by batch, without padding: shape (tokens, width)."""
+    """`activations(model, records, names)` yields the named tensors inside a graph, batch by batch, without padding: shape
+    (tokens, width)."""
     accepts: Callable[[StandaloneModel], bool]
-    """Whether the gate lets a model pass on validation; an undecided verdict counts as passing."""
+    """`accepts(model)` returns whether a model is accurate enough on the validation records; an undecided verdict counts as yes."""
     progress: Progress
-    """Called with progress events."""
+    """Callback for progress events."""
     folder: Path
-    """An empty folder that exists until the compression ends."""
+    """A temporary folder, empty at first, that exists until the compression ends."""
 
 
 class Compressor(Part):
-    """One way to shrink a finished model."""
+    """One way to make a trained model smaller."""
 
     folder: ClassVar[str] = "compressors"
     precision: ClassVar[Literal["float32", "int8"]] = "float32"
-    """In which numbers the compressed model computes. A shared backbone in 8 bits is made by the compressor of `int8`, whose options
-    `search` and `rows` say whether layers are ranked and how many training records scales are learnt from."""
+    """Number format in which the compressed model computes. The `int8` compressor also quantises shared backbones, with its options
+    `search` (whether to keep sensitive layers in float32) and `rows` (number of training records to calibrate scales on)."""
     works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
+    """The form in which the compressor reads a model: a torch module or an ONNX graph."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
         """Return a smaller model and leave `model` as it is; ConfigError if the model's structure does not allow it."""
@@ -345,18 +348,18 @@ class Compressor(Part):
 
 
 class Export(Part):
-    """A form of a trained model for other software."""
+    """A format in which other software can load a trained model."""
 
     folder: ClassVar[str] = "exports"
     takes_graphs: ClassVar[bool] = False
-    """Whether a compressed model, which is a graph, can be written too."""
+    """Whether a compressed model, which is an ONNX graph, can be exported too."""
     needs_sequences: ClassVar[bool] = False
-    """Whether the other software knows only models of token sequences."""
+    """Whether the other software supports only models of token sequences."""
 
     def write(self, model: Any, folder: Path) -> None:
-        """Write the model into an empty folder; ConfigError where that software has no counterpart."""
+        """Write the model into an empty folder; raise ConfigError if the other software has no equivalent model."""
         raise NotImplementedError
 
     def check(self, model: Any, folder: Path) -> None:
-        """Load the result in the other software; ModelError unless its outputs equal the model's."""
+        """Load the exported model in the other software; raise ModelError unless its outputs equal the original's."""
         raise NotImplementedError

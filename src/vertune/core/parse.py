@@ -1,4 +1,4 @@
-"""Parses user input into a pydantic model, with errors that name the field; knows nothing of any particular model."""
+"""Parses user input into a pydantic model, with errors that name the field; independent of any particular model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def build(model: type[Model], value: Any, owner: str = "") -> Model:
-    """Parse a mapping; a ConfigError names each wrong field and, for an unknown one, the most similar name."""
+    """Build a pydantic model from a mapping; raise a ConfigError that names each wrong field and suggests names for unknown ones."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         prefix = f"{owner}: " if owner else ""
-        raise ConfigError(prefix + "; ".join(_phrase(model, item) for item in error.errors()) + ".") from error
+        raise ConfigError(prefix + " ".join(_sentence(model, item) for item in error.errors())) from error
 
 
-def _phrase(model: type[BaseModel], error: Any) -> str:
-    """Describe one validation error, without a full stop."""
+def _sentence(model: type[BaseModel], error: Any) -> str:
+    """Describe one validation error and what to do."""
     path = [str(step) for step in error["loc"]]
     field = ".".join(path) or "the config"
     if error["type"] == "extra_forbidden":
@@ -33,14 +33,15 @@ def _phrase(model: type[BaseModel], error: Any) -> str:
         options = sorted(section.model_fields) if section else []
         near = difflib.get_close_matches(path[-1], options, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"There is no option '{field}'.{hint} Known here: {', '.join(options) or 'none'}"
+        return f"There is no option '{field}'.{hint} " + (f"Choose from: {', '.join(options)}." if options else "Remove it.")
     if error["type"] == "missing":
-        return f"'{field}' is missing. It has no default, so set it in the config"
-    return f"'{field}' is {error['input']!r}, but {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"'{field}' is missing. It has no default, so set it in the config."
+    reason = error["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"'{field}' is {error['input']!r}, but {reason[0].lower()}{reason[1:]}. Correct it."
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """The model of the config section at this path; None if it is not a pydantic model."""
+    """Return the pydantic model of the config section at this path; None if there is none."""
     section: type[BaseModel] | None = model
     for step in path:
         info = section.model_fields.get(step) if section else None

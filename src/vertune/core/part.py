@@ -1,8 +1,8 @@
-"""A part: one swappable choice, found by its folder; knows nothing of what the parts do.
+"""The base class of parts (pluggable components), and how parts are found by folder; independent of what they do.
 
-A part is a frozen pydantic model whose fields are its options. Its name is the name of its file, and its help is the
-docstring of its module. The folder of a kind (`vertune/methods/`) is the list of its parts; other packages add theirs
-with entry points in the group `vertune.<folder>`. Finding a part imports its module alone.
+A part is a frozen pydantic model. Its fields are its options, its name is the name of its file, and its help is the docstring
+of its module. Every module in the folder of a kind (such as `vertune/methods/`) is a part; other packages add parts with entry
+points in the group `vertune.<folder>`. Finding a part imports only its module.
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ from vertune.core.parse import build
 
 
 class Part(BaseModel):
-    """Base class of every kind; a kind sets `folder`, a part implements the kind's methods."""
+    """Base class of every kind of part; a kind sets `folder`, a part implements the methods of its kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     folder: ClassVar[str] = ""
-    """The folder of `vertune` that holds the parts of this kind."""
+    """The folder of `vertune` that contains the parts of this kind."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have the source read for the docstrings of options only where an option has no description: it takes milliseconds."""
+        super().__init_subclass__(**options)
+        declared = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
+        cls.model_config["use_attribute_docstrings"] = any(not getattr(cls.__dict__.get(name), "description", None) for name in declared)
 
     @classmethod
     def is_kind(cls) -> bool:
-        """Whether this class is a kind (`Method`), not a part (`Lora`)."""
+        """Return whether this class is a kind (such as `Method`) and not a part (such as `Lora`)."""
         return "folder" in cls.__dict__
 
     @property
@@ -68,7 +74,7 @@ class Part(BaseModel):
 
 @cache
 def _modules(folder: str) -> dict[str, str]:
-    """Map the name of each part of a folder to its module, without importing any."""
+    """Return the module path of each part in a folder, by the part's name, without importing any module."""
     path = Path(__file__).resolve().parents[1] / folder
     modules = {
         module.name: f"vertune.{folder}.{module.name}" for module in pkgutil.iter_modules([str(path)]) if not module.name.startswith("_")
@@ -79,13 +85,13 @@ def _modules(folder: str) -> dict[str, str]:
 
 
 def names(folder: str) -> list[str]:
-    """The names of all parts of a kind, sorted."""
+    """Return the names of all parts in a folder, sorted."""
     return list(_modules(folder))
 
 
 @cache
 def find(folder: str, name: str) -> type[Part]:
-    """Return the class of a part, importing only its module; UnknownName if there is no such part."""
+    """Return the class of a part, importing only its module; raise UnknownName if there is no such part."""
     modules = _modules(folder)
     if name not in modules:
         raise UnknownName(folder.removesuffix("s"), name, modules)
@@ -105,7 +111,10 @@ def find(folder: str, name: str) -> type[Part]:
 
 
 def having(folder: str, **attributes: Any) -> type[Part]:
-    """The part of a kind whose class has these attributes; of several ours, then the first by name. ConfigError where none has."""
+    """Return the class of the first part in a folder that has these class attributes; raise ConfigError if none has.
+
+    The parts of vertune come before those of other packages, and each in order of their names.
+    """
     modules = _modules(folder)
     for name in sorted(modules, key=lambda name: not modules[name].startswith("vertune.")):
         kind = find(folder, name)
@@ -116,7 +125,7 @@ def having(folder: str, **attributes: Any) -> type[Part]:
 
 
 def about(folder: str, name: str) -> str:
-    """The first line of a part's module docstring; modules of vertune itself are read without being imported."""
+    """Return the first line of a part's module docstring; a module of vertune itself is read without importing it."""
     target = _modules(folder).get(name, "")
     path = Path(__file__).resolve().parents[1] / folder
     for file in (path / f"{name}.py", path / name / "__init__.py"):

@@ -1,4 +1,4 @@
-"""The types that parts exchange: records, columns, notes, features, answers; knows nothing of tasks or models."""
+"""The types that parts exchange: records, columns, notes, features, answers; independent of tasks and models."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Record = Mapping[str, Any]
-"""One row of input: the values of its task's columns by name, mapped and checked."""
+"""One valid row of input: the values of its task's columns, by column name."""
 
 Answer = dict[str, Any]
-"""The output of a model for one record; its keys are those of the task's answer schema."""
+"""The prediction of a model for one record; its keys are those of the task's answer schema."""
 
 Role = Literal["input", "target", "extra"]
 InputType = Literal["text", "number", "category", "image", "audio", "time", "bytes"]
@@ -22,7 +22,7 @@ ColumnType = InputType | TargetType
 
 
 class Span(TypedDict):
-    """A stretch of a text in Unicode code points, end exclusive."""
+    """A labelled segment of a text; `start` and `end` (exclusive) count Unicode code points."""
 
     start: int
     end: int
@@ -31,17 +31,17 @@ class Span(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field of a task's records; ValueError where the type does not suit the role."""
+    """One field of a task's records; raises ValueError if the type does not suit the role."""
 
     name: str
     about: str
     required: bool = True
-    """Whether the data must have this field."""
+    """Whether the data must have a column for this field."""
     role: Role = "input"
-    """`input` is read by the encoder, `target` is the expected answer, `extra` is neither (an id, a group)."""
+    """`input` is read by the encoder, `target` is the expected answer, `extra` is neither (such as an id or a group)."""
     type: ColumnType = "text"
-    """Inputs: `text`, `number`, `category`, `image`, `audio`, `time`, `bytes`. Targets: `label` (one word), `labels` (a list or
-    delimited words), `number`, `spans`, `answers`. An extra may have any of them."""
+    """Type of the values. Inputs: `text`, `number`, `category`, `image`, `audio`, `time`, `bytes`. Targets: `label` (one word),
+    `labels` (a list or delimited words), `number`, `spans`, `answers`. An extra may have any of these types."""
 
     def __post_init__(self) -> None:
         inputs, targets = get_args(InputType), get_args(TargetType)
@@ -57,124 +57,126 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a task asks an encoder for: one input of the model, made of these fields of a record."""
+    """One input of the model that a task requires: the fields of a record to encode together, and how to shorten them."""
 
     role: str
     fields: tuple[str, ...]
-    """Names of fields, in order; a text encoder reads one or two, and leaves out a second one that a record lacks."""
+    """Names of the fields, in order. A text encoder accepts one or two; it skips the second if a record lacks it."""
     cut: int | None = None
-    """Which of the fields is shortened when they don't fit; None shortens the longest one."""
+    """Index of the field to shorten if the fields don't fit; None shortens the longest one."""
     windows: bool = False
-    """Whether the task can merge several windows of one record."""
+    """Whether a long record may be divided into several windows; the task then merges their answers."""
     places: bool = False
-    """Whether the answer is a place in the text, so that text which is cut off can't be answered."""
+    """Whether the answer is a position in the text, which must then not be cut off."""
     types: tuple[InputType, ...] = ()
-    """Type of each field, in the order of `fields`; empty where all are text."""
+    """Type of each field, in the order of `fields`; empty if all are text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where in a view each position of a feature comes from."""
+    """The field and the characters that each position (token) of a feature covers."""
 
     segments: NDArray[np.int8]
-    """Index of the field of the view that each position covers; -1 for positions that cover none, such as special tokens."""
+    """Index, among the fields of the view, of the field that each position covers; -1 for special tokens, which cover none."""
     offsets: NDArray[np.int32]
-    """First and end character of each position in its field, shape (positions, 2); zeros where the segment is -1."""
+    """Start and end (exclusive) of each position in its field, in characters, shape (positions, 2); zeros where the segment is -1."""
 
 
 @dataclass(slots=True)
 class Feature:
-    """One input of the model; its payload belongs to the encoder that made it, and nobody else reads it."""
+    """One input of the model; only the encoder that made it reads its payload."""
 
     record: int
     """Index of its record in the list that was encoded."""
     role: str
     cost: int
-    """Cost of a forward pass over it, in tokens of a text or a unit of its encoder."""
+    """Cost of a forward pass over it: the number of tokens of a text, or another unit of its encoder."""
     payload: Any
     places: Places | None = None
-    """Of an encoder whose model gives one state a position; None where there is one state a feature."""
+    """The text that each position covers, if the model returns one state per position; None if it returns one per feature."""
     truncated: int = 0
-    """How many tokens of the record no feature of it holds."""
+    """Number of tokens of the record that were cut off, so that none of its features contains them."""
     window: int = 0
+    """Index of the window among those of its record and role."""
 
     @property
     def positions(self) -> int:
-        """How many states the model gives for it."""
+        """The number of states that the model returns for this feature."""
         return 1 if self.places is None else len(self.places.segments)
 
 
 @dataclass(frozen=True, slots=True)
 class InputNames:
-    """Names of the collated arrays that have a role of their own in a backbone."""
+    """Names of the arrays in a collated batch that have a special role for a backbone."""
 
     sequence: str | None = None
-    """The array of shape (rows, positions) whose shape every array with an entry a position shares; None without positions."""
+    """An array of shape (rows, positions), by which arrays with one entry per position are recognised; None without positions."""
     mask: str | None = None
-    """The array of that shape which is 1 where a position is part of the input and 0 where it is padding."""
+    """The array of the same shape that is 1 for input and 0 for padding."""
 
 
 @dataclass(slots=True)
 class Targets:
-    """What the loss compares outputs with: one entry a feature, or one a token of it."""
+    """The values with which the loss compares the model's outputs."""
 
     values: list[NDArray[Any]]
+    """One array per feature: its target, or one target per token."""
     weights: NDArray[np.float32] | None = None
-    """Weight of each feature in the loss; None weighs all the same."""
+    """Weight of each feature in the loss; None gives all the same weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that a link of the data chain dropped or changed, while the row itself stayed."""
+    """A count of the values that one step of data preparation dropped or changed in rows that remain."""
 
     where: str
-    """The link: the name of the task, cleaner or augmenter."""
+    """The name of the task, cleaner or augmenter that dropped or changed the values."""
     what: str
-    """What happened, as the rest of a sentence that begins with the counts: `spans overlap a longer one and were dropped`."""
+    """What happened, as the end of a sentence that begins with the counts: `spans overlap a longer one and were dropped`."""
     count: int
-    """How many values it happened to."""
+    """Number of values that were dropped or changed."""
     of: int
-    """How many values were looked at."""
+    """Number of values that were examined."""
     examples: tuple[Mapping[str, Any], ...] = ()
-    """Up to `MAX_EXAMPLES` of them, each with `file`, `row` (from 1) and `value`, as JSON can hold them."""
+    """Up to `MAX_EXAMPLES` of the values, each with `file`, `row` (from 1) and `value`, as JSON values."""
 
     @property
     def sentence(self) -> str:
-        """The note in one sentence: `tag: 200 of 600 spans overlap a longer one and were dropped.`"""
+        """The note as a sentence, such as `tag: 200 of 600 spans overlap a longer one and were dropped.`"""
         return f"{self.where}: {self.count:,} of {self.of:,} {self.what}."
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as JSON can hold them; `Note(**value)` reads them back."""
+        """Return the fields as JSON values; `Note(**value)` rebuilds the note."""
         return {**asdict(self), "examples": [dict(example) for example in self.examples]}
 
 
 MAX_EXAMPLES = 5
-"""Examples that a note holds at most."""
+"""Maximum number of examples in a note."""
 
 
 @dataclass(slots=True)
 class Cleaned:
-    """The result of checking a frame: the rows that stay, those that were rejected, and notes on what was changed in the rest."""
+    """The result of cleaning a frame: the rows that remain, the rejected rows, and notes on values that were dropped or changed."""
 
     frame: Any
-    """Polars frame of the good rows, in the task's own columns and types."""
+    """Polars frame of the rows that remain, in the task's own columns and types."""
     rejected: list[dict[str, Any]] = field(default_factory=list)
     """`{"file": …, "row": …, "reason": …, "values": …}` for each rejected row."""
     notes: list[Note] = field(default_factory=list)
-    """What was dropped from, or changed in, the rows that stay."""
+    """What was dropped from, or changed in, the rows that remain."""
 
 
 def texts(records: Sequence[Record], name: str) -> list[str]:
-    """One field of all records, an absent one as the empty text."""
+    """Return the text of one field for each record; an absent field gives an empty text."""
     return [str(record.get(name) or "") for record in records]
 
 
 ROUNDING = 1e-4
-"""Difference up to which two numbers of answers are the same, absolute below 1 and relative above: batches round otherwise."""
+"""Largest difference, absolute below 1 and relative above, of two numbers that count as equal: rounding depends on the batch."""
 
 
 def equal_values(one: Any, other: Any) -> bool:
-    """Whether two values of answers are equal, numbers within `ROUNDING`."""
+    """Return whether two values of answers are equal; numbers may differ by `ROUNDING`."""
     if isinstance(one, Mapping):
         return isinstance(other, Mapping) and one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):

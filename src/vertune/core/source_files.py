@@ -1,4 +1,4 @@
-"""Finds the source files that a module needs to run without its package; knows nothing of what it computes."""
+"""Finds the source files that a module needs to run outside its package; independent of what the module computes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from vertune.core.errors import ConfigError
 
 _ANYWHERE = frozenset({*sys.stdlib_module_names, "numpy"})
-"""Packages that every process with NumPy has."""
+"""Packages that every Python with NumPy can import."""
 
 
 def source_files(module: str) -> dict[str, Path]:
-    """The file of a module, and those of all modules of its own package and of vertune that it imports, by full name.
+    """Return the source files of a module and of all modules that it imports from its own package or vertune, by full module name.
 
-    Imports below `if TYPE_CHECKING:` do not count. ConfigError where one needs another package, or is no `from … import …`.
+    Imports below `if TYPE_CHECKING:` are ignored. Raises ConfigError for an import of another package (except NumPy and the
+    standard library), and for one that can't be followed: a relative import, or a plain `import` of its own package or vertune.
     """
     own = {module.partition(".")[0], "vertune"}
     files: dict[str, Path] = {}
@@ -44,7 +45,7 @@ def source_files(module: str) -> dict[str, Path]:
 
 
 def _imports(tree: ast.AST, module: str) -> Iterator[tuple[str, str]]:
-    """Each package that is imported at run time, and what of it; a plain `import` gives an empty name."""
+    """Yield the package and the imported name of each import at run time; the name is empty for a plain `import`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for other in node.orelse:
@@ -65,7 +66,7 @@ def _imports(tree: ast.AST, module: str) -> Iterator[tuple[str, str]]:
 
 
 def _file(module: str) -> Path | None:
-    """The source file of a module; None where there is no such module."""
+    """Return the path of a module's source file; None if there is none."""
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:

@@ -1,7 +1,7 @@
-"""Older spellings of a config and what to write now; knows nothing of what the options mean.
+"""Converts older spellings of a config to the current one; independent of what the options mean.
 
-Configs in manifests of older versions are read silently. What a person writes, in a file, on the command line or in Python, is
-read too, and the log says once how it is written now.
+Older spellings in a manifest are converted silently. For those in a file, on the command line or in Python code, the log also
+says how to write them now.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from vertune.core.errors import ConfigError
 
 _MOVED = {"optimiser": "training.optimiser", "slices": "evaluate.slices", "tolerance": "compress.tolerance"}
-"""Top-level keys of older versions, and their place now."""
+"""Top-level keys of older versions, each mapped to its current key."""
 _CHAIN = "compress.chain"
-"""Where the list that `compress` was in older versions is now."""
+"""Current key of the list that older versions wrote directly under `compress`."""
 
 _log = logging.getLogger("vertune")
 
 
 def modernise(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The config in today's spelling, and a sentence for each older spelling in it.
+    """Return the config in the current spelling, and a sentence for the log about each older spelling in it.
 
-    Raises ConfigError where an option is given in its old place and in its new one.
+    Raises ConfigError if an option is set under its old key and its current one.
     """
     result, notes = dict(value), []
     if isinstance(result.get("compress"), list):
@@ -42,7 +42,7 @@ def modernise(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def modernise_setting(setting: str) -> tuple[str, list[str]]:
-    """A setting such as `optimiser.rate=1e-4` in today's spelling, and a sentence where that differs."""
+    """Return a setting such as `optimiser.rate=1e-4` in the current spelling, and a list with a sentence for the log if that differs."""
     key, equals, text = setting.partition("=")
     first, dot, rest = key.partition(".")
     if first in _MOVED:
@@ -55,7 +55,7 @@ def modernise_setting(setting: str) -> tuple[str, list[str]]:
 
 
 def moved_value(config: Mapping[str, Any], place: str, default: Any) -> Any:
-    """The value at a place such as `compress.tolerance` of a config as any version wrote it into a manifest."""
+    """Return the value of a key such as `compress.tolerance` in a manifest's config of any version; `default` if it is not set."""
     found: Any = modernise(config)[0]
     for step in place.split("."):
         if not isinstance(found, Mapping) or step not in found:
@@ -65,10 +65,11 @@ def moved_value(config: Mapping[str, Any], place: str, default: Any) -> Any:
 
 
 def log_notes(notes: Iterable[str]) -> None:
-    """Write each sentence to the log."""
+    """Log each sentence as a warning."""
     for note in notes:
         _log.warning("%s", note)
 
 
 def _sentence(old: str, new: str) -> str:
+    """Format the advice to replace an older spelling."""
     return f"'{old}' is an older spelling that still works. Write '{new}' now."

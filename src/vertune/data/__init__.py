@@ -1,1 +1,1 @@
-"""From the columns of a source to the records of a task: names, checks, datasets, descriptions; one file each."""
+"""Turns the rows of a file into a checked dataset: column names, cleaning, splits, statistics and storage, one file each."""

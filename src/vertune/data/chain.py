@@ -1,7 +1,7 @@
-"""The data chain: read, map fields, clean, divide, augment, fit; knows nothing of artifacts and pages.
+"""The data chain turns the rows of sources into splits: read, map columns to fields, clean, split, augment, fit; writes no files.
 
-Every link takes a frame and returns a frame. What a link drops or changes goes into a `ChainLog`: no row, span or label is lost
-without an entry there. Rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows, always.
+Each of these links takes a Polars frame and returns one. Every row, span or label that a link drops or changes gets an entry in
+a `ChainLog`. Always: rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ from vertune.data.fields import map_fields
 from vertune.reports.scales import plural
 
 _PLACES = frozenset({"spans", "answers"})
-"""Types of targets that are places in a text."""
+"""Target types whose values are character positions in a text."""
 _LABELLED = frozenset({"label", "labels", "spans"})
-"""Types of targets that can hold a label which no training row has."""
+"""Target types whose values contain labels."""
 _REASONS = 20
-"""Reasons for rejection that get a note of their own; rarer ones share one."""
+"""Number of most frequent reasons for rejection that get a note each; all others share one note."""
 _SHOWN = 200
-"""Characters of a text, and entries of a list, that an example of a note shows."""
+"""Maximum number of characters of a text, and of entries of a list, in an example of a note."""
 
 
 class ChainInputs(BaseModel):
-    """Everything that the chain reads; the options of each link, and the sources by the name of their table."""
+    """Everything that decides the result of the data chain: the sources and the options of each link."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tables: dict[str, SerializeAsAny[Source]]
+    """The sources by the name of their table: train, validation or test."""
     fields: dict[str, str | list[str]]
+    """Maps a field of the task to the column or columns that it is read from."""
     keep: tuple[str, ...]
-    """Columns kept beside the task's own."""
+    """Columns to keep in addition to the task's."""
     clean: tuple[SerializeAsAny[Cleaner], ...]
     task: SerializeAsAny[Task]
     split: SerializeAsAny[Split]
@@ -56,7 +58,7 @@ class ChainInputs(BaseModel):
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        """The inputs that a config describes."""
+        """Take the inputs from a config."""
         data = config.data
         sources = {"train": data.source, "validation": data.validation, "test": data.test}
         return cls(
@@ -72,7 +74,7 @@ class ChainInputs(BaseModel):
         )
 
     def fingerprint(self) -> str | None:
-        """A hash of every option, of the content of every source and of the base; None where a source can't tell its content."""
+        """The sha256 hex digest of the options, the content of the sources and the pretrained base; None if a source can't be hashed."""
         contents = {name: source.fingerprint() for name, source in self.tables.items()}
         if not contents or None in contents.values():
             return None
@@ -82,7 +84,7 @@ class ChainInputs(BaseModel):
 
 @dataclass(slots=True)
 class ChainLog:
-    """What the links did, complete up to the link that runs; each note is also sent to `progress` as an event."""
+    """Collects what the links of the data chain dropped, changed and added; each note is also sent to `progress` as an event."""
 
     progress: Progress
     read: int = 0
@@ -90,21 +92,21 @@ class ChainLog:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     """`{"file", "row", "reason", "values"}` for each rejected row."""
     notes: list[Note] = field(default_factory=list)
-    """What was dropped, changed or added, rejected rows included."""
+    """One note per kind of drop, change or addition, each with a count and examples; rejected rows are included."""
     changes: list[Note] = field(default_factory=list)
-    """The notes that cleaners and the task wrote on rows that stay."""
+    """Those of `notes` that cleaners and the task wrote about rows which they changed but did not reject."""
     missing: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By table and field, the share of the rows that lack a value, before any row was rejected."""
+    """By table and field, the share of rows without a value, before any row was rejected."""
     origin: dict[str, list[str]] = field(default_factory=dict)
     """The source columns of each field."""
 
     def note(self, note: Note) -> None:
-        """Add one note."""
+        """Add one note, and send it to `progress`."""
         self.notes.append(note)
         self.progress("note", **note.as_json())
 
     def reject(self, where: str, rows: Sequence[dict[str, Any]], of: int) -> None:
-        """Add rejected rows, with a note for each reason."""
+        """Add rejected rows, with one note per reason; `where` names the link, and `of` is the number of rows that it checked."""
         self.rejected += rows
         counts = Counter(row["reason"] for row in rows)
         for reason, count in counts.most_common(_REASONS):
@@ -115,7 +117,7 @@ class ChainLog:
             self.note(Note(where, "rows were rejected for further reasons, which rejected.jsonl lists", rest, of))
 
     def take(self, cleaned: Cleaned, where: str, of: int) -> pl.DataFrame:
-        """Add what a cleaner or task did, and return the rows that stay."""
+        """Add the rejected rows and notes of a cleaner or task, and return the frame of the remaining rows."""
         self.reject(where, cleaned.rejected, of)
         for note in cleaned.notes:
             self.changes.append(note)
@@ -126,25 +128,25 @@ class ChainLog:
 
 @dataclass(frozen=True, slots=True)
 class ChainResult:
-    """The splits, and what was learnt from the training rows."""
+    """The result of the data chain: the splits, and the task and encoder fitted to the training rows."""
 
     splits: dict[str, pl.DataFrame]
     unused: int
-    """Rows that the split puts into no part."""
+    """Number of rows that are in no split."""
     added: int
-    """Training rows that augmenters made."""
+    """Number of training rows that augmenters made."""
     cut: list[str]
-    """The splits whose rows were taken from the training table."""
+    """Names of the splits whose rows were taken from the training table."""
     task: Task
     """The task, fitted to the training rows."""
     encoder: Encoder
-    """The encoder with every `auto` resolved on the training rows."""
+    """The encoder, its options with the value `auto` replaced by values that suit the training rows."""
     tokens: dict[str, Tokens]
-    """What the encoder has read of the training and validation rows, by split; empty for an encoder that reads nothing ahead."""
+    """The token ids of the training and validation rows, by split; empty for an encoder without a tokenizer."""
 
 
 def read(inputs: ChainInputs, log: ChainLog) -> Iterator[tuple[str, pl.DataFrame | pl.LazyFrame]]:
-    """Each table of the sources; ConfigError where none is for training."""
+    """Read the sources; yield the name and rows of each table. Raises ConfigError if there is no source of training rows."""
     if "train" not in inputs.tables:
         raise ConfigError("The config names no data. Write `data: {source: FILE}`.")
     for name, source in inputs.tables.items():
@@ -153,10 +155,15 @@ def read(inputs: ChainInputs, log: ChainLog) -> Iterator[tuple[str, pl.DataFrame
 
 
 def mark(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Frames that were passed in Python, with the columns that a source adds; ConfigError for an unknown split or without train."""
+    """Add the columns of a source (`__file`, `__row`, `__error`) to frames that were passed in Python, and yield each with its name.
+
+    Raises ConfigError if a frame has another name than train, validation or test, or if train is missing.
+    """
     unknown = sorted(set(frames) - set(SPLITS))
     if unknown or "train" not in frames:
-        raise ConfigError(f"The frames are {', '.join(frames) or 'none'}, but they must be train and optionally validation and test.")
+        raise ConfigError(
+            f"The frames are {', '.join(frames) or 'none'}; expected train and optionally validation and test. Rename them: {{'train': …}}."
+        )
     for name in SPLITS:
         if name not in frames:
             continue
@@ -172,10 +179,10 @@ def mark(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame
 
 
 def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyFrame]], log: ChainLog) -> ChainResult:
-    """Run every link after reading.
+    """Clean, split and augment the tables that were read, and fit the task and the encoder to the training rows.
 
-    Raises DataError where rows can't be used or divided, ConfigError where the options contradict the data or one another. The
-    log then holds what was rejected up to there.
+    Raises DataError if rows can't be used or split, ConfigError if the options contradict the data or one another. The log then
+    contains the rows that were rejected so far.
     """
     _check_cleaners(inputs)
     cleaned = {name: _clean(name, frame, inputs, log) for name, frame in tables}
@@ -199,13 +206,13 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
-    """The task's columns that a frame has, and those of them that hold values, which decide the task's views."""
+    """Return the task's columns that a frame has, and those of them that have any value, which decide the fields the model reads."""
     present = [name for name in frame.columns if name in {column.name for column in task.columns}]
     return present, [name for name in present if frame[name].dtype != pl.Null]
 
 
 class FrameRecords(Sequence[Record]):
-    """The rows of a frame as records, converted only when they are read, so that a large frame is not held twice."""
+    """A sequence of a frame's rows as records, converted only when they are read, to save memory."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self.frame = frame
@@ -214,27 +221,27 @@ class FrameRecords(Sequence[Record]):
         return self.frame.height
 
     def __getitem__(self, index: Any) -> Any:
-        """One record, or the list of a slice."""
+        """Return the record at an index, or the list of records of a slice."""
         return self.frame[index].to_dicts() if isinstance(index, slice) else self.frame.row(index, named=True)
 
     def __iter__(self) -> Iterator[Record]:
-        """Every record in order."""
+        """Iterate over all records in order."""
         return iter(self.frame.iter_rows(named=True))
 
 
 def _check_cleaners(inputs: ChainInputs) -> None:
-    """ConfigError where a cleaner would move the places that the task answers with."""
+    """Raise ConfigError if a cleaner edits texts although the task predicts character positions in them."""
     target = next((column for column in inputs.task.columns if column.role == "target" and column.type in _PLACES), None)
     editing = next((cleaner for cleaner in inputs.clean if cleaner.at_prediction), None)
     if target is not None and editing is not None:
         raise ConfigError(
-            f"The cleaner '{editing.name}' edits texts, but the task '{inputs.task.name}' answers with places in the text as it was "
-            f"given ({target.name}), and they would be places in another text. Remove it from data.clean, and edit the texts in the files."
+            f"The cleaner '{editing.name}' edits texts, but the task '{inputs.task.name}' answers with positions in the original text "
+            f"({target.name}), which the edits would move. Remove it from data.clean, and edit the texts in the files."
         )
 
 
 def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
-    """The usable rows of one table, in the task's fields and types."""
+    """Map one table to the task's fields, clean and check its rows, and return the usable ones."""
     reads = inputs.split.reads if name == "train" else ()
     mapped = map_fields(frame, inputs.fields, inputs.task, [*inputs.keep, *reads])
     table = mapped.frame
@@ -254,7 +261,7 @@ def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, l
 
 
 def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], set[str]]:
-    """The rows of each split and of `unused`, and the splits that were cut from the training table."""
+    """Split the tables; return the rows by split (and `unused`), and the names of the splits taken from the training table."""
     table = tables["train"]
     own_tables = frozenset(tables) - {"train"}
     names = inputs.split.without(own_tables).divide(table, inputs.task.columns)
@@ -271,7 +278,7 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
 
 
 def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:
-    """The splits without the rows whose label no training row has: no model could answer them."""
+    """Reject the validation and test rows with a label that no training row has: no model could predict it."""
     listed = task.known_labels
     train = splits["train"]
     for column in task.columns:
@@ -284,6 +291,7 @@ def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: Ch
 
 
 def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str], log: ChainLog) -> pl.DataFrame:
+    """Reject the rows of one split with a label that is not in `known`, and return the others."""
     if frame.is_empty() or column.name not in frame.columns:
         return frame
     labels = describe.labels(frame, column.name)
@@ -299,7 +307,7 @@ def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str]
 
 
 def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.DataFrame:
-    """The training rows, followed by those that the augmenters make of them; `__file` names the augmenter of a new row."""
+    """Append the rows that augmenters make to the training rows; the column `__file` of a new row names its augmenter."""
     frames = [train]
     for number, augmenter in enumerate(inputs.augment):
         log.progress("augment", by=augmenter.name, rows=train.height)
@@ -310,7 +318,7 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
 
 
 def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
-    """DataError where a split that is needed has no row."""
+    """Raise DataError if a split that is needed has no rows."""
     if frame.is_empty():
         rejected = plural(len(log.rejected), "row was", "rows were")
         why = f": {rejected} rejected, the first because {log.rejected[0]['reason']}" if log.rejected else ""
@@ -318,16 +326,17 @@ def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
 
 
 def _rejection(row: Mapping[str, Any], reason: str, fields: Iterable[str]) -> dict[str, Any]:
+    """The log entry of a rejected row."""
     return {"file": row["__file"], "row": row["__row"], "reason": reason, "values": {name: row[name] for name in fields}}
 
 
 def _examples(rejected: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Rejected rows as the examples of a note."""
+    """Convert rejected rows to the examples of a note."""
     return tuple({"file": str(row.get("file", "")), "row": row["row"], "value": _json(row.get("values"))} for row in rejected)
 
 
 def _rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
-    """The first rows of a frame as the examples of a note."""
+    """Convert the first rows of a frame to the examples of a note."""
     own = [name for name in frame.columns if name not in MARKS]
     return tuple(
         {"file": row["__file"], "row": row["__row"], "value": _json({name: row[name] for name in own})}
@@ -336,7 +345,7 @@ def _rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
 
 
 def _json(value: Any) -> Any:
-    """A value of a row as JSON can hold it; a long text is cut."""
+    """Convert a value of a row to one that JSON can store; long texts and lists are shortened."""
     if isinstance(value, Mapping):
         return {str(key): _json(item) for key, item in value.items()}
     if isinstance(value, list):

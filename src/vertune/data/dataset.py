@@ -1,4 +1,4 @@
-"""What a dataset holds: a Parquet file a split, and the rows that were rejected; knows nothing of how it was made."""
+"""Reads and writes the files of a dataset: one Parquet file per split, and the rejected rows; independent of how they were made."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vertune.core.records import Record
 
 SPLITS = ("train", "validation", "test")
 MARKS = ("__file", "__row")
-"""Where each row came from; a row is counted from 1."""
+"""Names of the columns with the origin of each row: its file, and its number in the file, counted from 1."""
 
 
 def read(dataset: Artifact, split: str) -> pl.DataFrame:
-    """The rows of one split; NotFound says which splits there are."""
+    """Read the rows of one split; raise NotFound if there is no such split, StorageError if its file is damaged."""
     path = dataset.folder / f"{split}.parquet"
     if not path.exists():
         there = [name for name in SPLITS if (dataset.folder / f"{name}.parquet").exists()]
@@ -34,7 +34,7 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
 
 
 def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
-    """The records of a split in the task's own columns; none where there is no such split."""
+    """Read the records of a split, with the task's columns only; empty if there is no such split."""
     try:
         frame = read(dataset, split)
     except NotFound:
@@ -44,7 +44,7 @@ def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
 
 
 def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
-    """The dataset among a model's parents; None where none of them is in this home."""
+    """Find the dataset that a model was made from, by the model's manifest; None if it is not in this home folder."""
     for parent in manifest.get("parents", ()):
         try:
             return home.get("datasets", parent)
@@ -54,13 +54,13 @@ def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
 
 
 def rejected(dataset: Artifact) -> list[dict[str, Any]]:
-    """The rows that are in no split, each with `file`, `row`, `reason` and `values`."""
+    """Read the rejected rows, each with `file`, `row`, `reason` and `values`."""
     path = dataset.folder / "rejected.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def write(folder: Path, frames: Mapping[str, pl.DataFrame]) -> None:
-    """A Parquet file for each split that has rows; StorageError when the disk is full."""
+    """Write one Parquet file per split that has rows; raise StorageError if the disk is full."""
     for name, frame in frames.items():
         if frame.height:
             with storage_errors(folder):
@@ -68,12 +68,12 @@ def write(folder: Path, frames: Mapping[str, pl.DataFrame]) -> None:
 
 
 def write_rejected(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One JSON object a rejected row."""
+    """Write the rejected rows to rejected.jsonl, one JSON object per line."""
     write_text(folder / "rejected.jsonl", "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
 
 
 def fingerprint(frames: Mapping[str, pl.DataFrame]) -> str:
-    """A hash of what the rows of each split say, whatever their order and wherever they came from."""
+    """Hash the content of every split; the order of rows and the files that they came from don't matter."""
     parts = []
     for name in sorted(frames):
         columns = sorted(column for column in frames[name].columns if column not in MARKS)

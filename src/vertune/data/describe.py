@@ -1,7 +1,7 @@
-"""Describes a dataset before anything is trained on it; knows nothing of files or pages.
+"""Computes the statistics of splits: label counts, duplicates, conflicting answers, leakage, text lengths; reads and writes no files.
 
-Everything is counted over all rows, except what needs the base's tokenizer: lengths and unknown tokens are measured on
-evenly spaced rows where a split has more than some ten thousand, and the report says how many.
+All rows are counted. Only lengths and unknown tokens, which need the base's tokenizer, are measured on a sample of evenly spaced
+rows of a large split; the report shows the size of the sample.
 """
 
 from __future__ import annotations
@@ -22,23 +22,30 @@ from vertune.data.dataset import SPLITS
 from vertune.reports.scales import format_value, plural
 
 SAMPLE = 20_000
+"""A split of at least twice as many rows is sampled for lengths and unknown tokens."""
 FEW = 5
-"""Training rows below which a label can hardly be learnt."""
+"""A label with fewer training rows gets a warning, because a model can hardly be trained on it."""
 IMBALANCE = 10.0
-"""Rows of the largest label for one of the smallest, above which it is said."""
+"""Ratio of the most frequent label's training rows to the rarest one's, above which there is a warning."""
 UNKNOWN = 0.05
+"""Share of tokens that the tokenizer does not know, above which there is a warning."""
 TRUNCATED = 0.05
+"""Share of rows that are longer than the model's limit, above which there is a warning."""
 _EXAMPLES = 20
+"""Maximum number of examples of conflicts and of leakage."""
 _SHOWN = 200
+"""Maximum number of characters of an example text."""
 _BINS = 24
+"""Maximum number of bins of a histogram."""
 
 
 def describe(
     splits: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens] | None = None
 ) -> dict[str, Any]:
-    """Labels, duplicates, contradictions, leakage, lengths and unknown tokens of a fitted task's splits.
+    """Compute the statistics of all splits: labels, duplicates, conflicts, leakage, lengths, and unknown tokens.
 
-    `tokens` are what the encoder has read of all rows of a split already; a split without them is read here.
+    `task` must be fitted to the training rows. `tokens` has the token ids of all rows of a split; a split without them is
+    tokenised here.
     """
     frames = {name: splits[name] for name in SPLITS if splits[name].height}
     keys = {name: _keys(frame, task) for name, frame in frames.items()}
@@ -52,7 +59,7 @@ def describe(
 
 
 def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Share of the rows in which each of these columns holds nothing."""
+    """For each of these columns, the share of rows without a value: null or blank."""
     blank = {name: pl.col(name).is_null() for name in names}
     for name in names:
         if frame.schema[name] == pl.String:
@@ -62,7 +69,10 @@ def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
 
 
 def labels(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Every label of every row, as columns `row` (from 0) and `label`; of answers, whether there is one; of numbers, nothing."""
+    """List the labels in a target column, as a frame with the columns `row` (from 0) and `label`, one row per label.
+
+    For answers in a text, the label is `answer` or `no answer`. For numbers, the frame is empty.
+    """
     values = frame[name]
     table = pl.DataFrame({"row": pl.int_range(frame.height, eager=True), "label": values})
     if values.dtype == pl.String:
@@ -79,20 +89,20 @@ def labels(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
-    """What a person should look at, each in one sentence with what to do."""
+    """Return one sentence per problem of a dataset, each with what to do about it."""
     rows = report["rows"]
     found = []
     if rows["rejected"]:
-        found.append(f"{plural(rows['rejected'], 'row')} can't be used; rejected.jsonl says which, and why.")
+        found.append(f"{plural(rows['rejected'], 'row')} can't be used. See rejected.jsonl for them and the reasons.")
     found += [sentence for target in report["targets"] for sentence in _about_labels(target)]
     if report["conflicts"]["texts"]:
-        found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers: correct them, or leave them out.")
+        found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers. Correct them, or leave them out.")
     for leak in report["leakage"]:
         if leak["rows"]:
             first, second = leak["splits"]
             found.append(
                 f"{plural(leak['rows'], 'row')} of {second} ({format_value(leak['share'], 'share')}) with a text that {first} has too: "
-                f"what is measured on {second} looks better than it is. Take them out of {first}."
+                f"scores on {second} will look better than they are. Remove these rows from {first}."
             )
     limit = report["encoder"].get("max_tokens")
     for name, lengths in report["lengths"].items():
@@ -104,21 +114,23 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     unknown = report["unknown"]["share"]
     if unknown > UNKNOWN:
         found.append(
-            f"{format_value(unknown, 'share')} of the tokens are unknown to the base: it learnt another language or script. Choose another."
+            f"{format_value(unknown, 'share')} of the tokens are unknown to the base: it was trained on another language or script. "
+            "Choose another base."
         )
     return found
 
 
 def _about_labels(target: Mapping[str, Any]) -> list[str]:
+    """The warnings about rare and unbalanced labels."""
     found = []
     if target["few"]:
         shown = ", ".join(f"'{item['label']}' ({item['rows']})" for item in target["few"][:10])
         more = f" and {len(target['few']) - 10} more" if len(target["few"]) > 10 else ""
-        found.append(f"Labels with fewer than {FEW} training rows can hardly be learnt: {shown}{more}. Add rows of them.")
+        found.append(f"Labels with fewer than {FEW} training rows are hard to learn: {shown}{more}. Add rows with these labels.")
     if target["imbalance"] and target["imbalance"] > IMBALANCE:
         found.append(
-            f"The most frequent value of {target['name']} comes {target['imbalance']:.0f} times as often as the rarest. "
-            "Look at the scores of each one, not only at the whole."
+            f"The most frequent value of {target['name']} is {target['imbalance']:.0f} times as frequent as the rarest. "
+            "Look at the score of each value, not only at the overall one."
         )
     return found
 
@@ -137,7 +149,7 @@ def _keys(frame: pl.DataFrame, task: Task) -> pl.DataFrame:
 
 
 def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
-    """How often each label comes in each split, or how numbers are spread."""
+    """The statistics of a target column: the number of rows of each label in each split, or the distribution of numbers."""
     if frames["train"].schema[name].is_numeric():
         return {"name": name, "numbers": {split: _spread(frame[name].to_numpy()) for split, frame in frames.items()}, "labels": [],
                 "few": [], "imbalance": None}  # fmt: skip
@@ -150,7 +162,7 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
 
 
 def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:
-    """Inputs that stand in several rows with different answers."""
+    """Inputs that occur in several rows with different expected answers: their number, and examples."""
     table = pl.concat([keys[name].with_columns(pl.lit(name).alias("split")).with_row_index("row") for name in keys])
     groups = table.group_by("input").agg(pl.col("target").n_unique().alias("answers"), pl.len().alias("rows")).filter(pl.col("answers") > 1)
     chosen = groups.sort("rows", "input", descending=[True, False]).head(_EXAMPLES)["input"]
@@ -164,7 +176,7 @@ def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFra
 
 
 def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], pair: tuple[str, str], task: Task) -> dict[str, Any]:
-    """Inputs that stand in two splits, and how many rows of the second split have one."""
+    """Inputs that occur in both of two splits: their number, the rows of the second split that have one, and examples."""
     first, second = pair
     hit = keys[second].with_row_index("row").filter(pl.col("input").is_in(keys[first]["input"].unique().implode()))
     shown = hit.unique(subset="input", keep="first", maintain_order=True).head(_EXAMPLES)["row"]
@@ -178,7 +190,7 @@ def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], 
 
 
 def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens]) -> dict[str, Any]:
-    """Lengths in tokens, what would be cut, and what the base does not know, from evenly spaced rows of each split."""
+    """Lengths in tokens, shares of truncated rows, and the share of unknown tokens, from evenly spaced rows of each split."""
     train = frames["train"]
     inputs = [column for column in task.input_columns if column.name in train.columns]
     inputs = [column for column in inputs if train[column.name].null_count() < train.height]
@@ -207,7 +219,7 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, 
 
 
 def _sizes(features: Sequence[Feature], records: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The longest feature of each record in tokens before anything is cut, and whether any of it is."""
+    """For each record, the length in tokens of its longest input before truncation, and whether it is truncated."""
     size, cut = np.zeros(records, np.int64), np.zeros(records, bool)
     for feature in features:
         size[feature.record] = max(size[feature.record], feature.cost + feature.truncated)
@@ -216,7 +228,7 @@ def _sizes(features: Sequence[Feature], records: int) -> tuple[NDArray[np.int64]
 
 
 def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Share of the rows of each label that would be cut, highest first."""
+    """The share of truncated rows of each label, highest first."""
     targets = _targets(task, sample)
     if not targets:
         return []
@@ -227,14 +239,14 @@ def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> l
 
 
 def _spread(values: NDArray[Any]) -> dict[str, float]:
-    """Where values lie."""
+    """Mean, extremes and quantiles of values."""
     at = np.quantile(values, [0.5, 0.9, 0.99])
     return {"mean": float(values.mean()), "least": float(values.min()), "median": float(at[0]), "p90": float(at[1]), "p99": float(at[2]),
             "most": float(values.max())}  # fmt: skip
 
 
 def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
-    """How many values fall where, up to the 99.9 % quantile; the rest is in the last bin."""
+    """A histogram of values up to the 99.9 % quantile; larger values are in the last bin."""
     edge = float(np.quantile(values, 0.999)) + 1
     counts, edges = np.histogram(np.minimum(values, edge), bins=min(_BINS, max(1, int(edge))), range=(0, edge))
     return [
@@ -243,7 +255,7 @@ def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
 
 
 def _shown(record: Mapping[str, Any], task: Task) -> str:
-    """The inputs of a record in one line: texts as they are, other values with the name of their field."""
+    """The inputs of a record on one line: texts unchanged, other values as `name: value`."""
     filled = [column for column in task.input_columns if record.get(column.name) not in (None, "")]
     line = " | ".join(
         str(record[column.name]) if column.type == "text" else f"{column.name}: {record[column.name]}"
@@ -254,12 +266,13 @@ def _shown(record: Mapping[str, Any], task: Task) -> str:
 
 
 def _expected(record: Mapping[str, Any], task: Task) -> str:
-    """The expected answer of a record in words; a span as its label and its text."""
+    """Format the expected answer of a record for the report; a span as its label and its text."""
     text = next((str(record.get(column.name) or "") for column in task.input_columns if column.type == "text"), "")
     return "; ".join(_in_words(record[column.name], text) for column in task.target_columns if record.get(column.name) is not None)
 
 
 def _in_words(value: Any, text: str) -> str:
+    """Format one target value of a record whose first text is `text`."""
     if not isinstance(value, list):
         return str(value)
     entries = [

@@ -1,4 +1,4 @@
-"""Selects and renames the columns of a source as `data.fields` says; knows nothing of any task."""
+"""Selects, renames and joins the columns of a source, as the option `data.fields` of a config says; works for any task."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ if TYPE_CHECKING:
     import polars as pl
 
 MARKS = ("__file", "__row", "__error")
-"""Columns that every source adds to its own."""
+"""Columns that every source adds: the file and number of each row, and the error if the row can't be read."""
 _SEPARATOR = "; "
-"""What is put between joined columns: a character that tokenizers keep, unlike a line end."""
+"""Text between joined columns: a character that tokenizers keep, unlike a line break."""
 
 Fields = Mapping[str, str | list[str]]
-"""Field of the task to column of the source, or to several columns that are joined."""
+"""Maps the name of a task's field to the column that it is read from, or to several columns to join."""
 
 
 @dataclass(frozen=True, slots=True)
 class MappedTable:
-    """Rows with the task's fields as columns, and the source columns of each field."""
+    """A table whose columns are the fields of a task."""
 
     frame: pl.DataFrame
     origin: dict[str, list[str]]
+    """The source columns that each field was read from."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SourceTable:
-    """The columns that a source has, and its name in messages."""
+    """The schema of a source's table, and the source's name in messages."""
 
     schema: pl.Schema
     where: str
 
     @property
     def names(self) -> list[str]:
-        """The source's own columns."""
+        """The column names, without the columns that vertune adds."""
         return [name for name in self.schema if name not in MARKS]
 
     def require(self, name: str) -> None:
-        """Raise UnknownName if there is no such column."""
+        """Raise UnknownName if the source has no column of this name."""
         if name not in self.names:
             raise UnknownName("column", name, self.names, self.where)
 
@@ -52,9 +53,10 @@ class _SourceTable:
 def map_fields(
     frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: Iterable[str] = (), targets: bool = True
 ) -> MappedTable:
-    """The task's fields, the columns to `keep`, and the marks of a source; without `targets`, rows need no expected answer.
+    """Select the columns of a task's fields, rename them to the fields, and join columns where several make up one field.
 
-    Raises UnknownName for a column that does not exist, DataError if the data lacks a column that the task needs.
+    The columns in `keep` and in `MARKS` stay. With `targets=False`, the columns of expected answers may be missing. Raises
+    UnknownName for a column that does not exist, DataError if the data lacks a column that the task needs.
     """
     import polars as pl
 
@@ -81,7 +83,7 @@ def map_fields(
 
 
 def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, source: _SourceTable, targets: bool) -> list[str]:
-    """The source columns of one field; empty for a field that may be missing and is."""
+    """The source columns of one field; empty if an optional field is missing. Raises DataError if a required field is missing."""
     if chosen is not None:
         columns = [chosen] if isinstance(chosen, str) else list(chosen)
         if column.role == "target" and not targets and not set(columns) <= set(source.names):
@@ -102,7 +104,7 @@ def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, sour
 
 
 def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
-    """The value of a field: one column as it is, or several joined as `name: value`, without those that are blank."""
+    """The Polars expression of a field: one column unchanged, or several joined as `name: value` without blank ones."""
     import polars as pl
 
     if len(columns) == 1:
@@ -118,7 +120,7 @@ def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
 
 
 def _name_of(frame: pl.DataFrame | pl.LazyFrame) -> str:
-    """The file of the first row, for messages."""
+    """The file name of the first row, for messages."""
     if "__file" not in frame.lazy().collect_schema():
         return "the data"
     first = frame.lazy().select("__file").head(1).collect()

@@ -1,4 +1,4 @@
-"""Guesses the kind of a table's columns: text, category, number, lists, spans; knows nothing of configs."""
+"""Guesses the kind of each column of a table (text, category, number, list, spans), and how likely it is the text or the label."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ class ColumnProfile:
     kind: Kind
     unique: int
     length: float
-    """Mean number of characters of a value."""
+    """Mean number of characters per value."""
     description: str
-    """The content in words, for a comment in a run.yaml."""
+    """The content in words, for a comment in a config."""
     label_score: float
-    """How likely it is to be the target; 0 if it can't be."""
+    """How likely the column is the label; 0 if it can't be, else larger is likelier."""
     text_score: float
-    """How likely it is to be running text; 0 if it can't be."""
+    """How likely the column is running text; 0 if it can't be, else larger is likelier."""
 
 
 def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
-    """The profile of every column that is not empty."""
+    """Profile every column that is not empty."""
     profiles = [_profile(frame[name], name == frame.columns[-1]) for name in frame.columns]
     return [profile for profile in profiles if profile is not None]
 
 
 def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
-    """Whether the values of a column are names of splits: train and at least one other."""
+    """Whether a column contains only names of splits: train and at least one other."""
     if column.kind != "word" or column.unique > len(_SPLITS):
         return False
     values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()}
@@ -60,7 +60,7 @@ def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
 
 
 def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
-    """The profile of a column; None if it is empty."""
+    """Profile one column; None if it is empty. `last` says whether it is the table's last column, which is often the label."""
     values = series.drop_nulls()
     if values.dtype == pl.String:
         values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
@@ -90,7 +90,7 @@ def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
 
 
 def _nested_kind(values: pl.Series) -> Kind | None:
-    """Guess the kind of a column of nested values, including JSON in the cells of a table; None if they are not nested."""
+    """Guess the kind of a column of lists or mappings, also if they are written as JSON; None if its values are neither."""
     first: Any = values[0]
     if isinstance(first, pl.Series):
         rows = [list(row) for row in values.head(100)]
@@ -107,7 +107,7 @@ def _nested_kind(values: pl.Series) -> Kind | None:
 
 
 def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
-    """Guess the kind of a column whose values are not nested."""
+    """Guess the kind of a column of plain values: no lists or mappings."""
     numbers = texts.cast(pl.Float64, strict=False)
     if not numbers.null_count():
         integers = bool((numbers == numbers.round()).all())
@@ -122,7 +122,7 @@ def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kin
 
 
 def _pieces(texts: pl.Series) -> Counter[str]:
-    """Counts of the words of a column whose cells are delimited lists; empty if fewer than 5 % of the cells have a delimiter."""
+    """Count the words in cells such as `red|blue`; empty if fewer than 5 % of the cells have a delimiter."""
     for delimiter in _DELIMITERS:
         if float(texts.str.contains(delimiter, literal=True).mean() or 0.0) >= 0.05:  # type: ignore[arg-type]
             return Counter(piece.strip() for row in texts.str.split(delimiter) for piece in row if piece.strip())
@@ -130,7 +130,7 @@ def _pieces(texts: pl.Series) -> Counter[str]:
 
 
 def _describe(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
-    """Describe the content of a column."""
+    """Describe the content of a column in a few words."""
     if kind == "text":
         return f"text of {length:.0f} characters on average, {unique:,} different"
     if kind == "number":
@@ -142,12 +142,13 @@ def _describe(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
 
 
 def _short(word: str) -> str:
+    """Shorten a text to 30 characters on one line."""
     flat = " ".join(word.split())
     return flat if len(flat) <= 30 else flat[:29] + "…"
 
 
 def _rank(name: str, candidates: Sequence[str]) -> float:
-    """1 if the column's name is the first candidate, down to 0.5 for the last; 0.3 if it only contains one; else 0."""
+    """Score a column's name: 1 for the first candidate, down to 0.5 for the last, 0.3 if it only contains one, else 0."""
     lower = name.strip().lower()
     words = re.split(r"[^a-z0-9一-鿿]+", lower)
     for index, candidate in enumerate(candidates):

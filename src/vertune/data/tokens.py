@@ -1,4 +1,4 @@
-"""What the encoder has read of a dataset's splits, stored beside the rows, so that each text is tokenised once; knows no encoder."""
+"""Computes, writes and loads the token ids of a dataset's texts, so that each text is tokenised once; works with any encoder."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vertune.core.artifact import Artifact
 from vertune.core.kinds import Encoder, Task, Tokens
 
 FOLDER = "tokens"
-"""The folder of a dataset that holds a safetensors file a split."""
+"""Name of the dataset's subfolder with the tokens, one safetensors file per split."""
 _SLICE = 100_000
-"""Rows that are records at a time, so that a large frame is not held twice."""
+"""Number of rows that are converted to records at once, to limit memory."""
 
 
 def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], columns: Sequence[str]) -> dict[str, Tokens]:
-    """What the encoder reads of each split that has rows; nothing where the encoder keeps nothing.
+    """Tokenise the rows of each split; return the tokens by split, empty for an encoder without a tokenizer.
 
-    `columns` are the task's columns that hold values in the training rows: they decide the task's views, and with them the fields.
+    `columns` are the task's columns that have values in the training rows: they decide which fields the model reads.
     """
     fields = list(dict.fromkeys(field for view in task.views(columns) for field in view.fields))
     tokens: dict[str, Tokens] = {}
@@ -33,12 +33,12 @@ def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], colum
 
 
 def write(folder: Path, tokens: Mapping[str, Tokens]) -> None:
-    """Write them into the folder of a dataset; StorageError when the disk is full."""
+    """Write the tokens of each split into the folder of a dataset; raise StorageError if the disk is full."""
     for name, split in tokens.items():
         split.save(folder / FOLDER / f"{name}.safetensors")
 
 
 def load(dataset: Artifact, split: str, encoder: Encoder) -> Tokens | None:
-    """The tokens of a split; None where the dataset has none, or another tokenizer made them."""
+    """Load the tokens of a split; None if the dataset has none, or if another tokenizer made them."""
     file = dataset.folder / FOLDER / f"{split}.safetensors"
     return encoder.load_tokens(file) if file.exists() else None

@@ -1,7 +1,7 @@
-"""Checks records against what a model's task reads, before they are answered; knows nothing of how they are answered.
+"""Checks the records of a request, and converts them to the fields that a model's task reads, before they are predicted.
 
-A few records of plain text are checked one by one. All others go through a frame and the task's own `clean`, with the same
-result: the table only takes ten times as long for a single text.
+A few records of plain text are checked one by one. All others are converted to a Polars frame and checked by the task's own
+`clean`. Both ways have the same result, but for a single text the frame takes ten times as long.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 MAX_RECORDS_WITHOUT_FRAME = 64
 _MAX_UNREAD_FIELDS = 100
-"""Fields that no task reads but an error may name, because they may be misspelt; a frame of all of them takes gigabytes."""
+"""Maximum number of unknown fields that are kept, so that an error can name a misspelt one; a frame of all of them could take gigabytes."""
 _INTEGER_LIMIT = 1 << 63
-"""Absolute value from which on an integer does not fit into a frame."""
+"""Smallest absolute value of an integer that does not fit into a frame."""
 
 
 def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> list[Record]:
-    """The records as the task reads them, in order; DataError names the first one that can't be answered."""
+    """Check records and convert them to the task's fields, in order; raise DataError for the first one that the model can't read."""
     if not records:
         return []
     texts = text_records(predictor, records)
@@ -40,7 +40,7 @@ def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]])
 
 
 def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Record] | None:
-    """A few records whose inputs are all non-empty texts, without a frame; None for anything else, which needs one."""
+    """Convert records without a Polars frame; None if there are many, or if an input is not a non-empty text, so that a frame is needed."""
     inputs = [column for column in predictor.task.columns if column.role == "input"]
     if not isinstance(records, (list, tuple)) or not 0 < len(records) <= MAX_RECORDS_WITHOUT_FRAME:
         return None
@@ -69,7 +69,7 @@ def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl
 
 
 def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.DataFrame:
-    """The records as a frame; DataError for text that is not Unicode."""
+    """Convert records to a Polars frame; raise DataError for text that is not valid Unicode."""
     import polars as pl
 
     if isinstance(records, pl.DataFrame):
@@ -83,9 +83,9 @@ def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.
 
 
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
-    """The columns that the task reads, under the task's names, edited as in training; columns of targets are dropped.
+    """Rename the columns of a frame to the task's input fields, and edit their texts as in training; target columns are dropped.
 
-    A column may have the name that it had in the training data, or the name of the task's field.
+    A column may be named as in the training data or as the task's field.
     """
     import polars as pl
 
@@ -96,7 +96,7 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     for name, source in sources.items():
         complete = set(source) <= set(frame.columns)
         if complete and name in frame.columns and len(source) == 1:
-            frame = frame.with_columns(pl.coalesce(source[0], name).alias(source[0]))  # one list may hold records of both namings
+            frame = frame.with_columns(pl.coalesce(source[0], name).alias(source[0]))  # records of either naming may be mixed
         if complete or name not in frame.columns:
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())
@@ -108,7 +108,7 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
 
 
 def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
-    """A record of plain texts, in the order of the task's inputs; ConfigError for more texts than the model was trained on."""
+    """Make one record of texts, assigned to the model's inputs in order; raise ConfigError for more texts than inputs."""
     names = [column.name for column in predictor.task.columns if column.role == "input"]
     inputs = [name for name in names if not predictor.columns or name in predictor.columns]
     if len(texts) > len(inputs):
@@ -120,7 +120,7 @@ def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str
 
 
 def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[dict[str, str]]:
-    """One record for each text; DataError where the task needs more than one field."""
+    """Make one record per text; raise DataError if the task needs more than one field."""
     inputs = [column for column in task.columns if column.role == "input"]
     required = [column.name for column in inputs if column.required]
     if len(required) > 1:
@@ -130,9 +130,9 @@ def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[di
 
 
 def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The records with the fields that any of the models reads, and the names of some others, so that an error can mention them.
+    """Reduce records to the fields that any of the models reads; a few other names stay, with None, so that an error can mention them.
 
-    Raises DataError for a field that a model reads and that holds a list, a mapping, or an integer of more than 64 bits.
+    Raises DataError if a field that a model reads contains a list, a mapping, or an integer of more than 64 bits.
     """
     read = {name for predictor in predictors for name in _input_names(predictor)}
     others = set(islice(dict.fromkeys(name for record in records for name in record if name not in read), _MAX_UNREAD_FIELDS))
@@ -140,14 +140,15 @@ def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str
 
 
 def raise_first(errors: Mapping[int, str]) -> None:
-    """DataError for the first of these errors, by row from 0, where there is one."""
+    """Raise DataError for the first of these errors, if there is any; keys are row numbers from 0, values are reasons."""
     if errors:
         row, reason = next(iter(errors.items()))
         count = f" ({len(errors)} such records)" if len(errors) > 1 else ""
-        raise DataError(f"Record {row + 1} can't be answered: {reason}{count}.")
+        raise DataError(f"Record {row + 1} can't be answered: {reason}{count}. Correct or remove it.")
 
 
 def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[str]) -> Mapping[str, Any]:
+    """One record with the fields in `read`, and the fields in `others` set to None."""
     for key in read:
         value = record.get(key)
         if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= _INTEGER_LIMIT):
@@ -156,13 +157,13 @@ def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[
 
 
 def _input_names(predictor: Predictor) -> set[str]:
-    """Every name that an input of the task may have in a record: the field's own, and those of the training data."""
+    """All names that the model's inputs can have in a record: the task's fields, and the columns of the training data."""
     inputs = {column.name for column in predictor.task.columns if column.role == "input"}
     return inputs.union(*(_as_list(source) for name, source in predictor.fields.items() if name in inputs))
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be encoded, so holds no lone surrogate."""
+    """Whether a text can be encoded as UTF-8, that is, contains no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

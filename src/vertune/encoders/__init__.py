@@ -1,1 +1,1 @@
-"""How the fields of a record become states: one file an encoder."""
+"""Encoders, which turn the fields of a record into vectors: one file per encoder."""

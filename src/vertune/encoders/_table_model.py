@@ -1,4 +1,4 @@
-"""The torch network of the table encoder: vectors of fields, one linear map, residual layers; knows nothing of records."""
+"""The torch network of the table encoder: field embeddings, a linear layer and residual layers; does not depend on records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class TableConfig:
-    """What other modules ask of a backbone's config."""
+    """The sizes that other modules read from a backbone's config."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -18,26 +18,28 @@ class TableConfig:
 
 @dataclass(frozen=True, slots=True)
 class TableOutput:
-    """What the backbone gives."""
+    """The output of the backbone."""
 
     last_hidden_state: Tensor
-    """Shape (rows, 1, width)."""
+    """The vector of each row, shape (rows, 1, width)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableSizes:
-    """Sizes of the inputs."""
+    """The number and the sizes of the input fields."""
 
     numbers: int
+    """Number of numeric fields."""
     bins: int
-    """Entries of each number in a collated batch."""
+    """Number of input values per numeric field: one per quantile bin and one for a missing number."""
     categories: int
+    """Number of categorical fields."""
     values: int
-    """Rows of the embedding table of all categories."""
+    """Rows of the embedding table that all categorical fields share."""
 
 
 class FieldVectors(nn.Module):
-    """A vector for each field: a linear map of each number's bins, and an embedding of each category's value."""
+    """Map each field to a vector: a linear layer with ReLU per numeric field, an embedding per value of a categorical field."""
 
     def __init__(self, sizes: TableSizes, width: int) -> None:
         super().__init__()
@@ -49,7 +51,7 @@ class FieldVectors(nn.Module):
         self.sizes = sizes
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """Shape (rows, fields, width)."""
+        """Return the vectors of all fields, shape (rows, fields, width)."""
         vectors = []
         if self.sizes.numbers:
             mapped = (numbers.transpose(0, 1) @ self.weight).transpose(0, 1) + self.bias
@@ -60,7 +62,7 @@ class FieldVectors(nn.Module):
 
 
 class Layer(nn.Module):
-    """A residual layer: norm, a wider map, its way back."""
+    """A residual layer: layer norm, a linear layer to twice the width with ReLU and dropout, and one back to the width."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -70,13 +72,13 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Shape (rows, 1, width), as it came."""
+        """Return the new states, shape (rows, 1, width) like the input."""
         changed: Tensor = self.down(self.dropout(torch.relu(self.up(self.norm(states)))))
         return states + changed
 
 
 class TableBackbone(nn.Module):
-    """From the fields of a row to one state."""
+    """The whole network, which maps the fields of a row to one vector."""
 
     def __init__(self, sizes: TableSizes, config: TableConfig, embedding: int, dropout: float) -> None:
         super().__init__()
@@ -88,11 +90,11 @@ class TableBackbone(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def get_input_embeddings(self) -> nn.Module:
-        """What turns the inputs into vectors."""
+        """Return the module that maps the inputs to vectors; the method has the same name in transformers."""
         return self.fields
 
     def forward(self, numbers: Tensor, categories: Tensor) -> TableOutput:
-        """The state of each row."""
+        """Return one vector per row from the collated numbers (rows, fields, bins) and categories (rows, fields)."""
         states = self.input(self.fields(numbers, categories).flatten(1)).unsqueeze(1)
         for layer in self.layers:
             states = layer(states)

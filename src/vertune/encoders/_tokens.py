@@ -1,10 +1,11 @@
-"""Cuts tokenised texts into features and collates them, with NumPy and the tokenizers library alone.
+"""Truncates tokenised texts to the size of a model's input and collates them into batches; does not depend on options or models.
 
-Portable bundles ship this module as it is. Knows nothing of options, files or models.
+Uses only NumPy and the tokenizers library, because portable bundles ship a copy of this module.
 
-Texts are tokenised uncut, and cut here rather than by the truncation of the tokenizers library: the limit is chosen from the
-lengths of the uncut texts, stored tokens serve encoders with other limits, and one tokenizer in memory serves verticals that
-cut differently. `head_tail`, the room that both sides of a pair keep, and windows of one side have no counterpart there.
+Texts are tokenised in full and truncated here rather than by the tokenizers library, for three reasons: the limit is chosen from
+the lengths of the full texts, stored tokens serve encoders with other limits, and models with different limits share one tokenizer
+in memory. The tokenizers library also has no `head_tail`, no share of the limit for each text of a pair, and no windows over only
+one of the two texts.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ SEQUENCE = "input_ids"
 MASK = "attention_mask"
 TYPES = "token_type_ids"
 _PROBED_IDS = range(5, 45)
-"""Token ids that every vocabulary has behind its special tokens."""
+"""Token ids just after the special tokens, which every vocabulary contains."""
 
 
 class Fields(Protocol):
-    """The part of a view that encoding reads."""
+    """The attributes of a view (one input of the model, made of fields of a record) that this module reads."""
 
     @property
     def role(self) -> str: ...
@@ -47,7 +48,7 @@ class Fields(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The special tokens around one or two texts, as (ids, type ids) before, between and after, and the type of each text."""
+    """The special tokens before, between and after one or two texts, as pairs (id, type id), and the type id of each text."""
 
     before: tuple[tuple[int, int], ...]
     between: tuple[tuple[int, int], ...]
@@ -62,21 +63,21 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How long texts become features."""
+    """How texts that exceed the limit are truncated, and which special tokens are added."""
 
     size: int
-    """Most tokens of a feature, special tokens included."""
+    """Maximum number of tokens of a feature (model input), special tokens included."""
     how: str
-    """`head`, `tail`, `head_tail` or `window`; windows only where a view allows them, else the head."""
+    """`head`, `tail`, `head_tail` or `window`; a view that does not allow windows is truncated to the head instead."""
     stride: float
-    """Share of a window that overlaps the one before."""
+    """Share of a window that overlaps the previous one."""
     templates: Mapping[int, Template]
-    """Special tokens around one text, and around two."""
+    """The template for one text (key 1) and for a pair (key 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """The payload of a feature: token ids, and token type ids as the base was pretrained with them."""
+    """The content of a feature (model input): token ids, and the token type ids that the pretrained model expects."""
 
     ids: NDArray[np.int32]
     types: NDArray[np.int8]
@@ -90,7 +91,7 @@ class Piece:
     offsets: NDArray[np.int32]
 
     def take(self, index: NDArray[np.int64] | slice) -> Piece:
-        """Some of the tokens."""
+        """Return the tokens at these positions."""
         return Piece(self.ids[index], self.offsets[index])
 
     def __len__(self) -> int:
@@ -99,43 +100,43 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class FieldTokens:
-    """The tokens of one field of many records, uncut and without special tokens."""
+    """The tokens of one field of many records, not truncated and without special tokens."""
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int32]
-    """Start and end character of each token, shape (tokens, 2)."""
+    """Start and end of each token in its text, in characters; shape (tokens, 2)."""
     starts: NDArray[np.int64]
-    """First token of each record, and behind the last one the number of tokens; shape (records + 1,)."""
+    """Index of the first token of each record, followed by the total number of tokens; shape (records + 1,)."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each record."""
+        """Number of tokens of each record, shape (records,)."""
         return np.diff(self.starts)
 
     def piece(self, row: int) -> Piece:
-        """The tokens of one record."""
+        """Return the tokens of one record."""
         start, stop = self.starts[row], self.starts[row + 1]
         return Piece(self.ids[start:stop], self.offsets[start:stop])
 
     def take(self, rows: NDArray[np.int64]) -> FieldTokens:
-        """The tokens of these records, in their order."""
+        """Return the tokens of the records with these indices, in the order of `rows`."""
         lengths = self.lengths[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         index = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
         return FieldTokens(self.ids[index], self.offsets[index], starts)
 
     def joined(self, other: FieldTokens) -> FieldTokens:
-        """Those of these records, followed by those of others."""
+        """Return the tokens of these records followed by those of `other`."""
         starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
         return FieldTokens(np.concatenate([self.ids, other.ids]), np.concatenate([self.offsets, other.offsets]), starts)
 
 
 def tokenise(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> FieldTokens:
-    """The tokens of these texts, each tokenised once."""
-    if len(texts) == 1:  # a batch of one would start threads, and hand the interpreter to others meanwhile
+    """Tokenise texts without truncation and without special tokens."""
+    if len(texts) == 1:  # a batch of one would start threads and release the GIL meanwhile
         encoding = tokenizer.encode(texts[0], add_special_tokens=False)
         ids = np.array(encoding.ids, np.int32)
         return FieldTokens(ids, np.array(encoding.offsets, np.int32).reshape(-1, 2), np.array([0, len(ids)]))
@@ -144,12 +145,12 @@ def tokenise(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> FieldToke
     np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
     total = int(starts[-1])
     ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, total)
-    places = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
-    return FieldTokens(ids, np.fromiter(places, np.int32, 2 * total).reshape(-1, 2), starts)
+    offsets = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+    return FieldTokens(ids, np.fromiter(offsets, np.int32, 2 * total).reshape(-1, 2), starts)
 
 
 def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
-    """The special tokens that a tokenizer puts around a short text, or around two."""
+    """Return the special tokens that a tokenizer puts around one text, or around a pair of texts."""
     encoding = tokenizer.encode("a", "a") if pair else tokenizer.encode("a")
     sequence = [-1 if place is None else place for place in encoding.sequence_ids]
     tokens = list(zip(encoding.ids, encoding.type_ids, strict=True))
@@ -163,7 +164,10 @@ def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
 def encode(
     records: Sequence[Mapping[str, Any]], views: Sequence[Fields], tokens: Mapping[str, FieldTokens], cutting: Cutting
 ) -> list[Feature]:
-    """Features in order of records, then views, then windows; a second field that a record lacks is left out."""
+    """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows.
+
+    An absent or empty second field is skipped. `tokens` contains the tokens of each field for all records.
+    """
     features: list[Feature] = []
     for row, record in enumerate(records):
         for view in views:
@@ -173,7 +177,7 @@ def encode(
 
 
 def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> list[Feature]:
-    """The features of one view: one, or several windows of the side that may be cut."""
+    """Return the features of one view: one feature, or one per window if the text is split into windows."""
     template = cutting.templates[len(pieces)]
     room = cutting.size - template.size
     total = sum(map(len, pieces))
@@ -181,37 +185,37 @@ def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> 
         return [_assembled(Feature(row, view.role, 0, None), pieces, template)]
     side = _side(view, pieces)
     others = total - len(pieces[side])
-    if others > room // 2:  # the other side leaves too little room: shorten it too
+    if others > room // 2:  # the other text leaves too little room, so it is truncated as well
         limit = max(1, room // 2)
         pieces = [piece if place == side else piece.take(_kept(len(piece), limit, "head")) for place, piece in enumerate(pieces)]
         others = sum(map(len, pieces)) - len(pieces[side])
     room = max(1, room - others)
     length = len(pieces[side])
     if cutting.how == "window" and view.windows:
-        stretches: list[NDArray[np.int64] | slice] = [*_windows(length, room, cutting.stride)]
-        lost = total - length - others  # of the other side, which no window holds
+        selections: list[NDArray[np.int64] | slice] = [*_windows(length, room, cutting.stride)]
+        lost = total - length - others  # tokens of the other text that no window contains
     else:
-        stretches = [_kept(length, room, "head" if cutting.how == "window" else cutting.how)]
+        selections = [_kept(length, room, "head" if cutting.how == "window" else cutting.how)]
         lost = total - others - min(length, room)
     return [
         _assembled(
             Feature(row, view.role, 0, None, truncated=lost, window=number),
-            [piece.take(stretch) if place == side else piece for place, piece in enumerate(pieces)],
+            [piece.take(selection) if place == side else piece for place, piece in enumerate(pieces)],
             template,
         )
-        for number, stretch in enumerate(stretches)
+        for number, selection in enumerate(selections)
     ]
 
 
 def _side(view: Fields, pieces: Sequence[Piece]) -> int:
-    """Which of the fields is cut."""
+    """Return the index of the text to truncate: the one that the view names, else the longest."""
     if view.cut is not None and view.cut < len(pieces):
         return view.cut
     return max(range(len(pieces)), key=lambda place: len(pieces[place]))
 
 
 def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
-    """Which tokens of a text stay."""
+    """Return an index of the tokens to keep, at most `room` of them."""
     if length <= room:
         return slice(None)
     if how == "head":
@@ -222,14 +226,14 @@ def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
 
 
 def _windows(length: int, room: int, stride: float) -> list[slice]:
-    """Overlapping stretches that cover all tokens; one empty stretch where there are none."""
+    """Return overlapping slices that together cover all tokens; a single empty slice if there are none."""
     step = max(1, int(room * (1 - stride)))
     starts = range(0, max(1, length - room + step), step)
     return [slice(start, min(start + room, length)) for start in starts if start < max(1, length)]
 
 
 def _assembled(feature: Feature, pieces: Sequence[Piece], template: Template) -> Feature:
-    """The feature filled with the pieces and the special tokens around them."""
+    """Fill the feature with the tokens of the pieces and the special tokens around them."""
     count = template.size + sum(map(len, pieces))
     ids, types = np.empty(count, np.int32), np.zeros(count, np.int8)
     segments, offsets = np.full(count, -1, np.int8), np.zeros((count, 2), np.int32)
@@ -249,7 +253,7 @@ def _assembled(feature: Feature, pieces: Sequence[Piece], template: Template) ->
 
 
 def collate(features: Sequence[Feature], padding: int) -> dict[str, NDArray[np.int64]]:
-    """Token ids, mask and token type ids (int64), padded to the longest feature."""
+    """Return token ids, attention mask and token type ids, padded to the longest feature; each int64 of shape (features, tokens)."""
     shape = (len(features), max(feature.cost for feature in features))
     ids = np.full(shape, padding, np.int64)
     mask = np.zeros(shape, np.int64)
@@ -263,7 +267,7 @@ def collate(features: Sequence[Feature], padding: int) -> dict[str, NDArray[np.i
 
 
 def probe(costs: Sequence[int]) -> dict[str, NDArray[np.int64]]:
-    """A batch of sequences of these lengths, made of token ids that every vocabulary has."""
+    """Return a collated batch of dummy sequences with these lengths, made of token ids that every vocabulary contains."""
     positions = np.arange(max(costs))[None]
     mask = (positions < np.array(costs)[:, None]).astype(np.int64)
     ids = (positions % len(_PROBED_IDS) + _PROBED_IDS.start) * mask

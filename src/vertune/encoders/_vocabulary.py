@@ -1,7 +1,7 @@
-"""Cuts a tokenizer down to some of its tokens, so that it still encodes every text; knows nothing of models.
+"""Reduces the vocabulary of a tokenizer to the tokens in use, such that it still encodes every text; independent of models.
 
-It works on what `tokenizer.json` says. What stays: the tokens that are used, the special ones, and all that a text falls back
-on: single characters (WordPiece, Unigram), bytes, and the pieces that a longer token of BPE is merged from.
+Works on the parsed content of `tokenizer.json`. It keeps the tokens in use, the special tokens, and those needed to encode any
+other text: single characters, byte tokens, and for BPE the shorter tokens that a kept token is merged from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ Described = dict[str, Any]
 
 
 def trimmed(described: Described, used: Collection[int]) -> tuple[Described, NDArray[np.int64]]:
-    """The description of the smaller tokenizer, and the ids that stay, in their new order; ConfigError for other kinds of model."""
+    """Return the content of the smaller tokenizer.json and the old ids of its tokens in their new order.
+
+    Raise ConfigError if the tokenizer is neither WordPiece, Unigram nor BPE.
+    """
     kind = described["model"].get("type")
     if kind not in _KEEP:
         raise ConfigError(f"A tokenizer of type {kind} can't be trimmed; known are {', '.join(_KEEP)}. Leave trim_vocabulary out.")
@@ -37,7 +40,10 @@ def trimmed(described: Described, used: Collection[int]) -> tuple[Described, NDA
 
 
 def _wordpiece(model: Described, used: set[int]) -> set[int]:
-    """Single characters, alone and inside a word, the unknown token, and tokens of characters that have no token of their own."""
+    """Return the ids that WordPiece always needs.
+
+    These are single characters (word-initial and `##`), the unknown token, and tokens with a character without a token of its own.
+    """
     prefix, vocabulary = model.get("continuing_subword_prefix") or "##", model["vocab"]
     bare = {token: token.removeprefix(prefix) for token in vocabulary}
     single = {token for token in vocabulary if len(bare[token]) == 1}
@@ -51,13 +57,16 @@ def _wordpiece(model: Described, used: set[int]) -> set[int]:
 
 
 def _unigram(model: Described, used: set[int]) -> set[int]:
-    """Single characters, bytes, and the unknown token."""
+    """Return the ids that Unigram always needs: single characters, byte tokens and the unknown token."""
     kept = {place for place, (token, _) in enumerate(model["vocab"]) if len(token) == 1 or _is_byte(token)}
     return kept | ({int(model["unk_id"])} if model.get("unk_id") is not None else set())
 
 
 def _bpe(model: Described, used: set[int]) -> set[int]:
-    """Single characters, bytes, the unknown token, and what the tokens that stay are merged from."""
+    """Return the ids that BPE always needs.
+
+    These are single characters, byte tokens, the unknown token, and all tokens that the used ones are merged from.
+    """
     vocabulary = model["vocab"]
     parts = {
         vocabulary[left + right]: (vocabulary[left], vocabulary[right]) for left, right in _merges(model) if left + right in vocabulary
@@ -78,7 +87,7 @@ def _is_byte(token: str) -> bool:
 
 
 def _merges(model: Described) -> list[tuple[str, str]]:
-    """The merges as pairs; older files write them as one text with a space between."""
+    """Return the merges as pairs; older files store each as one string with a space between the two tokens."""
     return [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ", 1)) for merge in model["merges"]]
 
 
@@ -89,7 +98,7 @@ def _cut_words(model: Described, places: dict[int, int]) -> Described:
 
 def _cut_pieces(model: Described, places: dict[int, int]) -> Described:
     unknown, pieces = model.get("unk_id"), model["vocab"]
-    kept = [pieces[place] for place in places if place < len(pieces)]  # an added token may lie beyond them
+    kept = [pieces[place] for place in places if place < len(pieces)]  # ids of added tokens can exceed the vocabulary
     return {**model, "vocab": kept, "unk_id": None if unknown is None else places[int(unknown)]}
 
 
@@ -105,7 +114,7 @@ _CUT = {"WordPiece": _cut_words, "Unigram": _cut_pieces, "BPE": _cut_merges}
 
 
 def _renamed(value: Any, places: dict[int, int]) -> Any:
-    """The post-processor with the new ids of its special tokens."""
+    """Return the post-processor with the ids of its special tokens replaced by the new ones."""
     if not isinstance(value, dict):
         return value
     made = dict(value)

@@ -1,7 +1,7 @@
-"""Numbers and categories of a record, as one vector through a small residual network.
+"""Encodes numeric and categorical fields of a record as one vector with a small residual network.
 
-Fields are learnt from the training rows: quantile bins of each number, the values of each category. Knows nothing of texts, and has
-no pretrained weights.
+The quantile bins of numeric fields and the values of categorical fields are fitted on the training rows. There are no pretrained
+weights, and text fields are not supported.
 """
 
 from __future__ import annotations
@@ -28,58 +28,61 @@ if TYPE_CHECKING:
 
 _TYPES = ("number", "category")
 _UNKNOWN, _MISSING, _KNOWN = 0, 1, 2
-"""Rows of a category's embeddings: a value that training did not show often enough, no value, and the first known value."""
+"""Offsets in the embedding rows of a categorical field: a value too rare in training, a missing value, and the first known value."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
-    """The payload of a feature: its numbers (not a number where missing), and the row of the embedding table of each category."""
+    """The content of a feature (model input): its numbers (NaN if missing), and the embedding row of each categorical value."""
 
     numbers: NDArray[np.float64]
     categories: NDArray[np.int64]
 
 
 class Table(Encoder):
-    """Options of the table encoder."""
+    """Encoder of numeric and categorical fields; the fields below are its options."""
 
     pretrained: ClassVar[bool] = False
 
     width: int = Field(default=128, ge=4, le=4096)
-    """Size of the vector that the head reads."""
+    """Size of the output vector, which the head reads."""
     layers: int = Field(default=2, ge=1, le=64)
-    """Residual layers."""
+    """Number of residual layers."""
     embedding: int = Field(default=16, ge=1, le=1024)
-    """Size of the vector of each field."""
+    """Size of the embedding of each field."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    """Share of the inner activations of a layer that a training step leaves out."""
+    """Dropout rate: the share of the inner activations of a layer that a training step sets to zero."""
     max_bins: int = Field(default=32, ge=2, le=1024)
-    """Most quantile bins of a number."""
+    """Maximum number of quantile bins per numeric field."""
     min_count: int = Field(default=5, ge=1)
-    """Training rows below which a category's value counts as unknown, so that the vector of unknown values is trained."""
+    """Minimum number of training rows with a categorical value; rarer values share the embedding of unknown values, which trains it."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the first weights."""
+    """Seed of the initial weights."""
     bins: dict[str, list[float]] = Field(default={})
-    """The edges of the bins of each number, learnt from the training rows."""
+    """The bin edges of each numeric field; fitted on the training rows, so leave it empty."""
     categories: dict[str, list[str]] = Field(default={})
-    """The known values of each category, learnt from the training rows."""
+    """The known values of each categorical field; fitted on the training rows, so leave it empty."""
 
     @property
     def is_resolved(self) -> bool:
-        """Whether the fields are known."""
+        """Whether bins and categories have been fitted."""
         return bool(self.bins or self.categories)
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """A copy that knows the fields of the view; ConfigError where there is more than one view, or a field of another type."""
+        """Return a copy with bins and categories fitted on the records.
+
+        Raise ConfigError if the task has more than one view (model input per record), or a field that is neither a number nor a category.
+        """
         if len(views) != 1:
             raise ConfigError(
-                f"The encoder 'table' makes one vector of a record, and this task reads {len(views)} inputs of each. "
+                f"The encoder 'table' makes one vector per record, but this task reads {len(views)} inputs per record. "
                 "Choose a task such as classify, multilabel or regress, or encoder: text."
             )
         types = dict(zip(views[0].fields, views[0].types or ("text",) * len(views[0].fields), strict=True))
         for name, kind in types.items():
             if kind not in _TYPES:
                 raise ConfigError(
-                    f"The encoder 'table' reads numbers and categories, and the field '{name}' is of type {kind}. "
+                    f"The encoder 'table' reads numbers and categories, but the field '{name}' is of type {kind}. "
                     f"Declare it, such as `task: {{inputs: {{{name}: category}}}}`, or choose encoder: text."
                 )
         if self.is_resolved:
@@ -90,7 +93,7 @@ class Table(Encoder):
         return self.model_copy(update={"bins": bins, "categories": known})
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """One feature of cost 1 a record; a missing number is no number, a missing category its own value."""
+        """Return one feature (model input) per record; a missing number becomes NaN, a missing category a value of its own."""
         if not self.is_resolved:
             raise ConfigError("The encoder 'table' does not know its fields yet. Train a model, or resolve it on training records.")
         numbers = np.empty((len(records), len(self.bins)))
@@ -104,7 +107,7 @@ class Table(Encoder):
 
     @cached_property
     def _rows(self) -> dict[str, dict[str | None, int]]:
-        """The row of the embedding table of each value of each category; the empty text is a missing value, None an unknown one."""
+        """The embedding row of each value of each categorical field; the empty string is a missing value, None an unknown one."""
         found: dict[str, dict[str | None, int]] = {}
         start = 0
         for name, words in self.categories.items():
@@ -115,7 +118,7 @@ class Table(Encoder):
 
     @cached_property
     def _edges(self) -> NDArray[np.float64]:
-        """Lower edge and width of every bin, shape (2, numbers, bins); numbers with fewer bins have some that stay empty."""
+        """Lower edge and width of every bin, shape (2, numeric fields, bins); fields with fewer bins are padded with infinite edges."""
         size = max((len(edges) - 1 for edges in self.bins.values()), default=0)
         found = np.stack([np.full((len(self.bins), size), np.inf), np.ones((len(self.bins), size))])
         for row, edges in enumerate(self.bins.values()):
@@ -123,10 +126,10 @@ class Table(Encoder):
         return found
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """`numbers`, float32 of shape (rows, numbers, bins + 1), and `categories`, int64 of shape (rows, categories).
+        """Return `numbers`, float32 of shape (rows, numeric fields, bins + 1), and `categories`, int64 of shape (rows, categorical fields).
 
-        Of each number it holds how much of each bin lies below it, from 0 to 1 (piecewise linear encoding: Gorishniy et al. 2022),
-        and at last 1 where it is missing, when all else is 0.
+        A number is encoded as the share of each bin that is below it, from 0 to 1 (piecewise linear encoding: Gorishniy et al. 2022).
+        The last value is 1 if the number is missing; all others are 0 then.
         """
         numbers = np.stack([feature.payload.numbers for feature in features])
         low, width = self._edges
@@ -136,18 +139,18 @@ class Table(Encoder):
         return {"numbers": shares, "categories": np.stack([feature.payload.categories for feature in features])}
 
     def content(self, feature: Feature) -> bytes:
-        """The numbers and categories."""
+        """Return numbers and categories as bytes; features with equal bytes have equal outputs."""
         payload: RowValues = feature.payload
         return payload.numbers.tobytes() + payload.categories.tobytes()
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """A batch of as many rows as there are costs, all of them half of each bin and an unknown value."""
+        """Return a batch of dummy rows, one per entry of `costs`: every bin half full, every category unknown."""
         shape = (len(costs), len(self.bins), self._edges.shape[2] + 1)
         unknown = np.array([places[None] for places in self._rows.values()], np.int64)
         return {"numbers": np.full(shape, 0.5, np.float32), "categories": np.tile(unknown, (len(costs), 1))}
 
     def model(self) -> torch.nn.Module:
-        """The network with its first weights, the same each time."""
+        """Return the network with its initial weights, which depend only on the options and the fitted fields."""
         import torch
 
         from vertune.encoders._table_model import TableBackbone, TableConfig, TableSizes
@@ -159,7 +162,7 @@ class Table(Encoder):
         return declare(backbone, self)
 
     def _first_weights(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Weights by their names in the network, drawn with NumPy, so that a process without torch can hash them."""
+        """Yield the initial weights with their names in the network, drawn with NumPy so that a process without torch can hash them."""
         random = np.random.default_rng(self.seed)
         fields, inner = len(self.bins) + len(self.categories), 2 * self.width
 
@@ -184,16 +187,16 @@ class Table(Encoder):
         yield from _norm("norm", self.width)
 
     def pooling_of(self, states: str) -> Pooling:
-        """The one state that there is; ConfigError for a task that reads one a position."""
+        """Return `mean`, as there is one vector per record; raise ConfigError for a task that reads one vector per token."""
         if states == "tokens":
             raise ConfigError(
-                "The encoder 'table' gives one state a record, and this task reads one a token. "
+                "The encoder 'table' gives one state per record, but this task reads one per token. "
                 "Choose a task such as classify, multilabel or regress, or encoder: text."
             )
         return "mean"
 
     def fingerprint(self) -> dict[str, str]:
-        """Hashes of the first weights, and of the fields as they were learnt."""
+        """Return the sha256 of the initial weights (`base`) and of the fitted bins and categories (`fields`)."""
         weights = hashlib.sha256()
         for name, array in self._first_weights():
             weights.update(name.encode() + array.tobytes())
@@ -206,19 +209,19 @@ def _norm(name: str, width: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 
 def _numbers(records: Sequence[Record], name: str) -> NDArray[np.float64]:
-    """One field of all records, not a number where it is missing."""
+    """Return one field of all records as floats, NaN if missing."""
     values = (record.get(name) for record in records)
     return np.array([np.nan if value is None or value == "" else float(value) for value in values], np.float64)
 
 
 def _words(records: Sequence[Record], name: str) -> list[str]:
-    """One field of all records as words, empty where it is missing."""
+    """Return one field of all records as strings, empty if missing."""
     values = (record.get(name) for record in records)
     return ["" if value is None else str(value) for value in values]
 
 
 def _quantile_edges(values: NDArray[np.float64], most: int) -> list[float]:
-    """The edges of bins that hold about as many values each; one bin around a number that never changes."""
+    """Return the edges of bins that contain about equally many values each; a single bin of width 1 if all values are equal."""
     values = values[np.isfinite(values)]
     if not len(values):
         return [0.0, 1.0]

@@ -1,6 +1,6 @@
-"""Text, or two texts, through any pretrained encoder in the form of transformers.
+"""Encodes one text or a pair of texts with a pretrained transformer encoder.
 
-Tokenises with the tokenizers library alone; torch and transformers are imported only to build the model.
+Tokenises with the tokenizers library; imports torch and transformers only to build the model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vertune.core.errors import ConfigError, MissingExtra, StorageError
 from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Encoder, Pooling, Tokens
 from vertune.core.records import Feature, InputNames, Record, View, texts
-from vertune.encoders import _tokens, _vocabulary
+from vertune.encoders import _tokens
 from vertune.encoders._tokens import Cutting, FieldTokens, Template, TokenIds
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _PARTS = ("ids", "offsets", "starts")
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
-    """Tokens of fields of many records, uncut, with the hash of the tokenizer that made them."""
+    """The tokens of some fields of many records, not truncated, and the sha256 of the tokenizer that made them."""
 
     fields: dict[str, FieldTokens]
     tokenizer: str
@@ -46,16 +46,16 @@ class TextTokens:
         return len(next(iter(self.fields.values()), ()))
 
     def take(self, rows: NDArray[np.int64]) -> TextTokens:
-        """The tokens of these records, in their order."""
+        """Return the tokens of the records with these indices, in the order of `rows`."""
         return TextTokens({name: field.take(rows) for name, field in self.fields.items()}, self.tokenizer)
 
     def joined(self, other: TextTokens) -> TextTokens:
-        """Those of these records, followed by those of others; fields that only one of them has are left out."""
+        """Return the tokens of these records followed by those of `other`, for the fields that both contain."""
         names = [name for name in self.fields if name in other.fields]
         return TextTokens({name: self.fields[name].joined(other.fields[name]) for name in names}, self.tokenizer)
 
     def save(self, file: Path) -> None:
-        """Write a safetensors file of the parts of each field, named `field/part`."""
+        """Write a safetensors file with the arrays `FIELD/ids`, `FIELD/offsets` and `FIELD/starts` of each field."""
         from safetensors.numpy import save_file
 
         tensors = {f"{name}/{part}": getattr(field, part) for name, field in self.fields.items() for part in _PARTS}
@@ -65,34 +65,35 @@ class TextTokens:
 
 
 class Text(Encoder):
-    """Options of the text encoder."""
+    """Encoder of texts; the fields below are its options."""
 
     input_names: ClassVar[InputNames] = InputNames(_tokens.SEQUENCE, _tokens.MASK)
     base: str = "minilm"
-    """The pretrained model: an alias, a hub id or a folder."""
+    """The pretrained model: an alias such as minilm, an id on the Hugging Face hub, or a folder."""
     pooling: Literal["auto", "mean", "cls", "native"] = "auto"
-    """How token states become one: auto as the base was trained (mean where it does not say); native is the family's own head."""
+    """How the token vectors become one vector: their mean, the first token (cls), or the classification head of the model family (native);
+    auto reads the choice from the pretrained model, else takes the mean."""
     max_tokens: int | Literal["auto"] = "auto"
-    """Longest sequence; auto covers 99.5 % of the training records, up to 512 or what the base can take."""
+    """Maximum sequence length in tokens; auto covers 99.5 % of the training records, up to 512 or the limit of the pretrained model."""
     truncation: Literal["auto", "head", "tail", "head_tail", "window"] = "auto"
-    """What is kept of a longer text: its head, its tail, both ends, or all of it in overlapping windows; auto takes windows where
-    the answer is a place in the text, else the head."""
+    """Which tokens of a longer text are kept: its head, its tail, both ends, or all of it in overlapping windows; auto chooses windows
+    for tasks that mark spans in the text, else the head."""
     stride: float = Field(default=0.25, ge=0, lt=0.9)
-    """Share of a window that overlaps the one before."""
+    """Share of a window that overlaps the previous one; applies only to truncation: window."""
 
     @cached_property
     def path(self) -> Path:
-        """The folder of the base."""
+        """The folder of the pretrained model."""
         return bases.resolve(self.base)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The base's config.json."""
+        """The content of the pretrained model's config.json."""
         return bases.settings(self.path)
 
     @cached_property
     def tokenizer(self) -> tokenizers.Tokenizer:
-        """The base's tokenizer; truncation and padding that its file may carry are reset, because they are ours."""
+        """The tokenizer of the pretrained model; truncation and padding are switched off, because this encoder does both itself."""
         from tokenizers import Tokenizer
 
         file = self.path / "tokenizer.json"
@@ -103,81 +104,84 @@ class Text(Encoder):
 
     @cached_property
     def longest(self) -> int:
-        """The longest sequence that the base can take, special tokens included."""
+        """The maximum sequence length of the pretrained model, special tokens included."""
         positions = self.settings.get("max_position_embeddings")
         if not isinstance(positions, int) or positions <= 0:
             return 1 << 20
-        # RoBERTa and its kin number positions from the padding id + 1, which is then a small number above 0
+        # RoBERTa and related families number positions from the padding id + 1, where the padding id is a small positive number
         return positions - (self.pad + 1 if 0 < self.pad < 8 else 0)
 
     @cached_property
     def unknown(self) -> int | None:
-        """Id of the unknown token, where the tokenizer has one."""
+        """The id of the unknown token; None if the tokenizer has none."""
         token = getattr(self.tokenizer.model, "unk_token", None)
         token = token or next((name for name in ("[UNK]", "<unk>") if self.tokenizer.token_to_id(name) is not None), None)
         return self.tokenizer.token_to_id(token) if token else None
 
     @cached_property
     def pad(self) -> int:
-        """Id that fills a batch; it is masked."""
+        """The id of the padding token."""
         value = self.settings.get("pad_token_id")
         return value if isinstance(value, int) else 0
 
     @cached_property
     def tokenizer_hash(self) -> str:
-        """sha256 of the tokenizer."""
+        """The sha256 hex digest of the tokenizer."""
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
     @property
     def base_name(self) -> str:
-        """How the config names the base."""
+        """The name of the pretrained model as the config gives it."""
         return self.base
 
     @property
     def base_folder(self) -> Path:
-        """The folder of the base."""
+        """The folder of the pretrained model."""
         return self.path
 
     @property
     def max_cost(self) -> int:
-        """Most tokens of a feature."""
+        """The maximum number of tokens of a feature (model input)."""
         return self.longest if self.max_tokens == "auto" else self.max_tokens
 
     @property
     def max_base_cost(self) -> int:
-        """Most tokens that the base can take."""
+        """The maximum number of tokens that the pretrained model accepts."""
         return self.longest
 
     def fingerprint(self) -> dict[str, str]:
-        """Hashes of the base's weights, its settings and its tokenizer."""
+        """Return hashes of the pretrained weights (`base`), their config.json (`config`) and the tokenizer."""
         return {"base": bases.fingerprint(self.path), "config": bases.digest(self.settings), "tokenizer": self.tokenizer_hash}
 
     @cached_property
     def pooled(self) -> Literal["mean", "cls", "native"]:
-        """The pooling in use."""
+        """The pooling in use, with `auto` resolved."""
         if self.pooling != "auto":
             return self.pooling
         file = self.path / "1_Pooling" / "config.json"
-        said = read_json(file) if file.exists() else {}
-        return "cls" if said.get("pooling_mode_cls_token") or said.get("pooling_mode") == "cls" else "mean"
+        config = read_json(file) if file.exists() else {}
+        return "cls" if config.get("pooling_mode_cls_token") or config.get("pooling_mode") == "cls" else "mean"
 
     def pooling_of(self, states: str) -> Pooling:
-        """Native where it is asked for, all tokens where the task reads tokens, else as the base pools."""
+        """Return `native` if configured, `tokens` if the task reads token vectors, else the pooling of the pretrained model."""
         return "tokens" if states == "tokens" and self.pooled != "native" else self.pooled
 
     def sharing_with(self, other: Self) -> Self:
-        """A copy with the other's tokenizer and settings, which are held once."""
+        """Return a copy that shares the tokenizer and settings of `other`, so that memory contains them once."""
         copy = self.model_copy()
         for name in ("path", "settings", "tokenizer", "templates", "longest", "pad", "unknown"):
             copy.__dict__[name] = getattr(other, name)
         return copy
 
     def at(self, folder: Path) -> Self:
-        """A copy whose base is the one in this folder."""
+        """Return a copy whose pretrained model is the one in this folder."""
         return type(self).model_validate({**self.model_dump(), "base": str(folder)})
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """A copy whose max_tokens covers 99.5 % of a sample of these records, in steps of 8, and whose truncation is not `auto`."""
+        """Return a copy with a definite max_tokens and truncation.
+
+        max_tokens is a multiple of 8 that covers 99.5 % of a sample of the records; ConfigError if the configured one is too large.
+        """
         bases.check_weights(self.path)
         _check_views(views)
         how = self.cutting(views)
@@ -198,11 +202,14 @@ class Text(Encoder):
         return self.model_copy(update={"max_tokens": size, "truncation": how})
 
     def cutting(self, views: Sequence[View]) -> str:
-        """How a longer text is cut: as the option says, else in windows where an answer is a place in the text."""
+        """Return how longer texts are truncated: as configured; `auto` means `window` if answers are spans in the text, else `head`."""
         return ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
-        """Tokens of each view of each record before anything is cut, special tokens included; shape (records * views,)."""
+        """Return the number of tokens of each view (group of fields) of each record before truncation, shape (records * views,).
+
+        Special tokens are included.
+        """
         fields = self._fields(records, _fields_of(views), tokens)
         counts = np.zeros((len(records), len(views)), np.int64)
         for column, view in enumerate(views):
@@ -216,17 +223,17 @@ class Text(Encoder):
         return counts.reshape(-1)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Share of tokens of these texts that the base does not know."""
+        """Return the share of unknown tokens in these texts, or in `tokens` if given; 0 if the tokenizer has no unknown token."""
         fields = [_tokens.tokenise(self.tokenizer, strings)] if not isinstance(tokens, TextTokens) else list(tokens.fields.values())
         total = sum(len(field.ids) for field in fields)
         return sum(int((field.ids == self.unknown).sum()) for field in fields) / total if total and self.unknown is not None else 0.0
 
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> TextTokens:
-        """The uncut tokens of these fields."""
+        """Tokenise these fields of all records without truncation."""
         return TextTokens({field: _tokens.tokenise(self.tokenizer, texts(records, field)) for field in fields}, self.tokenizer_hash)
 
     def load_tokens(self, file: Path) -> TextTokens | None:
-        """The tokens of a file; None where another tokenizer made them."""
+        """Load the tokens of a file; None if another tokenizer made them. Raise StorageError if it can't be read."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -240,37 +247,37 @@ class Text(Encoder):
         return TextTokens(fields, self.tokenizer_hash)
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Features in order of records, then views, then windows."""
+        """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows."""
         fields = self._fields(records, _fields_of(views), tokens)
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
 
     def _fields(self, records: Sequence[Record], names: Sequence[str], tokens: Tokens | None) -> dict[str, FieldTokens]:
-        """The tokens of these fields: those at hand, or made now."""
+        """Return the tokens of these fields: from `tokens` if it contains them, else tokenised now."""
         known = tokens.fields if isinstance(tokens, TextTokens) else {}
         return {name: known[name] if name in known else _tokens.tokenise(self.tokenizer, texts(records, name)) for name in names}
 
     def content(self, feature: Feature) -> bytes:
-        """Token ids and their types."""
+        """Return token ids and token type ids as bytes; features with equal bytes have equal outputs."""
         payload: TokenIds = feature.payload
         return payload.ids.tobytes() + payload.types.tobytes()
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """Token ids, mask and token type ids (int64), padded to the longest feature."""
+        """Return token ids, attention mask and token type ids (int64), padded to the longest feature."""
         return _tokens.collate(features, self.pad)
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """A batch of sequences of these lengths."""
+        """Return a collated batch of dummy sequences with these lengths."""
         return _tokens.probe(costs)
 
     def model(self) -> torch.nn.Module:
-        """The backbone without a pooling layer, in float32."""
+        """Load the pretrained model without a pooling layer, in float32."""
         from vertune.nn.inputs import declare
 
         transformers = _transformers()
         return declare(_quietly(transformers.AutoModel, self.path), self)
 
     def write(self, folder: Path) -> None:
-        """The tokenizer and the settings of the base."""
+        """Write the tokenizer, config.json and pooling settings of the pretrained model into a folder."""
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.tokenizer.save(str(folder / "tokenizer.json"))
@@ -280,12 +287,14 @@ class Text(Encoder):
             write_json(folder / "1_Pooling" / "config.json", read_json(pooling))
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
-        """A copy on the tokens that these records use, and the ids that stay."""
+        """Write a tokenizer with only the tokens that these records need; return the encoder on it and the old ids in their new order."""
+        from vertune.encoders import _vocabulary
+
         fields = self._fields(records, _fields_of(views), None)
         used = {int(place) for field in fields.values() for place in np.unique(field.ids)}
         special = {place for template in self.templates.values() for place, _ in (*template.before, *template.between, *template.after)}
         wanted = used | special | {self.pad} | ({self.unknown} if self.unknown is not None else set())
-        wanted |= set(range(self.pad)) if self.pad < 8 else set()  # RoBERTa and its kin count positions from the padding id
+        wanted |= set(range(self.pad)) if self.pad < 8 else set()  # RoBERTa and related families count positions from the padding id
         described, ids = _vocabulary.trimmed(json.loads(self.tokenizer.to_str()), wanted)
         self.write(folder)
         write_json(folder / "tokenizer.json", described)
@@ -295,7 +304,7 @@ class Text(Encoder):
         return self.at(folder), ids
 
     def native(self, states: str, size: int) -> torch.nn.Module:
-        """The family's own model with a head of this size; ConfigError where the family has none."""
+        """Load the classification model of the pretrained family with a head of this size; ConfigError if the family has none."""
         from vertune.nn.inputs import declare
 
         transformers = _transformers()
@@ -312,28 +321,28 @@ class Text(Encoder):
 
     @cached_property
     def templates(self) -> dict[int, Template]:
-        """The special tokens around one text, and around two."""
+        """The special tokens around one text (key 1) and around a pair (key 2)."""
         return {1: _tokens.template_of(self.tokenizer, False), 2: _tokens.template_of(self.tokenizer, True)}
 
 
 def _check_views(views: Sequence[View]) -> None:
-    """ConfigError for a view that is not one text or two."""
+    """Raise ConfigError unless each view (group of fields that form one model input) consists of one or two text fields."""
     for view in views:
         others = [name for name, kind in zip(view.fields, view.types, strict=False) if kind != "text"]
         if others:
             raise ConfigError(
-                f"The encoder 'text' reads texts, and the field '{others[0]}' is none. "
+                f"The encoder 'text' reads texts, but the field '{others[0]}' is not a text. "
                 "Choose encoder: table, or join the columns into one text under data.fields."
             )
         if len(view.fields) > 2:
             raise ConfigError(
-                f"The encoder 'text' reads one text or two, and the task has {len(view.fields)}: {', '.join(view.fields)}. "
+                f"The encoder 'text' reads one text or two, but the task has {len(view.fields)}: {', '.join(view.fields)}. "
                 "Join columns into one text under data.fields."
             )
 
 
 def _fields_of(views: Sequence[View]) -> list[str]:
-    """The fields that these views read."""
+    """Return the distinct fields of these views."""
     return list(dict.fromkeys(field for view in views for field in view.fields))
 
 
@@ -346,17 +355,20 @@ def _transformers() -> Any:
 
 
 def _converted(folder: Path) -> tokenizers.Tokenizer:
-    """The fast form of a tokenizer that has no tokenizer.json."""
+    """Convert a tokenizer without tokenizer.json to one of the tokenizers library; ConfigError if that fails."""
     try:
         tokenizer = _transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         fast: tokenizers.Tokenizer = tokenizer.backend_tokenizer
         return fast
     except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"The base in {folder} has no tokenizer that the tokenizers library reads: {error}") from error
+        raise ConfigError(
+            f"The base in {folder} has no tokenizer that the tokenizers library can read: {str(error).rstrip('.')}. "
+            "Choose a base that has a tokenizer.json."
+        ) from error
 
 
 def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:
-    """Load from safetensors without progress bars, without code from the folder, and without unpickling."""
+    """Load a model from safetensors without progress bars; never run code from the folder and never unpickle."""
     import torch
 
     bases.check_weights(folder)

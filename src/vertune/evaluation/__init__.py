@@ -1,1 +1,1 @@
-"""How good answers are and whether a model may replace another; above metrics, below steps."""
+"""Measures how good a model's answers are, and decides whether a model may replace another."""

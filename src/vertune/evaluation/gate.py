@@ -1,6 +1,6 @@
-"""The gate: decides whether a changed model is as accurate as its parent; knows nothing of how the model was changed.
+"""The gate: decides whether a changed model is as accurate as its parent; independent of how the model was changed.
 
-Every step that passes a model on only with proof uses it.
+It is used by every step that rejects a changed model unless it is accurate enough.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from vertune.reports.words import metric
 from vertune.runtime.benchmark import GraphWorkload, benchmark
 
 ECE = 0.02
-"""How much the expected calibration error may grow."""
+"""Largest increase of the expected calibration error that is allowed."""
 _ROUNDS = 3
+"""Number of measurements of each graph."""
 _ROUNDING = 1e-9
-"""Rounding error of a difference of two metrics: a loss of exactly the tolerance must pass."""
+"""Rounding error of the difference of two metrics; a loss of exactly the tolerance must be accepted."""
 REFUSED, UNDECIDED, ACCEPTED = "refused", "undecided", "accepted"
 
 
 @dataclass(slots=True)
 class Candidate:
-    """One model compared with its parent."""
+    """A changed model, compared with its parent (the model that it was made from)."""
 
     name: str
     metrics: dict[str, float]
     loss: float
-    """How much of the goal metric it loses; negative if it gains."""
+    """How much worse the task's metric is than the parent's; negative if it is better."""
     low: float
     high: float
-    """The paired 95 % interval of the loss."""
+    """Upper end of the paired 95 % interval of the loss; `low` is the lower end."""
     ece: float | None
-    """How much the expected calibration error grew; None if answers have no probabilities."""
+    """Increase of the expected calibration error; None if answers have no probabilities."""
     verdict: str
     """`accepted`, `refused` or `undecided`."""
     why: str
@@ -44,28 +45,28 @@ class Candidate:
     measured: dict[str, Any] = field(default_factory=dict)
     """Latency, throughput and memory, as runtime/benchmark.py returns them."""
     best: bool = False
-    """Whether no other candidate is at least as quick and as accurate, and better in one of the two."""
+    """Whether it is on the Pareto front: no other candidate is at least as fast and as accurate, and better in one of the two."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """How strict a gate is."""
+    """Options of a gate, which decide how strict it is."""
 
     tolerance: float
-    """Loss that is allowed, for a metric that is a share; for any other metric, this share of the parent's value."""
+    """Loss of the task's metric that is allowed: absolute for a metric between 0 and 1, else relative to the parent's value."""
     trained_on_records: bool = False
-    """Whether the parent was trained on the gate's records, which then prove little about new ones."""
+    """Whether the parent was trained on the records that the gate uses, which then say little about new records."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """The loss of the goal metric that is allowed."""
+    """The allowed loss of the task's metric, in the unit of the metric."""
 
     loss: float
     share: bool
-    """Whether the metric is a share, so that losses are written in percentage points."""
+    """Whether the metric is a share (from 0 to 1), so that losses are formatted as percentage points."""
 
     def format(self, value: float) -> str:
         """Format a loss for a message."""
@@ -73,7 +74,7 @@ class Tolerance:
 
 
 class Gate:
-    """The parent's answers to the validation records, and how much other answers may lose against them."""
+    """Compares the answers of changed models with the parent's answers to the same validation records."""
 
     def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], options: GateOptions) -> None:
         self.task, self.records, self.options = task, records, options
@@ -84,7 +85,7 @@ class Gate:
         self.tolerance = Tolerance(options.tolerance * (1.0 if share else abs(self.metrics[task.goal])), share)
 
     def verdict(self, name: str, answers: Sequence[Answer]) -> Candidate:
-        """Compare other answers to the same records with the parent's."""
+        """Compare the answers of the model `name` to the gate's records with the parent's; return the comparison with its verdict."""
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
         tallies = bootstrap.Tallies(task.tally(self.records, answers), task.summarise)
@@ -102,9 +103,9 @@ class Gate:
 
 
 def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) -> tuple[str, str]:
-    """Return the verdict and the reason.
+    """Return the verdict (`accepted`, `refused` or `undecided`) and the reason for it.
 
-    `loss` is the loss of the goal metric, `high` the upper end of its paired 95 % interval, `ece` the growth of the expected
+    `loss` is the loss of the task's metric, `high` the upper end of its paired 95 % interval, `ece` the increase of the expected
     calibration error.
     """
     written, allowed = tolerance.format(loss), tolerance.format(tolerance.loss)
@@ -121,9 +122,9 @@ def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) ->
 
 
 def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:
-    """Measure the speed and memory of each candidate's graph.
+    """Measure the speed and memory of each candidate's graph and store the figures in the candidates.
 
-    The graphs take turns, so that other load on the machine affects all of them alike; the figures are medians.
+    The graphs are measured in turn, several times, so that other load on the machine affects all of them alike; times are medians.
     """
     rounds = [[benchmark(workload) for workload in workloads] for _ in range(_ROUNDS)]
     for candidate, measurements in zip(candidates, zip(*rounds, strict=True), strict=True):
@@ -131,7 +132,7 @@ def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[Gr
 
 
 def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge several measurements of one graph: medians, and the maximum for memory."""
+    """Merge several measurements of one graph: the median of each figure, and the maximum for memory."""
     sizes = rounds[0]["latency"]
     return {
         "latency": {size: statistics.median(one["latency"][size] for one in rounds) for size in sizes},
@@ -148,15 +149,17 @@ def mark_best(candidates: Sequence[Candidate]) -> None:
 
 
 def _dominates(other: Candidate, candidate: Candidate) -> bool:
+    """Return whether the other candidate is at least as fast and as accurate, and better in one of the two."""
     ours, theirs = _costs(candidate), _costs(other)
     return theirs != ours and theirs[0] <= ours[0] and theirs[1] <= ours[1]
 
 
 def _costs(candidate: Candidate) -> tuple[float, float]:
+    """Return the latency for the smallest input size and the loss of the task's metric, compared by `mark_best`."""
     return (next(iter(candidate.measured["latency"].values())), candidate.loss)
 
 
 def _ece(details: dict[str, Any]) -> float | None:
-    """The expected calibration error; None if the answers have no probabilities."""
+    """Return the expected calibration error in a task's details; None if the answers have no probabilities."""
     calibration = details.get("calibration")
     return float(calibration["ece"]) if isinstance(calibration, dict) and "ece" in calibration else None

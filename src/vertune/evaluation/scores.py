@@ -1,4 +1,4 @@
-"""What answers are worth: metrics with intervals, beside baselines and in slices; knows nothing of models, files or pages."""
+"""Scores answers: metrics with confidence intervals, overall, against baselines and per slice; independent of models and files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from vertune.metrics.bootstrap import Interval, Tallies, intervals, paired
 from vertune.reports.words import baseline_name, comparison_sentence
 
 ROUNDS = 1000
+"""Number of bootstrap resamples per interval."""
 _MOST_VALUES = 12
-"""Values of one column that get a slice of their own; the rest share one."""
+"""Number of values of a column that get a slice of their own; all others share one."""
 
 Entry = dict[str, float | None]
-"""`value`, `low` and `high` of a metric; None where it can't be computed."""
+"""`value` of a metric, and `low` and `high` of its interval; None if a number can't be computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The rows that are measured, with what two ways to answer them are compared by."""
+    """The records to score, the task that scores answers to them, and the seed of the bootstrap."""
 
     task: Task
     records: Sequence[Record]
     seed: int = 0
 
     def metrics(self, answers: Sequence[Answer], tally: NDArray[Any]) -> dict[str, Entry]:
-        """Every metric, with its interval where it is a function of summed tallies."""
+        """Return every metric of these answers by name; one that is computed from the task's tallies also has a bootstrap interval."""
         found = intervals(tally, self.task.summarise, ROUNDS, self.seed)
         scores = self.task.score(self.records, answers)
         return {
@@ -42,23 +43,24 @@ class Sample:
         }
 
     def differences(self, ours: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Entry]:
-        """Model − baseline of every metric, with paired intervals."""
+        """Return the difference `ours` − `theirs` of every metric, with paired intervals, from the tallies of both."""
         summarise = self.task.summarise
         differences = paired(Tallies(ours, summarise), Tallies(theirs, summarise), ROUNDS, self.seed)
         return {name: interval_entry(difference) for name, difference in differences.items()}
 
 
 def interval_entry(found: Interval) -> Entry:
-    """An interval as JSON takes it."""
+    """Convert an interval to JSON values."""
     return {"value": _finite(found.value), "low": _finite(found.low), "high": _finite(found.high)}
 
 
 def _finite(value: float) -> float | None:
+    """Return the value; None if it is infinite or NaN, which JSON can't express."""
     return float(value) if np.isfinite(value) else None
 
 
 def compare_with_baselines(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
-    """`baselines`, `differences` and `verdicts` of a report, each by the baseline's name."""
+    """Return the metrics of each baseline, the differences from them and a verdict, as a report's entries by the baseline's name."""
     goal = sample.task.goal
     lower = goal in sample.task.lower_is_better
     result: dict[str, Any] = {"baselines": {}, "differences": {}, "verdicts": {}}
@@ -76,10 +78,10 @@ _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The metrics of parts of the rows: by length, and by the values of each of these columns.
+    """Return the metrics of groups of records: by length, and by the values of each of these columns.
 
-    A unit must be a record: where it is something wider, such as a query, a part of the rows is no smaller sample of the
-    same question, and there are no slices.
+    Returns an empty list if the metrics are computed from units larger than a record, such as queries: some of the records of a
+    query are not a smaller sample of the same problem.
     """
     if len(tally) != len(sample.records):
         return []
@@ -97,11 +99,12 @@ def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[
 
 
 def _summary(sample: Sample, tally: NDArray[Any]) -> dict[str, Entry]:
+    """Return the metrics of a group of records, with intervals."""
     return {name: interval_entry(found) for name, found in intervals(tally, sample.task.summarise, ROUNDS, sample.seed).items()}
 
 
 def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """The shortest, middle and longest third of the rows, by characters of all inputs."""
+    """Return the row indices of the shortest, middle and longest third, by the number of characters of all text inputs."""
     fields = [column.name for column in sample.task.columns if column.role == "input" and column.type == "text"]
     lengths = np.array([sum(len(str(record.get(field) or "")) for field in fields) for record in sample.records])
     first, second = (int(value) for value in np.quantile(lengths, [1 / 3, 2 / 3]))
@@ -114,7 +117,7 @@ def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
 
 
 def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.int64]]:
-    """The rows of each value of a column, the most frequent values first."""
+    """Return the row indices of each value of a column, the most frequent values first."""
     values = np.array(["(none)" if record.get(column) is None else str(record[column]) for record in records])
     names, counts = np.unique(values, return_counts=True)
     order = names[np.argsort(-counts, kind="stable")]
@@ -124,9 +127,10 @@ def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.in
 
 
 def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int = 120) -> dict[str, list[list[float]]]:
-    """`loss` and `metric` over steps from a model's events; `sign` is -1 where the loop negated the metric.
+    """Return the points of `loss` and `metric` by step, from a model's events; `sign` is -1 if training negated the metric.
 
-    Of several trainings in one run the last that validation watched counts; a resumed one goes on from its checkpoint.
+    If a run trained several times, only the last training with validation counts. A resumed training continues the curves of
+    the interrupted one from its checkpoint.
     """
     loss: dict[int, float] = {}
     metric: dict[int, float] = {}
@@ -147,7 +151,7 @@ def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int =
 
 
 def _thinned(curve: Sequence[tuple[int, float]], points: int) -> list[list[float]]:
-    """A curve with at most this many points, each the mean of its neighbours."""
+    """Reduce a curve to at most `points` points, each the mean of neighbouring ones."""
     if not curve:
         return []
     return [[float(value) for value in part.mean(axis=0)] for part in np.array_split(np.array(curve, float), min(points, len(curve)))]

@@ -1,1 +1,1 @@
-"""Forms for other software: one file a form."""
+"""Exports, which write a trained model for other software: one file per target format."""

@@ -1,4 +1,4 @@
-"""Files that every export writes: weights, tokenizer, the page that says how to load them; knows nothing of any one form."""
+"""Writes the files that several exports share: weights, tokenizer, README; does not depend on any one export."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Load with transformers without progress bars, remarks on unused weights and warnings between libraries."""
+    """Suppress progress bars, log lines below errors and deprecation warnings of transformers while a model is loaded or saved."""
     logging: Any = importlib.import_module("transformers.utils.logging")
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # libraries warn of one another's deprecations here, which nobody who exports can act on
+            # libraries use deprecated functions of one another here, and the user can't change that
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
@@ -37,7 +37,7 @@ def quiet() -> Iterator[None]:
 
 
 def need(package: str, extra: str, form: str) -> Any:
-    """The other software, imported; MissingExtra when it is not installed."""
+    """Import the package that an export needs; MissingExtra if it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -45,15 +45,15 @@ def need(package: str, extra: str, form: str) -> Any:
 
 
 def write_model(model: Any, folder: Path) -> None:
-    """Weights as safetensors beside their config.json."""
+    """Write the weights as safetensors, and their config.json."""
     with storage_errors(folder), quiet():
         model.save_pretrained(folder)
 
 
 def write_tokenizer(model: TrainedModel, folder: Path) -> None:
-    """The tokenizer that the model was trained with, cutting where it was trained to cut.
+    """Write the tokenizer that the model was trained with; it truncates at the maximum length of training.
 
-    It is written as it is, not as the class of its family would build it again, so that ids are the same everywhere.
+    The tokenizer is written unchanged, not rebuilt by the tokenizer class of its model family, so that token ids stay the same.
     """
     import transformers
 
@@ -67,12 +67,12 @@ def write_tokenizer(model: TrainedModel, folder: Path) -> None:
 
 
 def _special(encoder: Any) -> dict[str, str]:
-    """The special tokens by their use, as far as the base names them; padding always."""
+    """Return the special tokens by their use, such as cls_token, as named in the files of the pretrained model; pad_token is always set."""
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        said = read_json(encoder.path / name) if (encoder.path / name).exists() else {}
+        names = read_json(encoder.path / name) if (encoder.path / name).exists() else {}
         for use in ("unk_token", "bos_token", "eos_token", "cls_token", "sep_token", "mask_token", "pad_token"):
-            token = said.get(use)
+            token = names.get(use)
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str) and encoder.tokenizer.token_to_id(token) is not None:
                 found[use] = token
@@ -80,7 +80,7 @@ def _special(encoder: Any) -> dict[str, str]:
 
 
 def write_readme(model: TrainedModel, folder: Path, form: str, code: str, about: str) -> None:
-    """How to load the folder, and `task.json` with what turns outputs into answers."""
+    """Write README.md with the code that loads the folder, and `task.json` with the settings that turn outputs into predictions."""
     from vertune import __version__
 
     write_json(folder / "task.json", {"task": dump(model.task), "outputs": list(model.task.output_names), "encoder": dump(model.encoder)})

@@ -1,7 +1,7 @@
-"""A folder for ONNX Runtime: the graph, its tokenizer, and a script that answers with numpy, onnxruntime and tokenizers alone.
+"""ONNX Runtime: a graph, its tokenizer and a script that predicts with only numpy, onnxruntime and tokenizers.
 
-Works for trained models and for compressed ones. The script ships the task's own decoder; a task that offers none, or that reads
-more than texts, gets the graph and its tokenizer without the script.
+Works for trained and for compressed models. The script uses a copy of the task's decoder, which turns outputs into predictions. If
+the task has no decoder, or has inputs other than texts, the graph and its tokenizer are written without the script.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SCRIPTS = ("predict.py", "texts.py", "parts/__init__.py")
 _USED = ("vertune.core.records", "vertune.encoders._tokens")
-"""The modules that the scripts use, besides the decoder."""
+"""The modules of vertune that the scripts use besides the decoder; copies of them are written."""
 
 
 class Onnx(Export):
-    """It has no options."""
+    """Export for ONNX Runtime; it has no options."""
 
     takes_graphs: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write graph, tokenizer and README, and the script where the task offers a decoder; ConfigError where that can't be shipped."""
+        """Write graph, tokenizer and README, and the script if the task has a decoder; ConfigError if a module can't be copied."""
         with storage_errors(folder):
             if model.graph is not None:
                 shutil.copyfile(model.graph, folder / "model.onnx")
@@ -51,7 +51,10 @@ class Onnx(Export):
             _write_graph_readme(model, folder)
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Answer the task's examples in a process of its own, or else run the graph; ModelError where the result is not the model's."""
+        """Predict the task's examples with the script in a new process, or with the graph if there is no script.
+
+        Raise ModelError if the results differ from those of the model.
+        """
         if _is_portable(model):
             _check_answers(model, folder)
         else:
@@ -59,12 +62,12 @@ class Onnx(Export):
 
 
 def _is_portable(model: TrainedModel) -> bool:
-    """Whether the script can answer: the task has a decoder, and the script can make features of all that it reads."""
+    """Whether the script can predict: the task has a portable decoder, and all its inputs are texts."""
     return model.task.portable and all(column.type == "text" for column in model.task.input_columns)
 
 
 def _write_script(model: TrainedModel, folder: Path) -> None:
-    """The scripts, the modules that they need, and how to use them."""
+    """Write the scripts, the modules that they need, their requirements and a README."""
     assert model.task.decoder is not None
     source = Path(__file__).parent / "portable"
     (folder / "parts").mkdir()
@@ -85,11 +88,11 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
 
 
 def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
-    """How to run the graph, and why there is no script."""
+    """Write a README that says how to run the graph and why there is no script."""
     why = (
         f"The task '{model.task.name}' offers no decoder for use without vertune"
         if not model.task.portable
-        else f"The task '{model.task.name}' reads fields that are no texts"
+        else f"The task '{model.task.name}' reads fields that are not texts"
     )
     _log.warning("%s: the folder holds the graph and no predict.py. Answer with vertune, or decode the outputs yourself.", why)
     _files.write_readme(
@@ -103,7 +106,7 @@ def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
 
 
 def _check_answers(model: TrainedModel, folder: Path) -> None:
-    """ModelError unless predict.py gives the model's answers."""
+    """Raise ModelError unless predict.py returns the same predictions as the model."""
     records = model.records()
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
@@ -123,7 +126,7 @@ def _check_answers(model: TrainedModel, folder: Path) -> None:
 
 
 def _check_outputs(model: TrainedModel, folder: Path) -> None:
-    """ModelError unless the graph gives the model's outputs."""
+    """Raise ModelError unless the graph returns the same outputs as the model."""
     import onnxruntime
 
     from vertune.nn.trained import check_same_outputs
@@ -143,12 +146,12 @@ _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[:] = ['predict
 
 
 def _required(model: TrainedModel) -> list[str]:
-    """The fields that every record must have."""
+    """Return the names of the fields that every record must have."""
     return [column.name for column in model.task.input_columns if column.required]
 
 
 def _graph(model: TrainedModel) -> bytes:
-    """The graph of a trained model, checked on the task's examples."""
+    """Build the ONNX graph of a trained model, checked on the task's examples, and return its bytes."""
     from vertune.graphs import tracing as graph
     from vertune.nn import edits
     from vertune.nn.build import build
@@ -162,7 +165,7 @@ def _graph(model: TrainedModel) -> bytes:
 
 
 def _described(model: TrainedModel) -> dict[str, Any]:
-    """The decoder with its options, the views, and how the encoder cuts texts."""
+    """Return the content of labels.json: the decoder with its options, the model's inputs, and how texts are truncated."""
     encoder: Any = model.encoder
     views = model.task.views([column.name for column in model.task.input_columns])
     templates = {

@@ -1,7 +1,7 @@
-"""An adapter for PEFT, loaded on the base that the model was trained on: lora, dora, adalora and ia3 have one.
+"""PEFT: an adapter for the pretrained model, from models that were trained with lora, dora, adalora or ia3.
 
-Writes adapter_config.json and adapter_model.safetensors. The first three become a LoRA config
-with a rank for each site, the last one an IA3 config.
+Writes adapter_config.json and adapter_model.safetensors. The first three methods become a LoRA config with a rank per module, and
+ia3 becomes an IA3 config.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _WRAPPED = "base_model.model."
 
 
 class Peft(Export):
-    """It has no options."""
+    """Export for PEFT; it has no options."""
 
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write the adapter, and a head that PEFT has no place for beside it; ConfigError where PEFT has no counterpart."""
+        """Write the adapter, and the head in a file beside it if PEFT can't store it; ConfigError if PEFT has no such adapter."""
         import torch
         from safetensors.torch import save_file
 
@@ -40,7 +40,7 @@ class Peft(Export):
 
         library = _files.need("peft", "train", "peft")
         changes = _changes(model.edits)
-        whole = _fresh(model)
+        whole = _load_base(model)
         heads = _native_heads(model, whole)
         with _files.quiet():
             adapted = library.get_peft_model(whole, _config(library, model, changes, _prefix(model, whole), sorted(heads)))
@@ -55,10 +55,10 @@ class Peft(Export):
                 own = model.model.head.state_dict()
                 save_file({name: value.contiguous() for name, value in own.items()}, folder / _HEAD)
         _files.write_tokenizer(model, folder)
-        _files.write_readme(model, folder, "PEFT", *_said(model, bool(heads)))
+        _files.write_readme(model, folder, "PEFT", *_usage(model, bool(heads)))
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load the adapter on a fresh base with PEFT; ModelError unless its outputs equal the model's."""
+        """Load the adapter into the pretrained model with PEFT; ModelError unless its outputs equal the model's."""
         import torch
         from safetensors.torch import load_file
 
@@ -69,19 +69,19 @@ class Peft(Export):
         library = _files.need("peft", "train", "peft")
         ours = model.model
         with _files.quiet():
-            loaded: Any = library.PeftModel.from_pretrained(_fresh(model), folder).eval()
+            loaded: Any = library.PeftModel.from_pretrained(_load_base(model), folder).eval()
         if ours.native is not None:
             theirs = VerticalModel(loaded, torch.nn.Identity(), "tokens", native=loaded)
         else:
             head = model.task.head(ours.width)
             head.load_state_dict(load_file(folder / _HEAD))
             theirs = VerticalModel(loaded, head, ours.pooling)
-        theirs.accepted = ours.accepted  # PEFT's own forward takes anything and hands it on
+        theirs.accepted = ours.accepted  # the forward of PEFT accepts any argument and passes it on
         check_same_outputs(model.outputs(ours), model.outputs(theirs), "PEFT")
 
 
 def _changes(edits: Sequence[Edit]) -> list[Edit]:
-    """The edits of the backbone, all of one kind that PEFT has too; ConfigError else."""
+    """Return the edits of the backbone (changes to its weights); ConfigError unless all are of one kind that PEFT supports."""
     inside = [edit for edit in edits if edit.kind != "head"]
     kinds = sorted({edit.kind for edit in inside})
     if kinds not in (["low_rank"], ["scale"]):
@@ -94,7 +94,7 @@ def _changes(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: str, heads: list[str]) -> Any:
-    """PEFT's config with every site by its full name, and its own rank and scaling where they are not the common ones."""
+    """Return the PEFT config: full names of the changed modules, the commonest rank and scaling, and those of modules that differ."""
     names = [prefix + edit.site.removeprefix(_BACKBONE) for edit in changes]
     common = {
         "target_modules": names,
@@ -120,7 +120,7 @@ def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: 
 
 
 def _fill(module: Any, edit: Edit) -> None:
-    """Put an edit's tensors into PEFT's layer."""
+    """Copy the tensors of an edit into a layer of PEFT."""
     if edit.kind == "scale":
         module.ia3_l[_ADAPTER].copy_(edit.tensors["scale"].reshape(module.ia3_l[_ADAPTER].shape))
         return
@@ -130,19 +130,19 @@ def _fill(module: Any, edit: Edit) -> None:
         module.lora_magnitude_vector[_ADAPTER].weight.copy_(edit.tensors["magnitude"])
 
 
-def _fresh(model: TrainedModel) -> Any:
-    """The base as a user of PEFT loads it: the bare model, or the family's own with its head."""
+def _load_base(model: TrainedModel) -> Any:
+    """Load the pretrained model as a user of PEFT does: without a head, or the classification model of the family for native pooling."""
     encoder = model.encoder
     return (encoder.model() if model.model.native is None else encoder.native(model.task.states, model.task.size)).eval()
 
 
 def _prefix(model: TrainedModel, whole: Any) -> str:
-    """What names of the backbone start with inside the loaded base."""
+    """Return the prefix of the backbone's module names inside the loaded model; empty without a head."""
     return "" if model.model.native is None else f"{whole.base_model_prefix}."
 
 
 def _native_heads(model: TrainedModel, whole: Any) -> dict[str, dict[str, Any]]:
-    """The trained weights of the family's own head, by the modules of it that PEFT must save whole."""
+    """Return the trained weights of the model family's head, grouped by the modules that PEFT must save completely."""
     heads: dict[str, dict[str, Any]] = {}
     if model.model.native is None:
         return heads
@@ -162,8 +162,8 @@ def _native_heads(model: TrainedModel, whole: Any) -> dict[str, dict[str, Any]]:
     return heads
 
 
-def _said(model: TrainedModel, native: bool) -> tuple[str, str]:
-    """The lines of code that load the adapter, and what to know about it."""
+def _usage(model: TrainedModel, native: bool) -> tuple[str, str]:
+    """Return the Python code that loads the adapter, and a sentence about where the head is."""
     kind = "AutoModel"
     if native:
         kind = "AutoModelForTokenClassification" if model.task.states == "tokens" else "AutoModelForSequenceClassification"

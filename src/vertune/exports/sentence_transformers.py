@@ -1,7 +1,7 @@
-"""A folder for SentenceTransformer: any model with mean or cls pooling.
+"""sentence-transformers: a folder that SentenceTransformer loads, for models with mean or cls pooling.
 
-Holds the backbone, its pooling and, where the head is one linear layer, a Dense module.
-`encode` gives the vectors of an embedding model, and the raw numbers of the head for any other task.
+The folder contains the backbone, its pooling and, if the head is one linear layer, a Dense module. `encode` returns the vectors of
+an embedding model, and the raw outputs of the head for any other task.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MODULES = "sentence_transformers.models"
 
 
 class SentenceTransformers(Export):
-    """It has no options."""
+    """Export for sentence-transformers; it has no options."""
 
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write backbone, pooling and head as modules; ConfigError where sentence-transformers has none like the model's."""
+        """Write backbone, pooling and head as modules; ConfigError if sentence-transformers has no such pooling or head."""
         from vertune.exports import _files
 
         plain = model.plain()
@@ -67,7 +67,7 @@ class SentenceTransformers(Export):
         )
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load the folder with SentenceTransformer alone; ModelError unless its vectors equal the model's outputs."""
+        """Load the folder with SentenceTransformer; ModelError unless its vectors equal the model's outputs."""
         import numpy as np
 
         from vertune.exports import _files
@@ -82,7 +82,7 @@ class SentenceTransformers(Export):
 
 
 def _module_of(head: Any) -> str:
-    """The module of sentence-transformers that does what the head does; empty where the head hands the states through."""
+    """Return the name of the sentence-transformers module for the head, empty if the head does nothing; ConfigError if there is none."""
     import torch
 
     from vertune.nn.contrastive import Normalise
@@ -100,7 +100,7 @@ def _module_of(head: Any) -> str:
 
 
 def _write_dense(head: Any, folder: Path) -> None:
-    """The head's weights as a Dense module without activation."""
+    """Write the weights of the head as a Dense module without activation."""
     from safetensors.torch import save_file
 
     bias = head.bias is not None

@@ -1,7 +1,7 @@
-"""A folder for transformers' own classes: models with native pooling, and those that tag tokens.
+"""transformers: a folder that its classes load, for models with native pooling or a linear head per token.
 
-Loaded by AutoModelForSequenceClassification, …TokenClassification or …QuestionAnswering.
-Works where the head is the family's own (`pooling: native`) or reads each token through one linear layer.
+The classes are AutoModelForSequenceClassification, AutoModelForTokenClassification and AutoModelForQuestionAnswering. With `pooling:
+native`, the head is that of the model family.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Transformers(Export):
-    """It has no options."""
+    """Export for transformers; it has no options."""
 
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write config, weights and tokenizer; ConfigError where transformers has no head like the model's."""
+        """Write config, weights and tokenizer; ConfigError if transformers has no class with the model's head."""
         from vertune.exports import _files
 
         plain = model.plain()
@@ -45,7 +45,7 @@ class Transformers(Export):
         )
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load the folder with transformers alone, tokenizer included; ModelError unless its outputs equal the model's."""
+        """Load model and tokenizer with transformers; ModelError unless their outputs equal the model's."""
         import torch
         import transformers
 
@@ -65,15 +65,15 @@ class Transformers(Export):
 
 
 def _auto(model: TrainedModel) -> str:
-    """The class of transformers that loads the folder."""
+    """Return the name of the transformers class that loads the folder."""
     if model.task.states == "pooled":
         return "AutoModelForSequenceClassification"
-    asked = any(column.type == "answers" for column in model.task.columns)
-    return "AutoModelForQuestionAnswering" if asked else "AutoModelForTokenClassification"
+    has_answers = any(column.type == "answers" for column in model.task.columns)
+    return "AutoModelForQuestionAnswering" if has_answers else "AutoModelForTokenClassification"
 
 
 def _token_head(model: TrainedModel, plain: Any) -> Any:
-    """The family's own model with our head in the place of its one linear layer; ConfigError where that can't be."""
+    """Load the token model of the family and copy the trained head into its linear layer; ConfigError if the heads don't match."""
     import torch
     import transformers
 
@@ -97,7 +97,8 @@ def _token_head(model: TrainedModel, plain: Any) -> Any:
     others = sum(parameter.numel() for parameter in whole.parameters() if id(parameter) not in inside)
     if len(own) != 1 or own[0].weight.shape != plain.head.weight.shape or others != own[0].weight.numel() + own[0].out_features:
         raise ConfigError(
-            f"{type(whole).__name__} puts more on the states than one linear layer. Train with encoder.pooling=native for this form."
+            f"{type(whole).__name__} has a head of more than one linear layer, but the model's head is one. "
+            "Train with encoder.pooling=native for this form."
         )
     own[0].load_state_dict(plain.head.state_dict())
     whole.base_model.load_state_dict(plain.backbone.state_dict(), strict=False)

@@ -1,1 +1,1 @@
-"""ONNX graphs of torch models: tracing, editing, cutting; knows nothing of tasks or files."""
+"""ONNX graphs of torch models: tracing, editing and splitting; independent of tasks."""

@@ -1,4 +1,4 @@
-"""Changes of an ONNX graph that need no torch: other outputs, folded shapes, segments; knows nothing of what it computes."""
+"""Edits ONNX graphs without torch: selects outputs, makes shapes constant, and splits a graph into segments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vertune.core.banks import states
 
 
 def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """A copy that gives the values of these tensors inside it, and nothing else."""
+    """Return a copy of the graph whose only outputs are these tensors."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     del made.graph.output[:]
@@ -22,10 +22,11 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 
 def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose shapes are constants where a tensor is only reshaped along its own first dimensions.
+    """Return a copy of the graph in which reshapes that keep the first dimensions have constant shapes.
 
-    `x.view(rows, tokens, heads, -1)` reads the sizes of some tensor, and hands them on; 0 says the same without a computation.
-    Whether that tensor has the sizes of `x` is not proved here: the caller compares.
+    The trace of `x.view(rows, tokens, heads, -1)` reads the sizes of some tensor at run time. A 0 in the shape of ONNX's Reshape
+    copies the size of the input's own dimension without a computation. This function does not prove that both tensors have the
+    same sizes, so the caller must compare the outputs of the graphs.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -42,7 +43,7 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] | None:
-    """The constant shape that says the same; None where a size is computed."""
+    """Return the equivalent constant shape; None if a size must be computed."""
     node = makers.get(name)
     if node is None or node.op_type != "Concat":
         return None
@@ -56,7 +57,7 @@ def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] |
 
 
 def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodeProto]) -> int | None:
-    """One entry of a shape: a constant, or 0 where it is the size of the same dimension of a tensor."""
+    """Return one entry of a shape: a constant, or 0 for the size of a tensor's dimension at the same index; None if it must be computed."""
     if node is None:
         return None
     if node.op_type == "Constant":
@@ -72,7 +73,7 @@ def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodePr
 
 
 def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove what no output needs."""
+    """Remove the nodes and constants that no output depends on."""
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -87,9 +88,10 @@ def _remove_unused(graph: onnx.GraphProto) -> None:
 
 
 def split_at(whole: onnx.ModelProto, depths: Sequence[int]) -> list[tuple[int | None, int, onnx.ModelProto]]:
-    """Such a graph as stretches that each take the states which the one before gives: start (None: the batch), end, graph.
+    """Split a graph into segments, each of which reads the states that the segment before it outputs.
 
-    `depths` are those of the states at which it is cut, besides the last.
+    `depths` are those of the states at which the graph is split; the last segment always ends at the last states. Returns start
+    depth (None for the segment that reads the batch itself), end depth and graph of each segment.
     """
     from onnx.utils import Extractor
 

@@ -1,4 +1,7 @@
-"""The graph of a shared backbone: a batch in which each sequence is changed as its own vertical asks; knows nothing of tasks."""
+"""Exports the ONNX graph of a backbone that many fine-tuned models (verticals) share; independent of tasks.
+
+In a batch, each sequence gets the changes of its own vertical.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 class _Gathering(nn.Module):
-    """A mixed backbone with tensors as arguments, as an exporter calls it: arrays, slots, whole banks."""
+    """A mixed backbone that takes tensors as arguments, as an exporter requires: the arrays, the slots, and the whole banks."""
 
     def __init__(self, mixed: MixedBackbone, names: Sequence[str]) -> None:
         super().__init__()
@@ -32,10 +35,10 @@ class _Gathering(nn.Module):
 
 
 def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Sequence[Feature]) -> onnx.ModelProto:
-    """The graph of a mixed backbone, which takes banks as inputs and gives the states of every depth.
+    """Export a mixed backbone as an ONNX graph that has banks as inputs and the states of every depth as outputs.
 
-    `model` holds a fresh backbone, which hooks are put on. It is compared with torch on these features, each in a slot of its
-    own, filled at random. Raises ConfigError where the backbone can't be traced, ModelError where no graph answers as it does.
+    `model` contains a new backbone, on which hooks are registered. The graph is compared with torch on these features, each in a slot
+    of its own with random content. Raises ConfigError if the backbone can't be traced, ModelError if no graph has torch's outputs.
     """
     import onnxruntime
 
@@ -63,4 +66,7 @@ def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Seq
         gap = float(np.abs(last - expected[-1])[seen].max(initial=0.0))
         if gap <= TOLERANCE * max(1.0, float(np.abs(expected[-1]).max(initial=0.0))):
             return made
-    raise ModelError(f"No graph of {type(model.backbone).__name__} with banks answers as torch does (they differ by {gap:.2g}).")
+    raise ModelError(
+        f"The outputs of the shared graph of {type(model.backbone).__name__} differ from those of torch by {gap:.2g}. "
+        "Serve each model on a graph of its own: vertune compress MODEL"
+    )

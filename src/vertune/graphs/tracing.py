@@ -1,10 +1,10 @@
-"""A vertical as one ONNX graph with dynamic shapes, pooling and head inside; knows nothing of tasks, files or what runs it.
+"""Exports a model as one ONNX graph with dynamic shapes, pooling and head included; independent of tasks and of what runs it.
 
-torch has two exporters. The older one traces: it takes every method's hooks and every family as they run, needs no second
-package that must fit torch's version, and is twenty times faster; its warnings (it is deprecated) are kept out of sight here.
-What transformers' bases trace badly is put right before and after: attention in plain products, which ONNX Runtime computes
-faster than its own fused attention; one additive mask in the place of forty operations on positions, where a base takes it;
-and shapes as constants, where the graph only hands dimensions on.
+torch has two exporters. The older one, which traces, is used here: it supports the hooks of every method and every model family,
+needs no second package that must match torch's version, and is twenty times faster. It is deprecated; its warnings are
+suppressed. Three things that transformers' models trace badly are changed before or after the trace: attention is written as
+plain matrix products, which ONNX Runtime computes faster than its own fused attention; one additive mask replaces forty
+operations on positions, if the base accepts it; and shapes that only copy dimensions become constants.
 """
 
 from __future__ import annotations
@@ -35,38 +35,43 @@ from vertune.nn.trained import TOLERANCE
 from vertune.nn.vertical import VerticalModel
 
 OPSET = 17
-"""The first with LayerNormalization as one operation."""
+"""The first ONNX operator set with LayerNormalization as one operator."""
 OUTPUT = "outputs"
 _TOKENS = 4096
 LIMIT = 1_900_000_000
-"""Bytes of weights that fit into one protobuf message, with room for the rest of it."""
+"""The largest size of the weights, in bytes, that fits into one protobuf message together with the rest of the graph."""
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) -> onnx.ModelProto:
-    """The graph of a model whose outputs are torch's on these features, and on texts as long as the encoder makes them.
+    """Export a model as an ONNX graph whose outputs equal torch's on these features and on the longest texts (at most 4,096 tokens).
 
-    Inputs are named as in a collated batch; the output is `outputs`. Raises ConfigError where the model can't be traced,
-    ModelError, with the place and the gap, where no form of the graph answers as the model.
+    Inputs are named as in a collated batch; the output is `outputs`. Raises ConfigError if the model can't be traced, and
+    ModelError, which names the text and the difference, if no form of the graph has the outputs of the model.
     """
-    model.to("cpu")  # where graphs are compared; a training may have left it elsewhere
+    model.to("cpu")  # graphs are compared on the CPU; training may have used another device
     expected = run.outputs(model, encoder, features)
     example = encoder.collate(sorted(features, key=lambda feature: feature.cost)[:: max(1, len(features) // 3)][:3])
     largest = min(encoder.max_cost, _TOKENS)
-    long = encoder.probe([largest, max(1, largest // 2)])  # some bases attend otherwise to what is far away
+    long = encoder.probe([largest, max(1, largest // 2)])  # some bases compute attention between distant tokens differently
     with torch.no_grad():
         far = model(run.tensors(long)).numpy()
     where = ""
     for graph in _forms(model, example, encoder.input_names):
-        where = _apart(graph, (encoder, features, expected), (long, far))
+        where = _first_difference(graph, (encoder, features, expected), (long, far))
         if not where:
             return graph
-    raise ModelError(f"The ONNX graph answers otherwise than the model: {where}. It was not kept; please report this with the base.")
+    raise ModelError(f"The ONNX graph does not answer like the model: {where}. It was not kept. Report this as a bug with the base.")
 
 
-def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]) -> str:
-    """Where a graph and the model part; empty where they don't."""
+def _first_difference(
+    graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]
+) -> str:
+    """Describe the first text whose outputs differ between graph and model; return an empty string if there is none.
+
+    `near` is the encoder, the features and the model's outputs for them; `far` is a batch of long texts and the outputs for it.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph.SerializeToString(), quiet(), providers=["CPUExecutionProvider"])
@@ -81,7 +86,7 @@ def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[
         found = batches.outputs(encoder, features, _TOKENS, lambda rows, arrays: answer(arrays))
         seen = encoder.mask(far[0]) if far[1].ndim > 2 else ...
         pairs = [*zip(expected, found, strict=True), (far[1][seen], answer(far[0])[seen])]
-    except Exception as error:  # ONNX Runtime's classes have no common base but this
+    except Exception as error:  # ONNX Runtime's exceptions have no narrower base class in common
         return f"it can't be run on other lengths ({str(error)[-200:]})"
     for place, (ours, theirs) in enumerate(pairs):
         gap = float(np.abs(ours - theirs).max(initial=0.0))
@@ -91,7 +96,7 @@ def _apart(graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[
 
 
 def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator[onnx.ModelProto]:
-    """The graph in the forms to be tried, the quickest first; not every form answers as every base does."""
+    """Yield the forms of the graph to try, the fastest first; not every form has the same outputs as every base."""
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
         raise ConfigError(f"One ONNX file holds at most {LIMIT / 1e9:.1f} GB of weights, and this base has more. Choose a smaller base.")
     names = [name for name in example if name in model.accepted]
@@ -103,25 +108,25 @@ def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator
 
 
 def dynamic_axes(arrays: Arrays, roles: InputNames) -> dict[str, dict[int, str]]:
-    """The dimensions of a batch that are not fixed: rows, and positions where an array has the shape of the sequence."""
+    """Return the dynamic dimensions of each array: its rows, and its tokens if the array has the shape of the sequence."""
     shape = arrays[roles.sequence].shape if roles.sequence is not None else None
     return {name: {0: "rows", 1: "tokens"} if array.shape == shape else {0: "rows"} for name, array in arrays.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What the exporter calls, and with what."""
+    """A module to trace, its example arguments, and the names and dynamic dimensions of inputs and outputs."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
-    """The arguments in their order, by the names that the graph gives them."""
+    """The example arguments in order, by their names in the graph."""
     outputs: tuple[str, ...]
     axes: dict[str, dict[int, str]]
-    """The dimensions of inputs and outputs that are not fixed."""
+    """The names of the dynamic dimensions of each input and output."""
 
 
 def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
-    """The graph of a module that calls this model's backbone, in the forms to be tried; ConfigError where none can be traced."""
+    """Yield the graph of a module that calls this model's backbone, in the forms to try; raise ConfigError if none can be traced."""
     failure: Exception | None = None
     for short in (True, False) if names_of(model.backbone).mask else (False,):
         try:
@@ -133,11 +138,13 @@ def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
         yield traced
         failure = None
     if failure is not None:
-        raise ConfigError(f"{type(model.backbone).__name__} can't be written as an ONNX graph: {failure}.") from failure
+        raise ConfigError(
+            f"{type(model.backbone).__name__} can't be written as an ONNX graph: {failure}. Choose another base."
+        ) from failure
 
 
 class _Plain(nn.Module):
-    """The model with tensors as arguments, as an exporter calls it."""
+    """A model that takes tensors as arguments, as an exporter requires."""
 
     def __init__(self, model: VerticalModel, names: Sequence[str]) -> None:
         super().__init__()
@@ -149,7 +156,7 @@ class _Plain(nn.Module):
 
 
 def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
-    """One run of the exporter."""
+    """Trace the module once, and return its graph; `short` chooses the additive mask."""
     with tempfile.TemporaryDirectory() as folder, _eager(model), _masked(model, short), _quiet(), torch.no_grad():
         file = Path(folder) / "model.onnx"
         torch.onnx.export(
@@ -161,7 +168,7 @@ def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
 
 @contextmanager
 def _eager(model: VerticalModel) -> Iterator[None]:
-    """Attention written out in products, wherever a base lets it be chosen."""
+    """While the block runs, compute attention in plain matrix products, in every base that has this option."""
     from transformers import PreTrainedModel
 
     changed = []
@@ -178,9 +185,9 @@ def _eager(model: VerticalModel) -> Iterator[None]:
 
 @contextmanager
 def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
-    """With `short`, layers are handed what is added to their scores, shape (rows, 1, 1, tokens), and not the mask of tokens.
+    """While the block runs and if `short`, give layers an additive mask of shape (rows, 1, 1, tokens) instead of the mask of tokens.
 
-    The hook comes last, so that positions which a method adds are in the mask already.
+    The hook is registered last, so that the mask already includes positions that a method adds.
     """
 
     def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -197,7 +204,7 @@ def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
 
 
 def quiet() -> Any:
-    """Options of a session that says nothing of a graph that fails."""
+    """Return the options of an ONNX Runtime session that logs only fatal errors."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -207,7 +214,7 @@ def quiet() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its age, on traced constants, and on what it folds."""
+    """While the block runs, suppress the exporter's warnings about its deprecation, traced constants and constant folding."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

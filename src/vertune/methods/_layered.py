@@ -1,4 +1,4 @@
-"""Shared by the methods that change either all layers or only the last ones."""
+"""The option `layers` of the methods that can change all layers or only the last ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Layers = Literal["all"] | Annotated[int, Field(ge=1)]
 
 
 class Layered(Method):
-    """Option that selects the layers to change."""
+    """Base class of methods with an option that selects the layers to change."""
 
     layers: Layers = "all"
-    """All layers, or only this many, counted from the last; the outputs of the layers below are computed once."""
+    """Layers to change: all, or this many, counted from the last. The outputs of the layers below are computed only once."""
 
     def depth(self, layers: int) -> int:
-        """The lowest changed layer; 0 if all layers change."""
+        """Return the depth of the lowest changed layer in a base with `layers` layers; 0 if all layers change."""
         return 0 if self.layers == "all" else layers - self.layers + 1

@@ -1,6 +1,6 @@
-"""Shared by the methods that train with PEFT: which modules they change, and how PEFT's layers become edits.
+"""Code that all methods share that train with the library PEFT: module selection, and conversion of PEFT's layers to edits.
 
-PEFT is only needed for training; a trained model runs with vertune's own modules.
+PEFT is only needed for training; a trained model runs with vertune's own modules. Edits are the trained changes to save.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ADAPTER = "default"
 
 
 def library() -> Any:
-    """Import the package peft; MissingExtra if it is not installed."""
+    """Import the package peft and return it; raise MissingExtra if it is not installed."""
     try:
         import peft
     except ImportError as error:
@@ -30,7 +30,7 @@ def library() -> Any:
 
 
 def targets(model: VerticalModel, layers: Layers, roles: Sequence[str] | None = None) -> list[str]:
-    """Names, in the backbone, of the linear modules with these roles (None: all) in the selected layers."""
+    """Return the names, in the backbone, of the linear modules with these roles (None: all) in the selected layers."""
     from vertune.nn import structure
 
     return [
@@ -43,7 +43,7 @@ def targets(model: VerticalModel, layers: Layers, roles: Sequence[str] | None = 
 
 
 def inject(model: VerticalModel, config: Any) -> None:
-    """Insert PEFT's layers into the backbone, and train only them and the head."""
+    """Insert PEFT's layers into the backbone, and make only them and the head trainable."""
     from vertune.nn import trainable
 
     trainable.train_only(model)
@@ -52,7 +52,7 @@ def inject(model: VerticalModel, config: Any) -> None:
 
 
 def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, Any]]:
-    """Yield site, depth and module of each PEFT layer that has this attribute, which identifies its kind."""
+    """Yield name, depth and module of each PEFT layer that has this attribute, which identifies the type of layer."""
     from vertune.nn import structure
 
     for name, module in model.named_modules():
@@ -61,25 +61,25 @@ def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, A
 
 
 class LowRank(Layered):
-    """Options and edits of the methods that add low-rank matrices to weights."""
+    """Options that the methods share which add low-rank matrices to weights, and the conversion of the matrices to edits."""
 
     rank: int = Field(default=8, ge=1, le=1024)
-    """Rank of the low-rank matrices."""
+    """Rank of the low-rank matrices; a larger rank trains more weights."""
     alpha: float = Field(default=16, gt=0)
-    """The low-rank product is multiplied by alpha / rank."""
+    """Strength of the change: the low-rank product is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the input of the low-rank matrices during training."""
+    """Dropout rate of the input of the low-rank matrices during training."""
     sites: Literal["auto", "attention", "all"] = "auto"
-    """Linear modules to change: those of attention, all, or (auto) all except those for relative positions."""
+    """Linear modules to change: `attention` only those of attention, `all` every one, `auto` all except those for relative positions."""
 
     def target_modules(self, model: VerticalModel) -> list[str]:
-        """Names, in the backbone, of the modules to change."""
+        """Return the names, in the backbone, of the modules to change."""
         attention = ("query", "key", "value", "qkv", "attention_output")
         roles = {"attention": attention, "auto": (*attention, "up", "down"), "all": None}[self.sites]
         return targets(model, self.layers, roles)
 
     def edits(self, model: Any) -> list[Edit]:
-        """The low-rank matrices at each site, and the head."""
+        """Return the changes to save as edits: the low-rank matrices of each changed module, and the head."""
         from vertune.nn import edits
 
         low_rank = []

@@ -1,6 +1,6 @@
 """Trains low-rank matrices whose ranks adapt to each weight's importance, and the head (AdaLoRA, Zhang et al. 2023).
 
-Uses PEFT. The change of a weight is held as singular values between two nearly orthogonal matrices; the least important
+Uses PEFT. The change of a weight is stored as singular values between two nearly orthogonal matrices. The least important
 values are set to zero while the mean rank shrinks from `rank` to `target`.
 """
 
@@ -23,26 +23,30 @@ _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 class Adalora(LowRank):
-    """Options of AdaLoRA."""
+    """AdaLoRA and its options."""
 
     learning_rate: ClassVar[float] = 2e-3
     rank: int = Field(default=12, ge=1, le=1024)
-    """Rank of every weight's change at the start."""
+    """Rank of every weight's change at the start of training."""
     target: int = Field(default=8, ge=1, le=1024)
-    """Mean rank at the end."""
+    """Mean rank at the end of training; it must be smaller than `rank`."""
     orthogonal: float = Field(default=0.1, ge=0)
-    """Weight of the penalty that keeps the matrices orthogonal."""
+    """Weight of the penalty in the loss that keeps the matrices nearly orthogonal."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the matrices; ConfigError if the number of steps, which schedules the ranks, is 0."""
+        """Add the matrices; raise ConfigError if `steps`, which schedules the ranks, is 0, or if `target` is not smaller than `rank`."""
         from peft.tuners.adalora.layer import RankAllocator
 
         if steps < 1:
             raise ConfigError(
-                f"method 'adalora' got {steps} steps, and schedules its ranks by the number of steps. Set training.epochs, or choose lora."
+                f"The method 'adalora' schedules its ranks over the training steps; expected at least 1 step, got {steps}. "
+                "Set training.epochs, or choose lora."
             )
         if self.target >= self.rank:
-            raise ConfigError(f"target is {self.target}, but must be smaller than rank ({self.rank}). Lower target, or choose lora.")
+            raise ConfigError(
+                f"The option 'target' of adalora is {self.target}, but must be smaller than 'rank' ({self.rank}). "
+                "Lower 'target', or choose lora."
+            )
         config = library().AdaLoraConfig(
             init_r=self.rank, target_r=self.target, lora_alpha=self.alpha, lora_dropout=self.dropout,
             target_modules=self.target_modules(model), total_step=steps, tinit=steps // 10, tfinal=steps * 3 // 10,
@@ -51,7 +55,7 @@ class Adalora(LowRank):
         model.ranks = RankAllocator(model.backbone, config, ADAPTER)  # type: ignore[no-untyped-call]
 
     def after_backward(self, model: Any, step: int) -> None:
-        """Update the importance of each singular value from its gradient, and zero the values beyond this step's budget."""
+        """Update each singular value's importance from its gradient, and zero the least important to reach this step's mean rank."""
         ranks = model.ranks
         config = ranks.peft_config
         steps_left = config.total_step - config.tfinal - step
@@ -66,7 +70,7 @@ class Adalora(LowRank):
             ranks.reset_ipt()
 
     def penalty(self, model: Any) -> torch.Tensor | None:
-        """How far the matrices are from orthogonal: the mean Frobenius distance of their Gram matrices from the identity."""
+        """Return the mean Frobenius distance of the matrices' Gram matrices from the identity, times `orthogonal`."""
         import torch
 
         terms = []
@@ -77,7 +81,7 @@ class Adalora(LowRank):
         return self.orthogonal * torch.stack(terms).mean()
 
     def edits(self, model: Any) -> list[Edit]:
-        """The matrices at each site, with the singular values multiplied into `a`, and the head."""
+        """Return the changes to save as edits: the matrices, with the singular values multiplied into `a`, and the head."""
         from vertune.nn import edits
 
         low_rank = []
@@ -88,7 +92,7 @@ class Adalora(LowRank):
         return [*low_rank, *edits.head_edits(model)]
 
     def state(self, model: Any) -> dict[str, torch.Tensor]:
-        """The running averages of importance, and the mask of the singular values in use."""
+        """Return the state for resuming training: the running averages of importance, and the mask of the singular values in use."""
         import torch
 
         ranks = model.ranks
@@ -97,7 +101,7 @@ class Adalora(LowRank):
         return averages | {f"pattern:{name}": torch.tensor(used) for name, used in pattern.items()}
 
     def restore(self, model: Any, state: dict[str, torch.Tensor]) -> None:
-        """Restore the averages and the mask."""
+        """Restore the averages and the mask that `state` returned."""
         ranks = model.ranks
         ranks.reset_ipt()
         pattern = {}

@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 
 class Adapter(Layered):
-    """Options of adapters."""
+    """Adapters and their options."""
 
     learning_rate: ClassVar[float] = 1e-3
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
-    """houlsby: after the attention and after the feed-forward network of each layer; pfeiffer: only after the latter."""
+    """Position of the adapters in each layer: `houlsby` after the attention and after the feed-forward network, `pfeiffer` only after the
+    latter.
+    """
     size: int = Field(default=32, ge=1, le=4096)
-    """Width of the bottleneck."""
+    """Width of the bottleneck; a larger width trains more weights."""
     activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
     """Activation function of the bottleneck."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Attach the bottlenecks; ConfigError if the roles of a layer's linear modules can't be determined."""
+        """Attach the bottlenecks; raise ConfigError if the roles of a layer's linear modules can't be determined."""
         from vertune.nn import bottleneck, structure, trainable
 
         trainable.train_only(model)
@@ -46,7 +48,7 @@ class Adapter(Layered):
                 bottleneck.attach(linear, added.to(linear.weight.device))  # type: ignore[arg-type]
 
     def edits(self, model: Any) -> list[Edit]:
-        """The bottlenecks and the head."""
+        """Return the changes to save as edits: the bottlenecks and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

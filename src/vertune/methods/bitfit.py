@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Bitfit(Layered):
-    """Options of BitFit."""
+    """BitFit and its option `layers`."""
 
     learning_rate: ClassVar[float] = 3e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the biases trainable; ConfigError if the base has none."""
+        """Make the biases trainable; raise ConfigError if the base has none."""
         from vertune.nn import structure, trainable
 
         backbone = model.backbone
@@ -33,7 +33,7 @@ class Bitfit(Layered):
         trainable.train_only(model, biases)
 
     def edits(self, model: Any) -> list[Edit]:
-        """The biases and the head."""
+        """Return the changes to save as edits: the biases and the head."""
         from vertune.nn import edits
 
         return [*edits.bias_edits(model), *edits.head_edits(model)]

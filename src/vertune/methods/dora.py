@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Dora(LowRank):
-    """Options of DoRA."""
+    """DoRA and its options."""
 
     learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add matrices and magnitudes; ConfigError if the roles of a layer's linear modules can't be determined."""
+        """Add the matrices and magnitudes; raise ConfigError if the roles of a layer's linear modules can't be determined."""
         config = library().LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.target_modules(model), use_dora=True
         )

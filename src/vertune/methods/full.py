@@ -1,6 +1,6 @@
 """Full fine-tuning trains every weight: the most accurate method if there is enough data and time.
 
-Knows nothing of a base's weights beyond its stages.
+It works with every base; a saved model is as large as its base.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Full(Method):
-    """No options."""
+    """Full fine-tuning, which has no options."""
 
     moves: ClassVar[Literal["head", "top", "all"] | None] = "all"
     learning_rate: ClassVar[float] = 1e-4
@@ -28,7 +28,7 @@ class Full(Method):
         trainable.train_only(model, trainable.parameters_from(model))
 
     def edits(self, model: Any) -> list[Edit]:
-        """The weights of every stage, and the head."""
+        """Return the changes to save as edits: the weights of every stage, and the head."""
         from vertune.nn import edits
 
         return [*edits.layer_edits(model), *edits.head_edits(model)]

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class Head(Method):
-    """No options."""
+    """Training only the head, which has no options."""
 
     moves: ClassVar[Literal["head", "top", "all"] | None] = "head"
     learning_rate: ClassVar[float] = 3e-3
 
     def depth(self, layers: int) -> int:
-        """The depth of the head, above all layers."""
+        """Return the depth of the head, which is above all layers."""
         return layers + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the head trainable; ConfigError if it has no weights."""
+        """Make the head trainable; raise ConfigError if it has no weights."""
         from vertune.nn import trainable
 
         trainable.train_only(model)
         trainable.require_some(model, self.name, "full or lora, because the head of this task has no weights")
 
     def edits(self, model: Any) -> list[Edit]:
-        """The weights of the head."""
+        """Return the changes to save as edits: the weights of the head."""
         from vertune.nn import edits
 
         return edits.head_edits(model)

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Ia3(Layered):
-    """Options of IA3."""
+    """IA3 and its option `layers`."""
 
     learning_rate: ClassVar[float] = 5e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add factors, initially 1; ConfigError if the roles of a layer's linear modules can't be determined."""
+        """Add the factors, initially 1; raise ConfigError if the roles of a layer's linear modules can't be determined."""
         outputs = targets(model, self.layers, ("key", "value", "qkv"))
         inputs = targets(model, self.layers, ("down",))
         inject(model, library().IA3Config(target_modules=outputs + inputs, feedforward_modules=inputs))
 
     def edits(self, model: Any) -> list[Edit]:
-        """The factors at each site, and the head."""
+        """Return the changes to save as edits: the factors of each changed module, and the head."""
         from vertune.nn import edits
 
         scales = []

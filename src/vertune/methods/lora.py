@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Lora(LowRank):
-    """Options of LoRA."""
+    """LoRA and its options."""
 
     learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the matrices; ConfigError if the roles of a layer's linear modules can't be determined."""
+        """Add the matrices; raise ConfigError if the roles of a layer's linear modules can't be determined."""
         modules = self.target_modules(model)
         config = library().LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=modules)
         inject(model, config)

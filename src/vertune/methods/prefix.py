@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Prefix(Layered):
-    """Options of prefix tuning."""
+    """Prefix tuning and its options."""
 
     learning_rate: ClassVar[float] = 5e-3
     positions: int = Field(default=16, ge=1, le=256)
-    """Number of trained states in front of a text."""
+    """Number of trained states in front of each text."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Attach the states, initialised with the states of random words."""
+        """Add the states, initialised with the states of random words."""
         from vertune.nn import prefix, structure, trainable
 
         trainable.train_only(model)
@@ -33,7 +33,7 @@ class Prefix(Layered):
         prefix.attach_prefix(model.backbone, {name: states[name] for name in layers})
 
     def edits(self, model: Any) -> list[Edit]:
-        """The states of each layer and the head."""
+        """Return the changes to save as edits: the states of each layer, and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

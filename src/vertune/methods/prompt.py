@@ -1,6 +1,6 @@
 """Trains embedding vectors that are put in front of every text, and the head (prompt tuning, Lester et al. 2021).
 
-They are inserted once, after the embeddings, pass through all layers, and are removed before the head.
+The vectors are inserted once, after the embeddings, pass through all layers, and are removed before the head.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Prompt(Method):
-    """Options of prompt tuning."""
+    """Prompt tuning and its options."""
 
     learning_rate: ClassVar[float] = 1e-2
     positions: int = Field(default=20, ge=1, le=256)
-    """Number of trained vectors in front of a text."""
+    """Number of trained vectors in front of each text."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Attach the vectors, initialised with the embeddings of random words."""
+        """Add the vectors, initialised with the embeddings of random words."""
         from vertune.nn import prefix, trainable
 
         trainable.train_only(model)
@@ -32,7 +32,7 @@ class Prompt(Method):
         prefix.attach_prompt(model.backbone, rows)
 
     def edits(self, model: Any) -> list[Edit]:
-        """The vectors and the head."""
+        """Return the changes to save as edits: the vectors and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

@@ -1,1 +1,1 @@
-"""Torch modules that several parts share; torch is imported in the modules of this folder, never by this file."""
+"""Torch code that several parts (pluggable components) share. Importing this package alone does not import torch."""

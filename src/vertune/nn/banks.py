@@ -1,8 +1,9 @@
-"""One backbone for many verticals: in a batch, each sequence gets the changes of its own vertical; knows nothing of tasks.
+"""Runs one backbone for many fine-tuned models (verticals): each sequence of a batch gets the changes of its own vertical.
 
-The changes of a vertical are stored in slots of banks (core/banks.py) and gathered for each sequence. The output of a linear module
-becomes `gain * (output + x @ a @ b) + shift`: LoRA needs the product, DoRA product, gain and shift, IA3 the gain, BitFit the
-shift (S-LoRA, Sheng et al. 2023, does this for products only).
+The changes of a vertical are stored in one slot of every bank (a tensor with one slot per vertical, core/banks.py), and gathered
+for each sequence by its slot number. The output of a linear module becomes `gain * (output + x @ a @ b) + shift`: LoRA uses the
+product, DoRA the product, gain and shift, IA3 the gain, BitFit the shift. S-LoRA (Sheng et al. 2023) does this for products
+only. Independent of tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _CHANGED = ("a", "b", "gain", "shift")
 
 
 def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
-    """Convert edits to bank rows; ConfigError if an edit has no such form."""
+    """Convert edits (trained changes) to bank rows, the arrays of one slot; raise ConfigError if an edit has no such form."""
     found: dict[str, Tensor] = {}
     for edit in edits:
         if edit.kind == "head":
@@ -36,7 +37,10 @@ def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
         place = edit.site.removeprefix(structure.BACKBONE)
         write = _ROWS.get(edit.kind)
         if write is None:
-            raise ConfigError(f"The change of kind '{edit.kind}' at {edit.site} replaces weights, so the model can't share a backbone.")
+            raise ConfigError(
+                f"The edit '{edit.kind}' of {edit.site} replaces weights, so the model can't share a backbone. "
+                "Serve it on a graph of its own: vertune compress MODEL"
+            )
         found |= {f"{place}:{name}": tensor for name, tensor in write(model.get_submodule(edit.site), edit).items()}
         if edit.kind == "prompt_rows":
             front = found.pop(f"{place}:rows")
@@ -63,7 +67,8 @@ def _scale(module: Any, edit: Edit) -> dict[str, Tensor]:
 def _bias(module: Any, edit: Edit) -> dict[str, Tensor]:
     if not isinstance(module, nn.Linear | nn.LayerNorm):
         raise ConfigError(
-            f"The bias of {type(module).__name__} at {edit.site} can't be in a shared backbone: only those of Linear and LayerNorm can."
+            f"The trained bias of {edit.site} ({type(module).__name__}) can't be put on a shared backbone: only a bias of Linear or "
+            "LayerNorm can. Serve the model on a graph of its own: vertune compress MODEL"
         )
     return {"shift": edit.tensors["bias"] - module.bias}
 
@@ -90,10 +95,10 @@ _ROWS = {
 
 
 class MixedBackbone(nn.Module):
-    """A backbone that applies gathered bank rows to each batch, by hooks."""
+    """A backbone with forward hooks that change each sequence of a batch by the bank rows gathered for it."""
 
     def __init__(self, backbone: nn.Module, shapes: Shapes) -> None:
-        """`shapes` names the banks; the backbone must have no hooks of vertune yet."""
+        """Register the hooks. `shapes` maps each bank's name to the shape of one slot; the backbone must not have hooks of vertune yet."""
         super().__init__()
         self.backbone = backbone
         self.shapes = dict(shapes)
@@ -104,10 +109,10 @@ class MixedBackbone(nn.Module):
         self._hook()
 
     def forward(self, arrays: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the states that enter each layer, then the last states, each of shape (rows, tokens, width).
+        """Return the states that enter each layer, then the states that leave the last one, each of shape (rows, tokens, width).
 
-        `given` holds the gathered slots by the names of the banks, one per row; those that add positions may be shorter than
-        their bank. The states that enter a layer include the added positions at the front.
+        `given` maps the name of each bank to the gathered slots, one per row. Slots that add positions may be shorter than those of
+        their bank. The states that enter a layer include the added positions, in front of the tokens.
         """
         self._given, self._states = dict(given), []
         out: Tensor = self.backbone(**{name: array for name, array in arrays.items() if name in self.accepted}).last_hidden_state
@@ -115,7 +120,7 @@ class MixedBackbone(nn.Module):
         return states
 
     def _hook(self) -> None:
-        """Register hooks on every site; hooks that record states come before those that change them."""
+        """Register hooks on every changed module; hooks that record states run before hooks that change them."""
         backbone = self.backbone
         kinds: dict[str, set[str]] = {}
         for name in self.shapes:
@@ -161,14 +166,14 @@ class MixedBackbone(nn.Module):
         up = torch.matmul(ACTIVATIONS[activation](inner), self._of(place, f"{activation}.up"))
         return out + up + self._of(place, f"{activation}.outer")[:, None]
 
-    # Added positions, as in nn/prefix.py, but their number varies from batch to batch.
+    # The hooks below add positions as nn/prefix.py does, except that their number varies from batch to batch.
 
     def _open(self, layers: Mapping[str, nn.Module]) -> None:
         backbone = self.backbone
         names = tuple(inspect.signature(backbone.forward).parameters)
         backbone.register_forward_pre_hook(partial(self._extend, names), with_kwargs=True)
         _, embeddings = structure.embeddings(backbone)
-        embeddings.register_forward_pre_hook(self._own, with_kwargs=True)
+        embeddings.register_forward_pre_hook(self._real_tokens, with_kwargs=True)
         embeddings.register_forward_hook(self._make_room)
         holder = backbone.get_submodule(next(iter(layers)).partition(".")[0])
         (backbone if isinstance(holder, nn.ModuleList) else holder).register_forward_hook(self._close)
@@ -186,7 +191,7 @@ class MixedBackbone(nn.Module):
                 inputs[name] = torch.cat([front.to(value.dtype), value], dim=1)
         return (), inputs
 
-    def _own(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _real_tokens(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         count = self._count()
 
         def cut(value: Any) -> Any:
@@ -219,5 +224,8 @@ class MixedBackbone(nn.Module):
 
 
 def gather(banks: Mapping[str, Tensor], slots: Tensor) -> dict[str, Tensor]:
-    """Gather the slot of each sequence; banks that add positions are passed in gathered, cut to the length the batch needs."""
+    """Return the slot of each sequence from every bank.
+
+    Banks that add positions are returned unchanged: the caller has gathered them and cut them to the length that the batch needs.
+    """
     return {name: bank if kind(name) in POSITIONS else bank[slots] for name, bank in banks.items()}

@@ -1,4 +1,4 @@
-"""The bottleneck adapter on the output of a linear module (Houlsby et al. 2019); knows nothing of where adapters are placed."""
+"""The bottleneck adapter, a small trainable network on the output of a linear module (Houlsby et al. 2019)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Bottleneck(nn.Module):
-    """A projection down to `size`, an activation, and a projection up, added to the states; initially the identity."""
+    """A projection down to `size`, an activation and a projection back up, added to the states; initially the identity."""
 
     def __init__(self, width: int, size: int, activation: str = "gelu") -> None:
         super().__init__()
@@ -31,17 +31,17 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return the changed states, of the same shape."""
+        """Return the adapted states, of the same shape."""
         up: Tensor = self.up(ACTIVATIONS[self.activation](self.down(states)))
         return states + up
 
 
 def attach(linear: nn.Linear, bottleneck: Bottleneck) -> None:
-    """Apply the bottleneck to the module's output, before dropout, residual and norm."""
+    """Apply the bottleneck to the output of the linear module, before dropout, the residual connection and the norm."""
     linear.add_module("bottleneck", bottleneck)
-    linear.register_forward_hook(_through)
+    linear.register_forward_hook(_adapted)
 
 
-def _through(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+def _adapted(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
     changed: Tensor = linear.bottleneck(out)
     return changed

@@ -1,4 +1,4 @@
-"""Builds a model from an encoder's backbone and a task's head; knows nothing of methods or training."""
+"""Builds a model from an encoder's backbone and a task's head; independent of methods and training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vertune.nn.vertical import VerticalModel
 
 
 def build(encoder: Encoder, task: Task) -> VerticalModel:
-    """Build a new model: the pretrained backbone with an untrained head.
+    """Build a new model: the pretrained backbone with an untrained head; raise ConfigError if a native head is needed but missing.
 
-    The head is initialised from torch's random generator; seed it for a reproducible start.
+    The head is initialised with torch's random generator; seed it for reproducible weights.
     """
     pooling = encoder.pooling_of(task.states)
     if pooling != "native":
@@ -29,5 +29,5 @@ def build(encoder: Encoder, task: Task) -> VerticalModel:
 
 
 def trainable(model: nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The trainable parameters, by their names in the model."""
+    """Return the trainable parameters, by their names in the model."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -1,4 +1,7 @@
-"""The in-batch contrastive loss of a bi-encoder, and its head; knows nothing of texts or of how batches are drawn."""
+"""The contrastive loss over a batch of queries and documents that trains a bi-encoder, and the head of a bi-encoder.
+
+Independent of texts and of how batches are drawn.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from torch.nn import functional
 
 
 class Normalise(nn.Module):
-    """A head without parameters: normalises states to unit length, so that the inner product is the cosine."""
+    """A head without parameters that scales states to unit length, so that the inner product of two states is their cosine similarity."""
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the normalised states, of the same shape."""
@@ -16,13 +19,13 @@ class Normalise(nn.Module):
 
 
 def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """InfoNCE (van den Oord et al. 2018) of each query that has an answer among the documents of the batch.
+    """Return the InfoNCE loss (van den Oord et al. 2018) of each feature; only queries with a relevant document have one above 0.
 
     Shapes: vectors (features, width) of unit length; targets (features, 4), integers: role (0 query, 1 document), id of the
     query's text, id of the document's text, label (1 relevant, 0 not). A query with label 1 is classified among all documents of
     the batch; pairs with label 0 only contribute their document as a hard negative. A document that occurs twice counts once,
     and other relevant documents of the same query are masked. The result has shape (features,), scaled so that its mean is the
-    mean over the queries with label 1; it is 0 if there are none.
+    mean loss of the queries with label 1; it is 0 if there are none.
     """
     role, query, document, label = targets.unbind(1)
     asking = torch.nonzero((role == 0) & (label == 1)).flatten()
@@ -42,7 +45,7 @@ def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
 
 
 def _first(rows: Tensor, ids: Tensor) -> Tensor:
-    """The rows whose id does not occur in an earlier row."""
+    """Return the rows whose id does not occur in an earlier row."""
     equal = ids[rows, None] == ids[None, rows]
     earlier = torch.tril(equal, diagonal=-1).any(1)
     return rows[~earlier]

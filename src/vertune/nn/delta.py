@@ -1,4 +1,4 @@
-"""Saves and loads edits: tensors in `delta.safetensors`, everything else in `edits.json`; knows nothing of any model."""
+"""Saves and loads edits, the trained changes of a model: their tensors in `delta.safetensors`, everything else in `edits.json`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ EDITS = "edits.json"
 
 
 def save(folder: Path, edits: Sequence[Edit]) -> None:
-    """Write the edits into a folder."""
+    """Write the edits to a folder, which is created if needed; raise StorageError if the files can't be written."""
     tensors = {f"{place}.{name}": tensor.contiguous() for place, edit in enumerate(edits) for name, tensor in edit.tensors.items()}
-    listed = [{**asdict(edit), "tensors": sorted(edit.tensors)} for edit in (_bare(edit) for edit in edits)]
+    listed = [{**asdict(edit), "tensors": sorted(edit.tensors)} for edit in (_without_tensors(edit) for edit in edits)]
     with storage_errors(folder / TENSORS):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / TENSORS)
     write_json(folder / EDITS, listed)
 
 
-def _bare(edit: Edit) -> Edit:
-    """The edit with only the names of its tensors."""
+def _without_tensors(edit: Edit) -> Edit:
+    """Return a copy of the edit with the names of its tensors only."""
     return Edit(edit.kind, edit.site, edit.depth, dict.fromkeys(edit.tensors), edit.options)
 
 
 def load(folder: Path) -> list[Edit]:
-    """Load the edits in the order they were saved; StorageError if the files are missing, broken or inconsistent."""
+    """Load the edits in the order in which they were saved; raise StorageError if the files are missing, damaged or inconsistent."""
     listed = read_json(folder / EDITS)
     try:
         tensors = load_file(folder / TENSORS)

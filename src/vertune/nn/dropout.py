@@ -1,7 +1,7 @@
-"""Fast dropout for CPUs: one random number serves four elements; knows nothing of models except their modules.
+"""Fast dropout for CPUs: one random 64-bit number decides about four elements; independent of model families.
 
-torch draws one random number per element, which takes a tenth of a training step or more. Here the share of zeros is exact to
-2^-16, and the numbers follow torch's seed.
+torch draws one random number per element, which takes at least a tenth of the time of a training step. Here the dropout rate is
+exact to 2^-16, and the random numbers follow torch's seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NAME = "vertune"
 
 
 class _Dropped(torch.autograd.Function):
-    """Multiplies the input by a random mask of 0 and 1 / (1 - p)."""
+    """Autograd function that multiplies its input by a random mask of 0 and 1 / (1 - p)."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
@@ -34,10 +34,10 @@ class _Dropped(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout, faster on a CPU."""
+    """A replacement of nn.Dropout that is faster on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """In training, zero a share p of the elements and scale up the others."""
+        """Zero each element with probability p and scale up the others; outside training, return the input unchanged."""
         if not self.training or not 0 < self.p < 1 or input.device.type != "cpu":
             return super().forward(input)
         dropped: Tensor = _Dropped.apply(input, self.p)  # type: ignore[no-untyped-call]
@@ -45,10 +45,11 @@ class Dropout(nn.Dropout):
 
 
 def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
-    """Scaled dot-product attention of shape (rows, heads, tokens, width), with the signature that transformers expects.
+    """Return scaled dot-product attention and None, with the signature that transformers expects of an attention function.
 
-    Training on a CPU uses the fast dropout; torch has no fused kernel for this case either. Everything else, such as grouped
-    keys, causal masks or position biases, goes to transformers' own function.
+    Query, key and value have shape (rows, heads, tokens, width), the result has shape (rows, tokens, heads, width). Training on a
+    CPU uses the fast dropout; torch has no fused kernel for that case. All other cases, such as grouped keys, causal masks or
+    position biases, are passed to transformers' own function.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -69,7 +70,7 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask
 
 
 def use_fast_dropout(model: nn.Module) -> None:
-    """Replace every nn.Dropout, and the attention function of transformers models that use torch's, by the fast versions."""
+    """Replace every nn.Dropout by the fast version, and torch's attention in transformers models by `attention`."""
     _attend(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -80,7 +81,7 @@ def use_fast_dropout(model: nn.Module) -> None:
 
 
 def _attend(model: nn.Module) -> None:
-    """Switch each transformers model inside from torch's attention to this one."""
+    """Switch each transformers model inside `model` from torch's attention to `attention`."""
     from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
     from transformers.masking_utils import sdpa_mask
 

@@ -1,4 +1,4 @@
-"""Extracts edits from trained models, and applies or merges them; knows nothing of methods.
+"""Extracts edits (descriptions of what training changed) from models, and applies or merges them; independent of methods.
 
 A site is the name of a module inside the model. The tensors of edits are copies on the CPU.
 """
@@ -18,12 +18,12 @@ from vertune.nn.vertical import VerticalModel
 
 
 def cpu_copy(tensor: Tensor) -> Tensor:
-    """A contiguous copy on the CPU, independent of further training."""
+    """Return a contiguous copy on the CPU, which further training does not change."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def head_edits(model: VerticalModel) -> list[Edit]:
-    """The edits for the head; a native head includes the pooler."""
+    """Return the weights of the head as edits; a native head includes the pooler."""
     depth = structure.count(model.backbone) + 1
     if model.native is None:
         tensors = {name: cpu_copy(value) for name, value in model.head.state_dict().items()}
@@ -32,7 +32,7 @@ def head_edits(model: VerticalModel) -> list[Edit]:
 
 
 def layer_edits(model: VerticalModel) -> list[Edit]:
-    """The edits for the stages of the backbone that have trainable weights, one edit per module."""
+    """Return the trainable weights of the backbone as edits, one per stage (`structure.stages`)."""
     stages = structure.stages(model.backbone)
     result: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.backbone.named_parameters():
@@ -43,7 +43,7 @@ def layer_edits(model: VerticalModel) -> list[Edit]:
 
 
 def bias_edits(model: VerticalModel) -> list[Edit]:
-    """The edits for the trainable biases of the backbone, one per module."""
+    """Return the trainable biases of the backbone as edits, one per bias; the biases of a native head's pooler are skipped."""
     names = {
         f"{structure.BACKBONE}{name}": parameter
         for name, parameter in model.backbone.named_parameters()
@@ -55,7 +55,7 @@ def bias_edits(model: VerticalModel) -> list[Edit]:
 
 
 def module_edits(model: VerticalModel) -> list[Edit]:
-    """The edits for vertune's modules in the model: bottlenecks, prefix states and prompt rows."""
+    """Return the modules that vertune added to the model as edits: bottlenecks, prefix states and prompt rows."""
     result = []
     for name, module in model.named_modules():
         site = _owner(name)
@@ -70,7 +70,7 @@ def module_edits(model: VerticalModel) -> list[Edit]:
 
 
 def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Apply edits to an unchanged base with the task's head; ModelError if an edit does not fit."""
+    """Apply the edits to a model with the pretrained base and the task's head; raise ModelError if an edit does not fit."""
     states: dict[str, Tensor] = {}
     for edit in edits:
         module = _module(model, edit)
@@ -86,7 +86,10 @@ def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
 
 @torch.no_grad()
 def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Merge edits into the weights of an unchanged base, which then needs no module of vertune; ConfigError if that is impossible."""
+    """Merge the edits into the weights of a model with the pretrained base, so that it needs no modules of vertune.
+
+    Raise ConfigError if an edit can't be merged, ModelError if one does not fit.
+    """
     refused = sorted({edit.kind for edit in edits} - set(_MERGE))
     if refused:
         raise ConfigError(
@@ -98,7 +101,7 @@ def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
 
 
 def apply_merged(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Apply edits to an unchanged base, merging into its weights those that can be merged."""
+    """Change a model with the pretrained base: merge the edits that can be merged into its weights, and apply the others."""
     merge(model, [edit for edit in edits if edit.kind in _MERGE])
     apply(model, [edit for edit in edits if edit.kind not in _MERGE])
 
@@ -180,13 +183,13 @@ def _linear(module: nn.Module, edit: Edit) -> nn.Linear:
 
 
 def _on(module: nn.Module, edit: Edit) -> dict[str, Tensor]:
-    """Copies of the edit's tensors on the module's device."""
+    """Return copies of the edit's tensors on the module's device."""
     device = next(module.parameters()).device
     return {name: cast(Tensor, tensor).clone().to(device) for name, tensor in edit.tensors.items()}
 
 
 def _grouped(kind: EditKind, tensors: Mapping[str, Tensor], owner: Callable[[str], str], depth: int) -> list[Edit]:
-    """Group tensors, named as in the model, into one edit per owner."""
+    """Group tensors by the module that contains them, and return one edit per module; `tensors` is keyed by the names in the model."""
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         found.setdefault(owner(name), {})[name.removeprefix(f"{owner(name)}.")] = cpu_copy(tensor)
@@ -198,5 +201,5 @@ def _owner(name: str) -> str:
 
 
 def _longest(name: str, stages: Iterable[str]) -> str | None:
-    """The innermost stage that contains a parameter."""
+    """Return the innermost stage that contains a parameter; None if there is none."""
     return max((piece for piece in stages if not piece or name.startswith(f"{piece}.")), key=len, default=None)

@@ -1,4 +1,7 @@
-"""Which arrays a backbone reads, declared on the module itself, so that copies keep it; knows nothing of what they hold."""
+"""Stores on a backbone the names of the arrays that its forward pass reads, and a small example batch of them.
+
+They are an attribute of the module, so that copies of the module have them too. Independent of what the arrays contain.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,22 @@ from vertune.core.records import InputNames
 
 _DECLARED = "vertune_inputs"
 _PROBED = 4
-"""Cost of the probe feature: a few positions show the order in which modules run."""
+"""Cost of the example input, in tokens or the encoder's own unit; a short input suffices to observe the order in which modules run."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneInputs:
-    """The inputs of one backbone."""
+    """The names of a backbone's input arrays, and an example batch."""
 
     names: InputNames
     probe: dict[str, NDArray[Any]]
-    """A small collated batch of what the backbone's forward takes."""
+    """A small collated batch with the arrays that the backbone's forward pass accepts."""
 
 
 def declare(backbone: Module, encoder: Encoder) -> Module:
-    """Write down on a backbone what its encoder feeds it, and return it."""
+    """Store the input names of its encoder and an example batch on a backbone, and return the backbone."""
     accepted = inspect.signature(backbone.forward).parameters
     probe = {name: array for name, array in encoder.probe([_PROBED]).items() if name in accepted}
     setattr(backbone, _DECLARED, BackboneInputs(encoder.input_names, probe))
@@ -39,12 +42,12 @@ def declare(backbone: Module, encoder: Encoder) -> Module:
 
 
 def names_of(backbone: nn.Module) -> InputNames:
-    """The names of the arrays that have a role of their own; ConfigError where the backbone was not declared."""
+    """Return the names of the sequence array and its mask; raise ConfigError if `declare` was not called on the backbone."""
     return _declared(backbone).names
 
 
 def probe_of(backbone: nn.Module) -> dict[str, Tensor]:
-    """A small batch on the backbone's device."""
+    """Return the example batch as tensors on the backbone's device; raise ConfigError if `declare` was not called on the backbone."""
     device = next(backbone.parameters()).device
     return {name: torch.from_numpy(array).to(device) for name, array in _declared(backbone).probe.items()}
 
@@ -53,7 +56,7 @@ def _declared(backbone: nn.Module) -> BackboneInputs:
     found = getattr(backbone, _DECLARED, None)
     if not isinstance(found, BackboneInputs):
         raise ConfigError(
-            f"{type(backbone).__name__} does not say which arrays it reads. Expected a backbone that an encoder has declared. "
+            f"{type(backbone).__name__} declares no input arrays, but a backbone must. "
             "Return it from the encoder's `model` through vertune.nn.inputs.declare."
         )
     return found

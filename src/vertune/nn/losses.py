@@ -1,6 +1,7 @@
-"""Loss functions that return one number per feature; knows nothing of tasks, class weights or batches.
+"""Loss functions that return one number per feature (encoded input); independent of tasks, class weights and batches.
 
-Weights of classes and windows are applied elsewhere: a task sets them (`Targets.weights`), and the loop averages with them.
+Weights of classes and windows are applied elsewhere: a task sets them (`Targets.weights`), and the training loop computes the
+weighted mean.
 """
 
 from __future__ import annotations
@@ -11,44 +12,47 @@ from torch.nn import functional
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of logits (rows, classes) with class indices (rows,).
+    """Return the cross-entropy of logits (rows, classes) with class indices (rows,); shape (rows,).
 
-    `smoothing` is the share of the target that is spread over all classes (Szegedy et al. 2016).
+    `smoothing` is the share of the target probability that is spread over all classes (Szegedy et al. 2016).
     """
     return functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, smoothing: float = 0.0) -> Tensor:
-    """Focal loss (Lin et al. 2017): cross-entropy times (1 - p)^gamma, with p the probability of the correct class."""
+    """Return the focal loss (Lin et al. 2017): cross-entropy times (1 - p)^gamma, where p is the probability of the correct class."""
     right = logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1).exp()
     return remaining(right) ** gamma * cross_entropy(logits, labels, smoothing)
 
 
 def binary_cross_entropy(logits: Tensor, present: Tensor) -> Tensor:
-    """Sum over labels of the cross-entropy of each label's own logit; `present` is 0 or 1, both (rows, labels).
+    """Return the binary cross-entropy of each row, summed over labels; `present` is 0 or 1, and both have shape (rows, labels).
 
-    A sum instead of a mean, so that the number of labels does not change how strongly each is trained and regularised.
+    The sum, unlike the mean, trains and regularises each label equally strongly whatever the number of labels.
     """
     return functional.binary_cross_entropy_with_logits(logits, present, reduction="none").sum(-1)
 
 
 def binary_focal(logits: Tensor, present: Tensor, gamma: float = 2.0) -> Tensor:
-    """Binary focal loss (Lin et al. 2017): each label's cross-entropy times (1 - p)^gamma, p being its correct answer's probability."""
+    """Return the binary focal loss (Lin et al. 2017) of each row, summed over labels.
+
+    The cross-entropy of each label is multiplied by (1 - p)^gamma, where p is the predicted probability of its correct value.
+    """
     right = torch.where(present > 0.5, logits, -logits).sigmoid()
     each = functional.binary_cross_entropy_with_logits(logits, present, reduction="none")
     return (remaining(right) ** gamma * each).sum(-1)
 
 
 def squared_error(outputs: Tensor, values: Tensor) -> Tensor:
-    """Squared difference of outputs (rows, 1) and values (rows,)."""
+    """Return the squared difference of outputs (rows, 1) and values (rows,); shape (rows,)."""
     return (outputs.squeeze(-1) - values) ** 2
 
 
 def huber(outputs: Tensor, values: Tensor, delta: float = 1.0) -> Tensor:
-    """Huber loss (1964): squared up to `delta` and linear beyond, so that outliers have less influence."""
+    """Return the Huber loss (Huber 1964): quadratic up to `delta` and linear beyond, so that outliers have less influence."""
     return functional.huber_loss(outputs.squeeze(-1), values, reduction="none", delta=delta)
 
 
 def remaining(right: Tensor) -> Tensor:
-    """Return 1 - p, at least 1e-6, because a power below 1 has an infinite gradient at 0."""
+    """Return 1 - p, but at least 1e-6, because a power below 1 has an infinite gradient at 0."""
     return (1 - right).clamp(min=1e-6)

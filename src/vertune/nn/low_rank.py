@@ -1,6 +1,6 @@
-"""Low-rank changes and scales of a linear module, for inference; knows nothing of how they were trained.
+"""Low-rank changes and scale factors of a linear module, for inference; independent of how they were trained.
 
-Each is attached to the module it changes as a submodule with a hook, so that the names of the base's weights don't change.
+Each is added to the linear module as a submodule with a forward hook, so that the names of the base's weights don't change.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from torch.nn import functional
 
 
 class LowRank(nn.Module):
-    """A change `scaling * b @ a` of a weight (LoRA, Hu et al. 2021), optionally with a magnitude per row (DoRA, Liu et al. 2024).
+    """A change `scaling * b @ a` of a linear module's weight (LoRA, Hu et al. 2021).
 
-    `a` has shape (rank, inputs), `b` (outputs, rank), `magnitude` (outputs,).
+    Optionally with a magnitude per row (DoRA, Liu et al. 2024). `a` has shape (rank, inputs), `b` (outputs, rank), `magnitude`
+    (outputs,).
     """
 
     def __init__(self, linear: nn.Linear, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor | None = None) -> None:
@@ -27,7 +28,7 @@ class LowRank(nn.Module):
         self.register_buffer("gain", gain, persistent=False)
 
     def forward(self, x: Tensor, out: Tensor, bias: Tensor | None) -> Tensor:
-        """Return the changed output, from the module's input and its unchanged output."""
+        """Return the changed output of the linear module, given its input `x`, its unchanged output `out` and its bias."""
         change = self.scaling * functional.linear(functional.linear(x, self.a), self.b)
         gain = cast("Tensor | None", self.gain)
         if gain is None:
@@ -36,7 +37,7 @@ class LowRank(nn.Module):
 
 
 class ScaleVector(nn.Module):
-    """A factor for each input or output of a linear module (IA3, Liu et al. 2022)."""
+    """One factor per input or per output of a linear module (IA3, Liu et al. 2022)."""
 
     def __init__(self, scale: Tensor) -> None:
         super().__init__()
@@ -49,19 +50,19 @@ class ScaleVector(nn.Module):
 
 
 def row_gain(weight: Tensor, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor) -> Tensor:
-    """The factor of each row of the changed weight that makes its norm equal the magnitude, shape (outputs,)."""
+    """Return the factor per row of the changed weight that makes the norm of the row equal its magnitude; shape (outputs,)."""
     norms: Tensor = torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1)
     return magnitude / norms
 
 
 def attach_low_rank(linear: nn.Linear, change: LowRank) -> None:
-    """Add the change to the module's output."""
+    """Add the low-rank change to the output of the linear module."""
     linear.add_module("low_rank", change)
     linear.register_forward_hook(_changed)
 
 
 def attach_scale(linear: nn.Linear, scale: ScaleVector, side: str) -> None:
-    """Scale the module's inputs (`side` is "input") or its outputs, bias included."""
+    """Scale the inputs of the linear module (if `side` is "input") or its outputs, bias included."""
     linear.add_module("scaled", scale)
     if side == "input":
         linear.register_forward_pre_hook(_scaled_input)
@@ -69,7 +70,7 @@ def attach_scale(linear: nn.Linear, scale: ScaleVector, side: str) -> None:
         linear.register_forward_hook(_scaled_output)
 
 
-# Hooks are functions of the module they are registered on, so that a copied model uses its own weights.
+# A hook reads weights only from the module that it is called for, so that a copied model uses its own weights.
 
 
 def _changed(linear: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Trainable positions in front of a sequence: prompt rows and prefix states; knows nothing of tasks or model families.
+"""Trainable positions in front of a sequence: prompt rows and prefix states; independent of tasks and model families.
 
-The real tokens are embedded as usual, and the positions are inserted afterwards. A real token therefore keeps its position
-number, and the answer does not depend on the padding of the batch. Prefix states (P-tuning v2, Liu et al. 2022, after Li &
+The real tokens are embedded as usual, and the positions are inserted afterwards. Therefore a real token keeps its position
+number, and the outputs do not depend on the padding of the batch. Prefix states (P-tuning v2, Liu et al. 2022, after Li &
 Liang 2021) replace the states at these positions at the input of each layer that has them; layers below can't attend to the
 positions. Prompt rows (Lester et al. 2021) pass through all layers. In both cases the positions are removed before a pooler or head.
 """
@@ -22,22 +22,22 @@ from vertune.nn.inputs import names_of
 
 
 class PrefixRows(nn.Module):
-    """Trainable states of the added positions, shape (positions, width)."""
+    """The trainable states of the added positions, of shape (positions, width)."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
         self.rows = nn.Parameter(rows)
 
     def before(self, states: Tensor) -> Tensor:
-        """Return the states, of shape (texts, tokens, width), with the rows in front."""
+        """Return the states, of shape (texts, tokens, width), with the trained rows put in front of each text."""
         rows = self.rows.to(states.dtype).expand(states.shape[0], -1, -1)
         return torch.cat([rows, states], dim=1)
 
 
 def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """States of random words of the vocabulary: after the embeddings, and at the input of each layer, by the layer's name.
+    """Return initial states for added positions: those after the embeddings, and those at the input of each layer by the layer's name.
 
-    Real states are a better initialisation than noise (Li & Liang 2021, section 7.4).
+    They are the states of random words of the vocabulary, which is a better initialisation than noise (Li & Liang 2021, section 7.4).
     """
     seen: dict[str, Tensor] = {}
     sequence, mask = _names(backbone)
@@ -68,7 +68,7 @@ def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:
 
 
 def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
-    """Add trainable states to the layers with these names, all with the same number of positions."""
+    """Add trainable states at the input of the named layers; raise ConfigError unless all have the same number of positions."""
     positions = {len(rows) for rows in states.values()}
     if len(positions) != 1:
         raise ConfigError(f"The prefix states of the layers have different lengths: {sorted(positions)}. Give all layers the same length.")
@@ -82,12 +82,15 @@ def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
 
 
 def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
-    """Insert the positions between the embeddings and the layers, and remove them after the layers."""
+    """Register hooks that insert positions after the embeddings and remove them after the layers.
+
+    `visible` is whether layers without trained states of their own may attend to the positions.
+    """
     names = tuple(inspect.signature(backbone.forward).parameters)
     extend = partial(_extend, names, positions, int(visible), _limit(backbone))
     backbone.register_forward_pre_hook(extend, with_kwargs=True)
     _, module = structure.embeddings(backbone)
-    module.register_forward_pre_hook(partial(_own, positions), with_kwargs=True)
+    module.register_forward_pre_hook(partial(_real_tokens, positions), with_kwargs=True)
     module.register_forward_hook(partial(_make_room, positions))
     holder = backbone.get_submodule(next(iter(structure.layers(backbone))).partition(".")[0])
     # A ModuleList is never called; in that case the backbone itself returns the states, and has no pooler that reads them.
@@ -95,7 +98,7 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
 
 
 def _names(backbone: nn.Module) -> tuple[str, str]:
-    """The names of the sequence and of its mask; ConfigError where the backbone reads no sequences."""
+    """Return the names of the sequence array and its mask; raise ConfigError if the backbone does not read sequences."""
     names = names_of(backbone)
     if names.sequence is None or names.mask is None:
         raise ConfigError(
@@ -106,17 +109,17 @@ def _names(backbone: nn.Module) -> tuple[str, str]:
 
 
 def _limit(backbone: nn.Module) -> int | None:
-    """The longest sequence that the base accepts, added positions included; None if position tables outside the embeddings set no limit."""
+    """Return the longest sequence that the base accepts, added positions included; None if fixed position tables set no limit."""
     return min((table.num_embeddings for table in structure.fixed_positions(backbone).values()), default=None)
 
 
-# Hooks are functions of the module they are registered on and of numbers, so that a copied model uses its own rows.
+# A hook reads rows only from the module that it is called for, so that a copied model uses its own rows.
 
 
 def _extend(
     names: tuple[str, ...], positions: int, seen: int, limit: int | None, module: nn.Module, *call: Any
 ) -> tuple[tuple[()], dict[str, Any]]:
-    """Lengthen every input with one entry per token; the new entries of the mask are `seen`, 1 if layers may attend to them."""
+    """Lengthen every input that has one entry per token; the new entries of the mask are `seen`, 1 if layers may attend to them."""
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
     sequence, mask = _names(module)
@@ -136,8 +139,10 @@ def _extend(
     return (), inputs
 
 
-def _own(positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Pass only the real tokens to the embeddings."""
+def _real_tokens(
+    positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Remove the added positions from the arguments of the embeddings, which then embed only the real tokens."""
 
     def cut(value: Any) -> Any:
         return value[:, positions:] if isinstance(value, Tensor) and value.dim() == 2 else value
@@ -146,7 +151,7 @@ def _own(positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[
 
 
 def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tensor) -> Tensor:
-    """Put prompt rows, or zeros that no layer attends to, in front of the embedded tokens."""
+    """Insert the prompt rows, or else zeros that no layer attends to, in front of the embedded tokens."""
     if hasattr(module, "prompt"):
         extended: Tensor = module.prompt.before(states)
         return extended
@@ -154,7 +159,10 @@ def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tenso
 
 
 def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple[tuple[()], dict[str, Any]]:
-    """Put the layer's own states at the positions, and let every token attend to them; layers call their mask as the backbone does."""
+    """Put the layer's trained states at the added positions, and let every token attend to them.
+
+    `mask` is the name of the backbone's mask, which the arguments of a layer have too.
+    """
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
     positions = len(layer.prefix.rows)
@@ -165,13 +173,13 @@ def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple
 
 
 def _seen(mask: Tensor, positions: int) -> Tensor:
-    """The mask of a layer with the positions visible as keys: 0 in an additive (float) mask, true or 1 in others."""
+    """Return the mask of a layer with the added positions visible as keys: 0 in an additive (float) mask, true or 1 in others."""
     value = 0 if mask.dtype.is_floating_point else 1
     return torch.cat([torch.full_like(mask[..., :positions], value), mask[..., positions:]], dim=-1)
 
 
 def close(positions: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-    """Remove the positions from all states in the output of the layers."""
+    """Remove the added positions from all states in the output of the layers."""
     first = output if isinstance(output, Tensor) else next(value for value in _values(output) if isinstance(value, Tensor))
     return _shortened(output, positions, first.shape[1])
 

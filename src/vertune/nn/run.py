@@ -1,4 +1,4 @@
-"""Runs a model over many features in batches of similar length; knows nothing of tasks or training."""
+"""Runs a model over many features (encoded inputs) in batches of similar length; independent of tasks and training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vertune.core.records import Feature
 from vertune.nn.vertical import VerticalModel
 
 Around = Callable[[Sequence[int]], AbstractContextManager[None]]
-"""Returns the context in which the forward pass of these features runs, for example with autocast or cached states."""
+"""A function that returns the context for the forward pass of one batch, such as autocast, given the indices of the batch's features."""
 
 
 def tensors(arrays: dict[str, NDArray[Any]], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
@@ -32,9 +32,9 @@ def outputs(
     states: bool = False,
     around: Around | None = None,
 ) -> list[NDArray[Any]]:
-    """The model's outputs (or, with `states`, its head's inputs), one float32 array per feature, in order.
+    """Return the model's outputs (or, with `states`, the inputs of its head), one float32 array per feature, in order.
 
-    Outputs with one row per token are cut to the length of their feature.
+    `tokens` limits the total cost of a batch. Outputs with one row per token are cut to the length of their feature.
     """
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:

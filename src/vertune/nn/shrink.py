@@ -1,6 +1,6 @@
-"""Removes layers, feed-forward neurons, attention heads and vocabulary from a backbone; knows nothing of training.
+"""Removes layers, feed-forward neurons, attention heads and vocabulary from a backbone; independent of training.
 
-The functions change the model in place, so pass a copy; they find the modules to change by the model's structure.
+The functions change the model in place, so pass a copy (`copied`). They find the modules to change by the model's structure.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from vertune.nn.vertical import VerticalModel
 _ROWS = "Set heads: 0, and prune only rows."
 
 Feed = Callable[[VerticalModel], None]
-"""Runs the model over texts, so that hooks can observe it."""
+"""A function that runs the model over texts, so that hooks can observe the activations."""
 
 
 def copied(model: VerticalModel) -> VerticalModel:
-    """An independent copy of the model, in evaluation mode."""
+    """Return an independent copy of the model, in evaluation mode."""
     return copy.deepcopy(model).eval()
 
 
 def evenly(count: int, number: int) -> list[int]:
-    """`number` evenly spaced indices of `count` layers, the first and the last included; of one, the last."""
+    """Return `number` evenly spaced layer indices below `count`, with the first and the last; a single one is the last.
+
+    Raise ConfigError unless `number` is between 1 and `count`.
+    """
     if not 1 <= number <= count:
         raise ConfigError(f"Can't keep {number} layers of a base with {count}. Choose 1 to {count}.")
     return [count - 1] if number == 1 else sorted({round(index * (count - 1) / (number - 1)) for index in range(number)})
 
 
 def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
-    """Keep only the layers with these indices; ConfigError if layers share weights or are not in a single list."""
+    """Keep only the layers with these indices; raise ConfigError if layers share weights or are not in a single list."""
     backbone = model.backbone
     names = list(structure.layers(backbone))
     holders = {name.rpartition(".")[0] for name in names}
@@ -56,9 +59,10 @@ def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
 
 
 def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Importance of each feed-forward neuron of every layer, by the name of its down projection; shape (neurons,).
+    """Return the importance of each feed-forward neuron, of shape (neurons,), by the name of the layer's down projection.
 
-    It is the mean absolute activation over the tokens, times the norm of the neuron's column in the down projection.
+    Importance is the mean absolute activation over the tokens that `feed` runs, times the norm of the neuron's column in the down
+    projection.
     """
     importance: dict[str, Tensor] = {}
     with _activation_sums(model, _downs(model)) as sums:
@@ -70,7 +74,10 @@ def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Importance of each attention head of every layer, by the layer's name, measured like that of neurons; shape (heads,)."""
+    """Return the importance of each attention head, of shape (heads,), by the layer's name.
+
+    Importance is measured as in `inner_weights`, on the input of the attention's output projection, and summed over the head.
+    """
     importance: dict[str, Tensor] = {}
     outputs = {name: output for name, output in _outputs(model).items() if output}
     with _activation_sums(model, list(outputs.values())) as sums:
@@ -84,7 +91,10 @@ def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only these neurons of each feed-forward network, named by its down projection; a gated neuron has two rows."""
+    """Keep only some feed-forward neurons; `kept` maps the name of each layer's down projection to the indices of its neurons.
+
+    A gated neuron has two rows in the up projection, which are both kept.
+    """
     backbone = model.backbone
     for layer in structure.layers(backbone):
         sites = structure.sites(backbone, layer)
@@ -99,7 +109,10 @@ def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
 
 
 def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only these heads of each layer; ConfigError if query, key and value are not separate modules."""
+    """Keep only some attention heads; `kept` maps each layer's name to the indices of its heads.
+
+    Raise ConfigError if query, key and value are not separate modules, or if other modules depend on the number of heads.
+    """
     backbone = model.backbone
     for layer, heads in kept.items():
         sites = structure.sites(backbone, layer)
@@ -131,13 +144,13 @@ def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
 
 
 def largest(weights: Tensor, share: float) -> Tensor:
-    """The indices of the largest weights, this share of them and at least one, in ascending order."""
+    """Return the indices of the largest weights in ascending order: this share of all weights, but at least one."""
     number = max(1, round(share * len(weights)))
     return weights.topk(number).indices.sort().values
 
 
 def keep_tokens(model: VerticalModel, ids: Tensor) -> None:
-    """Keep only the rows of these ids in the embedding table, in this order."""
+    """Reduce the embedding table to the rows of these token ids, in this order."""
     backbone: Any = model.backbone
     table = backbone.get_input_embeddings()
     padding = table.padding_idx
@@ -150,7 +163,7 @@ def keep_tokens(model: VerticalModel, ids: Tensor) -> None:
 
 
 def _narrow(linear: nn.Linear, out: Tensor | None = None, into: Tensor | None = None) -> None:
-    """Keep only these outputs or these inputs of a linear module."""
+    """Keep only the outputs with the indices `out`, or the inputs with the indices `into`, of a linear module."""
     with torch.no_grad():
         if out is not None:
             linear.weight = nn.Parameter(linear.weight[out].clone())
@@ -166,7 +179,7 @@ def _downs(model: VerticalModel) -> list[str]:
 
 
 def _outputs(model: VerticalModel) -> dict[str, str]:
-    """The name of each layer's attention output projection in the backbone; empty if it has none."""
+    """Return the name of the attention's output projection in the backbone, by the layer's name; empty if the layer has none."""
     outputs = {}
     for layer in structure.layers(model.backbone):
         names = structure.sites(model.backbone, layer).get("attention_output") or []
@@ -175,7 +188,7 @@ def _outputs(model: VerticalModel) -> dict[str, str]:
 
 
 def _heads(model: VerticalModel, width: int) -> int:
-    """The number of attention heads; ConfigError if the config has none, or it does not divide the width."""
+    """Return the number of attention heads; raise ConfigError if the config has none, or if it does not divide the width."""
     config: Any = model.backbone.config
     heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None)
     if not isinstance(heads, int) or width % heads:
@@ -187,7 +200,10 @@ def _heads(model: VerticalModel, width: int) -> int:
 
 @contextmanager
 def _activation_sums(model: VerticalModel, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
-    """While the block runs, collect the sum of the absolute inputs of each of these modules, and the number of tokens."""
+    """Yield a dictionary that the forward passes inside the block fill.
+
+    It maps the name of each of these modules to the sum of its absolute inputs over all tokens, and the number of tokens.
+    """
     sums: dict[str, tuple[Tensor, int]] = {}
 
     def add(name: str) -> Any:

@@ -1,7 +1,8 @@
-"""Finds the embeddings, layers and roles of linear modules in a backbone; knows nothing of model names or methods.
+"""Finds the embeddings, the layers and the roles of linear modules in a backbone; independent of model families and methods.
 
-It looks only at the modules and the order in which they run. Depths: 0 for the embeddings and everything else that feeds all
-layers, i + 1 for layer i and what runs between it and the next, and the number of layers + 1 for the head.
+The structure is inferred from the modules and the order in which they run. A depth numbers a stage of the model: 0 for the
+embeddings and everything else that feeds all layers, i + 1 for layer i (counted from 0) and the modules that run between it and
+the next layer, and the number of layers + 1 for the head.
 """
 
 from __future__ import annotations
@@ -28,22 +29,25 @@ BACKBONE = "backbone."
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
-    """The structure observed in one small forward pass, as names only: modules that methods add later don't change them."""
+    """The structure of a backbone, observed in one small forward pass.
+
+    It contains names only, so that modules which methods add later don't change it.
+    """
 
     stages: dict[str, int]
     poolers: tuple[str, ...]
     linears: dict[str, list[str]]
-    """The linear modules of each layer, by their names within the layer, in order of use."""
+    """The names of the linear modules of each layer, relative to the layer, in order of use."""
     above: int
-    """Depth of the head."""
+    """The depth of the head."""
 
 
 _outlines: WeakKeyDictionary[nn.Module, _Outline] = WeakKeyDictionary()
-"""Cached, because it is needed in every step and for every parameter."""
+"""Cache of the outline of each backbone, because every training step needs it for every parameter."""
 
 
 def layers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """The layers by their names in the backbone, in order of use; ConfigError if there are none.
+    """Return the layers by their names in the backbone, in order of use; raise ConfigError if there are none.
 
     They are the entries of the largest ModuleList whose entries all have linear modules; nested lists are flattened.
     """
@@ -58,23 +62,23 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
             "Choose a transformer encoder as base."
         )
     name, module = max(lists, key=lambda item: _size(item[1]))
-    return dict(_opened(name, module))
+    return dict(_flattened(name, module))
 
 
 def count(backbone: nn.Module) -> int:
-    """Number of layers that a token passes; larger than the number of modules if layers share weights."""
+    """Return the number of layers that a token passes, which is larger than the number of modules if layers share weights."""
     modules = len(layers(backbone))
     configured = getattr(getattr(backbone, "config", None), "num_hidden_layers", modules)
     return max(modules, configured if isinstance(configured, int) else modules)
 
 
 def shares_layers(backbone: nn.Module) -> bool:
-    """Whether one module serves as several layers, as in ALBERT."""
+    """Return whether one module serves as several layers, as in ALBERT."""
     return count(backbone) > len(layers(backbone))
 
 
 def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Module]:
-    """The last `number` layers by name; ConfigError if there are fewer, or layers share weights."""
+    """Return the last `number` layers by name; raise ConfigError if there are fewer, or if layers share weights."""
     every = layers(backbone)
     if number == "all":
         return every
@@ -89,9 +93,10 @@ def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Modul
 
 
 def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
-    """The linear modules of a layer by role, named as in the layer; ConfigError if the roles can't be determined.
+    """Return the names of a layer's linear modules by role, relative to the layer; raise ConfigError if the roles can't be determined.
 
-    Roles follow from the order of use: first attention, then feed-forward, whose last module returns to the hidden size.
+    Roles follow from the order of use: attention comes first, then the feed-forward network, whose last module returns to the
+    hidden size.
     """
     layer = layers(backbone)[name]
     linears = [(inside, cast(nn.Linear, layer.get_submodule(inside))) for inside in _outline(backbone).linears[name]]
@@ -112,7 +117,7 @@ def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
 
 
 def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Role, list[str]]:
-    """Roles of the linear modules of attention: one for query, key and value together or one for each, then the others."""
+    """Return the roles of attention's linear modules: one for query, key and value together or one for each, then the others."""
     if linears[0][1].out_features == 3 * hidden:
         roles: dict[Role, list[str]] = {"qkv": [linears[0][0]]}
         rest = linears[1:]
@@ -132,7 +137,7 @@ def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Ro
 
 
 def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
-    """Name and module of the embeddings: word embeddings, positions and norm."""
+    """Return the name and the module of the embeddings: word embeddings, positions and norm; raise ConfigError if there is none."""
     word = backbone.get_input_embeddings()  # type: ignore[operator]
     for name, child in backbone.named_children():
         if any(module is word for module in child.modules()):
@@ -143,7 +148,7 @@ def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
 
 
 def word_table(backbone: nn.Module) -> nn.Embedding | None:
-    """The table that the ids of a sequence look up; None where the backbone reads no sequences, or looks them up otherwise."""
+    """Return the embedding table of token ids; None if the backbone does not read sequences or has no plain nn.Embedding for them."""
     if names_of(backbone).sequence is None:
         return None
     word = backbone.get_input_embeddings()  # type: ignore[operator]
@@ -151,9 +156,10 @@ def word_table(backbone: nn.Module) -> nn.Embedding | None:
 
 
 def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
-    """Position tables outside the embeddings that are computed and never trained, as in RoFormer.
+    """Return, by name, the position tables outside the embeddings that are computed and never trained, as in RoFormer.
 
-    Such a table is a subclass of nn.Embedding; a plain nn.Embedding there holds relative distances, which are trained and clamped.
+    Such a table is a subclass of nn.Embedding. A plain nn.Embedding outside the embeddings is for relative distances, which are
+    trained and clamped.
     """
     inside = set(embeddings(backbone)[1].modules())
     return {
@@ -164,20 +170,21 @@ def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
 
 
 def poolers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Modules that only a native head uses: children with linear modules that run after the layers, or never."""
+    """Return, by name, the modules that only a native head uses: children with linear modules that run after the layers, or never."""
     return {name: backbone.get_submodule(name) for name in _outline(backbone).poolers}
 
 
 def stages(backbone: nn.Module) -> dict[str, int]:
-    """The modules that together hold the backbone's parameters, by name, with their depths; poolers are left out.
+    """Return the depth of each stage by its name.
 
-    Each is a layer, a module without layers, or a module around layers that has parameters itself.
+    Stages are the modules that together contain all parameters of the backbone except poolers. A stage is a layer, a module
+    without layers, or a module around layers that has parameters of its own.
     """
     return dict(_outline(backbone).stages)
 
 
 def depth_of(model: VerticalModel, name: str) -> int:
-    """Depth of the module or parameter with this name in the model."""
+    """Return the depth of the module or parameter with this name in the model."""
     outline = _outline(model.backbone)
     inside = name.removeprefix(BACKBONE)
     if not name.startswith(BACKBONE) or any(within(inside, pooler) for pooler in outline.poolers):
@@ -186,13 +193,13 @@ def depth_of(model: VerticalModel, name: str) -> int:
 
 
 def depth_within(pieces: Mapping[str, int], name: str) -> int:
-    """Depth of the stage that contains this name; 0 if none does."""
+    """Return the depth of the stage that contains the module or parameter with this name; 0 if none does."""
     owners = [(len(piece), depth) for piece, depth in pieces.items() if within(name, piece)]
     return max(owners, default=(0, 0))[1]
 
 
 def lowest(model: VerticalModel) -> int:
-    """The lowest depth with trainable parameters; one more than the head's if there are none."""
+    """Return the lowest depth with trainable parameters; the head's depth + 1 if there are none."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return min((depth_of(model, name) for name in trained), default=_outline(model.backbone).above + 1)
 
@@ -205,7 +212,7 @@ def quiet_below(model: VerticalModel, depth: int) -> None:
 
 
 def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
-    """The head's parameters by their names in the model; a native head includes the backbone's pooler."""
+    """Return the head's parameters by their names in the model; those of a native head include the backbone's pooler."""
     if model.native is None:
         return {f"head.{name}": parameter for name, parameter in model.head.named_parameters()}
     inside = {id(parameter) for parameter in model.backbone.parameters()}
@@ -218,7 +225,10 @@ def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def probing(backbone: nn.Module) -> Iterator[list[RemovableHandle]]:
-    """Run forward passes without dropout or gradients; hooks added to the list are removed and all modes restored afterwards."""
+    """Turn off dropout and gradients while the block runs.
+
+    Hooks that the block adds to the yielded list are removed at its end, and every module's training mode is restored.
+    """
     modes = [(module, module.training) for module in backbone.modules()]
     hooks: list[RemovableHandle] = []
     backbone.eval()
@@ -235,12 +245,12 @@ def probing(backbone: nn.Module) -> Iterator[list[RemovableHandle]]:
 def _outline(backbone: nn.Module) -> _Outline:
     found = _outlines.get(backbone)
     if found is None:
-        found = _outlines[backbone] = _drawn(backbone)
+        found = _outlines[backbone] = _observed(backbone)
     return found
 
 
 def _calls(backbone: nn.Module) -> list[str]:
-    """Names of the modules that run for a small batch, in order; ConfigError if the base does not accept it."""
+    """Return the names of the modules that run for a small batch, in order; raise ConfigError if the base does not accept the batch."""
     called: list[str] = []
     with probing(backbone) as hooks:
         for name, module in backbone.named_modules():
@@ -258,8 +268,8 @@ def _note(called: list[str], name: str, module: nn.Module, args: Any) -> None:
     called.append(name)
 
 
-def _drawn(backbone: nn.Module) -> _Outline:
-    """Observe one forward pass: which modules run before, between and after the layers."""
+def _observed(backbone: nn.Module) -> _Outline:
+    """Return the outline of a backbone, from the order in which its modules run before, between and after the layers."""
     found, above = layers(backbone), count(backbone) + 1
     calls = _calls(backbone)
     owners = [next((layer for layer in found if within(name, layer)), None) for name in calls]
@@ -289,7 +299,7 @@ def _drawn(backbone: nn.Module) -> _Outline:
 
 
 def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequence[str]) -> Iterator[str]:
-    """Yield layers, the largest modules without layers, and modules around layers that have parameters themselves."""
+    """Yield the names of the stages: layers, the largest modules without layers, and modules around layers with their own parameters."""
 
     def visit(name: str, module: nn.Module) -> Iterator[str]:
         if name in skipped or not any(True for _ in module.parameters()):
@@ -306,7 +316,7 @@ def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequen
 
 
 def within(name: str, owner: str) -> bool:
-    """Whether a name is that of the module `owner` or of something inside it; the empty name contains everything."""
+    """Return whether a name is that of the module `owner` or of something inside it; the empty name contains everything."""
     return not owner or name == owner or name.startswith(f"{owner}.")
 
 
@@ -314,8 +324,8 @@ def _is_linear(backbone: nn.Module, name: str) -> bool:
     return isinstance(backbone.get_submodule(name), nn.Linear)
 
 
-def _opened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the entries of a ModuleList; an entry that is or only wraps another list is replaced by that list's entries."""
+def _flattened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the entries of a ModuleList; an entry that is or only wraps another list is replaced by the entries of that list."""
     for place, entry in module.named_children():
         path = f"{name}.{place}" if name else place
         inner = [(inside, part) for inside, part in entry.named_modules() if isinstance(part, nn.ModuleList) and len(part)]
@@ -323,7 +333,7 @@ def _opened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if whole is None:
             yield path, entry
         else:
-            yield from _opened(f"{path}.{whole[0]}" if whole[0] else path, whole[1])
+            yield from _flattened(f"{path}.{whole[0]}" if whole[0] else path, whole[1])
 
 
 def _has_linear(module: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Losses for outputs per token; knows nothing of tags, answers or text."""
+"""Losses of models with one output per token; independent of tags, answers and text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch.nn import functional
 from vertune.nn.losses import remaining
 
 IGNORED = -100
-"""The target of a token that the loss ignores."""
+"""The target value of a token that the loss ignores."""
 
 
 def labelled(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: float = 0.0) -> Tensor:
-    """Cross-entropy of each feature: the mean over its labelled tokens, 0 if it has none.
+    """Return the cross-entropy of each feature: the mean over its labelled tokens, 0 if it has none.
 
     Shapes: outputs (features, tokens, classes), targets (features, tokens) with IGNORED for tokens without a label.
-    `smoothing` is label smoothing; `gamma` is that of the focal loss (Lin et al. 2017).
+    `smoothing` is label smoothing; `gamma` is the exponent of the focal loss (Lin et al. 2017), 0 for plain cross-entropy.
     """
     scores = outputs.transpose(1, 2)
     losses = functional.cross_entropy(scores, targets.long(), ignore_index=IGNORED, reduction="none", label_smoothing=smoothing)
@@ -26,10 +26,10 @@ def labelled(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: fl
 
 
 def pointed(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of an answer's start and end, each a choice among the feature's tokens (Devlin et al. 2019).
+    """Return the mean cross-entropy of an answer's start and end, each predicted among the feature's tokens (Devlin et al. 2019).
 
     Shapes: outputs (features, tokens, 2), targets (features, tokens): IGNORED where no answer may start or end, else 1 at a
-    start, 2 at an end, 3 at both, 0 elsewhere. If several tokens are marked, choosing any of them is correct.
+    start, 2 at an end, 3 at both, 0 elsewhere. If several tokens are marked, predicting any of them is correct.
     """
     barred = targets == IGNORED
     bits = targets.masked_fill(barred, 0)

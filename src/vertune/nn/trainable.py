@@ -1,4 +1,4 @@
-"""Selects the trainable parameters of a model; knows nothing of methods or optimisers."""
+"""Selects the trainable parameters of a model; independent of methods and optimisers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def train_only(model: VerticalModel, parameters: Iterable[nn.Parameter] = ()) ->
 
 
 def open_head(model: VerticalModel) -> None:
-    """Make the head trainable too."""
+    """Make the parameters of the head trainable, without changing any others."""
     for parameter in structure.head_parameters(model).values():
         parameter.requires_grad_(True)
 
 
 def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
-    """The parameters of the backbone from this depth up that affect the head's output."""
+    """Return the parameters of the backbone at this depth or above that affect the head's output."""
     stages = structure.stages(model.backbone)
     unused = [*structure.poolers(model.backbone).values(), *structure.fixed_positions(model.backbone).values()]
     skipped = {id(parameter) for module in unused for parameter in module.parameters()}
@@ -39,6 +39,6 @@ def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
 
 
 def require_some(model: VerticalModel, method: str, instead: str) -> None:
-    """ConfigError unless some parameter is trainable."""
+    """Raise ConfigError if no parameter is trainable; the message names `method` and suggests `instead`."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(f"method '{method}' has nothing to train here. Choose {instead}.")
+        raise ConfigError(f"The method '{method}' has nothing to train in this model. Choose {instead}.")

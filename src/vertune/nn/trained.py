@@ -1,4 +1,4 @@
-"""A trained model as exports use it: its outputs, its edits, and a merged copy; knows nothing of any other software."""
+"""A trained model as exports use it: its outputs, its edits, and a merged copy; independent of the export formats."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ from vertune.nn.build import build
 from vertune.nn.vertical import VerticalModel
 
 TOLERANCE = 1e-4
-"""Largest difference, relative to the largest output (at least 1), at which outputs count as equal: float32 rounding differs."""
+"""The largest accepted difference of outputs, relative to the largest output (at least 1), because float32 rounding differs."""
 
 
 @dataclass(slots=True)
 class TrainedModel:
-    """A model with everything that an export needs."""
+    """A trained model with everything that an export needs."""
 
     name: str
     encoder: Encoder
     task: Task
     model: Any
-    """A VerticalModel; None for a compressed model, which only has a graph."""
+    """The VerticalModel; None for a compressed model, which exists only as an ONNX graph."""
     edits: Sequence[Edit]
     reads: Sequence[str] = ()
     """The columns that the model was trained on; empty if unknown."""
     graph: Path | None = None
     """The ONNX file of a compressed model."""
     run: Run | None = None
-    """Computes the outputs of a compressed model."""
+    """A function that computes the outputs of a compressed model."""
 
     @property
     def base(self) -> str:
-        """The base as written in the config."""
+        """The name of the base, as written in the config."""
         return self.encoder.base_name
 
     def plain(self) -> VerticalModel:
-        """A new model with all edits merged into its weights; ConfigError if an edit can't be merged."""
+        """Return a new model with all edits merged into its weights; raise ConfigError if an edit can't be merged."""
         model = build(self.encoder, self.task)
         changes.merge(model, self.edits)
         return model.eval()
 
     def probes(self) -> list[list[str]]:
-        """The probes of an export check: the one or two texts of each sequence of the task's examples."""
+        """Return the inputs of an export check: the one or two texts of each sequence of the task's examples."""
         records, views = self._examples()
         return [[record[field] for field in view.fields if record.get(field)] for record in records for view in views]
 
     def outputs(self, model: VerticalModel | None = None) -> list[NDArray[Any]]:
-        """The outputs of the model, or of the given one, for each probe."""
+        """Return the outputs for each input of `probes`, computed by `model` or, by default, by the trained model."""
         records, views = self._examples()
         return self._outputs(self.encoder.encode(records, views), model or self.model)
 
     def records(self) -> list[dict[str, Any]]:
-        """The task's examples as records, with the columns that the model reads."""
+        """Return the task's examples as records with the columns that the model reads."""
         inputs = [column.name for column in self.task.columns if column.role == "input"]
         inputs = [name for name in inputs if not self.reads or name in self.reads]
         types = {column.name: column.type for column in self.task.input_columns}
         records = [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]
-        numbers = [key for key in inputs if types[key] == "number"]  # whose fields an example of texts does not have
+        numbers = [key for key in inputs if types[key] == "number"]  # the task's examples have no values for these columns
         return [{**record, **dict.fromkeys(numbers, float(place))} for place, record in enumerate(records)]
 
     def answers(self, records: Sequence[Record]) -> list[Answer]:
-        """The model's answers to these records."""
+        """Return the model's answers (predictions) for these records."""
         features = self.encoder.encode(records, self.task.views(sorted({key for record in records for key in record})))
         return self.task.decode(records, features, self._outputs(features, self.model), run=lambda more: self._outputs(more, self.model))
 
@@ -82,7 +82,7 @@ class TrainedModel:
         return run.outputs(model, self.encoder, features)
 
     def _examples(self) -> tuple[list[dict[str, Any]], Sequence[View]]:
-        """Records and views with texts short enough to avoid truncation, in which other software may differ."""
+        """Return records and views with texts short enough to avoid truncation, because other software may truncate differently."""
         records = self.records()
         views = self.task.views(sorted({key for record in records for key in record}))
         while self._cut(records, views):
@@ -97,17 +97,17 @@ class TrainedModel:
 
 
 def check_same_outputs(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
-    """ModelError unless the outputs in other software (`where`) equal the expected ones."""
+    """Raise ModelError unless the outputs computed by other software, which `where` names, equal the expected ones."""
     for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         if ours.shape != theirs.shape:
             raise ModelError(
                 f"In {where}, the outputs for probe {number} have shape {theirs.shape}; the model's have {ours.shape}. The export was "
-                "not kept. Please report this as a bug."
+                "not kept. Report this with the base and the task."
             )
         difference = float(np.abs(ours - theirs).max(initial=0.0))
         limit = TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
         if not difference <= limit:
             raise ModelError(
                 f"In {where}, the outputs for probe {number} differ from the model's by {difference:.2g}; at most {limit:.2g} is allowed. "
-                "The export was not kept. Please report this as a bug."
+                "The export was not kept. Report this with the base and the task."
             )

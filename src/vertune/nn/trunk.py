@@ -1,8 +1,8 @@
-"""The trunk: the frozen lower layers of a model, whose outputs can be cached; knows nothing of files or training.
+"""The trunk of a model: its frozen lower layers, whose outputs can be cached; independent of files and training.
 
-The layers below the lowest edit have the same outputs for a sequence every time. The output of the last of them (or the head's
-input, if only the head is trained) can be cached: then the frozen layers pass on their input, and the last one returns the
-cached states.
+The layers below the lowest edit always have the same outputs for the same sequence. Therefore the output of the last of them
+(or the head's input, if only the head is trained) can be cached. A forward pass with cached states skips the frozen layers:
+each returns its input unchanged, and the last one returns the cached states.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from vertune.nn.vertical import VerticalModel
 
 
 class _Reached(Exception):
-    """Raised when the last frozen layer has run, to skip the layers above."""
+    """Raised when the last frozen layer has run, to skip the layers above it."""
 
 
 class Trunk:
-    """The stages of a model below a depth."""
+    """The frozen stages of a model, which are those below a depth."""
 
     def __init__(self, model: VerticalModel, depth: int) -> None:
-        """`depth` is that of the lowest trained stage, from 2 to one above the layers."""
+        """`depth` is the depth of the lowest trained stage, from 2 to the number of layers + 1 (only the head is trained)."""
         self.model = model
         self.depth = depth
         above = structure.count(model.backbone) + 1
         self.whole = depth >= above and model.native is None
-        """Whether everything except the head is frozen, so that the states are the head's input."""
+        """Whether everything except the head is frozen, so that the cached states are the head's input."""
         self.pooled = self.whole and model.pooling != "tokens"
-        """Whether there is one state per sequence, instead of one per token."""
+        """Whether the cached states are one per sequence, instead of one per token."""
         self.frozen = [] if self.whole else list(structure.layers(model.backbone).values())[: depth - 1]
         self.forms: list[int | None] = []
-        """What each frozen layer returns: a tensor (0), a tuple of this many entries with the states first, or neither (None).
+        """The type of each frozen layer's output: 0 for a tensor, n for a tuple of n entries with the states first, None for others.
 
         With cached states, the other entries of a tuple, such as attention weights, are None.
         """
 
     def run(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Compute the states of a batch without dropout or gradients: shape (rows, width) or (rows, tokens, width)."""
+        """Return the states of a batch, computed without dropout or gradients; shape (rows, width) or (rows, tokens, width)."""
         with structure.probing(self.model.backbone) as hooks:
             if self.whole:
                 return self.model.states(inputs)
@@ -61,7 +61,7 @@ class Trunk:
 
     @contextmanager
     def given(self, states: Tensor) -> Iterator[None]:
-        """While the block runs, forward passes start from these states of their batch."""
+        """While the block runs, make forward passes of the model start from these cached states of their batch."""
         if self.whole:
             patched: list[tuple[Any, str]] = [(self.model, "states")]
             self.model.states = lambda inputs: states  # type: ignore[method-assign]
@@ -77,7 +77,7 @@ class Trunk:
                 delattr(module, name)
 
     def works(self, inputs: dict[str, Tensor]) -> bool:
-        """Whether the model has the same outputs with given states; false if layers pass on more than their states."""
+        """Return whether the model has the same outputs with cached states; false if layers pass on more than their states."""
         if self.depth < 2 or (not self.whole and structure.shares_layers(self.model.backbone)):
             return False
         states = self.run(inputs)
@@ -94,7 +94,7 @@ class Trunk:
 
 
 def _form(forms: list[int | None], layer: nn.Module, args: Any, output: Any) -> None:
-    """Record what a layer returns."""
+    """Append the type of a layer's output to `forms`, as a forward hook."""
     if isinstance(output, Tensor):
         forms.append(0)
     else:
@@ -108,12 +108,12 @@ def _reach(found: list[Tensor], layer: nn.Module, args: Any, output: Any) -> Non
 
 
 def _pass(form: int | None, *args: Any, **kwargs: Any) -> Any:
-    """Forward of a skipped layer: return the input states."""
+    """Return the input states, as the forward function of a skipped layer."""
     return _formed(args[0] if args else next(iter(kwargs.values())), form)
 
 
 def _answer(states: Tensor, form: int | None) -> Callable[..., Any]:
-    """Forward that returns the given states for any input; positions that a method added in front stay in front."""
+    """Return a forward function that outputs the cached states for any input; positions that a method added stay in front."""
 
     def answer(*args: Any, **kwargs: Any) -> Any:
         entering: Tensor = args[0] if args else next(iter(kwargs.values()))

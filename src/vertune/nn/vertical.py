@@ -1,4 +1,4 @@
-"""The torch model: a backbone, its pooling, and a head; knows nothing of tasks, methods or text."""
+"""The torch model of a vertical (a base fine-tuned for one task): backbone, pooling and head; independent of tasks and methods."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vertune.nn.inputs import names_of
 
 
 class VerticalModel(nn.Module):
-    """A backbone with a head.
+    """A backbone with pooling and a head.
 
-    `native` is a complete transformers model that contains `backbone`; if it is given, its own head is used.
-    Methods that add positions hook the backbone itself, so that the positions are removed before pooling or a head.
+    `native` is a complete transformers model that contains `backbone`; if it is given, its own head is used instead of `head`.
+    Methods that add positions put hooks on the backbone, so that the positions are removed before pooling and the head.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, pooling: Pooling, native: nn.Module | None = None) -> None:
@@ -28,11 +28,11 @@ class VerticalModel(nn.Module):
 
     @property
     def width(self) -> int:
-        """Size of a state vector."""
+        """The size of one state vector."""
         return int(self.backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
 
     def states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Pooled states of shape (rows, width), or all states of shape (rows, positions, width)."""
+        """Return pooled states of shape (rows, width); with pooling `tokens`, all states of shape (rows, positions, width)."""
         hidden: Tensor = self.backbone(**self._take(inputs)).last_hidden_state
         if self.pooling == "tokens":
             return hidden
@@ -45,7 +45,7 @@ class VerticalModel(nn.Module):
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The head's outputs: one row per sequence, or one per token."""
+        """Return the head's outputs: one row per sequence, or one per token."""
         if self.native is not None:
             logits: Tensor = self.native(**self._take(inputs)).logits
             return logits
@@ -57,5 +57,5 @@ class VerticalModel(nn.Module):
 
 
 def headless_backbone(encoder: Encoder) -> VerticalModel:
-    """A new model without a head, which returns all states."""
+    """Return a new model that has no head and outputs the states of all tokens."""
     return VerticalModel(encoder.model(), nn.Identity(), "tokens").eval()

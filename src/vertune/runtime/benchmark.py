@@ -62,7 +62,8 @@ def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, 
         command = [sys.executable, "-P", "-m", "vertune.runtime.benchmark", os.fspath(workload.graph), os.fspath(file), options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
     if done.returncode:
-        raise ModelError(f"{workload.graph} could not be measured: {done.stderr.strip()[-300:]}")
+        reason = done.stderr.strip()[-300:]
+        raise ModelError(f"{workload.graph} could not be measured: {reason}. Free memory and try again, or compress the model again.")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -24,7 +24,7 @@ def check_device(device: str) -> None:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
         there = ", ".join(["cpu", *(f"cuda:{place}" for place in range(torch.cuda.device_count()))])
-        raise ConfigError(f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Here there are: {there}.") from error
+        raise ConfigError(f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Choose from: {there}.") from error
 
 
 class Eager:

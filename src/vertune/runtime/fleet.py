@@ -171,8 +171,9 @@ class Fleet:
         """One vertical; NotFound lists those that are served."""
         deployment = self.deployments.get(name)
         if deployment is None:
-            served = ", ".join(sorted(self.deployments)[:20]) or "none"
-            raise NotFound(f"No vertical '{name}' is served here. There are: {served}.")
+            served = ", ".join(sorted(self.deployments)[:20])
+            advice = f"Choose from: {served}." if served else "Make one live: vertune alias NAME@live MODEL"
+            raise NotFound(f"No vertical '{name}' is served here. {advice}")
         return deployment
 
     def live(self) -> dict[str, Artifact]:

@@ -42,7 +42,7 @@ class Graph:
             )
         except Exception as error:  # ONNX Runtime's classes have no common base but this
             where = "The graph" if isinstance(graph, bytes) else f"{graph}"
-            raise StorageError(f"{where} is no ONNX graph that can be run: {str(error)[:300]}. Compress the model again.") from error
+            raise StorageError(f"{where} is not an ONNX graph that can be run: {str(error)[:300]}. Compress the model again.") from error
         last = self.session.get_outputs()[0].shape[-1]
         self.size: int | None = last if isinstance(last, int) else None
         """Numbers of one output; None where the graph does not say."""
@@ -53,7 +53,7 @@ class Graph:
         try:
             out: NDArray[Any] = self.session.run(None, {name: arrays[name] for name in self.names})[0]
         except Exception as error:
-            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}.") from error
+            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}. Send less at once, or compress it again.") from error
         return out
 
     def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str], mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
@@ -101,7 +101,7 @@ class GraphSegment:
             out: NDArray[Any] = binding.get_outputs()[0].numpy()
         except Exception as error:  # ONNX Runtime's classes have no common base but this
             local.banks = None
-            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}.") from error
+            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}. Send less at once, or compress it again.") from error
         return out
 
 

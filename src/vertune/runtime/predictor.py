@@ -136,7 +136,7 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
             )
     graph = Graph(artifact.folder / GRAPH, threads)
     if task.size and graph.size not in (None, task.size):
-        raise ModelError(f"The graph of {artifact.id} gives {graph.size} numbers, but its task reads {task.size}. Compress again.")
+        raise ModelError(f"The graph of {artifact.id} returns {graph.size} numbers, but its task reads {task.size}. Compress again.")
     return graph
 
 
@@ -147,13 +147,15 @@ def _threads(artifact: Artifact, many: bool) -> int | None:
     if told.get("processor") == here and told.get("usable") == usable_processors():
         lost = told.get("lost")
         if lost is not None and lost > manifest["gate"]["tolerance"]:
-            _log.warning("%s loses %.4f on this processor against where it was made. Compress it here.", artifact.id, lost)
+            _log.warning(
+                "%s scores %.4f lower on this processor than where it was compressed. Compress it again on this machine.", artifact.id, lost
+            )
         return int(told["threads_of_many" if many else "threads"])
     made = manifest.get("processor")
     if made and made != here:
         lacking = ", ".join(sorted({*made} ^ {*here}))
         _log.warning(
-            "%s was measured on another processor (they differ in %s), where 8 bits may round otherwise. Measure it here: vertune tune %s",
+            "%s was measured on another processor (they differ in %s); int8 may round differently here. Measure it here: vertune tune %s",
             artifact.id, lacking, manifest.get("name"),
         )  # fmt: skip
     return None

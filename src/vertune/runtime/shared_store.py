@@ -86,11 +86,13 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
     folder = artifact.folder / VERTICALS / model.id
     said, manifest = read_json(folder / _SAID), model.manifest
     if said.get("task") != task_hash(manifest["config"]["task"]):
-        raise StorageError(f"What {artifact.id} holds of {model.id} was made of another task. Remove {folder} and share it again.")
+        raise StorageError(
+            f"The rows of {model.id} in {artifact.id} were made for another task. Remove {folder} and share the model again."
+        )
     try:
         tensors = load_file(folder / _ROWS)
     except (OSError, SafetensorError) as error:
-        raise StorageError(f"Expected the rows of {model.id} in {folder}, but they can't be read: {error}. Share it again.") from error
+        raise StorageError(f"The rows of {model.id} in {folder} can't be read: {error}. Share the model again.") from error
     encoder = Encoder.model_validate(manifest["config"]["encoder"]).sharing_with(backbone.encoder)
     task = Task.model_validate(manifest["config"]["task"])
     head = {name.removeprefix(_HEAD): array for name, array in tensors.items() if name.startswith(_HEAD)}

@@ -60,7 +60,7 @@ class Access:
             if not key.may(scope, vertical):
                 call.refusal = "rights"
                 what = f"'{scope}' on '{vertical}'" if vertical else f"'{scope}'"
-                raise AccessError(f"The key {key.id} may not do {what}. Ask who runs this server for a key that may.")
+                raise AccessError(f"The key {key.id} may not do {what}. Ask the operator of the server for a key that may.")
 
     def sees(self, request: Request, vertical: str | None = None) -> bool:
         """Whether the request may know of a vertical; None asks whether it may know of all."""

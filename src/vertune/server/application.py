@@ -83,7 +83,7 @@ class Application:
         try:
             if service.draining and not scope["path"].startswith("/health"):
                 call.refusal = "stopping"
-                raise Busy("This server is stopping. Ask another one, or again in a moment.", 1.0)
+                raise Busy("This server is stopping. Send the request to another server, or retry in 1 s.", 1.0)
             await self._router(routed, receive, send_with_headers)
         except _SendError as error:
             _log.info("The client of %s closed its connection before the response was sent: %r", scope["path"], error.__cause__)

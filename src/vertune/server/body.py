@@ -82,7 +82,7 @@ async def read_json(request: Request, limit: int) -> bytes:
                 raise TooLarge(f"The body is larger than allowed; a request holds at most {limit} bytes. Send it in parts.")
             chunks.append(chunk)
     except ClientDisconnect as error:
-        raise DataError("The connection ended before the body was complete.") from error
+        raise DataError("The connection ended before the body was complete. Send the request again.") from error
     return b"".join(chunks)
 
 

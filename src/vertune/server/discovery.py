@@ -22,7 +22,7 @@ def find_routes() -> list[ScopedRoute]:
     for _, target in sorted(targets.items()):
         resource = getattr(import_module(target), "resource", None)
         if not isinstance(resource, Resource):
-            raise ConfigError(f"The module {target} has no `resource`. Define one: resource = Resource('TAG')")
+            raise ConfigError(f"The module {target} has no `resource` of the type Resource. Add one: resource = Resource('TAG')")
         unscoped = [route for route in resource.routes if not isinstance(route, ScopedRoute)]
         if unscoped:
             raise ConfigError(f"The route {unscoped[0]!r} of {target} declares no scope. Add it by a method of the resource.")

@@ -85,9 +85,9 @@ class AliasFollower:
             try:
                 await asyncio.to_thread(self.update)
             except VertuneError as error:
-                _log.warning("The live aliases could not be followed: %s Trying again in %g s.", error, INTERVAL)
+                _log.warning("Changes of the live aliases could not be applied: %s Trying again in %g s.", error, INTERVAL)
             except Exception:
-                _log.exception("The live aliases could not be followed. Trying again in %g s.", INTERVAL)
+                _log.exception("Changes of the live aliases could not be applied. Trying again in %g s.", INTERVAL)
 
     def update(self) -> None:
         """Serve what became live since the last update, and start to prepare what is not ready."""

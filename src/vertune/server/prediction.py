@@ -47,7 +47,7 @@ class PredictRequest(BaseModel):
         if (self.texts is None) == (self.records is None):
             raise ValueError("give either 'texts' or 'records'")
         if self.model_extra:
-            raise ValueError("a field came that is not known here")
+            raise ValueError("the request has an unknown field")
         return self
 
     def rows(self, deployments: Sequence[Deployment]) -> Sequence[Mapping[str, Any]]:
@@ -65,7 +65,7 @@ def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]
     except NotFound as error:
         if state.access.sees(request):
             raise
-        raise NotFound(f"Not all of {', '.join(names)[:200]} are served here now. Ask who runs this server.") from error
+        raise NotFound(f"Not all of {', '.join(names)[:200]} are served here now. Ask the operator of the server.") from error
 
 
 async def answer(request: Request, resource: str, deployments: Sequence[Deployment], body: PredictRequest) -> list[list[Answer]]:

@@ -49,7 +49,7 @@ def response_to(error: Exception, scope: Scope, routes: Sequence[BaseRoute]) -> 
     if isinstance(error, HTTPException):
         return _http(scope, error, routes)
     _log.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
-    return response(500, "ModelError", "The server failed at this request; its log says why. Please report it.")
+    return response(500, "ModelError", "The server failed at this request. Report this to its operator, whose log shows the cause.")
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -74,7 +74,7 @@ class Settings:
             checked_rate(self.rate)
         if self.open and not loopback(self.host):
             raise ConfigError(
-                f"--open answers everybody, and {self.host} can be reached from elsewhere. Leave --open out and make a key "
+                f"--open answers requests without a key, and other machines can reach {self.host}. Leave --open out and create a key "
                 "(vertune key create NAME), or listen on 127.0.0.1."
             )
 
@@ -97,7 +97,7 @@ def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise ConfigError(f"--set takes KEY=VALUE; got '{setting}'.")
+            raise ConfigError(f"--set got '{setting}'; expected KEY=VALUE. Write for example: --set workers=2")
         limit = key.removeprefix("limits.")
         (limits if limit != key else values)[limit] = value
     try:
@@ -107,4 +107,6 @@ def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:
         first = error.errors()[0]
         names = ", ".join([*(f"limits.{name}" for name in RequestLimits.__dataclass_fields__), *Settings.__dataclass_fields__])
         setting = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"The setting '{setting}' can't be {first['input']!r}: {first['msg']}. Known settings: {names}.") from error
+        raise ConfigError(
+            f"The setting '{setting}' can't be {first['input']!r}: {first['msg']}. Correct it, or choose another setting: {names}."
+        ) from error

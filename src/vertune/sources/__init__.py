@@ -1,1 +1,1 @@
-"""Where records come from: one file for each source."""
+"""Sources, which read the rows of a dataset from files, databases or hubs: one file per source."""

@@ -1,8 +1,8 @@
-"""Detects the encoding of text files and opens them; knows nothing of their format.
+"""Detects the encoding of text files and opens them; does not depend on the file format.
 
-Detection goes in this order: a byte order mark; UTF-8 if the whole file is valid; UTF-16 by its zero bytes; else GB18030 or what
-charset-normalizer finds, by the lines that are not UTF-8. A byte that does not fit the encoding is read as a lone surrogate, so
-that a source can reject the row that holds it and keep the others.
+Detection tries in this order: a byte order mark; UTF-16 by its zero bytes; UTF-8 if the whole file is valid; else GB18030 or the
+guess of charset-normalizer, both judged by the lines that are not UTF-8. A byte that is invalid in the encoding is read as a lone
+surrogate, so that a source can reject the row that contains it and keep the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vertune.sources._files import refuse_binary
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the first half of it
+    (codecs.BOM_UTF32_LE, "utf-32"),  # must precede UTF-16, because its mark begins with the mark of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -27,7 +27,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
 _HIGH = re.compile(rb"[\x80-\xff]")
 _LEGACY = ("cp1252", "cp1251", "cp1250", "cp1253", "koi8_r", "big5", "shift_jis", "euc_jp", "euc_kr")
-"""Encodings that charset-normalizer may choose, common ones first; without a list it takes rare encodings for French text."""
+"""Encodings that charset-normalizer may choose, common ones first; without this list it chooses rare encodings for French text."""
 _EQUAL_CHAOS = 0.05
 """Difference in charset-normalizer's chaos score below which the more common encoding is chosen."""
 _SAMPLE_BYTES = 1 << 18
@@ -41,30 +41,30 @@ class Text:
     path: Path
     encoding: str
     is_valid: bool
-    """Whether every byte fits the encoding, so that rows need no check."""
+    """Whether every byte is valid in the encoding, in which case rows need no check."""
 
     def open(self, newline: str | None = None) -> TextIO:
-        """Open the file; bytes that don't fit the encoding are read as lone surrogates."""
+        """Open the file; bytes that are invalid in the encoding are read as lone surrogates."""
         return self.path.open(encoding=self.encoding, errors="surrogateescape", newline=newline)
 
     def flaw(self, text: str) -> str | None:
-        """Why this part of the file can't be used; None if it can."""
+        """Return the reason why this part of the file can't be used; None if it can."""
         if self.is_valid or not (_SURROGATE.search(text) or self._hides_utf8(text)):
             return None
         return f"holds bytes that are not {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
 
     def _hides_utf8(self, text: str) -> bool:
-        """Whether this text was UTF-8 and was decoded wrongly: GB18030 accepts nearly every sequence of bytes."""
+        """Whether this text is really UTF-8 that was decoded with another encoding; GB18030 accepts nearly every sequence of bytes."""
         if self.encoding.startswith("utf") or text.isascii():
             return False
         try:
-            # only characters of three bytes or more, because shorter sequences are valid UTF-8 by chance
+            # require a character of three bytes or more, because shorter sequences can be valid UTF-8 by chance
             return max(text.encode(self.encoding, "surrogateescape").decode("utf-8")) >= "\u0800"
         except UnicodeError:
             return False
 
     def refuse_mixed(self, flawed: int, rows: int) -> None:
-        """Raise DataError if so many rows don't fit that the encoding must be wrong."""
+        """Raise DataError if more than one row and more than 10 % of all rows are flawed, as the encoding must be wrong then."""
         if flawed > max(1, _TOLERATED_SHARE * rows):
             raise DataError(
                 f"{self.path} mixes encodings, or is not {self.encoding.upper()}: {flawed} of {rows} rows don't fit. "
@@ -73,7 +73,10 @@ class Text:
 
 
 def text(path: Path, encoding: str, wanted: str) -> Text:
-    """The file with its encoding, detected for `auto`; DataError for a binary file. `wanted` names the format in messages."""
+    """Determine the encoding of a file; `auto` detects it. `wanted` names the format in messages.
+
+    Raise ConfigError for an unknown encoding, DataError for a binary file or an encoding that can't be detected.
+    """
     head = refuse_binary(path, wanted)
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if encoding != "auto":
@@ -95,7 +98,7 @@ def text(path: Path, encoding: str, wanted: str) -> Text:
 
 
 def decode(path: Path, encoding: str) -> tuple[str, str | None]:
-    """The content of a small file, and why it can't be used (None if it can)."""
+    """Return the content of a small file, and the reason why it can't be used (None if it can)."""
     source = text(path, encoding, "text")
     with source.open() as file:
         content = file.read()
@@ -104,7 +107,7 @@ def decode(path: Path, encoding: str) -> tuple[str, str | None]:
 
 
 def printable(value: str) -> str:
-    """The text with a replacement character for each byte that did not fit, for messages and lists of rejected rows."""
+    """Replace each byte that was invalid in the encoding by U+FFFD, for messages and lists of rejected rows."""
     return _SURROGATE.sub("\ufffd", value)
 
 
@@ -121,22 +124,25 @@ def _fits(path: Path, encoding: str) -> bool:
 
 
 def _wide(path: Path, head: bytes, wanted: str) -> str:
-    """The byte order of UTF-16 without a mark: the zero bytes of ASCII characters are nearly all at odd, or all at even, positions."""
+    """Return `utf-16-le` or `utf-16-be` for a file without a byte order mark; DataError if it is not UTF-16.
+
+    The zero bytes of ASCII characters are nearly all at odd positions (little-endian) or nearly all at even ones (big-endian).
+    """
     zeros = [head[offset::2].count(0) for offset in (0, 1)]
     name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
     start = head[: len(head) // 2 * 2].decode(name, errors="ignore")
     if min(zeros) <= max(zeros) // 5 and not _CONTROL.search(start) and _fits(path, name):
         return name
     raise DataError(
-        f"{path} is no {wanted}: it holds zero bytes, as binary files do, but text is expected. Name a text file, or a source that "
+        f"{path} is not a {wanted}: it holds zero bytes, as binary files do, but text is expected. Name a text file, or a source that "
         "reads this format."
     )
 
 
 def _legacy(path: Path) -> tuple[str, bool]:
-    """The encoding of a file that is not valid UTF-8, and whether some of its lines are UTF-8.
+    """Return the encoding of a file that is not valid UTF-8, and whether some of its lines are UTF-8.
 
-    A file of which most lines are UTF-8 is read as UTF-8, and its other lines are rejected.
+    If most lines with non-ASCII characters are UTF-8, the file is read as UTF-8, and the other lines are rejected.
     """
     valid, invalid, sample = 0, 0, bytearray()
     with path.open("rb") as file:
@@ -163,9 +169,9 @@ def _legacy(path: Path) -> tuple[str, bool]:
 
 
 def _chinese(sample: bytes) -> bool:
-    """Whether these bytes are GB18030: nearly all characters beyond ASCII are in its oldest part, GB 2312.
+    """Whether these bytes are GB18030: at least 80 % of the non-ASCII characters are in GB 2312, its oldest part.
 
-    Both bytes of those are above 0xA0, which in Western encodings would be two accented letters in a row.
+    Both bytes of a GB 2312 character are above 0xA0; in Western encodings they would be two accented letters in a row, which is rare.
     """
     characters = [char for char in sample.decode("gb18030", errors="replace") if char > "\x7f"]
     common = 0

@@ -1,4 +1,4 @@
-"""Finds and hashes the local files that a source names; knows nothing of their content."""
+"""Finds and hashes the local files that a source names; does not depend on their format."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ _HEAD_BYTES = 1 << 16
 
 
 def find(path: str) -> list[Path]:
-    """The files of a path or of a pattern such as `data/*.csv`, sorted; NotFound if there are none, DataError for an empty one."""
+    """Return the sorted files of a path or of a pattern such as `data/*.csv`.
+
+    Raise NotFound if there are none, DataError for a folder or an empty file.
+    """
     file = Path(path).expanduser()
     if file.is_dir():
         raise DataError(
             f"{file} is a folder, but a file is expected. Name the file, a pattern such as {file}/*.csv, or the source: folder."
         )
-    found = [file] if file.exists() else [Path(name) for name in sorted(glob.glob(str(file), recursive=True)) if Path(name).is_file()]  # noqa: PTH207 (an absolute pattern)
+    found = [file] if file.exists() else [Path(name) for name in sorted(glob.glob(str(file), recursive=True)) if Path(name).is_file()]  # noqa: PTH207 (Path.glob refuses absolute patterns)
     if not found:
         beside = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
         near = difflib.get_close_matches(file.name, beside, n=1)
-        raise NotFound(f"There is no file {file}." + (f" Did you mean '{near[0]}'?" if near else " Check the path."))
+        advice = f"Did you mean '{near[0]}'?" if near else "Check the path."
+        raise NotFound(f"There is no file {file}. {advice}")
     for item in found:
         if item.stat().st_size == 0:
             raise DataError(f"{item} is empty (0 bytes), but rows are expected. Check how the file was written.")
@@ -42,15 +46,15 @@ def find(path: str) -> list[Path]:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """A hash of the paths and the content of files, in their order; when they were written does not matter."""
+    """Return the sha256 hex digest of the paths and contents of files, in the given order; modification times have no effect."""
     return hashlib.sha256("\0".join(f"{file}\0{file_hash(file)}" for file in files).encode()).hexdigest()
 
 
 def refuse_binary(path: Path, wanted: str) -> bytes:
-    """The first bytes of a text file; DataError if they begin like a binary format. `wanted` names the format in messages."""
+    """Return the first 64 KiB of a file; raise DataError if it begins like a known binary format. `wanted` names the format in messages."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     for magic, what, advice in _FORMATS:
         if head.startswith(magic):
-            raise DataError(f"{path} is no {wanted}: it begins like {what}. Use instead: {advice}.")
+            raise DataError(f"{path} is not a {wanted}: it begins like {what}. Use instead: {advice}.")
     return head

@@ -1,4 +1,4 @@
-"""Builds frames from rows of Python values and adds the columns of every source; knows nothing of files."""
+"""Builds Polars frames from Python values and adds the columns that every source returns; does not read files."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import polars as pl
 _SCALARS: dict[type, pl.DataType] = {str: pl.String(), bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64()}
 FILE, ROW, ERROR = "__file", "__row", "__error"
 SAMPLE = (("the card was swallowed", "card"), ("wie hoch ist der Zins, bitte?", "rate"), ("我的卡被吞了", "card"))
-"""Text and label of the rows that a source writes as its sample, in three languages."""
+"""The texts and labels that the `sample` of a source writes, in three languages."""
 
 
 def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None = None, first: int = 1) -> pl.DataFrame:
-    """The frame with `__file`, `__row` (counted from `first`) and `__error` (null for all rows unless given)."""
+    """Add the columns `__file`, `__row` (counted from `first`) and `__error` (null in all rows if `errors` is None)."""
     rows = pl.Series(ROW, range(first, first + frame.height), dtype=pl.Int64)
     why = pl.Series(ERROR, errors if errors is not None else [None] * frame.height, dtype=pl.String)
     return frame.with_columns(pl.lit(file, dtype=pl.String).alias(FILE), rows, why)
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Several frames as one: a column that a frame lacks is null in its rows, and types are widened."""
+    """Concatenate frames vertically; columns that a frame lacks become null in its rows, and types are widened."""
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed", rechunk=False)
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Values by column, each as long as there are rows; a value that a row lacks is None."""
+    """Convert rows to lists of values by column; a key that a row lacks becomes None."""
     table: dict[str, list[Any]] = {}
     count = 0
     for row in rows:
@@ -40,7 +40,10 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def series(name: str, values: list[Any]) -> pl.Series:
-    """A column of JSON values: their common type, with numbers widened, or JSON text if there is none, so that no value is lost."""
+    """Build a column of JSON values of their common type, with integers widened to floats if needed.
+
+    Values without a common type are written as JSON strings, so that none is lost.
+    """
     kind = _kind(values)
     if kind is not None:
         try:
@@ -51,7 +54,7 @@ def series(name: str, values: list[Any]) -> pl.Series:
 
 
 def _kind(values: Iterable[Any]) -> pl.DataType | None:
-    """The type that holds all of these values; None if there is none."""
+    """Return the Polars type that can store all of these values; None if there is none."""
     known = [value for value in values if value is not None]
     kinds = {type(value) for value in known}
     if not kinds:

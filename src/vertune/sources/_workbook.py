@@ -1,4 +1,4 @@
-"""Writes the smallest .xlsx file that spreadsheet programs read; knows nothing of formulas, styles or dates."""
+"""Writes minimal .xlsx files with texts and numbers; does not support formulas, styles or dates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 
 def write(path: Path, sheets: Mapping[str, Sequence[Sequence[Any]]]) -> None:
-    """Write sheets, each a list of rows of texts and numbers; None is an empty cell."""
+    """Write a workbook of named sheets; a sheet is a list of rows of texts and numbers, where None is an empty cell."""
     main, office = (
         "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
         "http://schemas.openxmlformats.org/officeDocument/2006/relationships",

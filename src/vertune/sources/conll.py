@@ -1,7 +1,7 @@
-"""Tagged sentences with one token a line: 2 to 4 columns, tags in IOB1, BIO, BIOES or BMES.
+"""Tagged sentences in CoNLL format: one token and its tag per line, in the schemes IOB1, BIO, BIOES or BMES.
 
-A row holds the text of a sentence and its spans in code points. One rule reads all four schemes (Tjong Kim Sang and Buchholz,
-2000): B and S open a span, E and S close one, and I, M or E open one if none with their label is open.
+Each sentence becomes a row with its text and its spans, whose offsets are in code points. One rule reads all four schemes (Tjong
+Kim Sang and Buchholz, 2000): B and S open a span; E and S close it; I, M and E also open a span if none with their label is open.
 """
 
 from __future__ import annotations
@@ -35,39 +35,42 @@ _CJK = (
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
+    """The lines of one sentence, each split into columns, with the number of its document and of its first line."""
+
     document: int
     line: int
     lines: list[list[str]]
 
 
 class Conll(Source):
-    """Options of files with one token a line."""
+    """Source that reads files with one token per line; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".conll", ".bio", ".iob", ".bioes", ".bmes")
     path: str
     """The file, or a pattern such as `data/*.conll`."""
     token: int = 0
-    """The number of the column with the token, from 0."""
+    """Index of the column with the token, counted from 0."""
     tag: int = -1
-    """The number of the column with the tag, from 0; -1 is the last column."""
+    """Index of the column with the tag, counted from 0; -1 is the last column."""
     join: Literal["auto", "space", "none"] = "auto"
-    """What is put between tokens; auto puts a space, except between two CJK characters and in CJK text with one token a character."""
+    """What to put between tokens, `space` or `none`; auto puts a space except between two CJK characters, and none in CJK text with one
+    token per character."""
     document: str | None = None
-    """Name of a column to add with the number of the document, counted at -DOCSTART- lines, for `split: group`."""
+    """Name of a column to add that identifies the document, for `split: group`; documents begin at -DOCSTART- lines."""
     encoding: str = "auto"
-    """The encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common ones."""
+    """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
 
     def read(self) -> pl.DataFrame:
-        """One row for each sentence with `text` and `spans`; a sentence that can't be read has its error."""
+        """Return one row per sentence with `text` and `spans`; a sentence that can't be read has its reason in `__error`."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
-        """A hash of all files."""
+        """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Two tagged sentences of one document."""
+        """Write a file with two tagged sentences of one document and return the source that reads it."""
         path = folder / "rows.conll"
         path.write_text("-DOCSTART- O\n\nAda B-PER\nLovelace I-PER\nwrote O\n\nBerlin B-LOC\n", encoding="utf-8")
         return cls(path=str(path))
@@ -76,10 +79,13 @@ class Conll(Source):
         text = _decode.text(path, self.encoding, "CoNLL file")
         found = [(sentence.document, *self._row(text, sentence)) for sentence in _sentences(text)]
         if not found:
-            raise DataError(f"{path} holds no sentences: expected a token and its tag a line, and an empty line between sentences.")
+            raise DataError(f"{path} holds no sentences. Write a token and its tag on each line, and an empty line between sentences.")
         documents, texts, spans, errors = (list(column) for column in zip(*found, strict=True))
         if all(errors):
-            raise DataError(f"{path} is no CoNLL file: none of its {len(errors)} blocks of lines can be read; the first {errors[0]}.")
+            raise DataError(
+                f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read; the first {errors[0]}. "
+                "Write a token and its tag on each line, or name the source that reads this format."
+            )
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         frame = pl.DataFrame([pl.Series("text", texts, dtype=pl.String), pl.Series("spans", spans, dtype=_SPANS)])
         if self.document:
@@ -87,7 +93,7 @@ class Conll(Source):
         return _table.marked(frame, str(path), errors)
 
     def _row(self, text: _decode.Text, sentence: _Sentence) -> tuple[str | None, list[dict[str, Any]] | None, str | None]:
-        """Text, spans and error of one sentence."""
+        """Return text, spans and error of one sentence; text and spans are None if there is an error."""
         width = len(sentence.lines[0])
         columns = (self.token, self.tag)
         for number, fields in enumerate(sentence.lines, sentence.line):
@@ -108,7 +114,7 @@ class Conll(Source):
 
 
 def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") -> tuple[str, list[tuple[int, int]]]:
-    """The joined text of tokens, and the start and end of each in code points."""
+    """Join tokens to a text; return it with the start and end of each token in code points."""
     if how == "auto" and any(map(_cjk, (token[0] for token in tokens))) and all(len(token) == 1 for token in tokens):
         how = "none"
     parts: list[str] = []
@@ -124,7 +130,7 @@ def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") 
 
 
 def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """The spans of a sequence of tags, in order."""
+    """Convert the tags of a sentence to spans, in order; `offsets` are the start and end of each token."""
     found: list[dict[str, Any]] = []
     inside: str | None = None
     for tag, (start, end) in zip(tags, offsets, strict=True):
@@ -156,7 +162,7 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
     with text.open() as file:
         for number, line in enumerate(file, 1):
             line = line.rstrip(_BLANK)
-            # only tabs and plain spaces divide columns, because a token may hold other kinds of space
+            # only tabs and plain spaces separate columns, because a token may contain other kinds of space
             fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
             if fields and fields[0] != _DOCUMENT and not _comment(fields):
                 started = started if lines else number
@@ -171,5 +177,5 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
 
 
 def _comment(fields: list[str]) -> bool:
-    """Whether a line is a comment such as `# sent_id = 4`; no tagged token looks like that."""
+    """Whether a line is a comment such as `# sent_id = 4`, a form that no tagged token has."""
     return fields[0] == "#" and len(fields) > 2 and fields[2] == "="

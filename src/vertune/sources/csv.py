@@ -1,6 +1,6 @@
 """Tables in delimited text, such as CSV and TSV; delimiter and encoding are detected.
 
-Every column is read as text; a task converts it. A line that can't be read becomes a row with an error.
+Every column is read as text, and the task converts it. A line that can't be read becomes a row with an error.
 """
 
 from __future__ import annotations
@@ -26,51 +26,57 @@ _FIELD_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
+    """The delimiter and the quoting rule of a file."""
+
     delimiter: str
     quoting: Literal[0, 3]
     """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
 
     def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """Yield the fields of each row; raise csv.Error for wrong quotes."""
         return csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=True)
 
 
 class Csv(Source):
-    """Options of delimited text."""
+    """Source that reads delimited text; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".tab")
     path: str
     """The file, or a pattern such as `data/*.csv`."""
     delimiter: str = Field(default="auto", min_length=1)
-    """The character between fields; auto detects comma, tab, semicolon or bar."""
+    """The character between fields, or `tab`; auto detects comma, tab, semicolon or vertical bar."""
     encoding: str = "auto"
-    """The encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common ones."""
+    """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
     quotes: bool | Literal["auto"] = "auto"
-    """Whether double quotes can enclose a field; auto: yes, except in tab-separated text in which quotes are not paired."""
+    """Whether double quotes can enclose a field; auto means yes, except in tab-separated text with unpaired quotes."""
     header: bool = True
-    """Whether the first line holds the names of the columns; otherwise they are column_1, column_2 …"""
+    """Whether the first line contains the column names; otherwise columns are named column_1, column_2 and so on."""
 
     def read(self) -> pl.DataFrame:
-        """All rows of all files; NotFound for a missing file, DataError for one that is no delimited text."""
+        """Return all rows of all files; raise NotFound for a missing file, DataError for one that is not delimited text."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
-        """A hash of all files."""
+        """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Three labelled texts."""
+        """Write a CSV file with three labelled texts and return the source that reads it."""
         path = folder / "rows.csv"
         path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in _table.SAMPLE), encoding="utf-8")
         return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
-        text = _decode.text(path, self.encoding, "CSV")
+        text = _decode.text(path, self.encoding, "CSV file")
         limit = csv.field_size_limit(_FIELD_BYTES)
         try:
             return self._table(text, self._dialect(text))
         except UnicodeDecodeError as error:
-            raise DataError(f"{path} ends in the middle of a character: it was cut, or it is not {text.encoding.upper()}.") from error
+            raise DataError(
+                f"{path} ends in the middle of a character: it is incomplete, or it is not {text.encoding.upper()}. "
+                "Copy it again, or name its encoding with the option 'encoding'."
+            ) from error
         finally:
             csv.field_size_limit(limit)
 
@@ -79,10 +85,12 @@ class Csv(Source):
             sample = file.read(_SAMPLE_CHARACTERS)
         lines = sample.splitlines(keepends=True)
         if len(sample) == _SAMPLE_CHARACTERS and len(lines) > 1:
-            lines = lines[:-1]  # the sample ends inside this line
+            lines = lines[:-1]  # the sample ends in the middle of this line
         delimiter = _delimiter(lines) if self.delimiter == "auto" else {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
         if len(delimiter) != 1:
-            raise ConfigError(f"The option 'delimiter' is one character, or tab; got '{self.delimiter}'.")
+            raise ConfigError(
+                f"The option 'delimiter' is '{self.delimiter}'; expected one character, or tab. Write for example delimiter: ';'."
+            )
         quotes = (delimiter != "\t" or _pairs(lines)) if self.quotes == "auto" else self.quotes
         return _Dialect(delimiter, csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
 
@@ -106,7 +114,9 @@ class Csv(Source):
             with text.open(newline="") as file:
                 first = next((row for row in dialect.parse(file) if row), None)
         except csv.Error as error:
-            raise DataError(f"{text.path} is no CSV: its first line can't be read ({error}). Check its quotes and delimiter.") from error
+            raise DataError(
+                f"{text.path} is not a CSV file: its first line can't be read ({error}). Check its quotes and delimiter."
+            ) from error
         if first is None:
             raise DataError(f"{text.path} is empty: expected a header and rows. Check how the file was written.")
         if not self.header:
@@ -120,14 +130,14 @@ class Csv(Source):
 
 @dataclass(frozen=True, slots=True)
 class _RowCheck:
-    """The width that a row must have, and the file it is from."""
+    """Checks that a row has as many fields as the header."""
 
     text: _decode.Text
     width: int
     delimiter: str
 
     def count(self, row: list[str]) -> str | None:
-        """Why a row of another width than the header can't be used; None if the extra fields are empty."""
+        """Return the reason why a row with a wrong number of fields can't be used; None if its extra fields are all empty."""
         if len(row) > self.width and not any(row[self.width :]):
             return None
         return (
@@ -137,13 +147,15 @@ class _RowCheck:
 
 @dataclass(slots=True)
 class _Chunk:
-    """Some rows, each of the header's width, and for each its error or None."""
+    """Some rows, padded or cut to the number of columns, each with its error or None."""
 
     rows: list[list[str]]
     errors: list[str | None]
     flawed: int = 0
+    """Number of rows that contain invalid bytes."""
 
     def add(self, row: list[str], check: _RowCheck) -> None:
+        """Add a row, with an error if its number of fields or its bytes are wrong."""
         error = None
         if len(row) != check.width:
             error = check.count(row)
@@ -157,15 +169,17 @@ class _Chunk:
         self.errors.append(error)
 
     def broken(self, error: str, check: _RowCheck) -> None:
+        """Add an empty row for lines that can't be parsed."""
         self.rows.append([""] * check.width)
         self.errors.append(error)
 
     def columns(self) -> Iterator[tuple[str, ...]]:
+        """Yield the values of each column."""
         return zip(*self.rows, strict=True)
 
 
 def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
-    """The rows after the header; blank lines are no rows."""
+    """Yield the rows after the header in chunks; blank lines are skipped."""
     chunk, at_header, before = _Chunk([], []), header, 0
     while True:
         before = reader.line_num
@@ -189,7 +203,7 @@ def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The delimiter with which most lines have as many fields as the first; comma if none divides the first line."""
+    """Return the delimiter with which the largest share of lines has as many fields as the first line; comma if none occurs in it."""
     best, chosen = (0.0, 0), ","
     for candidate in _DELIMITERS:
         counts = _counts(lines, candidate)
@@ -201,12 +215,13 @@ def _delimiter(lines: list[str]) -> str:
 
 
 def _counts(lines: list[str], delimiter: str) -> list[int]:
+    """Return the number of fields of each line that is not blank."""
     reader = csv.reader(lines, delimiter=delimiter)
     return [len(row) for row in reader if row]
 
 
 def _pairs(lines: list[str]) -> bool:
-    """Whether double quotes in these lines always enclose a whole field."""
+    """Whether double quotes in these tab-separated lines always enclose a whole field."""
     try:
         for _ in csv.reader(lines, delimiter="\t", strict=True):
             pass

@@ -1,4 +1,4 @@
-"""Sheets of Excel workbooks (.xlsx, .xls, .xlsb, .ods)."""
+"""Sheets of Excel and OpenDocument workbooks (.xlsx, .xls, .xlsm, .xlsb, .ods)."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from vertune.sources import _files, _table, _workbook
 
 
 class Excel(Source):
-    """Options of Excel workbooks."""
+    """Source that reads a sheet of a workbook; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
     path: str
     """The workbook, or a pattern such as `data/*.xlsx`."""
     sheet: str | None = None
-    """Name of the sheet; None reads the first."""
+    """Name of the sheet; None reads the first sheet."""
 
     def read(self) -> pl.DataFrame:
-        """All rows under the sheet's header; DataError for a file that is no workbook."""
+        """Return all rows under the header of the sheet; raise DataError for a file that is not a workbook."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
-        """A hash of all files."""
+        """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Three labelled texts."""
+        """Write a workbook with three labelled texts and return the source that reads it."""
         path = folder / "rows.xlsx"
         _workbook.write(path, {"data": [["text", "label"], *_table.SAMPLE]})
         return cls(path=str(path))
@@ -43,7 +43,7 @@ class Excel(Source):
             raise UnknownName("sheet", self.sheet, sheets, str(path))
         frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, dtype_coercion="coerce").to_polars()
         frame = frame.with_columns(pl.col(pl.Null).cast(pl.String))
-        # rows are numbered before blank lines are removed, so that numbers are those that Excel shows
+        # number rows before blank ones are removed, so that a row number in an error leads to the row in the sheet
         frame = _table.marked(frame, str(path))
         values = [name for name in frame.columns if not name.startswith("__")]
         frame = frame.filter(~pl.all_horizontal(pl.col(values).is_null()))
@@ -62,4 +62,4 @@ def _open(path: Path) -> Any:
     try:
         return fastexcel.read_excel(path)
     except fastexcel.FastExcelError as error:
-        raise DataError(f"{path} is no workbook that can be read ({str(error).splitlines()[0]}). Save it again as .xlsx.") from error
+        raise DataError(f"{path} is not a workbook that can be read ({str(error).splitlines()[0]}). Save it again as .xlsx.") from error

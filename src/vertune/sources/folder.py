@@ -1,4 +1,4 @@
-"""One folder for each label: every file in it is a text with that label."""
+"""Text files in one folder per label, where the folder's name is the label."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from vertune.sources import _decode, _files, _table
 
 
 class Folder(Source):
-    """Options of folders that are named as labels."""
+    """Source that reads text files from one folder per label; the fields below are its options."""
 
     path: str
-    """The folder that holds one folder for each label."""
+    """The folder that contains one folder per label."""
     pattern: str = "*.txt"
-    """Pattern of the files that are read, in the folder of a label and below it."""
+    """Pattern of the files to read, in the folder of a label and its subfolders."""
     rows: Literal["file", "line"] = "file"
-    """Whether a row is a whole file or a line that is not blank."""
+    """What becomes a row: each `file`, or each `line` that is not blank."""
     encoding: str = "auto"
-    """The encoding, such as gb18030; auto detects it for each file."""
+    """The text encoding, such as gb18030; auto detects it for each file."""
 
     def read(self) -> pl.DataFrame:
-        """Rows of `text`, `label` (the name of the folder) and `document` (the path of the file); NotFound or DataError without any."""
+        """Return rows with `text`, `label` (name of the folder) and `document` (path of the file).
+
+        Raise NotFound if the folder does not exist, DataError if it contains no text files.
+        """
         root = Path(self.path).expanduser()
         return pl.concat([self._file(root, label, file) for label, file in self._labelled(root)])
 
     def fingerprint(self) -> str:
-        """A hash of all files that are read."""
+        """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(file for _, file in self._labelled(Path(self.path).expanduser()))
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Three labelled texts, each a file."""
+        """Write three labelled text files and return the source that reads them."""
         for number, (text, label) in enumerate(_table.SAMPLE):
             (folder / "texts" / label).mkdir(parents=True, exist_ok=True)
             (folder / "texts" / label / f"{number}.txt").write_text(text, encoding="utf-8")
         return cls(path=str(folder / "texts"))
 
     def _labelled(self, root: Path) -> list[tuple[str, Path]]:
-        """Each file with its label, sorted."""
+        """Return each file with its label, sorted."""
         if not root.is_dir():
             raise NotFound(f"There is no folder {root}. Name the folder that holds one folder for each label.")
         labels = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, or of a local folder that its library wrote."""
+"""Datasets of the Hugging Face hub, or of a local folder that the datasets library saved."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from vertune.sources import _files, _table
 
 
 class Huggingface(Source):
-    """Options of Hugging Face data sets."""
+    """Source that reads a Hugging Face dataset; the fields below are its options."""
 
     remote: ClassVar[bool] = True
 
     path: str
-    """A hub id such as `owner/name`, or a folder that `save_to_disk` wrote."""
+    """An id on the hub such as `owner/name`, or a folder that `save_to_disk` wrote."""
     split: str = "train"
-    """Which split to read."""
+    """Name of the split to read."""
     subset: str | None = None
-    """The configuration of a data set that has several."""
+    """Name of the configuration, for a dataset that has several."""
     revision: str | None = None
-    """Branch, tag or commit on the hub."""
+    """Branch, tag or commit on the hub; None means the latest version."""
 
     def read(self) -> pl.DataFrame:
-        """All rows of the split, with the names of classes instead of their numbers; NotFound if neither the folder nor the hub has it."""
+        """Return all rows of the split, with class names instead of class numbers.
+
+        Raise NotFound if the dataset is neither a local folder nor on the hub, DataError if it can't be read or has no rows.
+        """
         try:
             import datasets
         except ImportError as error:
@@ -44,13 +47,13 @@ class Huggingface(Source):
         return _table.marked(frame.with_columns(named), f"{self.path}:{self.split}")
 
     def fingerprint(self) -> str | None:
-        """A hash of all files of a local folder; None for the hub, whose content is only known after a download."""
+        """Return a hash of all files of a local folder; None for the hub, because its content is unknown before a download."""
         folder = Path(self.path).expanduser()
         return _files.fingerprint(sorted(file for file in folder.rglob("*") if file.is_file())) if folder.is_dir() else None
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Three labelled texts in a local folder, with labels as class numbers."""
+        """Write a dataset with three labelled texts to a folder and return the source that reads it."""
         import datasets
 
         features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["card", "rate"])})
@@ -65,8 +68,8 @@ class Huggingface(Source):
             loaded = datasets.load_from_disk(str(folder))
         except FileNotFoundError as error:
             raise DataError(
-                f"{folder} holds no data set, but a folder is expected that save_to_disk of the datasets library wrote. "
-                "For plain files use the source csv, jsonl or parquet."
+                f"{folder} holds no data set; expected a folder that save_to_disk of the datasets library wrote. "
+                "Use the source csv, jsonl or parquet for plain files."
             ) from error
         if not isinstance(loaded, datasets.DatasetDict):
             return loaded
@@ -83,10 +86,10 @@ class Huggingface(Source):
             return datasets.load_dataset(self.path, self.subset, split=self.split, revision=self.revision)
         except (OSError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
             raise NotFound(
-                f"The data set '{self.path}' is no local folder, and the hub does not return it ({type(error).__name__}). "
+                f"The data set '{self.path}' is not a local folder, and the hub does not return it ({type(error).__name__}). "
                 "Check the name and the network, or name a local file with the source csv, jsonl or parquet."
             ) from error
-        except ValueError as error:  # an unknown subset or split
+        except ValueError as error:  # the datasets library raises this for an unknown subset or split
             reason = str(error).splitlines()[0].rstrip(".")
             raise DataError(f"The data set '{self.path}' can't be read: {reason}. Check 'subset' and 'split'.") from error
         finally:

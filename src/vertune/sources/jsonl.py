@@ -1,4 +1,4 @@
-"""JSON lines: one JSON object in each line; a file that holds one array of objects is read too."""
+"""JSON lines, with one JSON object per line; also reads a file that is a single array of objects."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ _Row = tuple[dict[str, Any], str | None]
 
 
 class Jsonl(Source):
-    """Options of JSON lines."""
+    """Source that reads JSON lines; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
     path: str
     """The file, or a pattern such as `data/*.jsonl`."""
     encoding: str = "auto"
-    """The encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common ones."""
+    """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
 
     def read(self) -> pl.DataFrame:
-        """Each object as a row; a key that an object lacks is null, and lists and objects keep their structure."""
+        """Return one row per object; a key that an object lacks becomes null, and lists and objects keep their structure."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
-        """A hash of all files."""
+        """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Three labelled texts."""
+        """Write a JSON lines file with three labelled texts and return the source that reads it."""
         path = folder / "rows.jsonl"
         lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) + "\n" for text, label in _table.SAMPLE]
         path.write_text("".join(lines), encoding="utf-8")
         return cls(path=str(path))
 
     def _file(self, path: Path) -> pl.DataFrame:
-        text = _decode.text(path, self.encoding, "JSON")
+        text = _decode.text(path, self.encoding, "JSON file")
         errors: list[str | None] = []
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -52,15 +52,15 @@ class Jsonl(Source):
 
         table = _table.columns(rows())
         if not any(table.values()):
-            raise DataError(
-                f'{path} holds no JSON objects: expected one in each line, such as {{"text": "…"}}. {errors[0] if errors else ""}'.rstrip()
-            )
+            first = next(filter(None, errors), None)
+            reason = f" ({first})" if first else ""
+            raise DataError(f'{path} holds no JSON objects{reason}. Write one in each line, such as {{"text": "…"}}.')
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
 
 
 def _objects(text: _decode.Text) -> Iterator[_Row]:
-    """Each object with None, or an empty object with its error."""
+    """Yield pairs (object, None), or (empty object, reason) for a value that can't be used."""
     with text.open() as file:
         start = file.read(1)
         while start.isspace():
@@ -75,28 +75,30 @@ def _objects(text: _decode.Text) -> Iterator[_Row]:
 
 
 def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
+    """Parse one line; return (object, None), or (empty object, error) if it is not a valid JSON object."""
     flaw = text.flaw(line)
     if flaw:
         return {}, flaw
     try:
         return _checked(json.loads(line, parse_constant=_refused), line)
     except (ValueError, RecursionError) as error:
-        return {}, f"line {number} is no JSON: {error}"
+        return {}, f"line {number} is not JSON: {error}"
 
 
 def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
+    """Yield a pair like `_parsed` for each value of a file that is one JSON array; DataError if it can't be parsed."""
     try:
         values = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{text.path} begins like a JSON array, but is none: {error}. Write one object in each line, or repair the array."
+            f"{text.path} begins like a JSON array, but is not one: {error}. Write one object in each line, or repair the array."
         ) from error
     for value in values:
         yield _checked(value, "\\ud" if "\\ud" in content else "")
 
 
 def _checked(value: Any, written: str) -> _Row:
-    """The object with None, or its error: for another JSON type, or a lone surrogate, which is no valid Unicode text."""
+    """Return (object, None), or (empty object, error) for another JSON type or a lone surrogate, which is not valid Unicode."""
     if not isinstance(value, dict):
         return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
     if "\\ud" in written.lower():
@@ -108,4 +110,5 @@ def _checked(value: Any, written: str) -> _Row:
 
 
 def _refused(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+    """Reject NaN and Infinity, which Python accepts but JSON does not define."""
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,4 +1,4 @@
-"""Parquet files, with the types of their columns."""
+"""Parquet files; columns keep their types."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from vertune.sources import _files, _table
 
 
 class Parquet(Source):
-    """Options of Parquet."""
+    """Source that reads Parquet files; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
     path: str
     """The file, or a pattern such as `data/*.parquet`."""
 
     def read(self) -> pl.LazyFrame:
-        """All rows, lazily; DataError for a file that is no Parquet."""
+        """Return a lazy frame of all rows; raise DataError for a file that is not Parquet."""
         frames = [_scan(path) for path in _files.find(self.path)]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
 
     def fingerprint(self) -> str:
-        """A hash of all files."""
+        """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Three labelled texts."""
+        """Write a Parquet file with three labelled texts and return the source that reads it."""
         path = folder / "rows.parquet"
         pl.DataFrame(_table.SAMPLE, schema=["text", "label"], orient="row").write_parquet(path)
         return cls(path=str(path))
@@ -41,7 +41,9 @@ def _scan(path: Path) -> pl.LazyFrame:
         frame = pl.scan_parquet(path, glob=False)
         schema = frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} is no Parquet file that can be read ({str(error).splitlines()[0]}). Check how it was written.") from error
+        raise DataError(
+            f"{path} is not a Parquet file that can be read ({str(error).splitlines()[0]}). Check how it was written."
+        ) from error
     categories = [name for name, kind in schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
     return (
         frame.drop(_table.FILE, _table.ROW, _table.ERROR, strict=False)

@@ -1,7 +1,7 @@
-"""Rows of a query to any database that SQLAlchemy can connect to.
+"""Results of a query to any database that SQLAlchemy supports.
 
 Passwords are never written into a config, a manifest or a log: the URL names an environment variable, as in
-`postgresql://reader:${DB_PASSWORD}@host/tickets`, and its value is read when the query runs.
+`postgresql://reader:${DB_PASSWORD}@host/tickets`, whose value is read when the query runs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PASSWORD = re.compile(
 
 
 class Sql(Source):
-    """Options of a database query."""
+    """Source that reads the result of a database query; the fields below are its options."""
 
     url: str
-    """A SQLAlchemy URL; `${NAME}` in it is replaced by an environment variable, and a password must be given in this way."""
+    """The SQLAlchemy URL of the database; `${NAME}` is replaced by the environment variable NAME, the only way to pass a password."""
     query: str
-    """The SQL query; its columns are the columns of the rows."""
+    """The SQL query; the columns of its result become the columns of the dataset."""
 
     @field_validator("url")
     @classmethod
@@ -42,8 +42,8 @@ class Sql(Source):
                 "The option 'url' has no '://', but a SQLAlchemy URL is expected. Write for example sqlite:///tickets.db or "
                 "postgresql://user:${DB_PASSWORD}@host/name."
             )
-        for found in _PASSWORD.finditer(value):
-            if not _REFERENCE.fullmatch(found["password"] or found["option"]):
+        for match in _PASSWORD.finditer(value):
+            if not _REFERENCE.fullmatch(match["password"] or match["option"]):
                 raise ConfigError(
                     "The url of the source 'sql' holds a password, which would be written into the manifest. Put it into an environment "
                     "variable and write its name instead: postgresql://user:${DB_PASSWORD}@host/name."
@@ -51,7 +51,10 @@ class Sql(Source):
         return value
 
     def read(self) -> pl.DataFrame:
-        """All rows of the query with the database's types; StorageError if there is no connection, ConfigError for a wrong query."""
+        """Return all rows of the query with the types of the database.
+
+        Raise StorageError if the database can't be reached, ConfigError for a wrong URL or query, DataError if there are no rows.
+        """
         try:
             import sqlalchemy
         except ImportError as error:
@@ -64,7 +67,7 @@ class Sql(Source):
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Three labelled texts in an SQLite database."""
+        """Write an SQLite database with three labelled texts and return the source that reads it."""
         import sqlite3
 
         with closing(sqlite3.connect(folder / "rows.db")) as connection, connection:
@@ -77,7 +80,7 @@ class Sql(Source):
 
 
 def _with_environment(url: str) -> str:
-    """The URL with the values of its environment variables; a value that is only a part of the URL is percent-encoded."""
+    """Replace each `${NAME}` in the URL by its environment variable; a value is percent-encoded unless it is at the start of the URL."""
     from urllib.parse import quote
 
     def value(reference: re.Match[str]) -> str:
@@ -91,9 +94,9 @@ def _with_environment(url: str) -> str:
 
 @contextmanager
 def _translated_errors(source: Sql) -> Iterator[None]:
-    """Turn errors of SQLAlchemy and its drivers into ours, without values of environment variables.
+    """Convert errors of SQLAlchemy and its drivers to those of vertune, without values of environment variables.
 
-    The cause is left out, because a driver's message can quote the password.
+    The original error is not chained, because a driver's message can quote the password.
     """
     import sqlalchemy.exc as errors
 
@@ -104,14 +107,17 @@ def _translated_errors(source: Sql) -> Iterator[None]:
     except errors.ProgrammingError as error:
         raise ConfigError(_phrase(source, "The database refused the query", error) + " Check the option 'query'.") from None
     except errors.OperationalError as error:
-        if re.search(r"no such (table|column)|syntax error", str(error.orig)):  # SQLite raises this class for a wrong query, too
+        if re.search(r"no such (table|column)|syntax error", str(error.orig)):  # SQLite raises this class for a wrong query too
             raise ConfigError(_phrase(source, "The database refused the query", error) + " Check the option 'query'.") from None
-        raise StorageError(_phrase(source, "The database can't be reached", error) + " Check the url and that it runs.") from None
+        raise StorageError(
+            _phrase(source, "The database can't be reached", error) + " Check the url, and that the database runs."
+        ) from None
     except (errors.SQLAlchemyError, pl.exceptions.PolarsError) as error:
-        raise DataError(_phrase(source, "The query returned no table", error)) from None
+        raise DataError(_phrase(source, "The query returned no table", error) + " Check the option 'query'.") from None
 
 
 def _phrase(source: Sql, what: str, error: Exception) -> str:
+    """Format an error message that masks the values of environment variables."""
     reason = str(getattr(error, "orig", None) or error).splitlines()[0]
     for name in _REFERENCE.findall(source.url):
         reason = reason.replace(os.environ.get(name) or "\0", "***")

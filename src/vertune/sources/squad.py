@@ -1,4 +1,4 @@
-"""Questions with contexts and answers in the JSON format of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018)."""
+"""Questions about texts, with their answers, in the JSON format of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018)."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ _SCHEMA: dict[str, Any] = {"id": pl.String, "title": pl.String, "question": pl.S
 
 
 class Squad(Source):
-    """Options of SQuAD files."""
+    """Source that reads SQuAD files; the fields below are its options."""
 
     path: str
     """The file, or a pattern such as `data/*.json`."""
 
     def read(self) -> pl.DataFrame:
-        """One row for each question: `id`, `title`, `question`, `context`, `answers` (starts in code points; empty if there is none)."""
+        """Return one row per question with `id`, `title`, `question`, `context` and `answers`.
+
+        Answers are a list of texts with their starts in code points; it is empty for an unanswerable question.
+        """
         return _table.stacked([_file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
-        """A hash of all files."""
+        """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """A question with an answer and one without."""
+        """Write a file with one answerable and one unanswerable question and return the source that reads it."""
         context = "🎉 Ada Lovelace was born in London."
         questions = [
             {"id": "1", "question": "Where?", "answers": [{"answer_start": context.index("London"), "text": "London"}]},
@@ -53,8 +56,8 @@ def _file(path: Path) -> pl.DataFrame:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = flaw or f"{type(error).__name__}: {error}"
         raise DataError(
-            f'{path} is no SQuAD file ({reason}): expected {{"data": [{{"title", "paragraphs": [{{"context", "qas": […]}}]}}]}}, '
-            'each of "qas" with "id", "question" and "answers".'
+            f'{path} is not a SQuAD file ({reason}). Expected {{"data": [{{"title", "paragraphs": [{{"context", "qas": […]}}]}}]}}, '
+            'each of "qas" with "id", "question" and "answers". Correct the file, or name the source that reads it.'
         ) from error
     if not rows:
         raise DataError(f"{path} holds no questions. Check that its paragraphs have 'qas'.")
@@ -63,7 +66,7 @@ def _file(path: Path) -> pl.DataFrame:
 
 
 def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Each question with its context, and its error or None."""
+    """Yield pairs (row, error), one per question; the error is None unless an answer is not at its start in the context."""
     for article in articles:
         for paragraph in article["paragraphs"]:
             context = paragraph["context"]

@@ -60,6 +60,6 @@ class Time(Split):
         except ValueError as error:
             wanted = f"the format {self.format}" if self.format else "ISO 8601, such as 2024-05-31"
             raise DataError(
-                f"The column '{self.by}' holds '{text}', which is no time in {wanted}. Set its format with the option 'format'."
+                f"The column '{self.by}' holds '{text}', which is not a time in {wanted}. Set its format with the option 'format'."
             ) from error
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""bundle: copies a model together with its base, for machines without a network; knows nothing of what a base computes."""
+"""bundle: copies a model and the pretrained model that it needs into one folder, for machines without a network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vertune.core.files import new_folder, storage_errors
 from vertune.runtime.predictor import BASE, Predictor
 
 _SKIPPED_SUFFIXES = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc")
-"""Files that are not copied: weights in other formats, and code or pickles, which could run when they are loaded."""
+"""Suffixes of files that are not copied: weights in unused formats, and code or pickles, which could execute when they are loaded."""
 
 
 def bundle(model: Artifact, folder: Path) -> Path:
-    """Copy a model and its base into a new or empty folder, whose path `predict` and `vertune.load` accept.
+    """Copy a model and its pretrained base into a new or empty folder, and return its path, which `predict` and `vertune.load` accept.
 
-    Raises Conflict if the folder is not empty, ModelError if the outputs of the bundle differ from the model's. A bundle that
-    fails leaves nothing behind.
+    Raises Conflict if the folder is not empty, ModelError if the copy's outputs differ from the model's. On an error no
+    files remain.
     """
     predictor = Predictor.open(model)
     base = predictor.encoder.base_folder
@@ -33,11 +33,12 @@ def bundle(model: Artifact, folder: Path) -> Path:
 
 
 def _skipped(folder: str, names: list[str]) -> set[str]:
+    """Return the names that `shutil.copytree` should skip in the base's folder."""
     return {name for name in names if name.startswith(".") or name in {"onnx", "openvino"} or name.lower().endswith(_SKIPPED_SUFFIXES)}
 
 
 def _check(model: Predictor, bundled: Artifact) -> None:
-    """ModelError unless the bundle, loaded with its own base, has the same outputs as the model."""
+    """Check that the bundle loads its own copy of the base and has the same outputs as the model; raise ModelError otherwise."""
     import numpy as np
 
     inputs = [column.name for column in model.task.columns if column.role == "input"]
@@ -46,7 +47,7 @@ def _check(model: Predictor, bundled: Artifact) -> None:
     copy = Predictor.open(bundled)
     if copy.encoder.base_folder not in (None, bundled.folder / BASE):
         raise ModelError(
-            f"The bundle of {bundled.id} loaded the base in {copy.encoder.base_folder} instead of its own. Please report this as a bug."
+            f"The bundle of {bundled.id} loaded the base in {copy.encoder.base_folder} instead of its own. Report this as a bug."
         )
     for ours, theirs in zip(*(one.outputs(one.encoder.encode(records, views)) for one in (model, copy)), strict=True):
         if not np.array_equal(ours, theirs):

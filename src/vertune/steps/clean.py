@@ -1,4 +1,4 @@
-"""clean: deletes failed runs and, on request, all artifacts that no alias needs; knows nothing of models."""
+"""clean: deletes failed runs and, on request, all artifacts that no alias needs; independent of their content."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vertune.evaluation.gate import UNDECIDED
 from vertune.steps.remove import remove
 
 _QUIET = 600.0
-"""Seconds without an event after which a run with status `running` counts as dead."""
+"""Seconds without a file change after which a run with status `running` counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """One item that was deleted, or would be in a dry run."""
+    """One item that `clean` deleted, or would delete without `dry`."""
 
     id: str
     size: int
@@ -27,11 +27,11 @@ class Freed:
 
 
 def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
-    """Delete failed and stopped runs, and the remains of removals that a crash interrupted.
+    """Delete failed and stopped runs, and folders that an interrupted removal left behind; return the deleted items.
 
     With `unused`, also delete the datasets, models and reports that no alias needs (an aliased model needs its dataset and the
-    reports on it), and cached outputs of frozen layers, which training can compute again. With `dry`, delete nothing. A run
-    that is active, or wrote an event in the last ten minutes, is kept.
+    reports on it), and cached outputs of frozen layers, which training can compute again. With `dry`, only return what would be
+    deleted. A run that is active, or changed a file in the last ten minutes, is kept.
     """
     unneeded = [(run, _status(run)) for run in home.runs() if not _alive(run)]
     if unused:
@@ -50,7 +50,7 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
 
 
 def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
-    """Delete the cached outputs of frozen layers that no training used in the last ten minutes."""
+    """Delete the cached outputs of frozen layers that no training used in the last ten minutes; return what was deleted."""
     folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= _QUIET]
     freed = [Freed(f"trunk cache {path.name[:8]}", folder_size(path), "training can compute it again") for path in folders]
     if not dry:
@@ -61,7 +61,7 @@ def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
 
 
 def _alive(run: Artifact) -> bool:
-    """Whether another process is working on the run, it awaits a decision, or it is marked as running and wrote something lately."""
+    """Whether a run must be kept: a process works on it, its result awaits acceptance, or it is running and changed a file lately."""
     if run.in_use or _status(run) == UNDECIDED:
         return True
     newest = max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0)
@@ -76,7 +76,7 @@ def _status(run: Artifact) -> str:
 
 
 def _needed(home: Home) -> set[str]:
-    """Ids of the aliased models, their ancestors, and the reports on them."""
+    """Ids of the models that aliases point to, of the reports on them, and of all artifacts that these were made from."""
     needed = set(home.aliases().values())
     parents: dict[str, list[str]] = {
         artifact.id: list(artifact.manifest.get("parents", []))
@@ -94,7 +94,7 @@ def _needed(home: Home) -> set[str]:
 
 
 def _interrupted_removals(home: Home, dry: bool) -> list[Freed]:
-    """Delete the folders that a crash during a removal left behind."""
+    """Delete the folders that a crash during a removal left behind; return what was deleted."""
     folders = [path for shelf in SHELVES for path in (home.folder / shelf).glob(".*.removed")]
     freed = [Freed(path.name, folder_size(path), "left over from a removal") for path in folders]
     if not dry:

@@ -1,4 +1,4 @@
-"""compare: whether one model answers better than another on the same rows; knows nothing of how either was made."""
+"""compare: tests whether one model is better than another on the same rows, with a paired bootstrap; independent of how they were made."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vertune.reports.words import comparison_sentence
 
 
 def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
-    """The paired difference b − a of every metric with its 95 % bootstrap interval, and a sentence on each.
+    """Compute the paired difference b − a of every metric with its 95 % bootstrap interval, and describe each in a sentence.
 
-    `a` and `b` are reports, or models, of which the newest report on the same rows is taken. Returns `{"a", "b", "units",
-    "goal", "metrics": {name: {"a", "b", "difference": {"value", "low", "high"}, "winner", "sentence"}}}`.
-    Raises NotFound where a model has no report, Conflict where the reports are of other rows.
+    `a` and `b` are reports or models; for a model, its newest report on the same rows as the other's is used. Returns `{"a", "b",
+    "units", "goal", "metrics": {name: {"a", "b", "difference": {"value", "low", "high"}, "winner", "sentence"}}}`.
+    Raises NotFound if a model has no report, Conflict if the two reports are on different rows.
     """
     left, right = _reports(a, b)
     left_metrics, right_metrics = (read_json(report.folder / "metrics.json") for report in (left, right))
@@ -53,14 +53,14 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
 def _compared(
     name: str, measured: Mapping[str, Mapping[str, Any]], difference: Mapping[str, float | None], names: tuple[str, str], lower: bool
 ) -> dict[str, Any]:
-    """One metric of both, and which is better."""
+    """The entry of one metric: both values, their difference, the winner, and a sentence; `lower` if lower values are better."""
     winner, sentence = comparison_sentence(difference, lower, *reversed(names))
     values = {side: report["metrics"].get(name, {}).get("value") for side, report in measured.items()}
     return {**values, "difference": dict(difference), "winner": (None, "b", "a")[winner], "sentence": sentence}
 
 
 def _reports(a: Artifact, b: Artifact) -> tuple[Artifact, Artifact]:
-    """The two reports that stand for these artifacts: of the newest ones, a pair on the same rows where there is one."""
+    """The reports to compare: the newest pair on the same rows, or the newest report of each if there is no such pair."""
     lefts, rights = _candidates(a), _candidates(b)
     hashes = {report.id: read_json(report.folder / "metrics.json")["rows_hash"] for report in (*lefts, *rights)}
     pairs = [(left, right) for right in rights for left in lefts if hashes[left.id] == hashes[right.id]]
@@ -68,7 +68,7 @@ def _reports(a: Artifact, b: Artifact) -> tuple[Artifact, Artifact]:
 
 
 def _candidates(artifact: Artifact) -> list[Artifact]:
-    """A report itself, or the reports of a model, newest first."""
+    """The reports on a model, newest first; for a report, the report alone. Raises NotFound if there is none."""
     manifest = artifact.manifest
     if manifest["shelf"] == "reports":
         return [artifact]
@@ -80,8 +80,10 @@ def _candidates(artifact: Artifact) -> list[Artifact]:
 
 
 def _task(report: Artifact) -> Task:
+    """The task in the config of a report."""
     return build(Config, report.manifest["config"]).task
 
 
 def _tally(report: Artifact) -> NDArray[np.float64]:
+    """The per-unit counts from which a report's metrics were computed, shape (units, columns)."""
     return pl.read_parquet(report.folder / "tally.parquet").to_numpy().astype(np.float64)

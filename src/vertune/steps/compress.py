@@ -1,7 +1,8 @@
-"""compress: turns a trained model into a smaller one that passes the gate; knows nothing of how compressors shrink a model.
+"""compress: makes a smaller, faster model from a trained one by a chain of compressors, such as distillation and int8.
 
-The chain of compressors starts in torch, is exported to ONNX once, and continues there. The output of every compressor is
-compared with the original model on validation, and its speed is measured; the last one must pass the gate.
+Compressors that work on torch modules run first, then the model is exported to ONNX, and those that work on ONNX graphs follow.
+After every compressor the model is compared with the original on the validation rows, and its speed is measured. The final model
+must pass the gate: the check that its loss of accuracy is within the tolerance.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     import onnx
 
 _TEXTS = 512
-"""Validation texts on which a graph is compared with its torch model, and whose lengths the speed is measured with."""
+"""Number of validation texts on which a graph is compared with its torch model; their lengths are also used to measure speed."""
 _BATCH = 16
 _SETTINGS = ("compress", "data.unlabelled", "training", "device", "seed")
-"""The sections of a config that say how a model is compressed."""
+"""The sections of a config that a compression may change."""
 _CHECKPOINTS = "learnt-"
-"""Prefix of the checkpoint folders, one for each student that a compressor trains."""
+"""Prefix of the checkpoint folders; there is one folder per student model that a compressor trains."""
 _ACCEPTED_BY_USER = "by hand: validation could not tell"
 
 
@@ -54,7 +55,7 @@ class CompressOptions:
     """Options of a compression run."""
 
     accept: bool = False
-    """Accept a result whose loss validation is too small to determine."""
+    """Accept the result even if there are too few validation rows to decide whether it is accurate enough."""
     resume: bool = False
     """Continue a killed run from its checkpoints."""
 
@@ -62,10 +63,11 @@ class CompressOptions:
 def compress(
     model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, options: CompressOptions | None = None
 ) -> Artifact:
-    """Shrink a trained model with the chain of its config, changed by `settings` such as `compress.chain=[int8]`.
+    """Run the compressors of the model's config, changed by `settings` such as `compress.chain=[int8]`; return the smaller model.
 
-    Raises ConfigError for a chain that can't work, DataError without validation rows, and ModelError if the gate refuses the
-    result or validation is too small to decide. An undecided run is kept: the same call with `accept` finishes it.
+    Raises ConfigError for a chain that can't work, DataError without validation rows, and ModelError if the result loses too
+    much accuracy or if there are too few validation rows to decide. In the last case the run is kept, and the same call with
+    `accept` finishes it.
     """
     options = options or CompressOptions()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
@@ -108,7 +110,7 @@ def compress(
 
 
 def float32(model: Artifact, home: Home) -> bytes:
-    """Export a trained model to ONNX without compressing it, checked on its validation texts; the serialised graph."""
+    """Export a trained model to ONNX without compressing it, check it on validation texts, and return the serialised graph."""
     from vertune.graphs.tracing import export
 
     predictor = Predictor.open(model)
@@ -121,7 +123,7 @@ def float32(model: Artifact, home: Home) -> bytes:
 
 
 def _check_settings(settings: Sequence[str]) -> None:
-    """ConfigError for a setting that the model was trained with, which a compression can't change."""
+    """Raise ConfigError for a setting outside the sections that a compression may change."""
     for setting in settings:
         key = modernise_setting(setting)[0].partition("=")[0]
         if not any(key == section or key.startswith(f"{section}.") for section in _SETTINGS):
@@ -132,7 +134,7 @@ def _check_settings(settings: Sequence[str]) -> None:
 
 
 def _check_order(chain: Sequence[Compressor]) -> None:
-    """ConfigError if a compressor for torch comes after one for ONNX."""
+    """Raise ConfigError if a compressor for torch modules comes after one for ONNX graphs."""
     kinds = [part.works_on for part in chain]
     if kinds != sorted(kinds, reverse=True):
         names = ", ".join(part.name for part in chain)
@@ -144,7 +146,7 @@ def _check_order(chain: Sequence[Compressor]) -> None:
 
 
 def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str]) -> Artifact | None:
-    """The newest run of exactly this request in one of these states that no process is working on."""
+    """The newest run with this config, these parents and one of these states that no process is working on; None if there is none."""
     runs = [
         run
         for run in home.runs()
@@ -154,12 +156,12 @@ def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str
 
 
 def _asks(asked: Any, config: Config, parents: list[str]) -> bool:
-    """Whether the request in a manifest is for this config and these parents."""
+    """Whether the entry `asked` of a manifest has this config and these parents."""
     return isinstance(asked, dict) and asked.get("parents") == parents and is_same(asked.get("config"), config)
 
 
 def _dataset(model: Artifact, home: Home) -> Artifact:
-    """The dataset that the model was trained on; NotFound if it is gone."""
+    """The dataset that the model was trained on; raise NotFound if it was deleted."""
     dataset = of_model(model.manifest, home)
     if dataset is None:
         raise NotFound(
@@ -173,17 +175,18 @@ class _Folders:
     """The folders that a compression writes to."""
 
     scratch: Path
-    """Deleted when the compression ends."""
+    """A temporary folder, deleted when the compression ends."""
     run: Path
+    """The folder of the run, which becomes the artifact."""
 
 
 class _Compression:
-    """One compression: runs the chain and has the gate compare the output of every compressor with the original."""
+    """Runs the chain of compressors, and compares the model after each of them with the original model."""
 
     def __init__(self, model: Artifact, config: Config, dataset: Artifact, progress: Recorder, folders: _Folders) -> None:
         self.config, self.progress, self.folders = config, progress, folders
         self.students = 0
-        """Number of students trained so far."""
+        """Number of student models trained by distillation so far."""
         predictor = Predictor.open(model)
         self.parent = _standalone(model, predictor)
         self.columns = list(predictor.columns) or [column.name for column in predictor.task.columns]
@@ -198,10 +201,10 @@ class _Compression:
         self.gate = Gate(predictor.task, self.validation, predictor.answer(self.validation), options)
         self.candidates: list[Candidate] = []
         self.workloads: list[GraphWorkload] = []
-        """For each candidate its graph's file, and the costs of typical features."""
+        """For each candidate, its graph file and the input lengths with which its speed is measured."""
 
     def run(self, chain: Sequence[Compressor]) -> tuple[StandaloneModel, onnx.ModelProto]:
-        """Run the chain; the last torch model (with its encoder and task), and the last graph."""
+        """Run the chain; return the last torch model (with its encoder and task) and the last ONNX graph."""
         model = self.parent
         graph = self._export(model)
         self._evaluate("float32", model, graph)
@@ -220,18 +223,19 @@ class _Compression:
         return model, graph
 
     def check_written(self, run: Artifact, measured: StandaloneModel) -> None:
-        """ModelError unless the model on disk, with its own tokenizer and task, answers like the model that was measured."""
+        """Check that the model on disk gives the same predictions as the one that was measured; raise ModelError otherwise."""
         records, task = self.validation[:_BATCH], self.parent.task
         in_memory, on_disk = (
             task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured), Predictor.open(run))
         )
         if not np.allclose(in_memory, on_disk, atol=1e-3):
             raise ModelError(
-                f"The model written to {run.folder} gives other answers than the one that was measured, so it is not kept. "
-                "Please report this as a bug."
+                f"The model written to {run.folder} answers differently from the one that was measured, so it is not kept. "
+                "Report this as a bug with the base and the chain."
             )
 
     def _context(self) -> CompressionContext:
+        """The data and callables that compressors use."""
         from vertune.learning.distil import DistillationInput, distil
 
         def train_student(student: StandaloneModel, teacher: StandaloneModel, epochs: float) -> None:
@@ -248,7 +252,7 @@ class _Compression:
         )  # fmt: skip
 
     def _export(self, model: StandaloneModel) -> onnx.ModelProto:
-        """Export a torch model to ONNX and check the graph on validation texts."""
+        """Export a torch model to ONNX, and compare the outputs of both on validation texts."""
         from vertune.graphs.tracing import export
 
         features = self._features(model)
@@ -256,11 +260,11 @@ class _Compression:
         return export(model.body, model.encoder, features)
 
     def _features(self, model: StandaloneModel) -> list[Feature]:
-        """Features of a sample of the validation texts."""
+        """The encoded first validation records, at most `_TEXTS`."""
         return model.encoder.encode(self.validation[:_TEXTS], model.task.views(self.columns))
 
     def _engine(self, model: StandaloneModel) -> Any:
-        """An engine that runs the model, whether torch or ONNX."""
+        """An engine that runs the model, whether it is a torch module or an ONNX graph."""
         from vertune.nn.vertical import VerticalModel
 
         if isinstance(model.body, VerticalModel):
@@ -271,13 +275,15 @@ class _Compression:
         return Predictor({}, model.encoder, model.task, self._engine(model), tuple(self.columns))
 
     def _outputs(self, model: StandaloneModel, records: Sequence[Record]) -> list[NDArray[Any]]:
+        """The raw outputs of a model for these records."""
         return self._predictor(model).outputs(model.encoder.encode(records, model.task.views(self.columns)))
 
     def _answers(self, model: StandaloneModel) -> list[Answer]:
+        """The predictions of a model for the validation records."""
         return self._predictor(model).answer(self.validation)
 
     def _activations(self, model: StandaloneModel, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield the values of the named tensors of a graph, batch by batch."""
+        """Run an ONNX graph on these records and yield the values of the named tensors, batch by batch."""
         from vertune.graphs.editing import with_outputs
 
         graph = Graph(with_outputs(model.body, names).SerializeToString())
@@ -288,7 +294,7 @@ class _Compression:
             self.progress("calibrating", step=min(start + _BATCH, len(features)), steps=len(features))
 
     def _evaluate(self, name: str, model: StandaloneModel, graph: onnx.ModelProto) -> None:
-        """Compare one output of the chain with the original, and add it to the candidates."""
+        """Compare the model after one compressor with the original, and add it to the candidates."""
         candidate = self.gate.verdict(name, self._answers(StandaloneModel(model.encoder, model.task, graph)))
         file = self.folders.scratch / f"{len(self.candidates)}.onnx"
         file.write_bytes(graph.SerializeToString())
@@ -300,7 +306,7 @@ class _Compression:
 
 
 def _standalone(model: Artifact, predictor: Predictor) -> StandaloneModel:
-    """The trained model with its delta merged into the base; ConfigError if it was compressed before."""
+    """The trained torch model, its weight changes merged into the base; raise ConfigError if it was compressed before."""
     from vertune.nn import delta, edits
     from vertune.nn.build import build as assemble
 
@@ -312,7 +318,7 @@ def _standalone(model: Artifact, predictor: Predictor) -> StandaloneModel:
 
 
 def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
-    """The readable rows of `data.unlabelled` as records of the task."""
+    """The readable rows of the config's `data.unlabelled` as records of the task; empty if it is not set."""
     import polars as pl
 
     if config.data.unlabelled is None:
@@ -325,7 +331,7 @@ def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
 
 
 def _entries(compression: _Compression, model: Artifact) -> dict[str, Any]:
-    """The manifest entries of the smaller model."""
+    """The manifest entries that describe the compressed model."""
     manifest = model.manifest
     last, gate, task = compression.candidates[-1], compression.gate, compression.parent.task
     inherited = ("data_hash", "chosen", "columns", "seed")
@@ -350,7 +356,7 @@ def _entries(compression: _Compression, model: Artifact) -> dict[str, Any]:
 
 
 def _write(run: Artifact, model: StandaloneModel, graph: onnx.ModelProto, entries: dict[str, Any]) -> None:
-    """Write the graph, the encoder's files, the manifest and the report."""
+    """Write the graph, the encoder's files, the manifest and the report into the folder of a run."""
     with storage_errors(run.folder):
         (run.folder / GRAPH).write_bytes(graph.SerializeToString())
     model.encoder.write(run.folder / BASE)

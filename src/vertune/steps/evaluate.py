@@ -1,6 +1,6 @@
-"""evaluate: measures a model and writes a report: metrics with intervals, baselines, slices; draws no page itself.
+"""evaluate: measures a model on labelled rows and writes a report: metrics with intervals, baselines, and metrics per slice.
 
-Everything that the page shows is in metrics.json, so that a report can be drawn again without the model.
+Everything that the HTML page shows is in metrics.json, so that the page can be rendered again without the model.
 """
 
 from __future__ import annotations
@@ -33,29 +33,32 @@ from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 
 BASELINE_ROWS = 20_000
-"""Training rows that baselines learn from at most: more take minutes and change little; the report says so."""
+"""Maximum number of training rows that baselines are fitted on: more take minutes and change little. The report shows the number."""
 
 _LEAK_SHARE = 0.01
-"""From this share of rows with a training text on, the report says so."""
+"""Share of measured rows whose text is also in the training rows, from which on the report warns."""
 
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows that are measured, and notes on where they come from."""
+    """The rows that a model is measured on."""
 
     records: list[dict[str, Any]]
     split: str
+    """Name of the split; `given` for rows that the caller passed."""
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    """`{"row", "reason"}` for each row that can't be measured."""
     notes: list[str] = field(default_factory=list)
+    """Sentences for the report that say how far the figures can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """The model that is measured, and the rows that it is measured on."""
+    """A model and the rows to measure it on."""
 
     predictor: Predictor
     dataset: Artifact | None
-    """The dataset of the model; None where it is not in this home."""
+    """The dataset that the model was trained on; None if it is not in this home folder."""
     rows: _Rows
     refitted: bool
     """Whether the final model was trained on the validation rows too."""
@@ -64,10 +67,10 @@ class _Subject:
 def evaluate(
     model: Artifact, home: Home, split: str = "test", progress: Progress | None = None, frame: pl.DataFrame | None = None
 ) -> Artifact:
-    """Measure a model on a split of its dataset, or on a frame of labelled rows, and write a report artifact.
+    """Measure a model on a split of its dataset, or on a frame of labelled rows, and return the report as an artifact.
 
-    Where the split is missing, validation stands in and the report says so. Raises NotFound where the dataset is gone,
-    DataError where no row can be measured.
+    Without a test split, validation is used instead and the report notes it. Raises NotFound if the dataset was deleted,
+    DataError if no row can be measured.
     """
     manifest = model.manifest
     dataset = _dataset(manifest, home, needed=frame is None)
@@ -90,7 +93,7 @@ def evaluate(
 
 
 def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact | None:
-    """The dataset that the model learnt from."""
+    """Find the dataset that the model was trained on; if it is missing, return None, or raise NotFound if it is needed."""
     found = of_model(manifest, home)
     if found is None and needed:
         raise NotFound(
@@ -101,7 +104,7 @@ def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact 
 
 
 def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any]) -> _Rows:
-    """The rows of a split; validation where it is missing."""
+    """The rows of a split, or of validation if there is no test split; raise DataError if the split is empty."""
     assert dataset is not None
     notes, used = [], split
     try:
@@ -124,7 +127,7 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
 
 
 def _leaks(dataset: Artifact, split: str) -> list[str]:
-    """What prepare found of the measured texts among the training rows, where it is more than a few."""
+    """A warning if 1 % or more of the split's rows have a text that is also in the training rows, as counted by prepare."""
     path = dataset.folder / "report.json"
     found = read_json(path).get("leakage", []) if path.exists() else []
     return [
@@ -135,7 +138,7 @@ def _leaks(dataset: Artifact, split: str) -> list[str]:
 
 
 def _learnt(frame: pl.DataFrame, dataset: Artifact | None, task: Task) -> list[str]:
-    """How many of these rows the model learnt from, where it is more than a few."""
+    """A warning if 1 % or more of the rows of a frame have a text that is also in the training rows."""
     if dataset is None:
         return []
     train = read(dataset, "train")
@@ -153,7 +156,7 @@ def _too_kind(rows: int, share: float) -> str:
 
 
 def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) -> _Rows:
-    """The good rows of a frame that somebody hands over, named as the training data or as the task names them."""
+    """The usable rows of a caller's frame; its columns are named as in the training data or as the task's fields."""
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
@@ -176,7 +179,7 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
 
 
 def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) -> tuple[dict[str, Any], NDArray[Any]]:
-    """The content of metrics.json, and the model's tally."""
+    """The content of metrics.json, and the per-unit counts that the metrics are computed from."""
     rows, task, config = subject.rows, subject.predictor.task, subject.predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
@@ -214,9 +217,10 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
 
 
 def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """The answers of the baselines, and how many training rows they learnt from: those that the final model was trained on.
+    """The predictions of the baselines by name, and the number of training rows that they were fitted on.
 
-    A model whose head has no weights has one more baseline: the base as it is.
+    Baselines are fitted on the rows that the final model was trained on. A model whose head has no weights is also compared
+    with its pretrained base.
     """
     untrained = {} if (plain := subject.predictor.untrained()) is None else {"base": plain.answer(subject.rows.records)}
     if subject.dataset is None:
@@ -235,14 +239,14 @@ def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[An
 
 
 def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """At most BASELINE_ROWS rows, drawn by the seed, in their order."""
+    """A random sample of at most BASELINE_ROWS rows, in their original order."""
     if frame.height <= BASELINE_ROWS:
         return frame
     return frame[np.sort(np.random.default_rng(seed).choice(frame.height, BASELINE_ROWS, replace=False))]
 
 
 def _hash(task: Task, records: Sequence[Record]) -> str:
-    """sha256 of the inputs and expected answers, in order: reports with equal hashes are of the same rows."""
+    """The sha256 hex digest of the inputs and expected answers, in order: reports with equal hashes are on the same rows."""
     names = [column.name for column in task.columns]
     digest = hashlib.sha256()
     for record in records:
@@ -251,7 +255,7 @@ def _hash(task: Task, records: Sequence[Record]) -> str:
 
 
 def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str, Any]:
-    """How the model came to be, from its manifest and events."""
+    """The report's entries about how the model was trained: base, method, rows and learning curves."""
     manifest = model.manifest
     config = manifest["config"]
     method = config.get("method")
@@ -266,7 +270,7 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
 
 
 def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequence[Answer], tally: NDArray[Any]) -> None:
-    """The files of a report."""
+    """Write the files of a report: metrics, HTML page, predictions, rejected rows and per-unit counts."""
     write_json(folder / "metrics.json", measured)
     write_text(folder / "report.html", evaluation.page(measured))
     pairs = zip(rows.records, answers, strict=True)
@@ -279,12 +283,13 @@ def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequenc
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line."""
     with storage_errors(path), path.open("w", encoding="utf-8") as file:
         file.writelines(_line(value) + "\n" for value in values)
 
 
 def _rounded(value: Any) -> Any:
-    """Floats with 6 digits: what more there are is noise, and takes most of the file."""
+    """A copy of a JSON value with floats rounded to 6 digits: further digits are noise and would take most of the file."""
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -293,5 +298,5 @@ def _rounded(value: Any) -> Any:
 
 
 def _line(value: Any) -> str:
-    """A value as one line of JSON; what JSON does not know, such as a date, as its text."""
+    """Format a value as one line of JSON; arrays become lists, and other types that JSON lacks, such as dates, become strings."""
     return json.dumps(value, ensure_ascii=False, default=lambda other: other.tolist() if hasattr(other, "tolist") else str(other))

@@ -1,4 +1,4 @@
-"""export: writes a model for other software, kept only if its outputs are the same there; knows nothing of any format."""
+"""export: writes a model in a format of other software, and checks that it has the same outputs there; independent of the format."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = logging.getLogger("vertune")
 
 
 def export(model: Artifact, form: str | Export, folder: Path) -> Path:
-    """Write a model into a new or empty folder and return its path.
+    """Write a model in the given format (`form`) into a new or empty folder, and return its path.
 
-    Raises Conflict if the folder is not empty, ConfigError if the other software can't express the model, ModelError if its
-    outputs differ there. An export that fails leaves nothing behind.
+    Raises Conflict if the folder is not empty, ConfigError if the format can't express the model, ModelError if the outputs of
+    the exported model differ. On an error no files remain.
     """
     from vertune.nn import delta
     from vertune.nn.trained import TrainedModel

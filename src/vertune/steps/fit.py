@@ -1,4 +1,4 @@
-"""fit: prepare, train and evaluate in one call; knows nothing of how these steps work."""
+"""fit: runs the steps prepare, train and evaluate in one call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The artifacts that `fit` makes."""
+    """The three artifacts that `fit` makes."""
 
     dataset: Artifact
     model: Artifact
@@ -29,10 +29,13 @@ class Fitted:
 
 
 def fit(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Fitted:
-    """Prepare, train, and evaluate on the test split (on validation if there is no test); set the alias `NAME@live` if there is none."""
+    """Prepare a dataset, train a model on it, and evaluate the model on the test split (on validation if there is no test split).
+
+    Also points the alias `NAME@live`, which says which model is served, to the new model if the alias does not exist yet.
+    """
     if team.size() > 1:
         raise ConfigError(
-            f"fit was started in {team.size()} processes, but it works in one. Train with: accelerate launch -m vertune train run.yaml, "
+            f"`fit` was started in {team.size()} processes, but it works in one. Train with: accelerate launch -m vertune train run.yaml, "
             "then run vertune evaluate."
         )
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)
@@ -45,15 +48,15 @@ def fit(config: Config, home: Home, progress: Progress | None = None, frames: Ma
 
 
 def measured_on(dataset: Artifact) -> str:
-    """The split on which a model of this dataset is measured: test, or validation if there is no test."""
+    """The name of the split to measure a model of this dataset on: test, or validation if there are no test rows."""
     return "test" if dataset.manifest["rows"].get("test") else "validation"
 
 
 def prepared(config: Config, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
-    """The newest dataset of this vertical that the data chain would make again from the same inputs, else a new one.
+    """Return an earlier dataset that was made from the same files with the same options, or prepare a new one.
 
-    With `resume`, the dataset of the newest unfinished training of this config, so that it continues on the same rows. Of
-    several processes one prepares, and the others open what it made.
+    With `resume`, return the dataset of the newest unfinished training of this config, so that it continues on the same rows.
+    In distributed training the leading process prepares, and the others open its dataset.
     """
     if not team.is_leader():
         return home.get("datasets", team.broadcast_text())
@@ -63,13 +66,14 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
 
 
 def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
+    """Find or prepare the dataset, as `prepared` describes; called in the leading process alone."""
     for run in reversed(home.runs()) if resume else ():
         manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and is_same(manifest.get("asked"), config):
             return home.get("datasets", manifest["parents"][0])
     fingerprint = ChainInputs.of(config).fingerprint()
     for dataset in reversed(home.shelf("datasets")) if fingerprint else ():
-        manifest = dataset.manifest_or_empty  # empty where the dataset is damaged
+        manifest = dataset.manifest_or_empty  # empty if the dataset is damaged
         if manifest.get("name") == config.name and manifest.get("inputs_hash") == fingerprint:
             return dataset
     return prepare(config, home, progress)

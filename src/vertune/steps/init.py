@@ -1,4 +1,4 @@
-"""init: guesses a config from labelled records, with a reason for each guess; knows nothing of terminals."""
+"""init: guesses the task and the fields of a labelled file, and writes them as a commented config."""
 
 from __future__ import annotations
 
@@ -27,32 +27,33 @@ _PAIRS = (
     ("question1", "question2"), ("premise", "hypothesis"), ("query", "title"), ("query", "passage"), ("query", "document"),
     ("question", "answer"), ("question", "passage"), ("sentence", "target"),
 )  # fmt: skip
-"""Names of two columns that hold the two texts of a pair."""
+"""Usual names of two columns that together contain a pair of texts."""
 _SIBLINGS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
-"""Words in the name of a file that holds another split, in the place of `train`."""
+"""For each split, the words that replace `train` in the name of its file, as in `test.csv` beside `train.csv`."""
 
 
 @dataclass(slots=True)
 class DatasetGuess:
-    """What a table seems to hold: the task, and the column of each of its fields."""
+    """The guessed task of a table, the columns of its fields, and the reason for each guess."""
 
     where: str
+    """Name of the table in messages."""
     rows: int
     task: str
     fields: dict[str, list[str]]
     """The columns of each field of the task."""
     reasons: dict[str, str]
-    """By field, why it is read from these columns; by `task`, why it is this task."""
+    """The reason for the columns of each field, by the field's name, and for the task, by `task`."""
     columns: list[ColumnProfile]
     validation: Path | None = None
     test: Path | None = None
     split: str | None = None
-    """A column that holds the split of each row."""
+    """Name of a column with the split of each row; None if there is none."""
     notes: list[str] = field(default_factory=list)
 
 
 def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None) -> DatasetGuess:
-    """Guess source, fields and task of a file; what the caller names is not guessed.
+    """Guess the task and the fields of a file, and find its validation and test files; columns and task that are passed are not guessed.
 
     Raises NotFound if the path does not exist, UnknownName for a column that does not exist, DataError if no column can be the
     text or the label.
@@ -68,7 +69,7 @@ def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: 
 def guess_frame(
     frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None
 ) -> DatasetGuess:
-    """Guess the fields and the task of a frame; `where` names it in messages."""
+    """Guess the task and the fields of a frame; `where` is its name in messages."""
     frame = frame.select(pl.exclude("^__.*$"))
     profiles = profile.profile_columns(frame.head(_SAMPLE_ROWS))
     known = [column.name for column in profiles]
@@ -93,7 +94,7 @@ def guess_frame(
 def _fill_requested(
     guess: DatasetGuess, profiles: list[ColumnProfile], columns: Sequence[Column], named: tuple[Sequence[str], str | None]
 ) -> None:
-    """Choose the columns of a task that the caller named: columns with the names of its fields, else those that look like them."""
+    """Choose columns for the fields of a requested task: columns with the fields' names if there are any, else those that look right."""
     texts, label = named
     by_name = {column.name: column for column in profiles}
     inputs = [column.name for column in columns if column.role == "input"]
@@ -116,7 +117,7 @@ def _fill_requested(
 
 
 def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
-    """Assign columns to the inputs of the task; more columns than inputs are joined."""
+    """Assign one column to each input of the task; if there are more columns than inputs, join all into the first input."""
     if len(read) > len(inputs) or (len(read) > 1 and not all(column.kind in {"text", "word"} for column in read)):
         guess.fields[inputs[0]] = [column.name for column in read]
         guess.reasons[inputs[0]] = "joined as `name: value`"
@@ -126,7 +127,7 @@ def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[Co
 
 
 def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool:
-    """Recognise a task by the structure of spans or answers; False if no column holds any."""
+    """Recognise a task by a column of marked spans or of answers in a context; return False if there is no such column."""
     spans = next((column for column in profiles if column.kind == "spans"), None)
     answers = next((column for column in profiles if column.kind == "answers"), None)
     names = {column.name for column in profiles}
@@ -148,7 +149,7 @@ def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool
 
 
 def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
-    """Choose the column of the label, and one or two columns of texts."""
+    """Choose the label column, and one or two text columns."""
     target_column = next((column for column in profiles if column.name == label), None) or _target(guess, profiles, texts)
     others = [column for column in profiles if column is not target_column]
     pair = _pair(others) if not texts else ()
@@ -163,7 +164,7 @@ def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Se
 
 
 def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str]) -> ColumnProfile:
-    """The column that looks most like the expected answer; DataError if none does."""
+    """The column that looks most like the label; raise DataError if none does."""
     candidates = [column for column in profiles if column.label_score > 0 and column.name not in texts]
     if not candidates or len(profiles) < 2:
         raise DataError(
@@ -174,7 +175,7 @@ def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[
 
 
 def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
-    """The task whose expected answer is such a column, its field for the column, and the reason."""
+    """Guess the task that predicts a column; return the task's name, its target field, and the reason. `pair` if there are two texts."""
     if column.kind == "words":
         return "multilabel", "labels", f"'{column.name}' holds several words a row"
     if column.kind == "number":
@@ -185,7 +186,7 @@ def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
 
 
 def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
-    """Two columns with names such as `sentence1` and `sentence2`; empty if there are none."""
+    """The names of two columns such as `sentence1` and `sentence2`; empty if there are none."""
     lower = {column.name.lower().replace(" ", "_"): column.name for column in columns if column.kind in {"text", "word"}}
     stems = {re.sub(r"_?(1|a)$", "", name): name for name in lower if re.search(r"_?(1|a)$", name)}
     for stem, first in stems.items():
@@ -196,7 +197,7 @@ def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
 
 
 def _best(profiles: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], count: int) -> list[ColumnProfile]:
-    """The columns that look most like running text; all that are not taken, to be joined, if none does."""
+    """The `count` columns that look most like running text, without those in `taken`; all remaining columns if none looks like text."""
     rest = [column for column in profiles if column not in taken]
     texts = sorted((column for column in rest if column.text_score > 0), key=lambda column: -column.text_score)
     if not rest:
@@ -207,7 +208,7 @@ def _best(profiles: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], cou
 
 
 def _sibling(path: Path, names: Sequence[str]) -> Path | None:
-    """The file of another split: `test.csv` beside `train.csv`, `x_test.csv` beside `x_train.csv`."""
+    """The existing file of another split, such as `x_test.csv` beside `x_train.csv`; None if there is none."""
     if "train" not in path.name:
         return None
     candidates = [path.with_name(path.name.replace("train", name)) for name in names]
@@ -215,7 +216,7 @@ def _sibling(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
-    """The guess as a commented config for `vertune fit`; the path of the data is relative to the folder of the config."""
+    """Format a guess as a commented config for `vertune fit`; `folder` is the config's folder, which data paths are relative to."""
     shown = Counter(column.name for column in guess.columns)
     lines = [
         f"# Written by `vertune init` from {path.name}: {guess.rows:,} rows, columns {', '.join(shown)}.",
@@ -248,6 +249,7 @@ def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
 
 
 def _split_lines(guess: DatasetGuess) -> list[str]:
+    """The lines of the config that choose how rows are split; none if there is a file of test rows."""
     if guess.split:
         return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # the column holds the split of each row"]
     if guess.test:
@@ -256,7 +258,7 @@ def _split_lines(guess: DatasetGuess) -> list[str]:
 
 
 def name_of(path: Path) -> str:
-    """A name for the vertical from the name of a file, or of its folder for a file that is called train or data."""
+    """A model name made from the name of a file, or from its folder's name if the file has a general name such as train or data."""
     stem = path.stem.lower()
     if stem in {"train", "training", "data", "dataset", "all"} and path.absolute().parent.name:
         stem = path.absolute().parent.name.lower()
@@ -265,12 +267,13 @@ def name_of(path: Path) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
+    """The path relative to the folder if it is inside the folder's parent, else absolute."""
     absolute = path.absolute()
     return os.path.relpath(absolute, folder) if absolute.is_relative_to(folder.parent) else str(absolute)
 
 
 def _quoted(value: str) -> str:
-    """A text as a YAML scalar, in quotes if YAML would read it as something else."""
+    """Format a string as a YAML scalar, in quotes if YAML would otherwise read another value."""
     try:
         plain = yaml.safe_load(f"a: {value}") == {"a": value} and yaml.safe_load(f"[{value}]") == [value]
     except yaml.YAMLError:

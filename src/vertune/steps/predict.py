@@ -1,4 +1,4 @@
-"""predict: answers texts, records, frames and files with a trained model; knows nothing of how a model computes answers."""
+"""predict: runs a trained model on texts, records, Polars frames and files; works for any task."""
 
 from __future__ import annotations
 
@@ -23,30 +23,32 @@ if TYPE_CHECKING:
     import polars as pl
 
 FORMS = (".csv", ".jsonl", ".parquet")
-"""Suffixes of the files that answers can be written to."""
+"""Suffixes of the file formats that predictions can be written in."""
 _PREFIX = "answer_"
 _CHUNK = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRows:
-    """One answer per row, None for a row that can't be answered, and the reasons by row number from 0."""
+    """The predictions for the rows of a table."""
 
     answers: list[Answer | None]
+    """One prediction per row; None for a row that the model can't read."""
     errors: dict[int, str]
+    """The reason why a row has no prediction, by row number from 0."""
 
 
 def opened(model: Artifact | Predictor) -> Predictor:
-    """Load the model, unless it is loaded already."""
+    """Load a model; a predictor is returned as it is."""
     return model if isinstance(model, Predictor) else Predictor.open(model)
 
 
 def predict(
     model: Artifact | Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame, cache: CachedPredictor | None = None
 ) -> list[Answer]:
-    """Answer records in order, one answer each; DataError names the first record that can't be answered.
+    """Return one prediction per record, in order; raise DataError for the first record that the model can't read.
 
-    Columns may have the names of the training data or those of the task's fields. Answers in the cache are not computed again.
+    Columns may be named as in the training data or as the task's fields. Predictions that are in the cache are not computed again.
     """
     predictor = opened(model)
     texts = text_records(predictor, records)
@@ -60,7 +62,7 @@ def predict(
 def answer(
     predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: CachedPredictor | None = None
 ) -> AnsweredRows:
-    """Answer the rows of a frame; a row that can't be answered gets None and a reason."""
+    """Compute the predictions for the rows of a frame; a row that the model can't read gets None and a reason."""
     import polars as pl
 
     answers: list[Answer | None] = [None] * frame.height
@@ -86,7 +88,7 @@ def answer(
 
 
 def read_rows(path: Path) -> pl.DataFrame:
-    """Read all rows of a file, with the marker columns of its source (`__row`, `__error` …); NotFound if there is no such file."""
+    """Read all rows of a file, with the columns `__file`, `__row` and `__error`; raise NotFound if there is no such file."""
     import polars as pl
 
     if not path.exists():
@@ -98,10 +100,10 @@ def read_rows(path: Path) -> pl.DataFrame:
 
 
 def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> AnsweredRows:
-    """Answer every row of a file and write the rows with additional `answer_…` columns.
+    """Run a model on every row of a file, and write the rows with additional `answer_…` columns to the file `out`.
 
-    The format follows from the suffix of `out`; in CSV, lists and mappings are JSON. A row that can't be answered is kept, with
-    the reason in `answer_error`.
+    The suffix of `out` decides the format; in CSV, lists and mappings are written as JSON. A row without a prediction is written
+    too, with the reason in the column `answer_error`.
     """
     if out.suffix.lower() not in FORMS:
         raise ConfigError(f"Answers can't be written to '{out}'. Name a file that ends with {', '.join(FORMS)}.")
@@ -114,7 +116,7 @@ def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: P
 
 
 def write(frame: pl.DataFrame, result: AnsweredRows, out: Path) -> None:
-    """Write rows and their answers as CSV, JSON lines or Parquet; StorageError if the file can't be written."""
+    """Write rows and their predictions as CSV, JSON lines or Parquet; raise StorageError if the file can't be written."""
     import polars as pl
 
     names = list(dict.fromkeys(key for one in result.answers if one for key in one))
@@ -138,5 +140,5 @@ def write(frame: pl.DataFrame, result: AnsweredRows, out: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """A value for a CSV cell: lists and mappings become JSON."""
+    """Convert a value for a CSV cell: lists and mappings become JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value

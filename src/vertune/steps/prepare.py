@@ -1,4 +1,4 @@
-"""prepare: from sources to a dataset with a file for each split and a report; knows nothing of formats, tasks or pages."""
+"""prepare: makes a dataset from the sources of a config: one file per split, the rejected rows and a report; works for any task."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from vertune.reports import render
 
 _PACKAGES = ("polars", "numpy", "tokenizers")
 _REASONS = 20
-"""Reasons for rejection that the report lists."""
+"""Maximum number of reasons for rejection that the report lists."""
 
 
 def prepare(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Artifact:
-    """Run the data chain on the sources of a config, or on `frames` with the keys train, validation and test.
+    """Read, clean, check and split the rows of a config's sources, or of `frames` (keys train, validation, test); return the dataset.
 
-    Every row read is in a split, counted as unused, or in rejected.jsonl with its reason. Raises NotFound and DataError where
-    records can't be read, used or divided, ConfigError where the config contradicts them; the run then holds what was
-    rejected up to there.
+    Every row is in a split, counted as unused, or written to rejected.jsonl with a reason. Raises NotFound or DataError if the
+    rows can't be read, used or split, ConfigError if the config contradicts them; the run's folder then contains the rows that
+    were rejected so far.
     """
     run = home.begin("datasets", config.name, step="prepare", config=dump(config), parents=[])
     with recording(home, run, progress) as recorder:
         inputs, log = ChainInputs.of(config), ChainLog(recorder)
         tables = chain.read(inputs, log) if frames is None else chain.mark(frames)
-        # before reading, so that a file that changes meanwhile makes a new dataset next time
+        # hashed before reading: if a file changes meanwhile, the next run prepares it again
         fingerprint = inputs.fingerprint() if frames is None else None
         try:
             result = chain.run(inputs, tables, log)
@@ -60,12 +60,12 @@ def prepare(config: Config, home: Home, progress: Progress | None = None, frames
 
 
 def _counts(result: ChainResult, log: ChainLog) -> dict[str, int]:
-    """How many rows are where."""
+    """The number of rows in each split, unused, and rejected."""
     return {**{name: result.splits[name].height for name in dataset.SPLITS}, "unused": result.unused, "rejected": len(log.rejected)}
 
 
 def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainLog) -> dict[str, Any]:
-    """The facts of report.json."""
+    """The content of report.json: counts, notes, the description of the splits, and warnings."""
     facts = {
         "name": name,
         "rows": dict(rows),
@@ -82,7 +82,7 @@ def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainL
 
 
 def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many rows were rejected for each reason, most frequent first, with one of them as an example."""
+    """The reasons for rejection, most frequent first, each with its number of rows and the file and row of the first one."""
     counts = Counter(row["reason"] for row in rejected)
     first = {row["reason"]: row for row in reversed(rejected)}
     return [
@@ -92,7 +92,7 @@ def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _write(run: Artifact, result: ChainResult, report: Mapping[str, Any], progress: Recorder) -> None:
-    """The splits and their tokens, the report, and an event for each warning."""
+    """Write the splits, their tokens and the report, and send one event per warning to `progress`."""
     dataset.write(run.folder, result.splits)
     tokens.write(run.folder, result.tokens)
     write_json(run.folder / "report.json", report)
@@ -102,4 +102,5 @@ def _write(run: Artifact, result: ChainResult, report: Mapping[str, Any], progre
 
 
 def _versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a dataset depends on."""
     return {"vertune": __version__, "python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}

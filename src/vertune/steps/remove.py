@@ -1,4 +1,4 @@
-"""remove: finds and deletes artifacts of any shelf; knows nothing of their content."""
+"""remove: finds and deletes artifacts of any kind (shelf): datasets, models, reports, backbones and unfinished runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from vertune.core.files import folder_size, storage_errors
 
 
 def find(home: Home, name: str) -> Artifact:
-    """Find the artifact or run with this id, else the model, dataset or report with this name, alias or path."""
+    """Find the artifact or run with this id, else the model, dataset or report with this name, alias or path.
+
+    Raises UnknownName if there is none.
+    """
     for artifact in everything(home):
         if artifact.id == name:
             return artifact
@@ -23,12 +26,12 @@ def find(home: Home, name: str) -> Artifact:
 
 
 def everything(home: Home) -> list[Artifact]:
-    """The artifacts of all shelves, then the unfinished runs."""
+    """All finished artifacts, then the unfinished runs."""
     return [artifact for shelf in SHELVES for artifact in home.shelf(shelf)] + home.runs()  # type: ignore[arg-type]
 
 
 def remove(home: Home, name: str) -> int:
-    """Delete the artifact with this id and return the freed bytes.
+    """Delete the artifact with this id, and return the number of bytes freed.
 
     Raises UnknownName for anything but an id, because several artifacts can share a name, and Conflict if an alias points to
     the artifact.

@@ -1,9 +1,8 @@
-"""share: puts trained models on one backbone per base, so that one process serves them all; knows nothing of HTTP.
+"""share: lets trained models of the same pretrained base share one copy of it, the backbone, so that one process serves them all.
 
-The graph of a backbone takes the models' changes as inputs. It is written once, in float32 and in int8, for the kinds and sites
-of change that its models have; a further model whose changes fit joins without a new graph. Every model's outputs on the
-backbone are compared with its own in torch, and the gate measures it on its validation records: a model that loses accuracy in
-int8 is served in float32.
+A backbone is an ONNX graph that takes the weight changes of each model as inputs. It is exported once, in float32 and in int8;
+a further model whose changes fit these inputs joins without a new export. The outputs of every model on the backbone are compared
+with its outputs in torch. A model that loses accuracy in int8 on its validation records is served in float32.
 """
 
 from __future__ import annotations
@@ -46,35 +45,37 @@ if TYPE_CHECKING:
     from vertune.nn.vertical import VerticalModel
 
 _TEXTS = 256
-"""Validation records of each model on which outputs are compared, and of all models together for the calibration of int8."""
+"""The number of validation records per model on which outputs are compared, and in total for the calibration of int8."""
 _BATCH = 16
 TOLERANCE = 1e-4
-"""Allowed difference between a float32 output on the backbone and the model's own, relative to its largest output (at least 1)."""
+"""Allowed difference between a model's float32 outputs on the backbone and in torch, relative to its largest output (at least 1)."""
 
 
 @dataclass(slots=True)
 class _Member:
-    """One model that is to share a backbone."""
+    """A trained model that will share a backbone."""
 
     model: Artifact
     encoder: Encoder
     task: Task
     edits: list[Edit]
     records: list[Record]
-    """Its validation records, or the task's examples if its dataset is gone."""
+    """The model's validation records, or example records of the task if its dataset was deleted."""
     has_validation: bool
-    """Whether the records are validation records, so that the gate can decide."""
+    """Whether `records` are validation records, so that the loss of accuracy in int8 can be measured."""
     entry: SharedEntry
+    """The model's weight changes and head, in the form that a backbone stores."""
     replaces_layers: bool
+    """Whether training changed whole layers, so that the model needs its own copies of them."""
     features: list[Feature]
-    """Features of the records on which outputs are compared."""
+    """The encoded records on which outputs are compared."""
 
 
 def share(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Put models on backbones, making new ones as needed. Returns the reason for each model that can't share, by id.
+    """Add models to the backbones of their bases, exporting new backbones as needed.
 
-    A model that replaces all layers or uses the head of its base's family can't share; nor can a compressed one, which has a
-    graph of its own. Raises MissingExtra without torch or onnx.
+    Returns the id of each model that can't share a backbone, with the reason: training changed all layers, the model uses the
+    native head of its base's family, or it is compressed and has its own graph. Raises MissingExtra without torch or onnx.
     """
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
         raise MissingExtra("Putting trained models on a shared backbone", "train", "onnx")
@@ -103,7 +104,7 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
 
 @contextmanager
 def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix: str = "") -> Iterator[None]:
-    """Note an error as the reason for these models, so that the others go on; a missing package concerns all and is raised."""
+    """Catch an error in the block and record it as the reason for these models, so that the others continue; MissingExtra is raised."""
     try:
         yield
     except MissingExtra:
@@ -113,9 +114,9 @@ def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix:
 
 
 def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Give every model a form that is served without torch. Returns the reason for each model that can't have one, by id.
+    """Convert every model to ONNX, so that it is served without torch; return the id of each model that can't be, with the reason.
 
-    A model that can't share a backbone gets a graph of its own, in int8 if the gate accepts it and else in float32.
+    Models share a backbone if they can. Any other model gets its own graph, in int8 if that is accurate enough, else in float32.
     """
     reasons: dict[str, str] = {}
     for id, why in share(models, home, progress).items():
@@ -127,8 +128,8 @@ def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | N
 
 
 def _make_own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
-    """Compress the model to int8 if the gate accepts it, else export it in float32."""
-    if not _trained_on_validation(model):  # else no held-out record is left to measure int8 with
+    """Compress the model to int8 if that is accurate enough, else export it in float32."""
+    if not _trained_on_validation(model):  # otherwise no held-out record is left to measure int8 on
         try:
             compress(model, home, ["compress.chain=[int8]"], progress)
         except (ConfigError, ModelError):  # no layer is large enough, or the gate refuses it
@@ -144,7 +145,10 @@ def _trained_on_validation(model: Artifact) -> bool:
 
 
 def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: Sequence[int]) -> Artifact | None:
-    """The newest backbone of this model's base whose banks fit all of these rows and whose graph is cut at these depths."""
+    """The newest backbone of this model's base that can take these weight changes and is cut into segments at these layer depths.
+
+    `rows` has the changes of each model. Returns None if no backbone fits.
+    """
     for artifact in reversed(home.shelf("backbones")):
         manifest = artifact.manifest_or_empty
         if manifest.get("fingerprint") != model.manifest["fingerprint"]:
@@ -158,7 +162,7 @@ def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: S
 
 @dataclass(frozen=True)
 class _LoadedBackbone:
-    """A backbone with each precision loaded at most once."""
+    """A backbone whose float32 and int8 graphs are loaded at first use."""
 
     artifact: Artifact
 
@@ -172,24 +176,25 @@ class _LoadedBackbone:
 
 
 def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -> _Member:
-    """Load a trained model and its changes; `bases` caches torch models by base. ConfigError if the model can't share."""
+    """Load a trained model and its weight changes; `bases` caches torch models by base. Raises ConfigError if it can't share."""
     from vertune.nn import banks, delta
     from vertune.nn.vertical import headless_backbone
 
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
     check_base(model.id, model.manifest["fingerprint"], encoder)
+    own_graph = f"Serve it on a graph of its own: vertune compress {model.id}"
     if encoder.input_names.sequence is None:
-        raise ConfigError(f"{model.id} reads no sequences, so it can't share a backbone. Serve it on a graph of its own: vertune compress.")
+        raise ConfigError(f"{model.id} reads no sequences, so it can't share a backbone. {own_graph}")
     pooling = encoder.pooling_of(task.states)
     if pooling == "native":
-        raise ConfigError(f"{model.id} can't share a backbone: it uses the head of its base's family (pooling: native).")
+        raise ConfigError(f"{model.id} can't share a backbone: it uses the head of its base's family (pooling: native). {own_graph}")
     edits = delta.load(model.folder)
     depths = [edit.depth for edit in edits if edit.kind != "head"]
-    begin = min(depths) - 1 if depths else END  # the states that enter the lowest changed layer
+    begin = min(depths) - 1 if depths else END  # depth of the states that are the input of the lowest changed layer
     layers = any(edit.kind == "layers" for edit in edits)
     if layers and begin < 1:
-        raise ConfigError(f"{model.id} can't share a backbone: training changed all layers of its base.")
+        raise ConfigError(f"{model.id} can't share a backbone: training changed all layers of its base. {own_graph}")
     base = encoder.base_name
     if base not in bases:
         bases[base] = headless_backbone(encoder)
@@ -206,18 +211,18 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
 
 
 def _validation(model: Artifact, task: Task, home: Home) -> list[Record]:
-    """The model's validation records; none if its dataset is gone."""
+    """The model's validation records; empty if its dataset was deleted."""
     dataset = of_model(model.manifest, home)
     return records_of(dataset, "validation", task) if dataset else []
 
 
 def _cuts(members: Sequence[_Member]) -> list[int]:
-    """The depths at which the models' own changes begin, where the graph is cut into segments."""
+    """The layer depths from which on the models' weight changes apply; the graph is cut into segments there."""
     return sorted({member.entry.begin for member in members} - {START, END})
 
 
 def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | None) -> Artifact:
-    """Write a new backbone for these models."""
+    """Export a new backbone for these models and return its artifact."""
     first = members[0]
     shapes = merge_shapes(member.entry.rows for member in members)
     name = Path(first.encoder.base_name).name.lower()
@@ -237,12 +242,12 @@ def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | 
 
 
 def _artifact_name(base: str) -> str:
-    """The name of a base with every character that an artifact's name may not have replaced by a hyphen."""
+    """Convert the name of a base to an artifact name: characters that are not allowed become hyphens."""
     return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in base).strip("-")[:60] or "base"
 
 
 def _export(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: Sequence[Feature], edits: Sequence[Edit] = ()) -> Any:
-    """Export the backbone to ONNX with banks of these shapes, after merging the edits into its weights."""
+    """Export a backbone to ONNX, with `edits` merged into its weights, and inputs of these shapes for the models' weight changes."""
     from vertune.graphs import shared
     from vertune.nn import edits as changes
     from vertune.nn.vertical import headless_backbone
@@ -256,7 +261,7 @@ def _export(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: S
 def _write_segments(
     folder: Path, graph: onnx.ModelProto, cuts: Sequence[int], precision: str, begin: int | None = None
 ) -> list[dict[str, Any]]:
-    """Cut a graph into segments and write them, or only those from depth `begin` on; the manifest's entries on them."""
+    """Cut a graph into segments, write those from layer depth `begin` on (by default all), and return their manifest entries."""
     import onnx
 
     from vertune.graphs.editing import split_at
@@ -274,7 +279,7 @@ def _write_segments(
 def _quantise(
     graph: onnx.ModelProto, members: Sequence[_Member], shapes: Mapping[str, tuple[int, ...]], progress: Progress
 ) -> onnx.ModelProto:
-    """Quantise the graph to int8, calibrated on texts of all members, each with its own model's changes applied."""
+    """Quantise the graph to int8, calibrated on texts of all models, each text with the weight changes of its model."""
     banks = Banks(shapes)
     slots = [banks.put(member.entry.rows) if member.entry.rows else 0 for member in members]
     texts_each = max(4, _TEXTS // len(members))
@@ -309,18 +314,18 @@ def _quantise(
 
 
 def _unused(*arguments: Any) -> Any:
-    """Stands in for callables that quantisation without a search never calls."""
+    """Used in place of callables that quantisation without a search never calls."""
     raise AssertionError("quantisation without a search neither trains a model nor asks for outputs")
 
 
 def _of_all_costs(features: Sequence[Feature], number: int) -> list[Feature]:
-    """A sample of `number` features with evenly spaced ranks of cost."""
+    """A sample of up to `number` encoded texts of all lengths: evenly spaced in the order of their cost."""
     ordered = sorted(features, key=lambda feature: feature.cost)
     return [ordered[rank] for rank in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 
 
 def _add_model(member: _Member, backbone: _LoadedBackbone) -> None:
-    """Add a model to a backbone: write its entry, check its outputs, and decide its precision. On an error nothing is left behind."""
+    """Add a model to a backbone: write its weight changes, check its outputs, and choose its precision. On an error no files remain."""
     folder = backbone.artifact.folder / VERTICALS / member.model.id
     try:
         _write_member(member, backbone, folder)
@@ -344,7 +349,10 @@ def _write_member(member: _Member, backbone: _LoadedBackbone, folder: Path) -> N
 
 
 def _check_outputs(member: _Member, attached: Predictor) -> None:
-    """ModelError unless the model's outputs on the backbone equal its own in torch, even if other models add positions."""
+    """Compare the model's outputs on the backbone with those in torch; raise ModelError if they differ.
+
+    They must also agree when other models of the batch add prompt positions.
+    """
     from vertune.runtime.eager import Eager
 
     assert isinstance(attached.engine, shared_store.SharedEngine)
@@ -360,13 +368,13 @@ def _check_outputs(member: _Member, attached: Predictor) -> None:
         if not difference <= TOLERANCE * scale:
             raise ModelError(
                 f"On a shared backbone the outputs of {member.model.id} differ by {difference:.2g} from its own; at most "
-                f"{TOLERANCE * scale:.2g} is allowed. Please report this as a bug."
+                f"{TOLERANCE * scale:.2g} is allowed. Report this as a bug with the base and the method."
             )
     slot.positions = own
 
 
 def _choose_precision(member: _Member, backbone: _LoadedBackbone) -> PrecisionVerdict:
-    """int8 if the gate accepts it on the model's validation records, else float32."""
+    """Choose int8 if its loss of accuracy on the model's validation records is within the tolerance, else float32."""
     if backbone.int8 is None:
         return PrecisionVerdict("float32", "there was no dataset to calibrate int8 with")
     if not member.has_validation:
@@ -382,7 +390,7 @@ def _choose_precision(member: _Member, backbone: _LoadedBackbone) -> PrecisionVe
 
 
 def agreement(task: Task, before: Sequence[Answer], after: Sequence[Answer]) -> float | None:
-    """Share of the answers that agree in both lists; None for answers that name no labels."""
+    """The share of positions at which two lists of predictions agree; None for a task without labels."""
     if not task.names_labels:
         return None
     return float(np.mean([task.agrees(one, other) for one, other in zip(before, after, strict=True)]))

@@ -1,6 +1,6 @@
-"""train: from a dataset to a model; knows nothing of how pages or commands look.
+"""train: trains a model on a prepared dataset.
 
-The folder of the run holds the checkpoint, so that a killed training can resume and ends with the same weights.
+The folder of the run contains the checkpoint, so that a killed training can resume and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy
 
 
 def train(config: Config, dataset: Artifact, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
-    """Train the vertical of a config on a prepared dataset.
+    """Train the model that a config describes on a prepared dataset, and return it as an artifact.
 
     With `resume`, the newest unfinished run of the same config and dataset continues from its checkpoint. Raises ConfigError
-    for a combination that can't work, ModelError if the saved model gives other outputs than the trained one.
+    for a combination of options that can't work, ModelError if the outputs of the saved model differ from the trained one's.
     """
     started = time.monotonic()
     for package in ("torch", "transformers", "accelerate"):
@@ -50,7 +50,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
-    # the number of threads changes the last bits of sums, so a resumed training uses as many as it began with
+    # the number of threads changes the rounding of sums, so a resumed training uses as many as it started with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
     run.update(error=None, threads=threads, **owner_entries())
@@ -69,7 +69,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
 
 
 def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Artifact:
-    """Train as one of several processes; the leader alone writes, and sends the id of its run."""
+    """Train in a process that is not the leader of a distributed training; return the model, which only the leader writes."""
     from vertune.learning import session, team
     from vertune.learning.threads import use_threads
 
@@ -84,7 +84,10 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
 
 
 def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
-    """The newest unfinished run of this config and dataset; Conflict if another process is working on it, NotFound if there is none."""
+    """Find the newest unfinished training of this config and dataset.
+
+    Raises Conflict if another process is working on it, NotFound if there is none.
+    """
     for run in reversed(home.runs()):
         manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and manifest.get("parents") == [dataset.id] and is_same(manifest.get("asked"), config):
@@ -97,7 +100,10 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
 
 
 def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingData]:
-    """The config with its task fitted and its encoder resolved, and the records; the only place where training reads a dataset."""
+    """Read a dataset for training: the config with its task and encoder fitted to the training rows, and the records.
+
+    Raises DataError for fewer than 2 training rows.
+    """
     from vertune.learning.session import TrainingData
 
     frame = read(dataset, "train")
@@ -118,7 +124,7 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
 
 
 def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, Encoder] | None:
-    """The fitted task and the resolved encoder of the dataset; None where it was prepared by an older version or for others."""
+    """The fitted task and encoder stored with the dataset; None if an older version made it, or if the config has others."""
     if "task" not in manifest or "encoder" not in manifest:
         return None
     asked = manifest["config"]
@@ -128,7 +134,7 @@ def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, 
 
 
 def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
-    """Write the delta: what training changed in the base."""
+    """Write the delta: the weights that training changed in the pretrained base."""
     from vertune.nn import delta
 
     method = result.config.method
@@ -139,7 +145,7 @@ def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
 
 
 def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[str, Any]:
-    """The manifest's entries about the finished model."""
+    """The manifest entries that describe the trained model."""
     return {
         "config": dump(result.config),
         "fingerprint": result.config.encoder.fingerprint(),
@@ -158,7 +164,7 @@ def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[
 
 
 def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, data: TrainingData) -> None:
-    """Load the saved model and compare its outputs on a few records with those of the trained one; ModelError if they differ."""
+    """Load the saved model and compare its outputs on a few records with the trained model's; raise ModelError if they differ."""
     from vertune.nn.run import outputs
     from vertune.runtime.predictor import Predictor
 
@@ -172,12 +178,13 @@ def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, dat
     worst = max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in zip(expected, loaded, strict=True))
     if not worst <= _TOLERANCE:
         raise ModelError(
-            f"The outputs of the saved model differ from those of the trained one by {worst:g}, but at most {_TOLERANCE:g} is allowed. "
-            "The method's edits don't describe everything that it changed; please report this with the config."
+            f"The outputs of the saved model differ from those of the trained one by {worst:g}, but at most {_TOLERANCE:g} is allowed: "
+            "the method's edits don't describe all its changes. Report this as a bug with the config."
         )
 
 
 def _card(manifest: dict[str, Any], dataset: Artifact) -> str:
+    """The model card as Markdown."""
     from vertune.reports.card import card
 
     return card(manifest, dataset.manifest)

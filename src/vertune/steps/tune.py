@@ -1,6 +1,6 @@
-"""tune: measures the graphs of a vertical on this machine and stores the best thread count of each; knows nothing of compressors.
+"""tune: measures the speed of all compressed models of one name on this machine, and stores the best thread count of each.
 
-Processors differ in how they round int8 products, so a graph is also scored again on this machine if its dataset is here.
+Processors differ in how they round int8 products, so the accuracy is measured again on this machine if the dataset is here.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from vertune.runtime.predictor import GRAPH, HOST, Predictor
 
 _TEXTS = 256
 TEMPORARY = "not saved"
-"""Stands for the id of a model whose graph was only written to be measured."""
+"""Used in place of an id for a model whose graph was only written to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """The speed of one graph with one number of threads."""
+    """The speed of one model with one number of threads."""
 
     model: str
     parent: str
-    """Id of the trained model that it was made from."""
+    """Id of the trained model that was compressed."""
     chain: str
-    """Its compressors: `float32` for none, `int8`, `distill, int8` …"""
+    """The compressors that made the model, such as `int8` or `distill, int8`; `float32` for none."""
     threads: int
     latency: float
     """Seconds for one short text."""
@@ -46,12 +46,11 @@ class TuneResult:
 
 
 def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[TuneResult]:
-    """Measure every compressed model of a vertical with 1, 2, 4 … threads; the fastest for one text comes first.
+    """Measure every compressed model with the name of `model` at 1, 2, 4 … threads; return the results, fastest for one text first.
 
-    `model` is any model of the vertical. If all of its graphs are quantised and the trained model is here, its float32 graph is
-    measured too, because it can be faster on a processor without int8 instructions. The best thread count of each graph, for
-    one text and for many, is written into its folder with the processor's features, where `Predictor.open` reads it. NotFound
-    if the vertical has no compressed model.
+    If all of these models are quantised and the trained model is here, its float32 graph is measured too, because it can be
+    faster on a processor without int8 instructions. The best thread counts for one text and for many are written into each
+    model's folder, where `Predictor.open` reads them. Raises NotFound if no model of this name is compressed.
     """
     name = model.manifest["name"]
     graphs = [
@@ -80,7 +79,7 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
 
 
 def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
-    """Measure the uncompressed parent of a model; nothing if the parent, its base or torch is not here."""
+    """Measure the uncompressed model that `graph` was made from; return no results if that model, its base or torch is missing."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
         return []
     from vertune.steps.compress import float32
@@ -106,7 +105,7 @@ def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[Tun
 
 
 def _host_entries(measured: dict[int, dict[str, Any]], score: float | None, loss: float | None) -> dict[str, Any]:
-    """The entries of host.json: how a model performs on this machine."""
+    """The content of host.json, the file in a model's folder with its best thread counts and its accuracy on this machine."""
     return {
         "processor": list(machine.cpu_features()),
         "usable": machine.usable_processors(),
@@ -119,7 +118,7 @@ def _host_entries(measured: dict[int, dict[str, Any]], score: float | None, loss
 
 
 def _score(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
-    """The goal metric on validation (None without the dataset), and the graph with features of typical costs."""
+    """The goal metric on validation (None without the dataset), and the graph with typical input lengths to measure its speed with."""
     predictor = Predictor.open(graph)
     workload = GraphWorkload(graph.folder / GRAPH, predictor.encoder, [min(16, predictor.encoder.max_cost)] * _TEXTS)
     dataset = of_model(graph.manifest, home)
@@ -138,6 +137,7 @@ def _score(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
 
 
 def _result(graph: Artifact, threads: int, measurement: dict[str, Any], score: float | None) -> TuneResult:
+    """The result of one measurement of a compressed model."""
     manifest = graph.manifest
     return TuneResult(
         model=graph.id,

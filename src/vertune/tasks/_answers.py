@@ -91,7 +91,7 @@ class _Cell:
         except _Misplaced as error:
             return cls(None, str(error))
         except (ValueError, TypeError, KeyError):
-            return cls(None, "the answers are no list of {start, text}")
+            return cls(None, "the answers are not a list of {start, text}")
         moved = [
             {"start": start, "moved_to": item["start"], "text": item["text"]}
             for (start, _), item in zip(parsed or (), placed or (), strict=True)
@@ -146,7 +146,7 @@ def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
 def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
     """Return {start, text} with the position of the answer in the context; raise _Misplaced if there is none, or more than one."""
     if not isinstance(text, str):
-        raise TypeError("an answer is a text")
+        raise TypeError("an answer must be a text")
     if not text.strip():
         raise _Misplaced("an answer is empty; write [] where the context holds none")
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
@@ -155,7 +155,7 @@ def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
     if position < 0:
         raise _Misplaced("an answer is not in the context")
     if context.find(text, position + 1) >= 0:
-        raise _Misplaced(f"an answer does not stand at its start ({start}), and the context holds it more than once")
+        raise _Misplaced(f"an answer is not at its start ({start}), and the context holds it more than once")
     return {"start": position, "text": text}
 
 

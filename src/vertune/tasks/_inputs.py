@@ -24,9 +24,11 @@ _SHOWN = 300
 class SingleView(Task):
     """A task that encodes all inputs of a record together, as one view."""
 
-    inputs: dict[str, Literal["text", "number", "category"]] = Field(default={})
-    """Fields to use as inputs instead of the task's texts, each with its type, such as `{age: number, job: category}`. A number or
-    a category may be missing in a row. The encoder must support these types: the encoder `text` supports only texts."""
+    inputs: dict[str, Literal["text", "number", "category"]] = Field(
+        default={},
+        description="Fields to use as inputs instead of the task's texts, each with its type, such as `{age: number, job: category}`. "
+        "A number or a category may be missing in a row. The encoder must support these types: the encoder `text` supports only texts.",
+    )
 
     def model_post_init(self, context: Any) -> None:
         """Replace the input columns of this instance by `inputs`; ConfigError if one has the name of a target column."""

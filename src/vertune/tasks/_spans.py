@@ -66,14 +66,14 @@ def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
             return None, None
         return [_span(item) for item in items], None
     except (ValueError, TypeError, KeyError):
-        return None, "the spans are no list of {start, end, label} with whole numbers"
+        return None, "the spans are not a list of {start, end, label} with whole numbers"
 
 
 def _span(item: Any) -> dict[str, Any]:
     """Convert one mapping or (start, end, label) to a span; raise ValueError if an offset is not a whole number."""
     start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
     if int(start) != start or int(end) != end:
-        raise ValueError("offsets are whole numbers")
+        raise ValueError("offsets must be whole numbers")
     return {"start": int(start), "end": int(end), "label": str(label) if label is not None else None}
 
 

@@ -103,8 +103,8 @@ class Embed(Task):
         _rows.target(frame, fields.document, self.name)
         if fields.label in frame.columns and not (frame[fields.label] == 1).any():
             raise DataError(
-                f"No training row has {fields.label} 1, and the task '{self.name}' learns from pairs that fit. "
-                f"Leave out {fields.label} where all pairs fit."
+                f"No training row has {fields.label} 1, but the task '{self.name}' learns from matching pairs. "
+                f"Leave {fields.label} out if all pairs match."
             )
         return self
 
@@ -138,7 +138,7 @@ class Embed(Task):
         fields = self._fields
         if any(record.get(fields.document) is None for record in records):
             raise DataError(
-                f"A record has no {fields.document}, and the task '{self.name}' learns from pairs. Add it, or leave out the row."
+                f"A record has no {fields.document}, but the task '{self.name}' learns from pairs. Add it, or leave the row out."
             )
         queries = [_number(record[fields.query]) for record in records]
         documents = [_number(record[fields.document]) for record in records]

@@ -128,7 +128,11 @@ class Extract(Task):
             visible[feature.record] |= contains_answer
         lost = sum(bool(record[name]) and not seen for record, seen in zip(records, visible, strict=True))
         if lost:
-            _log.warning("%d of %d answers lie in truncated text and can't be found; choose truncation: window.", lost, len(records))
+            _log.warning(
+                "%d of %d answers are in text that is truncated, so they can't be learned. Set encoder.truncation: window.",
+                lost,
+                len(records),
+            )
         return Targets(values)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

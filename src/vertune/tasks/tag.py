@@ -158,7 +158,7 @@ class Tag(Task):
         fit = _alignment([record[self._target] for record in records], readings)
         if fit["misaligned"] or fit["truncated"]:
             _log.warning(
-                "%d of %d spans do not begin and end where units of the text do and can't be found exactly; %d more are truncated.",
+                "%d of %d spans don't start and end at token boundaries, so they can't be found exactly; %d more are truncated.",
                 fit["misaligned"], fit["spans"], fit["truncated"],
             )  # fmt: skip
         counts = np.array([max(1, int((value != -100).sum())) for value in values], np.float32)

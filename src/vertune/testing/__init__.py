@@ -1,1 +1,1 @@
-"""Tiny models and the contract tests, which plugin authors run too."""
+"""Tiny models and the contract checks of parts (pluggable components), for the tests of vertune and of plugin authors."""

@@ -1,6 +1,6 @@
-"""The contract of augmenters, as functions that take one; knows nothing of how they make rows.
+"""Contract checks of augmenters; independent of how an augmenter makes rows.
 
-Authors of augmenters run them on theirs:
+Authors of augmenters run them on their own:
 
     for check in CHECKS:
         check(MyAugmenter())
@@ -24,14 +24,14 @@ ANSWERED = (
     Column("page", "The text that holds the answer."),
     Column("found", "The answers.", role="target", type="answers"),
 )
-"""The columns of three tasks whose fields have names of their own."""
+"""The columns of three tasks (`LABELLED`, `MARKED`, `ANSWERED`); an augmenter must not rely on their names."""
 
 _PEOPLE = ("Anna Smith", "Omar", "王芳", "李娜")
 _PLACES = ("Paris", "New York", "北京", "上海")
 
 
 def rows(columns: tuple[Column, ...], count: int = 40) -> pl.DataFrame:
-    """Sentences in English and Chinese on who lives where, with the targets of these columns and the marks of a source."""
+    """Return sentences in English and Chinese about where people live, with the targets of `columns` and with `__file` and `__row`."""
     made = []
     for number in range(count):
         person, place = _PEOPLE[number % 4], _PLACES[number // 4 % 4]
@@ -49,7 +49,7 @@ def rows(columns: tuple[Column, ...], count: int = 40) -> pl.DataFrame:
 
 
 def check_rows(augmenter: Augmenter) -> None:
-    """New rows have the columns and types of the frame, keep their label and differ from the row that they were made from."""
+    """Check that new rows have the columns and types of the frame, keep their label and differ from their original."""
     frame = rows(LABELLED)
     new = augmenter.augment(frame, LABELLED, 0)
     assert new.schema == frame.schema, f"{augmenter.name}: columns or their types change"
@@ -62,7 +62,7 @@ def check_rows(augmenter: Augmenter) -> None:
 
 
 def check_content_decides(augmenter: Augmenter) -> None:
-    """The same rows in another order give the same new rows; another seed gives others."""
+    """Check that the order of rows has no effect on the new rows, and that another seed gives other rows."""
     frame = rows(LABELLED)
     first = augmenter.augment(frame, LABELLED, 0)
     again = augmenter.augment(frame.reverse(), LABELLED, 0)
@@ -72,7 +72,7 @@ def check_content_decides(augmenter: Augmenter) -> None:
 
 
 def check_places_move_along(augmenter: Augmenter) -> None:
-    """Spans and answers mark the same words in a new row, or the augmenter refuses a task that has them."""
+    """Check that spans and answers mark the same words in a new row, unless the augmenter raises ConfigError for such a task."""
     for columns, target in ((MARKED, "names"), (ANSWERED, "found")):
         frame = rows(columns)
         try:
@@ -89,7 +89,7 @@ def check_places_move_along(augmenter: Augmenter) -> None:
 
 
 def check_nothing_to_edit(augmenter: Augmenter) -> None:
-    """No rows give no rows, and a text of one character is left alone."""
+    """Check that an empty frame and texts of one character give no new rows."""
     frame = rows(LABELLED)
     assert augmenter.augment(frame.clear(), LABELLED, 0).is_empty(), f"{augmenter.name}: rows are made from no row"
     short = frame.with_columns(review=pl.lit("x"))
@@ -97,7 +97,7 @@ def check_nothing_to_edit(augmenter: Augmenter) -> None:
 
 
 def _marked(text: str, items: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The words of each span or answer as the text has them."""
+    """Return the words that each span or answer marks in the text, with its label or answer text."""
     ends = [item["end"] if "end" in item else item["start"] + len(item["text"]) for item in items]
     return [(text[item["start"] : end], item.get("label") or item["text"]) for item, end in zip(items, ends, strict=True)]
 

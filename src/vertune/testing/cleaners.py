@@ -1,6 +1,6 @@
-"""The contract of cleaners, as functions that take one; knows nothing of what they clean.
+"""Contract checks of cleaners; independent of what a cleaner changes.
 
-Authors of cleaners run them on theirs:
+Authors of cleaners run them on their own:
 
     for check in CHECKS:
         check(MyCleaner())
@@ -20,7 +20,7 @@ COLUMNS = (
     Column("reply", "Another text.", required=False),
     Column("opinion", "The class.", role="target", type="label"),
 )
-"""The columns of a task whose fields have names of their own."""
+"""The columns of a task; a cleaner must not rely on their names."""
 
 _TEXTS = (
     "the card  was swallowed ", "cafe\u0301 \u200bcards", "我的卡被吞了", "ＡＢＣ１２３", "\tline\nend",
@@ -29,7 +29,7 @@ _TEXTS = (
 
 
 def rows() -> pl.DataFrame:
-    """Texts of several scripts with invisible characters, blank ones and copies, with a label and the marks of a source."""
+    """Return texts of several scripts, some with invisible characters, blank or duplicate, with a label and with `__file` and `__row`."""
     texts = [*_TEXTS, *_TEXTS[:4]]
     return pl.DataFrame(
         {
@@ -44,7 +44,7 @@ def rows() -> pl.DataFrame:
 
 
 def check_every_row_is_there_or_rejected(cleaner: Cleaner) -> None:
-    """Each row either stays, once, or is rejected with its file, its number and a reason."""
+    """Check that each row is either kept once, in order, or rejected with its file, its number and a reason."""
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     kept = cleaned.frame["__row"].to_list()
@@ -56,7 +56,7 @@ def check_every_row_is_there_or_rejected(cleaner: Cleaner) -> None:
 
 
 def check_targets_stay(cleaner: Cleaner) -> None:
-    """Targets and columns that are no input keep their values."""
+    """Check that targets and other columns that are not inputs keep their values."""
     frame = rows()
     stayed = cleaner.clean(frame, COLUMNS).frame
     same = frame.join(stayed.select("__row"), on="__row", how="semi", maintain_order="left")
@@ -65,7 +65,7 @@ def check_targets_stay(cleaner: Cleaner) -> None:
 
 
 def check_changes_are_noted(cleaner: Cleaner) -> None:
-    """Texts that change are counted in a note."""
+    """Check that notes count the texts that changed and name the cleaner."""
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     before = frame.join(cleaned.frame.select("__row"), on="__row", how="semi", maintain_order="left")
@@ -75,13 +75,13 @@ def check_changes_are_noted(cleaner: Cleaner) -> None:
 
 
 def check_again(cleaner: Cleaner) -> None:
-    """Cleaning cleaned rows changes nothing."""
+    """Check that cleaning rows a second time changes nothing."""
     once = cleaner.clean(rows(), COLUMNS).frame
     assert cleaner.clean(once, COLUMNS).frame.equals(once, null_equal=True), f"{cleaner.name}: a second run changes the rows again"
 
 
 def check_prediction(cleaner: Cleaner) -> None:
-    """A cleaner that edits texts drops no row, and edits a single text as it edits a column; another one edits none."""
+    """Check that a cleaner with `at_prediction` drops no row and that `edit` equals `clean`; `edit` of other cleaners changes nothing."""
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     edited = [cleaner.edit(text) for text in frame["review"]]

@@ -1,7 +1,7 @@
-"""What every method must do on every base and task; authors of methods run the same checks on theirs.
+"""Contract checks of training methods; authors of methods run them on their own.
 
-Each `check_…` takes a method and a `Stand`, and raises AssertionError saying what went wrong. A method that can't work on a
-stand raises ConfigError from `Stand.prepared`, as it would in training.
+Each `check_…` accepts a method and a `MethodCase` (a task's example on a pretrained model) and raises AssertionError if the method
+breaks the contract. A method that does not support the case raises ConfigError in `MethodCase.prepared`, as in training.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from vertune.nn.vertical import VerticalModel
 
 STEPS = 120
 _ROUND = 5
-"""Steps between two looks at the loss; training ends when it has fallen."""
+"""Steps between two evaluations of the loss; training ends once the loss has fallen."""
 _FALLEN = 0.97
+"""Ratio to the initial loss below which the loss counts as fallen."""
 _SAME = 2e-5
+"""Largest difference, relative to the largest output (at least 1), at which outputs count as equal."""
 _WEIGHTS = ("layers", "bias", "head")
 
 
 class MethodCase:
-    """A task's example on a base: everything a method needs to be tried."""
+    """The example of a task, encoded for a pretrained model: all that is needed to test a method."""
 
     def __init__(self, encoder: Encoder, task: Task, rows: int = 32) -> None:
         records = task.example(rows)
@@ -53,18 +55,21 @@ class MethodCase:
         self._trained: dict[str, tuple[VerticalModel, list[float]]] = {}
 
     def fresh(self) -> VerticalModel:
-        """The untrained model, the same each time."""
+        """Return a new copy of the untrained model; all copies are equal."""
         return copy.deepcopy(self._template)
 
     def prepared(self, method: Method, steps: int = STEPS) -> VerticalModel:
-        """A model that the method has made ready; ConfigError where it can't."""
+        """Return a new model that the method has prepared for training; ConfigError if the method does not support it."""
         model = self.fresh()
         torch.manual_seed(1)
         method.prepare(model, self.task, steps)
         return model
 
     def trained(self, method: Method) -> tuple[VerticalModel, list[float]]:
-        """A model after some steps over the whole example, and its losses on the way, dropout off; made once a method."""
+        """Return a model trained on the whole example, and its losses without dropout before and during training.
+
+        The result is cached per method and options.
+        """
         key = f"{type(method).__module__} {method.model_dump_json()}"
         if key not in self._trained:
             model = self.prepared(method)
@@ -82,7 +87,7 @@ class MethodCase:
         return self._trained[key]
 
     def step(self, model: VerticalModel, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
-        """One step as the training loop does it."""
+        """Do one step of training, in the same order as the training loop."""
         loss = self.task.loss(model(self.inputs), self.targets).mean()
         penalty = method.penalty(model)
         (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
@@ -92,38 +97,38 @@ class MethodCase:
 
     @torch.no_grad()
     def answers(self, model: VerticalModel) -> Tensor:
-        """Outputs of the whole example."""
+        """Return the model's outputs for the whole example, without dropout."""
         model.eval()
         out: Tensor = model(self.inputs)
         return out
 
     @torch.no_grad()
     def loss(self, model: VerticalModel) -> float:
-        """Mean loss on the example, dropout off."""
+        """Return the mean loss on the example, without dropout."""
         return float(self.task.loss(self.answers(model), self.targets).mean())
 
 
 def _groups(model: VerticalModel, method: Method) -> list[dict[str, Any]]:
-    """The head and the rest, each at its rate; tiny random bases need larger steps than pretrained ones."""
+    """Return the optimiser's parameter groups: head and rest, with higher learning rates than usual, as random weights need them."""
     heads = structure.head_parameters(model)
     rest = [parameter for name, parameter in trainable(model).items() if name not in heads]
     return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 5 * method.learning_rate)}]
 
 
-def check_loss_falls(method: Method, stand: MethodCase) -> None:
-    """Some steps on an example that can be learnt lower its loss."""
-    _, losses = stand.trained(method)
+def check_loss_falls(method: Method, case: MethodCase) -> None:
+    """Check that some training steps lower the loss on the example by at least 3 %."""
+    _, losses = case.trained(method)
     assert losses[-1] < _FALLEN * losses[0], f"{method.name}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f} only"
 
 
-def check_only_declared_weights_move(method: Method, stand: MethodCase) -> None:
-    """Of the base's own weights, training moves exactly those that the edits declare, and something moves in each edit."""
-    model, _ = stand.trained(method)
-    before = stand.fresh().state_dict()
+def check_only_declared_weights_move(method: Method, case: MethodCase) -> None:
+    """Check that training changes no pretrained weight that the edits do not declare, and at least one tensor of each edited module."""
+    model, _ = case.trained(method)
+    before = case.fresh().state_dict()
     after = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     declared = {f"{edit.site}.{name}" for edit in method.edits(model) if edit.kind in _WEIGHTS for name in edit.tensors}
-    declared |= {_twin(name, stand) for name in declared}
+    declared |= {_twin(name, case) for name in declared}
     assert moved <= declared, f"{method.name}: moved without being declared: {sorted(moved - declared)}"
     frozen = {name for name in declared - moved if before.get(name) is not None and before[name].is_floating_point()}
     felt = {edit.site for edit in method.edits(model) if any(f"{edit.site}.{name}" not in frozen for name in edit.tensors)}
@@ -131,19 +136,19 @@ def check_only_declared_weights_move(method: Method, stand: MethodCase) -> None:
     assert not still, f"{method.name}: declared, but nothing moved at {sorted(still)}"
 
 
-def _twin(name: str, stand: MethodCase) -> str:
-    """The other name of a weight that a native model and its backbone both hold."""
-    model = stand.fresh()
+def _twin(name: str, case: MethodCase) -> str:
+    """Return the name of a backbone weight inside the native model, which contains the same weight; other names are returned unchanged."""
+    model = case.fresh()
     if model.native is None or not name.startswith(structure.BACKBONE):
         return name
     inside = next(place for place, module in model.native.named_modules() if module is model.backbone)
     return f"native.{inside}.{name.removeprefix(structure.BACKBONE)}"
 
 
-def check_edits_are_well_formed(method: Method, stand: MethodCase) -> None:
-    """Edits are of known kinds, at sites of a fresh model, at the depth of their site, the head among them, on the CPU."""
-    edits = method.edits(stand.prepared(method))
-    fresh = stand.fresh()
+def check_edits_are_well_formed(method: Method, case: MethodCase) -> None:
+    """Check that edits are of known kinds, at modules that exist, with the depth of their module and tensors on the CPU."""
+    edits = method.edits(case.prepared(method))
+    fresh = case.fresh()
     above = structure.count(fresh.backbone) + 1
     for edit in edits:
         fresh.get_submodule(edit.site)
@@ -153,88 +158,94 @@ def check_edits_are_well_formed(method: Method, stand: MethodCase) -> None:
         assert edit.depth == structure.depth_of(fresh, edit.site), f"{edit.site} is at {edit.depth}"
         assert (edit.kind == "head") == (edit.depth == above), edit.site
     lowest = min(edit.depth for edit in edits)
-    assert lowest == structure.lowest(stand.prepared(method)), f"edits begin at {lowest}"
+    assert lowest == structure.lowest(case.prepared(method)), f"edits begin at {lowest}"
 
 
-def check_random_delta_changes_answers(method: Method, stand: MethodCase) -> None:
-    """Noise in the edits of any one kind and depth is felt in the answers."""
-    edits = method.edits(stand.prepared(method))
-    plain = _rebuilt(stand, edits)
+def check_random_delta_changes_answers(method: Method, case: MethodCase) -> None:
+    """Check that noise in the edits of each kind and depth changes the model's outputs."""
+    edits = method.edits(case.prepared(method))
+    plain = _rebuilt(case, edits)
     random = torch.Generator().manual_seed(2)
     for kind, depth in sorted({(edit.kind, edit.depth) for edit in edits}):
         noisy = [_noisy(edit, random) if (edit.kind, edit.depth) == (kind, depth) else edit for edit in edits]
-        gap = float((_rebuilt(stand, noisy) - plain).abs().max())
+        gap = float((_rebuilt(case, noisy) - plain).abs().max())
         assert gap > 1e-4, f"{method.name}: noise in {kind} at depth {depth} changed answers by {gap:.1e} only"
 
 
 def _noisy(edit: Edit, random: torch.Generator) -> Edit:
+    """Return the edit with normal noise (standard deviation 0.3) added to its tensors."""
     noise = {name: tensor + 0.3 * torch.randn(tensor.shape, generator=random) for name, tensor in edit.tensors.items()}
     return replace(edit, tensors=noise)
 
 
-def _rebuilt(stand: MethodCase, edits: Sequence[Edit]) -> Tensor:
-    model = stand.fresh()
+def _rebuilt(case: MethodCase, edits: Sequence[Edit]) -> Tensor:
+    """Return the outputs of a new model with these edits applied."""
+    model = case.fresh()
     changes.apply(model, edits)
-    return stand.answers(model)
+    return case.answers(model)
 
 
-def check_saved_and_loaded_answers_are_equal(method: Method, stand: MethodCase, folder: Path) -> None:
-    """Edits of a trained model, saved, loaded and applied to a fresh base, answer as the trained model does."""
-    model, _ = stand.trained(method)
+def check_saved_and_loaded_answers_are_equal(method: Method, case: MethodCase, folder: Path) -> None:
+    """Check that edits of a trained model, saved, loaded and applied to an untrained copy, give the same outputs as the trained model.
+
+    The same holds after merging them into the weights, for kinds of edit that can be merged.
+    """
+    model, _ = case.trained(method)
     edits = method.edits(model)
     delta.save(folder, edits)
     loaded = delta.load(folder)
     for old, new in zip(edits, loaded, strict=True):
         assert replace(old, tensors={}) == replace(new, tensors={}), old.site
         assert all(torch.equal(old.tensors[name], new.tensors[name]) for name in old.tensors), old.site
-    expected, found = stand.answers(model), _rebuilt(stand, loaded)
+    expected, found = case.answers(model), _rebuilt(case, loaded)
     _close(expected, found, f"{method.name}: rebuilt")
     if not {edit.kind for edit in edits} & {"bottleneck", "prefix_states", "prompt_rows"}:
-        merged = stand.fresh()
+        merged = case.fresh()
         changes.merge(merged, loaded)
-        _close(expected, stand.answers(merged), f"{method.name}: merged")
+        _close(expected, case.answers(merged), f"{method.name}: merged")
 
 
 def _close(expected: Tensor, found: Tensor, what: str) -> None:
+    """Raise AssertionError unless the outputs are equal within `_SAME`; `what` names them in the message."""
     gap = float((expected - found).abs().max())
     assert gap <= _SAME * max(1.0, float(expected.abs().max())), f"{what} answers differ by {gap:.1e}"
 
 
-def check_training_resumes_exactly(method: Method, stand: MethodCase) -> None:
-    """State and weights put into a newly prepared model go on as if training had not stopped."""
+def check_training_resumes_exactly(method: Method, case: MethodCase) -> None:
+    """Check that training which stops and resumes from saved state and weights ends with the same weights as without a stop."""
     half, steps = 6, 12
-    straight = _run(method, stand, stand.prepared(method, steps), range(steps))
-    stopped = _run(method, stand, stand.prepared(method, steps), range(half))
+    straight = _run(method, case, case.prepared(method, steps), range(steps))
+    stopped = _run(method, case, case.prepared(method, steps), range(half))
     state = {name: value.clone() for name, value in method.state(stopped).items()}
-    resumed = stand.prepared(method, steps)
+    resumed = case.prepared(method, steps)
     with torch.no_grad():
         for name, parameter in trainable(resumed).items():
             parameter.copy_(trainable(stopped)[name])
     method.restore(resumed, state)
-    _run(method, stand, resumed, range(half, steps))
+    _run(method, case, resumed, range(half, steps))
     for name, parameter in trainable(straight).items():
         assert torch.equal(parameter, trainable(resumed)[name]), f"{method.name}: {name} differs after resuming"
 
 
-def _run(method: Method, stand: MethodCase, model: VerticalModel, steps: range) -> VerticalModel:
-    """Steps of plain gradient descent, whose only state is the method's."""
+def _run(method: Method, case: MethodCase, model: VerticalModel, steps: range) -> VerticalModel:
+    """Train with plain gradient descent, because this optimiser has no state of its own; return the model."""
     optimiser = torch.optim.SGD(trainable(model).values(), lr=0.05)
     for step in steps:
         model.train()
         torch.manual_seed(step)
-        stand.step(model, method, optimiser, step)
+        case.step(model, method, optimiser, step)
     return model
 
 
-def check_depth_is_that_of_the_lowest_edit(method: Method, stand: MethodCase) -> None:
-    """Nothing moves below the depth that is declared, and answers from remembered states below it are those of the whole model."""
-    model = stand.prepared(method)
+def check_depth_is_that_of_the_lowest_edit(method: Method, case: MethodCase) -> None:
+    """Check that the method declares the depth of its lowest edit, and that cached states below it give the outputs of the whole model."""
+    model = case.prepared(method)
     declared, lowest = method.depth(structure.count(model.backbone)), structure.lowest(model)
     assert declared == lowest or declared < 2, f"{method.name} declares depth {declared}; its lowest edit is at {lowest}"
     assert declared <= lowest, f"{method.name} declares depth {declared}, and moves what is at {lowest}"
-    alone = structure.shares_layers(model.backbone) and model.native is not None  # layers that are one module can't be told apart
+    alone = structure.shares_layers(model.backbone) and model.native is not None  # layers that share one module can't be distinguished
     if declared > 1 and not alone:
-        assert Trunk(model, declared).works(stand.inputs), f"{method.name}: remembered states at depth {declared} answer otherwise"
+        assert Trunk(model, declared).works(case.inputs), f"{method.name}: remembered states at depth {declared} answer otherwise"
 
 
 CHECKS = (
@@ -244,4 +255,4 @@ CHECKS = (
     check_only_declared_weights_move,
     check_random_delta_changes_answers,
 )
-"""The checks that need nothing but a method and a stand, and may tell one stand from another."""
+"""The checks whose only arguments are a method and a case."""

@@ -1,6 +1,6 @@
-"""The contract of sources, as functions that take one with the folder of its sample; knows nothing of any format.
+"""Contract checks of sources, on a source and the folder of its sample; independent of any format.
 
-Authors of sources run them on theirs:
+Authors of sources run them on their own:
 
     source = MySource.sample(folder)
     for check in CHECKS:
@@ -24,7 +24,7 @@ MARKS = {"__file": pl.String, "__row": pl.Int64, "__error": pl.String}
 
 
 def check_marks(source: Source, folder: Path) -> None:
-    """Every row has its file and number, and its error where it can't be read."""
+    """Check that every row has `__file`, `__row` and `__error`, with the right types, and that row numbers increase within a file."""
     frame = source.read().lazy().collect()
     for name, kind in MARKS.items():
         assert frame.schema.get(name) == kind, f"{source.name}: the column {name} must be there as {kind}, it is {frame.schema.get(name)}"
@@ -38,27 +38,27 @@ def check_marks(source: Source, folder: Path) -> None:
 
 
 def check_columns(source: Source, folder: Path) -> None:
-    """The source's own columns never begin with two underscores, which mark ours."""
+    """Check that no other column begins with two underscores, which are reserved for vertune."""
     frame = source.read().lazy().collect()
     reserved = [name for name in frame.columns if name.startswith("__") and name not in MARKS]
     assert not reserved, f"{source.name}: {reserved} begin with two underscores"
 
 
 def check_again(source: Source, folder: Path) -> None:
-    """The rows are the same when they are read twice, and when a source built from the manifest reads them."""
+    """Check that a source rebuilt from its options in the manifest reads the same rows again."""
     first = source.read().lazy().collect()
     again = build(type(source), {key: value for key, value in json.loads(json.dumps(dump(source))).items() if key != "name"})
     assert again.read().lazy().collect().equals(first, null_equal=True), f"{source.name}: the rows differ when they are read again"
 
 
 def check_suffixes(source: Source, folder: Path) -> None:
-    """File endings are written in lower case with their dot, as paths are compared."""
+    """Check that suffixes are in lower case and begin with a dot, as paths are compared with them in this form."""
     for suffix in source.suffixes:
         assert suffix == f".{suffix.lower().removeprefix('.')}", f"{source.name}: the ending '{suffix}' must be such as .csv"
 
 
 def check_fingerprint(source: Source, folder: Path) -> None:
-    """A fingerprint depends on every byte of the content and not on times; a source without one is never reused."""
+    """Check that the fingerprint, if there is one, depends on the content of every file and not on modification times."""
     first = source.fingerprint()
     if first is None:
         return

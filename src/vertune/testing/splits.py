@@ -1,6 +1,6 @@
-"""What every split must keep to, as functions that take one with its options and rows; knows nothing of any one way.
+"""Contract checks of splits, which divide rows into train, validation and test; independent of how a split decides.
 
-Authors of splits run them on theirs, with some hundred rows that have the columns it goes by:
+Authors of splits run them on their own, with a few hundred rows that have the columns it reads:
 
     for check in CHECKS:
         check(MySplit(), rows())
@@ -18,12 +18,12 @@ from vertune.core.records import Column
 
 NAMES = frozenset({"train", "validation", "test", "unused"})
 COLUMNS = (Column("review", "The text."), Column("opinion", "The class.", role="target", type="label"))
-"""The columns of a task whose fields have names of their own: no split may rely on `text` and `label`."""
+"""The columns of a task with unusual field names: no split may rely on the names `text` and `label`."""
 
 
 def rows(count: int = 300) -> pl.DataFrame:
-    """Texts, one in five of them twice, with a label, and a column for each way of dividing that we have."""
-    draw = random.Random(0)  # noqa: S311 (no secret)
+    """Return texts, one in five of them a duplicate, with a label and with the columns that the splits of vertune use."""
+    draw = random.Random(0)  # noqa: S311 (not for cryptography)
     texts = [f"text number {row if row % 5 else max(0, row - 5)}" for row in range(count)]
     return pl.DataFrame(
         {
@@ -37,7 +37,7 @@ def rows(count: int = 300) -> pl.DataFrame:
 
 
 def check_names(split: Split, frame: pl.DataFrame) -> None:
-    """Every row gets a name that there is, and some rows are for training and some for validation."""
+    """Check that every row gets one of `NAMES`, and that training and validation get some rows."""
     names = split.divide(frame, COLUMNS)
     assert len(names) == frame.height, f"{split.name}: {len(names)} names for {frame.height} rows"
     assert set(names) <= NAMES, f"{split.name}: {set(names) - NAMES} are no splits"
@@ -45,7 +45,7 @@ def check_names(split: Split, frame: pl.DataFrame) -> None:
 
 
 def check_order(split: Split, frame: pl.DataFrame) -> None:
-    """The order of rows changes nothing: their content decides."""
+    """Check that shuffling the rows does not change which split each of them gets."""
     marked = frame.with_row_index("place")
     other = marked.sample(fraction=1.0, shuffle=True, seed=1)
     names = pl.DataFrame({"place": other["place"], "name": split.divide(other.drop("place"), COLUMNS)}).sort("place")["name"]
@@ -53,7 +53,7 @@ def check_order(split: Split, frame: pl.DataFrame) -> None:
 
 
 def check_columns(split: Split, frame: pl.DataFrame) -> None:
-    """The columns it goes by, besides the task's fields, are in `reads`, so that prepare keeps them."""
+    """Check that `reads` names all columns that the split uses besides the task's fields, so that they are kept until the split."""
     needed = frame.select(*dict.fromkeys([*(column.name for column in COLUMNS), *split.reads]))
     assert split.divide(needed, COLUMNS).to_list() == split.divide(frame, COLUMNS).to_list(), (
         f"{split.name}: it looks at columns that `reads` does not name"
@@ -61,7 +61,7 @@ def check_columns(split: Split, frame: pl.DataFrame) -> None:
 
 
 def check_without(split: Split, frame: pl.DataFrame) -> None:
-    """A split whose rows come from files of their own is not cut here."""
+    """Check that `without` assigns no rows to splits whose rows come from separate files."""
     for given in ({"validation"}, {"test"}, {"validation", "test"}):
         able = given & set(type(split).model_fields)
         found = able & set(split.without(frozenset(given)).divide(frame, COLUMNS))
@@ -69,7 +69,7 @@ def check_without(split: Split, frame: pl.DataFrame) -> None:
 
 
 def _by_column(split: Split, frame: pl.DataFrame) -> set[str]:
-    """Splits that a column of the data itself names."""
+    """Return the split names that the data itself contains, in the columns that the split reads."""
     return {str(value) for name in split.reads for value in frame[name].cast(pl.String).unique()}
 
 

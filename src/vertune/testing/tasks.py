@@ -1,6 +1,6 @@
-"""The contract of a task, as functions that take its class; knows nothing of any one task.
+"""Contract checks of tasks, as functions of a task class; independent of any one task.
 
-They need no pretrained model: features are made of words, states are drawn at random. Authors of tasks run them too:
+They need no pretrained model: features are made of words, and states are random. Authors of tasks run them on their own:
 
     for check in CHECKS:
         check(MyTask)
@@ -31,16 +31,17 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
 
 
 class WordEncoder(Encoder):
-    """Features made of words (of characters, in Chinese), in windows of at most `room` of them where the view allows it."""
+    """Encoder that makes features of words (of single characters in Chinese), in windows of `room` words if the view allows windows."""
 
     room: int = 64
-    """Words of the last field that one feature holds."""
+    """Maximum number of words in a window."""
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Features in order of records, then views, then windows."""
+        """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows."""
         return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
 
     def _view(self, row: int, record: Record, view: View) -> list[Feature]:
+        """Return the features of one view of one record, one per window."""
         fields = [field for place, field in enumerate(view.fields) if place == 0 or record.get(field)]
         pieces = [[found.span() for found in _WORD.finditer(str(record.get(field) or ""))] for field in fields]
         cut = len(pieces) - 1 if view.cut is None else view.cut
@@ -53,7 +54,7 @@ class WordEncoder(Encoder):
 
 
 def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], window: int) -> Feature:
-    """A special token, then each piece with a special token behind it."""
+    """Build a feature of a special token, then each piece followed by a special token."""
     segments, offsets = [-1], [(0, 0)]
     for place, piece in enumerate(pieces):
         segments += [place] * len(piece) + [-1]
@@ -63,7 +64,7 @@ def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], w
 
 
 def renamed(kind: type[Task]) -> type[Task]:
-    """A task that differs in the names of its columns alone; it keeps the contract where the task reads them from `columns`."""
+    """Return a subclass with other column names; it passes the checks if the task reads the names from `columns`."""
     names = {column.name: f"{column.role} {place}°" for place, column in enumerate(kind.columns)}
 
     def example(self: Task, rows: int = 64) -> list[dict[str, Any]]:
@@ -74,24 +75,24 @@ def renamed(kind: type[Task]) -> type[Task]:
 
 
 def frame_of(kind: type[Task], rows: int = 60) -> pl.DataFrame:
-    """The task's example as a source would give it."""
+    """Return the task's example as a frame with the columns that sources and other fields add."""
     frame = pl.DataFrame(kind().example(rows))
     return frame.with_columns(pl.lit("example.csv").alias("__file"), pl.int_range(1, pl.len() + 1).alias("__row"), kept=pl.lit("kept"))
 
 
 def fitted(kind: type[Task], rows: int = 60) -> tuple[Task, list[dict[str, Any]]]:
-    """The task after its example has been cleaned and fitted, with the records."""
+    """Return the task fitted on its cleaned example, and the records of the example."""
     frame = kind().clean(frame_of(kind, rows)).frame
     return kind().fit(frame), frame.to_dicts()
 
 
 def features_of(task: Task, records: Sequence[Record], room: int = 64) -> list[Feature]:
-    """Features of the records in the task's views."""
+    """Return the features of the records for the views (model inputs) of the task."""
     return WordEncoder(room=room).encode(records, task.views(list(records[0])))
 
 
 def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[NDArray[Any]]:
-    """What an untrained head says of random states, one array a feature."""
+    """Return the outputs of an untrained head on random states, one array per feature."""
     import torch
 
     torch.manual_seed(seed)
@@ -102,13 +103,13 @@ def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[N
 
 
 def answers_of(task: Task, records: Sequence[Record], seed: int = 0) -> list[Answer]:
-    """Answers of an untrained head to random states."""
+    """Return the task's predictions from the outputs of an untrained head on random states."""
     features = features_of(task, records)
     return task.decode(records, features, outputs_of(task, features, seed))
 
 
 def check_schema(kind: type[Task]) -> None:
-    """Columns and metrics are named once, the answer says what was truncated, a metric that there is not is refused."""
+    """Check that names of columns and metrics are unique, answers have `truncated`, and an unknown metric raises ConfigError."""
     names = [column.name for column in kind.columns]
     assert len(set(names)) == len(names), f"columns are named twice: {names}"
     assert {"input", "target"} <= {column.role for column in kind.columns}, "a task reads an input and learns a target"
@@ -123,7 +124,7 @@ def check_schema(kind: type[Task]) -> None:
 
 
 def check_round_trip(kind: type[Task]) -> None:
-    """What fit learnt is options: written as JSON and parsed again, the task is the same; fit goes by content, not order."""
+    """Check that a fitted task survives a round trip through JSON, and that fitting does not depend on the order of rows."""
     task, _ = fitted(kind)
     written = json.loads(json.dumps(dump(task), allow_nan=False))
     assert kind.model_validate(written) == task
@@ -133,7 +134,7 @@ def check_round_trip(kind: type[Task]) -> None:
 
 
 def check_clean(kind: type[Task]) -> None:
-    """The example is clean, other columns stay, cleaning twice is cleaning once, rows without targets are taken."""
+    """Check that `clean` accepts the example, keeps other columns, changes nothing the second time, and accepts rows without targets."""
     frame = frame_of(kind)
     cleaned = kind().clean(frame)
     assert not cleaned.rejected, f"the example has bad rows: {cleaned.rejected[:3]}"
@@ -150,7 +151,7 @@ def check_clean(kind: type[Task]) -> None:
 
 
 def check_rejects(kind: type[Task]) -> None:
-    """An input column that is missing is an error that names it; an empty input or a missing target costs that row alone."""
+    """Check that a missing input column raises DataError with its name, and that an empty value rejects its row alone."""
     frame = frame_of(kind)
     for column in kind.columns:
         if not column.required:
@@ -170,7 +171,7 @@ def check_rejects(kind: type[Task]) -> None:
 
 
 def check_loss(kind: type[Task]) -> None:
-    """There is one finite loss a feature, and it reaches every weight of the head."""
+    """Check that there is one finite loss per feature, and that every weight of the head gets a gradient."""
     import torch
 
     from vertune.learning.examples import encode
@@ -196,7 +197,7 @@ def check_loss(kind: type[Task]) -> None:
 
 
 def check_apply(kind: type[Task]) -> None:
-    """Without torch the head gives what it gives in torch."""
+    """Check that `apply`, the head in NumPy, equals the head in torch."""
     import torch
 
     task, _ = fitted(kind)
@@ -209,7 +210,7 @@ def check_apply(kind: type[Task]) -> None:
 
 
 def check_decode(kind: type[Task]) -> None:
-    """One answer a record in the answer's schema, whatever the order of features, with windows and without."""
+    """Check that `decode` returns one answer per record in the declared schema, whatever the order of records, with and without windows."""
     task, records = fitted(kind)
     known = get_type_hints(kind.answer)
     for room in (64, 3):
@@ -233,7 +234,7 @@ def check_decode(kind: type[Task]) -> None:
 
 
 def check_answers(kind: type[Task]) -> None:
-    """What a task says of its answers: names that it knows, a confidence from 0 to 1, and agreement with equal answers alone."""
+    """Check that `named` returns known labels, `confidence` a number from 0 to 1, and that `agrees` is symmetric and not always true."""
     task, records = fitted(kind)
     first, second = answers_of(task, records), answers_of(task, records, seed=1)
     for answer in first:
@@ -248,7 +249,7 @@ def check_answers(kind: type[Task]) -> None:
 
 
 def check_decoder(kind: type[Task]) -> None:
-    """A decoder gives the answers of `decode` from options that JSON can hold, and needs nothing that a bundle has not."""
+    """Check that the decoder module equals `decode`, takes options in JSON, and imports nothing that a portable bundle lacks."""
     task, records = fitted(kind)
     if task.decoder is None:
         return
@@ -263,7 +264,7 @@ def check_decoder(kind: type[Task]) -> None:
 
 
 def check_truncated(kind: type[Task]) -> None:
-    """A record of which tokens were lost says so in its answer, the others do not."""
+    """Check that `truncated` is true in the answers of truncated records and in no others."""
     task, records = fitted(kind)
     features = features_of(task, records)
     for feature in features:
@@ -273,7 +274,7 @@ def check_truncated(kind: type[Task]) -> None:
 
 
 def check_tally(kind: type[Task]) -> None:
-    """Tallies are finite sums: metrics are made of their total, for one total or many, whatever the order of records."""
+    """Check that tallies are finite and additive, and that metrics computed from their totals do not depend on the order of records."""
     task, records = fitted(kind)
     answers = answers_of(task, records)
     tally = task.tally(records, answers)
@@ -294,13 +295,13 @@ def check_tally(kind: type[Task]) -> None:
     rows = np.random.default_rng(0).permutation(len(records))
     moved = task.score([records[row] for row in rows], [answers[row] for row in rows])
     assert all(np.isclose(moved[name], score[name]) for name in score), "a score must not depend on the order of records"
-    if not kind.whole_batch:  # else records are compared with one another, and a part has other rivals than the whole
+    if not kind.whole_batch:  # such a task compares records with one another, so a metric of a part does not add up to that of the whole
         parts = [task.tally(records[start::2], answers[start::2]).sum(0) for start in (0, 1)]
         assert np.allclose(parts[0] + parts[1], tally.sum(0)), "tallies of parts must add up to the tally of the whole"
 
 
 def check_details(kind: type[Task]) -> None:
-    """What a report shows besides metrics can be written as JSON."""
+    """Check that the details for a report can be written as JSON and that their errors refer to records."""
     task, records = fitted(kind)
     details = task.details(records, answers_of(task, records))
     json.dumps(details, allow_nan=False, default=lambda value: value.tolist())
@@ -310,7 +311,7 @@ def check_details(kind: type[Task]) -> None:
 
 
 def check_baselines(kind: type[Task]) -> None:
-    """Baselines answer every record in the task's schema, and the best of them learns the example better than chance."""
+    """Check that baselines return an answer in the schema for every record, and that the best one beats an untrained head."""
     task, records = fitted(kind, 96)
     train, validation, test = records[:64], records[64:80], records[80:]
     found = task.baselines(train, validation, test)
@@ -326,7 +327,7 @@ def check_baselines(kind: type[Task]) -> None:
 
 
 def check_calibrate(kind: type[Task]) -> None:
-    """What is learnt on validation is options too: it survives being written, and answers are the same after it."""
+    """Check that a task calibrated on validation survives a round trip through JSON and gives the same answers after it."""
     task, records = fitted(kind)
     features = features_of(task, records)
     outputs = outputs_of(task, features)
@@ -337,7 +338,7 @@ def check_calibrate(kind: type[Task]) -> None:
 
 
 def _refusal(call: Callable[[], object], error: type[Exception]) -> str:
-    """What a call says when it is refused; nothing when it is not."""
+    """Return the message of the error that a call raises, empty if it raises none."""
     try:
         call()
     except error as refused:
@@ -346,7 +347,7 @@ def _refusal(call: Callable[[], object], error: type[Exception]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value with its floats rounded, because sums in another order differ in the last digit."""
+    """Round all floats in a value to 6 digits, because sums in another order differ in the last digit."""
     return json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 6))
 
 

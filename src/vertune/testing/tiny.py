@@ -1,6 +1,6 @@
-"""Tiny bases with random weights, one for each family of encoders, written as transformers folders; knows nothing of tasks.
+"""Writes tiny models with random weights in the format of transformers, one per family of encoders; does not depend on tasks.
 
-Their answers are meaningless; they test code that depends on the structure of a model.
+Their predictions are meaningless; they serve to test code that depends on the structure of a model.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "roformer": {**_SHAPE, "embedding_size": WIDTH},
 }  # fmt: skip
-"""Options of the tiny configuration of each family, by transformers' name; no code in vertune is specific to the last one."""
+"""Config values of the tiny model of each family, by its name in transformers; no code in vertune is specific to the last one."""
 
 _CLASSIC = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SENTENCE = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, **options: Any) -> Path:
-    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a tiny base; each of `words` is one token.
+    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a tiny model and return the folder.
 
-    Weights are larger than in a usual initialisation, so that a change of the input changes the states noticeably. `options`
-    override the configuration.
+    Each of `words` becomes one token, and `options` override the config. Weights are larger than in a usual initialisation, so that
+    a change of the input changes the outputs noticeably.
     """
     import torch
     from transformers import AutoConfig, AutoModel
@@ -91,7 +91,7 @@ def _perturb_vectors(model: Any) -> None:
 
 
 def wordpiece(special: Sequence[str] = _CLASSIC, words: Iterable[str] = ()) -> tokenizers.Tokenizer:
-    """A WordPiece tokenizer of the special tokens, letters, digits, punctuation and these words, in this order."""
+    """Build a WordPiece tokenizer of the special tokens, letters, digits, punctuation and these words, in this order."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     letters = string.ascii_lowercase + string.digits
@@ -113,11 +113,11 @@ def wordpiece(special: Sequence[str] = _CLASSIC, words: Iterable[str] = ()) -> t
 
 
 Maker = Callable[..., Path]
-"""`make(family, **options)` returns the folder of a tiny base, written on the first call."""
+"""A function `make(family, **options)` that returns the folder of a tiny model, written on the first call."""
 
 
 def maker(root: Path, words: Iterable[str] = ()) -> Maker:
-    """Return a function that writes each tiny base once below `root` and returns its folder."""
+    """Return a function that writes each tiny model once below `root` and returns its folder."""
     vocabulary = sorted(set(words))
     made: dict[str, Path] = {}
 

@@ -1,12 +1,12 @@
-"""Answers with the model in this folder; needs numpy, onnxruntime and tokenizers, and nothing else.
+"""Predicts with the model in this folder; needs only numpy, onnxruntime and tokenizers.
 
-    python predict.py "a text" ["a second text"]        one answer as JSON
-    python predict.py < texts.txt                       one answer a line; a line that starts with { is a record
+    python predict.py "a text" ["a second text"]        one prediction as JSON
+    python predict.py < texts.txt                       one prediction per line; a line that starts with { is a JSON record
 
 In Python: `from predict import Model; Model(folder).answer([{"text": "a text"}])`.
 """
 
-# Written into a portable bundle by exports/onnx.py, with texts.py, parts/ and labels.json.
+# exports/onnx.py of vertune copies this file into a portable bundle, with texts.py, parts/ and labels.json.
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 
 class Model:
-    """The graph, what makes its inputs, and what turns its outputs into answers."""
+    """The exported model: an ONNX graph, the tokenisation of its inputs, and the decoder of its outputs."""
 
     def __init__(self, folder: str | Path = Path(__file__).parent, threads: int = 0) -> None:
         folder = Path(folder)
@@ -42,7 +42,7 @@ class Model:
             raise ValueError(f"labels.json describes {labels['size']} outputs, but model.onnx gives {last}: they don't belong together.")
 
     def answer(self, records: list[Record]) -> list[Record]:
-        """One answer a record; a record holds the fields that labels.json names under `views`."""
+        """Return one prediction per record; raise ValueError if a record lacks a field. labels.json lists the fields under `views`."""
         fields = {name for view in self.views for name in view["fields"]}
         for place, record in enumerate(records):
             for name in fields:
@@ -53,13 +53,13 @@ class Model:
         return self.decode(records, features, [self.output(feature) for feature in features], **self.options)
 
     def output(self, feature: Feature) -> np.ndarray:
-        """What the graph gives for one sequence."""
+        """Return the output of the graph for one token sequence."""
         arrays = self.texts.arrays(feature)
         return self.session.run(None, {name: arrays[name] for name in self.names})[0][0]
 
 
 def main() -> None:
-    """Answer the command line, or standard input."""
+    """Predict the texts of the command line, or each line of standard input, and print the result as JSON."""
     model = Model()
     fields = list(dict.fromkeys(name for view in model.views for name in view["fields"]))
     if sys.argv[1:]:

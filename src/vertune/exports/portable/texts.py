@@ -1,6 +1,6 @@
-"""Token sequences of texts, cut as in training; knows nothing of what is answered."""
+"""Converts texts to token sequences, truncated as in training; does not depend on the task."""
 
-# Written into a portable bundle by exports/onnx.py.
+# exports/onnx.py of vertune copies this file into a portable bundle.
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ tokens = parts.load("vertune.encoders._tokens")
 
 
 class Texts:
-    """The tokenizer, and the settings by which the model's encoder cut texts."""
+    """The tokenizer of the model, with the truncation settings of its training."""
 
     def __init__(self, file: Path, settings: Record) -> None:
         self.tokenizer = Tokenizer.from_file(str(file))
@@ -28,11 +28,14 @@ class Texts:
         self.cutting = tokens.Cutting(settings["max_tokens"], settings["truncation"], settings["stride"], templates)
 
     def arrays(self, feature: Feature) -> dict[str, np.ndarray]:
-        """One sequence as the inputs of the graph; alone, so that nothing is padded."""
+        """Convert one token sequence to the inputs of the graph, a batch of one without padding."""
         return tokens.collate([feature], 0)
 
     def encode(self, records: list[Record], views: list[Record]) -> list[Feature]:
-        """The sequences of all records, in order of records, then views, then windows; none of a view whose first field is missing."""
+        """Return the token sequences of all records, in order of records, then views (inputs of the model), then windows.
+
+        A view is skipped if its first field is missing or empty.
+        """
         features = []
         for row, record in enumerate(records):
             present = [SimpleNamespace(**view) for view in views if record.get(view["fields"][0])]

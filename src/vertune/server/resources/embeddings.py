@@ -68,12 +68,14 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     request.app.state.access.authorize(request, "predict", [body.model])
     (deployment,) = deployments = find_deployments(request, [body.model])
     if not deployment.task.gives_vectors:
-        raise ConfigError(f"'{body.model}' gives no vectors: its task is {deployment.task.name}. Ask /v1/verticals/{body.model}/predict.")
+        raise ConfigError(
+            f"'{body.model}' gives no vectors: its task is {deployment.task.name}. Call /v1/verticals/{body.model}/predict instead."
+        )
     (answers,) = await answer(request, "embeddings", deployments, PredictRequest(texts=texts))
     size = len(answers[0]["vector"])
     if body.dimensions not in (None, size):
         raise DataError(
-            f"{body.dimensions} dimensions were asked for; vectors of '{body.model}' have {size} numbers. Leave dimensions out."
+            f"`dimensions` is {body.dimensions}, but the vectors of '{body.model}' have {size} numbers. Leave `dimensions` out."
         )
     encode = _base64 if body.encoding_format == "base64" else list
     data = [{"object": "embedding", "index": index, "embedding": encode(answer["vector"])} for index, answer in enumerate(answers)]

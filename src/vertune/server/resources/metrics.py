@@ -17,5 +17,7 @@ async def metrics(request: Request) -> Response:
     """Counts and times in the text format of Prometheus; needs a key that is bound to no vertical."""
     state = request.app.state
     if not state.access.sees(request):
-        raise AccessError("The key is bound to some verticals, but metrics are of all. Ask who runs this server for a key that is not.")
+        raise AccessError(
+            "The key is bound to some verticals, but metrics cover all. Ask the operator of the server for a key of all verticals."
+        )
     return Response(state.service.metrics.page(), media_type=CONTENT_TYPE_LATEST)

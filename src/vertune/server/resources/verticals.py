@@ -136,7 +136,7 @@ async def retire(vertical: str, request: Request) -> Response:
         check_name(vertical)
         await run_in_threadpool(service.home.unalias, f"{vertical}@live")
     except (ConfigError, NotFound) as error:
-        raise NotFound(f"No vertical '{vertical[:80]}' is live here. GET /v1/verticals lists those that are.") from error
+        raise NotFound(f"No vertical '{vertical[:80]}' is live here. List the live ones with GET /v1/verticals.") from error
     await run_in_threadpool(service.aliases.update)
     return Response(status_code=204)
 
@@ -150,7 +150,7 @@ def _check_served(service: Service, name: str) -> None:
     """NotFound for a vertical that this server leaves to others."""
     if not service.aliases.serves(name):
         only = ", ".join(sorted(service.aliases.only))
-        raise NotFound(f"'{name[:80]}' is not served here: this server answers for {only} alone. Ask one that serves it.")
+        raise NotFound(f"'{name[:80]}' is not served here: this server serves only {only}. Send the request to another server.")
 
 
 def _check_known(request: Request, name: str) -> None:

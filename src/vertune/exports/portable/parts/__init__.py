@@ -1,7 +1,7 @@
-"""Modules of vertune and of the package that offers the task, copied as they are; they need numpy alone.
+"""Copies of modules of vertune, and of the package that provides the task; they need only numpy.
 
-Each is a file with its full name, such as `vertune.decoders.tag.py`. `load` imports it under a name of its own, and so do the
-modules that import one another: an installed vertune is neither needed nor touched.
+Each file is named by the full name of its module, such as `vertune.decoders.tag.py`. `load` imports it under a different name, also
+when the modules import one another, so an installed vertune is neither needed nor changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def load(name: str) -> Any:
-    """The module with this full name."""
+    """Import the copied module with this full name; ImportError if there is none."""
     own = f"{__name__}.{name.replace('.', '_')}"
     if own not in sys.modules:
         spec = importlib.util.spec_from_file_location(own, FOLDER / f"{name}.py")
@@ -35,7 +35,7 @@ def _is_here(name: str) -> bool:
 
 
 def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-    """`from a.b import c`, where a.b or a.b.c is a file in this folder; any other import as usual."""
+    """Replace `__import__`: import a.b or a.b.c from this folder if it has such a file, and any other module as usual."""
     inside = [item for item in fromlist or () if _is_here(f"{name}.{item}")]
     if inside:
         return SimpleNamespace(**{item: load(f"{name}.{item}") for item in inside})
