@@ -1,1 +1,1 @@
-"""From the outputs of a head to answers, one module a task: NumPy alone, so that a portable bundle ships them as they are."""
+"""Decoders convert the outputs of a head to answers, one module per task; they use only NumPy, so a portable bundle ships them as is."""

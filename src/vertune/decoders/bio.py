@@ -1,7 +1,7 @@
-"""Character spans as BIO tags over the units of a text, and back; knows nothing of models.
+"""Converts character spans to BIO tags over the units of a text, and back; independent of models.
 
-A unit is what may carry a tag: an unbroken run of letters and digits where spaces divide words, else one token. The border
-is read from the characters, not from the tokenizer, so English word-pieces make one unit and Chinese characters are units.
+A unit is the smallest span that gets a tag: a run of letters and digits in scripts with spaces, else one token. Borders of units
+depend on the characters, not on the tokenizer: all word-pieces of an English word are one unit, each Chinese character is one.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units of a text that a feature, or several windows of one, hold."""
+    """The units of a text that one feature, or several windows of the text together, contain."""
 
     tokens: NDArray[np.int64]
-    """Place of each unit's first token in its feature."""
+    """Index of each unit's first token in its feature."""
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
-    """First character of each unit and the one after its last, code points."""
+    """Start and end of each unit in code points of the text, end exclusive."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
 
 def inside(text: str) -> NDArray[np.bool_]:
-    """Whether each character continues a word that the one before it belongs to."""
+    """Return for each character, and for the end of the text, whether it continues the word of the character before it."""
     marks = np.zeros(len(text) + 1, bool)
     for start, end in runs(text):
         marks[start + 1 : end] = True
@@ -42,33 +42,33 @@ def inside(text: str) -> NDArray[np.bool_]:
 
 
 def units(text: str, feature: Feature, continues: NDArray[np.bool_]) -> Units:
-    """The units that begin in this feature; `continues` is what `inside` says of the text.
+    """Return the units that begin in this feature; `continues` is the result of `inside(text)`.
 
-    A window that begins in the middle of a word leaves the rest of that word to the window that holds its beginning.
+    The rest of a word at the beginning of a window is skipped: it belongs to the window that contains the beginning of the word.
     """
-    places: list[int] = []
+    tokens: list[int] = []
     starts: list[int] = []
     ends: list[int] = []
     reached = 0
     assert feature.places is not None
     offsets = feature.places.offsets
-    for place in np.flatnonzero(feature.places.segments >= 0):
-        start, end = _visible(text, int(offsets[place, 0]), int(offsets[place, 1]))
+    for token in np.flatnonzero(feature.places.segments >= 0):
+        start, end = _visible(text, int(offsets[token, 0]), int(offsets[token, 1]))
         if start >= end:
             continue
-        # bytes of one character share its offsets: what begins before the last end belongs to the same unit
+        # byte tokens of one character share its offsets: a token that begins before the last end belongs to the same unit
         if start >= reached and not continues[start]:
-            places.append(int(place))
+            tokens.append(int(token))
             starts.append(start)
             ends.append(end + int(np.argmin(continues[end:])))  # to the end of the word, even where a window cuts it
         elif ends and start < ends[-1]:
             ends[-1] = max(ends[-1], end)
         reached = max(reached, end)
-    return Units(np.array(places, np.int64), np.array(starts, np.int64), np.array(ends, np.int64))
+    return Units(np.array(tokens, np.int64), np.array(starts, np.int64), np.array(ends, np.int64))
 
 
 def _visible(text: str, start: int, end: int) -> tuple[int, int]:
-    """Offsets without white space, which some tokenizers count to the word."""
+    """Return the offsets of a token without surrounding white space, which some tokenizers include."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
@@ -77,7 +77,7 @@ def _visible(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
-    """Spans of which no two overlap, in order: the longest are kept, of equals the first."""
+    """Return the spans without overlaps, in order: of overlapping spans the longest remains, of equally long ones the first."""
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span["start"] - span["end"], span["start"])):
         if all(span["end"] <= other["start"] or span["start"] >= other["end"] for other in kept):
@@ -86,9 +86,9 @@ def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
 
 
 def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, int]) -> tuple[NDArray[np.int64], list[bool]]:
-    """A tag for each unit, and whether each span is exactly a row of units.
+    """Return the tag of each unit, and whether each span consists of whole units.
 
-    0 is outside, 1 + 2k begins and 2 + 2k continues label k. A span that does not fit marks every unit that it touches.
+    Tag 0 is outside, 1 + 2k begins label k, 2 + 2k continues it. A span that cuts units tags every unit that it overlaps.
     """
     tagged = np.zeros(len(cut), np.int64)
     exact = []
@@ -103,7 +103,7 @@ def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, in
 
 
 def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[tuple[Span, slice]]:
-    """The spans that these tags spell, each with its units; the tags must be valid BIO."""
+    """Convert tags, which must be valid BIO, to spans; return each with the slice of its units."""
     first = np.flatnonzero(tagged % 2 == 1)
     last = np.flatnonzero((tagged > 0) & (np.append(tagged[1:], 0) != tagged + tagged % 2))
     return [
@@ -113,27 +113,27 @@ def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[
 
 
 def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """The best valid tags of each sequence under log-probabilities of shape (units, tags).
+    """Return the most probable valid tag sequence for each array of log-probabilities, shape (units, tags).
 
-    A tag that continues a label may only follow one that begins or continues it. Where the best tag of every unit makes a valid
-    sequence, nothing can be better; the others are searched.
+    A tag that continues a label may only follow one that begins or continues it. If the best tags of all units are a valid
+    sequence, it is optimal; only the other sequences are searched.
     """
     paths = [score.argmax(axis=1).astype(np.int64) if len(score) else np.zeros(0, np.int64) for score in scores]
-    hard = [place for place, path in enumerate(paths) if not _valid(path)]
-    for place, path in zip(hard, _searched([scores[place] for place in hard]), strict=True):
-        paths[place] = path
+    invalid = [number for number, path in enumerate(paths) if not _valid(path)]
+    for number, path in zip(invalid, _searched([scores[number] for number in invalid]), strict=True):
+        paths[number] = path
     return paths
 
 
 def _valid(path: NDArray[np.int64]) -> bool:
-    """Whether every tag that continues a label follows one of that label."""
+    """Whether every tag that continues a label follows a tag of the same label."""
     before = np.concatenate([[0], path[:-1]])
     continues = (path > 0) & (path % 2 == 0)
     return not bool((continues & (before != path) & (before != path - 1)).any())
 
 
 def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """The best valid tags by dynamic programming; all sequences go in step, longest first."""
+    """Return the most probable valid tags by the Viterbi algorithm, for all sequences at once, sorted by length."""
     lengths = np.array([len(score) for score in scores], dtype=np.int64)
     paths = [np.zeros(length, np.int64) for length in lengths]
     order = np.argsort(-lengths, kind="stable")
@@ -152,10 +152,10 @@ def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
         top = old.argmax(axis=1)
         came = np.repeat(top[:, None], old.shape[1], axis=1)
         reached = np.repeat(np.take_along_axis(old, top[:, None], axis=1), old.shape[1], axis=1)
-        goes_on = old[:, 2::2] > old[:, 1::2]
+        continues = old[:, 2::2] > old[:, 1::2]
         continued = np.arange(2, old.shape[1], 2)
-        came[:, 2::2] = np.where(goes_on, continued, continued - 1)
-        reached[:, 2::2] = np.where(goes_on, old[:, 2::2], old[:, 1::2])
+        came[:, 2::2] = np.where(continues, continued, continued - 1)
+        reached[:, 2::2] = np.where(continues, old[:, 2::2], old[:, 1::2])
         before[:alive, step] = came
         best[:alive] = reached + padded[:alive, step]
     for row, place in enumerate(order[:active]):
@@ -167,7 +167,7 @@ def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 
 
 def merge(cuts: Sequence[Units], windows: Sequence[Feature]) -> tuple[Units, NDArray[np.int64]]:
-    """Every unit of the windows of one text once, in order, and the window in which it has the most context."""
+    """Merge the units of the windows of one text: return each unit once, in order, and the window where it has the most context."""
     tokens = np.concatenate([cut.tokens for cut in cuts])
     starts = np.concatenate([cut.starts for cut in cuts])
     ends = np.concatenate([cut.ends for cut in cuts])

@@ -1,4 +1,4 @@
-"""Answers of classification from one row of logits a feature; knows nothing of how a feature was made."""
+"""Decodes classification: one row of logits per feature to labels; independent of encoders."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str]) -> list[Answer]:
-    """The most probable class of each record; the probabilities of its windows are averaged, weighted by their tokens."""
+    """Return the most probable class of each record; probabilities of its windows are averaged, weighted by their numbers of tokens."""
     logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, len(labels)))
     merged = windows.merge(len(records), features, windows.softmax(logits))
     return answers(merged, labels, windows.truncated(len(records), features))
 
 
 def answers(probabilities: NDArray[np.float64], labels: Sequence[str], truncated: Sequence[bool] = ()) -> list[Answer]:
-    """Answers from probabilities of shape (records, classes)."""
+    """Convert probabilities of shape (records, classes) to answers."""
     best = probabilities.argmax(axis=1).tolist() if len(probabilities) else []
     flags = truncated or [False] * len(probabilities)
     return [
-        {"label": labels[place], "probability": row[place], "probabilities": dict(zip(labels, row, strict=True)), "truncated": flag}
-        for place, row, flag in zip(best, probabilities.tolist(), flags, strict=True)
+        {"label": labels[index], "probability": row[index], "probabilities": dict(zip(labels, row, strict=True)), "truncated": flag}
+        for index, row, flag in zip(best, probabilities.tolist(), flags, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Vectors of the sides of a record and their cosine, from one vector of length one a feature."""
+"""Decodes embeddings: one unit vector per feature to the vectors of query and document and their cosine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], document: str) -> list[Answer]:
-    """The vector of each query; where the record has a text in the field `document`, its vector and the cosine of both too."""
+    """Return the vector of each query and, if the record has a text in the field `document`, its vector and the cosine of both."""
     answers: list[Answer] = [{"truncated": flag} for flag in windows.truncated(len(records), features)]
     sides: list[dict[str, NDArray[Any]]] = [{} for _ in records]
     for feature, output in zip(features, outputs, strict=True):

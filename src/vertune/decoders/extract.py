@@ -1,4 +1,4 @@
-"""The answer to a question as a place in its context, from how well each token starts and ends it."""
+"""Decodes question answering: scores of each token as start and end of the answer to a span of the context."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def decode(
     longest: int,
     threshold: float | None,
 ) -> list[Answer]:
-    """The best span of the best window in the field `context`.
+    """Return the most probable span of the field `context` over all windows, or an empty answer, for each record.
 
-    There is no answer where that is likelier than the best span by more than `threshold`, in log-probability; None always answers.
+    The answer is empty if the log-probability that there is none exceeds that of the best span by more than `threshold`; never if
+    `threshold` is None.
+    `longest` is the greatest length of a span in code points.
     """
     none, score, spans = best_spans(len(records), features, outputs, longest)
     refused = np.zeros(len(records), bool) if threshold is None else none - score > threshold
@@ -38,7 +40,7 @@ def decode(
 
 
 def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1.0, truncated: bool = False) -> Answer:
-    """The answer at this place of the context, without white space around it; None is no answer."""
+    """Build the answer for a span of the context, without surrounding white space; an empty answer if `span` is None."""
     if span is None:
         return {"spans": [], "text": "", "probability": probability, "truncated": truncated}
     start, end = span
@@ -52,7 +54,10 @@ def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1
 def best_spans(
     count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], longest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int]]]:
-    """For each record: the least log-probability of no answer in any window, that of the best answer of all windows, and its place."""
+    """Return per record the log-probability that there is no answer, that of the best answer, and the start and end of that answer.
+
+    The first is the least value over the windows of the record, the second the greatest.
+    """
     none, score = np.zeros(count), np.full(count, -np.inf)
     spans = [(0, 0)] * count
     for feature, output in zip(features, outputs, strict=True):
@@ -65,9 +70,9 @@ def best_spans(
 
 
 def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
-    """Log-probability of no answer, of the best answer, and that answer's start and end in code points of the context.
+    """Return the log-probability that there is no answer, that of the best answer, and its start and end in code points of the context.
 
-    Both are sums over start and end under a softmax over the context and the place of no answer.
+    A log-probability is the sum for start and end, each under a softmax over the tokens of the context and the no-answer token.
     """
     none = nowhere(feature)
     assert feature.places is not None
@@ -89,7 +94,7 @@ def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, f
 
 
 def nowhere(feature: Feature) -> int:
-    """The token that stands for no answer: the first special one, [CLS] in most bases."""
+    """Return the index of the no-answer token: the first special token, [CLS] in most bases; raise ModelError if there is none."""
     assert feature.places is not None
     special = np.flatnonzero(feature.places.segments < 0)
     if not len(special):

@@ -1,4 +1,4 @@
-"""Answers with several labels from one row of logits a feature; knows nothing of how thresholds are learnt."""
+"""Decodes multi-label tasks: one row of logits per feature to sets of labels; independent of how thresholds are fitted."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def decode(
     thresholds: Sequence[float],
     at_least: int,
 ) -> list[Answer]:
-    """The labels whose probability reaches their threshold, and the `at_least` most probable ones in any case."""
+    """Return the labels whose probability reaches their threshold, and always the `at_least` most probable ones."""
     probabilities = merged(len(records), features, outputs, len(labels))
     return answers(probabilities, labels, thresholds, at_least, windows.truncated(len(records), features))
 
 
 def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], size: int) -> NDArray[np.float64]:
-    """Probabilities of shape (records, labels); those of a record's windows are averaged, weighted by their tokens."""
+    """Return probabilities of shape (records, labels), averaged over the windows of a record, weighted by their numbers of tokens."""
     logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, size))
     return windows.merge(count, features, windows.sigmoid(logits))
 
@@ -36,16 +36,16 @@ def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[An
 def answers(
     probabilities: NDArray[np.float64], labels: Sequence[str], thresholds: Sequence[float], at_least: int, truncated: Sequence[bool] = ()
 ) -> list[Answer]:
-    """Answers from probabilities of shape (records, labels); the labels of an answer stand in order of their probability."""
+    """Convert probabilities of shape (records, labels) to answers; the most probable label of an answer comes first."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
     named = probabilities >= np.asarray(thresholds, np.float64)
     np.put_along_axis(named, order[:, :at_least], True, axis=1)
     flags = truncated or [False] * len(probabilities)
     return [
         {
-            "labels": [labels[place] for place in places if has[place]],
+            "labels": [labels[index] for index in indices if has[index]],
             "probabilities": dict(zip(labels, row, strict=True)),
             "truncated": flag,
         }
-        for places, has, row, flag in zip(order.tolist(), named.tolist(), probabilities.tolist(), flags, strict=True)
+        for indices, has, row, flag in zip(order.tolist(), named.tolist(), probabilities.tolist(), flags, strict=True)
     ]

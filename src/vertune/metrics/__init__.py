@@ -1,1 +1,1 @@
-"""Metrics of answers; NumPy only."""
+"""Metrics that compare predictions with expected answers; they use only NumPy."""

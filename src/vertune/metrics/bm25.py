@@ -1,4 +1,4 @@
-"""Okapi BM25 over documents that are lists of terms; knows nothing of how a text is split into terms."""
+"""Okapi BM25 over documents that are lists of terms; independent of how texts are split into terms."""
 
 from __future__ import annotations
 

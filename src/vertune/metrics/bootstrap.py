@@ -1,4 +1,4 @@
-"""Confidence intervals of metrics by bootstrap resampling of units; knows nothing of tasks or of what a metric means.
+"""Confidence intervals of metrics by bootstrap resampling of units; independent of tasks.
 
 Tallies are additive: the metric of a sample is a function of the sum of its units' tallies. A bootstrap round is therefore a
 row of weights (how often each unit was drawn), and all rounds are one matrix product instead of a loop over records.
@@ -17,13 +17,14 @@ Summarise = Callable[[NDArray[np.float64]], "dict[str, NDArray[Any]]"]
 """Computes every metric from summed tallies of shape (..., k)."""
 
 LEVEL = 0.95
+"""Confidence level of the intervals."""
 _CELLS = 4_000_000
 """Numbers in memory at once: 32 MB for the weights, and as much for the sums."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tallies:
-    """What one set of answers scored: a tally for each unit, and how a sum of tallies becomes metrics."""
+    """The scores of one set of predictions: a tally per unit, and a function from summed tallies to metrics."""
 
     units: NDArray[Any]
     """The tally of each unit (a record or query), shape (units, k)."""
@@ -32,7 +33,7 @@ class Tallies:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A measured value and the range that contains 95 % of its resamples; NaN if it can't be computed."""
+    """The value of a metric and the range of the middle 95 % of its resamples; NaN if it can't be computed."""
 
     value: float
     low: float
@@ -45,16 +46,16 @@ class Interval:
 
 
 def intervals(tally: NDArray[Any], summarise: Summarise, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """Percentile bootstrap (Efron 1979) of every metric; `tally` has shape (units, k). Equal seeds give equal intervals."""
+    """Return the percentile bootstrap interval (Efron 1979) of every metric; `tally` has shape (units, k). Equal seeds, equal intervals."""
     units = np.asarray(tally, np.float64)
     resampled = [summarise(weights @ units) for weights in _weights(units, rounds, seed)]
     return _percentiles(summarise(units.sum(axis=0)), _concatenate(resampled))
 
 
 def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """The difference first − second of every metric that both have; each round draws the same units on both sides.
+    """Return the interval of the difference first − second of every common metric; a round draws the same units on both sides.
 
-    The widths k of the tallies may differ. ValueError if the numbers of units do.
+    The widths k of the tallies may differ. ValueError if the numbers of units differ.
     """
     a, b = np.asarray(first.units, np.float64), np.asarray(second.units, np.float64)
     if len(a) != len(b):
@@ -86,12 +87,12 @@ def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDA
 
 
 def _concatenate(chunks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
-    """The metrics of all chunks, each one array of shape (rounds,)."""
+    """Join the metrics of all chunks; return one array of shape (rounds,) per metric."""
     return {name: np.concatenate([np.asarray(chunk[name], np.float64).reshape(-1) for chunk in chunks]) for name in chunks[0]}
 
 
 def _percentiles(metrics: dict[str, NDArray[Any]], resampled: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
-    """The middle 95 % of each metric's rounds; undefined rounds are left out, and NaN stands for all if most are undefined."""
+    """Return the middle 95 % of the rounds of each metric; undefined rounds are skipped, and if most are, the interval is NaN."""
     result = {}
     for name, values in resampled.items():
         finite = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""Calibration: how well stated probabilities agree with observed accuracy; knows nothing of labels or models."""
+"""Calibration: compares predicted probabilities with observed accuracy; independent of labels and models."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 def reliability(confidence: Sequence[float] | NDArray[Any], correct: Sequence[float] | NDArray[Any], bins: int = 10) -> dict[str, Any]:
-    """Expected calibration error and the reliability diagram, over bins of equal width.
+    """Return the expected calibration error and the reliability diagram, over bins of equal width.
 
-    `confidence` is the probability of each answer, in [0, 1]; `correct` is 1 if it was right, else 0; both of shape (answers,).
+    `confidence` is the probability of each prediction, in [0, 1]; `correct` is 1 if it was right, else 0; both of shape (predictions,).
     Returns `{"ece": float, "bins": [{"low", "high", "confidence", "accuracy", "count"}, …]}` without empty bins; a bin
-    includes its upper end, as in Guo et al. 2017. Without answers `ece` is 0.
+    includes its upper end, as in Guo et al. 2017. Without predictions `ece` is 0.
     """
     confidences = np.asarray(confidence, np.float64)
     correctness = np.asarray(correct, np.float64)

@@ -1,4 +1,4 @@
-"""Classification metrics from additive counts, for one class per row or a set of labels per row; knows nothing of records.
+"""Classification metrics from additive counts, for one class per row or a set of labels per row; independent of records.
 
 Every metric is a function of sums over rows, so that resampling rows means resampling counts.
 """
@@ -16,14 +16,14 @@ Counts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """The quotient part / whole, and 0 where `whole` is 0."""
+    """Return the quotient part / whole, 0 where `whole` is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     result: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
     return result
 
 
 def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """True positives, false positives and false negatives of each class, shape (rows, 3 * classes), from class indices (rows,)."""
+    """Count true positives, false positives and false negatives per class, shape (rows, 3 * classes), from class indices (rows,)."""
     counts = np.zeros((len(truth), 3, classes))
     rows, right = np.arange(len(truth)), truth == guess
     counts[rows[right], 0, truth[right]] = 1
@@ -33,25 +33,26 @@ def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> N
 
 
 def split(total: NDArray[Any], classes: int) -> Counts:
-    """The three counts in summed tallies of shape (..., 3 * classes or more)."""
+    """Return the three counts in summed tallies of shape (..., 3 * classes or more)."""
     counts = total[..., : 3 * classes].reshape(*total.shape[:-1], 3, classes)
     return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
 
 
 def f1(counts: Counts) -> NDArray[np.float64]:
-    """F1 of each class; 0 for a class that occurs neither in the truth nor in the answers."""
+    """Return the F1 of each class; 0 for a class that occurs neither in the truth nor in the predictions."""
     hit, wrong, missed = counts
     return ratio(2 * hit, 2 * hit + wrong + missed)
 
 
 def _weighted_mean(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the weighted mean over the last axis, 0 where all weights are 0."""
     return ratio((values * weights).sum(-1), weights.sum(-1))
 
 
 def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64]]:
-    """Accuracy, macro and weighted F1, balanced accuracy and Matthews correlation from summed tallies.
+    """Return accuracy, macro and weighted F1, balanced accuracy and Matthews correlation from summed tallies.
 
-    Macro F1 averages over the classes that occur in truth or answers, balanced accuracy over those in the truth; the
+    Macro F1 averages over the classes that occur in truth or predictions, balanced accuracy over those in the truth; the
     correlation is the multiclass one (Gorodkin 2004), 0 where it is undefined.
     """
     counts = split(total, classes)
@@ -71,10 +72,10 @@ def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64
 
 
 def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Counts of label sets, shape (rows, 3 * labels + 3), from two arrays of shape (rows, labels).
+    """Return counts of label sets, shape (rows, 3 * labels + 3), from two arrays of shape (rows, labels).
 
-    Three columns follow the three counts of each label: 1 (it counts the rows), whether both sets are equal, and the F1 of
-    the two sets (1 if both are empty).
+    After the three counts per label come three columns: 1 (its sum is the number of rows), whether the two sets are equal, and the
+    F1 of the two sets (1 if both are empty).
     """
     hit, wrong, missed = truth & guess, guess & ~truth, truth & ~guess
     size = truth.sum(1) + guess.sum(1)
@@ -84,9 +85,9 @@ def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np
 
 
 def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.float64]]:
-    """Micro, macro, weighted and per-row F1, subset accuracy and Hamming loss from summed tallies of label sets.
+    """Return micro, macro, weighted and per-row F1, subset accuracy and Hamming loss from summed tallies of label sets.
 
-    Macro F1 averages over the labels that occur in truth or answers.
+    Macro F1 averages over the labels that occur in truth or predictions.
     """
     counts = split(total, labels)
     hit, wrong, missed = counts
@@ -106,7 +107,7 @@ def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.flo
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of each label from one summed tally."""
+    """Return precision, recall, F1 and support per label from a tally summed over all rows."""
     hit, wrong, missed = counts = split(total, len(labels))
     columns = (ratio(hit, hit + wrong), ratio(hit, hit + missed), f1(counts))
     return [
@@ -116,5 +117,5 @@ def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]
 
 
 def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Confusion matrix: how often each true class (row) was answered as each class (column)."""
+    """Return the confusion matrix: how often each true class (row) was predicted as each class (column)."""
     return np.bincount(truth * classes + guess, minlength=classes * classes).reshape(classes, classes)

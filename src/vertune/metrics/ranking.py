@@ -1,4 +1,4 @@
-"""Metrics of one ranked list with binary relevance; knows nothing of queries, texts or rankers."""
+"""Metrics of one ranked list with binary relevance; independent of texts and rankers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = ("map", "mrr", "recall_at_1", "recall_at_10", "ndcg_at_10")
 
 
 def ranks(relevant: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Ranks of the relevant items, from 1, ascending; a tie ranks the irrelevant item first, so a constant score earns nothing."""
+    """Return the ranks of the relevant items, from 1, ascending; of equal scores irrelevant items rank first, so that ties earn nothing."""
     relevant_scores = -np.sort(-scores[relevant])
     others = np.sort(scores[~relevant])
     above: NDArray[np.int64] = len(others) - np.searchsorted(others, relevant_scores, side="left")
@@ -20,10 +20,10 @@ def ranks(relevant: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.int64
 
 
 def statistics(ranks: NDArray[np.int64], relevant: int) -> NDArray[np.float64]:
-    """One query's row of the tally: 1, then a value for each of NAMES.
+    """Return the tally row of one query: 1, then the value of each metric in NAMES.
 
-    `ranks` are those of the retrieved relevant items, ascending; `relevant` (at least 1) counts all relevant items, and those
-    not retrieved add nothing. Average precision as TREC computes it, gain after Järvelin and Kekäläinen (2002).
+    `ranks` are the ranks of the retrieved relevant items, ascending; `relevant` (at least 1) is the number of all relevant items.
+    Items that were not retrieved add nothing. Average precision as TREC computes it, gain after Järvelin and Kekäläinen (2002).
     """
     order = np.arange(1, len(ranks) + 1)
     precision = float((order / ranks).sum()) / relevant
@@ -34,7 +34,7 @@ def statistics(ranks: NDArray[np.int64], relevant: int) -> NDArray[np.float64]:
 
 
 def summarise(total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Means over queries from summed rows of shape (..., 6); 0 if there is no query."""
+    """Return the mean of each metric over queries from summed tally rows of shape (..., 6); 0 if there is no query."""
     values = np.asarray(total, np.float64)
     queries = np.maximum(values[..., 0], 1)
     return {name: values[..., column] / queries for column, name in enumerate(NAMES, start=1)}

@@ -1,4 +1,4 @@
-"""Regression metrics from additive sums; knows nothing of records.
+"""Regression metrics from additive sums; independent of records.
 
 Every metric but Spearman's is a function of sums over rows, so that resampling rows means resampling sums.
 """
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from vertune.metrics.classification import ratio
 
 COLUMNS = 8
+"""Width of a tally row."""
 
 
 def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float = 0.0) -> NDArray[np.float64]:
-    """The terms of each row that `summarise` needs, shape (rows, 8).
+    """Return the terms that `summarise` needs, per row: count, x, y, x², y², xy, absolute and squared error; shape (rows, 8).
 
-    `centre`, a number near the mean, is subtracted first so that squares of large values lose no digits.
+    x is the truth and y the prediction, both minus `centre`, a number near the mean, so that squares of large values lose no digits.
     """
     x, y = truth - centre, guess - centre
     error = y - x
@@ -26,9 +27,9 @@ def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float 
 
 
 def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Pearson's correlation, RMSE, MAE and R2 from summed tallies of shape (..., 8).
+    """Return Pearson's correlation, RMSE, MAE and R2 from summed tallies of shape (..., 8).
 
-    The correlation is 0 if truth or answers are constant, R2 is 0 if the truth is.
+    The correlation is 0 if truth or predictions are constant, R2 is 0 if the truth is constant.
     """
     n, x, y, xx, yy, xy, absolute, squared = np.moveaxis(np.asarray(total, np.float64), -1, 0)
     spread_x, spread_y = _spread(n, x, xx), _spread(n, y, yy)
@@ -42,13 +43,13 @@ def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
 
 
 def _spread(n: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum of squares around the mean; a remainder as small as rounding leaves for constant values counts as 0."""
+    """Return the sum of squares around the mean from count, sum and sum of squares; a remainder within rounding error counts as 0."""
     spread = second - ratio(first * first, n)
     return np.where(spread > 1e-12 * np.abs(second), spread, 0.0)
 
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks from 1; ties share their mean rank."""
+    """Return the rank of each value, from 1; equal values share their mean rank."""
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     mean: NDArray[np.float64] = (last - (counts - 1) / 2)[index]
@@ -56,6 +57,6 @@ def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def spearman(truth: NDArray[np.float64], guess: NDArray[np.float64]) -> float:
-    """Spearman's rank correlation; 0 if either side is constant. Ranks depend on all rows, so it is not additive."""
+    """Return Spearman's rank correlation; 0 if either side is constant. Ranks depend on all rows, so it is not additive."""
     centre = (len(truth) + 1) / 2
     return float(summarise(tally(ranks(truth), ranks(guess), centre).sum(0))["pearson"])

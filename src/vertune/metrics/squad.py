@@ -1,4 +1,4 @@
-"""Exact match and F1 of a short answer against accepted answers (Rajpurkar et al. 2016, 2018); knows nothing of contexts.
+"""Exact match and F1 of a short answer against accepted answers (Rajpurkar et al. 2016, 2018).
 
 Normalisation is SQuAD's: lower case, without ASCII punctuation and English articles. In Chinese and other scripts without
 spaces, each character is a token and the script's punctuation is removed too, as in CMRC 2018 and MLQA.
@@ -19,25 +19,26 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def tokens(text: str) -> list[str]:
-    """The normalised tokens of an answer."""
+    """Return the normalised tokens of an answer."""
     normalised = _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION))
     spaced = normalised.split()
     return spaced if split_unspaced(normalised) == spaced else split_unspaced(_WIDE.sub(" ", normalised))
 
 
 def exact(answer: str, accepted: Sequence[str]) -> float:
-    """1 if the normalised answer equals an accepted one, else 0; with no accepted answer, the empty answer is correct."""
+    """Return 1 if the normalised answer equals an accepted one, else 0; with no accepted answer, the empty answer is correct."""
     answered = tokens(answer)
     return float(any(answered == tokens(text) for text in accepted or [""]))
 
 
 def f1(answer: str, accepted: Sequence[str]) -> float:
-    """The best token F1 with one of the accepted answers; with no accepted answer, the empty answer is correct."""
+    """Return the greatest token F1 with any accepted answer; with no accepted answer, the empty answer is correct."""
     answered = tokens(answer)
     return max(_token_f1(answered, tokens(text)) for text in accepted or [""])
 
 
 def _token_f1(answered: list[str], expected: list[str]) -> float:
+    """Return the F1 of two bags of tokens; if one is empty, 1 if both are, else 0."""
     if not answered or not expected:
         return float(answered == expected)
     common = sum((Counter(answered) & Counter(expected)).values())

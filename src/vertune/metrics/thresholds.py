@@ -1,4 +1,4 @@
-"""Fits a decision threshold for each label of a multi-label task; knows nothing of models or records."""
+"""Fits a decision threshold for each label of a multi-label task; independent of models and records."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from vertune.metrics.classification import ratio
 
 ENOUGH = 5
-"""Positive rows that a label needs for a threshold of its own."""
+"""Least number of positive rows at which a label gets a threshold of its own."""
 PRIOR = 10
-"""Positive rows at which a label's own threshold and the common one have the same weight."""
+"""Number of positive rows at which a label's own threshold and the common one have the same weight."""
 
 Average = Literal["micro", "macro"]
 
 
 def learn(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], average: Average = "micro") -> NDArray[np.float64]:
-    """Threshold of each label, shape (labels,), fitted on held-out rows; both arrays have shape (rows, labels).
+    """Return the threshold of each label, shape (labels,), fitted on held-out rows; both arrays have shape (rows, labels).
 
-    It is a weighted mean of the best common threshold and the label's own best one. The more positive rows a label has, the
-    more its own counts, because a threshold fitted on few rows is mostly noise.
+    It is a weighted mean of the best common threshold and the best threshold of the label itself. The latter has more weight if the
+    label has many positive rows, because a threshold fitted on few rows is mostly noise.
     """
     common = _common(truth, probability)
     positives = truth.sum(0)
@@ -31,9 +31,9 @@ def learn(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], aver
 
 
 def best(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], average: Average) -> NDArray[np.float64]:
-    """Threshold of each label that maximises F1 on exactly these rows; labels with few positive rows get the common one.
+    """Return the threshold of each label that maximises F1 on these rows; labels with few positive rows get the common threshold.
 
-    Micro: for the best F1 = f, each label on its own maximises 2 * TP - f * (TP + FP) (Dinkelbach 1967; Lipton et al. 2014
+    Micro: for the best F1 = f, each label separately maximises 2 * TP - f * (TP + FP) (Dinkelbach 1967; Lipton et al. 2014
     show that f / 2 is the threshold of calibrated probabilities). Macro: each label maximises its own F1.
     """
     thresholds = np.full(truth.shape[1], _common(truth, probability))
@@ -53,16 +53,17 @@ def best(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], avera
 
 
 def _micro(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> float:
+    """Return the micro F1 over all labels."""
     return float(ratio(2 * (truth & guess).sum(), truth.sum() + guess.sum()))
 
 
 def _common(truth: NDArray[np.bool_], probability: NDArray[Any]) -> float:
-    """The single threshold for all labels with the best micro F1."""
+    """Return the single threshold for all labels that has the best micro F1."""
     return _best_threshold(truth.ravel(), probability.ravel(), None) if truth.any() else 0.5
 
 
 def _best_threshold(truth: NDArray[np.bool_], probability: NDArray[Any], goal: float | None) -> float:
-    """The threshold that maximises F1 or, if `goal` is a number, 2 * TP - goal * (TP + FP)."""
+    """Return the threshold that maximises F1 or, if `goal` is a number, 2 * TP - goal * (TP + FP)."""
     order = np.argsort(-probability, kind="stable")
     scores, true_positives = probability[order], np.cumsum(truth[order])
     predicted = np.arange(1, len(order) + 1)

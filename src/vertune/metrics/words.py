@@ -1,4 +1,4 @@
-"""Splits a text into words, or into characters in scripts written without spaces; knows nothing of tokenizers."""
+"""Splits a text into words, or into characters in scripts written without spaces; independent of tokenizers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNSPACED = (
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Three patterns: a word of a spaced script; a word or any other visible character; a character of an unspaced script."""
+    """Return three patterns: a word of a spaced script; a word or any other visible character; a character of an unspaced script."""
     unspaced = re.compile(f"[{_UNSPACED}]")
     marks = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char)[0] == "M" and not unspaced.match(char))
     # `re` does not count accents and vowel signs as letters, but they never end a word
@@ -28,25 +28,25 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
 
 
 def runs(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end, in code points, of each run of letters and digits in scripts written with spaces."""
+    """Yield start and end, in code points, of each run of letters and digits in scripts written with spaces."""
     for match in _patterns()[0].finditer(text):
         yield match.span()
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Start and end of each visible piece: a run of letters and digits, or any other single character."""
+    """Return start and end, in code points, of each run of letters and digits and of each other visible character."""
     return [match.span() for match in _patterns()[1].finditer(text)]
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words, and single characters of unspaced scripts; punctuation is left out."""
+    """Return the words in lower case, and single characters of unspaced scripts; punctuation is removed."""
     lower = text.lower()
     visible = (lower[start:end] for start, end in pieces(lower))
     return [piece for piece in visible if piece[0].isalnum()]
 
 
 def terms(text: str) -> list[str]:
-    """Terms for a search index: the words, and in unspaced scripts also the pairs of neighbouring characters."""
+    """Return the terms for a search index: words and, in unspaced scripts, characters and pairs of adjacent characters."""
     unspaced = _patterns()[2]
     single = words(text)
     pairs = [a + b for a, b in pairwise(single) if unspaced.fullmatch(a) and unspaced.fullmatch(b)]
@@ -54,5 +54,5 @@ def terms(text: str) -> list[str]:
 
 
 def split_unspaced(text: str) -> list[str]:
-    """Split at spaces and around every character of an unspaced script."""
+    """Split a text at spaces and around every character of an unspaced script."""
     return _patterns()[2].sub(lambda match: f" {match[0]} ", text).split()

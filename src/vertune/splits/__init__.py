@@ -1,1 +1,1 @@
-"""How records are divided: one file a way."""
+"""Splits divide records into training, validation and test data; one file per method."""

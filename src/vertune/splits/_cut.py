@@ -1,4 +1,4 @@
-"""Cuts shares out of rows by their content; knows nothing of the parts that use it."""
+"""Helpers of splits: assign shares of rows or blocks of rows to splits, decided by content, not by row order."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from vertune.core.errors import ConfigError, DataError
 from vertune.core.records import Column
 
 FEWEST = 4
-"""Distinct texts below which no division says anything."""
+"""Least number of distinct texts that a dataset needs to be divided."""
 _RANGES = 10
+"""Greatest number of ranges into which a numeric target is cut."""
 _RANGE_ROWS = 20
+"""Rows per range: with fewer rows there are fewer ranges."""
 
 Codes = NDArray[np.int64]
 
 
 def column(frame: pl.DataFrame, name: str, purpose: str) -> pl.Series:
-    """A column that a split reads; ConfigError names the columns that there are."""
+    """Return a column that a split needs; raise ConfigError if it is missing."""
     if name not in frame.columns:
         known = ", ".join(column for column in frame.columns if not column.startswith("__"))
         raise ConfigError(f"The split needs the column '{name}' for {purpose}, and the rows have: {known}. Name one of them.")
@@ -29,15 +31,15 @@ def column(frame: pl.DataFrame, name: str, purpose: str) -> pl.Series:
 
 
 def inputs(columns: Sequence[Column]) -> list[str]:
-    """Names of the inputs: rows in which they are equal are one text to a split."""
+    """Return the names of the input columns; rows with equal inputs count as one text."""
     return [column.name for column in columns if column.role == "input"]
 
 
 def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> Codes:
-    """A number for the class of each row, whose proportions a split keeps; one class for all where the frame has no target.
+    """Return a class number per row, used for stratification; one class for all rows if the frame has no target.
 
-    A number column is cut into up to ten ranges of as many rows each; of several labels the rarest counts, so that it is in
-    every split; of answers, whether there is one.
+    Numbers are cut into up to ten ranges with equal numbers of rows. Of several labels the rarest is the class, so that every split
+    gets some of it. For question answering the classes are: has an answer, has none.
     """
     targets = (column.name for column in columns if column.role == "target" and column.name in frame.columns)
     name = next(targets, None) if by == "auto" else by
@@ -53,7 +55,7 @@ def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> 
 
 
 def _rarest(values: pl.Series) -> pl.Series:
-    """Of the labels in each row the rarest; the empty text where there is none."""
+    """Return the rarest of the labels in each row; the empty text if a row has none."""
     table = pl.DataFrame({"row": range(len(values)), "item": values}).explode("item", empty_as_null=True)
     if isinstance(table.schema["item"], pl.Struct):
         fields = table["item"].struct.fields
@@ -65,20 +67,20 @@ def _rarest(values: pl.Series) -> pl.Series:
 
 
 def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, float], by: str = "auto", salt: str = "") -> pl.Series:
-    """Names of splits: each wanted one takes its share of every class, `train` the rest and at least one text of each class.
+    """Return the split of each row: every split in `wanted` gets its share of each class, `train` the rest.
 
-    A text that stands in several rows is one text: all its rows go the same way. Texts of a class are ordered by their
-    hash, so neither the order of rows nor that of files matters. DataError where there are too few texts.
+    `train` gets at least one text of each class. All rows with the same text get the same split. Texts of a class are ordered by
+    their hash (with `salt`), so the order of rows and files does not matter. DataError if there are fewer than 4 distinct texts.
     """
     if not any(wanted.values()):
         return pl.Series("split", ["train"], dtype=pl.String).new_from_index(0, frame.height)
-    texts, place = np.unique(content.of_inputs(frame, inputs(columns), salt), return_inverse=True)
+    texts, text_of_row = np.unique(content.of_inputs(frame, inputs(columns), salt), return_inverse=True)
     if len(texts) < FEWEST:
         raise DataError(
             f"{len(texts)} distinct {'text' if len(texts) == 1 else 'texts'} can't be divided into training, validation and test: "
             f"at least {FEWEST} are needed, and some hundred make sense. Add rows."
         )
-    classes = _class_of_text(strata(frame, columns, by), place, len(texts))
+    classes = _class_of_text(strata(frame, columns, by), text_of_row, len(texts))
     order = np.lexsort((texts, classes))
     sizes = np.unique(classes, return_counts=True)[1]
     rank = np.arange(len(texts)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -89,28 +91,29 @@ def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, 
         first = taken + 1
         names[order[(rank >= np.repeat(first, sizes)) & (rank < np.repeat(first + size, sizes))]] = name
         taken, left = taken + size, left - size
-    return pl.Series("split", names[place], dtype=pl.String)
+    return pl.Series("split", names[text_of_row], dtype=pl.String)
 
 
 def _rounded(sizes: Codes, share: float, room: Codes) -> Codes:
-    """How many of each class: rounded so that the sum over all classes is right too, and no more than there is room for.
+    """Return how many texts of each class a split gets: `share` of its size, rounded so that the total is right too, at most `room`.
 
-    What a class has no room for is taken from the largest ones; one is taken at least where anything is wanted.
+    A shortfall is taken from the classes with most room left. Unless `share` is 0, the total is at least 1.
     """
     if share == 0:
         return np.zeros_like(sizes)
     ends = np.floor(np.cumsum(sizes) * share + 0.5).astype(np.int64)
     counts = np.minimum(np.diff(ends, prepend=0), room)
     missing = max(1, int(ends[-1])) - int(counts.sum())
-    for place in np.argsort(-(room - counts), kind="stable")[: max(0, missing)]:
-        counts[place] += counts[place] < room[place]
+    for number in np.argsort(-(room - counts), kind="stable")[: max(0, missing)]:
+        counts[number] += counts[number] < room[number]
     return np.asarray(counts, np.int64)
 
 
 def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
-    """Names of splits for blocks of rows that stay whole: the first ones fill test, the next validation, the rest train.
+    """Return the split of each block of rows: the first blocks go to test, the next to validation, the rest to train.
 
-    A block goes where its middle falls; each wanted split gets one at least. DataError where there are too few blocks.
+    `sizes` are rows per block. The middle row of a block decides its split; each split with a share gets at least one block.
+    DataError if there are fewer blocks than splits.
     """
     wanted = 1 + (test > 0) + (validation > 0)
     if len(sizes) < wanted:
@@ -124,7 +127,10 @@ def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
 
 
 def _class_of_text(classes: Codes, place: Codes, texts: int) -> Codes:
-    """The class that most rows of each text have; of equally many the first."""
+    """Return the most frequent class among the rows of each text, of equally frequent ones the first.
+
+    `classes` and `place` have one entry per row: its class, and the index of its text.
+    """
     count = int(classes.max()) + 1
     pairs, rows = np.unique(place * count + classes, return_counts=True)
     text, kind = np.divmod(pairs, count)

@@ -1,4 +1,4 @@
-"""The data says which row belongs where: by its files, or by a column."""
+"""Uses the division that the data has: separate files, or a column that names the split of each row."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ _USUAL = {
 
 
 class Given(Split):
-    """Options of a division that the data carries."""
+    """Options of a split that the data defines."""
 
     by: str | None = None
-    """The column that names the split of a row; None where files say it, so that all rows here are for training."""
+    """The column that names the split of each row; None if splits are separate files, so that all rows here are training rows."""
     values: dict[Literal["train", "validation", "test"], list[str]] = Field(default={})
-    """Which values of the column mean which split; rows with others are not used. Nothing: the usual names are known."""
+    """For each split, the values of the column that mean it; other rows are not used. If empty, the usual names are recognised."""
     validation: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the training rows that are cut for validation where the data names none."""
+    """Share of the training rows that are used for validation if the data has no validation rows."""
 
     @field_validator("values", mode="before")
     @classmethod
     def _as_text(cls, values: object) -> object:
-        """Take numbers as they are written, because a column of folds is often numbered."""
+        """Convert numbers to text, because folds are often numbered."""
         if not isinstance(values, dict):
             return values
-        return {name: [str(value) for value in found] if isinstance(found, list) else found for name, found in values.items()}
+        return {name: [str(value) for value in listed] if isinstance(listed, list) else listed for name, listed in values.items()}
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column that names the splits."""
+        """The column that names the splits, if there is one."""
         return (self.by,) if self.by else ()
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Names of splits, with `unused`; where none is for validation, it is cut from the training rows. DataError for an unknown name."""
+        """Return the split of each row, or `unused`; without validation rows, some training rows become validation.
+
+        DataError if the column contains an unknown name of a split.
+        """
         names = self._named(frame)
         if not self.validation or (names == "validation").any():
             return names
@@ -54,6 +57,7 @@ class Given(Split):
         return names.scatter(training.arg_true(), cut)
 
     def _named(self, frame: pl.DataFrame) -> pl.Series:
+        """Return the split that the data names for each row; all rows are `train` without a column."""
         if not self.by:
             return pl.Series("split", ["train"], dtype=pl.String).new_from_index(0, frame.height)
         given = _cut.column(frame, self.by, "the names of splits").cast(pl.String).str.strip_chars()
@@ -71,4 +75,5 @@ class Given(Split):
 
 
 def _mapped(values: pl.Series, names: dict[str, str]) -> pl.Series:
+    """Replace each value by the split that `names` has for it; null if it has none."""
     return values.replace_strict(list(names), list(names.values()), default=None, return_dtype=pl.String).alias("split")

@@ -1,4 +1,4 @@
-"""Rows of one group (a customer, a document, a question) are never in two splits."""
+"""Keeps all rows of a group (such as a customer, a document or a question) in the same split."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from vertune.splits import _cut
 
 
 class Group(Split):
-    """Options of a division by groups."""
+    """Options of the split by groups."""
 
     by: str
-    """The column that names the group of a row; a row without a group is its own."""
+    """The column that names the group of each row; a row without a value is a group of its own."""
     test: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the rows that are kept for the test."""
+    """Share of the rows that are used as test data."""
     validation: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the remaining rows that are cut for validation."""
+    """Share of the other rows that are used for validation."""
     seed: int = Field(default=0, ge=0)
-    """Another seed gives another division."""
+    """Seed of the hash that orders the groups; another seed gives another division."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column of the groups."""
+        """The column with the groups."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Names of splits: groups in the order of their hashes fill test, then validation. DataError where there are too few."""
+        """Return the split of each row: groups, in the order of their hashes, go to test, then validation. DataError if too few."""
         given = _cut.column(frame, self.by, "its groups").cast(pl.String)
         alone = pl.Series(content.of_inputs(frame, _cut.inputs(columns))).cast(pl.String)
         named = pl.select(
             pl.when(given.is_null() | (given.str.strip_chars() == "")).then("row " + alone).otherwise("group " + given)
         ).to_series()
-        groups, place = np.unique(content.hashes(named.to_list(), str(self.seed)), return_inverse=True)
-        names = _cut.blocks(np.bincount(place, minlength=len(groups)), self.test, self.validation)
-        return pl.Series("split", names[place], dtype=pl.String)
+        groups, group_of_row = np.unique(content.hashes(named.to_list(), str(self.seed)), return_inverse=True)
+        names = _cut.blocks(np.bincount(group_of_row, minlength=len(groups)), self.test, self.validation)
+        return pl.Series("split", names[group_of_row], dtype=pl.String)

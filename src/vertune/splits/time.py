@@ -1,4 +1,4 @@
-"""Trained on the past, tested on what came after."""
+"""Divides rows by time: trains on the oldest rows, tests on the latest."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from vertune.splits import _cut
 
 
 class Time(Split):
-    """Options of a division by time."""
+    """Options of the split by time."""
 
     by: str
-    """The column that says when: a date, a time, a number, or text such as 2024-05-31 or 2024-05-31T12:30:00."""
+    """The column with the time of each row: a date, a datetime, a number, or text such as 2024-05-31 or 2024-05-31T12:30:00."""
     format: str | None = None
-    """How text is read, such as %d.%m.%Y; None takes numbers and ISO 8601."""
+    """The format of times that are text, such as %d.%m.%Y; None expects numbers or ISO 8601."""
     test: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the rows that are kept for the test: the latest."""
+    """Share of the rows that are used as test data: the latest ones."""
     validation: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the remaining rows that are cut for validation: the latest of them."""
+    """Share of the other rows that are used for validation: the latest of them."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column of the times."""
+        """The column with the times."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Names of splits; rows of one time stay together. DataError where a time can't be read, or there are too few."""
-        times, place = np.unique(self._times(_cut.column(frame, self.by, "its times")), return_inverse=True)
-        latest_first = np.bincount(place, minlength=len(times))[::-1]
-        return pl.Series("split", _cut.blocks(latest_first, self.test, self.validation)[::-1][place], dtype=pl.String)
+        """Return the split of each row; rows with equal times get the same one. DataError if a time is invalid or there are too few."""
+        times, time_of_row = np.unique(self._times(_cut.column(frame, self.by, "its times")), return_inverse=True)
+        latest_first = np.bincount(time_of_row, minlength=len(times))[::-1]
+        return pl.Series("split", _cut.blocks(latest_first, self.test, self.validation)[::-1][time_of_row], dtype=pl.String)
 
     def _times(self, values: pl.Series) -> NDArray[np.float64]:
-        """Each time as a number that grows with it."""
+        """Convert the times to numbers that have the same order."""
         missing = values.is_null() | (values.cast(pl.String).str.strip_chars() == "").fill_null(False)
         if missing.any():
             raise DataError(f"The column '{self.by}' has no time in {missing.sum()} rows. Fill these cells, or remove the rows.")
@@ -54,6 +54,7 @@ class Time(Split):
         return texts.replace_strict(distinct, [self._seconds(text) for text in distinct], return_dtype=pl.Float64).to_numpy()
 
     def _seconds(self, text: str) -> float:
+        """Parse a time and return it in seconds since 1970; without a zone it is UTC."""
         try:
             found = datetime.strptime(text, self.format) if self.format else datetime.fromisoformat(text)
         except ValueError as error:

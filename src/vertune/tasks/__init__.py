@@ -1,1 +1,1 @@
-"""What must be answered: one file a task."""
+"""The tasks: what a model predicts, and how its predictions are scored. One file per task."""

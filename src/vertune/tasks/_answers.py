@@ -1,4 +1,7 @@
-"""Reads, checks and places the expected answers of a context, and marks them on tokens; knows nothing of models."""
+"""Expected answers of question answering: parses and checks them, finds them in their context, marks them on tokens.
+
+Independent of models.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 @cache
 def entry() -> dict[str, pl.DataType]:
-    """The fields of one entry, with their types."""
+    """Return the name and the Polars type of each field of one expected answer."""
     import polars as pl
 
     return {"start": pl.Int64(), "text": pl.String()}
@@ -28,22 +31,22 @@ def entry() -> dict[str, pl.DataType]:
 
 @cache
 def as_column() -> pl.DataType:
-    """The type of a column of them."""
+    """Return the Polars type of a column of expected answers: a list of {start, text} per row."""
     import polars as pl
 
     return pl.List(pl.Struct(entry()))
 
 
 START, END = 1, 2
-"""Bits of a token's target; 0 is neither, -100 is where no answer may be."""
+"""Bits of a token's target: START if an answer starts at the token, END if one ends there, 0 if neither; -100 if none can."""
 
 
 def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
-    """The frame with the answers in their own type, `__problem` with the reason why a row's can't be, and `__moved`.
+    """Return the frame with the column `name` parsed to lists of {start, text}, and two new columns, `__problem` and `__moved`.
 
-    A cell is a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON. An answer
-    that does not stand at its start is taken where the context holds it exactly once; `__moved` lists these, each with its old
-    and its new start.
+    A cell may be a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON.
+    `__problem` is the reason why the answers of a row are invalid, else null. An answer that is not at its start position is moved
+    if the context contains it exactly once; `__moved` lists these answers with old and new start.
     """
     import polars as pl
 
@@ -52,10 +55,13 @@ def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
     if typed:
         fields = pl.struct(pl.element().struct.field(field).cast(kind) for field, kind in entry().items())
         numbered = numbered.with_columns(pl.col(name).list.eval(fields).cast(as_column()))
-    hard = numbered.filter(~_in_place(numbered, context, name)) if typed else numbered
-    cells = [_Cell.of(cell, text or "") for cell, text in zip(hard[name].to_list(), hard[context].cast(pl.String).to_list(), strict=True)]
+    unchecked = numbered.filter(~_in_place(numbered, context, name)) if typed else numbered
+    cells = [
+        _Cell.of(cell, text or "")
+        for cell, text in zip(unchecked[name].to_list(), unchecked[context].cast(pl.String).to_list(), strict=True)
+    ]
     moved = pl.List(pl.Struct({"start": pl.Int64(), "moved_to": pl.Int64(), "text": pl.String()}))
-    checked = hard.select("__number").with_columns(
+    checked = unchecked.select("__number").with_columns(
         pl.Series("__placed", [cell.answers for cell in cells], as_column()),
         pl.Series("__problem", [cell.problem for cell in cells], pl.String),
         pl.Series("__moved", [cell.moved for cell in cells], moved),
@@ -67,33 +73,35 @@ def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """The expected answers of one row, as they were read."""
+    """The expected answers of one row, parsed and found in the context."""
 
     answers: list[dict[str, Any]] | None
+    """A {start, text} per answer; None if the cell is empty or invalid."""
     problem: str | None = None
-    """Why they can't be used."""
+    """The reason why the cell is invalid; None if it is valid."""
     moved: list[dict[str, Any]] | None = None
+    """A {start, moved_to, text} per answer that was found at another position than its start."""
 
     @classmethod
     def of(cls, value: Any, context: str) -> _Cell:
-        """Read one value and find its answers in the context."""
+        """Parse one value and find its answers in the context."""
         try:
-            found = _parse(value)
-            placed = None if found is None else [_placed(start, text, context) for start, text in found]
+            parsed = _parse(value)
+            placed = None if parsed is None else [_placed(start, text, context) for start, text in parsed]
         except _Misplaced as error:
             return cls(None, str(error))
         except (ValueError, TypeError, KeyError):
             return cls(None, "the answers are not a list of {start, text}")
         moved = [
             {"start": start, "moved_to": item["start"], "text": item["text"]}
-            for (start, _), item in zip(found or (), placed or (), strict=True)
+            for (start, _), item in zip(parsed or (), placed or (), strict=True)
             if start is not None and start != item["start"]
         ]
         return cls(placed, moved=moved)
 
 
 def _is_typed(kind: pl.DataType) -> bool:
-    """Whether a column already holds lists of a whole number and a text."""
+    """Whether a column type is a list of structs with an integer `start` and a string `text`."""
     import polars as pl
 
     inner = kind.inner if isinstance(kind, pl.List) else None
@@ -102,7 +110,7 @@ def _is_typed(kind: pl.DataType) -> bool:
 
 
 def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
-    """Whether all answers of a row stand where their start says; also where there is none or no list."""
+    """Return an expression that is true for rows whose context has every answer at its `start`, and for rows without answers."""
     import polars as pl
 
     long = (
@@ -118,11 +126,11 @@ def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
 
 
 class _Misplaced(ValueError):
-    """An answer that the context does not hold, or holds more than once; the message is the reason of its row."""
+    """Raised for an answer that has no position in the context, or several; the message is the row's reason for rejection."""
 
 
 def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
-    """Start and text of each answer of one cell; None where there is no cell."""
+    """Return (start, text) for each answer of one cell, with start None if it is missing; None for an empty cell."""
     if isinstance(cell, str):
         if cell.lstrip()[:1] not in ("[", "{"):
             return [(None, cell)] if cell.strip() else []
@@ -136,23 +144,26 @@ def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
 
 
 def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
-    """The answer where it stands in the context."""
+    """Return {start, text} with the position of the answer in the context; raise _Misplaced if there is none, or more than one."""
     if not isinstance(text, str):
         raise TypeError("an answer must be a text")
     if not text.strip():
         raise _Misplaced("an answer is empty; write [] where the context holds none")
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
         return {"start": int(start), "text": text}
-    place = context.find(text)
-    if place < 0:
+    position = context.find(text)
+    if position < 0:
         raise _Misplaced("an answer is not in the context")
-    if context.find(text, place + 1) >= 0:
+    if context.find(text, position + 1) >= 0:
         raise _Misplaced(f"an answer is not at its start ({start}), and the context holds it more than once")
-    return {"start": place, "text": text}
+    return {"start": position, "text": text}
 
 
 def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
-    """The target of each token, and whether the feature holds an answer whole; without one, the place of no answer is marked."""
+    """Return the target of each token of a feature (model input), shape (tokens,), and whether it contains a whole answer.
+
+    Without a whole answer, the no-answer token (see `decoders.extract.nowhere`) is marked as start and end.
+    """
     assert feature.places is not None
     offsets = feature.places.offsets
     bits = np.full(feature.positions, -100, np.int64)
@@ -160,14 +171,14 @@ def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArra
     none = nowhere(feature)
     bits[context] = bits[none] = 0
     starts, ends = offsets[context].T
-    held = False
+    contains_answer = False
     for answer in answers:
         start, end = int(answer["start"]), int(answer["start"]) + len(answer["text"])
         touched = context[(ends > start) & (starts < end)]
         if len(touched) and offsets[touched[0], 0] <= start and offsets[touched[-1], 1] >= end:
             bits[touched[0]] |= START
             bits[touched[-1]] |= END
-            held = True
-    if not held:
+            contains_answer = True
+    if not contains_answer:
         bits[none] = START | END
-    return bits, held
+    return bits, contains_answer

@@ -1,4 +1,4 @@
-"""A task's inputs: how they are declared, checked, read as one view and shown; knows nothing of what is answered."""
+"""The inputs of a task: declares, checks and converts them, and formats them for reports; independent of the targets."""
 
 from __future__ import annotations
 
@@ -18,51 +18,52 @@ if TYPE_CHECKING:
 TEXT = Column("text", "The text.")
 PAIR = Column("text_pair", "A second text that belongs to the first.", required=False)
 _SHOWN = 300
+"""Greatest length of a text in a report, in characters."""
 
 
 class SingleView(Task):
-    """A task that reads all inputs of a record in one view."""
+    """A task that encodes all inputs of a record together, as one view."""
 
     inputs: dict[str, Literal["text", "number", "category"]] = Field(
         default={},
-        description="Fields to read instead of the task's texts, each with its type, such as `{age: number, job: category}`. A number "
-        "or a category may be missing. The encoder must take these types: `text` takes texts alone.",
+        description="Fields to use as inputs instead of the task's texts, each with its type, such as `{age: number, job: category}`. "
+        "A number or a category may be missing in a row. The encoder must support these types: the encoder `text` supports only texts.",
     )
 
     def model_post_init(self, context: Any) -> None:
-        """Give this instance the columns that `inputs` names; ConfigError where one has the name of another column."""
+        """Replace the input columns of this instance by `inputs`; ConfigError if one has the name of a target column."""
         if not self.inputs:
             return
         others = tuple(column for column in type(self).columns if column.role != "input")
         taken = sorted({column.name for column in others} & set(self.inputs))
         if taken:
             raise ConfigError(f"The task '{self.name}' has the input '{taken[0]}', which is the name of its answer. Rename the input.")
-        # the class is frozen: an entry of the instance hides the class's columns and is no option
+        # the model is frozen; an entry in __dict__ overrides the class's columns without becoming an option
         self.__dict__["columns"] = (*(Column(name, f"A {kind}.", type=kind) for name, kind in self.inputs.items()), *others)
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """One view of all inputs that there are; where all are texts, a long one may be cut into windows."""
+        """Return one view of all inputs that the data has; if all are texts, a long text may be cut into windows."""
         read = [column for column in self.input_columns if column.required or column.name in columns]
         texts = all(column.type == "text" for column in read)
         types = () if texts else tuple(column.type for column in read)
         return (View("text" if texts else "record", tuple(column.name for column in read), windows=texts, types=types),)  # type: ignore[arg-type]
 
     def check_inputs(self, frame: pl.DataFrame) -> _rows.Checks:
-        """The checks and conversions of the inputs; DataError where a column is missing or holds another type."""
+        """Return the checks and conversions of the inputs; raise DataError if a column is missing or has another type."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
         checks = _rows.Checks([column.name for column in self.columns])
-        there = [column for column in self.input_columns if column.name in frame.columns]
-        for column in there:
+        present = [column for column in self.input_columns if column.name in frame.columns]
+        for column in present:
             _check_input(checks, frame, column, may_be_empty=bool(self.inputs))
         if self.inputs:
-            checks.problems.append((pl.all_horizontal(_rows.blank(column.name) for column in there), "all inputs are empty"))
+            checks.problems.append((pl.all_horizontal(_rows.blank(column.name) for column in present), "all inputs are empty"))
         return checks
 
 
 def _check_input(checks: _rows.Checks, frame: pl.DataFrame, column: Column, may_be_empty: bool) -> None:
-    """Add the checks and conversions of one input."""
+    """Add the checks and conversions of one input column to `checks`."""
     name = column.name
     if column.type == "number":
         raw, number = _rows.number(frame, name)
@@ -79,18 +80,19 @@ def _check_input(checks: _rows.Checks, frame: pl.DataFrame, column: Column, may_
 
 
 def shown(record: Record, columns: Sequence[Column]) -> dict[str, Any]:
-    """The inputs of a record as a report shows them: an empty one is left out, a long text is cut."""
+    """Return the inputs of a record for a report: by name, without empty ones, each cut to 300 characters."""
     return {column.name: _cut(str(record[column.name])) for column in columns if record.get(column.name) not in (None, "")}
 
 
 def _cut(text: str) -> str:
+    """Shorten a long text and mark the cut with an ellipsis."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def as_texts(records: Sequence[Record], columns: Sequence[Column]) -> list[Record]:
-    """Records as baselines on texts read them: the first text as `text`, a second one as `text_pair`.
+    """Convert records for baselines that read only texts: the first text becomes `text`, a second one `text_pair`.
 
-    Inputs that are not one text or two are joined to one, as `name: value`.
+    Inputs that are not one or two texts are joined into a single text: `name: value; name: value`.
     """
     names = [column.name for column in columns]
     if len(columns) <= 2 and all(column.type == "text" for column in columns):

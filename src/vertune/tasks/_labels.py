@@ -1,4 +1,4 @@
-"""Label columns: how labels are checked, counted, ordered and looked up; knows nothing of texts or models."""
+"""Label columns: checks and orders labels, and converts them to class indices; independent of texts and models."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) -> pl.DataFrame:
-    """The frame with a label column as something that names classes, and its checks added; DataError where it holds measurements.
+    """Add the checks of a label column to `checks` and return the frame; raise DataError if the labels are fractional numbers.
 
-    Whole numbers that were read as fractions, because a cell was empty, become whole numbers again.
+    Whole numbers that were read as floats because a cell was empty (1.0 for 1) become whole numbers again.
     """
     import polars as pl
 
@@ -34,7 +34,7 @@ def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) 
 
 
 def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
-    """The frame itself, or with a column of whole numbers where it was read as fractions."""
+    """Return the frame, with the label column cast to integers if it contains whole numbers as floats."""
     import polars as pl
 
     column = frame[name]
@@ -45,15 +45,15 @@ def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFr
     numbers = column.cast(pl.Float64, strict=False) if column.dtype.is_numeric() or column.dtype == pl.String else None
     if numbers is None or column.dtype.is_integer():
         return frame
-    given = column.drop_nulls().cast(pl.String).str.strip_chars()
-    given = given.filter(given != "")
-    parsed = given.cast(pl.Float64, strict=False)
-    if given.is_empty() or not bool(parsed.is_finite().fill_null(False).all()) or given.is_in(list(known)).all():
+    filled = column.drop_nulls().cast(pl.String).str.strip_chars()
+    filled = filled.filter(filled != "")
+    parsed = filled.cast(pl.Float64, strict=False)
+    if filled.is_empty() or not bool(parsed.is_finite().fill_null(False).all()) or filled.is_in(list(known)).all():
         return frame
     fraction = parsed != parsed.round()
     if fraction.any():
         raise DataError(
-            f"The column '{name}' must hold classes, but it holds numbers such as {given.filter(fraction)[0]}. To answer numbers: "
+            f"The column '{name}' must hold classes, but it holds numbers such as {filled.filter(fraction)[0]}. To answer numbers: "
             f"task: regress with `fields: {{score: …}}`. If they are classes, list them: task: {{name: classify, labels: [...]}}."
         )
     if column.dtype.is_float():
@@ -62,15 +62,19 @@ def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFr
 
 
 def ordered(labels: Iterable[str]) -> list[str]:
-    """Labels in their order: by value where all are whole numbers, else by code points."""
-    found = set(labels)
-    if all(label.removeprefix("-").isdecimal() for label in found):
-        return sorted(found, key=lambda label: (int(label), label))
-    return sorted(found)
+    """Return the distinct labels, sorted by value if all are whole numbers, else by code points."""
+    distinct = set(labels)
+    if all(label.removeprefix("-").isdecimal() for label in distinct):
+        return sorted(distinct, key=lambda label: (int(label), label))
+    return sorted(distinct)
 
 
 def learnt(counts: Mapping[str, int], given: Sequence[str], task: str) -> list[str]:
-    """The labels of a task: those given, in their order, or those found in the training rows; DataError below two."""
+    """Return the labels of a task: the configured ones (`given`) if any, else the sorted labels of the training rows (`counts`).
+
+    ConfigError if a label is configured twice. DataError if a training row has a label that is not configured, or if none are
+    configured and the training rows have fewer than two.
+    """
     if not given:
         if len(counts) < 2:
             only = f"all have '{next(iter(counts))}'" if counts else "none has a label"
@@ -88,19 +92,19 @@ def learnt(counts: Mapping[str, int], given: Sequence[str], task: str) -> list[s
 
 
 def index(names: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
-    """The place of each name among the labels; DataError names those that are not there."""
-    places = {label: place for place, label in enumerate(labels)}
-    found = np.fromiter((places.get(name, -1) for name in names), np.int64, len(names))
-    if (found < 0).any():
-        unknown = Counter(str(names[row]) for row in np.flatnonzero(found < 0).tolist())
+    """Return the index of each name in `labels`, shape (names,); raise DataError if a name is not in `labels`."""
+    known = {label: number for number, label in enumerate(labels)}
+    indices = np.fromiter((known.get(name, -1) for name in names), np.int64, len(names))
+    if (indices < 0).any():
+        unknown = Counter(str(names[row]) for row in np.flatnonzero(indices < 0).tolist())
         raise DataError(
             f"{_listed(unknown)}. The model knows: {_some(labels)}. Correct these rows, or train again with rows of that label."
         )
-    return found
+    return indices
 
 
 def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.bool_]:
-    """Which labels each row has, shape (rows, labels); DataError names those that are not known."""
+    """Return which labels each row has, bool of shape (rows, labels); raise DataError if a row has a label that is not in `labels`."""
     present = np.zeros((len(sets), len(labels)), bool)
     rows = np.repeat(np.arange(len(sets)), [len(names) for names in sets])
     present[rows, index([name for names in sets for name in names], labels)] = True
@@ -108,7 +112,7 @@ def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.
 
 
 def _listed(unknown: Mapping[str, int]) -> str:
-    """How often which unknown labels came, as the start of a sentence."""
+    """Format unknown labels and their counts as the beginning of an error message."""
     total = sum(unknown.values())
     shown = ", ".join(f"'{label}' ({count})" for label, count in sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:10])
     more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
@@ -116,5 +120,6 @@ def _listed(unknown: Mapping[str, int]) -> str:
 
 
 def _some(labels: Sequence[str]) -> str:
+    """Format up to 20 labels for a message, and the number of the others."""
     shown = ", ".join(labels[:20])
     return f"{shown} and {len(labels) - 20} more" if len(labels) > 20 else shown or "none yet"

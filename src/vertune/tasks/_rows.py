@@ -1,4 +1,4 @@
-"""How tasks check the rows of a frame: what must be there, what is rejected and why; knows nothing of models."""
+"""Checks and conversions of rows that tasks share: rejects bad rows with a reason, counts what it changes; independent of models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     Problem = tuple[pl.Expr, pl.Expr | str]
-    """When a row is bad, and the reason that is given."""
+    """A condition that marks bad rows, and the reason why they are rejected."""
 
 
 def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
-    """DataError unless the frame has every input column that must be there."""
+    """Raise DataError if a required input column is missing, or if a text column contains lists or structs."""
     for column in columns:
         if column.role == "input" and column.required and column.name not in frame.columns:
             raise DataError(missing(frame, column.name, task))
@@ -30,7 +30,7 @@ def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
 
 
 def missing(frame: pl.DataFrame, name: str, task: str) -> str:
-    """The sentence for a column that a task reads and the data does not have."""
+    """Return the error message for a column that a task needs and the data lacks."""
     known = ", ".join(column for column in frame.columns if not column.startswith("__")) or "none"
     return (
         f"The data has no column '{name}', which the task '{task}' reads. Its columns are: {known}. "
@@ -39,7 +39,7 @@ def missing(frame: pl.DataFrame, name: str, task: str) -> str:
 
 
 def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
-    """The column that a task learns from; DataError where it is absent or has no rows."""
+    """Return the target column of the training rows; raise DataError if it is missing or has no rows."""
     if name not in frame.columns:
         raise DataError(missing(frame, name, task))
     if not frame.height:
@@ -48,45 +48,47 @@ def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
 
 
 def string(name: str) -> pl.Expr:
-    """A column as text, whatever simple type it was read as."""
+    """Return an expression that casts a column to text."""
     import polars as pl
 
     return pl.col(name).cast(pl.String)
 
 
 def blank(name: str) -> pl.Expr:
-    """Whether a text is absent or nothing but white space."""
+    """Return an expression that is true where a text is null, empty or white space only."""
     return string(name).is_null() | (string(name).str.strip_chars() == "")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A conversion that loses something of a row which stays; a note counts it."""
+    """A lossy conversion of rows that are not rejected; it is reported as a note with the number of affected values."""
 
     what: str
-    """What happened, as `Note.what`."""
+    """What happened, worded like `Note.what`."""
     count: pl.Expr
-    """How many values of a row it happens to."""
+    """The number of affected values per row."""
     of: pl.Expr
-    """How many values a row has."""
+    """The number of values per row."""
     value: pl.Expr
-    """What an example shows."""
+    """The value that the note shows as an example."""
 
 
 @dataclass(slots=True)
 class Checks:
-    """How the rows of a frame are checked and converted."""
+    """The checks and conversions of the rows of a frame, applied by `sift`."""
 
     names: Sequence[str]
-    """Columns whose values a rejected row shows."""
+    """Columns whose values are reported for a rejected row."""
     problems: list[Problem] = field(default_factory=list)
+    """Reasons for rejection; a row gets the first that applies."""
     results: list[pl.Expr] = field(default_factory=list)
-    """Conversions of the good rows."""
+    """Expressions that replace columns of the rows that are not rejected."""
     changes: list[Change] = field(default_factory=list)
+    """Lossy conversions to report as notes."""
 
 
 def words(name: str) -> pl.Expr:
-    """A column as trimmed words; an empty one is null."""
+    """Return an expression for a column as text without surrounding white space; null where nothing remains."""
     import polars as pl
 
     text = string(name).str.strip_chars()
@@ -94,7 +96,7 @@ def words(name: str) -> pl.Expr:
 
 
 def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """A column as trimmed words, with whole numbers that were read as fractions written without a point."""
+    """Return an expression for a column as trimmed text; whole numbers that were read as floats are written without a decimal point."""
     import polars as pl
 
     if not frame.schema[name].is_float():
@@ -104,7 +106,10 @@ def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
 
 
 def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
-    """A column as trimmed text, and as numbers with null where it holds none; DataError where no value at all is a number."""
+    """Return expressions for a column as trimmed text and as numbers, null where a value is not a number.
+
+    DataError if the column has another type, or if none of its values is a number.
+    """
     import polars as pl
 
     kind = frame.schema[name]
@@ -122,14 +127,14 @@ def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
 
 
 def not_finite(name: str, raw: pl.Expr) -> pl.Expr:
-    """The reason of a row whose value is no finite number."""
+    """Return the reason for rejecting a row whose value is not a finite number."""
     import polars as pl
 
     return pl.format(f"{name} is '{{}}', which is not a finite number", raw)
 
 
 def trimmed(name: str, values: str) -> Change:
-    """The note on values that had white space around them."""
+    """Return the change that reports values with white space around them, which was removed."""
     import polars as pl
 
     changed = string(name) != string(name).str.strip_chars()
@@ -137,7 +142,7 @@ def trimmed(name: str, values: str) -> Change:
 
 
 def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:
-    """Rows without a problem, converted; the others with their first reason; notes on what the conversion loses."""
+    """Apply the checks: convert the good rows, reject the others with their first reason, and add a note per lossy conversion."""
     import polars as pl
 
     reasons = [pl.when(bad).then(pl.lit(reason) if isinstance(reason, str) else reason) for bad, reason in checks.problems]
@@ -156,7 +161,7 @@ def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:
 
 
 def _note(good: pl.DataFrame, change: Change, task: str) -> Note | None:
-    """The note on one change; None where no row is affected."""
+    """Return the note about one change; None if no row is affected."""
     import polars as pl
 
     marks = [name for name in ("__file", "__row", "__number") if name in good.columns]
@@ -175,12 +180,12 @@ def _note(good: pl.DataFrame, change: Change, task: str) -> Note | None:
 
 
 def _origin(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a row came from: its file where the source gives one, and its number from 1."""
+    """Return the origin of a row: its number from 1 and, if the source names it, its file."""
     return {**({"file": row["__file"]} if "__file" in row else {}), "row": row.get("__row", row["__number"])}
 
 
 def _writable(value: Any) -> Any:
-    """A value as JSON can hold it: no NaN, no bytes, no date."""
+    """Convert a value to what JSON can represent: NaN, bytes and dates become text."""
     if isinstance(value, Mapping):
         return {key: _writable(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How tasks read and check lists of spans in a frame; knows nothing of tokens or models."""
+"""Columns of labelled spans: parses and checks them, and resolves overlaps; independent of tokens and models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cache
 def entry() -> dict[str, pl.DataType]:
-    """The fields of one entry, with their types."""
+    """Return the name and the Polars type of each field of a span."""
     import polars as pl
 
     return {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
@@ -25,18 +25,18 @@ def entry() -> dict[str, pl.DataType]:
 
 @cache
 def as_column() -> pl.DataType:
-    """The type of a column of them."""
+    """Return the Polars type of a column of spans: a list of {start, end, label} per row."""
     import polars as pl
 
     return pl.List(pl.Struct(entry()))
 
 
 _LINE = 1 << 32
-"""More code points than any text has."""
+"""A length in code points that no text reaches."""
 
 
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The frame with the column in its own type, and `__unread` with the reason where a value is no list of spans."""
+    """Parse a column to lists of spans and add the column `__unread`: the reason why a value is not a list of spans, else null."""
     import polars as pl
 
     kind = frame.schema[name]
@@ -59,7 +59,7 @@ def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """One cell: a list of mappings or of (start, end, label), or the same written as JSON; else the reason."""
+    """Parse one cell: a list of mappings or of (start, end, label), or JSON of it. Return (spans, None) or (None, reason)."""
     try:
         items = json.loads(value) if isinstance(value, str) else value
         if items is None:
@@ -70,6 +70,7 @@ def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
 
 
 def _span(item: Any) -> dict[str, Any]:
+    """Convert one mapping or (start, end, label) to a span; raise ValueError if an offset is not a whole number."""
     start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
     if int(start) != start or int(end) != end:
         raise ValueError("offsets must be whole numbers")
@@ -77,7 +78,7 @@ def _span(item: Any) -> dict[str, Any]:
 
 
 def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
-    """The frame with `__problem`, the reason why a row's spans can't be, and `__overlap`, whether two spans overlap."""
+    """Add the columns `__problem`, the reason why spans of a row are invalid (else null), and `__overlap`, whether two overlap."""
     import polars as pl
 
     numbered = frame.with_row_index("__number")
@@ -88,17 +89,17 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
         .with_columns(pl.col("span").struct.field(key).alias(key) for key in entry())
         .sort("__number", "start", "end")
     )
-    place = pl.format("({}, {})", pl.col("start"), pl.col("end"))
+    bounds_text = pl.format("({}, {})", pl.col("start"), pl.col("end"))
     bounds = (pl.col("start") >= 0) & (pl.col("end") <= pl.col("length")) & (pl.col("start") < pl.col("end"))
     problem = (
         pl.when(pl.col("start").is_null() | pl.col("end").is_null())
         .then(pl.lit("a span has no start or no end"))
         .when(~bounds)
-        .then(pl.format("the span {} is empty or outside the text of {} code points", place, pl.col("length")))
+        .then(pl.format("the span {} is empty or outside the text of {} code points", bounds_text, pl.col("length")))
         .when(pl.col("label").is_null() | (pl.col("label").str.strip_chars() == ""))
-        .then(pl.format("the span {} has no label", place))
+        .then(pl.format("the span {} has no label", bounds_text))
     )
-    # rows lie one after another on one line, so that the furthest end so far can be asked without grouping
+    # each row is shifted by its number times _LINE, so that one running maximum gives the furthest end so far within a row
     row = pl.col("__number").cast(pl.Int64) * _LINE
     reached = (row + pl.col("end").clip(0, _LINE - 1)).cum_max().shift(1)
     problems = long.select("__number", problem.alias("__problem")).drop_nulls().unique("__number", keep="first", maintain_order=True)
@@ -111,7 +112,7 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
 
 
 def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The frame with the longest of overlapping spans alone, and the others in `__dropped`; rows with a problem stay as they are."""
+    """Remove spans that overlap a longer one and add them as the column `__dropped`; rows with a `__problem` are not changed."""
     import polars as pl
 
     rows = frame.select(pl.col("__overlap") & pl.col("__problem").is_null()).to_series().to_numpy().nonzero()[0]
@@ -119,19 +120,19 @@ def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     if len(rows):
         values = frame[name].to_list()
         for row in rows:
-            stay = longest(values[row])
-            left_out = Counter(places(values[row])) - Counter(places(stay))
-            dropped[row] = [{"start": start, "end": end, "label": label} for start, end, label in sorted(left_out.elements())]
-            values[row] = stay
+            remaining = longest(values[row])
+            removed = Counter(places(values[row])) - Counter(places(remaining))
+            dropped[row] = [{"start": start, "end": end, "label": label} for start, end, label in sorted(removed.elements())]
+            values[row] = remaining
         frame = frame.with_columns(pl.Series(name, values, as_column()))
     return frame.with_columns(pl.Series("__dropped", dropped, as_column()))
 
 
 def places(spans: Iterable[Mapping[str, Any]]) -> list[tuple[int, int, str]]:
-    """Start, end and label of each span, sorted."""
+    """Return (start, end, label) of each span, sorted."""
     return sorted((span["start"], span["end"], span["label"]) for span in spans)
 
 
 def in_words(text: str, spans: Sequence[Mapping[str, Any]]) -> str:
-    """Spans for a reader: the words of each, and its label in brackets."""
+    """Format spans for a report: the text of each with its label in brackets, such as `Paris [city]`."""
     return "; ".join(f"{text[span['start'] : span['end']]} [{span['label']}]" for span in spans) or "none"

@@ -1,6 +1,6 @@
-"""One label out of several, for a text, for two texts, or for the fields that `inputs` names.
+"""Assigns one of several labels to a text, to a pair of texts or to the fields in `inputs`.
 
-Knows nothing of the encoder: it reads one row of outputs a feature and merges the windows of a record.
+Independent of the encoder: it receives one row of outputs per feature (a record or one window of it) and averages the windows.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import torch
 
 SKEWED = 3.0
-"""How many times the rows of the smallest class the largest must have before `imbalance: auto` weighs classes."""
+"""Least ratio of the largest class to the smallest, in rows, at which `imbalance: auto` weights the classes."""
 _EVEN = frozenset({"macro_f1", "balanced_accuracy"})
-"""Metrics in which every class counts the same, however few rows it has."""
+"""Metrics that weight every class equally, whatever its number of rows."""
 _ERRORS = 30
 
 
 class ClassAnswer(TypedDict):
-    """The answer for one record."""
+    """The prediction for one record: the label, its probability, that of every class, and whether the input was truncated."""
 
     label: str
     probability: float
@@ -40,7 +40,7 @@ class ClassAnswer(TypedDict):
 
 
 class Classify(_inputs.SingleView):
-    """Options of classification."""
+    """Options of the classification task."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -54,33 +54,37 @@ class Classify(_inputs.SingleView):
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "f1")
 
     labels: list[str] = Field(default=[])
-    """The classes in their order; learnt from the training rows where none are given."""
+    """The classes, in order; if empty, they are taken from the training rows."""
     counts: list[int] = Field(default=[])
-    """Training rows of each class, learnt."""
+    """The number of training rows per class; set by training."""
     positive: str | None = None
-    """The class that the metric `f1` looks at; of two classes it is the last one where nothing is said."""
+    """The class whose F1 is the metric `f1`; by default the last one if there are two classes."""
     imbalance: Literal["auto", "none", "weight", "focal", "resample"] = "auto"
-    """What is done for rare classes: a weight in the loss, a focal loss, or more visits; auto weighs them where the metric in
-    use counts every class the same and one has 3 times the rows of another, else nothing, because weights cost accuracy."""
+    """How training compensates for rare classes: `weight` weights the loss by class, `focal` uses the focal loss, `resample` draws
+    rows of rare classes more often. `auto` chooses `weight` if the metric counts every class equally and the largest class has at
+    least 3 times the rows of the smallest; else `none`, because weights cost accuracy."""
     gamma: float = Field(default=2.0, ge=0)
-    """How strongly the focal loss turns away from what is answered right already."""
+    """Exponent of the focal loss: higher values give less weight to rows that are already predicted well."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over all classes."""
+    """Label smoothing: the share of the target probability that is spread evenly over all classes."""
 
     @property
     def _target(self) -> str:
-        """Name of the column that holds the class."""
+        """The name of the label column."""
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with their inputs and, where there are labels, those as words; DataError where labels are measurements."""
+        """Check the rows and convert the labels, if present, to text; raise DataError if the labels are fractional numbers."""
         checks = self.check_inputs(frame)
         if self._target in frame.columns:
             frame = _labels.check(frame, self._target, self.labels, checks)
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """A copy that knows the classes, how many rows each has, and what is done about their imbalance."""
+        """Return a copy with `labels`, `counts`, `positive` and `imbalance` set from the training rows.
+
+        UnknownName if `positive` is not a label. ConfigError if the metric is f1 and no class is positive.
+        """
         counts = dict(_rows.target(frame, self._target, self.name).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
         positive = self.positive or (labels[-1] if len(labels) == 2 else None)
@@ -98,33 +102,32 @@ class Classify(_inputs.SingleView):
 
     @property
     def size(self) -> int:
-        """One number a class."""
+        """The number of outputs of the head per feature: one per class."""
         return len(self.labels)
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """The classes."""
+        """The classes, in the order of the outputs."""
         return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
-        """One linear layer."""
+        """Return the classification head: one linear layer."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """The class of each feature's record, int64; DataError names labels that the task does not know."""
-        place = windows.owners(features)
-        truth = self._truth(records)[place]
+        """Return the class index of the record of each feature, int64; raise DataError for a label that the task does not have."""
+        truth = self._truth(records)[windows.owners(features)]
         weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
         return Targets(list(truth), weights)
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """With `resample`, visits that give every class the same share of an epoch of the same length."""
+        """With `resample`, return visits per record that give every class the same share of an epoch, whose length stays; else None."""
         return self._evening()[self._truth(records)] if self.imbalance == "resample" else None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of each feature, or focal loss."""
+        """Return the cross-entropy of each feature, or its focal loss with `imbalance: focal`; shape (features,)."""
         from vertune.nn import losses
 
         if self.imbalance == "focal":
@@ -132,30 +135,30 @@ class Classify(_inputs.SingleView):
         return losses.cross_entropy(outputs, targets, self.smoothing)
 
     def decoder_options(self) -> dict[str, Any]:
-        """The classes."""
+        """Return the labels, which the decoder needs."""
         return {"labels": self.labels}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """The class."""
+        """Return the predicted label as a tuple of one."""
         return (answer["label"],)
 
     def confidence(self, answer: Answer) -> float | None:
-        """The probability of the class."""
+        """Return the probability of the predicted label."""
         return float(answer["probability"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """True positives, false positives and false negatives a class, shape (records, 3 * classes)."""
+        """Return true positives, false positives and false negatives per class, shape (records, 3 * classes)."""
         return classification.tally(self._truth(records), self._guess(answers), len(self.labels))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The metrics of classification, and `f1` where there is a positive class."""
+        """Return the classification metrics and, if there is a positive class, its `f1`."""
         values = classification.summarise(total, len(self.labels))
         if self.positive is not None:
             values["f1"] = classification.f1(classification.split(total, len(self.labels)))[..., self.labels.index(self.positive)]
         return values
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Scores a class, the confusion matrix, calibration, and the most confident wrong answers."""
+        """Return the scores per class, the confusion matrix, the calibration and the most confident wrong predictions."""
         truth, guess = self._truth(records), self._guess(answers)
         confidence = np.array([answer["probability"] for answer in answers], np.float64)
         wrong = np.flatnonzero(truth != guess)
@@ -177,7 +180,7 @@ class Classify(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """The most frequent class, and logistic regression on TF-IDF of words and characters."""
+        """Return the predictions of two baselines: the most frequent class, and logistic regression on TF-IDF of words and characters."""
         from vertune.baselines import linear
 
         truth, held = self._truth(train), self._truth(validation)
@@ -190,7 +193,7 @@ class Classify(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Questions to a bank in three classes that one word tells apart."""
+        """Return questions to a bank in three classes, each recognisable by one word."""
         cues = {"card": ("card", "cards"), "transfer": ("transfer", "transfers"), "exchange": ("rate", "currency")}
         frames = (
             "where is my {}",
@@ -207,13 +210,15 @@ class Classify(_inputs.SingleView):
         return made
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.int64]:
+        """Return the class index of each record's label."""
         return _labels.index([record.get(self._target) for record in records], self.labels)
 
     def _guess(self, answers: Sequence[Answer]) -> NDArray[np.int64]:
+        """Return the class index of each predicted label."""
         return _labels.index([answer["label"] for answer in answers], self.labels)
 
     def _evening(self) -> NDArray[np.float64]:
-        """What each class weighs so that all weigh the same and a training row weighs 1 on average."""
+        """Return the weight per class that balances the classes, scaled to a mean of 1 per training row."""
         counts = np.array(self.counts, np.float64)
         present = counts > 0
         return np.where(present, counts.sum() / (max(1, present.sum()) * np.maximum(counts, 1)), 1.0)

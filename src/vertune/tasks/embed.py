@@ -1,6 +1,6 @@
-"""Texts as vectors whose cosine says how well they fit: a bi-encoder for retrieval and FAQ search.
+"""Embeds texts as vectors whose cosine measures relevance: a bi-encoder for retrieval and FAQ search.
 
-The two texts of a record meet only in the loss and the score, so each side can be stored and searched alone.
+Query and document are encoded separately and compared only in the loss and the score, so vectors of documents can be stored.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 _ERRORS = 50
 _SAME_DIRECTION = 0.999
-"""Cosine from which two vectors say the same."""
+"""Cosine from which two vectors count as equal."""
 _DEPTH = 1000
-"""Places of a ranking over all documents that count, as in TREC runs."""
+"""Ranks that count in a ranking of all documents, as in TREC runs."""
 _RELEVANT = ("1", "1.0", "true", "yes")
 _IRRELEVANT = ("0", "0.0", "false", "no")
 
 
 class EmbedAnswer(TypedDict, total=False):
-    """The answer for one text, or for two."""
+    """The output for one record, a query with or without a document."""
 
     vector: list[float]
-    """Of `text`, of length one."""
+    """The unit vector of `text`."""
     vector_pair: list[float]
-    """Of `text_pair`, where there is one."""
+    """The unit vector of `text_pair`, if the record has one."""
     score: float
-    """Cosine of both."""
+    """The cosine of the two vectors."""
     ranking: list[int]
-    """The best documents for `text`, as places among the different `text_pair` of all records: from baselines without vectors."""
+    """Only from baselines without vectors: the best documents for `text`, as indices into the distinct `text_pair` of all records."""
     truncated: bool
 
 
@@ -55,8 +55,14 @@ class Embed(Task):
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("text", "The query."),
-        Column("text_pair", "A document; absent where only vectors of `text` are wanted.", required=False),
-        Column("label", "1 where the document fits the query, else 0; absent where all do.", required=False, role="target", type="label"),
+        Column("text_pair", "A document. Leave it out if only vectors of `text` are needed.", required=False),
+        Column(
+            "label",
+            "1 if the document is relevant to the query, else 0. Without the column, 1.",
+            required=False,
+            role="target",
+            type="label",
+        ),
     )
     answer: ClassVar[type[Any]] = EmbedAnswer
     decoder: ClassVar[str | None] = decoder.__name__
@@ -65,16 +71,16 @@ class Embed(Task):
     metrics: ClassVar[tuple[str, ...]] = ranking.NAMES
 
     temperature: float = Field(default=0.05, gt=0)
-    """What cosines are divided by in the loss: the smaller, the more the hardest negatives count."""
+    """Divisor of the cosines in the loss: the smaller, the more the hardest negatives count."""
 
     @property
     def _fields(self) -> _Fields:
-        """Names of the query, the document and the label."""
+        """The names of the query, document and label columns."""
         query, document = self.input_columns
         return _Fields(query.name, document.name, self.target_columns[0].name)
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with a query and, where the column is there, a document; labels as 1 and 0."""
+        """Check that queries and documents, if present, are not empty, and convert the labels, if present, to 1 and 0."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -92,7 +98,7 @@ class Embed(Task):
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """The same task; DataError where the training rows hold no pair that fits."""
+        """Return the task unchanged; raise DataError if no training row is a relevant pair (label 1)."""
         fields = self._fields
         _rows.target(frame, fields.document, self.name)
         if fields.label in frame.columns and not (frame[fields.label] == 1).any():
@@ -103,29 +109,32 @@ class Embed(Task):
         return self
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """The query and the document, each a view of its own."""
+        """Return one view of the query and, if the data has documents, one of the document."""
         fields = self._fields
         query = View("query", (fields.query,))
         return (query, View("document", (fields.document,))) if fields.document in columns else (query,)
 
     @property
     def size(self) -> int:
-        """The head keeps the size of the state, so it has none of its own."""
+        """0: the output has the width of the encoder's state, and the head has no size of its own."""
         return 0
 
     def head(self, width: int) -> torch.nn.Module:
-        """Vectors of length one; nothing to learn."""
+        """Return a module without weights that scales states to unit length."""
         from vertune.nn.contrastive import Normalise
 
         return Normalise()
 
     def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Vectors of length one."""
+        """Return the states scaled to unit length."""
         unit: NDArray[Any] = states / np.maximum(np.linalg.norm(states, axis=-1, keepdims=True), 1e-12)
         return unit
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Role (0 query, 1 document), id of the query, id of the document, label, for each feature."""
+        """Return four int64 numbers per feature: role (0 query, 1 document), query id, document id, label.
+
+        DataError if a record has no document.
+        """
         fields = self._fields
         if any(record.get(fields.document) is None for record in records):
             raise DataError(
@@ -141,41 +150,44 @@ class Embed(Task):
         return Targets(list(np.array(rows, np.int64).reshape(-1, 4)))
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Rows that fit make up half of an epoch where fewer do: only they ask for a document, the others are hard negatives."""
+        """Return visits per record that make half of an epoch relevant pairs (label 1), if fewer than half are; else None.
+
+        Only relevant pairs have a loss of their own; the other pairs add their documents as hard negatives.
+        """
         fits = np.array([self._fields.fits(record) for record in records], bool)
         share = float(fits.mean()) if len(fits) else 1.0
         return np.where(fits, 0.5 / share, 0.5 / (1 - share)) if 0 < share < 0.5 else None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """InfoNCE over the documents of the batch; rows with label 0 give hard negatives."""
+        """Return the InfoNCE loss over the documents of the batch; rows with label 0 add hard negatives."""
         from vertune.nn.contrastive import info_nce
 
         return info_nce(outputs, targets, self.temperature)
 
     def decoder_options(self) -> dict[str, Any]:
-        """The field of the document."""
+        """Return the name of the document field, which the decoder needs."""
         return {"document": self._fields.document}
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Whether the vectors of both answers point the same way, to a cosine of 0.999."""
+        """Whether the vectors of two answers are equal: each pair has a cosine of at least 0.999."""
         pairs = [(one[name], other[name]) for name in ("vector", "vector_pair") if name in one and name in other]
         return bool(pairs) and all(float(np.dot(left, right)) >= _SAME_DIRECTION for left, right in pairs)
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """A row a query that has a document which fits; queries without one, as in TREC's raw setting, have no rank and do not count.
+        """Return one row of `metrics.ranking.statistics` per query with a relevant document; other queries do not count.
 
-        With labels, a query ranks the documents of its own rows; without, all documents of these records.
+        With labels, a query ranks the documents of its own rows; without labels, the documents of all records.
         """
         return np.array([query.statistics for query in _queries(records, answers, self._fields)], np.float64).reshape(
             -1, 1 + len(ranking.NAMES)
         )
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Means over queries."""
+        """Return the ranking metrics, each a mean over queries, from summed tallies."""
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """The queries with the worst average precision, each with the document that should have come first and the one that did."""
+        """Return the queries with the worst average precision, each with a relevant document and the one that was ranked first."""
         fields = self._fields
         queries = sorted(_queries(records, answers, fields), key=lambda query: float(query.statistics[1]))
         return {
@@ -193,18 +205,18 @@ class Embed(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """BM25 over the documents of the split: words, and for scripts without spaces characters and pairs of them."""
+        """Return the rankings of BM25 over the test documents; its terms are words or, in scripts without spaces, characters and pairs."""
         fields = self._fields
         documents = {text: number for number, text in enumerate(dict.fromkeys(record[fields.document] for record in test))}
         index = BM25([terms(text) for text in documents])
         labelled = any(record.get(fields.label) is not None for record in test)
-        known: dict[str, NDArray[np.float64]] = {}
+        cached: dict[str, NDArray[np.float64]] = {}
         answers: list[Answer] = []
         for record in test:
             query = record[fields.query]
-            if query not in known:
-                known = {query: index.scores(terms(query))}  # rows of one query mostly stand together
-            scores = known[query]
+            if query not in cached:
+                cached = {query: index.scores(terms(query))}  # one entry is enough: rows of a query are mostly adjacent
+            scores = cached[query]
             answer: Answer = {"score": float(scores[documents[record[fields.document]]]), "truncated": False}
             if not labelled:
                 answer["ranking"] = np.argsort(-scores, kind="stable")[:_DEPTH].tolist()
@@ -212,7 +224,7 @@ class Embed(Task):
         return {"bm25": answers}
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Questions about things, each with a sentence that fits and one that does not."""
+        """Return questions about things, each with a relevant sentence and an irrelevant one."""
         things = ("tea", "rain", "music", "bread", "茶", "雨", "音乐", "面包")
         records = []
         for row in range(rows):
@@ -225,51 +237,51 @@ class Embed(Task):
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """Names of the fields of a record."""
+    """The names of the query, document and label fields of a record."""
 
     query: str
     document: str
     label: str
 
     def fits(self, record: Record) -> bool:
-        """Whether query and document belong together; without a label they do."""
+        """Whether the document of a record is relevant to its query; without a label it is."""
         label = record.get(self.label)
         return label is None or int(label) == 1
 
 
 def _number(text: str) -> int:
-    """A number that equal texts share, the same in every process."""
+    """Return a non-negative 63-bit hash of a text, the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """How well one query found its documents."""
+    """The ranking of one query, evaluated."""
 
     row: int
-    """Its first record."""
+    """Index of the first record with this query."""
     statistics: NDArray[np.float64]
-    """Its row of the tally."""
+    """Its row of the tally, see `metrics.ranking.statistics`."""
     relevant: int
-    """A record whose document fits it."""
+    """Index of a record whose document is relevant."""
     first: int
-    """A record whose document it puts first."""
+    """Index of a record whose document is ranked first."""
 
 
 def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fields) -> list[_Query]:
-    """Each query that counts, in order of first appearance."""
-    alone = sum(record.get(fields.document) is None for record in records)
-    if alone:
+    """Evaluate the ranking of each query with a relevant document, in order of first appearance; DataError without documents."""
+    missing = sum(record.get(fields.document) is None for record in records)
+    if missing:
         raise DataError(
-            f"{alone} of {len(records)} records have no {fields.document}, and no query can be measured without one. "
+            f"{missing} of {len(records)} records have no {fields.document}, and no query can be measured without one. "
             f"Name its column with `fields: {{{fields.document}: COLUMN}}`."
         )
     queries: dict[str, list[int]] = {}
     for row, record in enumerate(records):
         queries.setdefault(record[fields.query], []).append(row)
     if any(record.get(fields.label) is not None for record in records):
-        among = (_among_own(rows, [fields.fits(records[row]) for row in rows], answers) for rows in queries.values())
-        return [query for query in among if query is not None]
+        ranked = (_among_own(rows, [fields.fits(records[row]) for row in rows], answers) for rows in queries.values())
+        return [query for query in ranked if query is not None]
     documents: dict[str, int] = {}
     for row, record in enumerate(records):
         documents.setdefault(record[fields.document], row)
@@ -282,7 +294,7 @@ def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fiel
 
 
 def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answer]) -> _Query | None:
-    """A query that ranks the documents of its own rows, of which some fit; None where none does."""
+    """Evaluate a query that ranks the documents of its own rows; return None if none of them is relevant."""
     relevant = np.array(fits, bool)
     if not relevant.any():
         return None
@@ -294,14 +306,17 @@ def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answ
 def _among_all(
     relevant: Sequence[int], row: int, answers: Sequence[Answer], holders: NDArray[np.int64], vectors: NDArray[np.float32] | None
 ) -> _Query:
-    """A query that ranks all documents, by its answer's ranking or by the cosine with its vector."""
+    """Evaluate a query that ranks all documents, by the cosine of `vectors` with its own vector or by its answer's `ranking`.
+
+    `relevant` are indices of documents; `holders[i]` is a record that contains document i.
+    """
     mask = np.zeros(len(holders), bool)
     mask[relevant] = True
     if vectors is None:
         order = np.array(answers[row]["ranking"], np.int64)
-        found, first = np.flatnonzero(mask[order]) + 1, int(order[0])
+        ranks, first = np.flatnonzero(mask[order]) + 1, int(order[0])
     else:
         scores = vectors @ np.asarray(answers[row]["vector"], np.float32)
-        found, first = ranking.ranks(mask, scores), int(scores.argmax())
-    statistics = ranking.statistics(found[found <= _DEPTH], int(mask.sum()))
+        ranks, first = ranking.ranks(mask, scores), int(scores.argmax())
+    statistics = ranking.statistics(ranks[ranks <= _DEPTH], int(mask.sum()))
     return _Query(row, statistics, int(holders[relevant[0]]), int(holders[first]))

@@ -1,6 +1,6 @@
-"""The answer to a question as a stretch of a context, or that the context holds none.
+"""Finds the answer to a question as a span of a context, or predicts that the context has none.
 
-Reads question and context together, the context in windows where it is long; answers are places in the context.
+The model reads question and context together; a long context is cut into windows.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _ERRORS = 50
 _LEAST = 64
+"""Least value of `longest: auto`, in code points."""
 
 
 class ExtractAnswer(TypedDict):
-    """The answer to one question."""
+    """The prediction for one question: the answer, its probability, and whether the input was truncated."""
 
     spans: list[Span]
-    """The answer in the context, labelled `answer`; empty where there is none."""
+    """The span of the answer in the context, labelled `answer`; empty if there is no answer."""
     text: str
     probability: float
     truncated: bool
 
 
 class Extract(Task):
-    """Options of the extraction task."""
+    """Options of the extraction (question answering) task."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("question", "The question."),
-        Column("context", "The text that may hold the answer."),
-        Column("answers", "Accepted answers as {start, text}, in code points; [] where there is none.", role="target", type="answers"),
+        Column("context", "The text that may contain the answer."),
+        Column("answers", "Accepted answers as {start, text}, in code points; [] if there is none.", role="target", type="answers"),
     )
     answer: ClassVar[type[Any]] = ExtractAnswer
     decoder: ClassVar[str | None] = decoder.__name__
@@ -54,20 +55,20 @@ class Extract(Task):
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact_match")
 
     longest: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Code points of the longest answer; auto takes the longest training answer, 64 at least."""
+    """Greatest length of a predicted answer in code points; auto is the length of the longest training answer, but at least 64."""
     unanswerable: bool | Literal["auto"] = "auto"
-    """Whether a context may hold no answer; auto goes by the training rows."""
+    """Whether a context may have no answer; auto is true if any training row has none."""
     threshold: float = 0.0
-    """How much likelier (in log-probability) no answer must be than the best one; learnt on validation."""
+    """No answer is predicted if its log-probability exceeds that of the best answer by more than this; fitted on the validation rows."""
 
     @property
     def _fields(self) -> tuple[str, str, str]:
-        """Names of the columns that hold the question, the context and the answers."""
+        """The names of the question, context and answer columns."""
         question, context = self.input_columns
         return question.name, context.name, self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with answers that stand in their context; a note counts those that were found at another place."""
+        """Check that every answer is in its context; answers at another position than their start are moved and counted in a note."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -89,7 +90,7 @@ class Extract(Task):
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """A copy that knows how long answers are and whether there may be none."""
+        """Return a copy with `longest` and `unanswerable` set from the training rows where they are auto."""
         answers = _rows.target(frame, self._fields[2], self.name)
         lengths = answers.explode().drop_nulls().struct.field("text").str.len_chars()
         update: dict[str, Any] = {}
@@ -100,32 +101,32 @@ class Extract(Task):
         return self.model_copy(update=update)
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Question and context together; the context is what is cut into windows."""
+        """Return one view of question and context; the context is cut into windows if it is long."""
         return (View("pair", self._fields[:2], cut=1, windows=True, places=True),)
 
     @property
     def size(self) -> int:
-        """How well a token starts the answer, how well it ends it."""
+        """The number of outputs of the head per token: a score for the start and one for the end of the answer."""
         return 2
 
     def head(self, width: int) -> torch.nn.Module:
-        """One linear layer over each token's state."""
+        """Return the head: one linear layer over each token's state."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """For each token whether an answer starts or ends there; a window without one points at the place of no answer.
+        """Return for each token whether an answer starts or ends there; in a window without one, the no-answer token is marked.
 
-        Questions with an answer that no window holds are logged.
+        Logs how many questions have an answer that no window contains.
         """
         values, name = [], self._fields[2]
-        found = np.zeros(len(records), bool)
+        visible = np.zeros(len(records), bool)
         for feature in features:
-            bits, held = _answers.mark(feature, records[feature.record][name])
+            bits, contains_answer = _answers.mark(feature, records[feature.record][name])
             values.append(bits)
-            found[feature.record] |= held
-        lost = sum(bool(record[name]) and not held for record, held in zip(records, found, strict=True))
+            visible[feature.record] |= contains_answer
+        lost = sum(bool(record[name]) and not seen for record, seen in zip(records, visible, strict=True))
         if lost:
             _log.warning(
                 "%d of %d answers are in text that is truncated, so they can't be learned. Set encoder.truncation: window.",
@@ -135,13 +136,13 @@ class Extract(Task):
         return Targets(values)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of where the answer starts and ends, mean of both."""
+        """Return the mean of two cross-entropies over the tokens of a feature: of the answer's start and of its end."""
         from vertune.nn.token_losses import pointed
 
         return pointed(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """The field of the context, the longest answer, and the threshold where there may be none."""
+        """Return the name of the context field, the greatest answer length, and the threshold (None if every context has an answer)."""
         return {
             "context": self._fields[1],
             "longest": _LEAST if self.longest == "auto" else self.longest,
@@ -149,38 +150,38 @@ class Extract(Task):
         }
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """`answer` where the context holds one."""
+        """Return (`answer`,) if there is an answer, else ()."""
         return tuple(span["label"] for span in answer["spans"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """The probability of the answer, or of none."""
+        """Return the probability of the predicted answer, or of no answer."""
         return float(answer["probability"])
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Whether both answers stand at the same place."""
+        """Whether two answers are the same span of the context."""
         return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """A copy with the threshold of best mean F1, where the training rows taught that there may be no answer."""
+        """Return a copy with the threshold that has the best mean F1 on these records; unchanged if every context has an answer."""
         if self.unanswerable is not True or not records:
             return self
         _, context, name = self._fields
         none, score, spans = decoder.best_spans(len(records), features, outputs, self.decoder_options()["longest"])
         margin = np.where(np.isfinite(score), none - score, np.inf)
         accepted = [[item["text"] for item in record[name]] for record in records]
-        found = [record[context][start:end] for record, (start, end) in zip(records, spans, strict=True)]
-        given = np.array([squad.f1(text, texts) for text, texts in zip(found, accepted, strict=True)])
-        refused = np.array([squad.f1("", texts) for texts in accepted])
+        texts = [record[context][start:end] for record, (start, end) in zip(records, spans, strict=True)]
+        answered = np.array([squad.f1(text, options) for text, options in zip(texts, accepted, strict=True)])
+        refused = np.array([squad.f1("", options) for options in accepted])
         order = np.argsort(margin, kind="stable")
-        # answering the first n rows of this order and refusing the rest
-        total = np.concatenate([[0.0], np.cumsum((given - refused)[order])])
+        # total[n]: gain in F1 from answering the first n rows of this order and refusing the rest
+        total = np.concatenate([[0.0], np.cumsum((answered - refused)[order])])
         sorted_margin = np.clip(margin[order], -1e6, 1e6)
         edges = np.concatenate([[sorted_margin[0] - 1], (sorted_margin[1:] + sorted_margin[:-1]) / 2, [sorted_margin[-1] + 1]])
         possible = np.concatenate([[True], sorted_margin[1:] > sorted_margin[:-1], [True]])
         return self.model_copy(update={"threshold": float(edges[int(np.where(possible, total, -np.inf).argmax())])})
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """One, F1 and exact match of each question."""
+        """Return one row per question, shape (records, 3): 1, F1 and exact match."""
         rows, name = [], self._fields[2]
         for record, answer in zip(records, answers, strict=True):
             accepted = [item["text"] for item in record[name]]
@@ -188,12 +189,12 @@ class Extract(Task):
         return np.array(rows, np.float64).reshape(-1, 3)
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """F1 and exact match, means over questions."""
+        """Return F1 and exact match, means over questions, from summed tallies."""
         count = np.maximum(total[..., 0], 1)
         return {"f1": total[..., 1] / count, "exact_match": total[..., 2] / count}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """The surest of the worst answers."""
+        """Return the answers with the lowest F1, among equal ones the most confident first."""
         question, _, name = self._fields
         f1 = self.tally(records, answers)[:, 1]
         sure = np.array([answer.get("probability", 0.0) for answer in answers])
@@ -212,7 +213,11 @@ class Extract(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """The stretch of answer length among most words of the question; the first stretch, or none where most rows have none."""
+        """Return the predictions of two baselines, with spans of the median length of training answers.
+
+        `n-gram` is the span whose surroundings share most words with the question; `majority` the first span of the context, or no
+        answer if most training rows have none.
+        """
         question, context, name = self._fields
         lengths = [len(pieces(item["text"])) for record in train for item in record[name]]
         length = max(1, int(np.median(lengths))) if lengths else 1
@@ -220,12 +225,12 @@ class Extract(Task):
         best = [passage.best(row[question], row[context], length) for row in test]
         usual = [None if empty else passage.first(row[context], length) for row in test]
         return {
-            "n-gram": [decoder.answer_at(row[context], place) for row, place in zip(test, best, strict=True)],
-            "majority": [decoder.answer_at(row[context], place) for row, place in zip(test, usual, strict=True)],
+            "n-gram": [decoder.answer_at(row[context], span) for row, span in zip(test, best, strict=True)],
+            "majority": [decoder.answer_at(row[context], span) for row, span in zip(test, usual, strict=True)],
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Which colour a thing has."""
+        """Return questions about the colour of a thing, with contexts that name it."""
         things, colours = ("car", "house", "door", "hat"), ("red", "blue", "green", "white")
         records = []
         for row in range(rows):

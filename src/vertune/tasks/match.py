@@ -1,6 +1,6 @@
-"""How two texts belong together, read side by side: equivalence, entailment, relevance.
+"""Classifies how two texts relate, such as equivalence, entailment or relevance; the model reads both together.
 
-It is classification of a pair; knows nothing of the encoder. For search among many texts, `embed` is the task.
+Independent of the encoder. To search among many texts, use the task `embed` instead.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from vertune.tasks.classify import Classify
 
 
 class Match(Classify):
-    """Options of matching; two texts are required."""
+    """Options of the matching task: those of classification, with a required second text."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
         Column("text_pair", "The text that is compared with the first."),
-        Column("label", "How they belong together: a word or a whole number.", role="target", type="label"),
+        Column("label", "How the texts relate: a word or a whole number.", role="target", type="label"),
     )
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Sentences of which the second says the same, the contrary, or something else."""
+        """Return pairs of sentences: the second one says the same as the first, the opposite, or something else."""
         things = ("bank", "shop", "train", "river", "garden", "market")
         states = ("open", "quiet", "large", "old", "full")
         second = {"contradicts": "the {} is not {}", "entails": "the {} is really {}", "neutral": "perhaps a {} was {}"}

@@ -1,6 +1,6 @@
-"""Any number of labels for a text, for two texts, or for the fields that `inputs` names; thresholds are learnt on validation.
+"""Assigns any number of labels to a text, to a pair of texts or to the fields in `inputs`; thresholds are fitted on validation data.
 
-Knows nothing of the encoder: it reads one row of outputs a feature and merges the windows of a record.
+Independent of the encoder: it receives one row of outputs per feature (a record or one window of it) and averages the windows.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _ERRORS = 30
 _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
-"""Metrics that average the F1 of labels, so that each label's threshold is best on its own."""
+"""Metrics that average the F1 of labels, so that the threshold of each label can be fitted independently of the others."""
 
 
 class SetAnswer(TypedDict):
-    """The answer for one record; `labels` stand in order of their probability."""
+    """The prediction for one record: its labels, the most probable first, the probability of each label, and whether it was truncated."""
 
     labels: list[str]
     probabilities: dict[str, float]
@@ -38,7 +38,7 @@ class SetAnswer(TypedDict):
 
 
 class Multilabel(_inputs.SingleView):
-    """Options of labelling with several labels."""
+    """Options of the multi-label task."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -55,27 +55,28 @@ class Multilabel(_inputs.SingleView):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"hamming_loss"})
 
     labels: list[str] = Field(default=[])
-    """All labels in their order; learnt from the training rows where none are given."""
+    """All labels, in order; if empty, they are taken from the training rows."""
     delimiter: str = Field(default=",", min_length=1)
-    """What stands between labels where they are written as one string."""
+    """The separator between labels that are written as one string."""
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
-    """Probability from which a label is given; auto learns one a label on validation."""
+    """Probability from which a label is predicted; auto fits one threshold per label on the validation rows."""
     thresholds: list[float] = Field(default=[])
-    """The threshold of each label, learnt."""
+    """The fitted threshold of each label; set by training."""
     at_least: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Labels that every record gets, the most probable first; auto is 1 where each training row has a label, else 0."""
+    """Least number of labels per prediction: the most probable ones are added, whatever their threshold. auto is 1 if every training
+    row has a label, else 0."""
     objective: Literal["binary_cross_entropy", "focal"] = "binary_cross_entropy"
-    """What is minimised; focal turns away from what is answered right already, which may help rare labels."""
+    """The loss. `focal` gives less weight to labels that are already predicted well, which may help rare ones."""
     gamma: float = Field(default=2.0, ge=0)
-    """How strongly the focal loss does so."""
+    """Exponent of the focal loss: higher values give less weight to labels that are already predicted well."""
 
     @property
     def _target(self) -> str:
-        """Name of the column that holds the labels."""
+        """The name of the label column."""
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with their inputs and, where there are labels, those as a list; a row may have none, but not a missing list."""
+        """Check the rows and convert the labels, if present, to lists; an empty list is valid, a missing one rejects the row."""
         import polars as pl
 
         checks = self.check_inputs(frame)
@@ -85,7 +86,7 @@ class Multilabel(_inputs.SingleView):
         return _rows.sift(frame, checks, self.name)
 
     def _convert(self, kind: pl.DataType, checks: _rows.Checks) -> None:
-        """Add the conversion of the labels to lists of distinct words, and notes on what it leaves out."""
+        """Add to `checks` the conversion of the labels to lists of distinct texts, and notes on labels that it drops or trims."""
         import polars as pl
 
         name, item = self._target, pl.element()
@@ -100,7 +101,7 @@ class Multilabel(_inputs.SingleView):
         filled = words.list.eval(item.filter(item.is_not_null() & (item != "")))
         labels = filled.list.unique(maintain_order=True)
         empty = raw.list.len() - filled.list.len()
-        if not listed:  # a blank cell is a row without labels, and not one empty label
+        if not listed:  # a blank cell is a row without labels, not one empty label
             empty = pl.when(_rows.blank(name)).then(0).otherwise(empty)
         checks.results.append(labels.alias(name))
         checks.changes += [
@@ -117,7 +118,7 @@ class Multilabel(_inputs.SingleView):
             )
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """A copy that knows the labels, and whether every record has one."""
+        """Return a copy with `labels` and `at_least` set from the training rows."""
         lists = _rows.target(frame, self._target, self.name)
         counts = dict(lists.explode(empty_as_null=True).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
@@ -126,27 +127,27 @@ class Multilabel(_inputs.SingleView):
 
     @property
     def size(self) -> int:
-        """One number a label."""
+        """The number of outputs of the head per feature: one per label."""
         return len(self.labels)
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """All labels."""
+        """The labels, in the order of the outputs."""
         return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
-        """One linear layer."""
+        """Return the classification head: one linear layer."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Which labels each feature's record has, float32 of shape (labels,); DataError names labels that are not known."""
+        """Return 1 or 0 per label for the record of each feature, float32 of shape (labels,); raise DataError for an unknown label."""
         present = self._truth(records).astype(np.float32)
         return Targets(list(present[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Sum of the binary losses of all labels, of each feature."""
+        """Return the loss of each feature: the sum of the binary losses of its labels, shape (features,)."""
         from vertune.nn import losses
 
         if self.objective == "focal":
@@ -154,34 +155,34 @@ class Multilabel(_inputs.SingleView):
         return losses.binary_cross_entropy(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """The labels, their thresholds, and how many a record gets at least."""
+        """Return the labels, their thresholds, and the least number of labels per prediction, which the decoder needs."""
         at_least = 0 if self.at_least == "auto" else min(self.at_least, self.size)
         return {"labels": self.labels, "thresholds": self._limits().tolist(), "at_least": at_least}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """The labels."""
+        """Return the predicted labels."""
         return tuple(answer["labels"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """The probability of the least certain decision: for a label to be in the answer, or not to be."""
+        """Return the probability of the least certain decision: that a label is present if predicted, absent if not."""
         named = set(answer["labels"])
         sure = [value if label in named else 1 - value for label, value in answer["probabilities"].items()]
         return float(min(sure, default=1.0))
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """A copy with the threshold of each label that is best for the metric in use."""
+        """Return a copy with a threshold per label, fitted on these records for the metric in use; unchanged if `threshold` is a number."""
         return self._learn(self._truth(records), decoder.merged(len(records), features, outputs, self.size))
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Counts of labels and sets, shape (records, 3 * labels + 3)."""
+        """Return the counts of `metrics.classification.tally_sets`, shape (records, 3 * labels + 3)."""
         return classification.tally_sets(self._truth(records), self._guess(answers))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The metrics of label sets."""
+        """Return F1, precision and recall, subset accuracy and Hamming loss from summed tallies."""
         return dict(classification.summarise_sets(total, self.size))
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Scores a label, calibration over all pairs of record and label, and the records with the worst sets."""
+        """Return the scores per label, the calibration over all (record, label) pairs, and the records with the largest errors."""
         truth, guess = self._truth(records), self._guess(answers)
         probability = np.array([list(answer["probabilities"].values()) for answer in answers]).reshape(truth.shape)
         surprise = np.where(truth != guess, np.abs(probability - truth), 0).sum(1)
@@ -202,7 +203,10 @@ class Multilabel(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """The most frequent set of labels, and one logistic regression a label on TF-IDF, thresholds learnt as for the model."""
+        """Return the predictions of two baselines: the most frequent label set, and a logistic regression per label on TF-IDF.
+
+        The thresholds of the regressions are fitted as those of the model.
+        """
         from vertune.baselines import linear
 
         present, held = self._truth(train), self._truth(validation)
@@ -210,15 +214,15 @@ class Multilabel(_inputs.SingleView):
         usual = np.frombuffer(often, np.bool_).astype(np.float64)
         train, validation, test = (_inputs.as_texts(rows, self.input_columns) for rows in (train, validation, test))
         fitted = linear.sets(train, present)
-        learnt = self._learn(held, fitted(validation)) if validation else self
+        calibrated = self._learn(held, fitted(validation)) if validation else self
         plain = self.model_copy(update={"threshold": 0.5, "thresholds": [], "at_least": 0})
         return {
             "majority": decoder.answers(np.repeat(usual[None], len(test), axis=0), **plain.decoder_options()),
-            "tfidf": decoder.answers(fitted(test), **learnt.decoder_options()),
+            "tfidf": decoder.answers(fitted(test), **calibrated.decoder_options()),
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """News of markets, each with one or two of three topics that are named in it."""
+        """Return market news with one or two of three topics, which the text names."""
         cues = {"energy": ("oil", "gas"), "grain": ("wheat", "corn"), "metal": ("gold", "copper")}
         sets = (("grain",), ("energy", "metal"), ("energy",), ("metal",), ("energy", "grain"))
         frames = ("prices of {} rose today", "traders sell {} in large amounts", "the market for {} is quiet", "a report on {} is expected")
@@ -230,19 +234,22 @@ class Multilabel(_inputs.SingleView):
         return made
 
     def _learn(self, truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> Self:
+        """Return a copy with thresholds fitted on these rows; itself if `threshold` is a number or there are no rows."""
         if self.threshold != "auto" or not len(truth):
             return self
-        found = thresholds.learn(truth, probability, "macro" if self.goal in _PER_LABEL else "micro")
-        return self.model_copy(update={"thresholds": found.tolist()})
+        fitted = thresholds.learn(truth, probability, "macro" if self.goal in _PER_LABEL else "micro")
+        return self.model_copy(update={"thresholds": fitted.tolist()})
 
     def _limits(self) -> NDArray[np.float64]:
-        """The threshold of each label in use."""
+        """Return the threshold of each label: the configured one, the fitted ones, or 0.5 before training."""
         if self.threshold != "auto":
             return np.full(self.size, self.threshold)
         return np.array(self.thresholds) if self.thresholds else np.full(self.size, 0.5)
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.bool_]:
+        """Return which labels each record has, shape (records, labels)."""
         return _labels.several([record.get(self._target) or [] for record in records], self.labels)
 
     def _guess(self, answers: Sequence[Answer]) -> NDArray[np.bool_]:
+        """Return which labels each prediction has, shape (records, labels)."""
         return _labels.several([answer["labels"] for answer in answers], self.labels)

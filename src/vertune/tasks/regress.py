@@ -1,6 +1,6 @@
-"""A number for a text, for two texts, or for the fields that `inputs` names.
+"""Predicts a number for a text, for a pair of texts or for the fields in `inputs`.
 
-Knows nothing of the encoder: it reads one output a feature and merges the windows of a record.
+Independent of the encoder: it receives one output per feature (a record or one window of it) and averages the windows.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _POINTS = 500
 
 
 class NumberAnswer(TypedDict):
-    """The answer for one record."""
+    """The prediction for one record: its number, and whether the input was truncated."""
 
     score: float
     truncated: bool
 
 
 class Regress(_inputs.SingleView):
-    """Options of regression."""
+    """Options of the regression task."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -51,27 +51,28 @@ class Regress(_inputs.SingleView):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"rmse", "mae"})
 
     mean: float | None = None
-    """Mean of the training rows, learnt: the model answers in standard deviations from it."""
+    """Mean of the training scores; set by training. The model predicts the distance from it in standard deviations."""
     deviation: float | None = None
-    """Standard deviation of the training rows, learnt."""
+    """Standard deviation of the training scores; set by training."""
     bounds: tuple[float, float] | None = None
-    """Least and greatest answer; what lies beyond is moved to them."""
+    """Least and greatest prediction; predictions outside are clipped to this range."""
     objective: Literal["squared", "huber"] = "squared"
-    """What is minimised; huber lets outliers pull less."""
+    """The loss: squared error, or the Huber loss, on which outliers have less influence."""
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
+        """Raise ConfigError unless the lower bound is less than the upper one."""
         if self.bounds and self.bounds[0] >= self.bounds[1]:
             raise ConfigError(f"The bounds are {list(self.bounds)}, and must be the least answer and then the greatest. Swap them.")
         return self
 
     @property
     def _target(self) -> str:
-        """Name of the column that holds the number."""
+        """The name of the score column."""
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with their inputs and, where the target is there, that as a finite number."""
+        """Check the rows and convert the score, if present, to a float; rows without a finite number are rejected."""
         checks, name = self.check_inputs(frame), self._target
         if name in frame.columns:
             raw, number = _rows.number(frame, name)
@@ -81,9 +82,9 @@ class Regress(_inputs.SingleView):
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """A copy that knows the mean and the standard deviation of the training rows."""
+        """Return a copy with the mean and standard deviation of the training scores; raise DataError if all scores are equal."""
         values = _rows.target(frame, self._target, self.name).to_list()
-        mean = math.fsum(values) / len(values)  # exact sums, so that the order of rows does not matter
+        mean = math.fsum(values) / len(values)  # fsum is exact, so the order of rows does not matter
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
         if not deviation > 1e-12 * max(1.0, abs(mean)):
             raise DataError(
@@ -94,42 +95,42 @@ class Regress(_inputs.SingleView):
 
     @property
     def size(self) -> int:
-        """One number."""
+        """The number of outputs of the head per feature: one."""
         return 1
 
     def head(self, width: int) -> torch.nn.Module:
-        """One linear layer."""
+        """Return the regression head: one linear layer."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Standardised score of each feature's record, float32."""
+        """Return the standardised score of the record of each feature, float32."""
         mean, deviation = self._scale()
         values = ((self._truth(records) - mean) / deviation).astype(np.float32)
         return Targets(list(values[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Squared or Huber loss of each feature, in standard deviations."""
+        """Return the squared or Huber loss of each feature, computed on standardised scores; shape (features,)."""
         from vertune.nn import losses
 
         return losses.huber(outputs, targets) if self.objective == "huber" else losses.squared_error(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """The scale of the outputs, and the bounds."""
+        """Return the mean, the standard deviation and the bounds, which the decoder needs."""
         mean, deviation = self._scale()
         return {"mean": mean, "deviation": deviation, "bounds": list(self.bounds) if self.bounds else None}
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Sums of scores, answers and errors, shape (records, 8)."""
+        """Return the terms of `metrics.regression.tally`, shape (records, 8)."""
         return regression.tally(self._truth(records), self._guess(answers), self._scale()[0])
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Pearson's correlation, RMSE, MAE and R2."""
+        """Return Pearson's correlation, RMSE, MAE and R2 from summed tallies."""
         return dict(regression.summarise(total))
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Spearman's correlation, some pairs of score and answer, and the answers that are furthest off."""
+        """Return Spearman's correlation, a sample of (score, prediction) pairs to plot, and the predictions with the largest errors."""
         truth, guess = self._truth(records), self._guess(answers)
         worst = np.argsort(-np.abs(guess - truth), kind="stable")[:_ERRORS]
         return {
@@ -149,7 +150,7 @@ class Regress(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """The mean of the training rows, and ridge regression on TF-IDF of words and characters."""
+        """Return the predictions of two baselines: the mean training score, and ridge regression on TF-IDF of words and characters."""
         from vertune.baselines import linear
 
         values, held = self._truth(train), self._truth(validation)
@@ -163,7 +164,7 @@ class Regress(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Opinions on a service, from 1 to 5, told by one word."""
+        """Return opinions on a service, each with a score from 1 to 5 that depends on one word of the text."""
         cues = {5.0: "excellent", 1.0: "terrible", 4.0: "good", 2.0: "poor", 3.0: "average"}
         things = ("service", "food", "room", "staff")
         frames = ("the {} was {}", "we found the {} {}", "their {} is {} as always")
@@ -175,12 +176,14 @@ class Regress(_inputs.SingleView):
         return made
 
     def _scale(self) -> tuple[float, float]:
-        """Mean and standard deviation in use: 0 and 1 before anything is learnt."""
+        """Return the mean and standard deviation of the training scores, or 0 and 1 before training."""
         return (0.0 if self.mean is None else self.mean), (1.0 if self.deviation is None else self.deviation)
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.float64]:
+        """Return the score of each record."""
         return np.fromiter((record[self._target] for record in records), np.float64, len(records))
 
     @staticmethod
     def _guess(answers: Sequence[Answer]) -> NDArray[np.float64]:
+        """Return each predicted score."""
         return np.fromiter((answer["score"] for answer in answers), np.float64, len(answers))

@@ -1,6 +1,6 @@
-"""Named entities and other labelled spans: character spans in, character spans out.
+"""Finds named entities and other labelled spans in a text.
 
-Tags (BIO) exist only between this task and its head; records and answers know characters alone.
+Records and predictions contain spans of characters; BIO tags are used only between the task and its head.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _ERRORS = 50
 
 
 class TaggedSpan(Span, total=False):
-    """A span of an answer."""
+    """A predicted span."""
 
     probability: float
-    """The product of its units' probabilities."""
+    """The product of the probabilities of its units (words)."""
 
 
 class TagAnswer(TypedDict):
-    """The answer for one text."""
+    """The prediction for one text: its spans, and whether the text was truncated."""
 
     spans: list[TaggedSpan]
     truncated: bool
@@ -50,7 +50,7 @@ class Tag(Task):
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("text", "The text."),
-        Column("spans", "Spans as {start, end, label} in code points, end exclusive; [] where there is none.", role="target", type="spans"),
+        Column("spans", "Spans as {start, end, label} in code points, end exclusive; [] if there is none.", role="target", type="spans"),
     )
     answer: ClassVar[type[Any]] = TagAnswer
     decoder: ClassVar[str | None] = decoder.__name__
@@ -60,26 +60,26 @@ class Tag(Task):
     metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall")
 
     labels: tuple[str, ...] = ()
-    """What a span can be, learnt from the training rows where it is not given."""
+    """The labels of spans; if empty, they are taken from the training rows."""
     objective: Literal["cross_entropy", "focal"] = "cross_entropy"
-    """What is minimised; focal turns away from what is answered right already, as most tokens outside of spans are."""
+    """The loss. `focal` gives less weight to words that are already predicted well, as are most outside of spans."""
     gamma: float = Field(default=2.0, ge=0)
-    """How strongly the focal loss does so."""
+    """Exponent of the focal loss: higher values give less weight to words that are already predicted well."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over all tags."""
+    """Label smoothing: the share of the target probability that is spread evenly over all tags."""
 
     @property
     def _text(self) -> str:
-        """Name of the column that holds the text."""
+        """The name of the text column."""
         return self.input_columns[0].name
 
     @property
     def _target(self) -> str:
-        """Name of the column that holds the spans."""
+        """The name of the span column."""
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Rows with spans inside their text; of overlapping spans the longest stays, and a note counts the others."""
+        """Check that all spans are inside their text; of overlapping spans only the longest remains, and a note counts the others."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -101,49 +101,52 @@ class Tag(Task):
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """A copy that knows the labels of the training spans, sorted."""
-        found = _rows.target(frame, self._target, self.name).explode().drop_nulls().struct.field("label").unique().sort().to_list()
-        if not found:
+        """Return a copy with `labels` set to those of the training spans, sorted, unless configured.
+
+        DataError if there are no training spans, or if one has a label that is not configured.
+        """
+        used = _rows.target(frame, self._target, self.name).explode().drop_nulls().struct.field("label").unique().sort().to_list()
+        if not used:
             raise DataError(
                 f"The task '{self.name}' needs training rows with spans, but no row has one. "
                 f"Check the column that `fields: {{{self._target}: …}}` names."
             )
-        unknown = sorted(set(found) - set(self.labels)) if self.labels else []
+        unknown = sorted(set(used) - set(self.labels)) if self.labels else []
         if unknown:
             raise DataError(
                 f"The training spans have labels that are not in task.labels: {', '.join(unknown)}. Add them there, or correct the spans."
             )
-        return self.model_copy(update={"labels": self.labels or tuple(found)})
+        return self.model_copy(update={"labels": self.labels or tuple(used)})
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """The text alone; a long one may be cut into windows."""
+        """Return one view of the text; a long text may be cut into windows."""
         return (View("text", (self._text,), windows=True, places=True),)
 
     @property
     def size(self) -> int:
-        """Outside, and for each label its beginning and its inside."""
+        """The number of BIO tags: one for outside, and two per label (beginning and inside)."""
         return 1 + 2 * len(self.labels)
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """What a span can be."""
+        """The labels of spans."""
         return self.labels
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The tags in the order of the head's numbers."""
-        return ("O", *(f"{place}-{label}" for label in self.labels for place in "BI"))
+        """The tags in the order of the head's outputs, such as `O`, `B-person`, `I-person`."""
+        return ("O", *(f"{prefix}-{label}" for label in self.labels for prefix in "BI"))
 
     def head(self, width: int) -> torch.nn.Module:
-        """One linear layer over each token's state."""
+        """Return the head: one linear layer over each token's state."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """The tag of each unit at its first token, -100 elsewhere; every unit weighs the same in the loss.
+        """Return the tag of each unit (word) at its first token, -100 at other tokens; all units have the same weight in the loss.
 
-        Spans that do not begin and end where units do are logged with their share.
+        Logs how many spans do not begin and end at the borders of units, and how many are truncated.
         """
         known = self._numbers(records)
         readings = decoder.read(records, features, self._text)
@@ -162,7 +165,7 @@ class Tag(Task):
         return Targets(values, counts / counts.mean() if len(counts) else counts)
 
     def _numbers(self, records: Sequence[Record]) -> dict[str, int]:
-        """The place of each label; DataError when a record has another one."""
+        """Return the index of each label; raise DataError if a record has a span with another label."""
         known = {label: number for number, label in enumerate(self.labels)}
         unknown = [span["label"] for record in records for span in record[self._target] if span["label"] not in known]
         if unknown:
@@ -173,46 +176,46 @@ class Tag(Task):
         return known
 
     def alignment(self, records: Sequence[Record], features: Sequence[Feature]) -> dict[str, int]:
-        """How many gold spans there are, and how many a perfect tagger would miss: `misaligned`, or in `truncated` text."""
+        """Return the number of gold spans and of those that no tagger can find: `misaligned` with the units, or `truncated`."""
         return _alignment([record[self._target] for record in records], decoder.read(records, features, self._text))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the tags or focal loss, mean over the units of a feature."""
+        """Return the loss of each feature, shape (features,): cross-entropy or focal loss of the tags, a mean over its units."""
         from vertune.nn.token_losses import labelled
 
         return labelled(outputs, targets, self.smoothing, self.gamma if self.objective == "focal" else 0.0)
 
     def decoder_options(self) -> dict[str, Any]:
-        """The labels, and the field of the text."""
+        """Return the labels and the name of the text field, which the decoder needs."""
         return {"labels": list(self.labels), "text": self._text}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """The label of each span."""
+        """Return the label of each predicted span."""
         return tuple(span["label"] for span in answer["spans"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """The probability of the least certain span; None where there is no span."""
+        """Return the probability of the least certain span; None if there is no span."""
         sure = [span["probability"] for span in answer["spans"] if "probability" in span]
         return float(min(sure)) if sure else None
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Whether both answers hold the same spans with the same labels."""
+        """Whether two answers have the same spans with the same labels."""
         return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Right, predicted and gold spans of each label, a row a record."""
+        """Return the number of correct, predicted and gold spans per label, shape (records, 3 * labels)."""
         self._numbers(records)
         return metric.tally([record[self._target] for record in records], [answer["spans"] for answer in answers], self.labels)
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Entity precision, recall and F1 over all labels, as CoNLL and seqeval count them."""
+        """Return precision, recall and F1 of spans over all labels, as CoNLL and seqeval compute them."""
         return metric.micro(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Precision, recall, F1 and support of each label; the records with the most wrong and missed spans."""
+        """Return precision, recall, F1 and support per label, and the records with the most wrong and missed spans."""
         counts = self.tally(records, answers)
-        right, given, gold = counts.reshape(len(records), -1, 3).sum(axis=1).T
-        wrong = given + gold - 2 * right
+        right, predicted, gold = counts.reshape(len(records), -1, 3).sum(axis=1).T
+        wrong = predicted + gold - 2 * right
         worst = np.argsort(-wrong, kind="stable")[: min(_ERRORS, int((wrong > 0).sum()))]
         return {
             "per_class": metric.per_class(counts.sum(axis=0), self.labels),
@@ -228,7 +231,7 @@ class Tag(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """The entities of the training rows found again, and no entity at all."""
+        """Return the predictions of two baselines: a gazetteer of the training spans, and no span at all."""
         known = Gazetteer([{"text": record[self._text], "spans": record[self._target]} for record in train])
         return {
             "gazetteer": [{"spans": list(known.spans(record[self._text])), "truncated": False} for record in test],
@@ -236,7 +239,7 @@ class Tag(Task):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Who lives where, in English and Chinese."""
+        """Return sentences that say who lives where, in English and Chinese."""
         people = ("Anna Smith", "Omar", "Li Na", "Jean-Luc", "王芳", "张伟", "李娜", "赵敏")
         places = ("Paris", "New York", "U.S.", "Oslo", "北京", "上海", "广州", "成都")
         records = []
@@ -256,7 +259,7 @@ class Tag(Task):
 
 
 def _alignment(spans: Sequence[Sequence[Mapping[str, Any]]], readings: Sequence[decoder.Reading]) -> dict[str, int]:
-    """How many gold spans there are, how many do not fit the units of their text, and how many lie in truncated text."""
+    """Count the gold spans, those that are not aligned with the units of their text, and those in truncated text."""
     counts = {"spans": 0, "misaligned": 0, "truncated": 0}
     for expected, reading in zip(spans, readings, strict=True):
         gold, units = bio.longest(expected), reading.merged
