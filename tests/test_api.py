@@ -68,11 +68,11 @@ def test_fit_another_task(tiny_base, tmp_path):
     [
         ("no/such.csv", {}, NotFound, "no file"),
         ((["a", "b"], ["x"]), {}, DataError, "2 texts but 1 labels"),
-        (7, {}, DataError, "Give a path, a frame"),
+        (7, {}, DataError, "Pass a path, a data frame"),
         ((TEXTS, LABELS), {"text": "txt"}, UnknownName, "text"),
         ((TEXTS, LABELS), {"methd": "head"}, ConfigError, "Did you mean 'method'"),
         ({"test": (TEXTS, LABELS), "train": "queries.csv"}, {}, NotFound, "There is no file"),
-        ({"test": (TEXTS, LABELS)}, {}, ConfigError, "no split 'train'"),
+        ({"test": (TEXTS, LABELS)}, {}, ConfigError, "expected 'train'"),
     ],
 )
 def test_fit_says_what_is_wrong(data, options, error, said, tmp_path):

@@ -82,7 +82,7 @@ def test_it_learns_and_is_measured(life):
 
 def test_rows_that_were_learnt_and_what_cleaning_changed_are_in_the_report(life):
     notes = "\n".join(life["given"]["notes"])
-    assert "have a text that the training rows have too" in notes
+    assert "have a text that is also in the training rows" in notes
     assert "rate: 6 of 302 reviews were shouted." in notes
 
 

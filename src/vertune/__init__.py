@@ -1,4 +1,4 @@
-"""vertune takes a general pretrained model into one field of work and keeps it good there."""
+"""vertune fine-tunes pretrained models for tasks of one field of work, and evaluates, compresses and serves the fine-tuned models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Vertical", "__version__", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python interface when it is first asked for, so that `import vertune` stays light."""
+    """Import the Python interface when one of its names is first used, so that `import vertune` is fast."""
     if name in {"Vertical", "fit", "load"}:
         from vertune import api
 

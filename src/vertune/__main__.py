@@ -1,4 +1,4 @@
-"""`python -m vertune`, the same as the command `vertune`."""
+"""Runs the command line for `python -m vertune`, like the command `vertune`."""
 
 from vertune.cli import main
 

@@ -1,4 +1,4 @@
-"""The Python interface: train, load, use and save models; independent of how the steps work."""
+"""The Python interface: functions and a class to train, load, use and save models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TARGET = "label"
 
 
 class Vertical:
-    """A trained model that can predict, and be evaluated, compressed, exported and saved."""
+    """A trained model, with methods to predict with it, and to evaluate, compress, export and save it."""
 
     def __init__(self, artifact: Artifact, home: Home | None = None) -> None:
         self.artifact = artifact
@@ -38,33 +38,33 @@ class Vertical:
 
     @property
     def id(self) -> str:
-        """The model's id."""
+        """The id of the model, which is its name, a timestamp and a random number."""
         return self.artifact.id
 
     @property
     def cache(self) -> AnswerCache[Any, Any] | None:
-        """The cache that `remember` created; its `hit_rate` is the share of inputs answered from it. None if there is no cache."""
+        """The cache of predictions that `remember` created, or None; its `hit_rate` is the fraction of inputs found in it."""
         return None if self._cached is None else self._cached.cache
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved config as plain Python values."""
+        """The config that the model was trained with, as a dict, with values chosen in training instead of `auto`."""
         return dict(self.artifact.manifest["config"])
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics measured in training, by split."""
+        """The metrics that were measured at the end of training, for each split."""
         return dict(self.artifact.manifest.get("metrics") or {})
 
     @property
     def labels(self) -> list[str]:
-        """The labels of the task; empty if it has none."""
+        """The labels that the model can predict; empty if the task has none."""
         return list(self._task().known_labels)
 
     def predict(self, data: Any) -> Any:
-        """Return the prediction for a text or record, or the predictions for a list, a pandas or Polars frame, or the file at a path.
+        """Return the prediction for a text or a record; for a list, a pandas or Polars frame, or a path, return a list of predictions.
 
-        A prediction is a dict with the task's answer schema. Raises DataError, which names the first record that can't be used.
+        A prediction is a dict, whose keys depend on the task. If a record can't be used, raises DataError, which names the first one.
         """
         from vertune.steps.predict import predict
 
@@ -73,31 +73,31 @@ class Vertical:
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
-        """Cache the predictions for up to `entries` inputs and return the vertical itself; raise ConfigError for fewer than 1."""
+        """Cache the predictions for up to `entries` inputs from now on, and return self; raise ConfigError if `entries` is less than 1."""
         from vertune.runtime.cache import AnswerCache, CachedPredictor
 
         self._cached = CachedPredictor(self._predictor(), self.id, AnswerCache(entries))
         return self
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
-        """Return a smaller and faster model that is about as accurate, within the tolerance of the config.
+        """Make a smaller, faster model, which may lose at most `compress.tolerance` of the task's metric, and return it.
 
-        `settings` override the config, such as `compress.chain=[trim_vocabulary, int8]`. `accept` also accepts a model if there are
-        too few validation records to tell.
+        `settings` override the config, for example `compress.chain=[trim_vocabulary, int8]`. With `accept`, the model is also
+        accepted if there are too few validation records to decide whether it loses more.
         """
         from vertune.steps.compress import CompressOptions, compress
 
         return Vertical(compress(self.artifact, self.home, settings, None, CompressOptions(accept)), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
-        """Write a report on a split of the dataset, or on labelled `data`; return its metrics, and its path under `report`."""
+        """Evaluate the model on a split of its dataset, or on labelled `data`; return the metrics, and the path of a report as `report`."""
         from vertune.steps.evaluate import evaluate
 
         report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data, self._task()))
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     def save(self, folder: str | Path, base: bool = False) -> Path:
-        """Copy the model into a new or empty folder, which `load` can read; `base` copies its base too, for use without a network."""
+        """Copy the model into a new or empty folder, which `load` can read; `base` also copies the pretrained model that it needs."""
         from vertune.core.files import new_folder
         from vertune.steps.bundle import bundle
 
@@ -108,7 +108,7 @@ class Vertical:
         return Path(folder).absolute()
 
     def export(self, form: str, folder: str | Path) -> Path:
-        """Write the model in a format of other software, such as `transformers`, and check that its outputs there are the same."""
+        """Write the model in the format of other software, such as `transformers`, and check that the outputs are equal there."""
         from vertune.steps.export import export
 
         return export(self.artifact, form, Path(folder))
@@ -126,7 +126,7 @@ class Vertical:
         return self._opened
 
     def _records(self, data: Any) -> Any:
-        """Convert data to a list of records or a frame; a text is read as the task's first input, a list of texts as its first inputs."""
+        """Convert data to a list of records or a frame. A text becomes the task's first input; a list of texts, its first inputs."""
         from vertune.data.validate import record_of_texts
 
         if isinstance(data, (list, tuple)) or _is_array(data):
@@ -150,13 +150,15 @@ def fit(
     home: str | Path | None = None,
     **config: Any,
 ) -> Vertical:
-    """Train and evaluate a model on labelled data; everything except the data has a default.
+    """Train and evaluate a model on labelled data, and return it; everything except the data has a default.
 
     `data` is a path, a pandas or Polars frame, a list of records, a pair (texts, labels), or a mapping of splits
-    (`{"train": …, "test": …}`) to any of these. `text` and `label` name its columns (a list for two texts); columns that are not
-    named are guessed. `time_limit` is in seconds. `config` accepts any section of a run.yaml, such as `task="regress"`,
-    `method="lora"`, `base="…"` or `training={"epochs": 3}`, and `progress`, a callable that receives the events of the steps.
-    Raises ConfigError, DataError or NotFound.
+    (`{"train": …, "test": …}`) to any of these. `text` and `label` are the names of the columns with the texts and the labels;
+    `text` is a list of two names for pairs of texts; columns that are not named are guessed. `time_limit` is in seconds.
+
+    `config` accepts every section of the config file run.yaml as a keyword, such as `task="regress"`, `method="lora"`, `base="…"`
+    or `training={"epochs": 3}`; and `progress`, a callback `progress(kind, **fields)` for progress events. Raises ConfigError,
+    DataError or NotFound.
     """
     from vertune.steps.fit import fit as run
 
@@ -164,7 +166,7 @@ def fit(
     parts = _parts(data)
     frames = {name: _frame(part, _named_task(config)) for name, part in parts.items() if not _is_path(part)}
     if frames and len(frames) < len(parts):
-        raise ConfigError("Some splits are paths and others are frames or lists. Give all as paths, or none.")
+        raise ConfigError("Some splits are paths, others are frames or lists. Pass all splits as paths, or none.")
     from vertune.core.config import parse
 
     if time_limit is not None:
@@ -176,7 +178,7 @@ def fit(
 
 
 def load(name: str | Path, home: str | Path | None = None) -> Vertical:
-    """Return the trained model with this name, alias (`name@live`) or id, or the one saved in this folder."""
+    """Return the trained model with this name, alias (such as `name@live`) or id, or the model that was saved in the folder `name`."""
     path = Path(name).expanduser()
     if (path / "manifest.json").exists():
         return Vertical(Artifact(path.absolute()), Home(home))
@@ -186,23 +188,25 @@ def load(name: str | Path, home: str | Path | None = None) -> Vertical:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The column names that the caller passed; an empty list or None means that they are guessed."""
+    """The column names that the caller passed; those that are missing (empty list, None) are guessed from the data."""
 
     texts: list[str]
     label: str | None
 
 
 def _parts(data: Any) -> dict[str, Any]:
-    """Return the data by split; undivided data becomes `train`."""
+    """Return the data of each split; if the data is not a mapping of splits, return all of it as `train`."""
     if isinstance(data, Mapping) and data and set(data) <= set(_SPLITS):
         if "train" not in data:
-            raise ConfigError(f"There is no split 'train' among {', '.join(data)}. Add it: {{'train': …}}.")
+            raise ConfigError(
+                f"The data has only the splits {', '.join(data)}; expected 'train' too. Add the training data: {{'train': …}}."
+            )
         return dict(data)
     return {"train": data}
 
 
 def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], columns: _Columns, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config as a mapping: the caller's settings, completed with guesses from the data."""
+    """Return the config as a mapping: the caller's settings, and for what they lack (such as the columns) guesses from the data."""
     from vertune.steps.init import guess_frame, init
 
     settings = dict(config)
@@ -221,7 +225,7 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
 
 
 def _named_task(config: Mapping[str, Any]) -> Task | None:
-    """Return the task in the caller's settings; None if there is none."""
+    """Return the task that the caller's settings name; None if they name no task."""
     from vertune.core.kinds import Task
 
     return None if config.get("task") is None else Task.model_validate(config["task"])
@@ -232,7 +236,7 @@ def _as_list(text: str | Sequence[str] | None) -> list[str]:
 
 
 def _is_path(value: Any) -> bool:
-    """Return whether a value is a Path, or a string that is the path of an existing file or folder."""
+    """Return whether a value is a `Path`, or a string that is the path of an existing file or folder."""
     if isinstance(value, Path):
         return True
     try:
@@ -247,7 +251,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
-    """Convert data to a Polars frame; a pair (texts, labels) gets the column names of the task."""
+    """Convert data to a Polars frame. For a pair (texts, labels), the columns have the names of the task's first input and target."""
     import polars as pl
 
     from vertune.steps.predict import read_rows
@@ -255,7 +259,9 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
     if _is_path(data):
         return read_rows(Path(data).expanduser())
     if isinstance(data, str):
-        raise NotFound(f"There is no file '{data}'. Give an existing path, a frame, a list of records, or (texts, labels).")
+        raise NotFound(
+            f"There is no file '{data}'. Pass the path of a file that exists, a data frame, a list of records, or a tuple (texts, labels)."
+        )
     if isinstance(data, pl.LazyFrame):
         return data.collect()
     if isinstance(data, pl.DataFrame):
@@ -268,17 +274,17 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
         return pl.DataFrame([dict(row) for row in data], infer_schema_length=None, strict=False)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"Data of type {type(data).__name__} can't be read. Give a path, a frame, a list of records, or (texts, labels)."
+            f"Data of type {type(data).__name__} can't be read. Pass a path, a data frame, a list of records, or a tuple (texts, labels)."
         ) from error
 
 
 def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
-    """Return a frame of texts and labels, in columns named as the task's first input and target; raise DataError if lengths differ."""
+    """Return a frame of texts and labels, in columns named like the task's first input and target; DataError if lengths differ."""
     import polars as pl
 
     left, right = list(texts), list(labels)
     if len(left) != len(right):
-        raise DataError(f"There are {len(left)} texts but {len(right)} labels. Give one label for each text.")
+        raise DataError(f"There are {len(left)} texts but {len(right)} labels. Pass one label for each text.")
     text, target = (task.input_columns[0].name, task.target_columns[0].name) if task else ("text", "label")
     values = [list(value) if isinstance(value, (list, tuple)) else value.item() if hasattr(value, "item") else value for value in right]
     return pl.DataFrame({text: [str(value) for value in left], target: values}, strict=False)

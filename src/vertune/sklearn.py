@@ -1,4 +1,4 @@
-"""A scikit-learn classifier of texts, for pipelines, cross-validation and grid search; independent of how training works."""
+"""A classifier of texts with the interface of scikit-learn, for use in its pipelines, cross-validation and grid search."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _NAME = "vertical"
 class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier that fine-tunes a pretrained encoder on texts.
 
-    `base`, `method`, `time_limit` (seconds) and `seed` mean the same as in a run.yaml; `config` accepts any other section of one,
-    such as `{"training": {"epochs": 3}}`. No rows are held out for testing; a tenth of the rows is used to choose the best weights.
-    Without a `home`, the model is stored in a temporary folder that is deleted with the estimator.
+    `base` (the pretrained model), `method` (of fine-tuning), `time_limit` (seconds) and `seed` mean the same as in the config file
+    run.yaml; `config` accepts its other sections, such as `{"training": {"epochs": 3}}`. No rows are set aside for testing; a tenth
+    of the rows is used for validation, to choose the best weights. The model is stored in the folder `home`; if that is None, in a
+    temporary folder, which is deleted together with the estimator.
 
     `X` is a sequence, array or series of texts, or has two columns for pairs of texts. `fit` sets `classes_`, and `vertical_`,
     which is the trained `vertune.Vertical`.
@@ -54,7 +55,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.home = home
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
-        """Train on texts and their labels and return the estimator; raise DataError if their numbers differ or they can't be used."""
+        """Train on the texts `X` and their labels `y`, and return self; raise DataError if there is not one label for each text."""
         import polars as pl
 
         from vertune.api import Vertical
@@ -65,7 +66,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         columns = _columns(X, settings.task)
         texts, labels = len(next(iter(columns.values()))), np.asarray(y)
         if labels.ndim != 1 or len(labels) != texts:
-            raise DataError(f"There are {texts} texts but labels of shape {labels.shape}. Give one label for each text.")
+            raise DataError(f"There are {texts} texts but labels of shape {labels.shape}. Pass one label for each text.")
         self.classes_, indices = np.unique(labels, return_inverse=True)
         frame = pl.DataFrame({**columns, settings.task.target_columns[0].name: [str(index) for index in indices]})
         home = Home(self.home or self._temporary_folder())
@@ -90,7 +91,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return labels
 
     def _settings(self) -> dict[str, Any]:
-        """Return the config of a run: the sections in `config`, overridden by the estimator's parameters."""
+        """Return the config of the training: the sections in the parameter `config`, overridden by the estimator's other parameters."""
         config = dict(self.config or {})
         limit = {"time_limit": self.time_limit} if self.time_limit is not None else {}
         data = {"split": {"name": "stratified", "test": 0.0, "seed": self.seed}, **config.get("data", {})}
@@ -99,13 +100,13 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return {"name": _NAME, "task": "classify", **config, **parameters, "training": training, "data": data}
 
     def _temporary_folder(self) -> Path:
-        """Create and return a temporary folder that is deleted with the estimator."""
+        """Create and return a temporary folder, which is deleted when the estimator is garbage-collected."""
         folder = Path(tempfile.mkdtemp(prefix="vertune-"))
         self._discard = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the parameters and the content of the model's files, so that a copy or a pickle does not need the folder."""
+        """Return the parameters and the content of the model's files, so that a pickle of the estimator contains the trained model."""
         state = dict(super().__getstate__())  # a copy, because scikit-learn returns the estimator's own dictionary
         vertical = state.pop("vertical_", None)
         state.pop("_discard", None)
@@ -117,7 +118,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the parameters, and write the model's files into a new temporary folder."""
+        """Restore the parameters, and write the model's files, if there are any, into a new temporary folder."""
         from vertune.api import Vertical
         from vertune.core.artifact import Artifact
 
@@ -134,7 +135,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.vertical_ = Vertical(Artifact(folder))
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that the input is a one-dimensional array of strings."""
+        """Return tags by which scikit-learn knows that the input is a one-dimensional array of strings."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
@@ -143,14 +144,14 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
-    """Return one or two columns of texts by the names of the task's inputs; raise DataError for anything else."""
+    """Return the one or two columns of texts in `texts`, by the names of the task's inputs; raise DataError for other data."""
     values = texts.to_numpy() if hasattr(texts, "to_numpy") else np.asarray(texts, dtype=object)
     if values.ndim == 1:
         columns = [values]
     elif values.ndim == 2 and values.shape[1] in (1, 2):
         columns = list(values.T)
     else:
-        raise DataError(f"X has the shape {values.shape}. Give texts in one dimension, or in one or two columns.")
+        raise DataError(f"X has the shape {values.shape}. Pass a one-dimensional array of texts, or one or two columns of texts.")
     other = next((value for column in columns for value in column if not isinstance(value, str)), None)
     if other is not None:
         raise DataError(
@@ -158,7 +159,7 @@ def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
         )
     names = [column.name for column in task.input_columns]
     if len(columns) > len(names):
-        raise DataError(f"X has {len(columns)} columns, but the task '{task.name}' reads only {names[0]}. Give texts in one column.")
+        raise DataError(f"X has {len(columns)} columns, but the task '{task.name}' reads only {names[0]}. Pass the texts in one column.")
     return {name: [str(value) for value in column] for name, column in zip(names, columns, strict=False)}
 
 

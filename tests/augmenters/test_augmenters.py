@@ -90,5 +90,5 @@ def test_what_can_not_be_edited_is_refused():
     number = Column("age", "A number.", type="number")
     with pytest.raises(ConfigError, match="no text input"):
         Typos().augment(pl.DataFrame({"age": [1]}), (number,), 0)
-    with pytest.raises(ConfigError, match="which text the spans are in"):
+    with pytest.raises(ConfigError, match="to which text the spans refer"):
         Typos().augment(frame_of((QUESTION, CONTEXT, SPANS), {"question": "q", "context": "c", "spans": []}), (QUESTION, CONTEXT, SPANS), 0)

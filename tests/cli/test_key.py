@@ -48,11 +48,9 @@ def test_create_gives_the_secret_alone(run, keys):
     assert timedelta(days=90) - timedelta(minutes=1) < key.expires - datetime.now(UTC) <= timedelta(days=90)
     hidden = shown.strip().split("_", 2)[2]
     assert hidden not in said
-    assert (
-        f"The key {key.id} of 'web shop' may feedback, predict on support, returns, at most 600/minute, until {key.expires:%Y-%m-%d}"
-        in said
-    )
-    assert "shown this once" in said
+    assert f"The key {key.id} of 'web shop' is valid until {key.expires:%Y-%m-%d}" in said
+    assert "with the scope feedback, predict for the models support, returns, at most 600/minute." in said
+    assert "shown only now" in said
     assert f"vertune key revoke {key.id}" in said
 
 
@@ -61,7 +59,7 @@ def test_create_without_bounds(run, keys):
     assert code == 0, said
     key = keys.check(shown.strip())
     assert (key.verticals, key.expires, key.rate) == (None, None, None)
-    assert "on all, until it is revoked." in said
+    assert "is valid until it is revoked, with the scope admin for all models." in said
 
 
 def test_the_file_of_its_owner_in_the_home(run, home, tmp_path):

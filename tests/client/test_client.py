@@ -445,14 +445,14 @@ def test_the_deadline_holds_behind_a_proxy_too(monkeypatch):
 
 @pytest.mark.parametrize("inputs", [["text", {"text": "record"}], [1], [None, "text"], b"bytes"])
 def test_inputs_of_other_kinds(client, inputs):
-    with pytest.raises(DataError, match=r"Expected texts alone or records"):
+    with pytest.raises(DataError, match=r"Expected only texts or only records"):
         client.predict("support", inputs)
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), "\udc80"])
 def test_what_json_can_not_hold(server, client, value):
     server.will(body=answered("a"))
-    with pytest.raises(DataError, match="JSON can't hold"):
+    with pytest.raises(DataError, match="JSON can't represent"):
         client.predict("support", {"text": value})
     assert not server.asked
 

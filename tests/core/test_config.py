@@ -34,10 +34,10 @@ def test_auto_is_a_method_and_a_typo_is_not():
         ({"data": {}, "training": {"epochs": -1}}, "is -1"),
         ({"data": {}, "training": {"epochs": float("inf")}}, "is inf"),
         ({"data": {}, "optimiser": {"rate": 0}}, "is 0"),
-        ({"data": {}, "base": "one", "encoder": {"name": "text", "base": "other"}}, "has two bases"),
+        ({"data": {}, "base": "one", "encoder": {"name": "text", "base": "other"}}, "has two values of base"),
         ({"data": {}, "name": "../x"}, "expected 1 to 80 characters"),
         ({}, "'data' is missing"),
-        ({"data": {"source": "a.unknown"}}, "No source is known"),
+        ({"data": {"source": "a.unknown"}}, "No source reads files"),
     ],
 )
 def test_mistakes_are_named(value, says):
@@ -50,7 +50,7 @@ def test_override_reaches_into_a_part_that_was_given_by_name():
     assert override({}, ["training.batch=8", "seed=3"]) == {"training": {"batch": 8}, "seed": 3}
     with pytest.raises(ConfigError, match="key=value"):
         override({}, ["batch"])
-    with pytest.raises(ConfigError, match="'x' inside 3"):
+    with pytest.raises(ConfigError, match="'x' inside the value 3"):
         override({"seed": 3}, ["seed.x=1"])
 
 
@@ -78,5 +78,5 @@ def test_a_missing_or_broken_file_is_said(tmp_path):
     with pytest.raises(ConfigError, match="mapping"):
         load(tmp_path / "list.yaml")
     (tmp_path / "broken.yaml").write_text("a: [\n")
-    with pytest.raises(ConfigError, match="not YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         load(tmp_path / "broken.yaml")

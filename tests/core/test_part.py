@@ -37,7 +37,7 @@ def test_a_value_of_the_wrong_type_is_said_with_its_field():
 
 @pytest.mark.parametrize("value", [3, None, ["text"], {"max_tokens": 3}])
 def test_what_is_no_choice_is_refused(value):
-    with pytest.raises(ConfigError, match="does not choose one of the encoders"):
+    with pytest.raises(ConfigError, match="does not name one of the encoders"):
         Encoder.model_validate(value)
 
 

@@ -45,7 +45,7 @@ def test_a_section_that_is_there_keeps_its_other_options():
 def test_old_settings_do_what_new_ones_do_and_the_log_says_what_to_write(old, new, caplog):
     assert override(OLD, [old]) == override(NEW, [new])
     (message,) = caplog.messages
-    assert f"Write '--set {new.partition('=')[0]}=…' now" in message
+    assert f"Write '--set {new.partition('=')[0]}=…' instead" in message
     caplog.clear()
     override(NEW, [new])
     assert not caplog.messages
@@ -62,7 +62,7 @@ def test_what_a_person_writes_is_noted_once_and_what_a_manifest_holds_is_not(tmp
     (tmp_path / "run.yaml").write_text("data: {}\noptimiser: {rate: 0.003}\n")
     assert load(tmp_path / "run.yaml").training.optimiser.rate == 0.003
     (message,) = caplog.messages
-    assert message == f"{tmp_path / 'run.yaml'}: 'optimiser' is an older spelling that still works. Write 'training.optimiser' now."
+    assert message == f"{tmp_path / 'run.yaml'}: 'optimiser' is an older spelling that still works. Write 'training.optimiser' instead."
 
 
 def test_an_option_in_both_places_is_refused():

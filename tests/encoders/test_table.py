@@ -94,7 +94,7 @@ def test_structure_is_found_and_roles_of_attention_are_refused(encoder: Table) -
     [
         ([View("text", ("text",))], "'text' is of type text"),
         ([View("record", ("scan",), types=("image",))], "'scan' is of type image"),
-        ([VIEW, VIEW], "reads 2 inputs"),
+        ([VIEW, VIEW], "needs 2 vectors"),
     ],
 )
 def test_other_fields_and_tasks_are_refused(views: list[View], message: str) -> None:
@@ -103,7 +103,7 @@ def test_other_fields_and_tasks_are_refused(views: list[View], message: str) -> 
 
 
 def test_one_state_a_position_is_refused_and_so_is_encoding_without_fields(encoder: Table) -> None:
-    with pytest.raises(ConfigError, match="one state per record"):
+    with pytest.raises(ConfigError, match="one vector per record"):
         encoder.pooling_of("tokens")
     with pytest.raises(ConfigError, match="does not know its fields"):
         Table().encode(ROWS, [VIEW])
@@ -221,7 +221,7 @@ def test_a_backbone_is_not_shared_and_says_why(made) -> None:
 
     home, model, _ = made
     (reason,) = share([model], home).values()
-    assert "reads no sequences" in reason
+    assert "reads no token sequences" in reason
 
 
 @pytest.mark.parametrize("method", ["head", "top_layers"])
@@ -240,5 +240,5 @@ def test_methods_that_need_attention_are_refused(made, method) -> None:
     from vertune.steps.train import train
 
     settings = config(made[0], method=method)
-    with pytest.raises(ConfigError, match="Choose full"):
+    with pytest.raises(ConfigError, match="Choose the method full or head"):
         train(settings, prepare(settings, made[0]), made[0])

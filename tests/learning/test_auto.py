@@ -96,7 +96,7 @@ def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet
     monkeypatch.setattr(session, "_worse", lambda task, after, before: True)
     material = session.TrainingData(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
     result = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
-    assert "the base as it is" in result.chosen["why"]
+    assert "the unchanged base model" in result.chosen["why"]
     assert (result.trained, result.config.method.edits(result.model)) == (0, [])
 
 

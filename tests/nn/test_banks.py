@@ -46,11 +46,11 @@ TASKS: list[dict[str, Any]] = [
 ]  # fmt: skip
 UNSHARED: dict[str, dict[str, str]] = {
     "albert": {
-        "{'name': 'lora', 'rank': 3, 'layers': 1}": "share the weights of 1",
-        "{'name': 'top_layers', 'n': 1}": "share the weights of 1",
+        "{'name': 'lora', 'rank': 3, 'layers': 1}": "share 1 sets of weights",
+        "{'name': 'top_layers', 'n': 1}": "share 1 sets of weights",
     },
-    "deberta-v2": {"{'name': 'bitfit'}": "bias of Conv1d"},
-    "modernbert": {"{'name': 'bitfit'}": "has none"},
+    "deberta-v2": {"{'name': 'bitfit'}": "is Conv1d"},
+    "modernbert": {"{'name': 'bitfit'}": "has no biases"},
 }
 """What can't be done on a family, and what is said of it; anything else must be built."""
 TEXTS = ["tell me of rome", "tell " * 9, "me", "rome of " * 5, "of of"]

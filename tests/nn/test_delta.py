@@ -65,7 +65,7 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [({"kind": "spell"}, "unknown kinds"), ({"tensors": []}, "without an edit"), ({"tensors": ["other"]}, "read")]
+    ("change", "said"), [({"kind": "spell"}, "unknown kinds"), ({"tensors": []}, "does not list"), ({"tensors": ["other"]}, "read")]
 )
 def test_files_that_disagree_are_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
     write(tmp_path)

@@ -241,7 +241,7 @@ def test_who_could_not_be_in_time_is_turned_away_at_once(start):
     engine = Engine()
     batcher = start(engine)
     measured(batcher, engine)
-    with pytest.raises(Busy, match="could not be answered within their 500 ms"):
+    with pytest.raises(Busy, match="could not be answered within its deadline of 500 ms"):
         one(batcher, 1, 60, deadline=0.5)
     late = one(batcher, 1, 1000)
     with pytest.raises(Busy, match=r"1000 tokens wait, 100 are computed a second\. Retry in 10\.00 s"):
@@ -267,7 +267,7 @@ def test_a_rate_counts_however_old_while_something_is_computed(start):
     batcher = start(engine)
     measured(batcher, engine)
     batcher._speed.last -= 100
-    with pytest.raises(Busy, match="could not be answered within their 500 ms"):
+    with pytest.raises(Busy, match="could not be answered within its deadline of 500 ms"):
         one(batcher, 1, 60, deadline=0.5)
 
 
@@ -284,7 +284,7 @@ def test_what_is_too_late_is_not_computed(start):
     engine.open()
     error = error_of(late)
     assert isinstance(error, Busy)
-    assert "could not be answered within its 20 ms" in str(error)
+    assert "could not be answered within its deadline of 20 ms" in str(error)
     assert error.http_status == 503
     assert told.wait(LONG)
     assert [ticket.result(LONG) for ticket in patient] == [[20], [22]]

@@ -122,7 +122,7 @@ def test_single_values():
 
 
 def test_a_cache_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match="at least 1 answer"):
+    with pytest.raises(ConfigError, match="expected at least 1"):
         AnswerCache(entries=0)
 
 

@@ -65,7 +65,7 @@ def test_the_short_way_answers_as_the_frame_does(made):
 def test_a_batch_that_the_graph_can_t_take_is_an_error(made):
     graph = Graph(made.folder / GRAPH, 1)
     arrays = {name: np.full((1, 3), 10**6) for name in ("input_ids", "attention_mask", "token_type_ids")}
-    with pytest.raises(ModelError, match="could not answer"):
+    with pytest.raises(ModelError, match="could not compute a batch"):
         graph.run(arrays)
 
 

@@ -74,7 +74,7 @@ def test_a_key_may_what_it_was_made_for(keys, by) -> None:
         secret, key = keys.create("other", scopes)
         for method, path, scope in ROUTES:
             if scope is not None:
-                assert f"The key {key.id} may not do '{scope}'" in problem(by(secret, method, path), 403)
+                assert f"The key {key.id} does not have the permission '{scope}'" in problem(by(secret, method, path), 403)
         assert problem(by(secret), 403)
     for method, body in (("PUT", {"json": {"model": "some"}}), ("DELETE", {})):
         assert "'admin'" in problem(by(predict, method, "/v1/verticals/intent", **body), 403)
@@ -91,7 +91,7 @@ def test_a_key_bound_to_verticals_sees_no_others(keys, by) -> None:
         said = problem(found, 404)
         assert not [name for name in ("intent", "find", "spans", "faq") if name in said]
     assert problem(by(secret, path="/v1/verticals/nobody/predict"), 403)  # nor which others there are not
-    assert "bound to some verticals" in problem(by(secret, "GET", "/metrics"), 403)  # nor what they answer
+    assert "restricted to some verticals" in problem(by(secret, "GET", "/metrics"), 403)  # nor what they answer
 
 
 def test_a_revoked_key_ends_at_once(keys, by) -> None:

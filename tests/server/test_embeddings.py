@@ -66,7 +66,7 @@ def test_the_size_of_a_vector_is_the_models_own(official) -> None:
     ("kind", "asked", "says"),
     [
         (openai.NotFoundError, {"model": "nobody", "input": "soup"}, "No vertical 'nobody'"),
-        (openai.UnprocessableEntityError, {"model": "intent", "input": "soup"}, "gives no vectors: its task is classify"),
+        (openai.UnprocessableEntityError, {"model": "intent", "input": "soup"}, "does not return vectors: its task is classify"),
         (openai.UnprocessableEntityError, {"model": "find", "input": ["soup", " "]}, "text is empty"),
     ],
 )

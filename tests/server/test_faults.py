@@ -293,7 +293,7 @@ def test_a_stuck_worker_costs_a_request_its_deadline_and_no_more(running, engine
     blocking = held(running, engine)
     began = time.monotonic()
     found = running.predict("intent", "soup", X_Deadline_Ms="300")
-    assert "within its 300 ms" in problem(found, 503)
+    assert "within its deadline of 300 ms" in problem(found, 503)
     assert int(found.headers["retry-after"]) >= 1
     assert 0.25 < time.monotonic() - began < 2
     assert running.service.answers.batcher.queued == 0
@@ -313,7 +313,7 @@ def test_a_refusal_names_the_deadline_that_was_asked_for(running, engine, monkey
 
     monkeypatch.setattr(encoder, "encode", slow)
     blocking = held(running, engine)
-    assert "within its 300 ms" in problem(running.predict("intent", "soup", X_Deadline_Ms="300"), 503)
+    assert "within its deadline of 300 ms" in problem(running.predict("intent", "soup", X_Deadline_Ms="300"), 503)
     engine.gate.set()
     blocking.join(LONG)
 
@@ -422,7 +422,7 @@ def test_not_ready_while_the_worker_is_stuck_and_ready_again_after(running, engi
     time.sleep(0.3)
     answers = together([lambda: running.ask.get("/health/ready")] * 5)
     assert [found.status_code for found in answers] == [503] * 5
-    assert "a probe was not answered" in answers[0].json()["why"]
+    assert "a test prediction was not answered" in answers[0].json()["why"]
     assert running.service.answers.batcher.queued == 0, "however many ask, one is tried, and nothing is left of it"
     assert len(engine.seen) <= 2
     assert running.ask.get("/health/live").status_code == 200
@@ -441,7 +441,7 @@ def test_not_ready_without_a_worker_and_ready_again_with_one(running, monkeypatc
     until(lambda: not batcher.alive)
     found = running.ask.get("/health/ready")
     assert found.status_code == 503
-    assert found.json()["why"] == "no worker lives"
+    assert found.json()["why"] == "no worker thread is running"
     monkeypatch.undo()
     until(lambda: batcher.alive)
     assert running.ask.get("/health/ready").status_code == 200

@@ -175,7 +175,7 @@ def test_errors_and_limits_of_a_resource_are_those_of_all(ask, book) -> None:
     chunks = (start if place == 0 else b"x" * 1000 for place in range(40))
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     assert "at most 30000 bytes" in problem(ask.put(f"/v1/{book}/photo", content=chunks, headers=headers), 413)
-    assert "does not take PATCH" in problem(ask.patch(f"/v1/{book}"), 405)
+    assert "does not support the method PATCH" in problem(ask.patch(f"/v1/{book}"), 405)
 
 
 def test_a_page_of_another_site_can_not_send_a_form_to_an_open_server(book, fleet, start) -> None:

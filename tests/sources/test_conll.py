@@ -101,5 +101,5 @@ def test_bad_sentences_are_rejected_with_their_line(read):
 def test_what_is_no_conll_is_refused(read):
     with pytest.raises(DataError, match="is not a CoNLL file"):
         read("text,label\nhello,a\n")
-    with pytest.raises(DataError, match="holds no sentences"):
+    with pytest.raises(DataError, match="contains no sentences"):
         read("\n\n")

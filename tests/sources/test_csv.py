@@ -152,7 +152,7 @@ def test_one_column_needs_no_delimiter(write):
         (b"a,a\n1,2\n", "names 'a' more than once"),
         (b"PK\x03\x04abc", "begins like a zip or Excel file"),
         (b"PAR1abc", "begins like a Parquet file"),
-        (bytes(range(256)) * 20, "zero bytes"),
+        (bytes(range(256)) * 20, "NUL bytes"),
     ],
 )
 def test_what_is_no_table_is_refused_in_one_sentence(write, content, words):

@@ -70,7 +70,7 @@ def test_gb18030_and_mixed_encodings(read):
 
 
 def test_a_file_without_objects_is_refused(read):
-    with pytest.raises(DataError, match="holds no JSON objects"):
+    with pytest.raises(DataError, match="contains no JSON objects"):
         read("text,label\na,b\n")
     with pytest.raises(DataError, match="is empty"):
         read("")

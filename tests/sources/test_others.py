@@ -55,7 +55,7 @@ def test_squad_answers_in_the_wrong_place_are_rejected(tmp_path):
 def test_what_is_no_squad_is_refused(tmp_path, content):
     path = tmp_path / "a.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"not a SQuAD file|holds no questions"):
+    with pytest.raises(DataError, match=r"not a SQuAD file|contains no questions"):
         Squad(path=str(path)).read()
 
 

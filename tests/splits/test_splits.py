@@ -109,7 +109,7 @@ def test_group_never_divides_a_group():
     assert 0.15 < (names == "test").mean() < 0.25
     with pytest.raises(ConfigError, match="needs the column 'costumer' for its groups"):
         Group(by="costumer").divide(frame, COLUMNS)
-    with pytest.raises(DataError, match="1 groups or times"):
+    with pytest.raises(DataError, match="only 1 different groups or times"):
         Group(by="one").divide(frame.with_columns(one=pl.lit("x")), COLUMNS)
 
 
@@ -142,7 +142,7 @@ def test_time_trains_on_the_past(form):
 
 def test_times_that_can_not_be_read_are_refused():
     frame = table({"a": 9}).with_columns(pl.Series("when", ["2024-01-01"] * 8 + ["soon"]))
-    with pytest.raises(DataError, match="holds 'soon', which is not a time in ISO 8601"):
+    with pytest.raises(DataError, match="contains 'soon', which is not a time in ISO 8601"):
         Time(by="when").divide(frame, COLUMNS)
     with pytest.raises(DataError, match="no time in 9 rows"):
         Time(by="when").divide(frame.with_columns(when=pl.lit(None, dtype=pl.String)), COLUMNS)
@@ -165,7 +165,7 @@ def test_given_maps_values_and_leaves_the_others_unused():
 def test_given_knows_the_usual_names_and_refuses_others():
     frame = table({"a": 40}).with_columns(pl.Series("part", ["Train", "dev", "TEST", "unused"] * 10))
     assert Counter(Given(by="part").divide(frame, COLUMNS)) == {"train": 10, "validation": 10, "test": 10, "unused": 10}
-    with pytest.raises(DataError, match="holds 'fold 1'"):
+    with pytest.raises(DataError, match="contains 'fold 1'"):
         Given(by="part").divide(frame.with_columns(part=pl.lit("fold 1")), COLUMNS)
 
 

@@ -143,7 +143,7 @@ def test_other_splits_are_not_replaced(home):
     model = trained(home, {"train": FRAMES["train"], "test": FRAMES["test"]})
     with pytest.raises(NotFound, match="no split 'validation'"):
         evaluate(model, home, "validation")
-    assert "learnt from" in read_json(evaluate(model, home, "train").folder / "metrics.json")["notes"][0]
+    assert "was trained on" in read_json(evaluate(model, home, "train").folder / "metrics.json")["notes"][0]
 
 
 def test_baselines_of_many_rows_learn_from_some_and_say_so(home, monkeypatch):
@@ -168,7 +168,7 @@ def test_given_rows_that_the_model_learnt_from_are_told(home):
     seen = {row["text"] for row in FRAMES["train"]}
     for rows, told in ((FRAMES["train"], True), ([row for row in FRAMES["test"] if row["text"] not in seen], False)):
         notes = read_json(evaluate(model, home, frame=pl.DataFrame(rows)).folder / "metrics.json")["notes"]
-        assert any("a text that the training rows have too" in note for note in notes) == told, notes
+        assert any("a text that is also in the training rows" in note for note in notes) == told, notes
 
 
 def test_bad_rows_of_a_frame_are_counted_and_listed(home):

@@ -173,11 +173,11 @@ def test_lengths_truncation_and_unknown_tokens(home, tmp_path):
     assert facts["lengths"]["train"]["most"] > 60
     assert facts["lengths"]["train"]["sampled"] == facts["lengths"]["train"]["of"] == 72
     assert facts["unknown"]["share"] == 0
-    assert any("would be cut" in message for message in facts["warnings"])
+    assert any("would be truncated" in message for message in facts["warnings"])
     strange = [("ꙮꙮ ꙮꙮ ꙮꙮ", "card") if place % 2 else (f"ꙮ ꙮ {place}", "rate") for place in range(40)]
     facts = report(run(home, {"source": write(tmp_path / "b.csv", strange)}))
     assert facts["unknown"]["share"] > 0.5
-    assert any("unknown to the base" in message for message in facts["warnings"])
+    assert any("unknown to the pretrained model" in message for message in facts["warnings"])
 
 
 def test_windows_cut_nothing(home, tmp_path):

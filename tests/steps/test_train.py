@@ -88,7 +88,7 @@ def test_another_base_is_refused(home, base, tmp_path):
     manifest = model.manifest
     manifest["config"]["encoder"]["base"] = str(other)
     write_json(model.folder / "manifest.json", manifest)
-    with pytest.raises(ModelError, match=r"base under .* has changed"):
+    with pytest.raises(ModelError, match=r"base of .* has changed"):
         Predictor.open(model)
 
 

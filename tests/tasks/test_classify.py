@@ -169,7 +169,7 @@ def test_the_worst_errors_are_the_most_confident_ones():
 def test_a_column_of_lists_is_sent_to_multilabel():
     with pytest.raises(DataError, match="task: multilabel"):
         Classify().clean(pl.DataFrame({"text": ["x"], "label": [["a"]]}))
-    with pytest.raises(DataError, match="must hold texts"):
+    with pytest.raises(DataError, match="must contain texts"):
         Classify().clean(pl.DataFrame({"text": [["x"]], "label": ["a"]}))
 
 

@@ -171,7 +171,7 @@ def test_what_is_cut_away_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     task = Extract(unanswerable=True)
     features = encoder(tmp_path, max_tokens=24, truncation="head").encode(records, task.views([]))
     answer = task.decode(records, features, perfect(task, records, features))[0]
-    assert "1 of 1 answers" in caplog.text
+    assert "1 of 1 questions" in caplog.text
     assert (answer["truncated"], answer["text"], answer["spans"]) == (True, "", [])
 
 

@@ -71,11 +71,11 @@ def test_numbered_categories_are_the_same_words_however_they_were_read():
 
 
 def test_a_field_that_is_missing_holds_words_or_has_the_name_of_the_answer_is_refused():
-    with pytest.raises(DataError, match="no column 'job', which the task 'classify' reads"):
+    with pytest.raises(DataError, match="no column 'job', which the task 'classify' needs"):
         task().clean(pl.DataFrame({"age": [1]}))
-    with pytest.raises(DataError, match="holds words such as 'old'"):
+    with pytest.raises(DataError, match="contains words such as 'old'"):
         task().clean(pl.DataFrame({"age": ["old"], "job": ["cook"]}))
-    with pytest.raises(ConfigError, match="has the input 'label', which is the name of its answer"):
+    with pytest.raises(ConfigError, match="has an input named 'label', but that is the name of the field that it predicts"):
         task(inputs={"label": "number"})
 
 

@@ -11,7 +11,7 @@ from vertune.testing.tasks import features_of
 def test_the_second_text_is_required():
     with pytest.raises(
         DataError,
-        match=r"no column 'text_pair', which the task 'match' reads\. Its columns are: text, label\. .*fields: \{text_pair: COLUMN\}",
+        match=r"no column 'text_pair', which the task 'match' needs\. Its columns are: text, label\. .*fields: \{text_pair: COLUMN\}",
     ):
         Match().clean(pl.DataFrame({"text": ["x"], "label": ["a"]}))
     cleaned = Match().clean(pl.DataFrame({"text": ["x", "y"], "text_pair": ["", "z"], "label": ["a", "b"]}))

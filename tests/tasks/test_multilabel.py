@@ -38,8 +38,8 @@ def test_labels_are_trimmed_and_distinct_and_may_be_none():
     assert cleaned.frame["labels"].to_list() == [["b", "a"], []]
     assert [(note.count, note.of, note.what) for note in cleaned.notes] == [
         (1, 5, "labels are empty and were left out"),
-        (1, 5, "labels stand twice in their row and count once"),
-        (1, 2, "rows have no label and stay"),
+        (1, 5, "labels are repeated in their row and were left out"),
+        (1, 2, "rows have no label and were kept"),
     ]
     assert [(row["row"], row["reason"]) for row in cleaned.rejected] == [(3, "labels are missing")]
 
@@ -47,7 +47,7 @@ def test_labels_are_trimmed_and_distinct_and_may_be_none():
 def test_numbers_are_labels_but_measurements_are_not():
     assert Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [[3, 1]]})).frame["labels"].to_list() == [["3", "1"]]
     assert Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [3]})).frame["labels"].to_list() == [["3"]]
-    with pytest.raises(DataError, match="must hold lists or words"):
+    with pytest.raises(DataError, match="must contain lists of labels"):
         Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [0.5]}))
 
 

@@ -32,7 +32,7 @@ def test_answers_keep_to_the_bounds():
     task, records = fitted(bounds=(1.5, 5))
     answers = task.decode(records, features_of(task, records), [np.array([value]) for value in (-9.0, 0.0, 9.0)])
     assert [answer["score"] for answer in answers] == pytest.approx([1.5, 3, 5])
-    with pytest.raises(ConfigError, match="must be the least answer and then the greatest"):
+    with pytest.raises(ConfigError, match="the first must be less than the second"):
         Task.model_validate({"name": "regress", "bounds": [3, 3]})
 
 
@@ -58,7 +58,7 @@ def test_rows_without_a_finite_number_are_rejected_with_what_they_say():
 
 
 def test_words_are_sent_to_classify():
-    with pytest.raises(DataError, match=r"words such as 'good'.*to answer words: task: classify"):
+    with pytest.raises(DataError, match=r"words such as 'good'.*To predict words, use `task: classify`"):
         Regress().clean(pl.DataFrame({"text": ["x"], "score": ["good"]}))
 
 

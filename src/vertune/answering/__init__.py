@@ -1,1 +1,1 @@
-"""Predictions of many verticals in one process, computed in common batches; independent of HTTP."""
+"""Predictions with many verticals (fine-tuned models) in one process, computed in common batches; independent of HTTP."""

@@ -1,4 +1,4 @@
-"""The record of one call for predictions, from its arrival to its end; does not depend on how predictions are computed."""
+"""Holds the data of one call (a request for predictions), from its arrival to its end; does not depend on how predictions are computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vertune.runtime.fleet import Deployment
 _log = logging.getLogger("vertune")
 _PROCESS_ID = secrets.token_hex(8)
 _NUMBERS = itertools.count()
-"""Numbers the calls for their ids; random ids would need a system call each, which costs as much as handling a short text."""
+"""A counter for the ids of calls; a random id for each would need a system call, which takes as long as handling a short text."""
 
 
 class ClientDisconnected(DataError):
@@ -28,21 +28,21 @@ class ClientDisconnected(DataError):
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One request for predictions: its sender, records, answers and times. Each layer that handles the call fills in its fields.
+    """One request for predictions: its sender, input records, predictions and times. Each step that handles it sets some fields.
 
-    All times are in seconds. Listeners (functions called with every finished call) must not change it.
+    All times are in seconds. Listeners (functions called with every finished call) must not change the call.
     """
 
     listeners: Sequence[Listener] = ()
-    """The functions to call when the call is finished; a readiness probe has none."""
+    """The functions that `finish` calls with this object; a test prediction of the readiness check has none."""
     resource: str = ""
     """The name of the operation, such as `predict`; empty for a call that needs no model."""
     verticals: Sequence[Deployment] = ()
-    """The verticals that predict."""
+    """The verticals (fine-tuned models) that must predict."""
     records: Sequence[Mapping[str, Any]] = ()
     """The input records, as the client sent them."""
     customer: str = ""
-    """The name under which the queue counts the call: the id of the API key, or the address of the client."""
+    """Identifies the client in the queue, which divides its capacity fairly among clients: the id of the API key, or an address."""
     key: str | None = None
     """The id of the API key of the call; None without a key."""
     deadline: float = 30.0
@@ -50,26 +50,26 @@ class Call:
     bypass_cache: bool = False
     """Whether to neither read cached predictions nor cache new ones."""
     disconnected: Callable[[], Awaitable[None]] | None = None
-    """Waits until the client has disconnected; None if there is no connection to watch."""
+    """A function that waits until the client has disconnected; None if there is no connection to watch."""
     id: str = field(default_factory=lambda: f"{_PROCESS_ID}{next(_NUMBERS):012x}")
     """A unique id, across all processes."""
     started: float = field(default_factory=time.monotonic)
     """The monotonic time at which the call arrived."""
     expires_at: float = 0.0
-    """The monotonic time at which the deadline passes; set when the computation of the answers begins."""
+    """The monotonic time at which the deadline passes; set when the computation of the predictions begins."""
 
     answers: list[list[Answer | None]] = field(default_factory=list)
-    """A list per vertical with one answer per record; an answer is None until it is computed."""
+    """For each vertical, a list with one answer (prediction) per record; an answer is None until it is computed."""
     cache_hits: list[int] = field(default_factory=list)
     """The number of cached predictions used, per vertical."""
     tokens: int = 0
-    """The number of computed tokens; a text that several verticals share counts once, a cached prediction not at all."""
+    """The number of tokens that were computed. A text for several verticals counts once; cached predictions do not count."""
     tokenizing: float | None = None
-    """Time to tokenise the records; None if that was not reached."""
+    """Time to tokenise the records; None if the call ended before that."""
     waiting: float | None = None
-    """Time in the queue until the first input was in a batch; None if nothing was computed."""
+    """Time in the queue until the first batch with inputs of this call began; None if nothing was computed."""
     inference: float | None = None
-    """Total time of the batches that contained inputs of the call; None if nothing was computed."""
+    """Total computing time of the batches that contained inputs of this call; None if nothing was computed."""
     total: float = 0.0
     """Time from the arrival of the call to the start of its response."""
     status: int = 0
@@ -78,7 +78,10 @@ class Call:
     """The reason for a refusal in one word, such as `rate`; empty if the call was not refused."""
 
     def finish(self, status: int) -> None:
-        """Set the HTTP status and call the listeners; has no effect on a finished call. Exceptions of listeners are logged."""
+        """Store the HTTP status and the total time, and call the listeners, whose exceptions are only logged.
+
+        Has no effect on a finished call.
+        """
         if self.status:
             return
         self.status, self.total = status, time.monotonic() - self.started
@@ -86,7 +89,7 @@ class Call:
             try:
                 listener(self)
             except Exception:
-                _log.exception("A listener of finished calls failed; the call and the other listeners are not affected.")
+                _log.exception("A function that is called after every request raised an exception; the request is not affected.")
 
 
 Listener = Callable[[Call], None]

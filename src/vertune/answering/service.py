@@ -1,4 +1,4 @@
-"""Computes predictions through the cache, the encoders and the batch queue, for threads and for asyncio; independent of HTTP."""
+"""Computes predictions for threads and for asyncio, with a cache, the encoders (tokenisers) and a batch queue; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from vertune.runtime.warmup import batch_budget
 _MAX_INLINE_CHARACTERS = 20_000
 """Calls with at least this many characters are tokenised in a thread, so that they do not block the event loop."""
 _MIN_CHECKED_TOKENS = 50
-"""Calls with at least this many tokens (estimated) are checked against the capacity of the queue before they are tokenised."""
+"""For a call with at least this many tokens (estimated), the free capacity of the queue is checked before the call is tokenised."""
 _CHARACTERS_PER_TOKEN = 10
-"""An upper bound of the length of nearly all tokens, to estimate the minimum number of tokens of a text before it is tokenised."""
+"""Nearly all tokens have at most this many characters; used to estimate the minimum number of tokens of a text not tokenised yet."""
 _TOKENS_AFTER_TRUNCATION = 32
-"""A lower bound of the length to which nearly all encoders truncate a text, for the same estimate as `_CHARACTERS_PER_TOKEN`."""
+"""Nearly all encoders truncate texts to this many tokens or more; used for the same estimate as `_CHARACTERS_PER_TOKEN`."""
 _SECONDS_UNTIL_WATCH = 0.05
 """Seconds after which the server begins to watch whether the client of a waiting call has disconnected."""
 _PROBE_TEXT = "how long does it take until a text of this length is answered"
@@ -48,29 +48,33 @@ class AnswerOptions:
     workers: int = 1
     """Number of batches that are computed at the same time."""
     queued: int = 65_536
-    """Maximum number of queued tokens; up to twice as many while no client has more than its share of this."""
+    """Maximum number of queued tokens; clients that use at most an equal part of the queue may fill it up to twice this number."""
     memory: int = 1 << 30
-    """Maximum memory in bytes of the ONNX graphs of models that do not share a backbone."""
+    """Maximum memory in bytes of the ONNX graphs of models that do not run on a shared backbone (pretrained model)."""
     cache: int = 10_000
     """Maximum number of cached predictions; 0 disables the cache."""
     exact: bool = False
-    """Whether to serve every model in float32, even if the accuracy check chose int8 for it."""
+    """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None
-    """The torch device that computes shared backbones, such as cuda; None computes them in ONNX Runtime."""
+    """The torch device, such as cuda, for the backbones (pretrained models) that verticals share; None computes them in ONNX Runtime."""
 
 
 class AnswerService:
-    """Loads verticals and predicts with them through one queue; safe for many threads and for asyncio.
+    """Loads verticals (fine-tuned models) and predicts with them through one queue; usable from many threads and from asyncio.
 
-    In an application, `with AnswerService.open(Home()) as service:` loads all live verticals, and `service.ask("support-intent",
-    ["I lost my card"])` returns predictions. Simultaneous calls of several threads or tasks are computed in common batches.
+    In an application, `with AnswerService.open(Home()) as service:` loads all verticals that have a live model, and
+    `service.ask("support-intent", ["I lost my card"])` returns predictions. Simultaneous calls of several threads or tasks are
+    computed in common batches.
     """
 
     def __init__(
         self, home: Home, options: AnswerOptions = AnswerOptions(),
         listeners: Sequence[Listener] = (), on_batch: Callable[[Batch], None] | None = None,
     ) -> None:  # fmt: skip
-        """`listeners` are called with every call finished by `ask` or `ask_async`, `on_batch` with every batch. Call `start` first."""
+        """Create a service; call `start` before the first prediction.
+
+        The functions `listeners` are called with every call that `ask` or `ask_async` finishes, `on_batch` with every computed batch.
+        """
         threads = options.threads or max(1, (usable_processors() - 1) // options.workers)  # leaves one processor to the caller
         self.options, self.listeners, self._on_batch = options, tuple(listeners), on_batch
         self.fleet = Fleet(home, options.memory, threads, options.exact, options.device)
@@ -79,7 +83,7 @@ class AnswerService:
 
     @classmethod
     def open(cls, home: Home, names: Sequence[str] = (), options: AnswerOptions = AnswerOptions()) -> Self:
-        """Return a started service with these verticals, or with all that are live if none is named.
+        """Return a started service for the verticals (fine-tuned models) in `names`; if it is empty, for all that have a live model.
 
         Raises NotFound for a vertical without a live model, and ModelError for one that can't be loaded.
         """
@@ -87,8 +91,8 @@ class AnswerService:
         live = service.fleet.live()
         missing = sorted(set(names) - set(live))
         if missing or not live:
-            what = f"'{missing[0]}'" if missing else f"any vertical of {home.folder}"
-            raise NotFound(f"There is no live model of {what}. Choose one: vertune alias NAME@live MODEL")
+            what = f"'{missing[0]}'" if missing else f"any vertical in {home.folder}"
+            raise NotFound(f"There is no live model of {what}. Make a model live: vertune alias NAME@live MODEL")
         errors = service.fleet.follow({name: model for name, model in live.items() if not names or name in names})
         if errors:
             raise ModelError(" ".join(f"'{name}' can't be served: {error}" for name, error in errors.items()))
@@ -104,7 +108,7 @@ class AnswerService:
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Warm up the executors (which run the models) and start to accept calls.
 
-        With `loop`, all callbacks of a batch are scheduled together in that event loop, which is cheaper than one by one.
+        If `loop` is given, all callbacks of a batch are scheduled together in that event loop, which is cheaper than one by one.
         """
         self._loop = loop
         executors = [deployment.executor for deployment in self.fleet.deployments.values() if deployment.shared]
@@ -114,11 +118,11 @@ class AnswerService:
         self.batcher = Batcher(_compute, limits, self.options.workers, self._post if loop else None, self._on_batch)
 
     def close(self) -> None:
-        """Refuse waiting calls with Busy, let running batches finish, and stop the workers."""
+        """End waiting calls with the error Busy, let running batches finish, and stop the workers."""
         self.batcher.close()
 
     def ask(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
-        """Return one prediction per record or text, as copies that the caller may change; block at most `deadline` seconds.
+        """Return a vertical's prediction for each record or text, as copies that the caller may change; block at most `deadline` seconds.
 
         Raises NotFound for a vertical that is not served, DataError for an invalid record, and Busy if the queue is full or the
         deadline can't be met.
@@ -135,7 +139,7 @@ class AnswerService:
         return self._copy_answers(call)
 
     async def ask_async(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
-        """Do the same as `ask` without blocking the event loop; a cancelled task removes its records from the queue."""
+        """Do the same as `ask` without blocking the event loop; if the task is cancelled, its records are removed from the queue."""
         call = Call(self.listeners, "ask", deadline=deadline)
         with _finishing(call):
             self._fill(call, vertical, records)
@@ -143,11 +147,11 @@ class AnswerService:
         return self._copy_answers(call)
 
     def _copy_answers(self, call: Call) -> list[Answer]:
-        """Return a copy of the answers of the only vertical of a call, because the cache and the listeners share the originals."""
+        """Return a copy of the predictions of a call to one vertical, because the cache and the listeners use the originals."""
         return cast(list[Answer], copy.deepcopy(call.answers[0]))
 
     async def answer(self, call: Call) -> list[list[Answer]]:
-        """Compute the answers of a call, store them in it, and return them: a list per vertical with one answer per record.
+        """Compute the predictions of a call, store them in it, and return one list per vertical, each with one prediction per record.
 
         Raises DataError for an invalid record, Busy if the queue is full or the deadline can't be met, and ClientDisconnected if the
         client closes its connection.
@@ -164,7 +168,10 @@ class AnswerService:
         return cast(list[list[Answer]], call.answers)
 
     def _fill(self, call: Call, vertical: str, records: Sequence[Mapping[str, Any] | str]) -> None:
-        """Set the vertical and the records of a call that was made in this process; raise NotFound or DataError."""
+        """Set the vertical and the records of a call made by `ask` or `ask_async`.
+
+        Raises NotFound for a vertical that is not served, and DataError for an invalid record.
+        """
         deployment = self.fleet.get(vertical)
         rows = [one if isinstance(one, Mapping) else records_of_texts(deployment.task, vertical, [one])[0] for one in records]
         call.verticals, call.records = [deployment], select_fields([deployment.predictor], rows)
@@ -175,9 +182,9 @@ class AnswerService:
         call.cache_hits = [0] * len(call.verticals)
 
     def _prepare(self, call: Call) -> list[Share]:
-        """Fill in cached answers, and return one Share per vertical with the records that must be computed.
+        """Copy cached predictions to the call; return a Share with the tokenised other records for each vertical that must compute some.
 
-        Verticals with equal validation rules share validated records; those with equal tokenisation share features.
+        Records are validated once for all verticals with equal validation rules, and tokenised once for all with equal tokenisation.
         """
         started = time.perf_counter()
         features: dict[Hashable, list[Feature]] = {}
@@ -195,7 +202,7 @@ class AnswerService:
             if not positions:
                 continue
             records = [records[position] for position in positions]
-            views = deployment.task.views(sorted(records[0]))
+            views = deployment.predictor.views(records[0])
             key = (deployment.feature_key, deployment.record_key, views, tuple(positions))
             if key not in features:
                 self._check_capacity(call, records)
@@ -212,7 +219,10 @@ class AnswerService:
             self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
 
     def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
-        """Queue one request per executor and add its ticket to `tickets`, which cancels them all if one request is refused."""
+        """Queue one request per executor (which runs models), and add its ticket (the handle of the queued request) to `tickets`.
+
+        If a request is refused, the context manager `tickets` cancels the others.
+        """
         for group in by_executor(shares):
             work = work_of(group)
             call.tokens += work.tokens
@@ -223,12 +233,16 @@ class AnswerService:
             tickets.submitted.append((self.batcher.submit(request), group))
 
     def _collect(self, call: Call, ticket: Ticket[list[list[Answer]]], shares: Sequence[Share]) -> None:
-        """Copy the answers of a ticket (the handle of a queued request) to the call and the cache, or raise the error of the ticket."""
+        """Copy the predictions of a ticket (the handle of a queued request) to the call and the cache, or raise the error of the ticket.
+
+        Cancels a ticket that is not completed, and raises Busy, because its deadline has passed.
+        """
         if not ticket.completed:
             ticket.cancel()
             call.refusal = "deadline"
             raise Busy(
-                f"The call was not answered within its {call.deadline * 1000:.0f} ms. Send fewer records at once, or allow it more time."
+                f"The call was not answered within its deadline of {call.deadline * 1000:.0f} ms. "
+                "Send fewer records at once, or set a longer deadline."
             )
         call.waiting = ticket.waited if call.waiting is None else min(call.waiting, ticket.waited)
         call.inference = (call.inference or 0.0) + ticket.computed
@@ -247,7 +261,7 @@ class AnswerService:
                     self.cache.put(_cache_key(share.deployment, record), answer)
 
     async def _completed(self, ticket: Ticket[Any], call: Call) -> None:
-        """Wait until a ticket is completed or its deadline has passed; cancel the ticket if the client disconnects meanwhile."""
+        """Wait until a queued request (ticket) is completed or its deadline has passed; cancel it if the client disconnects meanwhile."""
         loop = asyncio.get_running_loop()
         end: asyncio.Future[None] = loop.create_future()
 
@@ -280,15 +294,15 @@ class AnswerService:
         self._loop.call_soon_threadsafe(call)
 
     def _probe(self, executor: Executor, rows: int) -> list[Payload]:
-        """Return `rows` equal payloads of about 16 tokens for an executor, to measure its speed."""
+        """Return `rows` equal payloads of about 16 tokens for an executor (which runs models), to measure its speed."""
         deployment = next(one for one in self.fleet.deployments.values() if one.executor is executor)
         record = example_record(deployment, _PROBE_TEXT)
-        feature = deployment.predictor.encoder.encode([record], deployment.task.views(sorted(record)))[0]
+        feature = deployment.predictor.encoder.encode([record], deployment.predictor.views(record))[0]
         return [(feature, (deployment.slot,))] * rows
 
 
 def example_record(deployment: Deployment, text: str) -> dict[str, Any]:
-    """Return a valid record for a vertical, with `text` in each required text field and 0 in each required number field."""
+    """Return a valid input record for a model, with `text` in each required text field and 0 in each required number field."""
     inputs = [column for column in deployment.task.input_columns if column.required]
     return {column.name: 0.0 if column.type == "number" else text for column in inputs}
 
@@ -303,13 +317,13 @@ def count_characters(value: Any) -> int:
 
 
 def _compute(executor: Any, payloads: Sequence[Payload]) -> list[Any]:
-    """Compute one batch with an executor; the batcher calls this in its workers."""
+    """Compute one batch with an executor (which runs models); the batcher calls this function in its worker threads."""
     outputs: list[Any] = executor.compute(payloads)
     return outputs
 
 
 def _cache_key(deployment: Deployment, record: Record) -> bytes:
-    """Return a hash of the model, its precision and the record, so that the cache stores no texts, which are long and may be private."""
+    """Return the cache key of a prediction: a hash of model, precision and record, so that the cache keeps no long or private texts."""
     content = repr((deployment.model.id, deployment.precision, sorted(record.items())))
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
@@ -323,9 +337,10 @@ def _cancel_after(disconnected: Callable[[], Awaitable[None]], ticket: Ticket[An
 
 
 class _Tickets:
-    """A context manager for the tickets of a call, one per executor with its shares; on exit it cancels those not completed.
+    """A context manager that holds the tickets (handles of queued requests) of a call; on exit it cancels those that are not completed.
 
-    A class, because a generator as a context manager would take as long as everything else that is done for a short call.
+    `submitted` has each ticket with the parts of the call (shares) that it computes. This is a class, because a context manager made
+    from a generator would take as long as all other work for a short call.
     """
 
     __slots__ = ("_call", "submitted")
@@ -346,7 +361,7 @@ class _Tickets:
 
 @contextmanager
 def _finishing(call: Call) -> Iterator[None]:
-    """Finish a call that was made in this process when the block ends, with the HTTP status that matches the outcome."""
+    """When the block ends, finish a call made by `ask` or `ask_async` with the HTTP status that matches its outcome."""
     status = 500
     try:
         yield

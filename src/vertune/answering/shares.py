@@ -1,4 +1,4 @@
-"""Divides the inputs of a call among the executors (which run the models) without duplicates; independent of queues and caches."""
+"""Divides the inputs of a call among the executors (which run the models) and merges equal inputs; independent of queues and caches."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from vertune.runtime.fleet import Deployment, decode_outputs
 
 @dataclass(slots=True)
 class Share:
-    """The part of a call that one vertical must compute: the records without a cached answer, and their features (tokenised inputs)."""
+    """The part of a call that one model must compute: the records without a cached answer, and their features (tokenised inputs)."""
 
     deployment: Deployment
     answers: list[Answer | None]
-    """The answers of the vertical in the call, one per record; this list is filled in."""
+    """The list of the call that receives the predictions of this vertical (model), one per record."""
     positions: list[int]
     """The index of each record in `answers`."""
     records: list[Record]
     features: list[Feature]
     outputs: list[tuple[int, int]] = field(default_factory=list)
-    """For each feature, the index of its payload and the index of the slot of this vertical in that payload."""
+    """Where the output of each feature is: the index of its payload, and the index of this vertical's slot in that payload."""
 
 
 @dataclass(slots=True)
 class Work:
-    """The payloads that one executor must compute: each distinct feature once, with the slots of all verticals that need it.
+    """The payloads that one executor must compute: each distinct tokenised input once, with the slots of all verticals that need it.
 
-    A slot is the part of a shared model that belongs to one vertical.
+    A slot refers to the weights of one vertical (fine-tuned model) in a pretrained model that several verticals share.
     """
 
     shares: Sequence[Share]
     payloads: list[tuple[Feature, list[Any]]] = field(default_factory=list)
     costs: list[int] = field(default_factory=list)
-    """The cost of each payload in tokens; layers that belong to one vertical count once per vertical."""
+    """The cost of each payload in tokens; layers that the verticals share count once, and other layers once per vertical."""
     tokens: int = 0
-    """The number of tokens of all distinct features."""
+    """The number of tokens of all distinct inputs."""
 
     def finish(self, results: list[Any]) -> list[list[Answer]]:
-        """Decode the outputs of all payloads; return the answers of each share."""
+        """Decode the outputs of all payloads; return a list of predictions for each share (part of a call for one vertical)."""
         return [
             decode_outputs(share.deployment, share.records, share.features, [results[row][slot] for row, slot in share.outputs])
             for share in self.shares
@@ -48,7 +48,7 @@ class Work:
 
 
 def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
-    """Group shares by executor."""
+    """Group shares (parts of a call, each for one model) by the executor that computes them."""
     groups: dict[int, list[Share]] = {}
     for share in shares:
         groups.setdefault(id(share.deployment.executor), []).append(share)
@@ -56,7 +56,7 @@ def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
 
 
 def work_of(shares: Sequence[Share]) -> Work:
-    """Return the payloads for the executor of these shares, and set `outputs` of each share to the positions of its results."""
+    """Return the payloads that the common executor of these shares must compute; set `outputs` of each share to where its results are."""
     work = Work(shares)
     distinct = _Distinct(work.payloads, compare=len(shares) > 1)
     costs: list[float] = []
@@ -81,7 +81,7 @@ def work_of(shares: Sequence[Share]) -> Work:
 
 
 class _Distinct:
-    """Assigns features to payloads; if `compare` is set, features of equal content share one payload."""
+    """Assigns each feature (tokenised input) to a payload; if `compare` is set, features of equal content use the same payload."""
 
     def __init__(self, payloads: list[tuple[Feature, list[Any]]], compare: bool) -> None:
         self._payloads, self._compare = payloads, compare
@@ -89,7 +89,7 @@ class _Distinct:
         self._by_identity: dict[int, int] = {}
 
     def row(self, feature: Feature, content: Callable[[Feature], bytes]) -> int:
-        """Return the index of the payload of a feature; append a payload for a new feature."""
+        """Return the index of the payload of a feature (tokenised input); append a payload if the feature is new."""
         row = self._by_identity.get(id(feature)) if self._compare else None
         if row is None:
             row = len(self._payloads)

@@ -1,6 +1,7 @@
-"""Makes new rows by editing texts outside of the spans that targets mark; does not depend on how an augmenter edits a text.
+"""Makes new rows by editing the texts of rows; independent of how an augmenter edits a text.
 
-No character inside a marked span changes, so a new row marks the same words as its original, at shifted offsets.
+If the targets mark spans of a text (such as entities), no character inside a marked span is changed; the new row marks the same
+words as the original row, at adapted offsets.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from vertune.core.errors import ConfigError
 from vertune.core.records import Column
 
 _PLACES = frozenset({"spans", "answers"})
-"""Types of targets that mark spans in a text."""
+"""Types of target columns whose values mark spans of a text by their offsets."""
 
 Place = tuple[int, int]
-"""Start and end of a span of a text in code points, end exclusive."""
+"""Start and end (exclusive) of a span of a text, in code points."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A span of a text (not empty), and the text to replace it with."""
+    """A span of a text, which is not empty, and the new text to write in its place."""
 
     start: int
     end: int
@@ -33,23 +34,23 @@ class Replacement:
 
 
 Edit = Callable[[str, np.random.Generator], Sequence[Replacement]]
-"""A function that returns replacements for a text, sorted and without overlaps."""
+"""A function that returns replacements to make in a text; they must be sorted and must not overlap."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditedText:
-    """A text after its replacements, with the replacements that were made."""
+    """An edited text, with the replacements that were made in the original text."""
 
     text: str
     replacements: tuple[Replacement, ...]
 
     def offset(self, old: int) -> int:
-        """Convert an offset in the original text, outside of all replacements, to the offset in the edited text."""
+        """Return the offset in the edited text for an offset in the original text, which must not be inside a replaced span."""
         return old + sum(len(part.text) - (part.end - part.start) for part in self.replacements if part.end <= old)
 
 
 def replace(text: str, replacements: Sequence[Replacement], marked: Sequence[Place] = ()) -> EditedText:
-    """Apply the replacements that do not overlap a marked span."""
+    """Edit a text: make those replacements that do not overlap any of the spans `marked`."""
     allowed = tuple(part for part in replacements if all(part.end <= start or end <= part.start for start, end in marked))
     pieces, position = [], 0
     for part in allowed:
@@ -59,10 +60,10 @@ def replace(text: str, replacements: Sequence[Replacement], marked: Sequence[Pla
 
 
 def edited_copies(frame: pl.DataFrame, columns: Sequence[Column], copies: int, edit: Edit, salt: str) -> pl.DataFrame:
-    """Return up to `copies` distinct edited copies of each row; copies with the same texts as the row are dropped.
+    """Return up to `copies` edited copies of each row, all different; a copy whose texts equal those of the row is dropped.
 
-    Edits are random, seeded by the content of the row and the salt. Raise ConfigError if the task has no text input, or has spans
-    and more than one text input.
+    Edits are random; the seed of a row depends on the content of the row and on `salt`. Raises ConfigError if the task has no text
+    input, or has targets with spans and more than one text input.
     """
     texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
     targets = [column for column in columns if column.role == "target" and column.name in frame.columns]
@@ -83,12 +84,12 @@ def edited_copies(frame: pl.DataFrame, columns: Sequence[Column], copies: int, e
 
 
 def _check(texts: Sequence[str], targets: Sequence[Column]) -> None:
-    """Raise ConfigError if there is no text to edit, or it is unknown which text the spans are in."""
+    """Raise ConfigError if there is no text to edit, or if there are several and target spans could refer to any of them."""
     if not texts:
         raise ConfigError("The task has no text input, so no text can be edited. Remove the augmenter from data.augment.")
     if len(texts) > 1 and any(column.type == "spans" for column in targets):
         raise ConfigError(
-            f"The task has spans and several texts ({', '.join(texts)}), so it is not known which text the spans are in. "
+            f"The task has spans and several texts ({', '.join(texts)}), so it is unknown to which text the spans refer. "
             "Remove the augmenter from data.augment."
         )
 
@@ -96,7 +97,7 @@ def _check(texts: Sequence[str], targets: Sequence[Column]) -> None:
 def _edited(
     row: Mapping[str, Any], texts: Sequence[str], targets: Sequence[Column], edit: Edit, random: np.random.Generator
 ) -> dict[str, Any]:
-    """Return a row with its texts edited and its marked spans shifted; unchanged if several texts, or none, could contain the spans."""
+    """Return a copy of the row with edited texts and adapted span offsets; unedited if not exactly one text can contain the spans."""
     marks: dict[str, list[tuple[str, Place]]] = {name: [] for name in texts}
     owners: dict[str, str] = {}
     for target in targets:
@@ -120,17 +121,17 @@ def _edited(
 
 
 def _place(item: Mapping[str, Any]) -> Place:
-    """Return the start and end of a span or an answer in its text."""
+    """Return the start and end offsets of a span ({start, end}) or an answer ({start, text})."""
     return item["start"], item["end"] if "end" in item else item["start"] + len(item["text"])
 
 
 def _is_in(item: Mapping[str, Any], text: str) -> bool:
-    """Whether this text contains the span or answer: its end is within the text, and an answer's text is at its start."""
+    """Return whether a span, or an answer with its text, can be in this text: within its length, and with the answer's text there."""
     start, end = _place(item)
     return end <= len(text) and ("text" not in item or text[start:end] == item["text"])
 
 
 def _moved(item: Mapping[str, Any], edited: EditedText) -> dict[str, Any]:
-    """Return the span or answer with its offsets in the edited text."""
+    """Return a copy of a span or answer with its offsets in the edited text."""
     start, end = map(edited.offset, _place(item))
     return {**item, "start": start, "end": end} if "end" in item else {**item, "start": start}

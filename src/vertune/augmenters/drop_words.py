@@ -1,4 +1,4 @@
-"""Deletes words at random, so that a model does not depend on single words.
+"""Makes training rows by deleting words at random, so that a model does not depend on single words.
 
 This is the random deletion of EDA (Wei and Zou, 2019, "EDA: Easy data augmentation techniques for boosting performance on text
 classification tasks"). In scripts without spaces between words (Chinese, Japanese), single characters are deleted.
@@ -19,19 +19,19 @@ from vertune.core.records import Column
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORDS = re.compile(rf"[{_CJK}]\s*|[^\s{_CJK}]+\s*")
-"""A word and the white space after it."""
+"""A word, or a single Chinese or Japanese character, with the white space after it."""
 
 
 class DropWords(Augmenter):
     """Augmenter that deletes words; the fields below are its options."""
 
     copies: int = Field(default=1, ge=1, le=20)
-    """Maximum number of new rows per training row; a copy that equals the row or another copy is dropped."""
+    """Maximum number of new rows per training row; a new row that equals the training row or another new row is dropped."""
     rate: float = Field(default=0.1, gt=0, lt=1)
-    """Probability of deleting each word; at least one word is deleted, and at least one is kept."""
+    """Probability with which each word is deleted; at least one word per text is deleted, and at least one is kept."""
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Return copies of the rows with some words deleted, none of them in a marked span."""
+        """Return copies of the rows with some words deleted; words in spans that the targets mark are kept."""
         return edited_copies(frame, columns, self.copies, self._dropped, f"{self.name} {seed}")
 
     def _dropped(self, text: str, random: np.random.Generator) -> list[Replacement]:

@@ -1,6 +1,6 @@
-"""Adds typing errors: swapped, missing and doubled characters, and letters replaced by a neighbouring key.
+"""Makes training rows with typing errors: swapped, missing and doubled characters, and letters of a neighbouring key.
 
-A model trained on typing errors loses less accuracy on texts that contain some (Belinkov and Bisk, 2018, "Synthetic and natural
+A model that was trained on texts with typing errors loses less accuracy on such texts (Belinkov and Bisk, 2018, "Synthetic and natural
 noise both break neural machine translation"). Characters of any script are swapped, deleted and doubled; only Latin letters are
 replaced by a neighbouring key.
 """
@@ -27,12 +27,12 @@ class Typos(Augmenter):
     """Augmenter that adds typing errors; the fields below are its options."""
 
     copies: int = Field(default=1, ge=1, le=20)
-    """Maximum number of new rows per training row; a copy that equals the row or another copy is dropped."""
+    """Maximum number of new rows per training row; a new row that equals the training row or another new row is dropped."""
     rate: float = Field(default=0.03, gt=0, le=0.5)
-    """Share of letters and digits to mistype; each text gets at least one error."""
+    """Fraction of letters and digits to replace by errors; each text gets at least one error."""
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Return copies of the rows with typing errors outside of marked spans."""
+        """Return copies of the rows with typing errors; spans that the targets mark are not changed."""
         return edited_copies(frame, columns, self.copies, self._errors, f"{self.name} {seed}")
 
     def _errors(self, text: str, random: np.random.Generator) -> list[Replacement]:

@@ -1,1 +1,1 @@
-"""Simple baselines that a model must beat; scikit-learn is imported inside the functions that need it."""
+"""Simple models (baselines) with which trained models are compared; scikit-learn is imported inside the functions that need it."""

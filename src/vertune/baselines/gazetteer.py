@@ -1,4 +1,4 @@
-"""A gazetteer: finds the entities of the training texts in other texts, by longest match."""
+"""A gazetteer: a list of the entities in the training texts, which finds the same words in other texts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vertune.metrics.words import pieces
 
 
 class Gazetteer:
-    """The entities of the training texts, each with its most frequent label.
+    """The labelled entities of the training texts, each with its most frequent label, and methods to find them in a text.
 
-    An entity that occurs in the training texts more often without a label than with one is omitted.
+    An entity whose words occur in the training texts more often unlabelled than labelled is omitted.
     """
 
     def __init__(self, train: Sequence[Record]) -> None:
@@ -33,14 +33,14 @@ class Gazetteer:
         self._index()
 
     def _index(self) -> None:
-        """Collect, for each first word, the lengths of the entities that begin with it, longest first."""
+        """Store, for each word that an entity begins with, the lengths (in words) of these entities, the longest first."""
         lengths: dict[str, set[int]] = defaultdict(set)
         for name in self._labels:
             lengths[name[0]].add(len(name))
         self._lengths = {first: sorted(counts, reverse=True) for first, counts in lengths.items()}
 
     def _matches(self, text: str) -> Iterator[tuple[tuple[str, ...], Span]]:
-        """Yield the words and the span of each known entity in a text."""
+        """Yield the words and the labelled span of each known entity that occurs in a text; matches do not overlap."""
         bounds = pieces(text)
         words = tuple(text[start:end] for start, end in bounds)
         position = 0
@@ -54,10 +54,10 @@ class Gazetteer:
             position += 1
 
     def spans(self, text: str) -> list[Span]:
-        """Return the spans of the known entities in a text, from left to right; of several at one position, only the longest."""
+        """Return the spans of the known entities in a text, from left to right; if several begin at the same word, only the longest."""
         return [span for _, span in self._matches(text)]
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """Return the words of a text."""
+    """Return the words and punctuation marks of a text."""
     return tuple(text[start:end] for start, end in pieces(text))

@@ -1,4 +1,4 @@
-"""Linear models on sparse vectors of texts: logistic regression and ridge regression; independent of tasks."""
+"""Baselines: logistic regression and ridge regression on TF-IDF vectors of texts; independent of tasks."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Answer = Callable[[Sequence[Record]], NDArray[np.float64]]
-"""A fitted baseline: a function of records that returns probabilities of shape (records, classes), or numbers of shape (records,)."""
+"""A fitted baseline: a function that returns, for records, probabilities of shape (records, classes) or numbers of shape (records,)."""
 _Predict = Callable[["sparse.csr_matrix"], NDArray[np.float64]]
-"""A fitted baseline as a function of the records' vectors."""
+"""A fitted baseline as a function whose argument is a matrix of TF-IDF vectors, one row per record."""
 
 ROWS = 30_000
-"""Largest number of training rows, drawn at random: a baseline must not cost more than the model that it is compared with."""
+"""Maximum number of training rows that a baseline is fitted on, to limit its time; of more rows, a random sample is used."""
 SEARCH_ROWS = 5_000
-"""With up to this many training rows, the regularisation is chosen on validation records; with more, the default is good enough."""
+"""Maximum number of training rows for which the regularisation is chosen on validation records; for more, the default is used."""
 _INVERSE_REGULARISATION = (10.0, 1.0, 100.0)
-"""Values tried for logistic regression's C, the default first."""
+"""Values of C (inverse regularisation) to try for logistic regression; the first one is the default."""
 _RIDGE_PENALTIES = (10.0, 1.0, 3.0, 30.0, 100.0)
-"""Values tried for ridge regression's alpha, the default first."""
+"""Values of alpha (regularisation) to try for ridge regression; the first one is the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """Validation records and their true values, on which the regularisation is chosen."""
+    """Validation records with their true class indices or numbers, on which the regularisation is chosen."""
 
     records: Sequence[Record]
     truth: NDArray[Any]
 
 
 def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, validation: HoldOut) -> Answer:
-    """Fit a logistic regression that predicts one class per record; `truth` contains class indices below `count`.
+    """Return a logistic regression that predicts one of `count` classes for a record; `truth` contains the training class indices.
 
-    With up to SEARCH_ROWS training rows, the regularisation with the best accuracy on the validation records is used.
+    With at most SEARCH_ROWS training rows, the regularisation with the best accuracy on the validation records is chosen.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -75,7 +75,7 @@ def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, valid
 
 
 def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
-    """Fit one logistic regression per label; `present` marks the labels of each training record, shape (records, labels)."""
+    """Return a baseline of one logistic regression per label; `present` is true for the labels of each record, shape (records, labels)."""
     from sklearn.linear_model import LogisticRegression
 
     rows = _sample(len(train))
@@ -99,9 +99,9 @@ def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
 
 
 def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: HoldOut) -> Answer:
-    """Fit a ridge regression of the numbers `values`, shape (records,).
+    """Return a ridge regression that predicts a number for a record; `values` contains the training targets, shape (records,).
 
-    With up to SEARCH_ROWS training rows, the penalty with the smallest squared error on the validation records is used.
+    With at most SEARCH_ROWS training rows, the penalty with the smallest squared error on the validation records is chosen.
     """
     from sklearn.linear_model import Ridge
 
@@ -121,12 +121,12 @@ def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: Ho
 
 
 def _on_records(vectors: Vectors, predict: _Predict, *width: int) -> Answer:
-    """Convert a function of vectors into one of records; it returns early for no records, because scikit-learn refuses empty matrices."""
+    """Return a function of records that computes their vectors and calls `predict`; for no records, it returns an array of length 0."""
     return lambda records: predict(vectors.of(records)) if len(records) else np.empty((0, *width))
 
 
 def _search_matrix(vectors: Vectors, validation: HoldOut, rows: int) -> sparse.csr_matrix | None:
-    """Return the vectors of the validation records; None if there are none, or too many training rows for a search."""
+    """Return the vectors of the validation records; None if there are none, or if `rows`, the training rows, are too many to search."""
     return vectors.of(validation.records) if len(validation.records) and rows <= SEARCH_ROWS else None
 
 
@@ -136,20 +136,20 @@ def _best(
     held_out: sparse.csr_matrix | None,
     score: Callable[[NDArray[np.float64]], float],
 ) -> _Predict:
-    """Return the fit with the highest score on the held-out vectors; without them, the fit with the first value."""
+    """Fit a model for each of `values` and return the one with the best score on `held_out`; without `held_out`, fit only the first."""
     if held_out is None:
         return fit(values[0])
     return max([fit(value) for value in values], key=lambda predict: score(predict(held_out)))
 
 
 def _sample(count: int) -> NDArray[np.int64]:
-    """Return the indices of the training rows to use: all, or a fixed random sample of ROWS."""
+    """Return the indices of the training rows to use: all if `count` is at most ROWS, else a random sample with a fixed seed."""
     return np.arange(count) if count <= ROWS else np.sort(np.random.default_rng(0).permutation(count)[:ROWS])
 
 
 @contextmanager
 def _ignore_convergence_warnings() -> Iterator[None]:
-    """Silence the warning of a solver that stops before it converges: a nearly converged baseline predicts the same."""
+    """Hide scikit-learn's convergence warnings in the `with` block, because predictions hardly change after the last iteration."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

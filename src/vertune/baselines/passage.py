@@ -1,6 +1,6 @@
-"""A baseline that answers a question with the span of its context that has the most words of the question around it.
+"""A baseline for question answering: it selects the span of the context around which most words of the question occur.
 
-The sliding window of Richardson et al. (2013, MCTest), applied to spans of a fixed length.
+This is the sliding window of Richardson et al. (2013, MCTest), applied to spans with a fixed number of words.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from vertune.metrics.words import pieces
 
 _AROUND = 10
-"""Words on each side of a candidate span that count as its surroundings."""
+"""Number of words before and after a candidate span in which words of the question are counted."""
 
 
 def first(context: str, length: int) -> tuple[int, int]:
@@ -22,10 +22,11 @@ def first(context: str, length: int) -> tuple[int, int]:
 
 
 def best(question: str, context: str, length: int) -> tuple[int, int]:
-    """Return the start and end, in code points, of the span of `length` words with the most words of the question around it.
+    """Return the start and end, in code points, of the span of `length` words around which most words of the question occur.
 
-    Each word has the weight log(1 + 1 / its count in the context), so that rare words weigh more. Words of the question inside
-    the span count against it, because an answer seldom repeats them. Of equally good spans, the first is returned.
+    Each word of the question has the weight log(1 + 1 / its count in the context), so that rare words count more. Words of the
+    question inside the span reduce its score, because an answer seldom contains them. Of spans with equal scores, the first is
+    returned.
     """
     bounds = [span for span in pieces(context) if context[span[0]].isalnum()]
     if len(bounds) <= length:

@@ -1,4 +1,4 @@
-"""Sparse TF-IDF vectors of texts and pairs of texts, over words and characters; independent of tasks."""
+"""Sparse TF-IDF vectors of texts and of pairs of texts, computed from words and characters, for baselines; independent of tasks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 FIELDS = ("text", "text_pair")
 LONGEST = 4_000
-"""Number of code points of a text that are read; reading more would improve a baseline less than it costs."""
+"""Number of code points at the beginning of a text that are read; the rest is ignored to limit the time of a baseline."""
 
 _WORD = r"(?u)\b\w+\b"
 _FILLER = ["0", "0"]
-"""Two texts added to the training texts, so that the vocabulary is never empty, even if every word is rare."""
+"""Two equal texts that are added to the training texts, so that the vocabulary is not empty even if every other word is rare."""
 
 
 class Vectors:
-    """Converts records to TF-IDF vectors: one over words and word pairs and one over characters, each of unit length, concatenated.
+    """Converts records to TF-IDF vectors: a vector of words and word pairs, and one of character n-grams, which are concatenated.
 
-    Character n-grams suit languages that are written without spaces. The vector of a pair of texts contains the vectors of both
-    texts, their elementwise products, and their cosine similarities.
+    Character n-grams are included for languages that are written without spaces. If records contain pairs of texts, the result
+    contains the vectors of both texts, their elementwise products, and their cosine similarities.
     """
 
     def __init__(self, train: Sequence[Record], fields: Sequence[str] = FIELDS) -> None:
@@ -46,7 +46,7 @@ class Vectors:
             part.fit([*seen, *_FILLER])
 
     def of(self, records: Sequence[Record]) -> sparse.csr_matrix:
-        """Return the vectors of records, one float32 row per record."""
+        """Return the TF-IDF vectors of records as a sparse float32 matrix with one row per record."""
         from scipy import sparse
 
         blocks = []
@@ -60,5 +60,5 @@ class Vectors:
 
 
 def _read(records: Sequence[Record], field: str) -> list[str]:
-    """Return one field of each record, cut to LONGEST code points."""
+    """Return the text of one field of each record, cut to its first LONGEST code points."""
     return [text[:LONGEST] for text in texts(records, field)]

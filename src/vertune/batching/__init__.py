@@ -1,1 +1,1 @@
-"""Groups features into batches; uses NumPy only."""
+"""Groups features (model inputs) into batches; imports NumPy and no torch."""

@@ -1,4 +1,4 @@
-"""Groups features into batches by length and number of tokens, and runs a function over the batches; independent of models."""
+"""Groups features (model inputs) of similar length into batches and calls a function for each batch; independent of models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vertune.core.kinds import Encoder
 from vertune.core.records import Feature
 
 Forward = Callable[[Sequence[int], "dict[str, NDArray[Any]]"], "NDArray[Any]"]
-"""A function that returns the outputs of a batch from the indices of its features and their collated arrays."""
+"""A function that runs the model on a batch: given feature indices and collated arrays, it returns one output row per feature."""
 
 
 def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows: int = 256) -> list[list[int]]:
-    """Cut a sequence of row indices into batches of at most `rows` rows and `tokens` tokens, padding included.
+    """Divide row indices, in the given order, into batches of at most `rows` rows and `tokens` tokens (padding included).
 
-    A row with more tokens is a batch of its own.
+    `costs` contains the number of tokens of each row. A row with more than `tokens` tokens is put into a batch alone.
     """
     batches: list[list[int]] = []
     current: list[int] = []
@@ -33,10 +33,10 @@ def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows:
 
 
 def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
-    """Return the row indices of each batch of one epoch.
+    """Return the row indices of each batch of one epoch, in random order but with rows of similar cost (length) in the same batch.
 
-    The rows are shuffled, each window of `window` batches is sorted by cost, and the batches are shuffled. Every row occurs once.
-    Every batch has `batch` rows, except one with the remaining rows.
+    The rows are shuffled; the rows of each `window` successive batches are sorted by cost, to reduce padding; then the batches are
+    shuffled. Every row occurs once. Every batch has `batch` rows, except one with the remaining rows.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(costs))
@@ -50,14 +50,14 @@ def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ..
 
 
 def collated(encoder: Encoder, features: Sequence[Feature], tokens: int) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
-    """Yield the feature indices and collated arrays of each batch, longest first, so that memory use peaks at the start."""
+    """Yield the feature indices and collated arrays of each batch; longer features come first, so memory use is highest at the start."""
     costs = np.array([feature.cost for feature in features], dtype=np.int64)
     for rows in by_tokens(np.argsort(-costs, kind="stable"), costs, tokens):
         yield rows, encoder.collate([features[row] for row in rows])
 
 
 def outputs(encoder: Encoder, features: Sequence[Feature], tokens: int, forward: Forward) -> list[NDArray[Any]]:
-    """Return the output of each feature, in order; outputs with one row per position are cut to the feature's positions."""
+    """Return the model output of each feature, in the order of `features`; rows of padding are removed from outputs per token."""
     result: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(features)
     for rows, arrays in collated(encoder, features, tokens):
         out = forward(rows, arrays)

@@ -1,4 +1,4 @@
-"""Splits a frame into rows to keep and rows to drop with a reason; does not depend on any one cleaner."""
+"""Divides a data frame into rows to keep and rows to drop, for a given reason; independent of which cleaner calls it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vertune.core.records import Cleaned
 
 
 def reject(frame: pl.DataFrame, reason: pl.Expr, shown: Sequence[str]) -> Cleaned:
-    """Return the rows with a null reason; list the others with file, row number, reason and their values in the columns `shown`."""
+    """Keep the rows for which `reason` is null; reject the others, each with its reason and its values in the columns `shown`."""
     marked = frame.with_columns(reason.alias("__reason"))
     rejected = [
         {"file": row["__file"], "row": row["__row"], "reason": row["__reason"], "values": {name: row[name] for name in shown}}

@@ -1,6 +1,6 @@
-"""Drops duplicate rows: of rows with equal inputs and targets, only the first is kept.
+"""Drops duplicate rows: of several rows with equal inputs and targets (or only equal inputs), keeps the first.
 
-A text that occurs many times has too much weight in training, and makes validation metrics look more certain than they are.
+A text that occurs many times has too much weight in training, and makes confidence intervals of validation metrics too narrow.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Duplicates(Cleaner):
     """Cleaner that drops duplicate rows; the fields below are its options."""
 
     by: Literal["record", "inputs"] = "record"
-    """Which columns make rows duplicates: `record` compares inputs and targets, `inputs` compares the inputs alone."""
+    """What is compared: with `record`, rows with equal inputs and targets are duplicates; with `inputs`, rows with equal inputs."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Keep the first of equal rows; each dropped row names the row that it duplicates."""
+        """Keep the first of several equal rows; reject the others, each with the file and number of the row that was kept."""
         roles = ("input", "target") if self.by == "record" else ("input",)
         compared = [column.name for column in columns if column.role in roles and column.name in frame.columns]
         if not compared or frame.is_empty():

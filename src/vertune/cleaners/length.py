@@ -15,7 +15,7 @@ from vertune.core.records import Cleaned, Column
 
 
 class Length(Cleaner):
-    """Cleaner that bounds the length of input texts, in characters without leading and trailing white space; the fields are its options."""
+    """Cleaner that drops rows with too short or too long texts. Leading and trailing white space is not counted."""
 
     least: int = Field(default=1, ge=0)
     """Minimum length of an input text, in characters."""
@@ -25,11 +25,11 @@ class Length(Cleaner):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.most is not None and self.most < self.least:
-            raise ConfigError(f"The cleaner 'length' has least {self.least} and most {self.most}, so no text could stay. Swap them.")
+            raise ConfigError(f"The cleaner 'length' has least {self.least} and most {self.most}, so it would drop every text. Swap them.")
         return self
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Keep the rows whose input texts are all within the limits; null inputs are not checked here, but by the task."""
+        """Keep the rows whose input texts are all within the limits. Null values are ignored here, because the task checks them."""
         texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
         texts = [name for name in texts if frame.schema.get(name) == pl.String]
         reasons = []

@@ -1,8 +1,8 @@
-"""Normalises input texts: Unicode normal form, no invisible characters, single spaces, optionally ASCII for full-width characters.
+"""Normalises input texts: Unicode normal form, no invisible characters, single spaces, optionally no full-width characters.
 
-Texts that look the same can have different tokens: `é` as one code point or as two, a zero-width space inside a word, full-width
-digits typed with a Chinese input method. The texts of training are edited, and so is every text that the trained model predicts.
-Joiners (U+200C and U+200D) are kept, because Persian words and many emoji need them.
+Without it, texts that look the same can have different tokens: `é` as one code point or as two, a zero-width space inside a word,
+full-width digits typed with a Chinese input method. The cleaner runs on the training texts, and in prediction on every text that the
+trained model reads. Joiners (U+200C and U+200D) are kept, because Persian words and many emoji need them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from vertune.core.kinds import Cleaner
 from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note
 
 _CONTROL = (*range(0x09), *range(0x0E, 0x1C), *range(0x7F, 0x85), *range(0x86, 0xA0))
-"""Control characters that are not white space."""
+"""Control characters that are not white space; they are removed."""
 _INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF)
-"""Soft hyphen, zero-width spaces, direction marks, invisible operators and the byte order mark."""
+"""Soft hyphen, zero-width spaces, direction marks, invisible operators and the byte order mark; they are removed."""
 _REMOVED = dict.fromkeys((*_CONTROL, *_INVISIBLE))
 _HALF_WIDTH = {0x3000: 0x20, **{point: point - 0xFEE0 for point in range(0xFF01, 0xFF5F)}}
 _SPACES = re.compile(r"\s+")
@@ -34,12 +34,13 @@ class Normalise(Cleaner):
     form: Literal["NFC", "NFKC"] = "NFC"
     """The Unicode normal form; NFKC also replaces ligatures, superscripts and other compatibility characters."""
     half_width: bool = False
-    """Whether to replace full-width letters, digits, punctuation and the ideographic space by their ASCII counterparts."""
+    """Whether to replace full-width letters, digits and punctuation, and the ideographic space, by the equal ASCII characters."""
     spaces: Literal["collapse", "keep"] = "collapse"
-    """`collapse` replaces each run of white space, line breaks included, by one space and strips both ends of the text; `keep` does not."""
+    """`collapse` replaces each run of white space, line breaks included, by one space and strips both ends of the text; `keep` changes no
+    white space."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Return every row with its input texts normalised; a note counts the texts that changed."""
+        """Return all rows with normalised input texts, and a note with the number of texts that were changed."""
         edited = self.edit_inputs(frame, columns)
         changed = [name for name in frame.columns if not edited[name].equals(frame[name], null_equal=True)]
         texts = [column.name for column in columns if column.role == "input" and frame.schema.get(column.name) == pl.String]

@@ -24,7 +24,7 @@ _SHARED = frozenset({"options", "output", "progress"})
 
 
 def commands() -> dict[str, ModuleType]:
-    """All commands by name, in the order of the help: the files of this folder, and the entry points of other packages."""
+    """Return all commands by name, in the order of the help: the files of this folder, and the entry points of other packages."""
     targets = {found.name: f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__) if found.name not in _SHARED}
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         targets.setdefault(entry.name, entry.value)
@@ -33,7 +33,7 @@ def commands() -> dict[str, ModuleType]:
 
 
 def panel(command: ModuleType) -> tuple[str, int]:
-    """The heading of a command in the help, and its position under it; the last heading if the command's own is unknown."""
+    """Return a command's heading in the help, and its position under it; the last heading if the command's own is unknown."""
     heading, place = getattr(command, "PANEL", (HEADINGS[-1], 0))
     return (heading, place) if heading in HEADINGS else (HEADINGS[-1], place)
 
@@ -110,10 +110,10 @@ _EXTRAS = {
     "fastapi": "serve", "httpx": "serve", "limits": "serve", "orjson": "serve", "prometheus_client": "serve", "uvicorn": "serve",
     "sentence_transformers": "sentence-transformers", "sqlalchemy": "sql", "fastexcel": "excel", "datasets": "huggingface",
 }  # fmt: skip
-"""Maps the import name of each optional package to the extra that installs it, as in `pip install 'vertune[train]'`."""
+"""Maps the import name of each optional package to the pip extra that installs it, as in `pip install 'vertune[train]'`."""
 
 
 def _print_error(text: str) -> None:
-    """Write a message to standard error, after the word Error, which is red on a terminal."""
+    """Write a message to standard error after the word Error, which is red on a terminal."""
     red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
     sys.stderr.write(f"{red}Error:{reset} {text}\n")

@@ -22,9 +22,7 @@ def run(
 
     store = Home(home)
     if alias and not model:
-        raise ConfigError(
-            f"No model was given for {alias}. Write: vertune alias {alias} MODEL; `vertune list models` shows the models there are."
-        )
+        raise ConfigError(f"No model was given for {alias}. Write: vertune alias {alias} MODEL; `vertune list models` lists all models.")
     if alias and model:
         before = store.aliases().get(alias)
         store.alias(alias, model)

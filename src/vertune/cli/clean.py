@@ -1,4 +1,4 @@
-"""`vertune clean`: frees disk space by deleting failed runs and unneeded artifacts."""
+"""`vertune clean`: frees disk space by deleting failed runs, and datasets, models and reports that no alias needs."""
 
 from __future__ import annotations
 

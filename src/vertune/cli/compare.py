@@ -38,7 +38,7 @@ def run(
 
 
 def _row(name: str, entry: dict[str, Any]) -> list[Any]:
-    """The table row of one metric."""
+    """Return the table row of one metric, with its values, difference and confidence interval."""
     difference = entry["difference"]
     interval = "" if difference.get("low") is None else f"{difference['low']:+.4f} – {difference['high']:+.4f}"
     shown = "" if difference.get("value") is None else f"{difference['value']:+.4f}"

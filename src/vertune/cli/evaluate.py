@@ -60,13 +60,13 @@ def show(report: Artifact, json: bool = False) -> None:
 
 
 def _value(entry: Any) -> float | None:
-    """The value of a metric's entry: a number, or a mapping with the keys `value`, `low` and `high`."""
+    """Return the value of a metric; `entry` is the value itself, or a mapping with the keys `value`, `low` and `high`."""
     value = entry.get("value") if isinstance(entry, dict) else entry
     return float(value) if value is not None else None
 
 
 def _interval(entry: Any) -> str:
-    """Format the interval of a metric's entry; empty if it has none."""
+    """Format the confidence interval of a metric from its keys `low` and `high`; empty if it has none."""
     if not isinstance(entry, dict) or entry.get("low") is None:
         return ""
     return f"{entry['low']:.4f} – {entry['high']:.4f}"

@@ -14,7 +14,7 @@ PANEL = ("Use a model", 5)
 
 def run(
     model: options.Model,
-    form: Annotated[str, typer.Argument(metavar="FORM", help="One of `vertune parts exports`, such as transformers or peft.")],
+    form: Annotated[str, typer.Argument(metavar="FORM", help="A format that `vertune parts exports` lists, such as transformers.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder to write to.")],
     home: options.Home = None,
 ) -> None:

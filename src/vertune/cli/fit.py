@@ -10,7 +10,7 @@ PANEL = ("From a file to a model", 2)
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
     """Prepare the data, train a model and evaluate it.
 
-    The alias NAME@live, which says which model is served, is set to the new model if it does not exist yet.
+    If the alias NAME@live, which selects the model to serve, does not exist yet, it is created for the new model.
     """
     from vertune.cli import evaluate, prepare, train
     from vertune.cli.progress import show_progress
@@ -29,9 +29,9 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
     evaluate.show(fitted.report)
     alias = f"{settings.name}@live"
     if place.aliases().get(alias) == fitted.model.id:
-        output.note(f"{alias} is {fitted.model.id}.")
+        output.note(f"{alias} points to {fitted.model.id}.")
     else:
-        output.note(f"{alias} stays {place.aliases().get(alias)}. Compare the two, then move it.")
+        output.note(f"{alias} still points to {place.aliases().get(alias)}. Compare the two models, then change the alias.")
         output.next_steps(f"vertune compare {alias} {fitted.model.id}", f"vertune alias {alias} {fitted.model.id}")
         return
     output.next_steps(f'vertune predict {settings.name} "a text"', f"vertune compress {settings.name}", f"vertune bundle {settings.name}")

@@ -44,9 +44,9 @@ def create(
     rate: Annotated[str | None, typer.Option("--rate", help="Rate limit, such as 600/minute.", show_default="that of the server")] = None,
     home: options.Home = None,
 ) -> None:
-    """Create a key and print its secret, alone on standard output.
+    """Create a key and print its secret; standard output contains nothing else.
 
-    The secret can't be shown again: KEY=$(vertune key create NAME --scope predict)
+    The secret can't be shown again, so store it: KEY=$(vertune key create NAME --scope predict)
     """
     from vertune.store.keys import Keys
 
@@ -87,7 +87,7 @@ def rotate(
     overlap: Annotated[str, typer.Option("--overlap", metavar="TIME", help="How long the old secret stays valid: 30m, 24h, 0h …")] = "24h",
     home: options.Home = None,
 ) -> None:
-    """Replace a key by a new one with the same permissions, and print its secret."""
+    """Replace a key by a new one with the same permissions, and print the secret of the new one."""
     from vertune.store.keys import Keys
 
     with closing(Keys(_database(home))) as keys:
@@ -108,7 +108,7 @@ def revoke(id: _Id, home: options.Home = None) -> None:
 
 
 def _database(home: Path | None) -> Path:
-    """The path of the database of keys."""
+    """Return the path of the database of API keys."""
     from vertune.core.artifact import Home
     from vertune.store.keys import FILE
 
@@ -130,8 +130,9 @@ def _print_secret(secret: str, key: Key) -> None:
     output.say(secret)
     rate = f", at most {key.rate}" if key.rate else ""
     validity = f"until {_minute(key.expires)} UTC" if key.expires else "until it is revoked"
-    output.note(f"The key {key.id} of '{key.name}' may {', '.join(sorted(key.scopes))} on {_verticals(key)}{rate}, {validity}.")
-    output.note("Its secret is shown this once; only its hash is stored.")
+    models = "all models" if key.verticals is None else f"the models {_verticals(key)}"
+    output.note(f"The key {key.id} of '{key.name}' is valid {validity}, with the scope {', '.join(sorted(key.scopes))} for {models}{rate}.")
+    output.note("Its secret is shown only now, because only its hash is stored.")
 
 
 def _verticals(key: Key) -> str:
@@ -140,12 +141,12 @@ def _verticals(key: Key) -> str:
 
 
 def _minute(time: datetime | None) -> str:
-    """Format a time to the minute; empty for None."""
+    """Format a time as date, hours and minutes; empty for None."""
     return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _json_of(key: Key) -> dict[str, Any]:
-    """Convert a key to JSON, without its secret."""
+    """Convert a key to a mapping of JSON values, without its secret."""
     times = {name: time and time.isoformat() for name in ("created", "expires", "revoked") for time in [getattr(key, name)]}
     permissions = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate}
     return {"id": key.id, "name": key.name, **permissions, **times, "state": key.state}

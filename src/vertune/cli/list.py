@@ -43,12 +43,12 @@ def run(
 
 
 def contents(home: Home, shelf: str) -> list[Artifact]:
-    """The artifacts of one shelf (datasets, models, reports or backbones); for `runs`, the unfinished runs."""
+    """Return the artifacts of one kind (datasets, models, reports or backbones); for `runs`, the unfinished runs."""
     return home.runs() if shelf == "runs" else home.shelf(shelf)  # type: ignore[arg-type]
 
 
 def _by_model(home: Home) -> dict[str, list[str]]:
-    """The aliases of each model, by the model's id."""
+    """Map the id of each model to the aliases that point to it."""
     aliases: dict[str, list[str]] = {}
     for alias, model in home.aliases().items():
         aliases.setdefault(model, []).append(alias)
@@ -56,7 +56,7 @@ def _by_model(home: Home) -> dict[str, list[str]]:
 
 
 def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[str]:
-    """The table row of one artifact, also if its manifest can't be read."""
+    """Return the table row of one artifact; if its manifest can't be read, the row says so."""
     from vertune.core.errors import StorageError
     from vertune.core.files import folder_size
 

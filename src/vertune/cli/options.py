@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Definitions of arguments and options that several commands use."""
 
 from __future__ import annotations
 

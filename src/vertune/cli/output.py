@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def screen(error: bool = False) -> Console:
-    """A Rich console that never wraps lines, so that a path or an id can be copied in one piece."""
+    """Return a Rich console that never wraps lines, so that a path or an id can be copied in one piece."""
     from rich.console import Console
 
     return Console(stderr=error, soft_wrap=True, highlight=False, emoji=False, markup=False)
@@ -26,7 +26,7 @@ def say(text: str = "", style: str = "") -> None:
 
 
 def note(text: str, style: str = "dim") -> None:
-    """Print one line to standard error that is not part of the result, so that it does not get into a pipe."""
+    """Print a line that is not part of a command's result, to standard error, so that a pipe does not pass it on."""
     screen(error=True).print(text, style=style)
 
 
@@ -59,7 +59,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def facts(pairs: Mapping[str, Any]) -> None:
-    """Print names and values in two columns, without values that are None."""
+    """Print names and values in two columns; names with the value None are left out."""
     shown = {name: format_cell(value) for name, value in pairs.items() if value is not None}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
@@ -104,5 +104,5 @@ def relative(path: Path) -> str:
 
 
 def _numeric(cell: str) -> bool:
-    """Whether a formatted cell is a number, an interval, a share or a size."""
+    """Return whether a formatted cell is a number, an interval, a percentage, or a number with a unit."""
     return bool(cell) and not set(cell) - set("0123456789.,+-–% ±[]…skMGB")

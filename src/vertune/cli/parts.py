@@ -1,4 +1,4 @@
-"""`vertune parts`: lists the parts (pluggable components, such as tasks and methods) that a config can choose, and their options."""
+"""`vertune parts`: lists the parts (pluggable components, such as tasks or methods) that a config can choose, and their options."""
 
 from __future__ import annotations
 

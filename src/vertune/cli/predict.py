@@ -26,9 +26,9 @@ def run(
         list[str] | None,
         typer.Argument(metavar="TEXT", help="The text; two texts for a task on pairs; '-' to read lines from standard input."),
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file whose rows the model answers; needs --out.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file with rows to predict; needs --out.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file to write rows and answers to: .csv, .jsonl or .parquet.")
+        Path | None, typer.Option("--out", "-o", help="The file to write rows and predictions to: .csv, .jsonl or .parquet.")
     ] = None,
     home: options.Home = None,
     json: options.Json = False,
@@ -56,13 +56,13 @@ def run(
         _answer_lines(artifact, sys.stdin)
     else:
         raise ConfigError(
-            f'There is nothing to answer. Give a text: vertune predict {model} "a text"; '
+            f'No text and no file was given. Give a text: vertune predict {model} "a text"; '
             f"or a file: vertune predict {model} --file rows.csv --out answers.csv"
         )
 
 
 def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
-    """Run a model on one record, made of one or more texts, and print the answer."""
+    """Run a model on one record, made of one or more texts, and print the prediction."""
     from vertune.data.validate import record_of_texts
     from vertune.steps.predict import opened, predict
 
@@ -76,7 +76,7 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
-    """Run a model on lines of text, or of JSON records (lines that start with a brace), and print one JSON answer per line."""
+    """Run a model on each line, and print one JSON object per line; a line that starts with a brace is a JSON record, else a text."""
     import json
 
     from vertune.core.errors import DataError
@@ -101,7 +101,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
 
 
 def _utf8(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines unchanged; raise DataError at the first that is not UTF-8."""
+    """Yield the lines unchanged; raise DataError at the first line that is not UTF-8."""
     from vertune.core.errors import DataError
 
     number = 0
@@ -112,13 +112,13 @@ def _utf8(lines: Iterable[str]) -> Iterator[str]:
             yield line
     except UnicodeError as error:
         raise DataError(
-            f"Line {number + 1} of standard input is not UTF-8. Convert the text, or answer it as a file, whose encoding is detected: "
-            "--file texts.csv --out answers.csv"
+            f"Line {number + 1} of standard input is not UTF-8. Convert the text to UTF-8, or pass it as a file, "
+            "whose encoding is detected: --file texts.csv --out answers.csv"
         ) from error
 
 
 def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
-    """Run a model on the rows of a file, write the answers to `out`, and print how many rows were answered."""
+    """Run a model on the rows of a file, write the predictions to `out`, and print for how many rows there is one."""
     from vertune.cli.progress import show_progress
     from vertune.steps.predict import predict_file
 
@@ -133,7 +133,7 @@ def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
 
 
 def show(answer: dict[str, Any], text: str = "") -> None:
-    """Print the answer of a model for any task: single values, then probabilities, spans of `text`, and vectors."""
+    """Print a prediction of any task: first single values, then probabilities, spans of `text`, and vectors."""
     spans = {name: value for name, value in answer.items() if _has_entries(value, Mapping)}
     vectors = {name: value for name, value in answer.items() if _has_entries(value, float)}
     tables = {name: value for name, value in answer.items() if isinstance(value, Mapping)}
@@ -147,11 +147,11 @@ def show(answer: dict[str, Any], text: str = "") -> None:
     for name, vector in vectors.items():
         output.say(f"{name} of {len(vector)} numbers: {', '.join(f'{value:.3f}' for value in vector[:6])} …; --json shows all")
     if answer.get("truncated"):
-        output.note("The text was longer than the model reads, so only part of it was used.", "yellow")
+        output.note("The text exceeds the maximum length of the model, so only a part of it was used.", "yellow")
 
 
 def _has_entries(value: Any, kind: type) -> bool:
-    """Whether a value is a non-empty list whose entries all have this type."""
+    """Return whether a value is a non-empty list whose entries all have the type `kind`."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
 
 

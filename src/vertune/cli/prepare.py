@@ -1,4 +1,4 @@
-"""`vertune prepare`: makes a dataset from the files of a config, and prints where the rows went."""
+"""`vertune prepare`: makes a dataset from the files that a config names, and prints the number of rows in each split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTES = 12
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
     """Read, clean, check and split the records.
 
-    Every row that is dropped or changed is counted and named: in the output, the report and rejected.jsonl.
+    Every row that is dropped is counted in the output and the report, and listed in rejected.jsonl; changed rows are counted too.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home

@@ -1,4 +1,4 @@
-"""Shows the progress events of any step: as a progress bar on a terminal, otherwise as occasional lines."""
+"""Shows the progress of a step, such as a training: as a progress bar on a terminal, otherwise as occasional lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Display(Protocol):
-    """The methods with which a listener shows progress."""
+    """The methods that a Listener calls to show progress: on a terminal as a bar, otherwise as lines."""
 
     def stage(self, text: str) -> None:
         """Show the name of the current stage."""
@@ -25,14 +25,14 @@ class _Display(Protocol):
         """Show how much of the current stage is done."""
 
     def line(self, text: str) -> None:
-        """Print a line that stays on the screen."""
+        """Print a line that later progress does not overwrite."""
 
 
 class Listener:
-    """Receives the events of a step and shows them on a display.
+    """Receives the progress events of a step and shows them on a display.
 
-    The event `evaluated` updates the metric. Events in `_PERMANENT` are printed as lines that stay. Any other event with the
-    fields `step` and `steps` moves the bar; one without them is shown as the current stage.
+    The event `evaluated` updates the metric that is shown. Events in `_PERMANENT` are printed as lines that are not overwritten. Any
+    other event with the fields `step` and `steps` moves the bar; one without these fields is shown as the current stage.
     """
 
     def __init__(self, display: _Display) -> None:
@@ -52,7 +52,7 @@ class Listener:
             self.display.stage(_sentence(kind, fields))
 
     def _facts(self, fields: dict[str, Any]) -> str:
-        """Format the loss, the last metric and the speed, without those that are unknown."""
+        """Format the loss, the last metric and the speed; unknown ones are left out."""
         parts = [
             f"loss {fields['loss']:.3f}" if isinstance(fields.get("loss"), float) else "",
             self.metric,
@@ -87,7 +87,7 @@ _SENTENCES = {
     "measuring": "measuring speed and memory",
     "warning": "warning: {message}",
 }
-"""Maps each kind of event to a sentence with the event's fields; an event of another kind is shown by its kind and fields."""
+"""Maps kinds of events to texts with the event's fields; for any other kind, its name and its fields are shown."""
 
 
 def _sentence(kind: str, fields: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ class _Lines:
 
 @contextmanager
 def show_progress(title: str, quiet: bool = False) -> Iterator[Progress | None]:
-    """Yield a listener that shows the events of a step on standard error while the `with` block runs; yield None if quiet."""
+    """Yield a listener that shows the progress events of a step on standard error in the `with` block; yield None if quiet."""
     console = output.screen(error=True)
     if quiet:
         yield None

@@ -23,7 +23,7 @@ def run(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
-    open: Annotated[bool, typer.Option("--open", help="Serve without API keys; only on this machine's own address.")] = False,
+    open: Annotated[bool, typer.Option("--open", help="Serve without API keys; needs a host such as 127.0.0.1.")] = False,
     set: options.Set = None,
     home: options.Home = None,
 ) -> None:
@@ -52,9 +52,9 @@ def run(
 
 
 def _load(service: Service) -> None:
-    """Prepare the live models that can't be served yet, and load all of them.
+    """Load all live models, those that an alias NAME@live points to; first export the ones that are not ready to be served.
 
-    Raises NotFound if no model is live, ModelError if none can be served.
+    Raises NotFound if there is no live model, ModelError if none can be served.
     """
     from vertune.core.errors import ModelError, NotFound
     from vertune.server.following import prepare
@@ -63,18 +63,18 @@ def _load(service: Service) -> None:
     live = aliases.required()
     if not live:
         raise NotFound(
-            f"No model of {service.home.folder} is live, so there is nothing to serve. Train one: vertune fit RUN.yaml; "
-            "or choose one: vertune alias NAME@live MODEL"
+            f"No alias NAME@live points to a model in {service.home.folder}, so there is nothing to serve. "
+            "Train a model: vertune fit RUN.yaml; or choose one: vertune alias NAME@live MODEL"
         )
     unprepared = aliases.unprepared(live)
     if unprepared:
-        output.note(f"Preparing models to be served, once: {', '.join(unprepared)} …")
+        output.note(f"Preparing models for serving, which is needed only once: {', '.join(unprepared)} …")
         if prepare(service.home, sorted(live)).wait():
-            output.note("Not all models could be prepared; see above.")
+            output.note("Not all models could be prepared; see the messages above.")
     for name, error in aliases.load().items():
         output.note(f"{name} is not served: {error}", style="yellow")
     if not service.answers.fleet.deployments:
-        raise ModelError("None of the live models can be served; see above.")
+        raise ModelError("None of the live models can be served. See the reasons above.")
 
 
 def _greet(url: str, service: Service, keys: Keys | None) -> None:
@@ -85,7 +85,7 @@ def _greet(url: str, service: Service, keys: Keys | None) -> None:
     if keys is not None and not len(keys):
         output.say()
         output.facts({"admin's key, shown only now": keys.create("admin", ["admin"])[0]})
-        output.note("Keep it: export VERTUNE_KEY=vt_…; make keys with fewer rights: vertune key create NAME --scope predict")
+        output.note("Store this key: export VERTUNE_KEY=vt_…; create keys with fewer permissions: vertune key create NAME --scope predict")
     header = "" if keys is None else ' -H "Authorization: Bearer $VERTUNE_KEY"'
     first = deployments[0]
     inputs = [column.name for column in first.task.columns if column.role == "input" and column.required]

@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Prepare models for serving from one process.
 
-    Models of the same pretrained base share one copy of it, a backbone, if they can; every other model gets its own graph.
+    Models of the same pretrained base share one copy of it, a backbone, if they can; every other model gets its own ONNX graph.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
@@ -33,7 +33,8 @@ def run(
     models = [store.get("models", name) for name in names] if names else list(fleet.live().values())
     if not models:
         raise NotFound(
-            f"No model in {store.folder} is live. Make one live: vertune alias NAME@live MODEL; or train one: vertune fit RUN.yaml"
+            f"No alias NAME@live points to a model in {store.folder}. Choose a model: vertune alias NAME@live MODEL; "
+            "or train one: vertune fit RUN.yaml"
         )
     with show_progress("share") as progress:
         reasons = make_servable(models, store, progress)

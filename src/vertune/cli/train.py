@@ -51,7 +51,7 @@ def run(
 
 @contextmanager
 def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str] | None) -> Iterator[None]:
-    """If the block is interrupted with Ctrl-C, print the command that resumes the training with the same config and settings."""
+    """If the `with` block is interrupted with Ctrl-C, print the command that resumes the training with the same config and settings."""
     from vertune.core.config import is_same
 
     try:
@@ -86,7 +86,7 @@ def show(model: Artifact) -> None:
 
 
 def _reason(chosen: object) -> str | None:
-    """The reason why `method: auto` chose this method; None if the config named a method."""
+    """Format the reason why `method: auto` chose the training method; None if the config named a method itself."""
     if isinstance(chosen, dict):
         reason = chosen.get("reason") or chosen.get("why")
         return (

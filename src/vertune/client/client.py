@@ -1,4 +1,4 @@
-"""A client that calls a vertune server over HTTP, each call within one deadline; independent of models."""
+"""A client that calls a vertune server over HTTP and ends each call by its deadline; independent of models."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Client:
         self._http.close()
 
     def predict(self, vertical: str, inputs: Inputs) -> list[Answer]:
-        """Return one prediction per input.
+        """Return one prediction of a vertical (a fine-tuned model on the server) per input.
 
         Raises the error of `vertune.core.errors` that the server reports, and Busy if no server answers.
         """
@@ -101,7 +101,7 @@ class Client:
         return _answers(self._call("POST", f"/v1/verticals/{quote(vertical, safe='')}/predict", body), body)
 
     def ask(self, verticals: Sequence[str], inputs: Inputs) -> dict[str, list[Answer]]:
-        """Send the same inputs to several verticals; return, by vertical, one prediction per input.
+        """Predict for the same inputs with several verticals (fine-tuned models); return, for each name, one prediction per input.
 
         Raises the same errors as `predict`.
         """
@@ -110,7 +110,7 @@ class Client:
         return {_field(result, "vertical", str): _answers(result, body) for result in results}
 
     def embed(self, vertical: str, texts: str | Sequence[str]) -> list[list[float]]:
-        """Return one vector per text; raises the same errors as `predict`."""
+        """Return one embedding vector per text, computed by a vertical whose task is `embed`; raise the same errors as `predict`."""
         inputs = [texts] if isinstance(texts, str) else list(texts)
         entries = _field(self._call("POST", "/v1/embeddings", {"model": vertical, "input": inputs}), "data", list)
         vectors = {_field(entry, "index", int): _field(entry, "embedding", list) for entry in entries}
@@ -119,11 +119,14 @@ class Client:
         return [vectors[index] for index in range(len(inputs))]
 
     def verticals(self) -> list[dict[str, Any]]:
-        """Return the name, model, task, precision … of each vertical that the key may use; raises the same errors as `predict`."""
+        """Return the name, model, task, precision … of each vertical (fine-tuned model) that the key may use.
+
+        Raises the same errors as `predict`.
+        """
         return _field(self._call("GET", "/v1/verticals"), "verticals", list)
 
     def ready(self) -> bool:
-        """Return whether the server accepts requests now; False if none answers. Makes one attempt."""
+        """Return whether the server accepts requests now, after a single attempt; False if no server responds."""
         try:
             return _field(self._attempt("GET", "/health/ready", None, time.monotonic() + self.deadline), "ready", bool)
         except (Busy, ModelError):
@@ -150,7 +153,7 @@ class Client:
             request = self._http.build_request(method, path, json=body, headers=headers, timeout=timeouts)
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"The inputs contain a value that JSON can't hold: {error}. Send texts, or records of texts and numbers."
+                f"The inputs contain a value that JSON can't represent: {error}. Send texts, or records of texts and numbers."
             ) from error
         response, content = self._exchange(request, end)
         if not response.is_success:
@@ -185,7 +188,7 @@ class Client:
             except httpx.TimeoutException as error:
                 raise self._timeout() from error
             except httpx.RequestError as error:
-                raise ModelError(f"The connection to {self.url} broke in the middle of an answer ({error}). Try again.") from error
+                raise ModelError(f"The connection to {self.url} was lost in the middle of an answer ({error}). Try again.") from error
             finally:
                 response.close()
 
@@ -199,7 +202,7 @@ class Client:
         with suppress(ValueError):
             problem = json.loads(content)
         detail = (problem.get("detail") or problem.get("title")) if isinstance(problem, dict) else None
-        message = str(detail or f"{self.url} answered with status {status} and without a reason. {_CHECK_URL}.")
+        message = str(detail or f"{self.url} answered with status {status} and without an explanation. {_CHECK_URL}.")
         if status in {401, 403}:
             return AccessError(message, authenticated=status == 403)
         if status in {429, 503}:
@@ -217,14 +220,14 @@ def _checked_url(url: str) -> httpx.URL:
         usable = parsed.scheme in {"http", "https"} and parsed.host and (parsed.port is None or 0 < parsed.port < 65536)
         if usable and not parsed.query and not parsed.fragment:
             return parsed
-    raise ConfigError(f"The URL {url!r} is not that of a server. Write it such as http://127.0.0.1:8000.")
+    raise ConfigError(f"The URL {url!r} is not a valid address of a server. Write it such as http://127.0.0.1:8000.")
 
 
 def _headers(key: str | None) -> dict[str, str]:
-    """Return the Authorization header for a key; raise ConfigError for a key that httpx would refuse with an error that shows the key."""
+    """Return the Authorization header for an API key; raise ConfigError, without showing the key, if it is not valid."""
     key = (key or "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError("The key contains characters other than letters, digits, '-' and '_'. Copy it again completely.")
+        raise ConfigError("The API key contains characters other than letters, digits, '-' and '_'. Copy it again completely.")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
@@ -235,11 +238,11 @@ def _body(inputs: Inputs) -> dict[str, list[Any]]:
     if all(isinstance(one, Mapping) for one in several):
         return {"records": [dict(one) for one in several if isinstance(one, Mapping)]}
     types = ", ".join(sorted({type(one).__name__ for one in several}))
-    raise DataError(f"The inputs are of types {types}. Expected texts alone or records (mappings) alone. Write a text as {{'text': …}}.")
+    raise DataError(f"The inputs are of types {types}. Expected only texts or only records (mappings). Write a text as {{'text': …}}.")
 
 
 def _answers(result: Any, body: Mapping[str, list[Any]]) -> list[Answer]:
-    """Return the answers of a result; raise ModelError if their number differs from the number of inputs."""
+    """Return the predictions in a decoded response; raise ModelError if their number differs from the number of inputs."""
     expected = sum(map(len, body.values()))
     answers: list[Answer] = _field(result, "answers", list)
     if len(answers) != expected:

@@ -1,6 +1,6 @@
-"""Trains a student with fewer layers, or on another base, to reproduce the model's outputs.
+"""Trains a smaller model (student), with fewer layers or on another base, to reproduce the model's outputs.
 
-The student is trained on the training texts and, if `data.unlabelled` is set, on further texts of the field without labels.
+The student is trained on the training texts and, if `data.unlabelled` is set, on further texts of the same kind that have no labels.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Distill(Compressor):
     """Distillation and its options."""
 
     layers: Annotated[int, Field(ge=1)] | None = None
-    """Number of the student's layers, evenly spaced among those of its base. Default: 3 of the model's layers, or all of another base."""
+    """Number of layers that the student keeps, evenly spaced. Default: 3 layers of the model, or all layers of the option `base`."""
     base: str | None = None
-    """Another base for the student. By default, the student starts from the model's own layers."""
+    """Another pretrained model for the student. By default, the student starts from layers of the model to compress."""
     epochs: float = Field(default=10, gt=0)
-    """Number of passes over the texts."""
+    """Number of training passes over the texts."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Train and return the student; raise ConfigError if its base has too few layers, or another width of states than the model."""
+        """Train and return the student; raise ConfigError if its base has too few layers, or another hidden size than the model."""
         from vertune.nn import shrink, structure
 
         student = self._other(model) if self.base else StandaloneModel(model.encoder, model.task, shrink.copied(model.body))
@@ -38,7 +38,7 @@ class Distill(Compressor):
         return student
 
     def _other(self, model: StandaloneModel) -> StandaloneModel:
-        """Return a student on the other base, with a copy of the model's head; raise ConfigError if the head does not fit the base."""
+        """Return an untrained student: the option `base` with a copy of the model's head; raise ConfigError if they don't fit together."""
         from vertune.nn.build import build
 
         options = model.encoder.model_dump(mode="json")
@@ -46,8 +46,8 @@ class Distill(Compressor):
         body = build(encoder, model.task)
         if body.width != model.body.width or body.native is not None:
             raise ConfigError(
-                f"The student's base '{self.base}' can't carry the model's head: its states have width {body.width}, the model's "
-                f"{model.body.width}. Choose a base of the same width with pooling mean or cls, or leave `base` out."
+                f"The base '{self.base}' (hidden size {body.width}) can't be used with the model's head: expected hidden size "
+                f"{model.body.width} and pooling mean or cls. Choose such a base, or leave the option `base` out."
             )
         body.head.load_state_dict(model.body.head.state_dict())
         return StandaloneModel(encoder, model.task, body.eval())

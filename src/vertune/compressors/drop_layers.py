@@ -19,13 +19,13 @@ class DropLayers(Compressor):
     number: int = Field(default=2, ge=1)
     """Number of layers to remove."""
     which: Literal["least", "top", "even"] = "least"
-    """Layers to remove: `least` removes those that change the outputs least, measured on training texts; `top` the last ones; `even`
-    evenly spaced ones.
+    """Layers to remove: `least` removes those that change the outputs least, measured on training texts; `top` removes the last
+    layers; `even` removes evenly spaced layers.
     """
     epochs: float = Field(default=2, ge=0)
     """Number of epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 skips this training."""
     rows: int = Field(default=256, ge=8)
-    """Number of training records on which `least` compares outputs."""
+    """Number of training records on which `which: least` measures how much the outputs change."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
         """Return the model with fewer layers; raise ConfigError if no layer would remain."""
@@ -33,7 +33,7 @@ class DropLayers(Compressor):
 
         count = structure.count(model.body.backbone)
         if self.number >= count:
-            raise ConfigError(f"Can't remove {self.number} of the base's {count} layers: one must stay. Set number to at most {count - 1}.")
+            raise ConfigError(f"Can't remove {self.number} of {count} layers: at least one must remain. Set number to at most {count - 1}.")
         if self.which == "even":
             kept = shrink.evenly(count, count - self.number)
         elif self.which == "top":
@@ -54,7 +54,7 @@ class DropLayers(Compressor):
         return StandaloneModel(model.encoder, model.task, body)
 
     def _least(self, model: StandaloneModel, context: CompressionContext, count: int) -> list[int]:
-        """Return the layers to keep: remove the layer whose absence changes the outputs least, and repeat."""
+        """Return the indices of the layers to keep: repeatedly remove the layer whose removal changes the outputs least."""
         import numpy as np
 
         records = context.train[: self.rows]

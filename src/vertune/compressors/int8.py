@@ -1,9 +1,9 @@
-"""Quantises weights and activations to int8: one scale per weight channel, per activation tensor and per embedding row.
+"""Quantises weights and activations to int8, with one scale per weight channel, per activation tensor and per embedding row.
 
 The scales of activations are either calibrated once on training texts (`static`) or computed from every batch (`dynamic`). With
 calibrated scales, the output for a text does not depend on the other texts of its batch, and inference computes no ranges. The
 scale of outlier channels is moved into the weights (SmoothQuant, Xiao et al. 2023), by the amount that brings each product
-closest to float32. A search finds the layers whose quantisation costs too much accuracy, and leaves them in float32.
+closest to its float32 value. A search finds the layers whose quantisation costs too much accuracy, and leaves them in float32.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     import onnx
 
 _SAMPLE = 32
-"""Number of tokens sampled from each calibration batch."""
+"""Number of tokens whose activations are sampled from each calibration batch."""
 _RANKED = 64
-"""Number of records on which the search ranks layers; each layer is tried on all of them."""
+"""Number of records on which the search compares layers; it is small, because each layer is tried on all of these records."""
 _CLIP_SHARES = np.linspace(0.3, 1.0, 15)
-"""Shares of the observed range that are tried as the quantised range: clipping rare outliers makes the steps finer for all others."""
+"""Fractions of the observed value range to try as quantised range: if rare outliers are clipped, all other values are more exact."""
 _SMOOTHING = (0.5, 0.7, 0.85, 1.0)
 """The values of SmoothQuant's alpha to try: the share of a channel's scale that moves into the weights; 1 moves all of it."""
 _SMOOTHING_GAIN = 0.9
-"""Channels are smoothed only if at most this share of the product's error remains, because smoothing takes time in every forward pass."""
+"""Smoothing takes time in every forward pass, so it is used only if it reduces a product's error to at most this fraction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ class Int8(Compressor):
     rows: int = Field(default=256, ge=8, le=10_000)
     """Number of training records for the calibration."""
     bits: Literal["auto", 7, 8] = "auto"
-    """Bits of a weight. `auto` means 8, or 7 on a processor without VNNI, where 8 bits would overflow 16-bit sums."""
+    """Number of bits per weight. `auto` means 8, or 7 on a processor without VNNI, where 8 bits would overflow 16-bit sums."""
     keep: list[str] = Field(default=[])
-    """Layers that always stay in float32, given by a part of their names, such as `layer.5` or `embeddings`."""
+    """Layers that always remain float32: each entry is part of a layer's name, such as `layer.5` or `embeddings`."""
     search: bool = True
-    """Whether to search for layers to leave in float32 if the fully quantised model loses too much accuracy (fails the gate)."""
+    """Whether to search for layers to leave in float32 if the fully quantised model loses more accuracy than allowed."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Quantise the graph, with as few layers in float32 as the gate (the accuracy check) allows.
+        """Quantise the ONNX graph, and leave only as many layers in float32 as are needed to pass the accuracy check.
 
         Raise ConfigError if no layer is large enough to be quantised.
         """
@@ -77,7 +77,7 @@ class Int8(Compressor):
         if not kinds:
             raise ConfigError(
                 "The graph has no matrix product that int8 could quantise. Expected one with at least 1,024 weights. "
-                "Remove int8 from the chain: --set compress.chain=[]"
+                "Remove int8 from the list of compressors: --set compress.chain=[]"
             )
         rows = np.random.default_rng(context.seed).permutation(len(context.train))[: self.rows]
         records = [context.train[row] for row in sorted(rows.tolist())]
@@ -100,9 +100,9 @@ class Int8(Compressor):
 
 
 def sites(graph: onnx.ModelProto) -> dict[str, str]:
-    """Return the graph nodes that int8 can quantise, by their sites (shortened node names).
+    """Return the kind of each node of an ONNX graph that int8 can quantise, by the node's site (its shortened name).
 
-    The value is `product` for a product with a constant matrix, `table` for a large embedding table.
+    The kind is `product` for a product with a constant matrix, `table` for a lookup in a large embedding table.
     """
     constants = {tensor.name: tensor.dims for tensor in graph.graph.initializer if tensor.data_type == 1}  # float32
     kinds = {}
@@ -120,14 +120,15 @@ def _large(dims: Sequence[int] | None, minimum: int) -> bool:
 
 
 def _site(node: onnx.NodeProto) -> str:
-    """Return the site of a node: the node's name without the common prefix and without the operator."""
+    """Return the site of a graph node: the node's name without the prefix `/model` and the name of its operator."""
     return node.name.removeprefix("/model").strip("/").rpartition("/")[0] or node.output[0]
 
 
 def quantise(graph: onnx.ModelProto, scales: Scales | None, excluded: set[str], levels: int) -> onnx.ModelProto:
-    """Return a copy of the graph that is quantised except at the excluded sites; without scales, each batch computes its own.
+    """Return a copy of the ONNX graph, quantised except for nodes whose sites (shortened names) are excluded.
 
-    `levels` is the largest absolute value of a quantised weight.
+    `scales` are the calibrated ranges of activations; if None, the graph computes them from each batch. `levels` is the largest
+    absolute value of a quantised weight.
     """
     return _Quantiser(graph, scales, levels).run(excluded)
 
@@ -145,7 +146,7 @@ class _Quantiser:
         """The names of the integers, scale and zero point of each quantised activation, by the activation's name."""
 
     def run(self, excluded: set[str]) -> onnx.ModelProto:
-        """Quantise every site that is not excluded, and return the graph."""
+        """Quantise every node whose site (shortened name) is not excluded, and return the graph."""
         from onnx import helper, numpy_helper
 
         graph = self.model.graph
@@ -194,7 +195,7 @@ class _Quantiser:
         return biases
 
     def _product(self, node: Any, bias: tuple[str, str] | None) -> set[str]:
-        """Append an integer product that includes the bias; return the outputs that other nodes need not compute any more."""
+        """Append an integer product that also adds the bias; return the outputs of the Add nodes that it replaces."""
         from onnx import helper
 
         source, constant = node.input[0], node.input[1]
@@ -211,7 +212,7 @@ class _Quantiser:
         return {output} if bias else set()
 
     def _activation(self, name: str) -> tuple[str, str, str]:
-        """Quantise an activation, once for all products that read it; return the names of its integers, scale and zero point."""
+        """Quantise an activation tensor, only once if several products read it; return the names of its integers, scale and zero point."""
         from onnx import helper
 
         if name in self.quantised:
@@ -256,7 +257,7 @@ def quantise_matrix(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArr
 
 
 def _calibrate(model: StandaloneModel, context: CompressionContext, records: Sequence[Record], kinds: dict[str, str]) -> Scales:
-    """Return the range of each product's input, chosen from the activations of the float32 graph on these records."""
+    """Return the range to quantise for each matrix product's input, from the float32 graph's activations on these records."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.body.graph.initializer}
@@ -283,7 +284,7 @@ def _calibrate(model: StandaloneModel, context: CompressionContext, records: Seq
 
 
 def _best_range(states: NDArray[Any], extremes: NDArray[Any], matrix: NDArray[Any]) -> ActivationRange:
-    """Return the range and smoothing with which the quantised product of states and matrix is closest to float32.
+    """Return the range and smoothing with which the quantised product of states and matrix is closest to the float32 product.
 
     `extremes` contains the smallest and the largest value observed in each channel, shape (2, channels).
     """
@@ -303,7 +304,7 @@ def _best_range(states: NDArray[Any], extremes: NDArray[Any], matrix: NDArray[An
 
 
 def _clip(values: NDArray[Any], extremes: NDArray[Any]) -> tuple[float, float]:
-    """Return the range, which includes 0, with the least squared quantisation error of these values."""
+    """Return the range (which must include 0) that minimises the squared error of quantising these values."""
     low, high = min(0.0, float(extremes.min())), max(0.0, float(extremes.max()))
     best = min(
         _CLIP_SHARES, key=lambda share: float(np.square(_dequantised(values, low * share, high * share) - values, dtype=np.float64).sum())
@@ -331,11 +332,11 @@ def _fewest_in_float32(
     context: CompressionContext,
     records: Sequence[Record],
 ) -> set[str]:
-    """Return the sites to leave in float32: a set that passes the gate (the accuracy check) and from which no site can be removed.
+    """Return the sites (graph nodes) to leave in float32 so that the model passes the accuracy check; none of them is unnecessary.
 
-    Sites are ranked by how close the outputs are to float32 if only that site is left in float32. A binary search finds the smallest
-    number of top-ranked sites that passes the gate; then each of these sites that proves unnecessary is quantised after all. If no
-    smaller set passes, all sites are returned.
+    Sites are ranked by how close the model's outputs are to those of the float32 model if only that site is left in float32. A binary
+    search finds the smallest number of top-ranked sites with which the model passes; then each of these sites that proves unnecessary
+    is quantised after all. If no smaller set passes, all sites are returned.
     """
     records = records[:_RANKED]
     expected = context.outputs(model, records)

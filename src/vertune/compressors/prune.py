@@ -18,20 +18,20 @@ class Prune(Compressor):
     """Structured pruning and its options."""
 
     rows: float = Field(default=0.5, ge=0, lt=1)
-    """Share of the feed-forward neurons to remove in each layer."""
+    """Fraction of the feed-forward neurons to remove in each layer."""
     heads: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the attention heads to remove in each layer."""
+    """Fraction of the attention heads to remove in each layer."""
     epochs: float = Field(default=4, ge=0)
     """Number of epochs in which the smaller model is trained to reproduce the outputs of the full one; 0 skips this training."""
     sample: int = Field(default=256, ge=8)
     """Number of training records on which the importance of neurons and heads is measured."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the narrower model; raise ConfigError if the base's structure does not allow pruning."""
+        """Return the pruned model; raise ConfigError if the structure of its base does not allow pruning."""
         from vertune.nn import shrink, structure
 
         if structure.shares_layers(model.body.backbone):
-            raise ConfigError("The layers of this base share their weights, so they can't be pruned separately. Choose int8.")
+            raise ConfigError("The layers of this base share weights, so they can't be pruned separately. Choose the compressor int8.")
         body = shrink.copied(model.body)
         records = context.train[: self.sample]
 

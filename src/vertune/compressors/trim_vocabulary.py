@@ -1,4 +1,4 @@
-"""Removes the tokens that never occur in the field's texts from the tokenizer and the embedding table.
+"""Removes tokens from the tokenizer and the embedding table that never occur in the training and unlabelled texts.
 
 A text that would need a removed token is split into shorter tokens that remain, so every text can still be encoded.
 """
@@ -9,7 +9,7 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class TrimVocabulary(Compressor):
-    """Trimming of the vocabulary to the tokens of the training texts and of `data.unlabelled`; it has no options."""
+    """Trimming of the vocabulary to tokens that occur in the training texts or in `data.unlabelled`; it has no options."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
         """Return the model with the smaller vocabulary; raise ConfigError if the type of tokenizer is not supported."""

@@ -1,1 +1,1 @@
-"""The foundation of vertune: parts, kinds, config, artifacts, records, errors; imports no other folder and no heavy package."""
+"""What all other folders of vertune build on: pluggable components, config, files, records and errors; imports none of those folders."""

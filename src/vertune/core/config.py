@@ -1,4 +1,4 @@
-"""The config of a vertical: the pydantic model of one run.yaml; independent of what the parts named in it do."""
+"""The config of a training run: a pydantic model of the file run.yaml; independent of the pluggable components that it names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 def source_of(path: str) -> dict[str, Any]:
-    """Return the config of the source that reads this path, chosen by the file ending; raise ConfigError for an unknown ending."""
+    """Return the config of the data source that reads the file or folder at a path; raise ConfigError for an unknown file ending."""
     if Path(path).is_dir():
         return {"name": "folder", "path": path}
     for name in part.names("sources"):
@@ -34,33 +34,33 @@ def source_of(path: str) -> dict[str, Any]:
         if issubclass(kind, Source) and path.lower().endswith(kind.suffixes or ("\0",)):
             return {"name": name, "path": path}
     raise ConfigError(
-        f"No source is known for the file ending of '{path}'. Name the source, one of {', '.join(part.names('sources'))}: "
+        f"No source reads files with the ending of '{path}'. Name the source, one of {', '.join(part.names('sources'))}: "
         f"`source: {{name: …, path: {path}}}`."
     )
 
 
 class Data(Section):
-    """The sources of the records, the mapping of their columns to fields, and the preparation for training."""
+    """Where records come from, which of their columns are the fields of the task, and how records are prepared for training."""
 
     source: SerializeAsAny[Source] | None = None
-    """The source of the training records: a path, or a source with its options. None if frames are passed in Python."""
+    """The source of the training records: a path, or the name of a source with its options. None if Python code passes data frames."""
     validation: SerializeAsAny[Source] | None = None
-    """The source of the validation records. Without it, the split sets some of the training records aside."""
+    """The source of the validation records. Without it, `split` sets some of the training records aside for validation."""
     test: SerializeAsAny[Source] | None = None
-    """The source of the test records. Without it, the split sets some of the training records aside, if its options say so."""
+    """The source of the test records. Without it, `split` sets some of the training records aside for the test if its options say so."""
     unlabelled: SerializeAsAny[Source] | None = None
-    """The source of unlabelled records of the same field of work. A compressor can use them to train a smaller model on the original
-    model's outputs."""
+    """The source of records without labels, similar to the training records. A compressor can use them to train a smaller model on the
+    original model's outputs."""
     fields: dict[str, str | list[str]] = {}
-    """The source's column for each field of the task; a list of columns is joined into one text, each as `name: value`."""
+    """For each field of the task, the column of the source; the values of several columns are joined as `name: value` into one text."""
     keep: list[str] = []
-    """Further columns to store with the records, by which the report can group its rows (`evaluate.slices`)."""
+    """Further columns of the source to store with the records, for example those by which `evaluate.slices` groups the report."""
     clean: list[SerializeAsAny[Cleaner]] = []
-    """Cleaners, which drop or edit rows before the task checks them; they run on all rows, in this order."""
+    """Cleaners, which drop or edit rows before the task checks the values; they run in this order on the rows of every split."""
     split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
     """The split, which divides the records into train, validation and test."""
     augment: list[SerializeAsAny[Augmenter]] = []
-    """Augmenters, which make additional training rows from the training rows; each reads the rows before any augmentation."""
+    """Augmenters, which make additional training rows from the training rows; none reads the rows that another one made."""
 
     @field_validator("source", "validation", "test", "unlabelled", mode="before")
     @classmethod
@@ -74,21 +74,21 @@ class Optimiser(Section):
     """The optimiser and the schedule of its learning rate."""
 
     name: Literal["adamw", "adafactor", "sgd"] = "adamw"
-    """The update rule."""
+    """The optimisation algorithm."""
     rate: Rate | Literal["auto"] = "auto"
-    """Peak learning rate; auto depends on the method and the width of the base (docs/defaults.md)."""
+    """Peak learning rate; auto derives it from the method and the hidden size of the pretrained model (docs/defaults.md)."""
     head_rate: Rate | Literal["auto"] = "auto"
-    """Peak learning rate of the head; auto depends on `training.start` (docs/defaults.md)."""
+    """Peak learning rate of the head (the last layer); auto is `rate` for a fitted head (`training.start`), more for a random one."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Curve by which the learning rate falls after the warm-up."""
+    """How the learning rate changes after the warm-up: it falls linearly or along a cosine, or is constant."""
     warmup: float = Field(default=0.1, ge=0, le=1)
-    """Share of the steps in which the learning rate rises from 0 to its peak."""
+    """Fraction of all training steps, at the beginning, in which the learning rate rises from 0 to its peak."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay; biases and norms are not decayed."""
+    """Decoupled weight decay; it is not applied to biases and normalisation layers."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor by which the learning rate falls with each layer further from the head; 1 gives all layers the same rate."""
+    """Factor by which the learning rate is multiplied for each layer further from the head; 1 gives all layers the same rate."""
     exact: bool = False
-    """Whether AdamW updates every row of the word embeddings in every step; false updates only the rows in use, which is faster."""
+    """Whether AdamW updates every row of the word embeddings in every step; false updates only rows of tokens in the batch: faster."""
     clip: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; a larger gradient is scaled down to it. 0 switches clipping off."""
 
@@ -99,25 +99,25 @@ class Training(Section):
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
     """Passes over the training records; auto depends on the number of rows (docs/defaults.md)."""
     batch: int = Field(default=32, ge=1, le=65536)
-    """Rows in one step of the optimiser."""
+    """Number of rows in one step of the optimiser."""
     start: Literal["auto", "probe", "random"] = "auto"
-    """Initial weights of the head: `probe` fits them on the frozen encoder's outputs (a linear probe), `random` draws them at random;
-    auto uses `probe` if the head is linear, else `random`."""
+    """Initial weights of the head (the last layer): `probe` fits a linear classifier or regression on the outputs of the unchanged
+    pretrained model, `random` draws the weights at random; auto is `probe` if the head is one linear layer, else `random`."""
     patience: int = Field(default=0, ge=0)
-    """Number of evaluations without an improvement of the metric after which training stops; 0 never stops early."""
+    """Training stops after this number of successive evaluations without an improvement of the metric; 0 never stops early."""
     evaluations: int = Field(default=1, ge=0, le=100)
-    """Number of evaluations on the validation rows per epoch; the best weights are kept. 0 evaluates never and keeps the last weights."""
+    """Number of evaluations on the validation rows per epoch; the best weights are kept. With 0, the last weights are kept."""
     time_limit: float | None = Field(default=None, gt=0)
-    """Seconds that training may take; None sets no limit, except 180 seconds for `method: auto`."""
+    """Seconds that training may take. None means 180 seconds for `method: auto`, and no limit for any other method."""
     refit: Literal["auto", "always", "never"] = "auto"
-    """Whether to train once more on training and validation rows together, if the validation rows were set aside from the training
-    rows; auto does so below 2,000 rows, and if only the head was fitted, which is cheap."""
+    """Whether to train once more on training and validation rows together; never done if the validation rows have their own source.
+    auto does it if there are fewer than 2,000 rows, or if only the head (the last layer) was fitted, which is cheap."""
     checkpoint: float = Field(default=30, ge=0)
-    """Seconds between checkpoints, from which a killed run can resume; 0 writes one after every step."""
+    """Seconds between checkpoints, from which a training that was killed can resume; 0 writes a checkpoint after every step."""
     window: int = Field(default=50, ge=1)
-    """Number of batches per shuffled window; rows are sorted by length within a window, so that batches need little padding."""
+    """Number of successive batches whose rows, after shuffling, are sorted by length together, so that batches need little padding."""
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = []
-    """Experiment trackers to which the training curves are sent, besides the run's own events."""
+    """Experiment trackers to which the training curves are sent; they are always written to the file events.jsonl too."""
     optimiser: Optimiser = Optimiser()
     """The optimiser and the schedule of its learning rate."""
 
@@ -126,49 +126,49 @@ class Device(Section):
     """Threads, memory, precision and disk space for training and prediction."""
 
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads per process; auto measures at the start of training which number, up to the usable processors, is fastest."""
+    """Threads per process; auto measures at the start of training which number of threads is fastest."""
     tokens: int = Field(default=8192, ge=64)
-    """Largest number of tokens in one forward pass, which bounds the memory; a training step with more is divided into micro-batches."""
+    """Maximum number of tokens in one forward pass, which limits the memory used; a larger training step is divided into micro-batches."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of matrix products in training; auto is bfloat16 if the GPU or CPU supports it in hardware, else float32."""
+    """Number format of matrix products in training; auto is bfloat16 if the GPU or CPU has instructions for it, else float32."""
     checkpoint_gradients: bool = False
     """Whether activations are recomputed in the backward pass instead of stored, which saves memory and costs time."""
     cache: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
-    """Disk space in gigabytes for the cached outputs of layers that are not trained; auto is 10, 0 switches the cache off."""
+    """Disk space, in gigabytes, for a cache of the outputs of layers that are not trained; auto is 10, and 0 switches the cache off."""
     cache_precision: Literal["auto", "float16", "float32"] = "auto"
-    """Number format of the cached outputs; auto is float32 if only the head reads them, else float16."""
+    """Number format of the cached layer outputs; auto is float32 if only the head (the last layer) is trained, else float16."""
 
 
 class Evaluation(Section):
-    """Options of the report."""
+    """Options of the evaluation report."""
 
     slices: list[str] = []
-    """Columns to group the rows of the report by; each group gets metrics of its own."""
+    """Columns by which the report groups the rows: it shows the metrics of each group (each value of a column) separately."""
 
 
 class Compression(Section):
-    """The compressors that `vertune compress` runs on a trained model, and the accuracy that they may cost."""
+    """The compressors that `vertune compress` runs on a trained model, and the loss of accuracy that is accepted."""
 
     chain: list[SerializeAsAny[Compressor]] = Field(default=["int8"], validate_default=True)
-    """The compressors to run, in this order; an empty list only writes the model as a float32 ONNX graph."""
+    """The compressors to run, in this order. With an empty list, the model is only converted to a float32 ONNX graph."""
     tolerance: float = Field(default=0.005, ge=0, le=1)
-    """Largest loss of the task's metric that is accepted: for a metric between 0 and 1, an absolute difference (0.005 is half a
-    percentage point); for any other metric, a share of the original model's value."""
+    """Largest loss of the task's metric that is accepted: an absolute difference if the metric is between 0 and 1 (0.005 is half a
+    percentage point); for any other metric, a fraction of the original model's metric (0.005 is half a percent of it)."""
 
 
 class Config(Section):
-    """The config of one vertical (a model for one task): data, encoder, task, method and training."""
+    """The config of one training run, as in run.yaml: data, encoder, task, fine-tuning method, training and compression."""
 
     name: str = "vertical"
-    """The name of the vertical, with which the ids of its artifacts and its aliases begin."""
+    """The name of the model; the ids of its datasets, trained models and reports, and its aliases, begin with this name."""
     seed: int = Field(default=0, ge=0)
-    """Seed of all random numbers."""
+    """Seed of the random numbers in augmentation, training, compression and evaluation."""
     data: Data
     encoder: SerializeAsAny[Encoder] = Field(default="text", validate_default=True)
-    """The encoder, which turns records into the vectors that the head reads; `base: minilm` is short for `encoder: {base: minilm}`."""
+    """The encoder: how a pretrained model turns records into vectors. `base: minilm` is short for `encoder: {base: minilm}`."""
     task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)
     method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
-    """The fine-tuning method, which decides the weights that are trained; auto chooses one that fits the time limit."""
+    """The fine-tuning method, which decides which weights are trained; auto chooses one that fits `training.time_limit`."""
     training: Training = Training()
     device: Device = Device()
     evaluate: Evaluation = Evaluation()
@@ -177,7 +177,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        """Accept older spellings, and a top-level `base` as short for `encoder.base`."""
+        """Convert older spellings to the current ones, and move a top-level `base` to `encoder.base`."""
         if not isinstance(value, dict):
             return value
         value = modernise(value)[0]
@@ -187,7 +187,9 @@ class Config(Section):
         encoder = rest.get("encoder", "text")
         options = {"name": encoder} if isinstance(encoder, str) else encoder
         if isinstance(options, dict) and options.get("base", value["base"]) != value["base"]:
-            raise ConfigError(f"The config has two bases: base is '{value['base']}', encoder.base is '{options['base']}'. Remove one.")
+            raise ConfigError(
+                f"The config has two values of base: base is '{value['base']}', encoder.base is '{options['base']}'. Remove one."
+            )
         return {**rest, "encoder": {**options, "base": value["base"]}}
 
     @field_validator("name")
@@ -197,9 +199,9 @@ class Config(Section):
 
 
 def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """Return the config mapping, in the current spelling, with settings such as `method.rank=16` applied.
+    """Return a copy of the config mapping in which each setting `key=value`, such as `method.rank=16`, is applied.
 
-    The value of a setting is parsed as YAML. Older spellings of settings work too; the log says how to write them now.
+    The value of a setting is parsed as YAML. Older spellings of keys are converted; for those of `settings`, a warning is logged.
     """
     value = modernise(value)[0]
     for setting in settings:
@@ -207,51 +209,55 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         log_notes(notes)
         key, equals, text = current.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set got '{setting}', but it takes key=value. Write for example: --set method.rank=16")
+            raise ConfigError(f"--set was given '{setting}'; expected key=value. Write it as in this example: --set method.rank=16")
         try:
             item = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(
-                f"The value of --set {setting} is not YAML: {error}. Put quotes around a text with special characters."
+                f"The value in --set {setting} is not valid YAML: {error}. Put quotes around a text with special characters."
             ) from error
         value = _put(value, key.split("."), item)
     return value
 
 
 def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
-    """Return a copy of a mapping with the item set at the path `steps`; a part given by name alone becomes a mapping."""
+    """Return a copy of a mapping with `item` set at the path `steps`; on the way, a text `NAME` is replaced by `{name: NAME}`."""
     if not isinstance(value, (str, dict, type(None))):
-        raise ConfigError(f"--set can't set '{steps[0]}' inside {value!r}, because only a mapping has options. Check the key.")
+        raise ConfigError(
+            f"--set can't set '{steps[0]}' inside the value {value!r}, which has no options: expected a mapping. Check the key."
+        )
     inner = {"name": value} if isinstance(value, str) else dict(value or {})
     inner[steps[0]] = item if len(steps) == 1 else _put(inner.get(steps[0]), steps[1:], item)
     return inner
 
 
 def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
-    """Read the config in a YAML file and apply the settings; relative paths in the file are relative to its folder."""
+    """Return the config in a YAML file, with settings such as `method.rank=16` applied; its relative paths start at the file's folder."""
     file = Path(path)
     if not file.exists():
         raise NotFound(f"There is no config file '{file}'. Write one with: vertune init DATA.csv")
     try:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {error}. Correct the file.") from error
+        raise ConfigError(f"{file} is not valid YAML: {error}. Correct the file.") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{file} holds {type(value).__name__}, but a config is a mapping such as `task: classify`. Correct the file.")
+        raise ConfigError(
+            f"{file} contains a value of type {type(value).__name__}; expected a mapping, such as `task: classify`. Correct the file."
+        )
     value, notes = modernise(value)
     log_notes(f"{file}: {note}" for note in notes)
     return build(Config, _anchor(override(value, settings), file.absolute().parent))
 
 
 def parse(value: dict[str, Any]) -> Config:
-    """Build the config from a mapping that was written in Python; the log says how to write older spellings now."""
+    """Build the config from a mapping that Python code passed; log a warning for each older spelling, with the current one."""
     current, notes = modernise(value)
     log_notes(notes)
     return build(Config, current)
 
 
 def is_same(written: Any, config: Config) -> bool:
-    """Return whether a config from a manifest, of this version or an older one, equals this config."""
+    """Return whether `written`, a config in a manifest that this or an older version wrote, equals `config`; False if it is invalid."""
     try:
         return written is not None and dump(build(Config, written)) == dump(config)
     except ConfigError:
@@ -259,7 +265,7 @@ def is_same(written: Any, config: Config) -> bool:
 
 
 def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make relative paths absolute: the paths of sources, and the base if it is a folder next to the config file."""
+    """Return a copy with absolute instead of relative paths of data sources, and of `base` if that is a folder; they start at `folder`."""
     data = value.get("data")
     if isinstance(data, dict):
         anchored = dict(data)
@@ -277,18 +283,18 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_beside(source: dict[str, Any], folder: Path) -> bool:
-    """Return whether the path of a source means a file or folder next to the config file, not a name on a hub."""
+    """Return whether the path of a data source is relative to the config file's folder, and is not the name of a data set on a hub."""
     name = source.get("name")
     kind = part.find("sources", name) if isinstance(name, str) and name in part.names("sources") else None
     return (folder / source["path"]).exists() or not getattr(kind, "remote", False)
 
 
 def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the path in `base` absolute if it is a folder next to the config file."""
+    """Return the mapping with an absolute path in `base` if that names a folder inside `folder`, where the config file is."""
     base = value.get("base")
     return {**value, "base": str(folder / base)} if isinstance(base, str) and (folder / base).is_dir() else value
 
 
 def dump(config: BaseModel) -> dict[str, Any]:
-    """Return a config or part as JSON values, from which `build` can rebuild it."""
+    """Return a config, or a component in it, as JSON values, from which `build` can rebuild it."""
     return config.model_dump(mode="json")

@@ -1,6 +1,6 @@
-"""Hashes the content of rows, with the same result on every machine and in every order of rows; independent of tasks.
+"""Hashes the content of rows; the hashes are the same on every machine and for every order of the rows; independent of tasks.
 
-Splits, dataset descriptions and dataset hashes all use these functions, so that they agree on which rows are equal.
+The code that divides, describes and hashes datasets uses these functions, so that all of it agrees on which rows are equal.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def hashes(texts: Iterable[str], salt: str = "") -> NDArray[np.uint64]:
-    """Return a 64-bit BLAKE2b hash of each text, shape (texts,); another salt gives other hashes."""
+    """Return a 64-bit BLAKE2b hash of each text, shape (texts,); `salt` is the key of the hash, so another salt gives other hashes."""
     seed = salt.encode()
     digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8, key=seed).digest() for text in texts)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def of_rows(frame: pl.DataFrame, columns: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
-    """Return one hash per row of the values of these columns, shape (rows,)."""
+    """Return one 64-bit hash per row, computed from the row's values in these columns, shape (rows,)."""
     import polars as pl
 
     values = pl.struct(_writable(name, frame.schema[name]) for name in columns).struct.json_encode()
@@ -34,16 +34,16 @@ def of_rows(frame: pl.DataFrame, columns: Sequence[str], salt: str = "") -> NDAr
 
 
 def _writable(name: str, kind: pl.DataType) -> pl.Expr:
-    """Return a column as an expression that JSON can encode: bytes become hex."""
+    """Return an expression for the column `name` that can be encoded as JSON: bytes are written as hexadecimal text."""
     import polars as pl
 
     return pl.col(name).bin.encode("hex") if kind == pl.Binary else pl.col(name)
 
 
 def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
-    """Return one hash per row of the input columns with these names, shape (rows,); names that the frame lacks are skipped.
+    """Return one 64-bit hash per row, computed from its values in the columns `names`, shape (rows,); absent columns are skipped.
 
-    Case and white space of texts are ignored, so that near copies get the same hash.
+    Texts are compared in lower case and with single spaces, so that copies that differ only in case or white space are equal.
     """
     import polars as pl
 
@@ -58,12 +58,12 @@ def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDAr
 
 
 def of_table(frame: pl.DataFrame, columns: Sequence[str]) -> str:
-    """Return the SHA-256 of all rows, in hex, independent of their order."""
+    """Return a SHA-256, in hexadecimal, of the values of all rows in these columns; it does not depend on the order of the rows."""
     digest = hashlib.sha256("\0".join(columns).encode())
     digest.update(np.sort(of_rows(frame, columns)).tobytes())
     return digest.hexdigest()
 
 
 def of_texts(texts: Iterable[str]) -> str:
-    """Return the SHA-256 of texts in this order, in hex."""
+    """Return the SHA-256, in hexadecimal, of texts joined by NUL characters; another order gives another hash."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Edits: the fixed set of changes that a fine-tuning method can make to a model; independent of methods and of torch."""
+"""Edits: descriptions of the changes that fine-tuning made to a pretrained model, in a fixed set of kinds; independent of torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ EDIT_KINDS: tuple[str, ...] = get_args(EditKind)
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change at one site (a module) of a model.
+    """One change that a fine-tuning method made to one module (the site) of a model.
 
-    The code that saves, merges, exports or shares models reads edits and does not depend on the method that made them.
+    The code that saves, merges or exports models reads only edits, so it works for every fine-tuning method.
     """
 
     kind: EditKind
     site: str
-    """Name of the changed module inside the model; for `bias` and `layers`, of the module that contains the parameters."""
+    """Name of the module that is changed, as in `named_modules`; for `bias` and `layers`, the module whose parameters are replaced."""
     depth: int
-    """The lowest stage that the edit changes: 0 for embeddings, 1 for the first layer, layers + 1 for the head."""
+    """The lowest stage of the model that the edit changes: 0 for embeddings, 1 for the first layer, layers + 1 for the head."""
     tensors: dict[str, Any] = field(default_factory=dict)
-    """The trained tensors, by their names within the edit."""
+    """The trained tensors by name; the names depend on `kind`."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Values needed to apply the edit again, such as a scaling factor or an activation's name."""
+    """Other values that are needed to apply the change to a model, such as a scaling factor or the name of an activation function."""

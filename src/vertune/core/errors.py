@@ -1,16 +1,18 @@
 """The errors that vertune raises, grouped by who must act; independent of how they are displayed.
 
+Each class has an exit code of the command line and an HTTP status of the server:
+
                    exit HTTP  who must act
 VertuneError
 ├── ConfigError      2  422   the author of the config or command
-│   └── UnknownName           … who misspelt the name of a part, field, model or label
+│   └── UnknownName   2  422   the same, who misspelt a name: of a component, field, model or label
 ├── DataError        3  422   the supplier of the records
-├── MissingExtra     4  501   whoever installs packages
+├── MissingExtra     4  501   whoever installs packages: an optional package is missing
 ├── NotFound         5  404   the caller, who named something that does not exist
 ├── Conflict         6  409   the caller, whose request contradicts what exists
-├── ModelError       7  500   whoever trained the model or made the base: it does not behave as it must
-├── AccessError      8  403   the caller, who lacks a permission (401: who sent no valid key)
-├── Busy             9  503   nobody: wait and retry (429: the caller exceeded a limit)
+├── ModelError       7  500   whoever made the trained or pretrained model: it does not behave as required
+├── AccessError      8  403   the caller, who lacks a permission (HTTP 401 if the caller sent no valid key)
+├── Busy             9  503   the caller, who must wait and retry (HTTP 429 if the caller exceeded a limit)
 └── StorageError    10  507   the operator of the machine: disk, database, files
 
 A message says what went wrong (with the value), what was expected, and what to do, in this order.
@@ -23,21 +25,24 @@ from collections.abc import Iterable
 
 
 class VertuneError(Exception):
-    """Base of all errors that vertune raises on purpose."""
+    """Base class of all errors that vertune raises on purpose."""
 
     exit_code = 1
     http_status = 500
 
 
 class ConfigError(VertuneError):
-    """A config, option or combination that can't work."""
+    """An option, or a combination of options, that can't work."""
 
     exit_code = 2
     http_status = 422
 
 
 class UnknownName(ConfigError):
-    """A name that does not exist, of a kind `what`; the message lists the known names and suggests the most similar one."""
+    """A name that does not exist; the message lists the known names and suggests the most similar one.
+
+    `what` is the kind of thing that is named, such as "metric"; `where` is the place in which the name is unknown.
+    """
 
     def __init__(self, what: str, name: str, known: Iterable[str], where: str = "") -> None:
         names = sorted(known)
@@ -80,7 +85,7 @@ class Conflict(VertuneError):
 
 
 class ModelError(VertuneError):
-    """A model or base that does not behave as it must."""
+    """A trained model, or the pretrained model that it is based on, does not behave as required."""
 
     exit_code = 7
     http_status = 500
@@ -98,7 +103,7 @@ class AccessError(VertuneError):
 
 
 class Busy(VertuneError):
-    """The work can't be done now; retry after `retry_after` seconds. HTTP 429 if the caller exceeded a limit (`over_limit`), else 503."""
+    """The request can't be processed now; retry after `retry_after` seconds. HTTP 429 if the caller exceeded a limit, else 503."""
 
     exit_code = 9
     http_status = 503

@@ -1,4 +1,4 @@
-"""Reads files, and writes them atomically (to a temporary name, then renamed); independent of their content."""
+"""Reads files, and writes files atomically: under a temporary name, which is then renamed; independent of their content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vertune.core.errors import Conflict, StorageError
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError, such as a full or read-only disk, into a StorageError that names the path."""
+    """Run the `with` block; if it raises an OSError, for example because the disk is full, raise a StorageError that names the path."""
     try:
         yield
     except OSError as error:
@@ -43,20 +43,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, atomically; ValueError for NaN, which JSON can't express."""
+    """Write a value into a JSON file, atomically; raise ValueError if it contains NaN, which JSON can't express."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=json_value) + "\n")
 
 
 def json_value(value: Any) -> Any:
-    """Convert NumPy scalars and arrays, paths and pydantic models to JSON values; TypeError for anything else."""
+    """Convert a NumPy scalar or array, a path or a pydantic model to a JSON value; raise TypeError for any other type."""
     for convert in ("model_dump", "tolist", "as_posix"):
         if hasattr(value, convert):
             return getattr(value, convert)()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    raise TypeError(f"A value of type {type(value).__name__} can't be written as JSON. Convert it to a JSON value first.")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; StorageError if it can't be read or is not JSON."""
+    """Return the content of a JSON file; raise StorageError if it can't be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -64,7 +64,7 @@ def read_json(path: Path) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -73,7 +73,7 @@ def file_hash(path: Path) -> str:
 
 
 def folder_size(folder: Path) -> int:
-    """Return the total size of the files below a folder, in bytes; a file that is deleted meanwhile counts as 0."""
+    """Return the total size, in bytes, of all files in a folder and its subfolders; files that disappear meanwhile are skipped."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):
@@ -84,9 +84,9 @@ def folder_size(folder: Path) -> int:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `folder` if the block succeeds, and is deleted if it raises.
+    """Yield a temporary folder, which is renamed to `folder` after the `with` block, or deleted if the block raises.
 
-    Raises Conflict if `folder` exists and is not empty.
+    Raises Conflict if `folder` exists and is not an empty folder.
     """
     target = folder.expanduser().absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -106,7 +106,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(file: Path) -> None:
-    """Raise StorageError if the file can't be written; meant to be called before long work that ends with writing it."""
+    """Raise StorageError if the file can't be written; call this before long work whose result is written to the file."""
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     with storage_errors(file):
         temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def check_writable(file: Path) -> None:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `file` if the block succeeds, and is deleted if it raises."""
+    """Yield a temporary path to write to, which is renamed to `file` after the `with` block, or deleted if the block raises."""
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The kinds of part (pluggable component) and the methods that a part of each kind implements; independent of any one part.
+"""The base class of each kind of pluggable component (called a part), with the methods that components of that kind implement.
 
-The largest kind, `Task`, is defined in core/task.py and imported from here like the others.
+The largest kind, `Task`, is defined in core/task.py; other modules import it from here, like the other kinds.
 """
 
 from __future__ import annotations
@@ -28,102 +28,102 @@ Pooling = Literal["mean", "cls", "tokens", "native"]
 
 
 class Source(Part):
-    """A place that records are read from, such as CSV files or a database."""
+    """Where records are read from, such as CSV files or a database."""
 
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """File endings for which this source is chosen when a config names only a path."""
+    """File endings, such as `.csv`: if a config contains only a path, the source with the ending of this path is chosen."""
     remote: ClassVar[bool] = False
-    """Whether a path that does not exist locally may be the name of a data set on a hub."""
+    """Whether the option `path` may be the name of a data set on a hub, if there is no local file or folder of this name."""
 
     def read(self) -> pl.DataFrame | pl.LazyFrame:
-        """Return all rows with the source's own columns plus `__file`, `__row` (from 1) and `__error` (null for a readable row)."""
+        """Return all rows, with the columns of the data and `__file`, `__row` (the row number, from 1) and `__error` (null if readable)."""
         raise NotImplementedError
 
     def fingerprint(self) -> str | None:
-        """Return a hash of the content that `read` would return; None if it can't be known, so that no dataset made from it is reused."""
+        """Return a hash of the content that `read` returns; None if it can't be known, so that `prepare` must read the data again."""
         return None
 
     @classmethod
     def sample(cls, folder: Path) -> Self:
-        """Write a small example into a folder and return the source that reads it, for tests and documentation."""
+        """Write a small example data file into a folder and return a source that reads it, for tests and documentation."""
         raise NotImplementedError
 
 
 class Cleaner(Part):
-    """One way to drop rows or to change their values before the task checks them."""
+    """A component that drops rows, or changes their values, before the task checks the values."""
 
     folder: ClassVar[str] = "cleaners"
     at_prediction: ClassVar[bool] = False
-    """Whether `edit` changes texts, so that it must also run on every text that a trained model reads."""
+    """Whether `edit` changes texts in training; it then also changes every text that the trained model reads in prediction."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Return the rows that remain, the dropped rows with their reasons, and notes; `columns` are the task's.
+        """Return the rows that remain, the dropped rows with their reasons, and notes on changed values; `columns` are the task's.
 
-        With `at_prediction`, no row is dropped and `edit` is applied to every input text.
+        A cleaner whose `at_prediction` is true must not drop rows; it applies `edit` to every input text.
         """
         raise NotImplementedError
 
     def edit(self, text: str) -> str:
-        """Return the text that the model reads in place of an input text; editing an edited text changes nothing."""
+        """Return the text that the model reads instead of this text; `edit` applied to its own result must change nothing."""
         return text
 
     def edit_inputs(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-        """Return the frame with `edit` applied to every input text."""
+        """Return a copy of the frame in which `edit` is applied to every value of the text input columns."""
         texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
         texts = [name for name in texts if str(frame.schema[name]) == "String"]
         return frame.with_columns(frame[name].map_elements(self.edit, return_dtype=frame.schema[name]) for name in texts)
 
 
 class Augmenter(Part):
-    """One way to make additional training rows from training rows."""
+    """A component that makes additional training rows from training rows."""
 
     folder: ClassVar[str] = "augmenters"
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Return only the new rows, with the columns of the frame; each has the targets of the row that it was made from.
+        """Return only the new rows, with the columns of the frame; each new row has the targets of the row that it was made from.
 
-        The offsets of spans are adapted to the new text. The result depends on the seed and the content of the rows, never on
-        their order. Raises ConfigError if these columns can't be augmented in this way.
+        If targets contain offsets of spans, they are adapted to the new text. The new rows depend on the seed and the content of
+        the rows, never on the order of the rows. Raises ConfigError if this augmenter does not support these columns.
         """
         raise NotImplementedError
 
 
 class Split(Part):
-    """How records are divided into train, validation and test."""
+    """A component that divides records into training, validation and test records."""
 
     folder: ClassVar[str] = "splits"
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns of the source that this split needs besides the task's fields."""
+        """Names of the columns of the data that `divide` needs besides the task's fields, such as a date."""
         return ()
 
     def without(self, names: frozenset[str]) -> Self:
-        """Return a copy that sets no rows aside for the named splits, because their rows come from sources of their own."""
+        """Return a copy that assigns no rows to the splits `names` (validation, test), because their rows are read from other sources."""
         return self.model_copy(update={name: 0.0 for name in names if name in type(self).model_fields})
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return `train`, `validation`, `test` or `unused` for each row, decided by the content of rows and not by their order.
+        """Return `train`, `validation`, `test` or `unused` for each row; the result depends on the content of rows, not on their order.
 
-        `columns` are the task's. Rows with equal inputs go to the same split; a stratified split balances the targets.
+        `columns` are the task's fields. A split should put rows with equal inputs together, so that no test row was trained on.
         """
         raise NotImplementedError
 
 
 class Tokens(Protocol):
-    """The tokens of some fields of records, ready to be encoded; only the encoder that made them knows their form."""
+    """The tokens of some fields of records, ready to be encoded; only the encoder that made this object reads its content."""
 
     def __len__(self) -> int:
         """Return the number of records."""
         ...
 
     def take(self, rows: NDArray[np.int64]) -> Self:
-        """Return the tokens of the records with these indices, in this order."""
+        """Return the tokens of the records with the indices `rows`, in this order."""
         ...
 
     def joined(self, other: Self) -> Self:
-        """Return these tokens followed by those of other records with the same fields."""
+        """Return the tokens of the records of this object, followed by those of the records of `other`, which have the same fields."""
         ...
 
     def save(self, file: Path) -> None:
@@ -132,59 +132,60 @@ class Tokens(Protocol):
 
 
 class Encoder(Part):
-    """Turns the fields of a record into features (inputs of the model), and features into states (vectors)."""
+    """Converts the fields of a record to features (inputs of the model), and provides the pretrained model that reads them."""
 
     folder: ClassVar[str] = "encoders"
     input_names: ClassVar[InputNames] = InputNames()
-    """Names of the arrays in a collated batch that contain the sequence and its mask."""
+    """Names of the arrays in a collated batch that contain the sequences and their attention mask."""
     pretrained: ClassVar[bool] = True
-    """Whether the weights of `model` are pretrained; if not, the default learning rate is higher."""
+    """Whether `model` returns pretrained weights; for a model with random weights, `rate: auto` is a higher learning rate."""
 
     @property
     def base_name(self) -> str:
-        """The name of the pretrained model in the config; empty if there is none."""
+        """The pretrained model as the config names it (alias, hub id or path); empty if the encoder has none."""
         return ""
 
     @property
     def base_folder(self) -> Path | None:
-        """The folder of the pretrained model, which bundles copy; None if the encoder needs nothing but its options."""
+        """The local folder of the pretrained model; None if the encoder needs no files."""
         return None
 
     @property
     def max_cost(self) -> int:
-        """The cost of the largest feature that `encode` makes, as in `Feature.cost`."""
+        """The largest cost (for a text: number of tokens) of a feature (model input) that `encode` makes; longer inputs are cut."""
         return 1
 
     @property
     def max_base_cost(self) -> int:
-        """The cost of the largest feature that the pretrained model accepts, as in `Feature.cost`."""
+        """The largest cost (for a text: number of tokens) of a feature (model input) that the pretrained model accepts."""
         return self.max_cost
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """Return a copy with every option `auto` replaced by a value that fits these records; `tokens` is what `read` returned for them."""
+        """Return a copy in which options that are `auto` have values chosen for these records; `tokens` is what `read` returned."""
         return self
 
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
-        """Return the tokens of these fields, which depend on the base and on no other option; None if there is nothing worth storing."""
+        """Return the tokens of these fields, for storing and reuse; they depend on no option except `base`. None to store nothing."""
         return None
 
     def load_tokens(self, file: Path) -> Tokens | None:
-        """Return the tokens that `Tokens.save` wrote; None if the file is from another tokenizer, or the encoder stores no tokens."""
+        """Return the tokens in a file that `Tokens.save` wrote; None if it was made with another tokenizer, or tokens are not stored."""
         return None
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the features of all records, in order of records: one feature per view, and per window of a long text.
+        """Return the features (model inputs) of all records, in the order of the records.
 
-        `tokens` is what `read` returned for the same records, with at least the fields of the views.
+        A record has one feature for each view (group of fields that the task requires as one input), or several if a long text is
+        divided into overlapping windows. `tokens` is the result of `read` for the same records, with at least the fields of the views.
         """
         raise NotImplementedError
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """Return the features as one batch of arrays, padded to the largest feature, by the parameter names of the backbone's forward."""
+        """Return one batch of the features, padded to the largest one: the arguments, by name, of the forward method of `model`."""
         raise NotImplementedError
 
     def mask(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-        """Return a boolean array of shape (rows, positions), false where a collated batch is padding."""
+        """Return a boolean array of shape (rows, positions): true for input and false for padding in this collated batch."""
         import numpy as np
 
         if self.input_names.mask is not None:
@@ -192,105 +193,110 @@ class Encoder(Part):
         return np.ones((len(next(iter(arrays.values()))), 1), bool)
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a collated batch of artificial features with these costs, for tracing, timing and inspecting a model."""
+        """Return a collated batch of artificial inputs with these costs (text: lengths), for tracing, timing and inspecting a model."""
         raise NotImplementedError
 
     def content(self, feature: Feature) -> bytes:
-        """Return everything in a feature that the model reads, as bytes: features with equal content have equal states."""
+        """Return everything that the model reads of a feature, as bytes, so that features with equal bytes have equal outputs."""
         return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
-        """Return the cost of each view of each record before truncation, shape (records * views,)."""
+        """Return the cost (text: number of tokens) of each view (model input) of each record before cutting, shape (records * views,)."""
         import numpy as np
 
         return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Return the share of unknown tokens among the tokens of these texts, from 0 to 1."""
+        """Return the fraction (0 to 1) of the tokens of these texts that the vocabulary lacks; `tokens` may contain the texts' tokens."""
         return 0.0
 
     def model(self) -> torch.nn.Module:
-        """Return the backbone with its pretrained weights, after `nn.inputs.declare`.
+        """Return the model that training starts from, without a head, as `vertune.nn.inputs.declare` returns it.
 
         Its `config` has `hidden_size` and `num_hidden_layers`; its output has `last_hidden_state`, shape (rows, positions, width).
         """
         raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """Write the files of the base that encoding needs, without the weights, into a folder that can replace the base's."""
+        """Write the files that encoding needs (for a text: tokenizer and configuration), without weights, into a folder for `at`."""
 
     def at(self, folder: Path) -> Self:
-        """Return a copy that reads its files from this folder, which `write` filled or which is a copy of the base."""
+        """Return a copy that reads its files from this folder, which was written by `write` or is a copy of the pretrained model."""
         return self
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
-        """Return a copy with a smaller vocabulary, and the old ids of the tokens in it, in their new order.
+        """Return an encoder with a smaller vocabulary, and for each new token id the old id of the same token.
 
-        The vocabulary is the tokens of these records and those that any other text falls back on; it is written into the folder.
-        Raises ConfigError if the encoder has no vocabulary, or one of an unsupported type.
+        The vocabulary contains the tokens that occur in these records, and those (such as single characters) with which any other
+        text can be written. It is written into the folder. Raises ConfigError if the encoder has no vocabulary of a supported type.
         """
         raise ConfigError(
-            f"The encoder '{self.name}' has no vocabulary that could be trimmed. Expected a text encoder. Leave trim_vocabulary out."
+            f"The encoder '{self.name}' has no vocabulary that could be trimmed; expected a text encoder. Remove trim_vocabulary."
         )
 
     def native(self, states: str, size: int) -> torch.nn.Module:
-        """Return the model of the base's own family with a head of `size` outputs; raise ConfigError if the family has none."""
-        raise ConfigError(f"The encoder '{self.name}' has no model family with a head of its own. Choose another pooling than native.")
+        """Return the pretrained model with the head that its transformers architecture defines, of `size` outputs; ConfigError if none."""
+        raise ConfigError(
+            f"The encoder '{self.name}' has no architecture that defines a head, which 'pooling: native' needs. Choose another pooling."
+        )
 
     def pooling_of(self, states: str) -> Pooling:
-        """Return how the states that a task reads (`pooled` or `tokens`) are made: `mean`, `cls`, `tokens` or `native`."""
+        """Return how the vectors that a task's head reads are computed; `states` is the task's requirement, `pooled` or `tokens`."""
         raise NotImplementedError
 
     def sharing_with(self, other: Self) -> Self:
-        """Return a copy that reuses what another encoder of the same base already has in memory."""
+        """Return a copy that uses the same objects, such as the tokenizer, as another encoder of the same base, to save memory."""
         return self
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the hashes `base` and `tokenizer`, by which a trained model detects that its base was changed."""
+        """Return hashes of the pretrained files (`base`, `tokenizer`), to detect later that a file was changed after training."""
         raise NotImplementedError
 
 
 class Method(Part):
-    """A fine-tuning method: which weights are trained, and how."""
+    """A fine-tuning method: it decides which weights are trained, and how."""
 
     folder: ClassVar[str] = "methods"
     moves: ClassVar[Literal["head", "top", "all"] | None] = None
-    """Which weights the method trains, if it may be chosen automatically: the `head` alone, the `top` (also the last `n` layers), or
-    `all`. None if it may not."""
+    """Which weights the method trains: only the `head`, the `top` (the head and the last `n` layers), or `all`. None if `method: auto`
+    never chooses this method."""
     learning_rate: ClassVar[float] = 1e-4
-    """The default learning rate of this method for a base of width 384; `rate: auto` adapts it to other widths."""
+    """The default learning rate of this method for a model with hidden size 384; `rate: auto` adapts it to other sizes."""
     learning_rate_few_rows: ClassVar[float | None] = None
-    """The default learning rate for fewer than 3,000 training rows, if it differs."""
+    """The default learning rate for fewer than 3,000 training rows; None means `learning_rate`."""
 
     def depth(self, layers: int) -> int:
-        """Return the lowest depth that this method changes in a base of `layers` layers; states below it are computed once and cached."""
+        """Return the lowest stage that this method changes: 0 for embeddings, 1 for the first layer, `layers` + 1 for the head.
+
+        The outputs of the stage below it do not change in training, so they are computed once and cached.
+        """
         return 0
 
     def prepare(self, model: torch.nn.Module, task: Task, steps: int) -> None:
-        """Change the model in place and mark the weights to train; raise ConfigError if the model's structure does not allow it."""
+        """Add the method's modules to the model and mark the weights to train; raise ConfigError if the architecture is not supported."""
         raise NotImplementedError
 
     def after_backward(self, model: torch.nn.Module, step: int) -> None:
-        """Do what the method needs between the backward pass and the optimiser's step; nothing by default."""
+        """Called after the backward pass and before the optimiser's step, for example to mask gradients; does nothing by default."""
 
     def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
-        """Return a term to add to the loss; None for none."""
+        """Return a regularisation term that is added to the loss; None if the method has none."""
         return None
 
     def edits(self, model: torch.nn.Module) -> list[Edit]:
-        """Return the changes that were made to the model, as edits (core/edits.py)."""
+        """Return the changes that training with this method made to the model, as `Edit` objects."""
         raise NotImplementedError
 
     def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-        """Return the tensors that a checkpoint must store besides the weights, so that a resumed training continues exactly."""
+        """Return this method's tensors, other than weights, that a checkpoint must contain so that training can resume exactly."""
         return {}
 
     def restore(self, model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
-        """Restore the tensors that `state` returned."""
+        """Set the tensors that `state` returned when the checkpoint was written."""
 
 
 def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) -> Method:
-    """Return the method that trains these weights (see `Method.moves`), for code that chooses a method automatically."""
+    """Return the fine-tuning method whose attribute `moves` is `weights`, with these options; `method: auto` uses this."""
     kind = having(Method.folder, moves=weights)
     assert issubclass(kind, Method)
     return kind(**options)
@@ -298,7 +304,7 @@ def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) ->
 
 @dataclass(frozen=True, slots=True)
 class StandaloneModel:
-    """A model that no longer needs its base; compressors accept and return it."""
+    """A complete trained model, in which the fine-tuned changes are merged; compressors accept and return such a model."""
 
     encoder: Encoder
     task: Task
@@ -308,58 +314,59 @@ class StandaloneModel:
 
 @dataclass(frozen=True, slots=True)
 class CompressionContext:
-    """The data and functions that a compressor may use; the step provides them, because a part imports no training or inference code."""
+    """Data and functions that `vertune compress` passes to a compressor, which must not import training or inference code itself."""
 
     train: Sequence[Record]
     """The training records of the model."""
     unlabelled: Sequence[Record]
-    """Further records of the same field of work, without labels; may be empty."""
+    """Records without labels, similar to the training records; may be empty."""
     columns: Sequence[str]
-    """Names of the fields of the records."""
+    """Names of the fields that the records have."""
     seed: int
     distil: Callable[[StandaloneModel, StandaloneModel, float], None]
-    """`distil(student, teacher, epochs)` trains the student in place to reproduce the teacher's outputs."""
+    """`distil(student, teacher, epochs)` trains the student in place to have the same outputs as the teacher."""
     outputs: Callable[[StandaloneModel, Sequence[Record]], list[NDArray[Any]]]
-    """`outputs(model, records)` returns the model's outputs, one array per feature of the records."""
+    """`outputs(model, records)` returns the model's outputs, one array per feature (model input) of the records."""
     activations: Callable[[StandaloneModel, Sequence[Record], Sequence[str]], Iterator[dict[str, NDArray[Any]]]]
-    """`activations(model, records, names)` yields the named tensors inside a graph, batch by batch, without padding: shape
-    (tokens, width)."""
+    """`activations(model, records, names)` runs an ONNX model on the records and yields, for each batch, its tensors with these names
+    by name; each has the shape (tokens of the batch, width), without padding."""
     accepts: Callable[[StandaloneModel], bool]
-    """`accepts(model)` returns whether a model is accurate enough on the validation records; an undecided verdict counts as yes."""
+    """`accepts(model)` returns whether a compressed model is accurate enough on the validation records; if unclear, it returns True."""
     progress: Progress
-    """Callback for progress events."""
+    """A callback `progress(kind, **fields)`, which reports an event."""
     folder: Path
-    """A temporary folder, empty at first, that exists until the compression ends."""
+    """A temporary folder for the compressor's files; it is deleted when the compression ends."""
 
 
 class Compressor(Part):
-    """One way to make a trained model smaller."""
+    """A component that makes a trained model smaller, such as quantisation or pruning."""
 
     folder: ClassVar[str] = "compressors"
     precision: ClassVar[Literal["float32", "int8"]] = "float32"
-    """Number format in which the compressed model computes. The `int8` compressor also quantises shared backbones, with its options
-    `search` (whether to keep sensitive layers in float32) and `rows` (number of training records to calibrate scales on)."""
+    """Number format in which the compressed model computes. The compressor whose value is `int8` is also used to quantise backbones
+    that several models share; so it must have the options `search` (whether to keep sensitive layers in float32) and `rows` (number
+    of training records on which scales are calibrated)."""
     works_on: ClassVar[Literal["torch", "onnx"]] = "torch"
-    """The form in which the compressor reads a model: a torch module or an ONNX graph."""
+    """Whether the compressor accepts and returns a torch module or an ONNX graph."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return a smaller model and leave `model` as it is; ConfigError if the model's structure does not allow it."""
+        """Return a smaller copy of `model`, which is not changed; raise ConfigError if its architecture is not supported."""
         raise NotImplementedError
 
 
 class Export(Part):
-    """A format in which other software can load a trained model."""
+    """A component that writes a trained model in the format of other software."""
 
     folder: ClassVar[str] = "exports"
     takes_graphs: ClassVar[bool] = False
-    """Whether a compressed model, which is an ONNX graph, can be exported too."""
+    """Whether this export also accepts a compressed model, which is an ONNX graph and no torch module."""
     needs_sequences: ClassVar[bool] = False
-    """Whether the other software supports only models of token sequences."""
+    """Whether the other software can load only models that read token sequences."""
 
     def write(self, model: Any, folder: Path) -> None:
-        """Write the model into an empty folder; raise ConfigError if the other software has no equivalent model."""
+        """Write the files of the exported model into an empty folder; raise ConfigError if the format can't represent this model."""
         raise NotImplementedError
 
     def check(self, model: Any, folder: Path) -> None:
-        """Load the exported model in the other software; raise ModelError unless its outputs equal the original's."""
+        """Load the exported files with the other software; raise ModelError if its outputs differ from those of the original model."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The machine that this process runs on: usable processors and their instruction sets; independent of models."""
+"""Information on this machine: its CPU's instruction sets, and how many processors may be used; independent of models."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _ARITHMETIC_FLAGS = (
     "i8mm",
     "bf16",
 )
-"""CPU flags that decide how int8 and bfloat16 products are computed, and so how they round."""
+"""Names of CPU instruction sets, as in /proc/cpuinfo, on which the rounding of int8 and bfloat16 products depends."""
 
 
 def usable_processors() -> int:
-    """Return the number of processors for this process: its share if several processes train together, at most OMP_NUM_THREADS."""
+    """Return the number of processors that this process may use: all usable / LOCAL_WORLD_SIZE, at most OMP_NUM_THREADS."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     available = max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     limit = os.environ.get("OMP_NUM_THREADS", "")
@@ -32,13 +32,13 @@ def usable_processors() -> int:
 
 
 def thread_counts(usable_processors: int) -> list[int]:
-    """Return the thread counts worth trying: the powers of two up to the number of processors, and that number itself."""
+    """Return the numbers of threads to compare in a measurement: the powers of two up to `usable_processors`, and that number itself."""
     return sorted({2**power for power in range(usable_processors.bit_length())} | {usable_processors})
 
 
 @cache
 def cpu_features() -> tuple[str, ...]:
-    """Return the processor's architecture, followed by those of its flags that affect the results of an int8 graph."""
+    """Return the processor's architecture and its instruction sets that affect the rounding of int8 and bfloat16 products."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Parses user input into a pydantic model, with errors that name the field; independent of any particular model."""
+"""Parses user input into a pydantic model, with error messages that name the wrong field; independent of any particular model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def build(model: type[Model], value: Any, owner: str = "") -> Model:
-    """Build a pydantic model from a mapping; raise a ConfigError that names each wrong field and suggests names for unknown ones."""
+    """Build a pydantic model from a mapping; raise a ConfigError that names each wrong field, prefixed with `owner`."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -25,7 +25,7 @@ def build(model: type[Model], value: Any, owner: str = "") -> Model:
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
-    """Describe one validation error and what to do."""
+    """Return a message for one pydantic validation error: what is wrong and what to do."""
     path = [str(step) for step in error["loc"]]
     field = ".".join(path) or "the config"
     if error["type"] == "extra_forbidden":
@@ -41,7 +41,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """Return the pydantic model of the config section at this path; None if there is none."""
+    """Return the pydantic model of the section at this path of field names; None if there is none."""
     section: type[BaseModel] | None = model
     for step in path:
         info = section.model_fields.get(step) if section else None
@@ -50,7 +50,7 @@ def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | N
 
 
 def _classes(annotation: Any) -> Iterator[type]:
-    """Yield every class in an annotation, type arguments included."""
+    """Yield every class in a type annotation, including those in its type arguments."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         yield annotation
     for inner in typing.get_args(annotation):

@@ -1,8 +1,8 @@
-"""The base class of parts (pluggable components), and how parts are found by folder; independent of what they do.
+"""The base class of parts (pluggable components), and functions that find a part by its name; independent of what parts do.
 
-A part is a frozen pydantic model. Its fields are its options, its name is the name of its file, and its help is the docstring
-of its module. Every module in the folder of a kind (such as `vertune/methods/`) is a part; other packages add parts with entry
-points in the group `vertune.<folder>`. Finding a part imports only its module.
+A part is a frozen pydantic model: its fields are its options, its name is the name of its file, and its help text is the
+docstring of its module. A kind of part, such as `Method`, has a folder, such as `vertune/methods/`, in which every module defines
+one part. Other packages add parts with entry points in the group `vertune.<folder>`. Finding a part imports only its module.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from vertune.core.parse import build
 
 
 class Part(BaseModel):
-    """Base class of every kind of part; a kind sets `folder`, a part implements the methods of its kind."""
+    """Base class of pluggable components. A subclass that sets `folder` is a kind (such as `Method`); its subclasses are the parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     folder: ClassVar[str] = ""
-    """The folder of `vertune` that contains the parts of this kind."""
+    """Name of the folder, in the package `vertune`, that contains the parts (components) of this kind."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Have the source read for the docstrings of options only where an option has no description: it takes milliseconds."""
+        """Let pydantic parse the source code for docstrings of options only if an option has no description yet, to save time."""
         super().__init_subclass__(**options)
         declared = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
         cls.model_config["use_attribute_docstrings"] = any(not getattr(cls.__dict__.get(name), "description", None) for name in declared)
 
     @classmethod
     def is_kind(cls) -> bool:
-        """Return whether this class is a kind (such as `Method`) and not a part (such as `Lora`)."""
+        """Return whether this class is a kind of component (such as `Method`) and not one component (such as `Lora`)."""
         return "folder" in cls.__dict__
 
     @property
     def name(self) -> str:
-        """The part's name: the name of its file."""
+        """The name of this component, which is the name of its file without `.py`."""
         return type(self).__module__.rpartition(".")[2]
 
     @model_validator(mode="wrap")
     @classmethod
     def _parse(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Accept `lora` or `{name: lora, rank: 16}` wherever a field has the type of a kind."""
+        """Convert a name such as `lora`, or a mapping such as `{name: lora, rank: 16}`, to the component if the field's type is a kind."""
         if not cls.is_kind():
             if isinstance(value, dict) and "name" in value and "name" not in cls.model_fields:
                 value = {key: item for key, item in value.items() if key != "name"}
@@ -58,7 +58,7 @@ class Part(BaseModel):
         options = {"name": value} if isinstance(value, str) else value
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
             raise ConfigError(
-                f"{value!r} does not choose one of the {cls.folder}. Write its name, or a mapping of 'name' and its options. "
+                f"{value!r} does not name one of the {cls.folder}. Write a name, or a mapping with 'name' and options. "
                 f"Known: {', '.join(names(cls.folder))}."
             )
         part = find(cls.folder, options["name"])
@@ -68,13 +68,13 @@ class Part(BaseModel):
 
     @model_serializer(mode="plain")
     def _dump(self) -> dict[str, Any]:
-        """Return the name and every option, in a form that can be parsed again."""
+        """Return a mapping of the component's name and all options, from which `_parse` can rebuild it."""
         return {"name": self.name, **{field: getattr(self, field) for field in type(self).model_fields}}
 
 
 @cache
 def _modules(folder: str) -> dict[str, str]:
-    """Return the module path of each part in a folder, by the part's name, without importing any module."""
+    """Return, by name, the module path of each component of the kind in this folder, without importing any module."""
     path = Path(__file__).resolve().parents[1] / folder
     modules = {
         module.name: f"vertune.{folder}.{module.name}" for module in pkgutil.iter_modules([str(path)]) if not module.name.startswith("_")
@@ -85,13 +85,13 @@ def _modules(folder: str) -> dict[str, str]:
 
 
 def names(folder: str) -> list[str]:
-    """Return the names of all parts in a folder, sorted."""
+    """Return the names of all components of the kind in this folder, such as `methods`, sorted."""
     return list(_modules(folder))
 
 
 @cache
 def find(folder: str, name: str) -> type[Part]:
-    """Return the class of a part, importing only its module; raise UnknownName if there is no such part."""
+    """Return the class of the component with this name in a folder such as `methods`; raise UnknownName if there is none."""
     modules = _modules(folder)
     if name not in modules:
         raise UnknownName(folder.removesuffix("s"), name, modules)
@@ -106,14 +106,17 @@ def find(folder: str, name: str) -> type[Part]:
         if inspect.isclass(value) and issubclass(value, Part) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
     ]
     if len(parts) != 1:
-        raise ConfigError(f"{target} defines {len(parts)} public parts; expected exactly one. Move the others to modules of their own.")
+        raise ConfigError(
+            f"The module {target} defines {len(parts)} public subclasses of Part; expected exactly one. Move the others to other modules."
+        )
     return parts[0]
 
 
 def having(folder: str, **attributes: Any) -> type[Part]:
-    """Return the class of the first part in a folder that has these class attributes; raise ConfigError if none has.
+    """Return the class of the first component in a folder such as `methods` whose class attributes have these values.
 
-    The parts of vertune come before those of other packages, and each in order of their names.
+    Components of vertune are searched before those of other packages, both in the order of their names. Raises ConfigError if
+    there is none.
     """
     modules = _modules(folder)
     for name in sorted(modules, key=lambda name: not modules[name].startswith("vertune.")):
@@ -121,11 +124,11 @@ def having(folder: str, **attributes: Any) -> type[Part]:
         if all(getattr(kind, attribute, None) == value for attribute, value in attributes.items()):
             return kind
     wanted = ", ".join(f"{attribute} = {value!r}" for attribute, value in attributes.items())
-    raise ConfigError(f"None of {folder} has {wanted}. Install a package that offers one.")
+    raise ConfigError(f"None of the {folder} has {wanted}. Install a package that provides one.")
 
 
 def about(folder: str, name: str) -> str:
-    """Return the first line of a part's module docstring; a module of vertune itself is read without importing it."""
+    """Return the first line of the docstring of a component's module; a module of vertune is parsed, not imported, for that."""
     target = _modules(folder).get(name, "")
     path = Path(__file__).resolve().parents[1] / folder
     for file in (path / f"{name}.py", path / name / "__init__.py"):

@@ -1,4 +1,4 @@
-"""The types that parts exchange: records, columns, notes, features, answers; independent of tasks and models."""
+"""Types that the components exchange: records, columns, model inputs, answers, notes on data; independent of tasks and models."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Record = Mapping[str, Any]
-"""One valid row of input: the values of its task's columns, by column name."""
+"""One valid row of data: a mapping from the names of the task's fields to values."""
 
 Answer = dict[str, Any]
-"""The prediction of a model for one record; its keys are those of the task's answer schema."""
+"""The prediction of a model for one record: a dict with the keys that the task's answer schema (`Task.answer`) defines."""
 
 Role = Literal["input", "target", "extra"]
 InputType = Literal["text", "number", "category", "image", "audio", "time", "bytes"]
@@ -22,7 +22,7 @@ ColumnType = InputType | TargetType
 
 
 class Span(TypedDict):
-    """A labelled segment of a text; `start` and `end` (exclusive) count Unicode code points."""
+    """A labelled part of a text, from `start` to `end` (exclusive), which are offsets in Unicode code points."""
 
     start: int
     end: int
@@ -31,14 +31,14 @@ class Span(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field of a task's records; raises ValueError if the type does not suit the role."""
+    """The definition of one field of a task's records; raises ValueError if the role does not allow the type."""
 
     name: str
     about: str
     required: bool = True
-    """Whether the data must have a column for this field."""
+    """Whether the data must have a column for this field; if not, the column may be absent."""
     role: Role = "input"
-    """`input` is read by the encoder, `target` is the expected answer, `extra` is neither (such as an id or a group)."""
+    """`input`: the model reads it. `target`: the expected answer. `extra`: neither, such as an id or a group."""
     type: ColumnType = "text"
     """Type of the values. Inputs: `text`, `number`, `category`, `image`, `audio`, `time`, `bytes`. Targets: `label` (one word),
     `labels` (a list or delimited words), `number`, `spans`, `answers`. An extra may have any of these types."""
@@ -47,92 +47,95 @@ class Column:
         inputs, targets = get_args(InputType), get_args(TargetType)
         allowed = {"input": inputs, "target": targets, "extra": (*inputs, *targets)}
         if self.role not in allowed:
-            raise ValueError(f"The column '{self.name}' has the role '{self.role}'. Roles are: {', '.join(allowed)}.")
+            raise ValueError(f"The column '{self.name}' has the unknown role '{self.role}'. Choose from: {', '.join(allowed)}.")
         if self.type not in allowed[self.role]:
             raise ValueError(
-                f"The column '{self.name}' has the role '{self.role}' and the type '{self.type}'. "
-                f"Types of this role are: {', '.join(dict.fromkeys(allowed[self.role]))}."
+                f"The column '{self.name}' has the type '{self.type}', which the role '{self.role}' does not allow. "
+                f"Choose from: {', '.join(dict.fromkeys(allowed[self.role]))}."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One input of the model that a task requires: the fields of a record to encode together, and how to shorten them."""
+    """Definition of one input of the model: which fields of a record are encoded together, and how they are shortened if too long."""
 
     role: str
+    """Name of this input within the task, such as `query` or `document`."""
     fields: tuple[str, ...]
-    """Names of the fields, in order. A text encoder accepts one or two; it skips the second if a record lacks it."""
+    """Names of the fields, in order. A text encoder accepts one or two; it omits the second if a record has no value for it."""
     cut: int | None = None
-    """Index of the field to shorten if the fields don't fit; None shortens the longest one."""
+    """Index, in `fields`, of the field to shorten if the input is too long; None shortens the longest field."""
     windows: bool = False
-    """Whether a long record may be divided into several windows; the task then merges their answers."""
+    """Whether a long text may be divided into several overlapping inputs (windows), whose outputs the task merges into one answer."""
     places: bool = False
-    """Whether the answer is a position in the text, which must then not be cut off."""
+    """Whether the answer contains positions in the text, so that the encoder must return the offsets of each token (`Places`)."""
     types: tuple[InputType, ...] = ()
     """Type of each field, in the order of `fields`; empty if all are text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The field and the characters that each position (token) of a feature covers."""
+    """For each token of a feature (model input): which field it comes from, and which characters of that field it covers."""
 
     segments: NDArray[np.int8]
-    """Index, among the fields of the view, of the field that each position covers; -1 for special tokens, which cover none."""
+    """For each token, the index in `View.fields` of the field that it comes from; -1 for special tokens, which come from none."""
     offsets: NDArray[np.int32]
-    """Start and end (exclusive) of each position in its field, in characters, shape (positions, 2); zeros where the segment is -1."""
+    """For each token, its start and end (exclusive) in the field's text, in characters, shape (tokens, 2); 0 and 0 for special tokens."""
 
 
 @dataclass(slots=True)
 class Feature:
-    """One input of the model; only the encoder that made it reads its payload."""
+    """One input of the model, made from a record; only the encoder that made it reads its `payload`."""
 
     record: int
-    """Index of its record in the list that was encoded."""
+    """Index, in the list that was encoded, of the record that this input was made from."""
     role: str
+    """The `role` of the view (input definition) that it was made for."""
     cost: int
-    """Cost of a forward pass over it: the number of tokens of a text, or another unit of its encoder."""
+    """Size by which inputs are batched: the number of tokens of a text; other encoders define their own measure."""
     payload: Any
+    """The encoded values, such as token ids."""
     places: Places | None = None
-    """The text that each position covers, if the model returns one state per position; None if it returns one per feature."""
+    """The characters that each token covers, if the task reads one output vector per token; None if it reads one per feature."""
     truncated: int = 0
-    """Number of tokens of the record that were cut off, so that none of its features contains them."""
+    """Number of tokens of the record that were cut off because the text was too long; no other feature contains them."""
     window: int = 0
-    """Index of the window among those of its record and role."""
+    """Index of this piece if a long text was divided into several features (windows), counted per record and role; else 0."""
 
     @property
     def positions(self) -> int:
-        """The number of states that the model returns for this feature."""
+        """The number of output vectors that the model returns for this feature: one per token, or 1 if `places` is None."""
         return 1 if self.places is None else len(self.places.segments)
 
 
 @dataclass(frozen=True, slots=True)
 class InputNames:
-    """Names of the arrays in a collated batch that have a special role for a backbone."""
+    """Names of the arrays in a collated batch that contain the sequences and their attention mask."""
 
     sequence: str | None = None
-    """An array of shape (rows, positions), by which arrays with one entry per position are recognised; None without positions."""
+    """Name of an array of shape (rows, positions), such as token ids; None if the inputs of the model are no sequences."""
     mask: str | None = None
-    """The array of the same shape that is 1 for input and 0 for padding."""
+    """Name of the array of the same shape that is 1 for input and 0 for padding; None if nothing is padded."""
 
 
 @dataclass(slots=True)
 class Targets:
-    """The values with which the loss compares the model's outputs."""
+    """The expected values with which the loss compares the model's outputs."""
 
     values: list[NDArray[Any]]
-    """One array per feature: its target, or one target per token."""
+    """One array per feature (model input): one target, or one target per token."""
     weights: NDArray[np.float32] | None = None
     """Weight of each feature in the loss; None gives all the same weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A count of the values that one step of data preparation dropped or changed in rows that remain."""
+    """A summary of values that one step of data preparation dropped or changed, without dropping their rows: how many, and examples."""
 
     where: str
     """The name of the task, cleaner or augmenter that dropped or changed the values."""
     what: str
-    """What happened, as the end of a sentence that begins with the counts: `spans overlap a longer one and were dropped`."""
+    """What happened, as the end of the sentence `200 of 600 …`, for example `spans overlap a longer one and were dropped`."""
     count: int
     """Number of values that were dropped or changed."""
     of: int
@@ -146,37 +149,37 @@ class Note:
         return f"{self.where}: {self.count:,} of {self.of:,} {self.what}."
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values; `Note(**value)` rebuilds the note."""
+        """Return the note as a dict of JSON values; `Note(**value)` rebuilds the note."""
         return {**asdict(self), "examples": [dict(example) for example in self.examples]}
 
 
 MAX_EXAMPLES = 5
-"""Maximum number of examples in a note."""
+"""Maximum number of examples in a `Note`."""
 
 
 @dataclass(slots=True)
 class Cleaned:
-    """The result of cleaning a frame: the rows that remain, the rejected rows, and notes on values that were dropped or changed."""
+    """The result of cleaning a data frame: the rows that remain, the rejected rows, and notes on changes in the rows that remain."""
 
     frame: Any
-    """Polars frame of the rows that remain, in the task's own columns and types."""
+    """The rows that remain, as a Polars frame; after the task has cleaned it, its columns have the types that the task defines."""
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    """`{"file": …, "row": …, "reason": …, "values": …}` for each rejected row."""
+    """A mapping `{"file": …, "row": …, "reason": …, "values": …}` for each row that was dropped; `row` counts from 1."""
     notes: list[Note] = field(default_factory=list)
-    """What was dropped from, or changed in, the rows that remain."""
+    """Summaries of the values that were dropped or changed in the rows that remain."""
 
 
 def texts(records: Sequence[Record], name: str) -> list[str]:
-    """Return the text of one field for each record; an absent field gives an empty text."""
+    """Return, for each record, the value of the field `name` as a text; the text is empty if the record has no value."""
     return [str(record.get(name) or "") for record in records]
 
 
 ROUNDING = 1e-4
-"""Largest difference, absolute below 1 and relative above, of two numbers that count as equal: rounding depends on the batch."""
+"""Two numbers in answers count as equal up to this difference (relative above 1), because rounding depends on the batch."""
 
 
 def equal_values(one: Any, other: Any) -> bool:
-    """Return whether two values of answers are equal; numbers may differ by `ROUNDING`."""
+    """Return whether two answers, or values in them, are equal; numbers may differ by `ROUNDING`."""
     if isinstance(one, Mapping):
         return isinstance(other, Mapping) and one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):

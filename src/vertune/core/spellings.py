@@ -1,7 +1,7 @@
-"""Converts older spellings of a config to the current one; independent of what the options mean.
+"""Converts config keys of older versions of vertune to the current keys; independent of what the options mean.
 
-Older spellings in a manifest are converted silently. For those in a file, on the command line or in Python code, the log also
-says how to write them now.
+Older keys in the manifest of a model are converted silently. For older keys in a config file, on the command line or in Python
+code, a warning with the current key is logged too.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from vertune.core.errors import ConfigError
 
 _MOVED = {"optimiser": "training.optimiser", "slices": "evaluate.slices", "tolerance": "compress.tolerance"}
-"""Top-level keys of older versions, each mapped to its current key."""
+"""Top-level config keys of older versions, each mapped to its current key."""
 _CHAIN = "compress.chain"
-"""Current key of the list that older versions wrote directly under `compress`."""
+"""Current key of the list of compressors; in older versions, `compress` itself was this list."""
 
 _log = logging.getLogger("vertune")
 
 
 def modernise(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the config in the current spelling, and a sentence for the log about each older spelling in it.
+    """Return the config with older keys replaced by the current ones, and a list with a warning for each older key.
 
-    Raises ConfigError if an option is set under its old key and its current one.
+    Raises ConfigError if the config contains both the older and the current key of an option.
     """
     result, notes = dict(value), []
     if isinstance(result.get("compress"), list):
@@ -42,7 +42,7 @@ def modernise(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def modernise_setting(setting: str) -> tuple[str, list[str]]:
-    """Return a setting such as `optimiser.rate=1e-4` in the current spelling, and a list with a sentence for the log if that differs."""
+    """Return a setting such as `optimiser.rate=1e-4` with the current key, and a list with a warning if its key was an older one."""
     key, equals, text = setting.partition("=")
     first, dot, rest = key.partition(".")
     if first in _MOVED:
@@ -55,7 +55,7 @@ def modernise_setting(setting: str) -> tuple[str, list[str]]:
 
 
 def moved_value(config: Mapping[str, Any], place: str, default: Any) -> Any:
-    """Return the value of a key such as `compress.tolerance` in a manifest's config of any version; `default` if it is not set."""
+    """Return the value of a current key, such as `compress.tolerance`, in a config of any version; `default` if it is not set."""
     found: Any = modernise(config)[0]
     for step in place.split("."):
         if not isinstance(found, Mapping) or step not in found:
@@ -65,11 +65,11 @@ def moved_value(config: Mapping[str, Any], place: str, default: Any) -> Any:
 
 
 def log_notes(notes: Iterable[str]) -> None:
-    """Log each sentence as a warning."""
+    """Log each of these texts as a warning."""
     for note in notes:
         _log.warning("%s", note)
 
 
 def _sentence(old: str, new: str) -> str:
-    """Format the advice to replace an older spelling."""
-    return f"'{old}' is an older spelling that still works. Write '{new}' now."
+    """Return the warning that a key is an older spelling, with the key to use instead."""
+    return f"'{old}' is an older spelling that still works. Write '{new}' instead."

@@ -1,6 +1,6 @@
-"""The kind `Task`: a task defines the fields of records, the head, the loss, the answers and the metrics of a model.
+"""The base class of tasks: a task defines a model's fields of records, head (last layer), loss, answers and metrics.
 
-`decode`, `tally` and `summarise` use NumPy only, so that torch, ONNX and a process without torch share one implementation.
+`decode`, `tally` and `summarise` must use NumPy only, because they also run in processes in which torch is not installed.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
-"""A forward pass over features: returns one output array per feature, without padding."""
+"""A function that runs the model on features (model inputs) and returns one output array per feature, without padding."""
 
 
 class Task(Part):
-    """What a model predicts and how it is measured: the schema of records and answers, head, loss, decoding and metrics."""
+    """A component that defines what a model predicts: the fields of records, head (last layer), loss, answers and metrics."""
 
     folder: ClassVar[str] = "tasks"
     columns: ClassVar[tuple[Column, ...]] = ()
-    """The fields of a record, by name, role and type. Read them from an instance, because options may change the inputs."""
+    """The fields of a record. Read this attribute from an instance, not from the class, because options may change the input fields."""
     answer: ClassVar[type[Any]]
-    """The schema of answers, a TypedDict."""
+    """The schema of an answer (the prediction for one record): a TypedDict class."""
     states: ClassVar[str] = "pooled"
-    """What the head reads: `pooled` (one vector per feature) or `tokens` (one vector per token)."""
+    """What the head (last layer) reads: `pooled` (one vector per model input) or `tokens` (one vector per token)."""
     linear_head: ClassVar[bool] = False
-    """Whether the head is one linear layer, which can be fitted on the frozen encoder's outputs (a linear probe)."""
+    """Whether the head is one linear layer, so that it can be fitted as a linear model on the outputs of the unchanged encoder."""
     native_head: ClassVar[bool] = False
-    """Whether a head of the base's own model family (`pooling: native`) can replace `head`."""
+    """Whether the head that the pretrained model's transformers architecture defines (`pooling: native`) can replace `head`."""
     whole_batch: ClassVar[bool] = False
-    """Whether the loss needs all rows of an optimiser step in one forward pass, as with in-batch negatives."""
+    """Whether the loss compares the rows of a batch with each other (as with in-batch negatives), so no batch may be divided."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of the metrics that `summarise` returns, the default one first."""
+    """Names of the metrics that `summarise` returns; the first is the default of the option `metric`."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     """Names of the metrics for which a smaller value is better."""
     decoder: ClassVar[str | None] = None
-    """Module with the function `decode(records, features, outputs, **decoder_options())`, which returns the answers, such as
-    `vertune.decoders.classify`. It may import only NumPy, the standard library and modules of its own package or of
-    `vertune.decoders`, because a portable bundle contains a copy of it."""
+    """Name of a module, such as `vertune.decoders.classify`, whose function `decode(records, features, outputs, **decoder_options())`
+    returns the answers. It may import only NumPy, the standard library, `vertune.decoders` and modules of its own package, because
+    its source is copied into exports that run without vertune. None if the task overrides `Task.decode`."""
     gives_vectors: ClassVar[bool] = False
-    """Whether an answer contains the embedding of the first input as `vector`, which the embeddings service returns."""
+    """Whether an answer contains the embedding of the first input as `vector`, so that the server can offer the model for embeddings."""
     metric: str = Field(
         default="auto",
         description="The metric by which training selects the best weights and compression checks the smaller model; auto is the task's "
@@ -65,39 +65,39 @@ class Task(Part):
 
     @property
     def input_columns(self) -> tuple[Column, ...]:
-        """The columns that the encoder reads."""
+        """The fields of a record that the model reads."""
         return tuple(column for column in self.columns if column.role == "input")
 
     @property
     def target_columns(self) -> tuple[Column, ...]:
-        """The columns that contain the expected answer."""
+        """The fields of a record that contain the expected answer."""
         return tuple(column for column in self.columns if column.role == "target")
 
     @property
     def goal(self) -> str:
-        """The name of the metric in use: `metric`, or the task's default if that is `auto`."""
+        """The name of the metric that selects the best weights: `metric`, or the task's default if `metric` is `auto`."""
         return self.metrics[0] if self.metric == "auto" else self.metric
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Convert rows to the task's own types; rows that can't be converted are rejected with a reason."""
+        """Convert the values of rows to the types that the task uses, and reject, with a reason, rows that can't be converted."""
         raise NotImplementedError
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy with values derived from the training rows, such as labels, scale and class weights."""
+        """Return a copy of the task with values computed from the training rows, such as labels, scale and class weights."""
         return self
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return the inputs of the model that the encoder must make of a record with these columns."""
+        """Return the definition of each model input that the encoder must make of a record; `columns` are the fields that records have."""
         raise NotImplementedError
 
     @property
     def size(self) -> int:
-        """The number of outputs of the head per feature, or per token."""
+        """The number of outputs of the head (last layer) per model input, or per token if `states` is `tokens`."""
         raise NotImplementedError
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The names of the head's outputs, in order; empty if they have none."""
+        """The label that each output of the head stands for, in the order of the outputs; empty if outputs don't stand for labels."""
         return self.known_labels if len(self.known_labels) == self.size else ()
 
     @property
@@ -106,41 +106,42 @@ class Task(Part):
         return ()
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return the head: the torch module on top of states of this width."""
+        """Return the head: a torch module that converts the encoder's output vectors, of size `width`, to the task's outputs."""
         raise NotImplementedError
 
     def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the head's outputs, computed without torch from states and the head's weights by name; by default, the head is linear."""
+        """Return the outputs of the head for these input vectors, computed without torch; `head` contains the head's weights by name."""
         out: NDArray[Any] = states @ head["weight"].T + head["bias"]
         return out
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return the values with which the loss compares the outputs of these features."""
+        """Return the expected values with which the loss compares the model's outputs for these features (model inputs)."""
         raise NotImplementedError
 
     def sampling(self, records: Sequence[Record]) -> NDArray[Any] | None:
-        """Return the average number of times that each record is used per epoch; None uses each once."""
+        """Return, for each record, how often on average it is used in an epoch, for example to balance classes; None means once each."""
         return None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each feature, shape (features,); targets are stacked, and padded with -100 if there is one per token."""
+        """Return the loss of each feature (model input), shape (features,); targets per token are padded with -100."""
         raise NotImplementedError
 
     @property
     def portable(self) -> bool:
-        """Whether a bundle can produce answers without vertune: the task has a decoder and does not override `decode`."""
+        """Whether exported code can compute answers without vertune: if the task has a `decoder` and does not override `decode`."""
         return self.decoder is not None and type(self).decode is Task.decode
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the arguments of the decoder's `decode` besides records, features and outputs, by parameter name, as JSON values."""
+        """Return, by name, the arguments of the decoder's `decode` other than records, features and outputs, as JSON values."""
         return {}
 
     def decode(
         self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run | None = None
     ) -> list[Answer]:
-        """Return one answer per record, from the features and outputs of the records; `run` can compute further outputs.
+        """Return one answer per record, computed from the model's outputs for the features (model inputs) of the records.
 
-        Calls the task's decoder. A task without a decoder overrides this method.
+        By default, this calls the function `decode` of the module `decoder`; a task without a decoder must override this method.
+        `run` computes the model's outputs for further features, for tasks that need them.
         """
         if self.decoder is None:
             raise NotImplementedError(f"The task '{self.name}' has no decoder and does not override decode.")
@@ -149,57 +150,62 @@ class Task(Part):
         return answers
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """Return the labels in an answer, repeated as often as they occur; empty if answers are numbers or vectors."""
+        """Return the labels in an answer, each as often as it occurs there; empty if the answer contains no labels."""
         return ()
 
     @property
     def names_labels(self) -> bool:
-        """Whether the answers of this task contain labels, that is, whether it overrides `named`."""
+        """Whether answers of this task can contain labels, which is so if the task overrides `named`."""
         return type(self).named is not Task.named
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the probability, from 0 to 1, that the model assigns to its answer; None if it assigns none."""
+        """Return the probability, from 0 to 1, that the model assigned to this answer; None if it contains no probability."""
         return None
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Return whether two answers are the same: equal labels if they contain any, else equal values within rounding."""
+        """Return whether two answers are equal. If one contains labels, only labels are compared; else all values, up to rounding."""
         if self.named(one) or self.named(other):
             return sorted(self.named(one)) == sorted(self.named(other))
         return equal_values(one, other)
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """Return a copy with values fitted on validation records, such as thresholds."""
+        """Return a copy of the task with values, such as thresholds, that were fitted on these validation records and model outputs."""
         return self
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return additive statistics, float64 of shape (units, k); a unit is what a bootstrap may resample: a record, a query."""
+        """Return statistics, float64 of shape (n, k), from whose sum over the n rows `summarise` computes the metrics.
+
+        There is one row for each unit, such as a record or a query, that is resampled (bootstrap) to compute confidence intervals.
+        """
         raise NotImplementedError
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return every metric by name, computed from summed tallies of shape (..., k); each metric has the shape (...)."""
+        """Return every metric by name, computed from sums of the rows of `tally`, of shape (..., k); each metric has the shape (...)."""
         raise NotImplementedError
 
     def score(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, float]:
-        """Return every metric of these answers, by name."""
+        """Return every metric by name, computed by comparing these answers with the targets in the records."""
         total = self.tally(records, answers).sum(axis=0)
         return {name: float(value) for name, value in self.summarise(total).items()}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return what a report shows besides metrics; each of these entries is optional.
+        """Return what the evaluation report shows besides metrics; each of the following entries is optional.
 
-        `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`; `confusion`: `{"labels": […], "matrix": [[…]]}`,
-        with one row per true label and one column per predicted label; `calibration`: the result of
-        `metrics.calibration.reliability`; `errors`: `[{"row", "expected", "answered", …}, …]`, worst first: `row` is an index into
-        the records, `expected` and `answered` are words or numbers, `probability` and `error` (a distance) are optional, and any
-        other key contains a text of the record to show; `points`: `[[expected, answered], …]` of numbers. An entry that is a float
-        is a further metric, without an interval because it can't be computed from summed tallies.
+        `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`.
+        `confusion`: `{"labels": […], "matrix": [[…]]}`, with one row per true label and one column per predicted label.
+        `calibration`: the result of `vertune.metrics.calibration.reliability`.
+        `errors`: `[{"row", "expected", "answered", …}, …]`, the worst first. `row` is an index into the records, `expected` and
+        `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key contains a text
+        of the record to show.
+        `points`: `[[expected, answered], …]`, pairs of numbers.
+        Any entry whose value is a float is shown as a further metric, without a confidence interval.
         """
         return {}
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Fit simple baselines, which a model must beat, and return their answers to the test records, by the baseline's name."""
+        """Fit simple models (baselines) to compare the trained model with, and return, by name, their answers to the test records."""
         raise NotImplementedError
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return a small set of records on which a model can be trained, for tests and documentation."""
+        """Return a small set of artificial records on which a model can be trained, for tests and documentation."""
         raise NotImplementedError

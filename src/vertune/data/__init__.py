@@ -1,1 +1,1 @@
-"""Turns the rows of a file into a checked dataset: column names, cleaning, splits, statistics and storage, one file each."""
+"""Turns the rows of a file into a checked dataset; one module each for column names, cleaning and splits, statistics, and storage."""

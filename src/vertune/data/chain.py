@@ -1,7 +1,8 @@
-"""The data chain turns the rows of sources into splits: read, map columns to fields, clean, split, augment, fit; writes no files.
+"""Turns the rows of data sources into training, validation and test rows; writes no files.
 
-Each of these links takes a Polars frame and returns one. Every row, span or label that a link drops or changes gets an entry in
-a `ChainLog`. Always: rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows.
+The rows pass a chain of links: read, map columns to fields, clean, split, augment, and fit the task and the encoder to the training
+rows. Every row, span or label that a link drops or changes is recorded in a `ChainLog`, so that no row is lost:
+rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ _PLACES = frozenset({"spans", "answers"})
 _LABELLED = frozenset({"label", "labels", "spans"})
 """Target types whose values contain labels."""
 _REASONS = 20
-"""Number of most frequent reasons for rejection that get a note each; all others share one note."""
+"""Number of reasons for rejection, the most frequent ones, that have a note each; all other reasons have one note together."""
 _SHOWN = 200
 """Maximum number of characters of a text, and of entries of a list, in an example of a note."""
 
 
 class ChainInputs(BaseModel):
-    """Everything that decides the result of the data chain: the sources and the options of each link."""
+    """Everything that determines the result of the data chain: the sources, and the options of its links (clean, split, augment …)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tables: dict[str, SerializeAsAny[Source]]
-    """The sources by the name of their table: train, validation or test."""
+    """Maps the name of a table (train, validation or test) to the source that reads its rows."""
     fields: dict[str, str | list[str]]
     """Maps a field of the task to the column or columns that it is read from."""
     keep: tuple[str, ...]
@@ -58,7 +59,7 @@ class ChainInputs(BaseModel):
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        """Take the inputs from a config."""
+        """Return the inputs that a config describes."""
         data = config.data
         sources = {"train": data.source, "validation": data.validation, "test": data.test}
         return cls(
@@ -74,7 +75,7 @@ class ChainInputs(BaseModel):
         )
 
     def fingerprint(self) -> str | None:
-        """The sha256 hex digest of the options, the content of the sources and the pretrained base; None if a source can't be hashed."""
+        """Return a sha256 hex digest of the options, the content of all sources and the pretrained model; None if a source has no hash."""
         contents = {name: source.fingerprint() for name, source in self.tables.items()}
         if not contents or None in contents.values():
             return None
@@ -84,7 +85,7 @@ class ChainInputs(BaseModel):
 
 @dataclass(slots=True)
 class ChainLog:
-    """Collects what the links of the data chain dropped, changed and added; each note is also sent to `progress` as an event."""
+    """Collects what the links of the data chain (clean, split …) dropped, changed and added; sends each note to `progress` as well."""
 
     progress: Progress
     read: int = 0
@@ -94,11 +95,11 @@ class ChainLog:
     notes: list[Note] = field(default_factory=list)
     """One note per kind of drop, change or addition, each with a count and examples; rejected rows are included."""
     changes: list[Note] = field(default_factory=list)
-    """Those of `notes` that cleaners and the task wrote about rows which they changed but did not reject."""
+    """The subset of `notes` in which cleaners and the task report rows that they changed but did not reject."""
     missing: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By table and field, the share of rows without a value, before any row was rejected."""
+    """For each table and each of its fields, the fraction of rows without a value, before any row was rejected."""
     origin: dict[str, list[str]] = field(default_factory=dict)
-    """The source columns of each field."""
+    """For each field of the task, the columns of the source that it is read from."""
 
     def note(self, note: Note) -> None:
         """Add one note, and send it to `progress`."""
@@ -106,7 +107,7 @@ class ChainLog:
         self.progress("note", **note.as_json())
 
     def reject(self, where: str, rows: Sequence[dict[str, Any]], of: int) -> None:
-        """Add rejected rows, with one note per reason; `where` names the link, and `of` is the number of rows that it checked."""
+        """Add rejected rows, with one note per reason; `where` names what rejected them, and `of` is the number of rows it checked."""
         self.rejected += rows
         counts = Counter(row["reason"] for row in rows)
         for reason, count in counts.most_common(_REASONS):
@@ -117,7 +118,7 @@ class ChainLog:
             self.note(Note(where, "rows were rejected for further reasons, which rejected.jsonl lists", rest, of))
 
     def take(self, cleaned: Cleaned, where: str, of: int) -> pl.DataFrame:
-        """Add the rejected rows and notes of a cleaner or task, and return the frame of the remaining rows."""
+        """Add the rejected rows and notes of a cleaner or task (`where` names it; it checked `of` rows), and return the remaining rows."""
         self.reject(where, cleaned.rejected, of)
         for note in cleaned.notes:
             self.changes.append(note)
@@ -140,7 +141,7 @@ class ChainResult:
     task: Task
     """The task, fitted to the training rows."""
     encoder: Encoder
-    """The encoder, its options with the value `auto` replaced by values that suit the training rows."""
+    """The encoder, in which options with the value `auto` are replaced by values that suit the training rows."""
     tokens: dict[str, Tokens]
     """The token ids of the training and validation rows, by split; empty for an encoder without a tokenizer."""
 
@@ -206,7 +207,7 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
-    """Return the task's columns that a frame has, and those of them that have any value, which decide the fields the model reads."""
+    """Return the task's columns that a frame has, and the subset of these that is not empty, which decides what the model reads."""
     present = [name for name in frame.columns if name in {column.name for column in task.columns}]
     return present, [name for name in present if frame[name].dtype != pl.Null]
 
@@ -241,7 +242,7 @@ def _check_cleaners(inputs: ChainInputs) -> None:
 
 
 def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
-    """Map one table to the task's fields, clean and check its rows, and return the usable ones."""
+    """Rename the columns of one table to the task's fields, clean and check its rows, and return the usable rows."""
     reads = inputs.split.reads if name == "train" else ()
     mapped = map_fields(frame, inputs.fields, inputs.task, [*inputs.keep, *reads])
     table = mapped.frame
@@ -261,7 +262,7 @@ def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, l
 
 
 def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], set[str]]:
-    """Split the tables; return the rows by split (and `unused`), and the names of the splits taken from the training table."""
+    """Return the rows of each split, those in no split (`unused`), and the names of the splits taken from the training table."""
     table = tables["train"]
     own_tables = frozenset(tables) - {"train"}
     names = inputs.split.without(own_tables).divide(table, inputs.task.columns)
@@ -269,7 +270,8 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
     conflicting = sorted(own_tables & used)
     if conflicting:
         raise ConfigError(
-            f"Rows for {conflicting[0]} are given twice: in data.{conflicting[0]} and by the split '{inputs.split.name}'. Remove one."
+            f"Rows for {conflicting[0]} are given twice: in data.{conflicting[0]} and by the split '{inputs.split.name}'. "
+            "Remove one of the two."
         )
     stay = {*inputs.keep, *(column.name for column in inputs.task.columns)}
     table = table.drop([name for name in inputs.split.reads if name not in stay], strict=False)
@@ -312,7 +314,8 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
     for number, augmenter in enumerate(inputs.augment):
         log.progress("augment", by=augmenter.name, rows=train.height)
         new = augmenter.augment(train, inputs.task.columns, inputs.seed + number).select(train.columns)
-        log.note(Note(augmenter.name, "training rows were added, made from so many", new.height, train.height, _rows(new)))
+        what = "training rows were added; the second number is that of the rows before"
+        log.note(Note(augmenter.name, what, new.height, train.height, _rows(new)))
         frames.append(new.with_columns((pl.col("__file") + f" ({augmenter.name})").alias("__file")))
     return pl.concat(frames)
 
@@ -326,17 +329,17 @@ def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
 
 
 def _rejection(row: Mapping[str, Any], reason: str, fields: Iterable[str]) -> dict[str, Any]:
-    """The log entry of a rejected row."""
+    """Return the log entry of a rejected row."""
     return {"file": row["__file"], "row": row["__row"], "reason": reason, "values": {name: row[name] for name in fields}}
 
 
 def _examples(rejected: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Convert rejected rows to the examples of a note."""
+    """Convert rejected rows to the examples that a note of the log contains."""
     return tuple({"file": str(row.get("file", "")), "row": row["row"], "value": _json(row.get("values"))} for row in rejected)
 
 
 def _rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
-    """Convert the first rows of a frame to the examples of a note."""
+    """Convert the first rows of a frame to the examples that a note of the log contains."""
     own = [name for name in frame.columns if name not in MARKS]
     return tuple(
         {"file": row["__file"], "row": row["__row"], "value": _json({name: row[name] for name in own})}

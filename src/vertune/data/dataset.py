@@ -1,4 +1,4 @@
-"""Reads and writes the files of a dataset: one Parquet file per split, and the rejected rows; independent of how they were made."""
+"""Reads and writes the files of a dataset: one Parquet file per split, and the list of rejected rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
 
 
 def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
-    """Read the records of a split, with the task's columns only; empty if there is no such split."""
+    """Read the records of a split with only the columns that the task declares; empty if there is no such split."""
     try:
         frame = read(dataset, split)
     except NotFound:
@@ -44,7 +44,7 @@ def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
 
 
 def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
-    """Find the dataset that a model was made from, by the model's manifest; None if it is not in this home folder."""
+    """Return the dataset that a model was trained on, which the model's manifest names; None if it is not in this home folder."""
     for parent in manifest.get("parents", ()):
         try:
             return home.get("datasets", parent)
@@ -73,7 +73,7 @@ def write_rejected(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def fingerprint(frames: Mapping[str, pl.DataFrame]) -> str:
-    """Hash the content of every split; the order of rows and the files that they came from don't matter."""
+    """Return a hash of the content of every split; it depends neither on the order of the rows nor on the files they were read from."""
     parts = []
     for name in sorted(frames):
         columns = sorted(column for column in frames[name].columns if column not in MARKS)

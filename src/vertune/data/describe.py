@@ -1,7 +1,7 @@
 """Computes the statistics of splits: label counts, duplicates, conflicting answers, leakage, text lengths; reads and writes no files.
 
-All rows are counted. Only lengths and unknown tokens, which need the base's tokenizer, are measured on a sample of evenly spaced
-rows of a large split; the report shows the size of the sample.
+All rows are counted. Only text lengths and unknown tokens, which need the tokenizer of the pretrained model, are measured on a
+sample of evenly spaced rows if a split is large; the report shows the size of the sample.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from vertune.data.dataset import SPLITS
 from vertune.reports.scales import format_value, plural
 
 SAMPLE = 20_000
-"""A split of at least twice as many rows is sampled for lengths and unknown tokens."""
+"""Text lengths and unknown tokens are measured on a sample if a split has at least twice as many rows."""
 FEW = 5
 """A label with fewer training rows gets a warning, because a model can hardly be trained on it."""
 IMBALANCE = 10.0
-"""Ratio of the most frequent label's training rows to the rarest one's, above which there is a warning."""
+"""There is a warning if the most frequent label has more than this many times as many training rows as the rarest label."""
 UNKNOWN = 0.05
 """Share of tokens that the tokenizer does not know, above which there is a warning."""
 TRUNCATED = 0.05
@@ -42,9 +42,9 @@ _BINS = 24
 def describe(
     splits: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens] | None = None
 ) -> dict[str, Any]:
-    """Compute the statistics of all splits: labels, duplicates, conflicts, leakage, lengths, and unknown tokens.
+    """Compute the statistics of all splits: labels, duplicates, conflicting answers, leakage, text lengths, and unknown tokens.
 
-    `task` must be fitted to the training rows. `tokens` has the token ids of all rows of a split; a split without them is
+    `task` must be fitted to the training rows. `tokens` maps a split to the token ids of all its rows; splits that it lacks are
     tokenised here.
     """
     frames = {name: splits[name] for name in SPLITS if splits[name].height}
@@ -59,7 +59,7 @@ def describe(
 
 
 def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """For each of these columns, the share of rows without a value: null or blank."""
+    """Return, for each of these columns, the fraction of rows in which it is null or a blank text."""
     blank = {name: pl.col(name).is_null() for name in names}
     for name in names:
         if frame.schema[name] == pl.String:
@@ -69,9 +69,9 @@ def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
 
 
 def labels(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """List the labels in a target column, as a frame with the columns `row` (from 0) and `label`, one row per label.
+    """List the labels in a target column, as a frame with the columns `row` (index from 0) and `label`, one row per label.
 
-    For answers in a text, the label is `answer` or `no answer`. For numbers, the frame is empty.
+    For a column of text answers, the label is `answer` or `no answer`. For a column of numbers, the frame is empty.
     """
     values = frame[name]
     table = pl.DataFrame({"row": pl.int_range(frame.height, eager=True), "label": values})
@@ -89,7 +89,7 @@ def labels(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
-    """Return one sentence per problem of a dataset, each with what to do about it."""
+    """Return a message for each problem of a dataset, which describes the problem and what to do about it."""
     rows = report["rows"]
     found = []
     if rows["rejected"]:
@@ -101,27 +101,27 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
         if leak["rows"]:
             first, second = leak["splits"]
             found.append(
-                f"{plural(leak['rows'], 'row')} of {second} ({format_value(leak['share'], 'share')}) with a text that {first} has too: "
-                f"scores on {second} will look better than they are. Remove these rows from {first}."
+                f"{plural(leak['rows'], 'row')} of {second} ({format_value(leak['share'], 'share')}) with a text that is also in {first}: "
+                f"scores on {second} will be better than on new texts. Remove these rows from {first}."
             )
     limit = report["encoder"].get("max_tokens")
     for name, lengths in report["lengths"].items():
         if lengths["truncated"] > TRUNCATED:
             found.append(
-                f"{format_value(lengths['truncated'], 'share')} of the rows of {name} are longer than {limit} tokens and would be cut. "
-                "Raise encoder.max_tokens, or choose encoder.truncation: window."
+                f"{format_value(lengths['truncated'], 'share')} of the rows of {name} are longer than {limit} tokens and would be "
+                "truncated. Raise encoder.max_tokens, or choose encoder.truncation: window."
             )
     unknown = report["unknown"]["share"]
     if unknown > UNKNOWN:
         found.append(
-            f"{format_value(unknown, 'share')} of the tokens are unknown to the base: it was trained on another language or script. "
-            "Choose another base."
+            f"{format_value(unknown, 'share')} of the tokens are unknown to the pretrained model: it was trained on another language or "
+            "script. Choose another base model."
         )
     return found
 
 
 def _about_labels(target: Mapping[str, Any]) -> list[str]:
-    """The warnings about rare and unbalanced labels."""
+    """Return the warnings about rare and unbalanced labels."""
     found = []
     if target["few"]:
         shown = ", ".join(f"'{item['label']}' ({item['rows']})" for item in target["few"][:10])
@@ -136,12 +136,12 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
 
 
 def _targets(task: Task, frame: pl.DataFrame) -> list[Column]:
-    """The target columns that a frame has."""
+    """Return the columns with expected answers that a frame has."""
     return [column for column in task.target_columns if column.name in frame.columns]
 
 
 def _keys(frame: pl.DataFrame, task: Task) -> pl.DataFrame:
-    """Hashes of the inputs and of the targets of each row."""
+    """Return a frame with a hash of the inputs and a hash of the expected answers of each row, to find equal rows."""
     targets = [column.name for column in _targets(task, frame)]
     answers = content.of_rows(frame, targets) if targets else np.zeros(frame.height, np.uint64)
     inputs = content.of_inputs(frame, [column.name for column in task.input_columns])
@@ -149,7 +149,7 @@ def _keys(frame: pl.DataFrame, task: Task) -> pl.DataFrame:
 
 
 def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
-    """The statistics of a target column: the number of rows of each label in each split, or the distribution of numbers."""
+    """Return the statistics of a target column: the number of rows of each label in each split, or the distribution of its numbers."""
     if frames["train"].schema[name].is_numeric():
         return {"name": name, "numbers": {split: _spread(frame[name].to_numpy()) for split, frame in frames.items()}, "labels": [],
                 "few": [], "imbalance": None}  # fmt: skip
@@ -162,7 +162,7 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
 
 
 def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:
-    """Inputs that occur in several rows with different expected answers: their number, and examples."""
+    """Count the inputs that occur in several rows with different expected answers, and the rows that have them; also return examples."""
     table = pl.concat([keys[name].with_columns(pl.lit(name).alias("split")).with_row_index("row") for name in keys])
     groups = table.group_by("input").agg(pl.col("target").n_unique().alias("answers"), pl.len().alias("rows")).filter(pl.col("answers") > 1)
     chosen = groups.sort("rows", "input", descending=[True, False]).head(_EXAMPLES)["input"]
@@ -176,7 +176,7 @@ def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFra
 
 
 def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], pair: tuple[str, str], task: Task) -> dict[str, Any]:
-    """Inputs that occur in both of two splits: their number, the rows of the second split that have one, and examples."""
+    """Count the inputs that occur in both splits of a pair, and the rows of the second split that have one; also return examples."""
     first, second = pair
     hit = keys[second].with_row_index("row").filter(pl.col("input").is_in(keys[first]["input"].unique().implode()))
     shown = hit.unique(subset="input", keep="first", maintain_order=True).head(_EXAMPLES)["row"]
@@ -190,7 +190,7 @@ def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], 
 
 
 def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens]) -> dict[str, Any]:
-    """Lengths in tokens, shares of truncated rows, and the share of unknown tokens, from evenly spaced rows of each split."""
+    """Measure text lengths in tokens and the fractions of truncated rows and of unknown tokens, on evenly spaced rows of each split."""
     train = frames["train"]
     inputs = [column for column in task.input_columns if column.name in train.columns]
     inputs = [column for column in inputs if train[column.name].null_count() < train.height]
@@ -219,7 +219,7 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, 
 
 
 def _sizes(features: Sequence[Feature], records: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For each record, the length in tokens of its longest input before truncation, and whether it is truncated."""
+    """Return, for each record, the length of its longest model input in tokens before truncation, and whether any input is truncated."""
     size, cut = np.zeros(records, np.int64), np.zeros(records, bool)
     for feature in features:
         size[feature.record] = max(size[feature.record], feature.cost + feature.truncated)
@@ -228,7 +228,7 @@ def _sizes(features: Sequence[Feature], records: int) -> tuple[NDArray[np.int64]
 
 
 def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """The share of truncated rows of each label, highest first."""
+    """Return the fraction of truncated rows for each label, highest first."""
     targets = _targets(task, sample)
     if not targets:
         return []
@@ -239,14 +239,14 @@ def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> l
 
 
 def _spread(values: NDArray[Any]) -> dict[str, float]:
-    """Mean, extremes and quantiles of values."""
+    """Return the mean, minimum, maximum and some quantiles of these values."""
     at = np.quantile(values, [0.5, 0.9, 0.99])
     return {"mean": float(values.mean()), "least": float(values.min()), "median": float(at[0]), "p90": float(at[1]), "p99": float(at[2]),
             "most": float(values.max())}  # fmt: skip
 
 
 def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
-    """A histogram of values up to the 99.9 % quantile; larger values are in the last bin."""
+    """Return a histogram of these values up to their 99.9 % quantile; larger values are counted in the last bin."""
     edge = float(np.quantile(values, 0.999)) + 1
     counts, edges = np.histogram(np.minimum(values, edge), bins=min(_BINS, max(1, int(edge))), range=(0, edge))
     return [
@@ -255,7 +255,7 @@ def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
 
 
 def _shown(record: Mapping[str, Any], task: Task) -> str:
-    """The inputs of a record on one line: texts unchanged, other values as `name: value`."""
+    """Format the inputs of a record as one line for the report: texts unchanged, other values as `name: value`."""
     filled = [column for column in task.input_columns if record.get(column.name) not in (None, "")]
     line = " | ".join(
         str(record[column.name]) if column.type == "text" else f"{column.name}: {record[column.name]}"
@@ -266,13 +266,13 @@ def _shown(record: Mapping[str, Any], task: Task) -> str:
 
 
 def _expected(record: Mapping[str, Any], task: Task) -> str:
-    """Format the expected answer of a record for the report; a span as its label and its text."""
+    """Format the expected answer of a record for the report; a span is shown as its label and its text."""
     text = next((str(record.get(column.name) or "") for column in task.input_columns if column.type == "text"), "")
     return "; ".join(_in_words(record[column.name], text) for column in task.target_columns if record.get(column.name) is not None)
 
 
 def _in_words(value: Any, text: str) -> str:
-    """Format one target value of a record whose first text is `text`."""
+    """Format one expected value of a record; `text` is the record's first text, in which spans have their positions."""
     if not isinstance(value, list):
         return str(value)
     entries = [

@@ -1,4 +1,4 @@
-"""Selects, renames and joins the columns of a source, as the option `data.fields` of a config says; works for any task."""
+"""Selects, renames and joins the columns of a data source, as the option `data.fields` of a config describes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 MARKS = ("__file", "__row", "__error")
-"""Columns that every source adds: the file and number of each row, and the error if the row can't be read."""
+"""Names of the columns that every source adds: a row's file, its number, and the error if the row can't be read."""
 _SEPARATOR = "; "
-"""Text between joined columns: a character that tokenizers keep, unlike a line break."""
+"""Text that is put between joined columns; tokenizers keep it, unlike a line break."""
 
 Fields = Mapping[str, str | list[str]]
 """Maps the name of a task's field to the column that it is read from, or to several columns to join."""
@@ -34,7 +34,7 @@ class MappedTable:
 
 @dataclass(frozen=True, slots=True)
 class _SourceTable:
-    """The schema of a source's table, and the source's name in messages."""
+    """The schema of a source's table, and the name of the source for messages."""
 
     schema: pl.Schema
     where: str
@@ -53,10 +53,10 @@ class _SourceTable:
 def map_fields(
     frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: Iterable[str] = (), targets: bool = True
 ) -> MappedTable:
-    """Select the columns of a task's fields, rename them to the fields, and join columns where several make up one field.
+    """Select the columns that a task's fields are read from, rename each to its field, and join columns if several form one field.
 
-    The columns in `keep` and in `MARKS` stay. With `targets=False`, the columns of expected answers may be missing. Raises
-    UnknownName for a column that does not exist, DataError if the data lacks a column that the task needs.
+    The columns in `keep` and in `MARKS` are kept. With `targets=False`, the columns of expected answers may be missing. Raises
+    UnknownName if `fields` or `keep` names a column that does not exist, DataError if the data lacks a column that the task needs.
     """
     import polars as pl
 
@@ -72,8 +72,8 @@ def map_fields(
         if name in origin:
             if origin[name] != [name] and name in source.names:
                 raise ConfigError(
-                    f"The column '{name}' can't be kept under its name, because the field '{name}' is read from {origin[name]}. "
-                    "Rename the column."
+                    f"The column '{name}' can't be kept under its name, because the task's field '{name}' is read from other columns "
+                    f"({', '.join(origin[name])}). Rename the column."
                 )
             continue
         source.require(name)
@@ -83,7 +83,7 @@ def map_fields(
 
 
 def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, source: _SourceTable, targets: bool) -> list[str]:
-    """The source columns of one field; empty if an optional field is missing. Raises DataError if a required field is missing."""
+    """Return the source columns of one field; empty if an optional field has none. Raises DataError if a required field has none."""
     if chosen is not None:
         columns = [chosen] if isinstance(chosen, str) else list(chosen)
         if column.role == "target" and not targets and not set(columns) <= set(source.names):
@@ -104,7 +104,7 @@ def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, sour
 
 
 def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
-    """The Polars expression of a field: one column unchanged, or several joined as `name: value` without blank ones."""
+    """Return the Polars expression of a field: one column unchanged, or several joined as `name: value`, where blank ones are left out."""
     import polars as pl
 
     if len(columns) == 1:
@@ -120,7 +120,7 @@ def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
 
 
 def _name_of(frame: pl.DataFrame | pl.LazyFrame) -> str:
-    """The file name of the first row, for messages."""
+    """Return the name of the file that the first row was read from, for messages."""
     if "__file" not in frame.lazy().collect_schema():
         return "the data"
     first = frame.lazy().select("__file").head(1).collect()

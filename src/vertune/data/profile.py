@@ -1,4 +1,4 @@
-"""Guesses the kind of each column of a table (text, category, number, list, spans), and how likely it is the text or the label."""
+"""Guesses the kind of each column of a table (such as text, word, number or spans), and how likely it is the text or the label."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class ColumnProfile:
 
 
 def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
-    """Profile every column that is not empty."""
+    """Guess the properties of every column that is not empty."""
     profiles = [_profile(frame[name], name == frame.columns[-1]) for name in frame.columns]
     return [profile for profile in profiles if profile is not None]
 
 
 def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
-    """Whether a column contains only names of splits: train and at least one other."""
+    """Return whether all values of a column are names of splits: train, and at least one other such as test."""
     if column.kind != "word" or column.unique > len(_SPLITS):
         return False
     values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()}
@@ -60,7 +60,7 @@ def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
 
 
 def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
-    """Profile one column; None if it is empty. `last` says whether it is the table's last column, which is often the label."""
+    """Guess the properties of one column; None if it is empty. `last` is true for the table's last column, which is often the label."""
     values = series.drop_nulls()
     if values.dtype == pl.String:
         values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
@@ -90,7 +90,7 @@ def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
 
 
 def _nested_kind(values: pl.Series) -> Kind | None:
-    """Guess the kind of a column of lists or mappings, also if they are written as JSON; None if its values are neither."""
+    """Guess the kind of a column of lists or mappings, which may be written as JSON; return None if its values are neither."""
     first: Any = values[0]
     if isinstance(first, pl.Series):
         rows = [list(row) for row in values.head(100)]
@@ -107,7 +107,7 @@ def _nested_kind(values: pl.Series) -> Kind | None:
 
 
 def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
-    """Guess the kind of a column of plain values: no lists or mappings."""
+    """Guess the kind of a column of plain values (not lists or mappings), from its texts, their number and their mean length."""
     numbers = texts.cast(pl.Float64, strict=False)
     if not numbers.null_count():
         integers = bool((numbers == numbers.round()).all())
@@ -122,7 +122,7 @@ def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kin
 
 
 def _pieces(texts: pl.Series) -> Counter[str]:
-    """Count the words in cells such as `red|blue`; empty if fewer than 5 % of the cells have a delimiter."""
+    """Count the words in cells such as `red|blue`; return an empty counter if fewer than 5 % of the cells have a delimiter."""
     for delimiter in _DELIMITERS:
         if float(texts.str.contains(delimiter, literal=True).mean() or 0.0) >= 0.05:  # type: ignore[arg-type]
             return Counter(piece.strip() for row in texts.str.split(delimiter) for piece in row if piece.strip())
@@ -148,7 +148,11 @@ def _short(word: str) -> str:
 
 
 def _rank(name: str, candidates: Sequence[str]) -> float:
-    """Score a column's name: 1 for the first candidate, down to 0.5 for the last, 0.3 if it only contains one, else 0."""
+    """Score how well a column's name matches these candidates, which are ordered from the most to the least typical.
+
+    A name that equals a candidate scores 1 for the first candidate, down to 0.5 for the last; a name that only contains a candidate
+    as a word scores 0.3, any other name 0.
+    """
     lower = name.strip().lower()
     words = re.split(r"[^a-z0-9一-鿿]+", lower)
     for index, candidate in enumerate(candidates):

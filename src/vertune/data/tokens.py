@@ -1,4 +1,4 @@
-"""Computes, writes and loads the token ids of a dataset's texts, so that each text is tokenised once; works with any encoder."""
+"""Computes, writes and loads the token ids of a dataset's texts, so that each text is tokenised only once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SLICE = 100_000
 
 
 def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], columns: Sequence[str]) -> dict[str, Tokens]:
-    """Tokenise the rows of each split; return the tokens by split, empty for an encoder without a tokenizer.
+    """Tokenise the rows of each split; return a mapping from split to tokens, which is empty for an encoder without a tokenizer.
 
     `columns` are the task's columns that have values in the training rows: they decide which fields the model reads.
     """
@@ -39,6 +39,6 @@ def write(folder: Path, tokens: Mapping[str, Tokens]) -> None:
 
 
 def load(dataset: Artifact, split: str, encoder: Encoder) -> Tokens | None:
-    """Load the tokens of a split; None if the dataset has none, or if another tokenizer made them."""
+    """Load the stored tokens of a split; return None if the dataset has none, or if another tokenizer made them."""
     file = dataset.folder / FOLDER / f"{split}.safetensors"
     return encoder.load_tokens(file) if file.exists() else None

@@ -1,6 +1,6 @@
 """Checks the records of a request, and converts them to the fields that a model's task reads, before they are predicted.
 
-A few records of plain text are checked one by one. All others are converted to a Polars frame and checked by the task's own
+A few records of plain text are checked one by one. All others are converted to a Polars frame and checked by the task's method
 `clean`. Both ways have the same result, but for a single text the frame takes ten times as long.
 """
 
@@ -40,7 +40,10 @@ def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]])
 
 
 def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Record] | None:
-    """Convert records without a Polars frame; None if there are many, or if an input is not a non-empty text, so that a frame is needed."""
+    """Convert a few records of plain text without a Polars frame, which is faster; return None if the records need a frame.
+
+    They need one if there are more than `MAX_RECORDS_WITHOUT_FRAME`, or if an input is empty or not a text.
+    """
     inputs = [column for column in predictor.task.columns if column.role == "input"]
     if not isinstance(records, (list, tuple)) or not 0 < len(records) <= MAX_RECORDS_WITHOUT_FRAME:
         return None
@@ -83,7 +86,7 @@ def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.
 
 
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
-    """Rename the columns of a frame to the task's input fields, and edit their texts as in training; target columns are dropped.
+    """Rename the columns of a frame to the task's input fields, and apply the cleaners of the training; drop columns of expected answers.
 
     A column may be named as in the training data or as the task's field.
     """
@@ -108,31 +111,32 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
 
 
 def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
-    """Make one record of texts, assigned to the model's inputs in order; raise ConfigError for more texts than inputs."""
+    """Make one record from texts, which are assigned to the model's inputs in order; raise ConfigError for more texts than inputs."""
     names = [column.name for column in predictor.task.columns if column.role == "input"]
     inputs = [name for name in names if not predictor.columns or name in predictor.columns]
     if len(texts) > len(inputs):
         raise ConfigError(
             f"{len(texts)} texts were given, but this model reads {len(inputs)} ({' and '.join(inputs)}). Put quotes around a text with "
-            "spaces. To answer many texts, use --file, or '-' for standard input."
+            "spaces. To predict many texts, use --file, or '-' for standard input."
         )
     return dict(zip(inputs, texts, strict=False))
 
 
 def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[dict[str, str]]:
-    """Make one record per text; raise DataError if the task needs more than one field."""
+    """Make one record per text; raise DataError if the task needs more than one field. `vertical` is the model's name for messages."""
     inputs = [column for column in task.columns if column.role == "input"]
     required = [column.name for column in inputs if column.required]
     if len(required) > 1:
         fields = ", ".join(f"{name}: …" for name in required)
-        raise DataError(f"'{vertical}' reads {' and '.join(required)}. Send records: [{{{fields}}}].")
+        raise DataError(f"'{vertical}' reads {' and '.join(required)}, so one text per record is not enough. Send records: [{{{fields}}}].")
     return [{inputs[0].name: text} for text in texts]
 
 
 def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Reduce records to the fields that any of the models reads; a few other names stay, with None, so that an error can mention them.
+    """Reduce records to the fields that any of the models reads.
 
-    Raises DataError if a field that a model reads contains a list, a mapping, or an integer of more than 64 bits.
+    A few other fields are kept with the value None, so that an error message can name a misspelt field. Raises DataError if a field
+    that a model reads contains a list, a mapping, or an integer of more than 64 bits.
     """
     read = {name for predictor in predictors for name in _input_names(predictor)}
     others = set(islice(dict.fromkeys(name for record in records for name in record if name not in read), _MAX_UNREAD_FIELDS))
@@ -140,7 +144,7 @@ def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str
 
 
 def raise_first(errors: Mapping[int, str]) -> None:
-    """Raise DataError for the first of these errors, if there is any; keys are row numbers from 0, values are reasons."""
+    """Raise DataError for the first of these errors, if there is any; keys are row indices (from 0), values are the reasons."""
     if errors:
         row, reason = next(iter(errors.items()))
         count = f" ({len(errors)} such records)" if len(errors) > 1 else ""
@@ -148,22 +152,22 @@ def raise_first(errors: Mapping[int, str]) -> None:
 
 
 def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[str]) -> Mapping[str, Any]:
-    """One record with the fields in `read`, and the fields in `others` set to None."""
+    """Return a record with the fields in `read` unchanged, the fields in `others` set to None, and no others; `number` is for messages."""
     for key in read:
         value = record.get(key)
         if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= _INTEGER_LIMIT):
-            raise DataError(f"'{key}' of record {number} is neither a text nor a number of at most 64 bits. Send a text.")
+            raise DataError(f"The field '{key}' of record {number} is neither a text nor a number of at most 64 bits. Send a text.")
     return {key: value if key in read else None for key, value in record.items() if key in read or key in others}
 
 
 def _input_names(predictor: Predictor) -> set[str]:
-    """All names that the model's inputs can have in a record: the task's fields, and the columns of the training data."""
+    """Return all names that the model's inputs may have in a record: the task's fields, and the columns of the training data."""
     inputs = {column.name for column in predictor.task.columns if column.role == "input"}
     return inputs.union(*(_as_list(source) for name, source in predictor.fields.items() if name in inputs))
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be encoded as UTF-8, that is, contains no lone surrogate."""
+    """Return whether a text can be encoded as UTF-8, that is, contains no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Converts character spans to BIO tags over the units of a text, and back; independent of models.
+"""Converts spans of characters to BIO tags and back; independent of models.
 
-A unit is the smallest span that gets a tag: a run of letters and digits in scripts with spaces, else one token. Borders of units
-depend on the characters, not on the tokenizer: all word-pieces of an English word are one unit, each Chinese character is one.
+There is one tag per unit. A unit is a word (a run of letters and digits) in scripts with spaces, else one token. The borders of
+words depend on the characters, not on the tokenizer: all word-pieces of an English word are one unit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units of a text that one feature, or several windows of the text together, contain."""
+    """The units (words or tokens that get one tag each) in one model input, or in all windows of a text together."""
 
     tokens: NDArray[np.int64]
-    """Index of each unit's first token in its feature."""
+    """Index of the first token of each unit, in the model input that contains the unit."""
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     """Start and end of each unit in code points of the text, end exclusive."""
@@ -34,7 +34,7 @@ class Units:
 
 
 def inside(text: str) -> NDArray[np.bool_]:
-    """Return for each character, and for the end of the text, whether it continues the word of the character before it."""
+    """Return, for each character of the text, whether it continues the word of the previous one; a last False stands for the end."""
     marks = np.zeros(len(text) + 1, bool)
     for start, end in runs(text):
         marks[start + 1 : end] = True
@@ -42,9 +42,9 @@ def inside(text: str) -> NDArray[np.bool_]:
 
 
 def units(text: str, feature: Feature, continues: NDArray[np.bool_]) -> Units:
-    """Return the units that begin in this feature; `continues` is the result of `inside(text)`.
+    """Return the units (words or tokens that get one tag each) that begin in this model input; `continues` is the result of `inside`.
 
-    The rest of a word at the beginning of a window is skipped: it belongs to the window that contains the beginning of the word.
+    If a window of a long text begins within a word, the rest of the word is skipped: it belongs to the window where the word begins.
     """
     tokens: list[int] = []
     starts: list[int] = []
@@ -68,7 +68,7 @@ def units(text: str, feature: Feature, continues: NDArray[np.bool_]) -> Units:
 
 
 def _visible(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the offsets of a token without surrounding white space, which some tokenizers include."""
+    """Return the start and end of a token without surrounding white space, which some tokenizers include in the token."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
@@ -77,7 +77,7 @@ def _visible(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
-    """Return the spans without overlaps, in order: of overlapping spans the longest remains, of equally long ones the first."""
+    """Return the spans without overlaps, sorted by start: the longest of overlapping spans is kept, or the first of equally long ones."""
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span["start"] - span["end"], span["start"])):
         if all(span["end"] <= other["start"] or span["start"] >= other["end"] for other in kept):
@@ -86,9 +86,10 @@ def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
 
 
 def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, int]) -> tuple[NDArray[np.int64], list[bool]]:
-    """Return the tag of each unit, and whether each span consists of whole units.
+    """Return the BIO tag of each unit (word or token), and for each span whether it starts and ends at borders of units.
 
-    Tag 0 is outside, 1 + 2k begins label k, 2 + 2k continues it. A span that cuts units tags every unit that it overlaps.
+    Tag 0 means outside of spans, 1 + 2k begins a span with label k, and 2 + 2k continues it. A span that starts or ends within a
+    unit is extended to the whole unit.
     """
     tagged = np.zeros(len(cut), np.int64)
     exact = []
@@ -103,7 +104,7 @@ def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, in
 
 
 def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[tuple[Span, slice]]:
-    """Convert tags, which must be valid BIO, to spans; return each with the slice of its units."""
+    """Convert BIO tags, which must be a valid sequence, to spans; return each span with the slice of its units (words or tokens)."""
     first = np.flatnonzero(tagged % 2 == 1)
     last = np.flatnonzero((tagged > 0) & (np.append(tagged[1:], 0) != tagged + tagged % 2))
     return [
@@ -113,10 +114,10 @@ def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[
 
 
 def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """Return the most probable valid tag sequence for each array of log-probabilities, shape (units, tags).
+    """Return the most probable valid BIO sequence for each array of log-probabilities; an array has the shape (units, tags).
 
-    A tag that continues a label may only follow one that begins or continues it. If the best tags of all units are a valid
-    sequence, it is optimal; only the other sequences are searched.
+    In a valid sequence, a tag that continues a label follows one that begins or continues the same label. Where the best tag of each
+    unit already gives a valid sequence, that is the result; only the other sequences are searched with the Viterbi algorithm.
     """
     paths = [score.argmax(axis=1).astype(np.int64) if len(score) else np.zeros(0, np.int64) for score in scores]
     invalid = [number for number, path in enumerate(paths) if not _valid(path)]
@@ -126,14 +127,17 @@ def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 
 
 def _valid(path: NDArray[np.int64]) -> bool:
-    """Whether every tag that continues a label follows a tag of the same label."""
+    """Return whether every tag that continues a label follows a tag of the same label."""
     before = np.concatenate([[0], path[:-1]])
     continues = (path > 0) & (path % 2 == 0)
     return not bool((continues & (before != path) & (before != path - 1)).any())
 
 
 def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """Return the most probable valid tags by the Viterbi algorithm, for all sequences at once, sorted by length."""
+    """Return the most probable valid tags of each sequence by the Viterbi algorithm.
+
+    All sequences are computed together, in one padded array; the results are in the order of `scores`.
+    """
     lengths = np.array([len(score) for score in scores], dtype=np.int64)
     paths = [np.zeros(length, np.int64) for length in lengths]
     order = np.argsort(-lengths, kind="stable")
@@ -167,7 +171,10 @@ def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 
 
 def merge(cuts: Sequence[Units], windows: Sequence[Feature]) -> tuple[Units, NDArray[np.int64]]:
-    """Merge the units of the windows of one text: return each unit once, in order, and the window where it has the most context."""
+    """Merge the units (words or tokens) of the overlapping windows of one text.
+
+    Returns each unit once, in the order of the text, and the index of the window where the unit has the most context.
+    """
     tokens = np.concatenate([cut.tokens for cut in cuts])
     starts = np.concatenate([cut.starts for cut in cuts])
     ends = np.concatenate([cut.ends for cut in cuts])

@@ -1,4 +1,4 @@
-"""Decodes classification: one row of logits per feature to labels; independent of encoders."""
+"""Decodes classification: converts one row of logits per model input to a label with probabilities; independent of encoders."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 
 def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str]) -> list[Answer]:
-    """Return the most probable class of each record; probabilities of its windows are averaged, weighted by their numbers of tokens."""
+    """Return the most probable class of each record.
+
+    If a long text was divided into windows (overlapping pieces), their probabilities are averaged, weighted by their
+    numbers of tokens.
+    """
     logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, len(labels)))
     merged = windows.merge(len(records), features, windows.softmax(logits))
     return answers(merged, labels, windows.truncated(len(records), features))
 
 
 def answers(probabilities: NDArray[np.float64], labels: Sequence[str], truncated: Sequence[bool] = ()) -> list[Answer]:
-    """Convert probabilities of shape (records, classes) to answers."""
+    """Convert probabilities of shape (records, classes) to one answer per record; `truncated` is a flag per record, by default False."""
     best = probabilities.argmax(axis=1).tolist() if len(probabilities) else []
     flags = truncated or [False] * len(probabilities)
     return [

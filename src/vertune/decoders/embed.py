@@ -1,4 +1,4 @@
-"""Decodes embeddings: one unit vector per feature to the vectors of query and document and their cosine."""
+"""Decodes embeddings: returns the vectors of the query and the document of each record, and their cosine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], document: str) -> list[Answer]:
-    """Return the vector of each query and, if the record has a text in the field `document`, its vector and the cosine of both."""
+    """Return the vector of each record's query and, if the record has a document, the document's vector and the cosine of the two.
+
+    `document` is the name of the field that contains the document. The outputs are unit vectors.
+    """
     answers: list[Answer] = [{"truncated": flag} for flag in windows.truncated(len(records), features)]
     sides: list[dict[str, NDArray[Any]]] = [{} for _ in records]
     for feature, output in zip(features, outputs, strict=True):

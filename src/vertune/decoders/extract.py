@@ -1,4 +1,4 @@
-"""Decodes question answering: scores of each token as start and end of the answer to a span of the context."""
+"""Decodes question answering: finds the answer in the context from each token's scores as its start and as its end."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def decode(
     longest: int,
     threshold: float | None,
 ) -> list[Answer]:
-    """Return the most probable span of the field `context` over all windows, or an empty answer, for each record.
+    """Return, for each record, the most probable span of the context, or an empty answer.
 
-    The answer is empty if the log-probability that there is none exceeds that of the best span by more than `threshold`; never if
-    `threshold` is None.
-    `longest` is the greatest length of a span in code points.
+    A long context is divided into windows (overlapping pieces), each a model input; the best span of all windows is used.
+    The answer is empty if the log-probability that there is none exceeds that of the best span by more than `threshold`. If
+    `threshold` is None, it is empty only if no span is possible. `context` is the name of the field that contains the context,
+    `longest` the greatest length of a span in code points.
     """
     none, score, spans = best_spans(len(records), features, outputs, longest)
     refused = np.zeros(len(records), bool) if threshold is None else none - score > threshold
@@ -40,7 +41,7 @@ def decode(
 
 
 def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1.0, truncated: bool = False) -> Answer:
-    """Build the answer for a span of the context, without surrounding white space; an empty answer if `span` is None."""
+    """Return the answer for a (start, end) of the context, without surrounding white space; an empty answer if `span` is None."""
     if span is None:
         return {"spans": [], "text": "", "probability": probability, "truncated": truncated}
     start, end = span
@@ -54,9 +55,10 @@ def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1
 def best_spans(
     count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], longest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int]]]:
-    """Return per record the log-probability that there is no answer, that of the best answer, and the start and end of that answer.
+    """Return, per record, the log-probability that there is no answer, that of the best answer, and the best answer's start and end.
 
-    The first is the least value over the windows of the record, the second the greatest.
+    If a long context was divided into windows (overlapping pieces), the first is the lowest value of its windows, the second the
+    highest. `longest` is the greatest length of an answer in code points.
     """
     none, score = np.zeros(count), np.full(count, -np.inf)
     spans = [(0, 0)] * count
@@ -70,9 +72,10 @@ def best_spans(
 
 
 def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
-    """Return the log-probability that there is no answer, that of the best answer, and its start and end in code points of the context.
+    """Return, for one model input, the log-probability of no answer, that of the best answer, and its start and end in the context.
 
-    A log-probability is the sum for start and end, each under a softmax over the tokens of the context and the no-answer token.
+    A log-probability is the sum of that of the start and that of the end, each from a softmax over the tokens of the context and
+    the no-answer token. `longest` is the greatest length of an answer; it, start and end are counted in code points.
     """
     none = nowhere(feature)
     assert feature.places is not None
@@ -94,11 +97,15 @@ def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, f
 
 
 def nowhere(feature: Feature) -> int:
-    """Return the index of the no-answer token: the first special token, [CLS] in most bases; raise ModelError if there is none."""
+    """Return the index of the token whose scores stand for "no answer": the first special token, in most models [CLS].
+
+    Raises ModelError if the tokenizer added no special token.
+    """
     assert feature.places is not None
     special = np.flatnonzero(feature.places.segments < 0)
     if not len(special):
         raise ModelError(
-            "The base adds no special token such as [CLS], which extraction needs for no answer. Choose a base whose tokenizer adds one."
+            "The tokenizer of the base model adds no special token such as [CLS], which the task needs to predict that there is no answer. "
+            "Choose a base model whose tokenizer adds one."
         )
     return int(special[0])

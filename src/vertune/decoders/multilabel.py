@@ -1,4 +1,4 @@
-"""Decodes multi-label tasks: one row of logits per feature to sets of labels; independent of how thresholds are fitted."""
+"""Decodes multi-label tasks: converts one row of logits per model input to a set of labels, with given thresholds."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ def decode(
     thresholds: Sequence[float],
     at_least: int,
 ) -> list[Answer]:
-    """Return the labels whose probability reaches their threshold, and always the `at_least` most probable ones."""
+    """Return, for each record, the labels whose probability reaches their threshold, and always the `at_least` most probable labels."""
     probabilities = merged(len(records), features, outputs, len(labels))
     return answers(probabilities, labels, thresholds, at_least, windows.truncated(len(records), features))
 
 
 def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], size: int) -> NDArray[np.float64]:
-    """Return probabilities of shape (records, labels), averaged over the windows of a record, weighted by their numbers of tokens."""
+    """Convert logits to probabilities of shape (records, labels); `count` is the number of records, `size` that of labels.
+
+    If a long text was divided into windows (overlapping pieces), their probabilities are averaged, weighted by their
+    numbers of tokens.
+    """
     logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, size))
     return windows.merge(count, features, windows.sigmoid(logits))
 
@@ -36,7 +40,7 @@ def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[An
 def answers(
     probabilities: NDArray[np.float64], labels: Sequence[str], thresholds: Sequence[float], at_least: int, truncated: Sequence[bool] = ()
 ) -> list[Answer]:
-    """Convert probabilities of shape (records, labels) to answers; the most probable label of an answer comes first."""
+    """Convert probabilities of shape (records, labels) to one answer per record, whose labels are sorted by falling probability."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
     named = probabilities >= np.asarray(thresholds, np.float64)
     np.put_along_axis(named, order[:, :at_least], True, axis=1)

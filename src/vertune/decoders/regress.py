@@ -1,4 +1,4 @@
-"""Decodes regression: one standardised output per feature to a number on the scale of the training scores."""
+"""Decodes regression: converts one standardised output per model input to a number on the scale of the training scores."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ def decode(
     deviation: float,
     bounds: Sequence[float] | None,
 ) -> list[Answer]:
-    """Return the number of each record, clipped to the bounds; outputs of its windows are averaged, weighted by their numbers of tokens."""
+    """Return the predicted number of each record, clipped to `bounds`: the output times `deviation` plus `mean`.
+
+    If a long text was divided into windows (overlapping pieces), their outputs are averaged, weighted by their numbers of tokens.
+    """
     each = np.array(outputs, np.float64) if len(outputs) else np.empty((0, 1))
     merged = windows.merge(len(records), features, each)[:, 0] * deviation + mean
     return answers(merged, bounds, windows.truncated(len(records), features))
 
 
 def answers(values: NDArray[np.float64], bounds: Sequence[float] | None, truncated: Sequence[bool] = ()) -> list[Answer]:
-    """Convert one number per record to answers, clipped to the bounds."""
+    """Clip the numbers to `bounds`, if given, and return one answer per number; `truncated` is a flag per number, by default False."""
     clipped = np.clip(values, bounds[0], bounds[1]) if bounds else values
     flags = truncated or [False] * len(values)
     return [{"score": value, "truncated": flag} for value, flag in zip(clipped.tolist(), flags, strict=True)]

@@ -1,4 +1,4 @@
-"""Decodes tagging: scores of BIO tags per token to labelled spans of the text, over all its windows."""
+"""Decodes tagging: converts the scores of BIO tags of each token to labelled spans of the text."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from vertune.core.records import Answer, Feature, Record
 
 _TOGETHER = 256
-"""Number of records decoded at once; bounds the memory of the padded scores."""
+"""Number of records that are decoded at once; it limits the memory for their padded scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The units (words) of one record, per window and merged."""
+    """The units (words or tokens that get one tag each) of one record: those of each window, and all without duplicates."""
 
     numbers: list[int]
-    """Indices of the record's features."""
+    """Indices of the record's features (model inputs, one per window of the text)."""
     cuts: list[bio.Units]
-    """The units of each feature."""
+    """The units in each of these features."""
     merged: bio.Units
-    """Every unit of the record once, in order."""
+    """Every unit of the record once, in the order of the text."""
     owners: NDArray[np.int64]
-    """Index of the feature that each merged unit's tag is read from: the one where it has the most context."""
+    """For each unit of `merged`, the index of the feature whose outputs decide its tag: the one where the unit has the most context."""
 
 
 def read(records: Sequence[Record], features: Sequence[Feature], text: str) -> list[Reading]:
-    """Split the field `text` of each record into units (words), per window and merged over its windows."""
+    """Split the text of each record into units (words or tokens that get one tag each); `text` is the name of the text field."""
     numbers: list[list[int]] = [[] for _ in records]
     for number, feature in enumerate(features):
         numbers[feature.record].append(number)
@@ -50,7 +50,11 @@ def read(records: Sequence[Record], features: Sequence[Feature], text: str) -> l
 def decode(
     records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str], text: str
 ) -> list[Answer]:
-    """Return the spans of the most probable valid tags; a unit in several windows is tagged in the one where it has the most context."""
+    """Return the labelled spans of each record, from the most probable valid sequence of BIO tags.
+
+    If windows of a long text overlap, the tag of a word comes from the window where the word has the most context. `text` is the
+    name of the text field.
+    """
     readings = read(records, features, text)
     answers: list[Answer] = []
     for start in range(0, len(records), _TOGETHER):
@@ -66,14 +70,14 @@ def decode(
 
 
 def _logits(reading: Reading, outputs: Sequence[NDArray[Any]], size: int) -> NDArray[Any]:
-    """Return the outputs at the first token of each unit, shape (units, tags)."""
+    """Return the model's outputs at the first token of each unit (word or token) of a record, shape (units, tags)."""
     if not len(reading.merged):
         return np.zeros((0, size))
     return np.stack([outputs[owner][token] for owner, token in zip(reading.owners, reading.merged.tokens, strict=True)])
 
 
 def _log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return log-probabilities over the last axis of logits (units, tags)."""
+    """Convert logits of shape (units, tags) to log-probabilities of the tags."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result

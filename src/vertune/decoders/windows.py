@@ -1,4 +1,4 @@
-"""Merges the outputs of the windows into which a long record was cut; independent of labels."""
+"""Merges the outputs for the windows (overlapping pieces) into which a long text was divided; independent of labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def owners(features: Sequence[Feature]) -> NDArray[np.int64]:
 
 
 def merge(count: int, features: Sequence[Feature], values: NDArray[Any]) -> NDArray[np.float64]:
-    """Average values over the windows of each record, weighted by their numbers of tokens: (features, k) to (records, k)."""
+    """Average the values over the windows (pieces of a long text) of each record, weighted by the number of tokens of each window.
+
+    `values` has the shape (features, k), one row per window; the result has the shape (records, k). `count` is the number of records.
+    """
     if len(features) == count and all(feature.record == row for row, feature in enumerate(features)):
         return values.astype(np.float64, copy=False)  # one window per record: nothing to average
     tokens = np.fromiter((feature.cost for feature in features), np.float64, len(features))
@@ -30,7 +33,7 @@ def merge(count: int, features: Sequence[Feature], values: NDArray[Any]) -> NDAr
 
 
 def truncated(count: int, features: Sequence[Feature]) -> list[bool]:
-    """Return, for each record, whether it was truncated: some of its tokens are in none of its features (model inputs)."""
+    """Return, for each of `count` records, whether it was truncated, so that some of its tokens are in none of its model inputs."""
     lost = {feature.record for feature in features if feature.truncated}
     return [row in lost for row in range(count)]
 
@@ -43,6 +46,6 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def sigmoid(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Convert each logit to a probability, without overflow."""
+    """Convert each logit to a probability with the logistic function, without overflow."""
     result: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits))
     return result

@@ -1,1 +1,1 @@
-"""Encoders, which turn the fields of a record into vectors: one file per encoder."""
+"""Encoders, which turn the input fields of a record into vectors with a neural network: one file per encoder."""

@@ -1,4 +1,4 @@
-"""The torch network of the table encoder: field embeddings, a linear layer and residual layers; does not depend on records."""
+"""The torch network of the encoder `table`, for numbers and categories: field embeddings, a linear layer and residual layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class TableConfig:
-    """The sizes that other modules read from a backbone's config."""
+    """The width and the number of layers, under the names that they have in configs of transformers, where other modules look for them."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -18,7 +18,7 @@ class TableConfig:
 
 @dataclass(frozen=True, slots=True)
 class TableOutput:
-    """The output of the backbone."""
+    """The output of TableBackbone, with the same attribute name as outputs of transformers."""
 
     last_hidden_state: Tensor
     """The vector of each row, shape (rows, 1, width)."""
@@ -72,7 +72,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return the new states, shape (rows, 1, width) like the input."""
+        """Return the output vectors of the layer, shape (rows, 1, width) like the input."""
         changed: Tensor = self.down(self.dropout(torch.relu(self.up(self.norm(states)))))
         return states + changed
 
@@ -94,7 +94,7 @@ class TableBackbone(nn.Module):
         return self.fields
 
     def forward(self, numbers: Tensor, categories: Tensor) -> TableOutput:
-        """Return one vector per row from the collated numbers (rows, fields, bins) and categories (rows, fields)."""
+        """Return one vector per row; the shape of `numbers` is (rows, numeric fields, bins), of `categories` (rows, categorical fields)."""
         states = self.input(self.fields(numbers, categories).flatten(1)).unsqueeze(1)
         for layer in self.layers:
             states = layer(states)

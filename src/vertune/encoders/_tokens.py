@@ -1,11 +1,11 @@
-"""Truncates tokenised texts to the size of a model's input and collates them into batches; does not depend on options or models.
+"""Truncates tokenised texts to the size of a model's input and collates them into batches.
 
 Uses only NumPy and the tokenizers library, because portable bundles ship a copy of this module.
 
 Texts are tokenised in full and truncated here rather than by the tokenizers library, for three reasons: the limit is chosen from
-the lengths of the full texts, stored tokens serve encoders with other limits, and models with different limits share one tokenizer
-in memory. The tokenizers library also has no `head_tail`, no share of the limit for each text of a pair, and no windows over only
-one of the two texts.
+the lengths of the full texts, stored tokens can be used with other limits, and models with different limits can use one tokenizer
+in memory. The tokenizers library also can't keep both ends of a text (`head_tail`), can't set a limit for each text of a pair, and
+can't split only one of the two texts into overlapping windows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROBED_IDS = range(5, 45)
 
 
 class Fields(Protocol):
-    """The attributes of a view (one input of the model, made of fields of a record) that this module reads."""
+    """A view: it names the one or two record fields that form one input of the model. This module reads only these attributes of it."""
 
     @property
     def role(self) -> str: ...
@@ -66,18 +66,18 @@ class Cutting:
     """How texts that exceed the limit are truncated, and which special tokens are added."""
 
     size: int
-    """Maximum number of tokens of a feature (model input), special tokens included."""
+    """Maximum number of tokens of one model input, special tokens included."""
     how: str
-    """`head`, `tail`, `head_tail` or `window`; a view that does not allow windows is truncated to the head instead."""
+    """`head`, `tail`, `head_tail` or `window`; with `window`, a text that must not be split into windows is truncated to its head."""
     stride: float
-    """Share of a window that overlaps the previous one."""
+    """Fraction of a window (piece of a long text) that overlaps the previous one."""
     templates: Mapping[int, Template]
     """The template for one text (key 1) and for a pair (key 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """The content of a feature (model input): token ids, and the token type ids that the pretrained model expects."""
+    """The content of one model input: token ids, and the token type ids that the pretrained model expects."""
 
     ids: NDArray[np.int32]
     types: NDArray[np.int8]
@@ -164,9 +164,10 @@ def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
 def encode(
     records: Sequence[Mapping[str, Any]], views: Sequence[Fields], tokens: Mapping[str, FieldTokens], cutting: Cutting
 ) -> list[Feature]:
-    """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows.
+    """Return the model inputs of all records.
 
-    An absent or empty second field is skipped. `tokens` contains the tokens of each field for all records.
+    They are ordered by record, then by view (the fields that form one input), then by window (overlapping piece of a long text). An
+    absent or empty second field of a view is skipped. `tokens` contains the tokens of each field for all records.
     """
     features: list[Feature] = []
     for row, record in enumerate(records):
@@ -177,7 +178,7 @@ def encode(
 
 
 def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> list[Feature]:
-    """Return the features of one view: one feature, or one per window if the text is split into windows."""
+    """Return the model inputs made from the fields of one view in the record `row`: one, or one per window if a long text is split."""
     template = cutting.templates[len(pieces)]
     room = cutting.size - template.size
     total = sum(map(len, pieces))
@@ -208,14 +209,14 @@ def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> 
 
 
 def _side(view: Fields, pieces: Sequence[Piece]) -> int:
-    """Return the index of the text to truncate: the one that the view names, else the longest."""
+    """Return the index of the text to truncate: `view.cut` if it is set, else that of the longest text."""
     if view.cut is not None and view.cut < len(pieces):
         return view.cut
     return max(range(len(pieces)), key=lambda place: len(pieces[place]))
 
 
 def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
-    """Return an index of the tokens to keep, at most `room` of them."""
+    """Return an array or slice that selects at most `room` of `length` tokens: from the head, the tail, or half from both ends."""
     if length <= room:
         return slice(None)
     if how == "head":
@@ -226,14 +227,14 @@ def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
 
 
 def _windows(length: int, room: int, stride: float) -> list[slice]:
-    """Return overlapping slices that together cover all tokens; a single empty slice if there are none."""
+    """Return overlapping slices of at most `room` tokens that together cover all tokens; one empty slice if `length` is 0."""
     step = max(1, int(room * (1 - stride)))
     starts = range(0, max(1, length - room + step), step)
     return [slice(start, min(start + room, length)) for start in starts if start < max(1, length)]
 
 
 def _assembled(feature: Feature, pieces: Sequence[Piece], template: Template) -> Feature:
-    """Fill the feature with the tokens of the pieces and the special tokens around them."""
+    """Fill a model input with the tokens of these texts and the special tokens around them, and return it."""
     count = template.size + sum(map(len, pieces))
     ids, types = np.empty(count, np.int32), np.zeros(count, np.int8)
     segments, offsets = np.full(count, -1, np.int8), np.zeros((count, 2), np.int32)
@@ -253,7 +254,7 @@ def _assembled(feature: Feature, pieces: Sequence[Piece], template: Template) ->
 
 
 def collate(features: Sequence[Feature], padding: int) -> dict[str, NDArray[np.int64]]:
-    """Return token ids, attention mask and token type ids, padded to the longest feature; each int64 of shape (features, tokens)."""
+    """Return token ids, attention mask and token type ids, padded to the longest input; each int64 of shape (inputs, tokens)."""
     shape = (len(features), max(feature.cost for feature in features))
     ids = np.full(shape, padding, np.int64)
     mask = np.zeros(shape, np.int64)
@@ -267,7 +268,7 @@ def collate(features: Sequence[Feature], padding: int) -> dict[str, NDArray[np.i
 
 
 def probe(costs: Sequence[int]) -> dict[str, NDArray[np.int64]]:
-    """Return a collated batch of dummy sequences with these lengths, made of token ids that every vocabulary contains."""
+    """Return a collated batch of dummy sequences with these lengths (`costs`), made of token ids that every vocabulary contains."""
     positions = np.arange(max(costs))[None]
     mask = (positions < np.array(costs)[:, None]).astype(np.int64)
     ids = (positions % len(_PROBED_IDS) + _PROBED_IDS.start) * mask

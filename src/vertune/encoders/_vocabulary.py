@@ -1,4 +1,4 @@
-"""Reduces the vocabulary of a tokenizer to the tokens in use, such that it still encodes every text; independent of models.
+"""Reduces the vocabulary of a tokenizer to the tokens in use, such that it can still encode every text.
 
 Works on the parsed content of `tokenizer.json`. It keeps the tokens in use, the special tokens, and those needed to encode any
 other text: single characters, byte tokens, and for BPE the shorter tokens that a kept token is merged from.
@@ -18,13 +18,16 @@ Described = dict[str, Any]
 
 
 def trimmed(described: Described, used: Collection[int]) -> tuple[Described, NDArray[np.int64]]:
-    """Return the content of the smaller tokenizer.json and the old ids of its tokens in their new order.
+    """Return the content of a smaller tokenizer.json, and an array that maps each new token id to the old one.
 
     Raise ConfigError if the tokenizer is neither WordPiece, Unigram nor BPE.
     """
     kind = described["model"].get("type")
     if kind not in _KEEP:
-        raise ConfigError(f"A tokenizer of type {kind} can't be trimmed; known are {', '.join(_KEEP)}. Leave trim_vocabulary out.")
+        raise ConfigError(
+            f"A tokenizer of type {kind} can't be trimmed; supported types are {', '.join(_KEEP)}. "
+            "Remove trim_vocabulary from compress.chain."
+        )
     added = {int(token["id"]) for token in described.get("added_tokens") or []}
     ids = sorted({*used, *added, *_KEEP[kind](described["model"], set(used) | added)})
     places = {old: new for new, old in enumerate(ids)}
@@ -42,7 +45,8 @@ def trimmed(described: Described, used: Collection[int]) -> tuple[Described, NDA
 def _wordpiece(model: Described, used: set[int]) -> set[int]:
     """Return the ids that WordPiece always needs.
 
-    These are single characters (word-initial and `##`), the unknown token, and tokens with a character without a token of its own.
+    These are the tokens of single characters (at the start of a word, and with the prefix `##`), the unknown token, and all tokens
+    that contain a character for which there is no single-character token.
     """
     prefix, vocabulary = model.get("continuing_subword_prefix") or "##", model["vocab"]
     bare = {token: token.removeprefix(prefix) for token in vocabulary}
@@ -87,7 +91,7 @@ def _is_byte(token: str) -> bool:
 
 
 def _merges(model: Described) -> list[tuple[str, str]]:
-    """Return the merges as pairs; older files store each as one string with a space between the two tokens."""
+    """Return the BPE merges as pairs of tokens; older files store a pair as one string with a space between the two tokens."""
     return [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ", 1)) for merge in model["merges"]]
 
 
@@ -114,7 +118,7 @@ _CUT = {"WordPiece": _cut_words, "Unigram": _cut_pieces, "BPE": _cut_merges}
 
 
 def _renamed(value: Any, places: dict[int, int]) -> Any:
-    """Return the post-processor with the ids of its special tokens replaced by the new ones."""
+    """Return a copy of the tokenizer's post-processor in which the old ids of special tokens are replaced by the new ids in `places`."""
     if not isinstance(value, dict):
         return value
     made = dict(value)

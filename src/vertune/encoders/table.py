@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 _TYPES = ("number", "category")
 _UNKNOWN, _MISSING, _KNOWN = 0, 1, 2
-"""Offsets in the embedding rows of a categorical field: a value too rare in training, a missing value, and the first known value."""
+"""The rows of a categorical field in the embedding table, in order: rare and unknown values, missing values, the first known value."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
-    """The content of a feature (model input): its numbers (NaN if missing), and the embedding row of each categorical value."""
+    """The content of one model input: its numbers (NaN if missing), and the row in the embedding table of each categorical value."""
 
     numbers: NDArray[np.float64]
     categories: NDArray[np.int64]
@@ -45,7 +45,7 @@ class Table(Encoder):
     pretrained: ClassVar[bool] = False
 
     width: int = Field(default=128, ge=4, le=4096)
-    """Size of the output vector, which the head reads."""
+    """Size of the output vector, which the last layer of the task reads."""
     layers: int = Field(default=2, ge=1, le=64)
     """Number of residual layers."""
     embedding: int = Field(default=16, ge=1, le=1024)
@@ -55,7 +55,7 @@ class Table(Encoder):
     max_bins: int = Field(default=32, ge=2, le=1024)
     """Maximum number of quantile bins per numeric field."""
     min_count: int = Field(default=5, ge=1)
-    """Minimum number of training rows with a categorical value; rarer values share the embedding of unknown values, which trains it."""
+    """Minimum number of training rows with a categorical value; all rarer values share one embedding, also used for unknown values."""
     seed: int = Field(default=0, ge=0)
     """Seed of the initial weights."""
     bins: dict[str, list[float]] = Field(default={})
@@ -71,11 +71,11 @@ class Table(Encoder):
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
         """Return a copy with bins and categories fitted on the records.
 
-        Raise ConfigError if the task has more than one view (model input per record), or a field that is neither a number nor a category.
+        Raise ConfigError if the task needs several model inputs per record, or a field that is neither a number nor a category.
         """
         if len(views) != 1:
             raise ConfigError(
-                f"The encoder 'table' makes one vector per record, but this task reads {len(views)} inputs per record. "
+                f"The encoder 'table' makes one vector per record, but this task needs {len(views)} vectors per record. "
                 "Choose a task such as classify, multilabel or regress, or encoder: text."
             )
         types = dict(zip(views[0].fields, views[0].types or ("text",) * len(views[0].fields), strict=True))
@@ -83,7 +83,7 @@ class Table(Encoder):
             if kind not in _TYPES:
                 raise ConfigError(
                     f"The encoder 'table' reads numbers and categories, but the field '{name}' is of type {kind}. "
-                    f"Declare it, such as `task: {{inputs: {{{name}: category}}}}`, or choose encoder: text."
+                    f"Declare its type, such as `task: {{inputs: {{{name}: category}}}}`, or choose encoder: text."
                 )
         if self.is_resolved:
             return self
@@ -93,9 +93,12 @@ class Table(Encoder):
         return self.model_copy(update={"bins": bins, "categories": known})
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return one feature (model input) per record; a missing number becomes NaN, a missing category a value of its own."""
+        """Return one model input per record; a missing number becomes NaN, and a missing category has a separate embedding."""
         if not self.is_resolved:
-            raise ConfigError("The encoder 'table' does not know its fields yet. Train a model, or resolve it on training records.")
+            raise ConfigError(
+                "The encoder 'table' does not know its fields yet, because it was not fitted. "
+                "Train a model, or call resolve with training records."
+            )
         numbers = np.empty((len(records), len(self.bins)))
         for column, name in enumerate(self.bins):
             numbers[:, column] = _numbers(records, name)
@@ -107,7 +110,7 @@ class Table(Encoder):
 
     @cached_property
     def _rows(self) -> dict[str, dict[str | None, int]]:
-        """The embedding row of each value of each categorical field; the empty string is a missing value, None an unknown one."""
+        """For each categorical field, its values and their rows in the embedding table; "" is a missing value, None an unknown one."""
         found: dict[str, dict[str | None, int]] = {}
         start = 0
         for name, words in self.categories.items():
@@ -128,8 +131,8 @@ class Table(Encoder):
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
         """Return `numbers`, float32 of shape (rows, numeric fields, bins + 1), and `categories`, int64 of shape (rows, categorical fields).
 
-        A number is encoded as the share of each bin that is below it, from 0 to 1 (piecewise linear encoding: Gorishniy et al. 2022).
-        The last value is 1 if the number is missing; all others are 0 then.
+        A number becomes one value per bin: the fraction of the bin that lies below the number, from 0 to 1 (piecewise linear encoding,
+        Gorishniy et al. 2022). One more value is 1 if the number is missing; then all others are 0.
         """
         numbers = np.stack([feature.payload.numbers for feature in features])
         low, width = self._edges
@@ -139,12 +142,12 @@ class Table(Encoder):
         return {"numbers": shares, "categories": np.stack([feature.payload.categories for feature in features])}
 
     def content(self, feature: Feature) -> bytes:
-        """Return numbers and categories as bytes; features with equal bytes have equal outputs."""
+        """Return the numbers and categories of a model input as bytes; inputs with equal bytes have equal outputs."""
         payload: RowValues = feature.payload
         return payload.numbers.tobytes() + payload.categories.tobytes()
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a batch of dummy rows, one per entry of `costs`: every bin half full, every category unknown."""
+        """Return a batch of dummy rows, one per entry of `costs`, to export the model or measure its speed; all categories are unknown."""
         shape = (len(costs), len(self.bins), self._edges.shape[2] + 1)
         unknown = np.array([places[None] for places in self._rows.values()], np.int64)
         return {"numbers": np.full(shape, 0.5, np.float32), "categories": np.tile(unknown, (len(costs), 1))}
@@ -187,16 +190,16 @@ class Table(Encoder):
         yield from _norm("norm", self.width)
 
     def pooling_of(self, states: str) -> Pooling:
-        """Return `mean`, as there is one vector per record; raise ConfigError for a task that reads one vector per token."""
+        """Return `mean`, because there is only one vector per record; raise ConfigError for a task that needs one vector per token."""
         if states == "tokens":
             raise ConfigError(
-                "The encoder 'table' gives one state per record, but this task reads one per token. "
+                "The encoder 'table' makes one vector per record, but this task needs one per token. "
                 "Choose a task such as classify, multilabel or regress, or encoder: text."
             )
         return "mean"
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the sha256 of the initial weights (`base`) and of the fitted bins and categories (`fields`)."""
+        """Return the sha256 hex digests of the initial weights (`base`) and of the fitted bins and categories (`fields`)."""
         weights = hashlib.sha256()
         for name, array in self._first_weights():
             weights.update(name.encode() + array.tobytes())
@@ -221,7 +224,7 @@ def _words(records: Sequence[Record], name: str) -> list[str]:
 
 
 def _quantile_edges(values: NDArray[np.float64], most: int) -> list[float]:
-    """Return the edges of bins that contain about equally many values each; a single bin of width 1 if all values are equal."""
+    """Return the edges of at most `most` bins with about equally many values each; one bin of width 1 if all values are equal."""
     values = values[np.isfinite(values)]
     if not len(values):
         return [0.0, 1.0]

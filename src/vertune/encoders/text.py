@@ -76,10 +76,10 @@ class Text(Encoder):
     max_tokens: int | Literal["auto"] = "auto"
     """Maximum sequence length in tokens; auto covers 99.5 % of the training records, up to 512 or the limit of the pretrained model."""
     truncation: Literal["auto", "head", "tail", "head_tail", "window"] = "auto"
-    """Which tokens of a longer text are kept: its head, its tail, both ends, or all of it in overlapping windows; auto chooses windows
-    for tasks that mark spans in the text, else the head."""
+    """Which tokens of a text above max_tokens are kept: its head, its tail, both ends, or all of it in overlapping windows; auto chooses
+    windows for tasks that mark spans in the text, else the head."""
     stride: float = Field(default=0.25, ge=0, lt=0.9)
-    """Share of a window that overlaps the previous one; applies only to truncation: window."""
+    """Fraction of a window that overlaps the previous one; has an effect only with truncation: window."""
 
     @cached_property
     def path(self) -> Path:
@@ -131,7 +131,7 @@ class Text(Encoder):
 
     @property
     def base_name(self) -> str:
-        """The name of the pretrained model as the config gives it."""
+        """The name of the pretrained model as it is written in the config."""
         return self.base
 
     @property
@@ -141,7 +141,7 @@ class Text(Encoder):
 
     @property
     def max_cost(self) -> int:
-        """The maximum number of tokens of a feature (model input)."""
+        """The maximum number of tokens of one model input."""
         return self.longest if self.max_tokens == "auto" else self.max_tokens
 
     @property
@@ -155,7 +155,7 @@ class Text(Encoder):
 
     @cached_property
     def pooled(self) -> Literal["mean", "cls", "native"]:
-        """The pooling in use, with `auto` resolved."""
+        """The pooling in use; `auto` is replaced by the choice that the pretrained model's files name, else by `mean`."""
         if self.pooling != "auto":
             return self.pooling
         file = self.path / "1_Pooling" / "config.json"
@@ -163,11 +163,11 @@ class Text(Encoder):
         return "cls" if config.get("pooling_mode_cls_token") or config.get("pooling_mode") == "cls" else "mean"
 
     def pooling_of(self, states: str) -> Pooling:
-        """Return `native` if configured, `tokens` if the task reads token vectors, else the pooling of the pretrained model."""
+        """Return `native` if that is configured; else `tokens` if the task reads one vector per token; else `mean` or `cls`."""
         return "tokens" if states == "tokens" and self.pooled != "native" else self.pooled
 
     def sharing_with(self, other: Self) -> Self:
-        """Return a copy that shares the tokenizer and settings of `other`, so that memory contains them once."""
+        """Return a copy that uses the tokenizer and settings of `other`, so that they are in memory only once."""
         copy = self.model_copy()
         for name in ("path", "settings", "tokenizer", "templates", "longest", "pad", "unknown"):
             copy.__dict__[name] = getattr(other, name)
@@ -178,9 +178,10 @@ class Text(Encoder):
         return type(self).model_validate({**self.model_dump(), "base": str(folder)})
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """Return a copy with a definite max_tokens and truncation.
+        """Return a copy in which max_tokens and truncation are definite values instead of `auto`.
 
-        max_tokens is a multiple of 8 that covers 99.5 % of a sample of the records; ConfigError if the configured one is too large.
+        The automatic max_tokens is a multiple of 8 that covers 99.5 % of a sample of the records. Raises ConfigError if a configured
+        max_tokens is larger than the pretrained model allows.
         """
         bases.check_weights(self.path)
         _check_views(views)
@@ -188,7 +189,7 @@ class Text(Encoder):
         if self.max_tokens != "auto":
             if self.max_tokens > self.longest:
                 raise ConfigError(
-                    f"max_tokens is {self.max_tokens}, but the base '{self.base}' takes at most {self.longest}. "
+                    f"max_tokens is {self.max_tokens}, but the pretrained model '{self.base}' takes at most {self.longest}. "
                     f"Set encoder.max_tokens to {self.longest} or less."
                 )
             return self.model_copy(update={"truncation": how})
@@ -202,13 +203,13 @@ class Text(Encoder):
         return self.model_copy(update={"max_tokens": size, "truncation": how})
 
     def cutting(self, views: Sequence[View]) -> str:
-        """Return how longer texts are truncated: as configured; `auto` means `window` if answers are spans in the text, else `head`."""
+        """Return how too long texts are truncated: as configured, where `auto` is `window` if the task predicts text spans, else `head`."""
         return ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
-        """Return the number of tokens of each view (group of fields) of each record before truncation, shape (records * views,).
+        """Return the length of every model input in tokens before truncation, special tokens included; shape (records * views,).
 
-        Special tokens are included.
+        A view names the fields that form one input.
         """
         fields = self._fields(records, _fields_of(views), tokens)
         counts = np.zeros((len(records), len(views)), np.int64)
@@ -223,7 +224,7 @@ class Text(Encoder):
         return counts.reshape(-1)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Return the share of unknown tokens in these texts, or in `tokens` if given; 0 if the tokenizer has no unknown token."""
+        """Return the fraction of unknown tokens in these texts, or in `tokens` if given; 0 if the tokenizer has no unknown token."""
         fields = [_tokens.tokenise(self.tokenizer, strings)] if not isinstance(tokens, TextTokens) else list(tokens.fields.values())
         total = sum(len(field.ids) for field in fields)
         return sum(int((field.ids == self.unknown).sum()) for field in fields) / total if total and self.unknown is not None else 0.0
@@ -233,7 +234,7 @@ class Text(Encoder):
         return TextTokens({field: _tokens.tokenise(self.tokenizer, texts(records, field)) for field in fields}, self.tokenizer_hash)
 
     def load_tokens(self, file: Path) -> TextTokens | None:
-        """Load the tokens of a file; None if another tokenizer made them. Raise StorageError if it can't be read."""
+        """Load tokens from a file; return None if another tokenizer made them. Raise StorageError if the file can't be read."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -247,7 +248,7 @@ class Text(Encoder):
         return TextTokens(fields, self.tokenizer_hash)
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows."""
+        """Return the model inputs of all records, ordered by record, then view (fields of an input), then window (piece of a long text)."""
         fields = self._fields(records, _fields_of(views), tokens)
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
 
@@ -257,16 +258,16 @@ class Text(Encoder):
         return {name: known[name] if name in known else _tokens.tokenise(self.tokenizer, texts(records, name)) for name in names}
 
     def content(self, feature: Feature) -> bytes:
-        """Return token ids and token type ids as bytes; features with equal bytes have equal outputs."""
+        """Return the token ids and token type ids of a model input as bytes; inputs with equal bytes have equal outputs."""
         payload: TokenIds = feature.payload
         return payload.ids.tobytes() + payload.types.tobytes()
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """Return token ids, attention mask and token type ids (int64), padded to the longest feature."""
+        """Return token ids, attention mask and token type ids (int64) of these model inputs, padded to the longest of them."""
         return _tokens.collate(features, self.pad)
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a collated batch of dummy sequences with these lengths."""
+        """Return a collated batch of dummy sequences with these lengths (`costs`), to export the model or measure its speed."""
         return _tokens.probe(costs)
 
     def model(self) -> torch.nn.Module:
@@ -287,7 +288,7 @@ class Text(Encoder):
             write_json(folder / "1_Pooling" / "config.json", read_json(pooling))
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
-        """Write a tokenizer with only the tokens that these records need; return the encoder on it and the old ids in their new order."""
+        """Write a tokenizer with only the tokens that these records need; return an encoder that uses it, and the old id of each new id."""
         from vertune.encoders import _vocabulary
 
         fields = self._fields(records, _fields_of(views), None)
@@ -304,7 +305,10 @@ class Text(Encoder):
         return self.at(folder), ids
 
     def native(self, states: str, size: int) -> torch.nn.Module:
-        """Load the classification model of the pretrained family with a head of this size; ConfigError if the family has none."""
+        """Load the pretrained model as a classification model of transformers with `size` outputs, per token if `states` is `tokens`.
+
+        Raises ConfigError if transformers has no such model for this model family.
+        """
         from vertune.nn.inputs import declare
 
         transformers = _transformers()
@@ -313,7 +317,8 @@ class Text(Encoder):
             whole: Any = _quietly(kind, self.path, num_labels=size)
         except ValueError as error:
             raise ConfigError(
-                f"pooling: native needs a head of the family '{self.settings.get('model_type')}', which has none. Choose mean or cls."
+                f"pooling: native needs a classification model of the family '{self.settings.get('model_type')}', "
+                "but transformers has none. Choose pooling: mean or cls."
             ) from error
         declare(whole.base_model, self)
         native: torch.nn.Module = whole
@@ -326,7 +331,7 @@ class Text(Encoder):
 
 
 def _check_views(views: Sequence[View]) -> None:
-    """Raise ConfigError unless each view (group of fields that form one model input) consists of one or two text fields."""
+    """Raise ConfigError unless each view (the fields that form one model input) consists of one or two text fields."""
     for view in views:
         others = [name for name, kind in zip(view.fields, view.types, strict=False) if kind != "text"]
         if others:
@@ -336,13 +341,13 @@ def _check_views(views: Sequence[View]) -> None:
             )
         if len(view.fields) > 2:
             raise ConfigError(
-                f"The encoder 'text' reads one text or two, but the task has {len(view.fields)}: {', '.join(view.fields)}. "
+                f"The encoder 'text' reads one or two texts per input, but the task has {len(view.fields)}: {', '.join(view.fields)}. "
                 "Join columns into one text under data.fields."
             )
 
 
 def _fields_of(views: Sequence[View]) -> list[str]:
-    """Return the distinct fields of these views."""
+    """Return the distinct fields that these views name; a view names the fields of one model input."""
     return list(dict.fromkeys(field for view in views for field in view.fields))
 
 
@@ -355,15 +360,15 @@ def _transformers() -> Any:
 
 
 def _converted(folder: Path) -> tokenizers.Tokenizer:
-    """Convert a tokenizer without tokenizer.json to one of the tokenizers library; ConfigError if that fails."""
+    """Load the tokenizer of a folder without tokenizer.json, converted for the tokenizers library; raise ConfigError if that fails."""
     try:
         tokenizer = _transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         fast: tokenizers.Tokenizer = tokenizer.backend_tokenizer
         return fast
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"The base in {folder} has no tokenizer that the tokenizers library can read: {str(error).rstrip('.')}. "
-            "Choose a base that has a tokenizer.json."
+            f"The pretrained model in {folder} has no tokenizer that the tokenizers library can read: {str(error).rstrip('.')}. "
+            "Choose a model that has a tokenizer.json."
         ) from error
 
 

@@ -1,6 +1,7 @@
-"""The gate: decides whether a changed model is as accurate as its parent; independent of how the model was changed.
+"""Decides whether a changed model is accurate enough to replace its parent (the model that it was made from).
 
-It is used by every step that rejects a changed model unless it is accurate enough.
+This comparison is called the gate. It does not depend on how the model was changed: compressed, or converted to share the
+weights of its pretrained model with other models.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from vertune.reports.words import metric
 from vertune.runtime.benchmark import GraphWorkload, benchmark
 
 ECE = 0.02
-"""Largest increase of the expected calibration error that is allowed."""
+"""Largest increase of the expected calibration error, compared with the parent model, with which a changed model is accepted."""
 _ROUNDS = 3
-"""Number of measurements of each graph."""
+"""Number of times that the speed of each candidate is measured."""
 _ROUNDING = 1e-9
-"""Rounding error of the difference of two metrics; a loss of exactly the tolerance must be accepted."""
+"""Allowance for rounding when a loss is compared with the tolerance, so that a loss of exactly the tolerance is accepted."""
 REFUSED, UNDECIDED, ACCEPTED = "refused", "undecided", "accepted"
 
 
@@ -32,44 +33,44 @@ class Candidate:
     name: str
     metrics: dict[str, float]
     loss: float
-    """How much worse the task's metric is than the parent's; negative if it is better."""
+    """How much worse the task's main metric is than that of the parent; negative if it is better."""
     low: float
     high: float
     """Upper end of the paired 95 % interval of the loss; `low` is the lower end."""
     ece: float | None
-    """Increase of the expected calibration error; None if answers have no probabilities."""
+    """Increase of the expected calibration error compared with the parent; None if answers have no probabilities."""
     verdict: str
     """`accepted`, `refused` or `undecided`."""
     why: str
     bytes: int = 0
     measured: dict[str, Any] = field(default_factory=dict)
-    """Latency, throughput and memory, as runtime/benchmark.py returns them."""
+    """Latency, throughput and memory, as `vertune.runtime.benchmark.benchmark` returns them; empty if not measured."""
     best: bool = False
-    """Whether it is on the Pareto front: no other candidate is at least as fast and as accurate, and better in one of the two."""
+    """Whether it is on the Pareto front: no other candidate is at least as fast and as accurate, and better in one of the two respects."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """Options of a gate, which decide how strict it is."""
+    """How strictly a changed model is compared with the model that it was made from (its parent)."""
 
     tolerance: float
-    """Loss of the task's metric that is allowed: absolute for a metric between 0 and 1, else relative to the parent's value."""
+    """Allowed loss of the task's main metric: absolute for a metric between 0 and 1, else a fraction of the parent's value."""
     trained_on_records: bool = False
-    """Whether the parent was trained on the records that the gate uses, which then say little about new records."""
+    """Whether the parent was trained on the records of the comparison; a result on them then says little about new records."""
     seed: int = 0
     """Seed of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """The allowed loss of the task's metric, in the unit of the metric."""
+    """The loss of the task's main metric that a changed model may have, in the unit of the metric."""
 
     loss: float
     share: bool
-    """Whether the metric is a share (from 0 to 1), so that losses are formatted as percentage points."""
+    """Whether the metric is a proportion (from 0 to 1), so that losses are formatted as percentage points."""
 
     def format(self, value: float) -> str:
-        """Format a loss for a message."""
+        """Format a loss for a message: in percentage points if the metric is a share, else as a number."""
         return f"{100 * value:.2f} points" if self.share else f"{value:.4f}"
 
 
@@ -85,7 +86,7 @@ class Gate:
         self.tolerance = Tolerance(options.tolerance * (1.0 if share else abs(self.metrics[task.goal])), share)
 
     def verdict(self, name: str, answers: Sequence[Answer]) -> Candidate:
-        """Compare the answers of the model `name` to the gate's records with the parent's; return the comparison with its verdict."""
+        """Compare the answers of the changed model `name` with those of its parent, for the same records; return the result and verdict."""
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
         tallies = bootstrap.Tallies(task.tally(self.records, answers), task.summarise)
@@ -103,10 +104,10 @@ class Gate:
 
 
 def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) -> tuple[str, str]:
-    """Return the verdict (`accepted`, `refused` or `undecided`) and the reason for it.
+    """Return the verdict on a changed model (`accepted`, `refused` or `undecided`) and the reason for it.
 
-    `loss` is the loss of the task's metric, `high` the upper end of its paired 95 % interval, `ece` the increase of the expected
-    calibration error.
+    `loss` is how much worse the task's main metric is than that of the parent model, `high` the upper end of the paired 95 %
+    interval of this loss, `ece` the increase of the expected calibration error (None if answers have no probabilities).
     """
     written, allowed = tolerance.format(loss), tolerance.format(tolerance.loss)
     if not loss <= tolerance.loss + _ROUNDING:
@@ -122,9 +123,10 @@ def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) ->
 
 
 def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:
-    """Measure the speed and memory of each candidate's graph and store the figures in the candidates.
+    """Measure the speed and memory of each candidate (changed model) and store the results in its `measured`.
 
-    The graphs are measured in turn, several times, so that other load on the machine affects all of them alike; times are medians.
+    The candidates are measured in turn, several times, so that other load on the machine affects all of them alike; the results are
+    medians.
     """
     rounds = [[benchmark(workload) for workload in workloads] for _ in range(_ROUNDS)]
     for candidate, measurements in zip(candidates, zip(*rounds, strict=True), strict=True):
@@ -132,7 +134,7 @@ def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[Gr
 
 
 def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge several measurements of one graph: the median of each figure, and the maximum for memory."""
+    """Merge several measurements of one model: return the median of each latency and of the throughput, and the maximum memory."""
     sizes = rounds[0]["latency"]
     return {
         "latency": {size: statistics.median(one["latency"][size] for one in rounds) for size in sizes},
@@ -143,19 +145,19 @@ def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def mark_best(candidates: Sequence[Candidate]) -> None:
-    """Mark the candidates on the Pareto front of speed and accuracy."""
+    """Set `best` of each candidate: whether it is on the Pareto front of speed and accuracy."""
     for candidate in candidates:
         candidate.best = not any(_dominates(other, candidate) for other in candidates)
 
 
 def _dominates(other: Candidate, candidate: Candidate) -> bool:
-    """Return whether the other candidate is at least as fast and as accurate, and better in one of the two."""
+    """Return whether `other` is at least as fast and as accurate as `candidate`, and better in one of the two respects."""
     ours, theirs = _costs(candidate), _costs(other)
     return theirs != ours and theirs[0] <= ours[0] and theirs[1] <= ours[1]
 
 
 def _costs(candidate: Candidate) -> tuple[float, float]:
-    """Return the latency for the smallest input size and the loss of the task's metric, compared by `mark_best`."""
+    """Return the two numbers by which `mark_best` compares: the latency at the smallest input size, and the loss of the main metric."""
     return (next(iter(candidate.measured["latency"].values())), candidate.loss)
 
 

@@ -1,4 +1,4 @@
-"""Scores answers: metrics with confidence intervals, overall, against baselines and per slice; independent of models and files."""
+"""Computes metrics of answers with confidence intervals: overall, compared with baselines, and per group of records."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ from vertune.metrics.bootstrap import Interval, Tallies, intervals, paired
 from vertune.reports.words import baseline_name, comparison_sentence
 
 ROUNDS = 1000
-"""Number of bootstrap resamples per interval."""
+"""Number of bootstrap resamples from which an interval is computed."""
 _MOST_VALUES = 12
-"""Number of values of a column that get a slice of their own; all others share one."""
+"""Greatest number of values of a column for which `slices` forms one group of records each; all other values form one group."""
 
 Entry = dict[str, float | None]
-"""`value` of a metric, and `low` and `high` of its interval; None if a number can't be computed."""
+"""The `value` of a metric, and the ends `low` and `high` of its 95 % interval; None for a number that can't be computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The records to score, the task that scores answers to them, and the seed of the bootstrap."""
+    """The records for which answers are scored, the task that defines the metrics, and the seed of the bootstrap."""
 
     task: Task
     records: Sequence[Record]
     seed: int = 0
 
     def metrics(self, answers: Sequence[Answer], tally: NDArray[Any]) -> dict[str, Entry]:
-        """Return every metric of these answers by name; one that is computed from the task's tallies also has a bootstrap interval."""
+        """Return every metric of these answers by name, with its bootstrap interval if the metric is computed from `tally`.
+
+        `tally` is what the task's method `tally` returns for these answers: one row of counts per record or query.
+        """
         found = intervals(tally, self.task.summarise, ROUNDS, self.seed)
         scores = self.task.score(self.records, answers)
         return {
@@ -43,14 +46,17 @@ class Sample:
         }
 
     def differences(self, ours: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Entry]:
-        """Return the difference `ours` − `theirs` of every metric, with paired intervals, from the tallies of both."""
+        """Return the difference of every metric between two models, `ours` minus `theirs`, with paired bootstrap intervals.
+
+        Both arguments are results of the task's method `tally`: one row of counts per record or query.
+        """
         summarise = self.task.summarise
         differences = paired(Tallies(ours, summarise), Tallies(theirs, summarise), ROUNDS, self.seed)
         return {name: interval_entry(difference) for name, difference in differences.items()}
 
 
 def interval_entry(found: Interval) -> Entry:
-    """Convert an interval to JSON values."""
+    """Convert an interval to a mapping of JSON values; NaN and infinite numbers become None."""
     return {"value": _finite(found.value), "low": _finite(found.low), "high": _finite(found.high)}
 
 
@@ -60,7 +66,11 @@ def _finite(value: float) -> float | None:
 
 
 def compare_with_baselines(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
-    """Return the metrics of each baseline, the differences from them and a verdict, as a report's entries by the baseline's name."""
+    """Compare a model with baselines; return their metrics, the differences from them, and which is better, for a report.
+
+    The result has the keys `baselines`, `differences` (model minus baseline) and `verdicts`, each a mapping by name of the baseline.
+    `tally` is what the task's method `tally` returns for the model's answers: one row of counts per record or query.
+    """
     goal = sample.task.goal
     lower = goal in sample.task.lower_is_better
     result: dict[str, Any] = {"baselines": {}, "differences": {}, "verdicts": {}}
@@ -78,10 +88,10 @@ _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the metrics of groups of records: by length, and by the values of each of these columns.
+    """Return the metrics of groups of records: grouped by length of the text, and by the values of each of these columns.
 
-    Returns an empty list if the metrics are computed from units larger than a record, such as queries: some of the records of a
-    query are not a smaller sample of the same problem.
+    Returns an empty list if the metrics are not computed per record but per query, because a group could contain only some of
+    the records of a query.
     """
     if len(tally) != len(sample.records):
         return []
@@ -99,12 +109,12 @@ def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[
 
 
 def _summary(sample: Sample, tally: NDArray[Any]) -> dict[str, Entry]:
-    """Return the metrics of a group of records, with intervals."""
+    """Return the metrics of a group of records with their bootstrap intervals, from one row of counts per record of the group."""
     return {name: interval_entry(found) for name, found in intervals(tally, sample.task.summarise, ROUNDS, sample.seed).items()}
 
 
 def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """Return the row indices of the shortest, middle and longest third, by the number of characters of all text inputs."""
+    """Divide the records into thirds by the number of characters of their texts; return the row indices of each third by its name."""
     fields = [column.name for column in sample.task.columns if column.role == "input" and column.type == "text"]
     lengths = np.array([sum(len(str(record.get(field) or "")) for field in fields) for record in sample.records])
     first, second = (int(value) for value in np.quantile(lengths, [1 / 3, 2 / 3]))
@@ -117,7 +127,7 @@ def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
 
 
 def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.int64]]:
-    """Return the row indices of each value of a column, the most frequent values first."""
+    """Return the row indices for each value of a column, the most frequent values first; the rarest values form one group."""
     values = np.array(["(none)" if record.get(column) is None else str(record[column]) for record in records])
     names, counts = np.unique(values, return_counts=True)
     order = names[np.argsort(-counts, kind="stable")]
@@ -127,10 +137,11 @@ def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.in
 
 
 def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int = 120) -> dict[str, list[list[float]]]:
-    """Return the points of `loss` and `metric` by step, from a model's events; `sign` is -1 if training negated the metric.
+    """Return the training curves `loss` and `metric`, each a list of [step, value], from the log of events of a model.
 
-    If a run trained several times, only the last training with validation counts. A resumed training continues the curves of
-    the interrupted one from its checkpoint.
+    `sign` is -1 if training negated the metric. If the model was trained several times, only the last training with validation
+    counts. If a training was resumed, the curves of the interrupted one up to the checkpoint are included.
+    `points` is the greatest number of points of the loss curve.
     """
     loss: dict[int, float] = {}
     metric: dict[int, float] = {}
@@ -151,7 +162,7 @@ def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int =
 
 
 def _thinned(curve: Sequence[tuple[int, float]], points: int) -> list[list[float]]:
-    """Reduce a curve to at most `points` points, each the mean of neighbouring ones."""
+    """Reduce a curve to at most `points` points, each the mean of several adjacent points."""
     if not curve:
         return []
     return [[float(value) for value in part.mean(axis=0)] for part in np.array_split(np.array(curve, float), min(points, len(curve)))]

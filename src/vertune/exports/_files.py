@@ -1,4 +1,4 @@
-"""Writes the files that several exports share: weights, tokenizer, README; does not depend on any one export."""
+"""Writes the files that several exports share: weights, tokenizer, README; independent of the individual export formats."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def quiet() -> Iterator[None]:
 
 
 def need(package: str, extra: str, form: str) -> Any:
-    """Import the package that an export needs; MissingExtra if it is not installed."""
+    """Import and return the package that an export needs; raise MissingExtra if it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -45,7 +45,7 @@ def need(package: str, extra: str, form: str) -> Any:
 
 
 def write_model(model: Any, folder: Path) -> None:
-    """Write the weights as safetensors, and their config.json."""
+    """Write the weights of a transformers model as safetensors, and its config.json."""
     with storage_errors(folder), quiet():
         model.save_pretrained(folder)
 
@@ -67,7 +67,7 @@ def write_tokenizer(model: TrainedModel, folder: Path) -> None:
 
 
 def _special(encoder: Any) -> dict[str, str]:
-    """Return the special tokens by their use, such as cls_token, as named in the files of the pretrained model; pad_token is always set."""
+    """Return special tokens by use, such as `cls_token`, from the files of the pretrained model; `pad_token` is always included."""
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         names = read_json(encoder.path / name) if (encoder.path / name).exists() else {}

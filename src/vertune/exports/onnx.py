@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SCRIPTS = ("predict.py", "texts.py", "parts/__init__.py")
 _USED = ("vertune.core.records", "vertune.encoders._tokens")
-"""The modules of vertune that the scripts use besides the decoder; copies of them are written."""
+"""The modules of vertune that the scripts use in addition to the task's decoder; the export contains copies of them."""
 
 
 class Onnx(Export):
@@ -36,7 +36,7 @@ class Onnx(Export):
     takes_graphs: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write graph, tokenizer and README, and the script if the task has a decoder; ConfigError if a module can't be copied."""
+        """Write graph, tokenizer, README and, if possible, the script; raise ConfigError if a module that it needs can't be copied."""
         with storage_errors(folder):
             if model.graph is not None:
                 shutil.copyfile(model.graph, folder / "model.onnx")
@@ -62,12 +62,12 @@ class Onnx(Export):
 
 
 def _is_portable(model: TrainedModel) -> bool:
-    """Whether the script can predict: the task has a portable decoder, and all its inputs are texts."""
+    """Return whether the script can predict: the task has a portable decoder, and all its inputs are texts."""
     return model.task.portable and all(column.type == "text" for column in model.task.input_columns)
 
 
 def _write_script(model: TrainedModel, folder: Path) -> None:
-    """Write the scripts, the modules that they need, their requirements and a README."""
+    """Write the scripts, copies of the modules that they need, requirements.txt and a README."""
     assert model.task.decoder is not None
     source = Path(__file__).parent / "portable"
     (folder / "parts").mkdir()
@@ -82,26 +82,26 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
     code = f"from predict import Model\n\nprint(Model().answer([{json.dumps(record)}]))"
     write_text(
         folder / "README.md",
-        f"# {model.name}, portable\n\nAnswers with numpy, onnxruntime and tokenizers alone: `pip install -r requirements.txt`, then "
+        f"# {model.name}, portable\n\nPredicts with only numpy, onnxruntime and tokenizers: `pip install -r requirements.txt`, then "
         f"in this folder `python predict.py {' '.join(json.dumps(text) for text in record.values())}`, or\n\n```python\n{code}\n```\n",
     )
 
 
 def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
-    """Write a README that says how to run the graph and why there is no script."""
+    """Write a README that shows how to run the graph and explains why there is no script."""
     why = (
-        f"The task '{model.task.name}' offers no decoder for use without vertune"
+        f"The task '{model.task.name}' has no decoder that works without vertune"
         if not model.task.portable
         else f"The task '{model.task.name}' reads fields that are not texts"
     )
-    _log.warning("%s: the folder holds the graph and no predict.py. Answer with vertune, or decode the outputs yourself.", why)
+    _log.warning("%s, so the export has no predict.py. Predict with vertune, or decode the outputs of model.onnx yourself.", why)
     _files.write_readme(
         model,
         folder,
         "ONNX Runtime",
         'import onnxruntime\n\nsession = onnxruntime.InferenceSession("FOLDER/model.onnx")\n'
         "print([entry.name for entry in session.get_inputs()], [entry.name for entry in session.get_outputs()])",
-        f"{why}, so there is no predict.py: model.onnx gives the outputs of the head, which `task.json` describes.",
+        f"{why}, so there is no predict.py: model.onnx returns the outputs of the head (the last layer), which `task.json` describes.",
     )
 
 
@@ -113,15 +113,16 @@ def _check_answers(model: TrainedModel, folder: Path) -> None:
     done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
     if done.returncode:
         raise ModelError(
-            f"The export was not kept, because predict.py fails: {done.stderr.strip()[-300:]}. Report this with the base and the task."
+            f"The export was not kept, because predict.py fails: {done.stderr.strip()[-300:]}. "
+            "Report this as a bug, with the names of the base and the task."
         )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     expected = [json.loads(json.dumps(answer)) for answer in model.answers(records)]
     for place, (ours, theirs) in enumerate(zip(expected, answers, strict=True)):
         if not equal_values(ours, theirs):
             raise ModelError(
-                f"The export was not kept: predict.py answers record {place + 1} with {theirs}, and the model with {ours}. "
-                "Report this with the base and the task."
+                f"The export was not kept: for record {place + 1}, predict.py predicts {theirs}, but the model predicts {ours}. "
+                "Report this as a bug, with the names of the base and the task."
             )
 
 
@@ -151,7 +152,7 @@ def _required(model: TrainedModel) -> list[str]:
 
 
 def _graph(model: TrainedModel) -> bytes:
-    """Build the ONNX graph of a trained model, checked on the task's examples, and return its bytes."""
+    """Build the ONNX graph of a trained model, compare it with the model on the task's examples, and return its bytes."""
     from vertune.graphs import tracing as graph
     from vertune.nn import edits
     from vertune.nn.build import build

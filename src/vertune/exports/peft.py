@@ -1,7 +1,7 @@
 """PEFT: an adapter for the pretrained model, from models that were trained with lora, dora, adalora or ia3.
 
-Writes adapter_config.json and adapter_model.safetensors. The first three methods become a LoRA config with a rank per module, and
-ia3 becomes an IA3 config.
+Writes adapter_config.json and adapter_model.safetensors. A model of the first three methods is written as a LoRA adapter with a
+rank per module, a model of ia3 as an IA3 adapter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Peft(Export):
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write the adapter, and the head in a file beside it if PEFT can't store it; ConfigError if PEFT has no such adapter."""
+        """Write the adapter, and the head to a separate file if PEFT can't store it; raise ConfigError if PEFT has no such adapter."""
         import torch
         from safetensors.torch import save_file
 
@@ -58,7 +58,7 @@ class Peft(Export):
         _files.write_readme(model, folder, "PEFT", *_usage(model, bool(heads)))
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load the adapter into the pretrained model with PEFT; ModelError unless its outputs equal the model's."""
+        """Load the adapter with PEFT; raise ModelError unless the outputs of the loaded model equal those of the trained model."""
         import torch
         from safetensors.torch import load_file
 
@@ -81,20 +81,20 @@ class Peft(Export):
 
 
 def _changes(edits: Sequence[Edit]) -> list[Edit]:
-    """Return the edits of the backbone (changes to its weights); ConfigError unless all are of one kind that PEFT supports."""
+    """Return the edits (trained changes) outside the head; raise ConfigError unless all are of one kind that PEFT supports."""
     inside = [edit for edit in edits if edit.kind != "head"]
     kinds = sorted({edit.kind for edit in inside})
     if kinds not in (["low_rank"], ["scale"]):
         changed = ", ".join(kinds) or "the head alone"
         raise ConfigError(
-            f"PEFT has adapters for low_rank (lora, dora, adalora) and scale (ia3); this model changed {changed}. "
-            "Export transformers or sentence_transformers, or train with method: lora."
+            f"PEFT has adapters for the methods lora, dora, adalora and ia3, but this model was trained with other changes: {changed}. "
+            "Choose the export transformers or sentence_transformers, or train with method: lora."
         )
     return inside
 
 
 def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: str, heads: list[str]) -> Any:
-    """Return the PEFT config: full names of the changed modules, the commonest rank and scaling, and those of modules that differ."""
+    """Return the PEFT config: names of the changed modules, the most common rank and scaling, and exceptions for single modules."""
     names = [prefix + edit.site.removeprefix(_BACKBONE) for edit in changes]
     common = {
         "target_modules": names,
@@ -120,7 +120,7 @@ def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: 
 
 
 def _fill(module: Any, edit: Edit) -> None:
-    """Copy the tensors of an edit into a layer of PEFT."""
+    """Copy the tensors of an edit (the trained change of one module) into the layer that PEFT created for it."""
     if edit.kind == "scale":
         module.ia3_l[_ADAPTER].copy_(edit.tensors["scale"].reshape(module.ia3_l[_ADAPTER].shape))
         return
@@ -131,18 +131,18 @@ def _fill(module: Any, edit: Edit) -> None:
 
 
 def _load_base(model: TrainedModel) -> Any:
-    """Load the pretrained model as a user of PEFT does: without a head, or the classification model of the family for native pooling."""
+    """Load the pretrained model as a user of PEFT does: without a head or, for native pooling, with the head of its transformers class."""
     encoder = model.encoder
     return (encoder.model() if model.model.native is None else encoder.native(model.task.states, model.task.size)).eval()
 
 
 def _prefix(model: TrainedModel, whole: Any) -> str:
-    """Return the prefix of the backbone's module names inside the loaded model; empty without a head."""
+    """Return the prefix of the backbone's module names inside the loaded model; empty if the model is loaded without a head."""
     return "" if model.model.native is None else f"{whole.base_model_prefix}."
 
 
 def _native_heads(model: TrainedModel, whole: Any) -> dict[str, dict[str, Any]]:
-    """Return the trained weights of the model family's head, grouped by the modules that PEFT must save completely."""
+    """Return the trained weights of a native head (that of transformers), grouped by the modules that PEFT must save completely."""
     heads: dict[str, dict[str, Any]] = {}
     if model.model.native is None:
         return heads
@@ -176,6 +176,6 @@ def _usage(model: TrainedModel, native: bool) -> tuple[str, str]:
     if native:
         return code, "The head is in the adapter."
     return code, (
-        f"The adapter gives the states of the last layer; they are pooled by '{model.model.pooling}', and `{_HEAD}` holds the head that "
-        "reads them, which PEFT has no place for."
+        f"The model with the adapter returns the hidden states of the last layer. Pool them by '{model.model.pooling}' and then apply the "
+        f"head, whose weights are in `{_HEAD}` because PEFT can't store them."
     )

@@ -25,14 +25,14 @@ class SentenceTransformers(Export):
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write backbone, pooling and head as modules; ConfigError if sentence-transformers has no such pooling or head."""
+        """Write backbone, pooling and head as modules; raise ConfigError if sentence-transformers does not support the pooling or head."""
         from vertune.exports import _files
 
         plain = model.plain()
         if plain.native is not None or plain.pooling not in {"mean", "cls"}:
             raise ConfigError(
                 f"sentence-transformers has no module for pooling '{'native' if plain.native is not None else plain.pooling}'. "
-                "Export transformers, or train with encoder.pooling=mean for this form."
+                "Choose the export transformers, or train with encoder.pooling=mean to export to sentence-transformers."
             )
         kind = _module_of(plain.head)
         encoder: Any = model.encoder
@@ -56,18 +56,18 @@ class SentenceTransformers(Export):
         write_json(
             folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
         )
-        gives = "the model's vectors." if kind != "Dense" else "the raw numbers of the head; `task.json` names them in their order."
+        gives = "the model's vectors." if kind != "Dense" else "the raw outputs of the head, in the order of their names in `task.json`."
         _files.write_readme(
             model,
             folder,
             "sentence-transformers",
             "from sentence_transformers import SentenceTransformer\n\n"
             'model = SentenceTransformer("FOLDER")\nvectors = model.encode(["a text"])',
-            f"`encode` gives {gives}",
+            f"`encode` returns {gives}",
         )
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load the folder with SentenceTransformer; ModelError unless its vectors equal the model's outputs."""
+        """Load the folder with SentenceTransformer; raise ModelError unless its vectors equal the model's outputs."""
         import numpy as np
 
         from vertune.exports import _files
@@ -82,7 +82,7 @@ class SentenceTransformers(Export):
 
 
 def _module_of(head: Any) -> str:
-    """Return the name of the sentence-transformers module for the head, empty if the head does nothing; ConfigError if there is none."""
+    """Return the sentence-transformers module for the head (empty for an identity head); raise ConfigError if there is none."""
     import torch
 
     from vertune.nn.contrastive import Normalise
@@ -94,8 +94,8 @@ def _module_of(head: Any) -> str:
     if isinstance(head, torch.nn.Linear):
         return "Dense"
     raise ConfigError(
-        f"sentence-transformers has modules for a linear head and for vectors of length one; the model's head is {type(head).__name__}. "
-        "Export transformers with encoder.pooling=native, or take the model with its base: vertune bundle MODEL."
+        f"sentence-transformers supports a linear head or normalised vectors, but the model's head is {type(head).__name__}. Train with "
+        "encoder.pooling=native and export transformers, or write the model and its base to one folder: vertune bundle MODEL."
     )
 
 

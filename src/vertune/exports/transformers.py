@@ -1,4 +1,4 @@
-"""transformers: a folder that its classes load, for models with native pooling or a linear head per token.
+"""transformers: a folder that its AutoModel classes load, for models with native pooling or a linear head per token.
 
 The classes are AutoModelForSequenceClassification, AutoModelForTokenClassification and AutoModelForQuestionAnswering. With `pooling:
 native`, the head is that of the model family.
@@ -22,7 +22,7 @@ class Transformers(Export):
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write config, weights and tokenizer; ConfigError if transformers has no class with the model's head."""
+        """Write config, weights and tokenizer; raise ConfigError if transformers has no class with such a head as the model's."""
         from vertune.exports import _files
 
         plain = model.plain()
@@ -41,11 +41,11 @@ class Transformers(Export):
             f"from transformers import AutoTokenizer, {_auto(model)}\n\n"
             f'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\nmodel = {_auto(model)}.from_pretrained("FOLDER")\n'
             'outputs = model(**tokenizer("a text", return_tensors="pt"))',
-            f"The folder loads as {kind}; its outputs are the raw numbers of the head. `task.json` holds what turns them into answers.",
+            f"The folder loads as {kind}, which returns the raw outputs of the head. `task.json` contains the settings to decode them.",
         )
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load model and tokenizer with transformers; ModelError unless their outputs equal the model's."""
+        """Load model and tokenizer with transformers; raise ModelError unless their outputs equal the trained model's."""
         import torch
         import transformers
 
@@ -73,7 +73,7 @@ def _auto(model: TrainedModel) -> str:
 
 
 def _token_head(model: TrainedModel, plain: Any) -> Any:
-    """Load the token model of the family and copy the trained head into its linear layer; ConfigError if the heads don't match."""
+    """Load the transformers class with one output per token, and copy the trained head into it; raise ConfigError if the heads differ."""
     import torch
     import transformers
 
@@ -81,8 +81,8 @@ def _token_head(model: TrainedModel, plain: Any) -> Any:
 
     if plain.pooling != "tokens" or not isinstance(plain.head, torch.nn.Linear):
         raise ConfigError(
-            f"In transformers no class has a head on '{plain.pooling}' pooling. Train with encoder.pooling=native for this form, "
-            "or export sentence_transformers (mean or cls pooling) or peft (lora, dora, adalora, ia3)."
+            f"The library transformers has no class for '{plain.pooling}' pooling. Train with encoder.pooling=native to use this export, "
+            "or choose the export sentence_transformers (mean or cls pooling) or peft (lora, dora, adalora, ia3)."
         )
     encoder: Any = model.encoder
     with _files.quiet():
@@ -97,8 +97,8 @@ def _token_head(model: TrainedModel, plain: Any) -> Any:
     others = sum(parameter.numel() for parameter in whole.parameters() if id(parameter) not in inside)
     if len(own) != 1 or own[0].weight.shape != plain.head.weight.shape or others != own[0].weight.numel() + own[0].out_features:
         raise ConfigError(
-            f"{type(whole).__name__} has a head of more than one linear layer, but the model's head is one. "
-            "Train with encoder.pooling=native for this form."
+            f"{type(whole).__name__} has another head than the single linear layer of the trained model. "
+            "Train with encoder.pooling=native to export to transformers."
         )
     own[0].load_state_dict(plain.head.state_dict())
     whole.base_model.load_state_dict(plain.backbone.state_dict(), strict=False)

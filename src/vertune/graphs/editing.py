@@ -1,4 +1,4 @@
-"""Edits ONNX graphs without torch: selects outputs, makes shapes constant, and splits a graph into segments."""
+"""Edits ONNX graphs without torch: selects outputs, makes shapes constant, and splits a graph after given layers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 
 def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of the graph in which reshapes that keep the first dimensions have constant shapes.
+    """Return a copy of the graph in which Reshape nodes that only copy dimensions have constant shapes, which are faster.
 
-    The trace of `x.view(rows, tokens, heads, -1)` reads the sizes of some tensor at run time. A 0 in the shape of ONNX's Reshape
-    copies the size of the input's own dimension without a computation. This function does not prove that both tensors have the
-    same sizes, so the caller must compare the outputs of the graphs.
+    The trace of `x.view(rows, tokens, heads, -1)` reads `rows` and `tokens` from some tensor at run time. In ONNX, a 0 in the shape
+    of a Reshape copies the size at the same index of its input without such a computation. This function does not prove that both
+    tensors have the same sizes, so the caller must compare the outputs of the graphs.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -43,7 +43,7 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] | None:
-    """Return the equivalent constant shape; None if a size must be computed."""
+    """Return the constant shape that can replace the computed shape of this name; None if a size must be computed."""
     node = makers.get(name)
     if node is None or node.op_type != "Concat":
         return None
@@ -57,7 +57,7 @@ def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] |
 
 
 def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodeProto]) -> int | None:
-    """Return one entry of a shape: a constant, or 0 for the size of a tensor's dimension at the same index; None if it must be computed."""
+    """Return one entry of a shape: a constant, or 0 to copy the input's size at the same index; None if it must be computed."""
     if node is None:
         return None
     if node.op_type == "Constant":
@@ -88,10 +88,10 @@ def _remove_unused(graph: onnx.GraphProto) -> None:
 
 
 def split_at(whole: onnx.ModelProto, depths: Sequence[int]) -> list[tuple[int | None, int, onnx.ModelProto]]:
-    """Split a graph into segments, each of which reads the states that the segment before it outputs.
+    """Split a graph into segments of consecutive layers, each of which reads the hidden states that the previous one outputs.
 
-    `depths` are those of the states at which the graph is split; the last segment always ends at the last states. Returns start
-    depth (None for the segment that reads the batch itself), end depth and graph of each segment.
+    `depths` are the numbers of the layers (0 for the embeddings) after which to split; the last segment always ends at the last
+    layer. Returns the start depth (None for the first segment, which reads the batch), end depth and graph of each segment.
     """
     from onnx.utils import Extractor
 

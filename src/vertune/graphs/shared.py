@@ -1,6 +1,6 @@
-"""Exports the ONNX graph of a backbone that many fine-tuned models (verticals) share; independent of tasks.
+"""Exports the ONNX graph of a pretrained model that many fine-tuned models share; independent of tasks.
 
-In a batch, each sequence gets the changes of its own vertical.
+In a batch, each sequence is computed with the changes of its own fine-tuned model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 class _Gathering(nn.Module):
-    """A mixed backbone that takes tensors as arguments, as an exporter requires: the arrays, the slots, and the whole banks."""
+    """Wraps a MixedBackbone so that all arguments are tensors, as an exporter requires: input arrays, slot numbers and whole banks."""
 
     def __init__(self, mixed: MixedBackbone, names: Sequence[str]) -> None:
         super().__init__()
@@ -35,10 +35,11 @@ class _Gathering(nn.Module):
 
 
 def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Sequence[Feature]) -> onnx.ModelProto:
-    """Export a mixed backbone as an ONNX graph that has banks as inputs and the states of every depth as outputs.
+    """Export the shared pretrained model as an ONNX graph; its outputs are the hidden states before and after every layer.
 
-    `model` contains a new backbone, on which hooks are registered. The graph is compared with torch on these features, each in a slot
-    of its own with random content. Raises ConfigError if the backbone can't be traced, ModelError if no graph has torch's outputs.
+    Its inputs include the banks (tensors that stack the changes of all fine-tuned models). `model` contains a new backbone, on which
+    hooks are registered. The graph is compared with torch on these features (encoded inputs), each with its own random changes.
+    Raises ConfigError if the backbone can't be traced, ModelError if no variant of the graph has the same outputs as torch.
     """
     import onnxruntime
 
@@ -67,6 +68,6 @@ def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Seq
         if gap <= TOLERANCE * max(1.0, float(np.abs(expected[-1]).max(initial=0.0))):
             return made
     raise ModelError(
-        f"The outputs of the shared graph of {type(model.backbone).__name__} differ from those of torch by {gap:.2g}. "
-        "Serve each model on a graph of its own: vertune compress MODEL"
+        f"The outputs of the ONNX graph of {type(model.backbone).__name__} for several models differ from torch's by {gap:.2g}. "
+        "Create a separate ONNX graph for each model: vertune compress MODEL"
     )

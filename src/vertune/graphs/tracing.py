@@ -1,10 +1,10 @@
-"""Exports a model as one ONNX graph with dynamic shapes, pooling and head included; independent of tasks and of what runs it.
+"""Exports a model, with its pooling and head, as one ONNX graph with dynamic shapes; independent of tasks and of the graph's use.
 
 torch has two exporters. The older one, which traces, is used here: it supports the hooks of every method and every model family,
 needs no second package that must match torch's version, and is twenty times faster. It is deprecated; its warnings are
-suppressed. Three things that transformers' models trace badly are changed before or after the trace: attention is written as
-plain matrix products, which ONNX Runtime computes faster than its own fused attention; one additive mask replaces forty
-operations on positions, if the base accepts it; and shapes that only copy dimensions become constants.
+suppressed. The trace of a model of transformers is slow in three places, which are changed before or after tracing: attention is
+written as plain matrix products, which ONNX Runtime computes faster than its own fused attention; one additive mask replaces
+forty operations on positions, if the pretrained model accepts it; and shapes that only copy dimensions become constants.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ Arrays = dict[str, NDArray[Any]]
 def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) -> onnx.ModelProto:
     """Export a model as an ONNX graph whose outputs equal torch's on these features and on the longest texts (at most 4,096 tokens).
 
-    Inputs are named as in a collated batch; the output is `outputs`. Raises ConfigError if the model can't be traced, and
-    ModelError, which names the text and the difference, if no form of the graph has the outputs of the model.
+    The graph's inputs have the names of the arrays in a batch; its output is named `outputs`. Raises ConfigError if the model can't
+    be traced, and ModelError, with the first text and the difference, if no variant of the graph has the same outputs as torch.
     """
     model.to("cpu")  # graphs are compared on the CPU; training may have used another device
     expected = run.outputs(model, encoder, features)
@@ -62,7 +62,9 @@ def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) 
         where = _first_difference(graph, (encoder, features, expected), (long, far))
         if not where:
             return graph
-    raise ModelError(f"The ONNX graph does not answer like the model: {where}. It was not kept. Report this as a bug with the base.")
+    raise ModelError(
+        f"The ONNX graph does not match the model: {where}. The graph was not kept. Report this as a bug, with the name of the base."
+    )
 
 
 def _first_difference(
@@ -70,7 +72,8 @@ def _first_difference(
 ) -> str:
     """Describe the first text whose outputs differ between graph and model; return an empty string if there is none.
 
-    `near` is the encoder, the features and the model's outputs for them; `far` is a batch of long texts and the outputs for it.
+    `near` is the encoder, the features (encoded inputs) and the model's outputs for them; `far` is a batch of long texts and the
+    model's outputs for it.
     """
     import onnxruntime
 
@@ -87,7 +90,7 @@ def _first_difference(
         seen = encoder.mask(far[0]) if far[1].ndim > 2 else ...
         pairs = [*zip(expected, found, strict=True), (far[1][seen], answer(far[0])[seen])]
     except Exception as error:  # ONNX Runtime's exceptions have no narrower base class in common
-        return f"it can't be run on other lengths ({str(error)[-200:]})"
+        return f"it can't be run on texts of other lengths ({str(error)[-200:]})"
     for place, (ours, theirs) in enumerate(pairs):
         gap = float(np.abs(ours - theirs).max(initial=0.0))
         if not gap <= TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0))):
@@ -96,9 +99,9 @@ def _first_difference(
 
 
 def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator[onnx.ModelProto]:
-    """Yield the forms of the graph to try, the fastest first; not every form has the same outputs as every base."""
+    """Yield variants of the graph to try, the fastest first; for some pretrained models, fast variants have wrong outputs."""
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
-        raise ConfigError(f"One ONNX file holds at most {LIMIT / 1e9:.1f} GB of weights, and this base has more. Choose a smaller base.")
+        raise ConfigError(f"One ONNX file contains at most {LIMIT / 1e9:.1f} GB of weights, but the model has more. Choose a smaller base.")
     names = [name for name in example if name in model.accepted]
     inputs = {name: torch.from_numpy(example[name]) for name in names}
     with torch.no_grad():
@@ -108,14 +111,14 @@ def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator
 
 
 def dynamic_axes(arrays: Arrays, roles: InputNames) -> dict[str, dict[int, str]]:
-    """Return the dynamic dimensions of each array: its rows, and its tokens if the array has the shape of the sequence."""
+    """Return names of the dynamic dimensions of each array: `rows`, and `tokens` if its shape is that of the token ids."""
     shape = arrays[roles.sequence].shape if roles.sequence is not None else None
     return {name: {0: "rows", 1: "tokens"} if array.shape == shape else {0: "rows"} for name, array in arrays.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A module to trace, its example arguments, and the names and dynamic dimensions of inputs and outputs."""
+    """A module to trace, its example arguments, and the names and dynamic dimensions of the graph's inputs and outputs."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
@@ -126,7 +129,7 @@ class Traced:
 
 
 def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
-    """Yield the graph of a module that calls this model's backbone, in the forms to try; raise ConfigError if none can be traced."""
+    """Yield variants of the graph of a module that calls this model's backbone; raise ConfigError if none can be traced."""
     failure: Exception | None = None
     for short in (True, False) if names_of(model.backbone).mask else (False,):
         try:
@@ -144,7 +147,7 @@ def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
 
 
 class _Plain(nn.Module):
-    """A model that takes tensors as arguments, as an exporter requires."""
+    """Wraps a model so that all arguments are tensors, as an exporter requires."""
 
     def __init__(self, model: VerticalModel, names: Sequence[str]) -> None:
         super().__init__()
@@ -156,7 +159,7 @@ class _Plain(nn.Module):
 
 
 def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
-    """Trace the module once, and return its graph; `short` chooses the additive mask."""
+    """Trace the module once, and return its graph; `short` replaces the token mask by an additive mask."""
     with tempfile.TemporaryDirectory() as folder, _eager(model), _masked(model, short), _quiet(), torch.no_grad():
         file = Path(folder) / "model.onnx"
         torch.onnx.export(
@@ -168,7 +171,7 @@ def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
 
 @contextmanager
 def _eager(model: VerticalModel) -> Iterator[None]:
-    """While the block runs, compute attention in plain matrix products, in every base that has this option."""
+    """While the block runs, compute attention in plain matrix products, in every transformers model that has this option."""
     from transformers import PreTrainedModel
 
     changed = []
@@ -185,9 +188,9 @@ def _eager(model: VerticalModel) -> Iterator[None]:
 
 @contextmanager
 def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
-    """While the block runs and if `short`, give layers an additive mask of shape (rows, 1, 1, tokens) instead of the mask of tokens.
+    """If `short`, while the block runs, replace the token mask by an additive mask of shape (rows, 1, 1, tokens).
 
-    The hook is registered last, so that the mask already includes positions that a method adds.
+    The hook is registered last, so that the mask already includes positions that a fine-tuning method adds.
     """
 
     def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""Implements `method: auto`: chooses a training method that fits in the remaining time; independent of files.
+"""Implements `method: auto`: chooses a training method that fits in the remaining time; reads and writes no files.
 
-The choice uses the speed measured on this machine. A linear probe is fitted first (Kumar et al. 2022). Then `full`, or else
-`top_layers` with as many layers as possible, is trained if it can complete enough epochs in the remaining time. The model that is
-better on validation is kept.
+The choice uses the speed measured on this machine. A linear probe (a linear head on the unchanged base model) is fitted first (Kumar
+et al. 2022). If enough epochs fit in the remaining time, the model is then trained: with the method `full` (all layers) if possible,
+else with `top_layers` and as many layers as possible. Of the two models, the one that is better on validation is kept.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from vertune.nn.vertical import VerticalModel
 CPU_LIMIT = 180.0
 """Time limit of `auto` on a CPU, in seconds, if the config sets none."""
 _FEWEST_PASSES = 1.5
-"""Fewest epochs that must fit in the remaining time for a method to be chosen, unless fewer are configured."""
+"""A method is chosen only if this many epochs fit in the remaining time, or all configured epochs if those are fewer."""
 _MARGIN = 0.85
-"""Share of the remaining time that a plan may use; the rest is a reserve for validation, saving, and a machine that slows down."""
+"""Fraction of the remaining time that training may be planned to use; the rest is a reserve, e.g. for a slower machine."""
 _MEASURED_STEPS = 4
-"""Number of batches of rows on which the speed is measured."""
+"""Number of training batches on which the speed is measured."""
 _LEAST = 1e-3
-"""Epochs to train if training is required but none fits: in effect one step."""
+"""Smallest number of epochs to train if training is required but there is no time: in effect a single optimiser step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +53,22 @@ class Workload:
     steps: int = 0
     """Optimiser steps per epoch."""
     watched: int = 0
-    """Validation tokens read per epoch."""
+    """Number of validation tokens that the model processes per epoch."""
     remembered: bool = False
-    """Whether the outputs of frozen layers are computed once and then read from the trunk cache."""
+    """Whether the outputs of frozen layers are computed once, stored on disk, and read from there in every epoch."""
 
     def once(self, speed: StepTimes, share: float) -> float:
-        """Return the seconds needed to fill the trunk cache before the first epoch if the top `share` of the layers is trained."""
+        """Return the seconds needed to store the frozen layers' outputs before the first epoch; this fraction of the layers is trained."""
         return (self.tokens + self.watched) * speed.forward * (1 - share) * self.remembered
 
     def passing(self, speed: StepTimes, share: float) -> float:
-        """Return the seconds of one epoch if the top `share` of the layers is trained."""
+        """Return the seconds that one epoch takes if this fraction of the layers is trained, counted from the top."""
         below = 0.0 if self.remembered else speed.forward * (1 - share)
         learning = self.tokens * (below + speed.full * share) + self.steps * speed.update * share
         return learning + self.watched * (below + speed.forward * share)
 
     def passes(self, speed: StepTimes, share: float, left: float) -> float:
-        """Return the number of epochs that fit in `left` seconds if the top `share` of the layers is trained."""
+        """Return the number of epochs that fit in `left` seconds if this fraction of the layers is trained, counted from the top."""
         return max(0.0, left * _MARGIN - self.once(speed, share)) / self.passing(speed, share)
 
 
@@ -118,7 +118,7 @@ def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
 
 
 def _update(model: VerticalModel) -> float:
-    """Return the seconds of one AdamW step over all layers, measured with learning rate 0."""
+    """Return the seconds that one AdamW step over all layers takes, measured on copies of the weights."""
     table = word_table(model.backbone)
     copies = [item.detach().clone() for item in model.backbone.parameters() if table is None or item is not table.weight]
     for copy in copies:
@@ -144,14 +144,14 @@ def choose(
 ) -> Choice:
     """Return the method that trains the most layers among those for which enough epochs fit in `left` seconds.
 
-    If there is none, the current model is kept, which `fallback` describes. Without a fallback, the last layer is trained for as
-    long as possible.
+    If there is none, choose no training, which keeps the current model; `fallback` is the name of that model in messages. If `fallback`
+    is None, the current model can't predict, so choose to train the last layer for as long as possible.
     """
     total = count(model.backbone)
     numbers = [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]
     fitting = {number: load.passes(speed, number / total, left) for number in numbers}
     situation = (
-        f"with {left:.0f} s remaining, and about {load.passing(speed, 1.0):.0f} s per epoch of {load.tokens:,} tokens if all layers train"
+        f"with {left:.0f} s left and about {load.passing(speed, 1.0):.0f} s per epoch of {load.tokens:,} tokens if all layers are trained"
     )
     number = next((number for number in numbers if fitting[number] >= min(epochs, _FEWEST_PASSES)), None)
     if number is None:

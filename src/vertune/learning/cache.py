@@ -1,10 +1,11 @@
 """The trunk cache: hidden states of frozen layers, computed once and stored on disk; independent of tasks and methods.
 
-The cache is `cache/trunk` in the home folder (.vertune). Each of its folders is named by a hash of everything that determines the
-states except the sequence: base, tokenizer, depth, precision, versions. Within a folder, states are keyed by a hash of a feature's
-content. Truncation and windows change the content and thereby the key, so an entry is never stale. A segment is a file of states
-and an index. Both are written to a temporary name and renamed, the index last; a segment without an index is ignored. Several
-trainings can share a folder; at worst, two of them compute the same states.
+The cache is the folder `cache/trunk` in the home folder (.vertune). The name of each of its subfolders is a hash of everything that
+determines the states except the text: base model, tokenizer, number of frozen layers, precision, package versions. In a subfolder,
+the key of an entry is a hash of the model input (a text as token ids). Truncating a text or cutting it into windows changes the
+input and thereby the key, so an entry is never stale. A segment is a file of states with an index file. Both are written under a
+temporary name and renamed, the index last; a segment without an index is ignored. Several training runs can use the same folder
+at once; at worst, two of them compute the same states.
 """
 
 from __future__ import annotations
@@ -41,29 +42,29 @@ if TYPE_CHECKING:
 _GIGABYTES = 10.0
 """Size limit of the cache for `device.cache: auto`, in GB."""
 _FREE_SHARE = 0.5
-"""Largest share of the free disk space that the cache may take."""
+"""Largest fraction of the free disk space that the cache may take."""
 _SEGMENT = 200_000
-"""Largest number of tokens in a segment. A killed process loses at most the segment that it was writing."""
+"""Largest number of tokens in a segment (one file of states). A killed process loses at most the segment that it was writing."""
 _QUIET = 600.0
-"""Seconds after its last use during which a folder is not deleted to make room."""
+"""Seconds after its last use during which a cache folder is never deleted to make room for others."""
 TRIED = 4
-"""Number of features for which a base is checked to give the same outputs with cached states as without them."""
+"""Number of model inputs on which a model is checked to return equal outputs with and without cached hidden states."""
 
 
 class States:
-    """A folder of memory-mapped segments, which contain hidden states by the hash of their feature."""
+    """The hidden states in one folder of the cache, as memory-mapped files; each entry is found by the hash of its model input."""
 
     def __init__(self, folder: Path, width: int, kind: type[np.generic]) -> None:
         self.folder, self.width, self.kind = folder, width, np.dtype(kind)
         self.names: list[str] = []
         self.segments: list[NDArray[Any]] = []
         self.places: dict[bytes, tuple[int, int, int]] = {}
-        """Segment, first row and number of rows of each feature's states."""
+        """Where the states for the hash of a model input are: the index of the segment (file), the first row and the number of rows."""
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def refresh(self) -> None:
-        """Open the complete segments that are not open yet."""
+        """Open the complete segments (files of hidden states) that are not open yet."""
         for index in sorted(self.folder.glob("*.npz")):
             file = index.with_suffix(".states")
             if index.stem in self.names or not file.exists():
@@ -81,7 +82,7 @@ class States:
         os.utime(self.folder)
 
     def add(self, entries: Iterator[tuple[bytes, NDArray[Any]]]) -> None:
-        """Write pairs of a key and its states as one segment, atomically."""
+        """Write pairs of a key and its hidden states as one segment (a file and its index); readers see all of it or nothing."""
         name = secrets.token_hex(8)
         beside = self.folder / f".{name}"
         keys, lengths = [], []
@@ -103,12 +104,12 @@ class States:
                 beside.unlink(missing_ok=True)
 
     def spare(self, keys: Sequence[bytes]) -> list[Path]:
-        """Return the index files of the segments that contain none of these keys."""
+        """Return the index files of the segments (files of hidden states) that contain none of these keys and can be deleted."""
         used = {self.places[key][0] for key in keys if key in self.places}
         return [self.folder / f"{name}.npz" for number, name in enumerate(self.names) if number not in used]
 
     def read(self, place: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the states at one entry of `places`."""
+        """Return the hidden states stored at `place`: index of the segment (file), first row, number of rows."""
         segment, start, length = place
         states: NDArray[Any] = self.segments[segment][start : start + length]
         return states
@@ -116,15 +117,15 @@ class States:
 
 @dataclass(slots=True)
 class CachedStates:
-    """The cached hidden states of a list of features."""
+    """The cached hidden states of a list of features (model inputs)."""
 
     trunk: Trunk
     states: States
     places: NDArray[np.int64]
-    """Segment, first row and number of rows of each feature."""
+    """Where the hidden states of each model input are: the index of the segment (file), the first row and the number of rows."""
 
     def batch(self, rows: Sequence[int]) -> torch.Tensor:
-        """Return the states of a batch in float32, padded with zeros to the longest feature."""
+        """Return the hidden states of the model inputs with these indices as a float32 tensor, padded with zeros to the longest input."""
         found = [self.states.read(self.places[row]) for row in rows]
         if self.trunk.pooled:
             return torch.from_numpy(np.concatenate(found).astype(np.float32))
@@ -134,19 +135,19 @@ class CachedStates:
         return torch.from_numpy(padded)
 
     def of(self, rows: Sequence[int] | NDArray[np.int64]) -> list[NDArray[Any]]:
-        """Return the states of these features in float32: one state per feature, or one per token."""
+        """Return the float32 hidden states of the model inputs with these indices: a vector each if pooled, else a vector per token."""
         found = [self.states.read(self.places[row]).astype(np.float32) for row in rows]
         return [states[0] for states in found] if self.trunk.pooled else found
 
     def given(self, rows: Sequence[int]) -> AbstractContextManager[None]:
-        """Return a context in which forward passes of this batch start from the cached states."""
+        """Return a context in which forward passes of this batch skip the frozen layers and start from the cached hidden states."""
         device = next(self.trunk.model.parameters()).device
         return self.trunk.given(self.batch(rows).to(device))
 
 
 @dataclass(slots=True)
 class TrunkCache:
-    """The cache of one home folder: reads cached states, and computes and stores missing ones."""
+    """Reads the hidden states of frozen layers from the cache folder, and computes and stores missing ones."""
 
     folder: Path
     config: Config
@@ -156,18 +157,19 @@ class TrunkCache:
     def recall(
         self, model: VerticalModel, depth: int, features: Sequence[Feature], below: CachedStates | None = None
     ) -> CachedStates | None:
-        """Return the hidden states of these features below `depth`, the lowest trained layer (or the head); compute missing ones.
+        """Return the hidden states of these features (model inputs) that enter the layer `depth`; compute and store missing ones.
 
-        `below` contains states of the same features at a lower depth, to start from. Returns None if the cache is off
-        (`device.cache: 0`). Reports the event `uncached` with the reason and returns None if the cache can't be used: too little
-        disk space, or a base whose layers pass more than hidden states to the next layer.
+        `depth` is the lowest trained layer, or the head. Computation starts from `below` if it is given: cached states of the same
+        features that enter a lower layer. Returns None if the cache is off (`device.cache: 0`). If the cache can't be used, reports the
+        event `uncached` with the reason and returns None; for example if there is too little disk space, or if the layers of the base
+        model pass more than hidden states to the next layer.
         """
         encoder = self.config.encoder
         trunk = Trunk(model, depth)
         if not self.config.device.cache or not features:
             return None
         if not trunk.works(tensors(encoder.collate(features[:TRIED]), self.engine.device)):
-            self.progress("uncached", reason="the layers of this base pass on more than their states")
+            self.progress("uncached", reason="the layers of this base model pass more than hidden states to the next layer")
             return None
         kind = self._kind(trunk)
         states = States(self.folder / self._key(trunk, kind), model.width, kind)
@@ -178,7 +180,7 @@ class TrunkCache:
         size = sum(needed.values()) * model.width * np.dtype(kind).itemsize
         reason = self._room(states, keys, size)
         if team.leader_value(self.engine, bool(reason)):
-            self.progress("uncached", reason=reason or "the first process has too little disk space")
+            self.progress("uncached", reason=reason or "the first process of this training has too little disk space")
             return None
         self.engine.wait_for_everyone()  # all processes must have listed the same segments before any writes a new one
         if needed:
@@ -186,19 +188,19 @@ class TrunkCache:
         self.engine.wait_for_everyone()
         states.refresh()
         if any(key not in states.places for key in keys):  # too large for float16, or deleted meanwhile
-            self.progress("uncached", reason="some states are too large for float16; set device.cache_precision: float32")
+            self.progress("uncached", reason="some outputs are too large for float16; set device.cache_precision: float32")
             return None
         return CachedStates(trunk, states, np.array([states.places[key] for key in keys], np.int64))
 
     def _kind(self, trunk: Trunk) -> type[np.generic]:
-        """Return the number format of the cached states."""
+        """Return the NumPy type in which hidden states are stored."""
         precision = self.config.device.cache_precision
         if precision == "auto":
             precision = "float32" if trunk.whole else "float16"  # a linear probe is fitted on the head's inputs, which are few
         return np.float32 if precision == "float32" else np.float16
 
     def _key(self, trunk: Trunk, kind: type[np.generic]) -> str:
-        """Return the name of the folder for these states."""
+        """Return the name of the cache folder for hidden states of this kind: a hash of everything that determines them except the text."""
         parts = {
             **self.config.encoder.fingerprint(),
             "depth": trunk.depth,
@@ -210,9 +212,10 @@ class TrunkCache:
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
 
     def _room(self, states: States, keys: Sequence[bytes], size: int) -> str:
-        """Make room for `size` bytes by deleting the least recently used entries; return the reason if that is impossible, else "".
+        """Delete the least recently used entries until `size` bytes can be written; return "", or the reason if that is impossible.
 
-        Deletes other folders, and segments of this folder without any of the keys; mapped files stay readable.
+        It deletes other folders of the cache, and files of this folder that contain none of `keys`. A running training that has
+        memory-mapped a deleted file can still read it.
         """
         configured = self.config.device.cache
         limit = (_GIGABYTES if configured == "auto" else configured) * 1e9
@@ -231,17 +234,17 @@ class TrunkCache:
         if size <= left:
             return ""
         return (
-            f"they need {size / 1e9:.2f} GB, but only {max(left, 0) / 1e9:.2f} GB are available "
-            f"(device.cache allows {limit / 1e9:g} GB, at most half of the free disk space); the layers run in every epoch instead"
+            f"the outputs need {size / 1e9:.2f} GB, but only {max(left, 0) / 1e9:.2f} GB are available "
+            f"(device.cache allows {limit / 1e9:g} GB, at most half of the free disk space); the layers are computed in every epoch instead"
         )
 
     def _left(self, limit: float) -> float:
-        """Return the number of bytes that may still be written."""
+        """Return the number of bytes that may still be written to the cache; `limit` is its largest total size in bytes."""
         taken = sum(folder_size(path) for path in self.folder.iterdir())
         return min(limit - taken, _FREE_SHARE * shutil.disk_usage(self.folder).free)
 
     def _compute(self, trunk: Trunk, states: States, wanted: tuple[list[bytes], Sequence[Feature]], below: CachedStates | None) -> None:
-        """Compute missing states, one segment after another; with several processes, each computes its share of the segments."""
+        """Compute and store missing hidden states, one file (segment) after another; several processes divide the files among them."""
         keys, features = wanted
         done = 0
         for number, rows in enumerate(_segments(features)):
@@ -255,7 +258,7 @@ class TrunkCache:
     def _passes(
         self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: CachedStates | None
     ) -> Iterator[tuple[bytes, NDArray[Any]]]:
-        """Yield the key and the states of each missing feature, except states that overflow the number format."""
+        """Compute the missing hidden states; yield the key and the states of each model input, except those too large for the format."""
         missing, keys, features = wanted
         encoder = self.config.encoder
         chosen = [features[row] for row in missing]
@@ -271,7 +274,7 @@ class TrunkCache:
 
 
 def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
-    """Yield the rows of each segment. The division depends only on the features, so a repeated run has the same segments."""
+    """Yield the indices of the model inputs for each cache file (segment); every run with the same inputs has the same files."""
     rows: list[int] = []
     tokens = 0
     for row, feature in enumerate(features):
@@ -286,6 +289,6 @@ def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
 
 @contextmanager
 def around(engine: Accelerator, remembered: CachedStates | None, rows: Sequence[int]) -> Iterator[None]:
-    """Run the forward passes of the block in the precision of training, starting from cached states if there are any."""
+    """Run the forward passes in the `with` block in the precision of training; cached hidden states replace frozen layers, if given."""
     with engine.autocast(), remembered.given(rows) if remembered else nullcontext():
         yield

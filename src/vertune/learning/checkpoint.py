@@ -21,7 +21,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(slots=True)
 class Position:
-    """The progress of a training. Together with the config, it determines the remaining training."""
+    """The progress of a training run; the config and this progress determine all that remains to be done."""
 
     step: int = 0
     seconds: float = 0.0
@@ -33,7 +33,7 @@ class Position:
 
 
 def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: dict[str, Any]) -> None:
-    """Write a checkpoint to a temporary folder and swap it with the old one by renaming."""
+    """Write a checkpoint into a temporary folder, then rename it so that it replaces the old checkpoint."""
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     with storage_errors(folder):
         beside.mkdir(parents=True)
@@ -62,7 +62,7 @@ def load(folder: Path) -> tuple[Position, dict[str, Tensors], dict[str, Any]] | 
 
 
 def flat_state(optimiser: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any]]:
-    """Return the optimiser's state as named tensors, and its entries that are not tensors."""
+    """Return the optimiser's state as two mappings by name: its tensors, and its values that are not tensors."""
     tensors: Tensors = {}
     others: dict[str, Any] = {}
     for index, entries in optimiser.state_dict()["state"].items():
@@ -75,7 +75,7 @@ def flat_state(optimiser: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any
 
 
 def restore_state(optimiser: torch.optim.Optimizer, tensors: Tensors, others: dict[str, Any]) -> None:
-    """Load the result of `flat_state` into an optimiser."""
+    """Load the two mappings that `flat_state` returned into an optimiser."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *others.items()]:
         index, _, key = name.partition(".")

@@ -1,4 +1,4 @@
-"""Chooses the learning rates and epochs if they are `auto` (docs/defaults.md gives the evidence); independent of datasets."""
+"""Chooses the learning rates and the number of epochs where the config says `auto` (for the evidence, see docs/defaults.md)."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from vertune.core.kinds import Method
 _RANDOM_HEAD = 2e-3
 """Smallest learning rate of a randomly initialised head, at width 384."""
 _OPTIMISERS = {"adamw": 1.0, "adafactor": 20.0, "sgd": 50.0}
-"""Factor on AdamW's learning rate by which each optimiser makes updates as large as AdamW's. Adafactor scales its updates by the
-size of the weights, SGD by that of the clipped gradient."""
+"""For each optimiser, the factor by which AdamW's learning rate is multiplied so that its updates are about as large as AdamW's.
+Adafactor scales its updates by the size of the weights, SGD by the size of the clipped gradient."""
 
 _FIRST_WEIGHTS = 1e-3
-"""The learning rate of a base that was not pretrained, whatever its width."""
+"""The learning rate of an encoder that was not pretrained; it does not depend on the width."""
 
 FEW = 3_000
-"""Number of rows below which a method may have another learning rate (`learning_rate_few_rows`), and more epochs are trained."""
+"""With fewer training rows, a method uses its `learning_rate_few_rows` if it has one, and more epochs are trained."""
 _EPOCHS = ((1_000, 8.0), (FEW, 5.0))
-"""Pairs (limit, epochs): the number of epochs for fewer rows than the limit."""
+"""Pairs (limit, epochs): a training set with fewer rows than `limit` is trained for this number of epochs."""
 _MANY_ROWS_EPOCHS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Peak learning rates of the encoder (body) and of the head."""
+    """Peak learning rates of the encoder (called body) and of the head."""
 
     body: float
     head: float
 
 
 def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) -> Rates:
-    """Return the learning rates of body and head; `model` is its width, and whether its head was fitted as a linear probe.
+    """Return the learning rates of the encoder (body) and of the head.
 
-    The method's rate applies up to width 384 and falls with the square of the width above it, in line with published recipes for
-    base and large encoders. A fitted head uses the body's rate; a random head uses at least 2e-3 (at width 384), because its
-    weights have further to go. An encoder without pretrained weights is trained at 1e-3.
+    `model` is a pair: the width of the model, and whether its head was fitted as a linear probe before training. The method's rate
+    applies up to width 384; above, it falls with the square of the width, in line with published recipes for base and large encoders.
+    A fitted head uses the body's rate. A randomly initialised head uses at least 2e-3 (at width 384), because its weights must change
+    more. An encoder without pretrained weights is trained at 1e-3.
     """
     options, (width, fitted) = config.training.optimiser, model
     learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows
@@ -49,7 +50,7 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
 
 
 def epochs(config: Config, rows: int) -> float:
-    """Return the number of epochs; for `auto`, 8 for fewer than 1,000 rows, 5 for fewer than 3,000, else 4."""
+    """Return the configured number of epochs; if it is `auto`, return 8 for fewer than 1,000 rows, 5 for fewer than 3,000, and else 4."""
     if config.training.epochs != "auto":
         return config.training.epochs
     return next((number for limit, number in _EPOCHS if rows < limit), _MANY_ROWS_EPOCHS)

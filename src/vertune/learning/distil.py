@@ -1,7 +1,8 @@
-"""Distillation: trains a student model to reproduce the outputs and hidden states of a teacher; independent of compression.
+"""Distillation: trains a student model to reproduce the outputs and hidden states of a teacher model.
 
 The teacher's outputs are computed once. The loss is the squared distance of the outputs (logits, as in Ba & Caruana 2014 and
-TinyBERT, Jiao et al. 2020) plus that of the states below the head, each divided by its variance over the records.
+TinyBERT, Jiao et al. 2020) plus the squared distance of the hidden states that enter the head. Each of the two is divided by the
+variance of the teacher's values, so that both have about the same weight.
 """
 
 from __future__ import annotations
@@ -32,25 +33,26 @@ from vertune.nn.vertical import VerticalModel
 _RATE = 2e-4
 """Learning rate at width 384: larger than in fine-tuning, because the teacher's outputs are less noisy targets than labels."""
 _TOKENS = 8192
-"""Padded tokens in one batch of the teacher."""
+"""Largest number of tokens, padding included, in one batch of the teacher."""
 _MEMORY = 2_000_000_000
-"""Largest size of the teacher's outputs and states together, in bytes."""
+"""Largest total size of the teacher's outputs and hidden states in memory, in bytes."""
 
 
 @dataclass(slots=True)
 class TeacherOutputs:
-    """The teacher's outputs for each feature, joined with the hidden states below its head; one row per feature, or one per token."""
+    """The teacher's outputs and the hidden states that enter its head, for each feature (model input)."""
 
     values: list[NDArray[np.float16]]
+    """For each model input, a vector of the outputs followed by the hidden states, or one such vector per token."""
     size: int
-    """Number of outputs at the start of each row."""
+    """Number of outputs at the start of each vector; the hidden states follow."""
     spread: tuple[float, float]
-    """Variance of the outputs and of the states."""
+    """Variance of the outputs and of the hidden states, by which the squared distances are divided."""
     states: bool = True
-    """Whether the rows contain the states."""
+    """Whether `values` contain the hidden states."""
 
     def loss(self, model: VerticalModel, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
-        """Return the student's distance from the teacher for each feature, shape (features,)."""
+        """Return the distance between the student's and the teacher's outputs and hidden states for each model input."""
         outputs = (outputs_and_states if self.states else _outputs)(model, inputs).float()
         targets = torch.zeros_like(outputs)
         mask = torch.zeros(outputs.shape[:-1], device=outputs.device)
@@ -69,7 +71,7 @@ class TeacherOutputs:
 
 
 def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Return the outputs, followed by the hidden states below the head; only the outputs if the base has its own (native) head."""
+    """Return the outputs followed by the hidden states that enter the head; only the outputs if the base model has its own head."""
     if model.native is not None:
         out: Tensor = model(inputs)
         return out
@@ -85,10 +87,10 @@ class DistillationInput:
     records: Sequence[Record]
     """The records to train on; their labels are ignored."""
     columns: Sequence[str]
-    """Names of the task's columns that the records may have."""
+    """Names of the task's columns that the records may contain."""
     epochs: float
     folder: Path | None = None
-    """Folder for checkpoints; None writes none."""
+    """Folder for checkpoints; if it is None, no checkpoints are written."""
 
 
 def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: DistillationInput, progress: Progress) -> None:
@@ -122,19 +124,20 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
 
 
 def _check(features: Sequence[Feature], teacher_features: Sequence[Feature], tokens: bool) -> None:
-    """Raise ConfigError if student and teacher split the records into different features, because their outputs can't be compared."""
+    """Raise ConfigError if student and teacher encode the records as different model inputs, whose outputs can't be compared."""
     same = len(features) == len(teacher_features) and all(
         a.record == b.record and a.role == b.role for a, b in zip(features, teacher_features, strict=True)
     )
     if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, teacher_features, strict=True))):
         raise ConfigError(
-            "The student's base splits texts into other tokens than the model's, and this task needs equal tokens or windows. "
-            "Choose a base with the same tokenizer, or leave base out to distil into fewer layers of the model itself."
+            "The base model of the student splits texts into other tokens than the model to be distilled, but for this task both must "
+            "use the same tokens, or cut long texts into the same pieces. Choose a base with the same tokenizer, or omit the "
+            "option 'base' to distil into a copy of the model with fewer layers."
         )
 
 
 def _teacher_outputs(teacher: StandaloneModel, features: Sequence[Feature], device: torch.device) -> TeacherOutputs:
-    """Compute the teacher's outputs, without states if the states of every token would take too much memory."""
+    """Compute the teacher's outputs and the hidden states that enter its head; omit the hidden states if they take too much memory."""
     model: VerticalModel = teacher.body.to(device).eval()
     size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
     each = model.pooling == "tokens"
@@ -155,6 +158,6 @@ def _teacher_outputs(teacher: StandaloneModel, features: Sequence[Feature], devi
 
 
 def _outputs(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Run the model and return only its outputs, without states."""
+    """Run the model and return only its outputs, without hidden states."""
     out: Tensor = model(inputs)
     return out

@@ -1,4 +1,4 @@
-"""Encoded records with targets and costs, as the training loop reads them; independent of models."""
+"""Training examples for the training loop: encoded records with their targets and numbers of tokens; independent of models."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vertune.core.records import Feature, Record, Targets, View
 class Examples:
     """Encoded records with their targets.
 
-    A record is encoded into one or more features, the inputs of the encoder: for example one per window of a long text.
+    A record is encoded into one or more features (model inputs): for example one for each overlapping piece of a long text.
     """
 
     records: Sequence[Record]
     features: list[Feature]
     members: list[NDArray[np.int64]]
-    """Indices of the features of each record."""
+    """Indices of the features (model inputs) of each record."""
     targets: Targets
     costs: NDArray[np.int64]
-    """Number of tokens of each feature."""
+    """Number of tokens of each feature (model input)."""
     weights: NDArray[np.float64]
-    """Weight of each feature in the loss; the features of one record share the record's weight."""
+    """Weight of each feature (model input) in the loss; if a record has several, their weights add up to the weight of the record."""
     sampling: NDArray[np.float64] | None
-    """Mean number of times that each record is drawn per epoch; None draws each once."""
+    """For each record, how many times it is used per epoch on average; if it is None, each record is used once."""
     per_token: bool
     """Whether there is one target per token."""
 
@@ -44,11 +44,11 @@ class Examples:
         return np.array([self.costs[members].sum() for members in self.members], dtype=np.int64)
 
     def rows_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices of the features of these records."""
+        """Return the indices of the features (model inputs) of the records with these indices."""
         return np.concatenate([self.members[row] for row in rows])
 
     def target(self, features: Sequence[int]) -> torch.Tensor:
-        """Return the targets of these features as one tensor; targets per token are padded with -100 to the longest feature."""
+        """Return the targets of these model inputs as one tensor; if there is one target per token, pad with -100 to the longest input."""
         values = [self.targets.values[feature] for feature in features]
         if self.per_token:
             stacked = np.full((len(values), max(map(len, values))), -100, values[0].dtype)
@@ -59,7 +59,7 @@ class Examples:
 
 
 def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View], tokens: Tokens | None = None) -> Examples:
-    """Encode records and their targets once for the whole training; `tokens` is the result of `encoder.read`, if it is known already."""
+    """Encode records and their targets once for the whole training; pass `tokens` if `encoder.read` has tokenised the records before."""
     features = encoder.encode(records, views, tokens)
     members, siblings = by_record(features, len(records))
     targets = task.targets(records, features)
@@ -74,14 +74,14 @@ def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Seque
 
 
 def by_record(features: Sequence[Feature], records: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
-    """Return the indices of the features of each record, and for each feature the number of features of its record."""
+    """Return the indices of each record's features (model inputs), and, for each feature, how many its record has."""
     owners = np.array([feature.record for feature in features], dtype=np.int64)
     counts = np.bincount(owners, minlength=records)
     return np.split(np.argsort(owners, kind="stable"), np.cumsum(counts)[:-1]), counts[owners]
 
 
 def visits(examples: Examples, seed: tuple[int, ...]) -> NDArray[Any]:
-    """Return the rows of one epoch: each once, or on average as often as `examples.sampling` says."""
+    """Return the indices of the records to train on in one epoch: each once, or on average as often as `examples.sampling` says."""
     if examples.sampling is None:
         return np.arange(len(examples))
     random = np.random.default_rng(seed)

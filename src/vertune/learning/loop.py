@@ -1,6 +1,6 @@
-"""The training loop for every task and method; independent of artifacts and predictions.
+"""The training loop for every task and method; independent of how models are stored and used.
 
-All random numbers depend only on the seed and the number of the step or epoch. A training that resumes from a checkpoint
+All random numbers depend only on the seed and the number of the step or epoch. A training run that resumes from a checkpoint
 therefore needs no random state and ends with the same weights, bit for bit on a CPU.
 """
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Score = Callable[[], float]
-"""Returns the task's goal metric on validation with the current weights, negated if lower is better."""
+"""A function that returns the task's main metric on validation with the current weights, negated if lower is better."""
 Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
-"""Returns the loss of each feature of a batch from the model, its inputs and the indices of the features."""
+"""A function that returns the loss of each feature (model input) of a batch, given the model, its inputs and the features' indices."""
 
 
 @dataclass(slots=True)
@@ -52,12 +52,12 @@ class Plan:
     steps: int
     epochs: float
     seconds: float | None = None
-    """Time limit in seconds, in case the machine becomes slower than it was when the plan was made; None sets no limit."""
+    """Time limit in seconds, for the case that training is slower than planned; None sets no limit."""
 
 
 @dataclass(slots=True)
 class TrainingInput:
-    """The inputs of one training."""
+    """The inputs of one training run, apart from the model and the plan."""
 
     config: Config
     task: Task
@@ -66,20 +66,20 @@ class TrainingInput:
     score: Score | None
     progress: Progress
     folder: Path | None = None
-    """Folder for checkpoints; None writes none."""
+    """Folder for checkpoints; if it is None, no checkpoints are written."""
     cache: TrunkCache | None = None
-    """Cache of the outputs of frozen layers; None computes them in every epoch."""
+    """Disk cache of the outputs of frozen layers; if it is None, they are computed in every epoch."""
     below: CachedStates | None = None
     """Cached outputs of the frozen layers for these examples, from which forward passes start."""
     objective: Objective | None = None
-    """Loss to use instead of the task's own."""
+    """Loss function to use instead of the task's loss."""
     deadline: float | None = None
     """Time on the monotonic clock at which the training must have ended; None sets no limit."""
 
 
 @dataclass(slots=True)
 class LoopResult:
-    """The result of a finished training. The model then has its best weights."""
+    """The result of a finished training run; by then the model has its best weights."""
 
     position: Position
     steps: int
@@ -88,19 +88,19 @@ class LoopResult:
 
 
 def steps_of(config: Config, rows: int, epochs: float) -> int:
-    """Return the number of optimiser steps in this many epochs over this many rows."""
+    """Return the number of optimiser steps in this many epochs over this many records."""
     return max(1, math.ceil(epochs * math.ceil(rows / config.training.batch)))
 
 
 def run_loop(model: VerticalModel, plan: Plan, lesson: TrainingInput) -> LoopResult:
-    """Train a prepared model in place, resuming from the last checkpoint if there is one."""
+    """Train a model in place, once `Method.prepare` has set it up for training; resume from the last checkpoint if there is one."""
     training = _Training(model, plan, lesson)
     training.resume()
     return training.run()
 
 
 class _Training:
-    """The state of one training while it runs."""
+    """A training run in progress: the model, its optimiser, and the position in the epochs."""
 
     def __init__(self, model: VerticalModel, plan: Plan, lesson: TrainingInput) -> None:
         self.model, self.plan, self.lesson = model, plan, lesson
@@ -110,7 +110,9 @@ class _Training:
         use_fast_dropout(model)
         self.parameters = trainable(model)
         if not self.parameters:
-            raise ModelError(f"The method '{plan.method.name}' left no parameter to train. Choose another method, such as lora or full.")
+            raise ModelError(
+                f"The method '{plan.method.name}' makes no parameter of this model trainable. Choose another method, such as lora or full."
+            )
         half = self.accelerator.scaler is not None  # with float16, one optimiser must unscale all gradients
         self.rows = None if half else optimiser.embedding_rows(model, self.config.training.optimiser, plan.rates)
         self.optimiser = self.accelerator.prepare_optimizer(
@@ -128,7 +130,7 @@ class _Training:
             _recompute(model.backbone)
 
     def _checked(self, below: CachedStates | None) -> CachedStates | None:
-        """Return the cached states if the prepared model gives the same outputs with them as without them, else None."""
+        """Return the cached hidden states if the model has the same outputs with them as without them; else return None."""
         if below is None or below.trunk.depth > self.depth:
             return None
         features = self.lesson.examples.features[:TRIED]
@@ -170,7 +172,7 @@ class _Training:
         return LoopResult(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9))
 
     def _finished(self) -> bool:
-        """Whether the time limit has passed, or validation has not improved for too long."""
+        """Return whether training must end: the time limit has passed, or the validation score has not improved for too long."""
         patience, limit = self.config.training.patience, self.plan.seconds
         late = limit is not None and team.leader_value(self.accelerator, self.position.seconds) > limit
         return late or bool(patience and self.position.stale >= patience)
@@ -181,7 +183,7 @@ class _Training:
         return max(1, math.ceil(self.plan.steps / wanted)) if wanted and self.lesson.score else self.plan.steps + 1
 
     def _rows(self, step: int) -> NDArray[np.int64]:
-        """Return the rows of a step, after drawing epochs up to the one that contains the step."""
+        """Return the indices of the records of a step; if the step is in a later epoch, draw the batches of the epochs up to it."""
         while step >= self._first + len(self._epoch):
             self._first += len(self._epoch)
             self._epoch = self._batches(self._number)
@@ -189,7 +191,7 @@ class _Training:
         return self._epoch[step - self._first]
 
     def _batches(self, number: int) -> list[NDArray[np.int64]]:
-        """Draw the batches of an epoch; return the rows of each batch."""
+        """Divide the records of the epoch with this number into random batches; return the record indices of each batch."""
         examples, training = self.lesson.examples, self.config.training
         rows = visits(examples, (self.config.seed, number))
         costs = examples.row_costs[rows]
@@ -198,7 +200,7 @@ class _Training:
         return [rows[batch] for batch in epoch(costs, training.batch, training.window, (self.config.seed, number, 1))]
 
     def _step(self) -> None:
-        """Do one optimiser step over micro-batches of limited tokens, in which every row has the same weight."""
+        """Do one optimiser step, with gradients accumulated over micro-batches of limited size in tokens."""
         step, examples = self.position.step, self.lesson.examples
         torch.manual_seed(_mix(self.config.seed, step, self.accelerator.process_index))
         self.model.train()
@@ -217,9 +219,9 @@ class _Training:
         self.position.step += 1
 
     def _gathered(self, features: NDArray[np.int64]) -> AbstractContextManager[Any]:
-        """Return a context in which the step reads its word embeddings from a small table, equal on all processes (see `EmbeddingRows`).
+        """Return a context in which the model looks up word embeddings in a small table of those that this step needs.
 
-        Without sparse AdamW, the context does nothing.
+        See `EmbeddingRows`. The table has the same rows on all processes. Without sparse AdamW, the context does nothing.
         """
         if self.rows is None:
             return nullcontext()
@@ -227,7 +229,7 @@ class _Training:
         return self.rows.gathered(torch.from_numpy(inputs[str(self.lesson.encoder.input_names.sequence)]))
 
     def _gradients(self, features: NDArray[np.int64]) -> float:
-        """Compute the gradient of the mean loss over all rows of a step; return that loss."""
+        """Compute the gradient of the mean loss over all records of a step; return that loss."""
         total = float(self.lesson.examples.weights[features].sum())
         if self.lesson.task.whole_batch:
             total *= self.accelerator.num_processes
@@ -253,12 +255,12 @@ class _Training:
             self.rows.step()
 
     def _moving(self) -> list[torch.Tensor]:
-        """Return the tensors with gradients in this step: the parameters, with the used rows instead of the word embeddings."""
+        """Return the tensors that this step updates: all trainable parameters, but of the word embeddings only the rows that it uses."""
         table = self.rows.module.weight if self.rows else None
         return [*(item for item in self.parameters.values() if item is not table), *([self.rows.rows] if self.rows else [])]
 
     def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
-        """Return the micro-batches of this process: features sorted by length, dealt to the processes in turn, batched by tokens."""
+        """Return the micro-batches of this process: sort features by length, deal them to the processes in turn, batch by tokens."""
         if self.lesson.task.whole_batch:
             return [features.tolist()]  # on every process, because each text is compared with the whole batch
         costs = self.lesson.examples.costs
@@ -267,7 +269,7 @@ class _Training:
         return by_tokens(mine, costs, self.config.device.tokens)
 
     def _backward(self, features: Sequence[int], total: float) -> torch.Tensor:
-        """Add the gradients of one micro-batch; return its part of the step's loss."""
+        """Add the gradients of one micro-batch to those of the step; return what this micro-batch adds to the step's loss."""
         examples, device = self.lesson.examples, self.accelerator.device
         inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
         weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
@@ -278,14 +280,14 @@ class _Training:
         return loss.detach()
 
     def _losses(self, inputs: Tensors, features: Sequence[int]) -> torch.Tensor:
-        """Return the loss of each feature."""
+        """Return the loss of each feature (model input)."""
         if self.lesson.objective:
             return self.lesson.objective(self.model, inputs, features)
         targets = self.lesson.examples.target(features)
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _sum_gradients(self) -> None:
-        """Sum the gradients over the processes; each has computed the share of its rows in one common mean."""
+        """Sum the gradients over the processes; the sum is that of the mean loss, as each process divided by the total weight of all."""
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._moving():
@@ -294,7 +296,7 @@ class _Training:
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
 
     def _report(self, seconds: float) -> None:
-        """Report the progress event `step`; `seconds` is the time since this process started the training."""
+        """Report the progress event `step`; `seconds` is the time since this process started training."""
         left = (self.plan.steps - self.position.step) * self.position.seconds / max(1, self.position.step)
         self.lesson.progress(
             "step",
@@ -307,7 +309,7 @@ class _Training:
         )
 
     def _evaluate(self) -> None:
-        """Evaluate on validation, and copy the weights if they are the best so far."""
+        """Compute the validation score; if it is the best so far, keep a copy of the weights."""
         assert self.lesson.score is not None
         value = team.leader_value(self.accelerator, self.lesson.score())
         position = self.position
@@ -339,12 +341,12 @@ class _Training:
 
 
 def _recompute(backbone: torch.nn.Module) -> None:
-    """Turn on gradient checkpointing; raise ConfigError if the base does not support it."""
+    """Turn on gradient checkpointing; raise ConfigError if the base model does not support it."""
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the second is the older name
     enable: Any = next((getattr(backbone, name) for name in names if hasattr(backbone, name)), None)
     try:
         if enable is None:
-            raise ValueError("it has no method to enable gradient checkpointing")
+            raise ValueError("it has no method that enables gradient checkpointing")
         enable({"use_reentrant": False})
     except ValueError as error:
         raise ConfigError(
@@ -366,12 +368,12 @@ def accelerator(config: Config) -> Accelerator:
 
 
 def fast_bfloat16() -> bool:
-    """Whether the hardware multiplies bfloat16: a GPU that supports it, or a CPU with AVX-512 BF16 or AMX."""
+    """Return whether the hardware supports bfloat16 arithmetic: a GPU that supports it, or a CPU with AVX-512 BF16 or AMX."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _mix(*numbers: int) -> int:
-    """Derive one seed from several numbers."""
+    """Derive one random seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -16,7 +16,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
-    """Return the share of the peak learning rate at a step, counted from 0: a linear warm-up, then the decay of the schedule."""
+    """Return the factor on the peak learning rate at a step (counted from 0): it rises linearly in the warm-up, then decays."""
     rise = round(warmup * steps)
     if step < rise:
         return (step + 1) / (rise + 1)
@@ -27,7 +27,10 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 
 def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
-    """Return the parameter groups: the head has its own rate, lower layers have smaller rates, biases and norms no weight decay."""
+    """Return the parameter groups for the optimiser, except for parameters that `without` updates.
+
+    The head has its own learning rate, lower layers have smaller learning rates, and biases and norms have no weight decay.
+    """
     top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in trainable(model).items():
@@ -41,7 +44,7 @@ def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: Embe
 
 
 def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
-    """Return the sparse optimiser of the word embeddings; None if they are frozen or the config requires exact AdamW on all rows."""
+    """Return a sparse AdamW for the word embeddings; None if they are frozen or the config sets another or an exact optimiser."""
     module = word_table(model.backbone)
     if options.name != "adamw" or options.exact or module is None or not module.weight.requires_grad:
         return None
@@ -49,7 +52,7 @@ def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> Em
 
 
 def build(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
-    """Return the configured optimiser for all trainable parameters, except the word embeddings if `without` updates them."""
+    """Return the configured optimiser for all trainable parameters, except for word embeddings that `without` updates."""
     members = groups(model, options, rates, without)
     if options.name == "adafactor":
         return torch.optim.Adafactor(members)
@@ -59,7 +62,7 @@ def build(model: VerticalModel, options: Optimiser, rates: Rates, without: Embed
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rows: EmbeddingRows | None, share: float) -> None:
-    """Set the learning rate of every group to this share of its peak."""
+    """Set the learning rate of every parameter group and of the word embeddings (`rows`) to this fraction of its peak."""
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
     if rows:

@@ -1,7 +1,7 @@
-"""Fits a linear head on the frozen encoder's outputs (a linear probe) with the task's own loss; independent of the backbone.
+"""Fits a linear head on the frozen encoder's outputs (a linear probe) with the task's loss; works with any encoder.
 
-Fine-tuning starts from this probe (Kumar et al. 2022). It is a convex problem, solved by L-BFGS on standardised states; the
-strength of the regularisation is chosen on a held-out fold of the training rows.
+Fine-tuning starts from this probe (Kumar et al. 2022). Fitting it is a convex problem, solved by L-BFGS on standardised hidden
+states; the strength of the regularisation is chosen on a held-out fold of the training rows.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from vertune.nn.structure import count
 from vertune.nn.vertical import VerticalModel
 
 INVERSE_REGULARISATION = (1.0, 3.0, 10.0, 30.0, 100.0)
-"""Inverse regularisation strengths to try, from strong to weak regularisation: scikit-learn's C for states of mean squared norm 1."""
+"""Inverse regularisation strengths to try, strongest regularisation first; like scikit-learn's C for inputs of mean squared norm 1."""
 START = 3.0
-"""Largest inverse regularisation strength of the head that fine-tuning starts from: an overconfident head gives the layers below
-no gradient (docs/defaults.md)."""
+"""Largest inverse regularisation strength of the head that fine-tuning starts from. With weaker regularisation, the head would be so
+confident that the layers below get almost no gradient (docs/defaults.md)."""
 _TOKENS = 100_000
-"""Largest number of labelled tokens on which a head per token is fitted."""
+"""Largest number of labelled tokens on which a head is fitted that predicts for each token."""
 _FOLDS = 5
-"""Number of folds of the rows; one is held out."""
+"""Number of folds into which the records are divided; one is held out to choose the regularisation."""
 _SEARCH_RECORDS = 4000
 """Largest number of records on which the regularisation is chosen."""
 
 
 @dataclass(slots=True)
 class FrozenStates:
-    """Hidden states of the unchanged base and their targets, one row per feature or per labelled token."""
+    """Hidden states of the unchanged base model and their targets, one row per model input or per labelled token."""
 
     states: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
     groups: NDArray[np.int64]
-    """The record of each row; all rows of a record are in the same fold."""
+    """For each row, the index of its record; all rows of a record are put into the same fold."""
     cost: int = 0
-    """Number of tokens that were read to compute the states."""
+    """Number of tokens that the base model processed to compute the hidden states."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class ProbeSolution:
     """Weight and bias of a more strongly regularised head, from which fine-tuning starts; None if no fine-tuning follows."""
 
     def copy_to(self, head: nn.Module, for_training: bool = False) -> None:
-        """Copy the solution into a linear head; `for_training` copies the one that fine-tuning starts from."""
+        """Copy the fitted weights into a linear head; if `for_training`, copy the more strongly regularised weights of `start`."""
         assert isinstance(head, nn.Linear)
         weight, bias = self.start if for_training and self.start else (self.weight, self.bias)
         with torch.no_grad():
@@ -72,15 +72,15 @@ class ProbeSolution:
 
 
 def solvable(model: VerticalModel, task: Task, examples: Examples) -> bool:
-    """Whether a probe can be fitted: the head is linear and every state has its own target."""
+    """Return whether a linear probe can be fitted: the head is linear, and every hidden state that enters it has a target."""
     return task.linear_head and isinstance(model.head, nn.Linear) and (task.states == "pooled" or examples.per_token)
 
 
 def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | None = None) -> FrozenStates:
-    """Compute the states of the training features without dropout, in the precision of training, starting from the cached states `below`.
+    """Compute the hidden states that enter the head for the training features (model inputs), without dropout.
 
-    With one target per token, features are sampled until they contain 100,000 labelled tokens: more would fill the
-    memory without changing a linear head.
+    They are computed in the precision of training, from the cached hidden states `below` if given. If there is one target per token, a
+    random sample with 100,000 labelled tokens is used: more would fill the memory and hardly change a linear head.
     """
     examples = lesson.examples
     counts = np.array([int((value != -100).sum()) if examples.per_token else 1 for value in examples.targets.values])
@@ -103,7 +103,7 @@ def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | No
 
 
 def _states(model: VerticalModel, lesson: TrainingInput, used: NDArray[np.int64], below: CachedStates | None) -> Sequence[NDArray[Any]]:
-    """Return the head's inputs for these features, from the trunk cache if there is one state per feature or only the head is trained."""
+    """Return the hidden states that enter the head for the model inputs with the indices `used`, from the cache if possible."""
     trunk = count(model.backbone) + 1
     if below and below.trunk.depth == trunk:
         return below.of(used)
@@ -126,9 +126,9 @@ def _floats(values: NDArray[np.float64]) -> torch.Tensor:
 
 
 def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> ProbeSolution:
-    """Choose the regularisation on a held-out fold, then fit the head on all rows.
+    """Choose the regularisation strength on a held-out fold, then fit the linear head on all rows.
 
-    If fine-tuning `follows`, also fit the more strongly regularised head that it starts from.
+    If fine-tuning follows, also fit the more strongly regularised head from which it starts.
     """
     mean = frozen.states.mean(0)
     spread = frozen.states.std(0)
@@ -159,7 +159,7 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
 
 @dataclass(slots=True)
 class _Problem:
-    """One fit: the number of outputs of the head, its inverse regularisation strength, and the starting point."""
+    """The settings of one fit: the number of outputs of the head, its inverse regularisation strength, and the starting point."""
 
     size: int
     inverse_regularisation: float
@@ -167,7 +167,7 @@ class _Problem:
 
 
 def _loss(task: Task, solution: torch.Tensor, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the weighted mean of the task's loss for a head; `solution` has the shape (width + 1, size), its last row is the bias."""
+    """Return the weighted mean loss of a linear head; `solution` contains its weights, shape (width + 1, size), with the bias last."""
     logits = states @ solution[:-1] + solution[-1]
     if targets.ndim == 2 and task.states == "tokens":
         logits = logits[:, None]
@@ -175,7 +175,7 @@ def _loss(task: Task, solution: torch.Tensor, states: torch.Tensor, targets: tor
 
 
 def _minimise(task: Task, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, problem: _Problem) -> torch.Tensor:
-    """Minimise the loss plus an L2 penalty with full-batch L-BFGS; return a tensor (width + 1, size), whose last row is the bias."""
+    """Fit a linear head with an L2 penalty by full-batch L-BFGS; return its weights, shape (width + 1, size), with the bias last."""
     rows, width = states.shape
     penalty = 0.5 * width / (problem.inverse_regularisation * rows)  # standardised states have a mean squared norm of the width
     solution = (torch.zeros(width + 1, problem.size) if problem.start is None else problem.start.clone()).requires_grad_()

@@ -1,11 +1,11 @@
 """Sparse AdamW: updates only the rows of the word embeddings that a step used; independent of tasks and methods.
 
-A vocabulary has tens to hundreds of thousands of rows, of which a step uses some hundred. AdamW over the whole table reads and
-writes its weights, gradient and both moments in every step. Here the used rows are gathered into a small table that the forward
-pass reads, updated, and written back.
+The table of word embeddings has tens to hundreds of thousands of rows, of which a training step uses some hundreds. AdamW over the
+whole table reads and writes all weights, gradients and moments in every step. Instead, this module copies the used rows into a small
+table that the forward pass reads; after the backward pass, it updates these rows and writes them back.
 
-The difference from AdamW over the whole table: moments and weight decay of an unused row are not updated, and the bias
-correction of a row counts only the steps that used it. If every step uses every row, the results are equal.
+The result differs from AdamW over the whole table in two ways: a step neither decays the weights nor updates the moments of unused
+rows, and the bias correction of a row counts only the steps that used it. If every step uses every row, the results are equal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EPSILON = 1e-8
 
 
 class EmbeddingRows:
-    """The word embeddings of a model in training, with AdamW's moments for each row."""
+    """The word embeddings of a model that is being trained, with AdamW's moments for each row of the table."""
 
     def __init__(self, module: nn.Embedding, peak: float, weight_decay: float) -> None:
         self.module = module
@@ -35,13 +35,13 @@ class EmbeddingRows:
         self.second = torch.zeros_like(table)
         self.counts = torch.zeros(len(table), device=table.device)
         self.places = torch.zeros(len(table), dtype=torch.long, device=table.device)
-        """Index of each row of the table among the used rows."""
+        """For each row of the full table, its index in the small table of used rows."""
         self.used = torch.empty(0, dtype=torch.long, device=table.device)
         self.rows: Tensor = table[:0]
 
     @contextmanager
     def gathered(self, ids: Tensor) -> Iterator[Tensor]:
-        """Let the model read the rows `ids` from a small table with gradients while the block runs; yield that table."""
+        """Within the `with` block, make the model look up the rows `ids` in a small trainable table; yield that table."""
         self.used = torch.unique(ids.to(self.places.device))
         self.places[self.used] = torch.arange(len(self.used), device=self.places.device)
         self.rows = self.module.weight.detach()[self.used].requires_grad_()
@@ -60,7 +60,7 @@ class EmbeddingRows:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update the gathered rows with AdamW and write them back into the table."""
+        """Update the word embeddings that this step used with AdamW, and write them back into the full table."""
         gradient = self.rows.grad
         if gradient is None:
             return
@@ -77,10 +77,10 @@ class EmbeddingRows:
         self.module.weight.data[used] = rows
 
     def state(self) -> Moments:
-        """Return the moments and step counts of all rows, for a checkpoint."""
+        """Return AdamW's moments and step counts for all rows of the table, for a checkpoint."""
         return {"first": self.first, "second": self.second, "counts": self.counts}
 
     def restore(self, state: Moments) -> None:
-        """Load a state returned by `state`."""
+        """Load moments and step counts that `state` returned."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])

@@ -1,6 +1,6 @@
 """Runs one whole training: encoding, linear probe, choice of the method, training loop, calibration, retraining on all labels.
 
-It is independent of artifacts and reports.
+It does not depend on how models and reports are stored.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from vertune.nn.vertical import VerticalModel
 FEW_ROWS = 2000
 """Largest number of labelled rows for which `refit: auto` retrains on all of them, validation rows included."""
 _ENDING = 2.0
-"""Seconds reserved for saving the model, loading it again and comparing both."""
+"""Seconds reserved for saving the model, loading it again, and comparing the loaded model with the original."""
 
 
 @dataclass(slots=True)
 class TrainingData:
-    """The records and columns of a dataset that a training uses."""
+    """The records and columns of a dataset that one training run uses."""
 
     train: Sequence[Record]
     validation: Sequence[Record]
     columns: Sequence[str]
     """The columns of the task that have values in the training rows."""
     cut: bool = False
-    """Whether the validation records were taken from the training rows. If so, a refit may train on them too."""
+    """Whether the validation records were split off the training rows; if so, the model may be retrained on all of them (refit)."""
     train_tokens: Tokens | None = None
     """Tokens of the training records, if they are known already; None tokenises the records."""
     validation_tokens: Tokens | None = None
@@ -59,38 +59,38 @@ class TrainingData:
 
 @dataclass(slots=True)
 class TrainingFolders:
-    """Folders in which a training stores its state, and the time of its start."""
+    """Folders in which a training run stores its state, and the time of its start."""
 
     folder: Path
-    """The folder of the run, for the checkpoint and the choice of `auto`."""
+    """The folder of the run, for checkpoints and for the method that `auto` chose."""
     cache: Path | None = None
-    """The folder of the trunk cache; None caches nothing."""
+    """The folder for cached outputs of frozen layers (the trunk cache); if it is None, nothing is cached."""
     started: float = field(default_factory=time.monotonic)
-    """Time on the monotonic clock from which a time limit counts."""
+    """Time on the monotonic clock from which a time limit is counted."""
 
 
 @dataclass(slots=True)
 class TrainingOutcome:
-    """A trained model with its metrics and the decisions made in training."""
+    """A trained model with its metrics and the decisions that were made during training."""
 
     model: VerticalModel
     config: Config
-    """The config, with the method that was trained and the calibrated task."""
+    """The config, with the method that was actually used and with the task after its thresholds were calibrated."""
     metrics: dict[str, float]
-    """Metrics on validation, before any refit; empty without validation records."""
+    """Metrics on the validation records, before any retraining on all rows; empty without validation records."""
     intervals: dict[str, list[float]]
-    """Low and high end of the bootstrap 95 % interval of each metric; metrics without an interval are missing."""
+    """Low and high end of the bootstrap 95 % interval of each metric; metrics without an interval are omitted."""
     chosen: dict[str, Any]
     """The decisions and their reasons, for the report."""
     trained: int
     """Number of trained weights."""
     threads: int
     solved: bool
-    """Whether only a linear probe was fitted. Fitting it again on more rows takes little time."""
+    """Whether only a linear head was fitted (a linear probe), which takes little time to repeat on more rows."""
 
 
 def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
-    """Train the model that the config describes; a run that was killed resumes from its folder."""
+    """Train the model that the config describes; if an earlier run in the same folder was killed, resume it."""
     threads = use_threads(config.device.threads)
     training_input = _training_input(config, data, folders, progress)
     held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
@@ -108,7 +108,7 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints and the choice of a run whose model is saved."""
+    """Remove the checkpoints and choice.json (the chosen method) of a run whose model is saved."""
     for path in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # the last: interrupted while written
         shutil.rmtree(path, ignore_errors=True)
     (folder / "choice.json").unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def _encoded(config: Config, records: Sequence[Record], columns: Sequence[str], 
 
 
 def _training_input(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingInput:
-    """Encode the training records and return the inputs of the loop."""
+    """Encode the training records and return the inputs of the training loop."""
     examples = _encoded(config, data.train, data.columns, data.train_tokens)
     cache = TrunkCache(folders.cache, config, accelerator(config), progress) if folders.cache else None
     training_input = TrainingInput(
@@ -132,23 +132,23 @@ def _training_input(config: Config, data: TrainingData, folders: TrainingFolders
 
 @dataclass(slots=True)
 class _Start:
-    """A model before training, with a linear probe as its head if one can be fitted."""
+    """A model before training; its head is already fitted on the unchanged base model (a linear probe) if that is possible."""
 
     model: VerticalModel
     solution: probe.ProbeSolution | None
     below: CachedStates | None
-    """Cached states of the layers that the method does not train; None without a cache."""
+    """Cached outputs of the layers that the method does not train; None without a cache."""
 
     @property
     def fallback(self) -> str | None:
-        """A name for this model in messages, if it can predict without further training; None if its head is random."""
+        """The name of this model in messages if it can predict without further training; None if its head is random."""
         if self.solution:
             return "the linear probe"
-        return None if head_parameters(self.model) else "the base as it is"
+        return None if head_parameters(self.model) else "the unchanged base model"
 
 
 def _initialise(training_input: TrainingInput, solve: bool, method: Method | None) -> _Start:
-    """Build a model from the seed and, if `solve` is set and the head is linear, fit its head as a linear probe."""
+    """Build a model, initialised from the config's seed; if `solve` is set and its head is linear, fit the head as a linear probe."""
     torch.manual_seed(training_input.config.seed)
     model = build(training_input.encoder, training_input.task)
     model.to(accelerator(training_input.config).device)
@@ -167,26 +167,27 @@ def _initialise(training_input: TrainingInput, solve: bool, method: Method | Non
 
 
 def _head_alone(method: Method, model: VerticalModel) -> bool:
-    """Whether the method trains only the head."""
+    """Return whether the method trains only the head."""
     layers = count(model.backbone)
     return method.depth(layers) > layers
 
 
 def _below(training_input: TrainingInput, model: VerticalModel, examples: Examples, method: Method) -> CachedStates | None:
-    """Return the cached states below the layers that this method trains, computing missing ones; None without a cache."""
+    """Return the cached outputs of the layers that this method does not train; compute missing ones. Return None without a cache."""
     depth = method.depth(count(model.backbone))
     return training_input.cache.recall(model, depth, examples.features) if training_input.cache and depth > 1 else None
 
 
 def _train_first(training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool) -> TrainingOutcome:
-    """Train on the training rows, with the validation rows held out."""
+    """Train on the training rows; models are compared on `held_out`, the encoded validation rows."""
     config = training_input.config
     started = time.monotonic()
     solve = config.training.start != "random"
     start = _initialise(training_input, solve, None if config.method == "auto" else config.method)
     if config.training.start == "probe" and start.solution is None:
         raise ConfigError(
-            f"start: probe can't be used: the task '{training_input.task.name}' with this pooling has no linear head. Set start: auto."
+            f"The setting 'start: probe' needs a linear head, but the task '{training_input.task.name}' with this pooling has none. "
+            "Set start: auto."
         )
     probed = time.monotonic()
     before = _predict(start.model, training_input, held_out) if held_out and start.fallback else None
@@ -205,7 +206,7 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
     trained, loop_result = _train(start, goal, training_input, held_out)
     after = _predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
     if loop_result and before and after and config.method == "auto" and _worse(training_input.task, after.tally, before.tally):
-        chosen["why"] += f"; on validation it was worse than {start.fallback}, which is kept"
+        chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
         goal, after = _TrainingGoal(method_that_moves("head"), 0.0), before
         start = _initialise(training_input, solve, goal.method)
         trained, loop_result = _train(start, goal, training_input, None)
@@ -227,9 +228,9 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
 
 @dataclass(slots=True)
 class _HeldOutPredictions:
-    """A model's predictions for held-out records, made with the task calibrated on them.
+    """A model's predictions for held-out records, made after the task's thresholds were fitted to the same records.
 
-    Thresholds are fitted before models are compared.
+    Thresholds are fitted for each model, so that models are compared at thresholds that suit them.
     """
 
     task: Task
@@ -238,17 +239,17 @@ class _HeldOutPredictions:
 
     @property
     def tally(self) -> NDArray[Any]:
-        """The additive statistics of the predictions, from which the metrics are computed."""
+        """Statistics of the predictions, one row per record or group of records; the metrics are computed from their sums."""
         return self.task.tally(self.records, self.answers)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The task's metrics by name."""
+        """The values of the task's metrics by name."""
         return self.task.score(self.records, self.answers)
 
 
 def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Examples, within: Around | None = None) -> _HeldOutPredictions:
-    """Return the model's predictions for held-out examples; `within` wraps each forward pass, None runs it in float32."""
+    """Return the model's predictions for held-out examples; `within` returns a context for each forward pass (None: plain float32)."""
 
     def run(features: Sequence[Any]) -> list[Any]:
         context = within if features is held_out.features else None
@@ -260,9 +261,9 @@ def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Exam
 
 
 def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
-    """Whether training made the metric worse by more than one standard error of the paired difference.
+    """Return whether training made the main metric worse by more than one standard error of the paired difference.
 
-    On a few dozen validation rows the sign of a difference says little, and training more layers is usually better.
+    A smaller difference is ignored, because on a few dozen validation rows it says little, and training more layers is usually better.
     """
     difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
     error = (difference.high - difference.low) / (2 * 1.96)
@@ -271,7 +272,7 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
 
 @dataclass(slots=True)
 class _TrainingGoal:
-    """The method and the length of a training."""
+    """The method with which to train, and for how long."""
 
     method: Method
     epochs: float
@@ -280,9 +281,9 @@ class _TrainingGoal:
 
 
 def _train(start: _Start, goal: _TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
-    """Prepare the model and train it; return the number of trainable weights and the result of the loop.
+    """Prepare the model and train it; return the number of trainable weights and the result of the training loop.
 
-    The result is None if there is nothing to train: the method trains only the head, which is fitted already, or no weights at all.
+    The result is None if no training loop is needed: the method trains only the head, which is fitted already, or no weights at all.
     """
     model, method = start.model, goal.method
     steps = steps_of(training_input.config, len(training_input.examples), goal.epochs) if goal.epochs else 0
@@ -309,17 +310,17 @@ def _train(start: _Start, goal: _TrainingGoal, training_input: TrainingInput, he
 
 
 def _score(model: VerticalModel, training_input: TrainingInput, held_out: Examples, method: Method) -> Score:
-    """Return a function that computes the goal metric on held-out examples, in the precision of training and from cached states."""
+    """Return a function that computes the main metric on held-out examples, in the precision of training and with cached outputs."""
     below = _below(training_input, model, held_out, method) if training_input.config.training.evaluations else None
     within = partial(around, accelerator(training_input.config), below)
     return lambda: _predict(model, training_input, held_out, within).metrics[training_input.task.goal] * _sign(training_input.task)
 
 
 def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
-    """Return the method and epochs that fit in the time limit, and store them in choice.json, from which a resumed run reads them.
+    """Choose the method and epochs that fit in the time limit; store them in choice.json, from which a resumed run reads them.
 
-    `times` is the time at which training must end, on the monotonic clock, and the seconds that the probe took; the latter is None
-    if no refit follows, which repeats all of it on all labels.
+    `times` is a pair: the time on the monotonic clock at which training must end, and the seconds that the linear probe took. The second
+    is None unless the whole training is repeated on all labelled rows afterwards, for which time must be reserved.
     """
     assert training_input.folder is not None
     file = training_input.folder / "choice.json"
@@ -353,7 +354,7 @@ def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | N
 
 
 def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
-    """Repeat the training on all labels with the same epochs; return `result` unchanged if the time limit ends it too early."""
+    """Repeat the training on all labelled rows for as many epochs; return `result` unchanged if the time limit ends this too early."""
     method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
     start = _initialise(training_input, result.chosen["start"] == "probe", method)
@@ -368,7 +369,7 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
 
 
 def _worth_a_refit(config: Config, data: TrainingData) -> bool:
-    """Whether to retrain on all labelled rows after validation."""
+    """Return whether to train again on all labelled rows, validation rows included, once the model is validated."""
     if not data.cut:
         return False
     few = len(data.train) + len(data.validation) <= FEW_ROWS
@@ -376,11 +377,11 @@ def _worth_a_refit(config: Config, data: TrainingData) -> bool:
 
 
 def _intervals(predictions: _HeldOutPredictions, seed: int) -> dict[str, list[float]]:
-    """Return the 95 % interval of each metric, except metrics whose interval can't be computed."""
+    """Return the bootstrap 95 % interval of each metric; omit metrics whose interval can't be computed."""
     intervals = bootstrap.intervals(predictions.tally, predictions.task.summarise, seed=seed)
     return {name: [entry.low, entry.high] for name, entry in intervals.items() if math.isfinite(entry.high - entry.low)}
 
 
 def _sign(task: Task) -> float:
-    """Return 1 if a higher goal metric is better, else -1."""
+    """Return 1 if higher values of the task's main metric are better, else -1."""
     return -1.0 if task.goal in task.lower_is_better else 1.0

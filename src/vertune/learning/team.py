@@ -1,6 +1,6 @@
 """Coordinates the processes of one training, which `accelerate launch` starts; independent of models and data.
 
-The leader alone writes files and makes decisions. A single process is the leader and never waits.
+Only the leader, the process of rank 0, writes files and makes decisions. A single process is the leader and never waits.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ _LONGEST = 512
 
 
 def size() -> int:
-    """Return the number of processes of this training."""
+    """Return the number of processes of this training run."""
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def is_leader() -> bool:
-    """Whether this process writes files and makes decisions."""
+    """Return whether this process is the leader, which writes files and makes decisions."""
     return size() == 1 or int(os.environ.get("RANK") or 0) == 0
 
 
 def barrier() -> None:
-    """Wait until every process has called this."""
+    """Wait until every process has called this function."""
     if size() > 1:
         _state().wait_for_everyone()
 
 
 def broadcast_text(text: str = "") -> str:
-    """Return the leader's text (at most 512 bytes) on every process, without pickling."""
+    """Send the leader's text (at most 512 bytes) to all processes; return it on each, without pickling."""
     if size() == 1:
         return text
     import torch
@@ -45,9 +45,9 @@ def broadcast_text(text: str = "") -> str:
 
 
 def leader_value(engine: Accelerator, value: float) -> float:
-    """Return the leader's value on every process.
+    """Send the leader's value to all processes; return it on each.
 
-    Clocks and disks differ between processes, and processes that decide differently wait for each other forever.
+    Clocks and disks differ between processes; if processes made different decisions, they would wait for each other forever.
     """
     if engine.num_processes == 1:
         return value

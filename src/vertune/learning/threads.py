@@ -11,10 +11,10 @@ import torch
 from vertune.core.machine import thread_counts, usable_processors
 
 _SHAPE = (512, 384, 1536)
-"""Tokens, width and feed-forward width of the matrix products that are timed: a batch of short texts on a small base."""
+"""Tokens, width and feed-forward width of the matrix products that are timed: a batch of short texts in a small base model."""
 _ROUNDS = 5
 _GAIN = 0.9
-"""More threads are chosen only if they take at most this share of the time of fewer threads; if not, other work can use the processors."""
+"""More threads are chosen only if they take at most this fraction of the time of fewer threads; else other work can use the processors."""
 
 
 def use_threads(wanted: int | Literal["auto"]) -> int:
@@ -26,9 +26,9 @@ def use_threads(wanted: int | Literal["auto"]) -> int:
 
 
 def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
-    """Return the candidate with the shortest time in several rounds; ties go to fewer threads.
+    """Return the number of threads that is fastest in several rounds; prefer fewer threads if more save less than 10 % of the time.
 
-    Candidates take turns in each round, so that noise affects all of them.
+    `candidates` are in rising order, and `seconds` measures one. Each round measures all of them, so that noise affects all alike.
     """
     if len(candidates) == 1:
         return candidates[0]
@@ -45,7 +45,7 @@ def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
 
 @torch.no_grad()
 def _seconds(count: int) -> float:
-    """Return the seconds that some feed-forward computations take with this number of threads."""
+    """Return the seconds that a few typical matrix products take with this number of threads."""
     torch.set_num_threads(count)
     rows, width, inner = _SHAPE
     states, up, down = torch.ones(rows, width), torch.ones(width, inner), torch.ones(inner, width)

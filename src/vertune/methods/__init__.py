@@ -1,1 +1,1 @@
-"""Fine-tuning methods, which decide what training changes: one file per method."""
+"""Fine-tuning methods, which decide which weights training changes: one file per method."""

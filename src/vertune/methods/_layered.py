@@ -1,4 +1,4 @@
-"""The option `layers` of the methods that can change all layers or only the last ones."""
+"""The option `layers` of the fine-tuning methods that can change all layers or only the last ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Layered(Method):
     """Base class of methods with an option that selects the layers to change."""
 
     layers: Layers = "all"
-    """Layers to change: all, or this many, counted from the last. The outputs of the layers below are computed only once."""
+    """Layers to change: `all`, or a number of layers, counted from the last. The outputs of the layers below are computed only once."""
 
     def depth(self, layers: int) -> int:
-        """Return the depth of the lowest changed layer in a base with `layers` layers; 0 if all layers change."""
+        """Return the number (from 1) of the lowest changed layer in a model with `layers` layers; 0 if all layers are changed."""
         return 0 if self.layers == "all" else layers - self.layers + 1

@@ -1,6 +1,6 @@
-"""Code that all methods share that train with the library PEFT: module selection, and conversion of PEFT's layers to edits.
+"""Code for the methods that train with the library PEFT: selects modules, and converts PEFT's layers to edits (changes to save).
 
-PEFT is only needed for training; a trained model runs with vertune's own modules. Edits are the trained changes to save.
+PEFT is only needed for training; a trained model runs with vertune's own modules.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def library() -> Any:
 
 
 def targets(model: VerticalModel, layers: Layers, roles: Sequence[str] | None = None) -> list[str]:
-    """Return the names, in the backbone, of the linear modules with these roles (None: all) in the selected layers."""
+    """Return the names (in the backbone) of the selected layers' linear modules that have one of these roles; None means any role."""
     from vertune.nn import structure
 
     return [
@@ -52,7 +52,7 @@ def inject(model: VerticalModel, config: Any) -> None:
 
 
 def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, Any]]:
-    """Yield name, depth and module of each PEFT layer that has this attribute, which identifies the type of layer."""
+    """Yield name, depth (layer number) and module of each PEFT layer that has this attribute, which identifies the type of layer."""
     from vertune.nn import structure
 
     for name, module in model.named_modules():
@@ -61,25 +61,25 @@ def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, A
 
 
 class LowRank(Layered):
-    """Options that the methods share which add low-rank matrices to weights, and the conversion of the matrices to edits."""
+    """Base class of methods that add low-rank matrices to weights: their common options, and the conversion of the matrices to edits."""
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the low-rank matrices; a larger rank trains more weights."""
     alpha: float = Field(default=16, gt=0)
     """Strength of the change: the low-rank product is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout rate of the input of the low-rank matrices during training."""
+    """Dropout rate for the inputs of the low-rank matrices during training."""
     sites: Literal["auto", "attention", "all"] = "auto"
-    """Linear modules to change: `attention` only those of attention, `all` every one, `auto` all except those for relative positions."""
+    """Linear modules to change: `attention` means those of attention, `all` every one, `auto` all except those for relative positions."""
 
     def target_modules(self, model: VerticalModel) -> list[str]:
-        """Return the names, in the backbone, of the modules to change."""
+        """Return the names (in the backbone) of the modules to change."""
         attention = ("query", "key", "value", "qkv", "attention_output")
         roles = {"attention": attention, "auto": (*attention, "up", "down"), "all": None}[self.sites]
         return targets(model, self.layers, roles)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the low-rank matrices of each changed module, and the head."""
+        """Return the trained changes (edits) to save: the low-rank matrices of each changed module, and the head."""
         from vertune.nn import edits
 
         low_rank = []

@@ -27,19 +27,22 @@ class Adalora(LowRank):
 
     learning_rate: ClassVar[float] = 2e-3
     rank: int = Field(default=12, ge=1, le=1024)
-    """Rank of every weight's change at the start of training."""
+    """Rank of the matrices of every weight at the start of training."""
     target: int = Field(default=8, ge=1, le=1024)
-    """Mean rank at the end of training; it must be smaller than `rank`."""
+    """Mean rank of the matrices at the end of training; it must be smaller than `rank`."""
     orthogonal: float = Field(default=0.1, ge=0)
-    """Weight of the penalty in the loss that keeps the matrices nearly orthogonal."""
+    """Weight, in the loss, of a penalty that keeps the matrices nearly orthogonal."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the matrices; raise ConfigError if `steps`, which schedules the ranks, is 0, or if `target` is not smaller than `rank`."""
+        """Add the matrices to the model.
+
+        Raise ConfigError if there are no training `steps` over which to reduce the ranks, or if `target` is not smaller than `rank`.
+        """
         from peft.tuners.adalora.layer import RankAllocator
 
         if steps < 1:
             raise ConfigError(
-                f"The method 'adalora' schedules its ranks over the training steps; expected at least 1 step, got {steps}. "
+                f"The method 'adalora' reduces its ranks during training; expected at least 1 step, got {steps}. "
                 "Set training.epochs, or choose lora."
             )
         if self.target >= self.rank:
@@ -55,7 +58,7 @@ class Adalora(LowRank):
         model.ranks = RankAllocator(model.backbone, config, ADAPTER)  # type: ignore[no-untyped-call]
 
     def after_backward(self, model: Any, step: int) -> None:
-        """Update each singular value's importance from its gradient, and zero the least important to reach this step's mean rank."""
+        """Update the importance of each singular value from its gradient, and zero the least important, down to the scheduled mean rank."""
         ranks = model.ranks
         config = ranks.peft_config
         steps_left = config.total_step - config.tfinal - step
@@ -70,7 +73,10 @@ class Adalora(LowRank):
             ranks.reset_ipt()
 
     def penalty(self, model: Any) -> torch.Tensor | None:
-        """Return the mean Frobenius distance of the matrices' Gram matrices from the identity, times `orthogonal`."""
+        """Return the penalty that keeps the matrices nearly orthogonal.
+
+        It is the mean Frobenius distance of their Gram matrices from the identity, times the option `orthogonal`.
+        """
         import torch
 
         terms = []
@@ -81,7 +87,7 @@ class Adalora(LowRank):
         return self.orthogonal * torch.stack(terms).mean()
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the matrices, with the singular values multiplied into `a`, and the head."""
+        """Return the trained changes (edits) to save: the matrices, with the singular values multiplied into `a`, and the head."""
         from vertune.nn import edits
 
         low_rank = []

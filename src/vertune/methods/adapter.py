@@ -1,6 +1,6 @@
 """Trains small bottleneck modules inside the layers, and the head (Houlsby et al. 2019; Pfeiffer et al. 2021).
 
-Each bottleneck starts as the identity, so training starts from the base's own outputs.
+Each bottleneck starts as the identity, so training starts from the outputs of the pretrained model.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Adapter(Layered):
-    """Adapters and their options."""
+    """Fine-tuning with bottleneck adapters, and its options."""
 
     learning_rate: ClassVar[float] = 1e-3
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
-    """Position of the adapters in each layer: `houlsby` after the attention and after the feed-forward network, `pfeiffer` only after the
-    latter.
+    """Position of the adapters in each layer: `houlsby` puts one after the attention and one after the feed-forward network, `pfeiffer`
+    only one after the feed-forward network.
     """
     size: int = Field(default=32, ge=1, le=4096)
     """Width of the bottleneck; a larger width trains more weights."""
@@ -31,7 +31,7 @@ class Adapter(Layered):
     """Activation function of the bottleneck."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Attach the bottlenecks; raise ConfigError if the roles of a layer's linear modules can't be determined."""
+        """Add the bottlenecks to the model; raise ConfigError if the linear modules to change can't be identified."""
         from vertune.nn import bottleneck, structure, trainable
 
         trainable.train_only(model)
@@ -40,7 +40,7 @@ class Adapter(Layered):
             outputs = roles.get("attention_output", [])
             if self.placement == "houlsby" and not outputs:
                 raise ConfigError(
-                    f"{name} has no linear module after its attention, which placement: houlsby needs. Set placement: pfeiffer."
+                    f"The placement 'houlsby' needs a linear module after the attention, and {name} has none. Set placement: pfeiffer."
                 )
             for site in [*(outputs if self.placement == "houlsby" else []), *roles["down"]]:
                 linear = layer.get_submodule(site)
@@ -48,7 +48,7 @@ class Adapter(Layered):
                 bottleneck.attach(linear, added.to(linear.weight.device))  # type: ignore[arg-type]
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the bottlenecks and the head."""
+        """Return the trained changes (edits) to save: the bottlenecks and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

@@ -1,6 +1,6 @@
 """Trains only the biases, about a thousandth of the weights, and the head (BitFit, Ben Zaken et al. 2022).
 
-Does not work with bases that have no biases, such as ModernBERT.
+Does not work with pretrained models that have no biases, such as ModernBERT.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Bitfit(Layered):
     learning_rate: ClassVar[float] = 3e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the biases trainable; raise ConfigError if the base has none."""
+        """Make the biases of the selected layers trainable; raise ConfigError if there are none."""
         from vertune.nn import structure, trainable
 
         backbone = model.backbone
@@ -29,11 +29,11 @@ class Bitfit(Layered):
         selected = set(map(id, trainable.parameters_from(model, self.depth(structure.count(backbone)))))
         biases = [item for name, item in backbone.named_parameters() if name.rpartition(".")[2] == "bias" and id(item) in selected]
         if not biases:
-            raise ConfigError(f"{type(backbone).__name__} has no biases, which method '{self.name}' trains. Choose ia3 or lora instead.")
+            raise ConfigError(f"{type(backbone).__name__} has no biases, but '{self.name}' trains only biases. Choose ia3 or lora instead.")
         trainable.train_only(model, biases)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the biases and the head."""
+        """Return the trained changes (edits) to save: the biases and the head."""
         from vertune.nn import edits
 
         return [*edits.bias_edits(model), *edits.head_edits(model)]

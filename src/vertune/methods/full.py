@@ -1,6 +1,6 @@
 """Full fine-tuning trains every weight: the most accurate method if there is enough data and time.
 
-It works with every base; a saved model is as large as its base.
+It works with every pretrained model (base); a saved model is as large as its base.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Full(Method):
         trainable.train_only(model, trainable.parameters_from(model))
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the weights of every stage, and the head."""
+        """Return the trained changes (edits) to save: the weights of every layer and of the embeddings, and the head."""
         from vertune.nn import edits
 
         return [*edits.layer_edits(model), *edits.head_edits(model)]

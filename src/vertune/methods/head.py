@@ -1,6 +1,6 @@
-"""Trains only the head: the fastest method, and the smallest model on disk.
+"""Trains only the head (the output layer): the fastest method, and the smallest model on disk.
 
-The outputs of the backbone never change, so they are computed only once.
+The outputs of the pretrained model never change, so they are computed only once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Head(Method):
     learning_rate: ClassVar[float] = 3e-3
 
     def depth(self, layers: int) -> int:
-        """Return the depth of the head, which is above all layers."""
+        """Return the depth of the head: one more than the number of layers."""
         return layers + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
@@ -32,7 +32,7 @@ class Head(Method):
         trainable.require_some(model, self.name, "full or lora, because the head of this task has no weights")
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the weights of the head."""
+        """Return the trained changes (edits) to save: the weights of the head."""
         from vertune.nn import edits
 
         return edits.head_edits(model)

@@ -21,13 +21,13 @@ class Ia3(Layered):
     learning_rate: ClassVar[float] = 5e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the factors, initially 1; raise ConfigError if the roles of a layer's linear modules can't be determined."""
+        """Add the factors, initially 1, to the model; raise ConfigError if the linear modules to change can't be identified."""
         outputs = targets(model, self.layers, ("key", "value", "qkv"))
         inputs = targets(model, self.layers, ("down",))
         inject(model, library().IA3Config(target_modules=outputs + inputs, feedforward_modules=inputs))
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the factors of each changed module, and the head."""
+        """Return the trained changes (edits) to save: the factors of each changed module, and the head."""
         from vertune.nn import edits
 
         scales = []

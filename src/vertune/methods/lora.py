@@ -19,7 +19,7 @@ class Lora(LowRank):
     learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the matrices; raise ConfigError if the roles of a layer's linear modules can't be determined."""
+        """Add the matrices to the model; raise ConfigError if the linear modules to change can't be identified."""
         modules = self.target_modules(model)
         config = library().LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=modules)
         inject(model, config)

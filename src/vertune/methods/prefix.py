@@ -1,6 +1,6 @@
-"""Trains states that are put in front of every text at each layer, and the head (P-tuning v2, Liu et al. 2022).
+"""Trains vectors that are inserted in front of every text at each layer, and the head (P-tuning v2, Liu et al. 2022).
 
-Implemented here, because several families of encoders silently ignore the prefix tuning of other libraries.
+Implemented in vertune, because several families of encoders silently ignore the prefix tuning of other libraries.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Prefix(Layered):
 
     learning_rate: ClassVar[float] = 5e-3
     positions: int = Field(default=16, ge=1, le=256)
-    """Number of trained states in front of each text."""
+    """Number of trained vectors in front of each text, at each layer."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the states, initialised with the states of random words."""
+        """Add the trainable vectors, initialised with the hidden states of random words."""
         from vertune.nn import prefix, structure, trainable
 
         trainable.train_only(model)
@@ -33,7 +33,7 @@ class Prefix(Layered):
         prefix.attach_prefix(model.backbone, {name: states[name] for name in layers})
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the states of each layer, and the head."""
+        """Return the trained changes (edits) to save: the trained vectors of each layer, and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

@@ -1,4 +1,4 @@
-"""Trains embedding vectors that are put in front of every text, and the head (prompt tuning, Lester et al. 2021).
+"""Trains embedding vectors that are inserted in front of every text, and the head (prompt tuning, Lester et al. 2021).
 
 The vectors are inserted once, after the embeddings, pass through all layers, and are removed before the head.
 """
@@ -24,7 +24,7 @@ class Prompt(Method):
     """Number of trained vectors in front of each text."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the vectors, initialised with the embeddings of random words."""
+        """Add the trainable vectors, initialised with the embeddings of random words."""
         from vertune.nn import prefix, trainable
 
         trainable.train_only(model)
@@ -32,7 +32,7 @@ class Prompt(Method):
         prefix.attach_prompt(model.backbone, rows)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the vectors and the head."""
+        """Return the trained changes (edits) to save: the vectors and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

@@ -26,18 +26,18 @@ class TopLayers(Method):
     """Number of layers to train, counted from the last."""
 
     def depth(self, layers: int) -> int:
-        """Return the depth of the lowest of the n trained layers."""
+        """Return the number (from 1) of the lowest trained layer in a model with `layers` layers."""
         return layers - self.n + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the last n layers and the norm after them trainable; raise ConfigError if there are fewer, or if layers share weights."""
+        """Make the last n layers and the norm after them trainable; raise ConfigError if there are fewer layers, or they share weights."""
         from vertune.nn import structure, trainable
 
         structure.top(model.backbone, self.n)
         trainable.train_only(model, trainable.parameters_from(model, self.depth(structure.count(model.backbone))))
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the changes to save as edits: the weights of the last n layers, and the head."""
+        """Return the trained changes (edits) to save: the weights of the last n layers, and the head."""
         from vertune.nn import edits
 
         return [*edits.layer_edits(model), *edits.head_edits(model)]

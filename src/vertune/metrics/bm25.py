@@ -1,4 +1,4 @@
-"""Okapi BM25 over documents that are lists of terms; independent of how texts are split into terms."""
+"""Ranks documents for a query with Okapi BM25; documents are lists of terms, so the caller decides how texts are split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 class BM25:
     """An inverted index that scores every document for a query (Robertson and Zaragoza 2009).
 
-    Terms that occur in more than half of the documents would get a negative weight; they get `floor` times the mean weight.
+    The inverse document frequency (IDF) of a term in more than half of the documents would be negative; it is replaced by `floor`
+    times the mean IDF of all terms.
     """
 
     def __init__(self, documents: Sequence[Sequence[str]], k1: float = 1.5, b: float = 0.75, floor: float = 0.25) -> None:
@@ -34,7 +35,7 @@ class BM25:
             self._index[term] = (rows, weight * frequency * (k1 + 1) / (frequency + penalty[rows]))
 
     def scores(self, query: Sequence[str]) -> NDArray[np.float64]:
-        """The score of each document, shape (documents,); a term that occurs twice in the query counts twice."""
+        """Return the score of each document, shape (documents,); a term that occurs twice in the query counts twice."""
         total = np.zeros(self.size)
         for term in query:
             if term in self._index:

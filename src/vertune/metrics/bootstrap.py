@@ -1,7 +1,8 @@
-"""Confidence intervals of metrics by bootstrap resampling of units; independent of tasks.
+"""Confidence intervals of metrics by bootstrap resampling of units (records or queries); independent of tasks.
 
-Tallies are additive: the metric of a sample is a function of the sum of its units' tallies. A bootstrap round is therefore a
-row of weights (how often each unit was drawn), and all rounds are one matrix product instead of a loop over records.
+Each unit has a tally, an array of counts, and every metric is a function of the sum of the tallies. A bootstrap round is
+therefore a row of weights (how often each unit was drawn), and the sums of all rounds are one matrix product of weights and
+tallies instead of a loop over records.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Summarise = Callable[[NDArray[np.float64]], "dict[str, NDArray[Any]]"]
-"""Computes every metric from summed tallies of shape (..., k)."""
+"""A function that computes every metric from an array of shape (..., k): k counts that are summed over the units of a sample."""
 
 LEVEL = 0.95
 """Confidence level of the intervals."""
 _CELLS = 4_000_000
-"""Numbers in memory at once: 32 MB for the weights, and as much for the sums."""
+"""Greatest size of an array of weights or of sums, in elements, to bound the memory: 32 MB each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tallies:
-    """The scores of one set of predictions: a tally per unit, and a function from summed tallies to metrics."""
+    """One set of predictions, reduced to what its metrics need: a tally (array of counts) per unit, and a function from sums to metrics."""
 
     units: NDArray[Any]
     """The tally of each unit (a record or query), shape (units, k)."""
@@ -33,7 +34,7 @@ class Tallies:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The value of a metric and the range of the middle 95 % of its resamples; NaN if it can't be computed."""
+    """The value of a metric, with the lower and upper end of its 95 % bootstrap interval; NaN where they can't be computed."""
 
     value: float
     low: float
@@ -46,20 +47,27 @@ class Interval:
 
 
 def intervals(tally: NDArray[Any], summarise: Summarise, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """Return the percentile bootstrap interval (Efron 1979) of every metric; `tally` has shape (units, k). Equal seeds, equal intervals."""
+    """Return the 95 % percentile bootstrap interval (Efron 1979) of every metric.
+
+    `tally` has shape (units, k): one row of counts per record or query. The same seed always gives the same intervals.
+    """
     units = np.asarray(tally, np.float64)
     resampled = [summarise(weights @ units) for weights in _weights(units, rounds, seed)]
     return _percentiles(summarise(units.sum(axis=0)), _concatenate(resampled))
 
 
 def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """Return the interval of the difference first − second of every common metric; a round draws the same units on both sides.
+    """Return the 95 % interval of the difference `first` − `second` of every metric that both have.
 
-    The widths k of the tallies may differ. ValueError if the numbers of units differ.
+    Each bootstrap round draws the same units (records or queries) for both. Raises ValueError if the
+    numbers of units differ; the numbers of counts per unit may differ.
     """
     a, b = np.asarray(first.units, np.float64), np.asarray(second.units, np.float64)
     if len(a) != len(b):
-        raise ValueError(f"The sides have {len(a)} and {len(b)} units; a paired bootstrap needs the same units on both.")
+        raise ValueError(
+            f"The two sets of predictions are for {len(a)} and {len(b)} units (records or queries), but a paired bootstrap needs the same "
+            "units in both. Pass predictions for the same records."
+        )
     both = np.concatenate([a, b], axis=1)
     width = a.shape[1]
 
@@ -71,7 +79,7 @@ def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -
 
 
 def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each unit is drawn in each round, in chunks of shape (rounds, units).
+    """Yield arrays of shape (rounds, units), each for some of the bootstrap rounds: how often each unit is drawn in each round.
 
     Every round has its own random stream, so the size of the chunks does not change the draws.
     """
@@ -92,7 +100,10 @@ def _concatenate(chunks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.
 
 
 def _percentiles(metrics: dict[str, NDArray[Any]], resampled: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
-    """Return the middle 95 % of the rounds of each metric; undefined rounds are skipped, and if most are, the interval is NaN."""
+    """Return the interval of each metric: the range of the middle 95 % of its values in the bootstrap rounds.
+
+    Values that are NaN or infinite are skipped; if at least half of a metric's values are, its interval is NaN.
+    """
     result = {}
     for name, values in resampled.items():
         finite = values[np.isfinite(values)]

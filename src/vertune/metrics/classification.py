@@ -1,6 +1,6 @@
-"""Classification metrics from additive counts, for one class per row or a set of labels per row; independent of records.
+"""Classification metrics, for one class per row or for a set of labels per row; independent of records.
 
-Every metric is a function of sums over rows, so that resampling rows means resampling counts.
+Every metric is a function of counts that are summed over rows, so a bootstrap can resample the counts instead of the rows.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-"""True positives, false positives and false negatives, each of shape (..., classes)."""
+"""Arrays of true positives, false positives and false negatives, each of shape (..., classes)."""
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the quotient part / whole, 0 where `whole` is 0."""
+    """Return `part` / `whole` for each element, and 0 where `whole` is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     result: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
     return result
 
 
 def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Count true positives, false positives and false negatives per class, shape (rows, 3 * classes), from class indices (rows,)."""
+    """Return the true positives, false positives and false negatives of each class for each row, shape (rows, 3 * classes).
+
+    `truth` and `guess` are class indices of shape (rows,).
+    """
     counts = np.zeros((len(truth), 3, classes))
     rows, right = np.arange(len(truth)), truth == guess
     counts[rows[right], 0, truth[right]] = 1
@@ -33,13 +36,13 @@ def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> N
 
 
 def split(total: NDArray[Any], classes: int) -> Counts:
-    """Return the three counts in summed tallies of shape (..., 3 * classes or more)."""
+    """Split a sum of rows that `tally` returns into true positives, false positives and false negatives; ignore further columns."""
     counts = total[..., : 3 * classes].reshape(*total.shape[:-1], 3, classes)
     return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
 
 
 def f1(counts: Counts) -> NDArray[np.float64]:
-    """Return the F1 of each class; 0 for a class that occurs neither in the truth nor in the predictions."""
+    """Return the F1 of each class; 0 for a class that occurs neither among the true labels nor among the predictions."""
     hit, wrong, missed = counts
     return ratio(2 * hit, 2 * hit + wrong + missed)
 
@@ -50,10 +53,11 @@ def _weighted_mean(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.fl
 
 
 def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64]]:
-    """Return accuracy, macro and weighted F1, balanced accuracy and Matthews correlation from summed tallies.
+    """Return accuracy, macro and weighted F1, balanced accuracy and Matthews correlation.
 
-    Macro F1 averages over the classes that occur in truth or predictions, balanced accuracy over those in the truth; the
-    correlation is the multiclass one (Gorodkin 2004), 0 where it is undefined.
+    `total` is the sum of rows that `tally` returns. Macro F1 is the mean over the classes that occur among the true labels or the
+    predictions; balanced accuracy is the mean over the classes among the true labels. The Matthews correlation is the multiclass one
+    (Gorodkin 2004), or 0 where it is undefined.
     """
     counts = split(total, classes)
     hit, wrong, missed = counts
@@ -72,10 +76,11 @@ def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64
 
 
 def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return counts of label sets, shape (rows, 3 * labels + 3), from two arrays of shape (rows, labels).
+    """Return the counts of each row that `summarise_sets` needs, shape (rows, 3 * labels + 3).
 
-    After the three counts per label come three columns: 1 (its sum is the number of rows), whether the two sets are equal, and the
-    F1 of the two sets (1 if both are empty).
+    `truth` and `guess`, of shape (rows, labels), mark the true and the predicted labels. The first columns are the true positives,
+    false positives and false negatives of each label. The last three are: 1 (so that the sum is the number of rows), whether the
+    true and the predicted set are equal, and the F1 of the two sets (1 if both are empty).
     """
     hit, wrong, missed = truth & guess, guess & ~truth, truth & ~guess
     size = truth.sum(1) + guess.sum(1)
@@ -85,9 +90,9 @@ def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np
 
 
 def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.float64]]:
-    """Return micro, macro, weighted and per-row F1, subset accuracy and Hamming loss from summed tallies of label sets.
+    """Return F1 (micro, macro, weighted, per row), micro precision and recall, subset accuracy and Hamming loss.
 
-    Macro F1 averages over the labels that occur in truth or predictions.
+    `total` is the sum of rows of `tally_sets`. Macro F1 is the mean over the labels that occur in the true or the predicted sets.
     """
     counts = split(total, labels)
     hit, wrong, missed = counts
@@ -107,7 +112,7 @@ def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.flo
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support per label from a tally summed over all rows."""
+    """Return precision, recall, F1 and support (number of rows with the label) per label; `total` sums the counts of all rows."""
     hit, wrong, missed = counts = split(total, len(labels))
     columns = (ratio(hit, hit + wrong), ratio(hit, hit + missed), f1(counts))
     return [

@@ -8,11 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAMES = ("map", "mrr", "recall_at_1", "recall_at_10", "ndcg_at_10")
-"""Mean average precision, mean reciprocal rank, recall among the first 1 and 10, normalised discounted cumulative gain."""
+"""Mean average precision, mean reciprocal rank, recall among the first 1 and 10, normalised discounted cumulative gain of
+the first 10."""
 
 
 def ranks(relevant: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the ranks of the relevant items, from 1, ascending; of equal scores irrelevant items rank first, so that ties earn nothing."""
+    """Return the ranks of the relevant items, counted from 1, in ascending order.
+
+    Among items with equal scores, the irrelevant ones are ranked first, so that a tie never improves a metric.
+    """
     relevant_scores = -np.sort(-scores[relevant])
     others = np.sort(scores[~relevant])
     above: NDArray[np.int64] = len(others) - np.searchsorted(others, relevant_scores, side="left")
@@ -20,10 +24,11 @@ def ranks(relevant: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.int64
 
 
 def statistics(ranks: NDArray[np.int64], relevant: int) -> NDArray[np.float64]:
-    """Return the tally row of one query: 1, then the value of each metric in NAMES.
+    """Return one row of numbers for one query: 1 (whose sum is the number of queries), then the value of each metric in NAMES.
 
     `ranks` are the ranks of the retrieved relevant items, ascending; `relevant` (at least 1) is the number of all relevant items.
-    Items that were not retrieved add nothing. Average precision as TREC computes it, gain after Järvelin and Kekäläinen (2002).
+    Relevant items that were not retrieved add nothing to the metrics. Average precision is computed as in TREC, discounted cumulative
+    gain as in Järvelin and Kekäläinen (2002).
     """
     order = np.arange(1, len(ranks) + 1)
     precision = float((order / ranks).sum()) / relevant
@@ -34,7 +39,10 @@ def statistics(ranks: NDArray[np.int64], relevant: int) -> NDArray[np.float64]:
 
 
 def summarise(total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return the mean of each metric over queries from summed tally rows of shape (..., 6); 0 if there is no query."""
+    """Return the mean of each metric over queries, or 0 if there is no query.
+
+    `total`, of shape (..., 6), is the sum of rows that `statistics` returns.
+    """
     values = np.asarray(total, np.float64)
     queries = np.maximum(values[..., 0], 1)
     return {name: values[..., column] / queries for column, name in enumerate(NAMES, start=1)}

@@ -1,6 +1,7 @@
-"""Regression metrics from additive sums; independent of records.
+"""Regression metrics; independent of records.
 
-Every metric but Spearman's is a function of sums over rows, so that resampling rows means resampling sums.
+Every metric except Spearman's correlation is a function of terms that are summed over rows, so a bootstrap can resample the terms
+instead of the rows.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from vertune.metrics.classification import ratio
 
 COLUMNS = 8
-"""Width of a tally row."""
+"""Number of terms per row that `tally` returns."""
 
 
 def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float = 0.0) -> NDArray[np.float64]:
-    """Return the terms that `summarise` needs, per row: count, x, y, x², y², xy, absolute and squared error; shape (rows, 8).
+    """Return the terms of each row whose sums `summarise` needs: 1, x, y, x², y², xy, absolute and squared error; shape (rows, 8).
 
-    x is the truth and y the prediction, both minus `centre`, a number near the mean, so that squares of large values lose no digits.
+    x is the true and y the predicted value, both minus `centre`. It should be near the mean, so that squares of large values lose no
+    digits.
     """
     x, y = truth - centre, guess - centre
     error = y - x
@@ -27,9 +29,10 @@ def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float 
 
 
 def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Return Pearson's correlation, RMSE, MAE and R2 from summed tallies of shape (..., 8).
+    """Return Pearson's correlation, RMSE, MAE and R2.
 
-    The correlation is 0 if truth or predictions are constant, R2 is 0 if the truth is constant.
+    `total`, of shape (..., 8), is the sum of rows that `tally` returns. The correlation is 0 if the true or the predicted values
+    are constant; R2 is 0 if the true values are constant.
     """
     n, x, y, xx, yy, xy, absolute, squared = np.moveaxis(np.asarray(total, np.float64), -1, 0)
     spread_x, spread_y = _spread(n, x, xx), _spread(n, y, yy)
@@ -43,13 +46,13 @@ def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
 
 
 def _spread(n: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sum of squares around the mean from count, sum and sum of squares; a remainder within rounding error counts as 0."""
+    """Return the sum of squared deviations from the mean, from count, sum and sum of squares; 0 if it is within rounding error of 0."""
     spread = second - ratio(first * first, n)
     return np.where(spread > 1e-12 * np.abs(second), spread, 0.0)
 
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the rank of each value, from 1; equal values share their mean rank."""
+    """Return the rank of each value, counted from 1; equal values all get the mean of their ranks."""
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     mean: NDArray[np.float64] = (last - (counts - 1) / 2)[index]
@@ -57,6 +60,9 @@ def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def spearman(truth: NDArray[np.float64], guess: NDArray[np.float64]) -> float:
-    """Return Spearman's rank correlation; 0 if either side is constant. Ranks depend on all rows, so it is not additive."""
+    """Return Spearman's rank correlation; 0 if the true or the predicted values are constant.
+
+    It can't be computed from terms that are summed over rows, because a rank depends on all rows.
+    """
     centre = (len(truth) + 1) / 2
     return float(summarise(tally(ranks(truth), ranks(guess), centre).sum(0))["pearson"])

@@ -14,7 +14,10 @@ Spans = Sequence[Mapping[str, Any]]
 
 
 def tally(gold: Sequence[Spans], predicted: Sequence[Spans], labels: Sequence[str]) -> NDArray[np.float64]:
-    """Count correct, predicted and gold spans per label in each record, shape (records, labels x 3); KeyError for an unknown label."""
+    """Return the numbers of correct, predicted and gold spans of each label in each record, shape (records, 3 * labels).
+
+    Raises KeyError if a span has a label that is not in `labels`.
+    """
     index = {label: number for number, label in enumerate(labels)}
     counts = np.zeros((len(gold), len(labels), 3))
     for row, (expected, answered) in enumerate(zip(gold, predicted, strict=True)):
@@ -27,18 +30,21 @@ def tally(gold: Sequence[Spans], predicted: Sequence[Spans], labels: Sequence[st
 
 
 def rates(right: NDArray[Any], predicted: NDArray[Any], gold: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return F1, precision and recall from counts of any shape; 0 where the denominator is 0."""
+    """Return F1, precision and recall from the numbers of correct, predicted and gold spans; 0 where a denominator is 0."""
     return {"f1": ratio(2 * right, predicted + gold), "precision": ratio(right, predicted), "recall": ratio(right, gold)}
 
 
 def micro(total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return F1, precision and recall over all labels from summed tallies of shape (..., labels x 3)."""
+    """Return micro-averaged F1, precision and recall over all labels.
+
+    `total`, of shape (..., 3 * labels), is the sum of rows that `tally` returns.
+    """
     counts = np.asarray(total, np.float64).reshape(*np.shape(total)[:-1], -1, 3).sum(axis=-2)
     return rates(counts[..., 0], counts[..., 1], counts[..., 2])
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support (gold spans) per label from a tally summed over all records."""
+    """Return precision, recall, F1 and support (number of gold spans) per label; `total` sums the counts of all records."""
     counts = np.asarray(total, np.float64).reshape(-1, 3)
     metrics = rates(counts[:, 0], counts[:, 1], counts[:, 2])
     return [

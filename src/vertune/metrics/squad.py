@@ -1,7 +1,7 @@
-"""Exact match and F1 of a short answer against accepted answers (Rajpurkar et al. 2016, 2018).
+"""Exact match and F1 of a short answer, compared with the accepted answers (SQuAD, Rajpurkar et al. 2016, 2018).
 
-Normalisation is SQuAD's: lower case, without ASCII punctuation and English articles. In Chinese and other scripts without
-spaces, each character is a token and the script's punctuation is removed too, as in CMRC 2018 and MLQA.
+Answers are normalised as in SQuAD: to lower case, without ASCII punctuation and English articles. In Chinese and other scripts
+without spaces, each character is a token and the script's punctuation is removed too, as in CMRC 2018 and MLQA.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def tokens(text: str) -> list[str]:
-    """Return the normalised tokens of an answer."""
+    """Return the tokens of an answer, in lower case and without punctuation and English articles, as in SQuAD."""
     normalised = _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION))
     spaced = normalised.split()
     return spaced if split_unspaced(normalised) == spaced else split_unspaced(_WIDE.sub(" ", normalised))
 
 
 def exact(answer: str, accepted: Sequence[str]) -> float:
-    """Return 1 if the normalised answer equals an accepted one, else 0; with no accepted answer, the empty answer is correct."""
+    """Return 1 if the answer, normalised, equals an accepted one, else 0. If `accepted` is empty, only an empty answer is correct."""
     answered = tokens(answer)
     return float(any(answered == tokens(text) for text in accepted or [""]))
 
 
 def f1(answer: str, accepted: Sequence[str]) -> float:
-    """Return the greatest token F1 with any accepted answer; with no accepted answer, the empty answer is correct."""
+    """Return the highest token F1 of the answer with any accepted one. If `accepted` is empty, only an empty answer is correct."""
     answered = tokens(answer)
     return max(_token_f1(answered, tokens(text)) for text in accepted or [""])
 
 
 def _token_f1(answered: list[str], expected: list[str]) -> float:
-    """Return the F1 of two bags of tokens; if one is empty, 1 if both are, else 0."""
+    """Return the F1 of two bags of tokens. If both are empty, return 1; if only one is empty, return 0."""
     if not answered or not expected:
         return float(answered == expected)
     common = sum((Counter(answered) & Counter(expected)).values())

@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 from vertune.metrics.classification import ratio
 
 ENOUGH = 5
-"""Least number of positive rows at which a label gets a threshold of its own."""
+"""Least number of positive rows from which a label gets its own threshold; with fewer, it gets the one common to all labels."""
 PRIOR = 10
-"""Number of positive rows at which a label's own threshold and the common one have the same weight."""
+"""Number of positive rows at which `learn` gives the label's own threshold and the common one the same weight."""
 
 Average = Literal["micro", "macro"]
 
 
 def learn(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], average: Average = "micro") -> NDArray[np.float64]:
-    """Return the threshold of each label, shape (labels,), fitted on held-out rows; both arrays have shape (rows, labels).
+    """Return the decision threshold of each label, shape (labels,), fitted on held-out rows.
 
-    It is a weighted mean of the best common threshold and the best threshold of the label itself. The latter has more weight if the
-    label has many positive rows, because a threshold fitted on few rows is mostly noise.
+    `truth` and `probability` have the shape (rows, labels). The result is a weighted mean of the best threshold that is common to all
+    labels and the best threshold of the label alone. The latter has more weight the more positive rows the label has, because a
+    threshold that is fitted on few rows is mostly noise.
     """
     common = _common(truth, probability)
     positives = truth.sum(0)
@@ -33,8 +34,9 @@ def learn(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], aver
 def best(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], average: Average) -> NDArray[np.float64]:
     """Return the threshold of each label that maximises F1 on these rows; labels with few positive rows get the common threshold.
 
-    Micro: for the best F1 = f, each label separately maximises 2 * TP - f * (TP + FP) (Dinkelbach 1967; Lipton et al. 2014
-    show that f / 2 is the threshold of calibrated probabilities). Macro: each label maximises its own F1.
+    With `macro`, the threshold of each label maximises the F1 of that label. With `micro`, the thresholds together maximise the micro
+    F1 over all labels: from the current micro F1 = f, the threshold of each label is chosen to maximise 2 * TP - f * (TP + FP), then
+    f is computed again, until nothing changes (Dinkelbach 1967).
     """
     thresholds = np.full(truth.shape[1], _common(truth, probability))
     frequent = np.flatnonzero(truth.sum(0) >= ENOUGH)
@@ -53,17 +55,20 @@ def best(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], avera
 
 
 def _micro(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> float:
-    """Return the micro F1 over all labels."""
+    """Return the micro F1 over all labels, from bool arrays of shape (rows, labels)."""
     return float(ratio(2 * (truth & guess).sum(), truth.sum() + guess.sum()))
 
 
 def _common(truth: NDArray[np.bool_], probability: NDArray[Any]) -> float:
-    """Return the single threshold for all labels that has the best micro F1."""
+    """Return the threshold that, used for all labels, has the best micro F1; 0.5 if no row has a label."""
     return _best_threshold(truth.ravel(), probability.ravel(), None) if truth.any() else 0.5
 
 
 def _best_threshold(truth: NDArray[np.bool_], probability: NDArray[Any], goal: float | None) -> float:
-    """Return the threshold that maximises F1 or, if `goal` is a number, 2 * TP - goal * (TP + FP)."""
+    """Return the threshold that maximises F1 or, if `goal` is a number, 2 * TP - goal * (TP + FP), which `best` needs for micro F1.
+
+    TP and FP are the numbers of true and false positives.
+    """
     order = np.argsort(-probability, kind="stable")
     scores, true_positives = probability[order], np.cumsum(truth[order])
     predicted = np.arange(1, len(order) + 1)

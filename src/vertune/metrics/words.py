@@ -1,4 +1,4 @@
-"""Splits a text into words, or into characters in scripts written without spaces; independent of tokenizers."""
+"""Splits a text into words or, in scripts without spaces such as Chinese, into characters; independent of tokenizers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _UNSPACED = (
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return three patterns: a word of a spaced script; a word or any other visible character; a character of an unspaced script."""
+    """Return three regular expressions: for a word, for a word or any other visible character, and for an unspaced character.
+
+    A word is a run of letters and digits in a script with spaces; an unspaced character belongs to a script without spaces.
+    """
     unspaced = re.compile(f"[{_UNSPACED}]")
     marks = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char)[0] == "M" and not unspaced.match(char))
     # `re` does not count accents and vowel signs as letters, but they never end a word
@@ -28,25 +31,28 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
 
 
 def runs(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end, in code points, of each run of letters and digits in scripts written with spaces."""
+    """Yield start and end, in code points, of each word: a run of letters and digits in a script that is written with spaces."""
     for match in _patterns()[0].finditer(text):
         yield match.span()
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Return start and end, in code points, of each run of letters and digits and of each other visible character."""
+    """Return start and end, in code points, of each word and of each visible character that is not part of a word.
+
+    A word is a run of letters and digits in a script that is written with spaces.
+    """
     return [match.span() for match in _patterns()[1].finditer(text)]
 
 
 def words(text: str) -> list[str]:
-    """Return the words in lower case, and single characters of unspaced scripts; punctuation is removed."""
+    """Return the words of a text in lower case, without punctuation; in scripts without spaces, each character is a word."""
     lower = text.lower()
     visible = (lower[start:end] for start, end in pieces(lower))
     return [piece for piece in visible if piece[0].isalnum()]
 
 
 def terms(text: str) -> list[str]:
-    """Return the terms for a search index: words and, in unspaced scripts, characters and pairs of adjacent characters."""
+    """Return the terms of a text for a search index: words and, in scripts without spaces, characters and pairs of adjacent ones."""
     unspaced = _patterns()[2]
     single = words(text)
     pairs = [a + b for a, b in pairwise(single) if unspaced.fullmatch(a) and unspaced.fullmatch(b)]
@@ -54,5 +60,5 @@ def terms(text: str) -> list[str]:
 
 
 def split_unspaced(text: str) -> list[str]:
-    """Split a text at spaces and around every character of an unspaced script."""
+    """Split a text at spaces, and before and after every character of a script without spaces, such as Chinese."""
     return _patterns()[2].sub(lambda match: f" {match[0]} ", text).split()

@@ -1,1 +1,1 @@
-"""Torch code that several parts (pluggable components) share. Importing this package alone does not import torch."""
+"""Torch code that several parts (pluggable components, such as tasks) use. Importing only this package does not load torch."""

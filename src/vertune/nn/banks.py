@@ -1,9 +1,10 @@
-"""Runs one backbone for many fine-tuned models (verticals): each sequence of a batch gets the changes of its own vertical.
+"""Runs one shared pretrained model (backbone) for many fine-tuned models; independent of tasks.
 
-The changes of a vertical are stored in one slot of every bank (a tensor with one slot per vertical, core/banks.py), and gathered
-for each sequence by its slot number. The output of a linear module becomes `gain * (output + x @ a @ b) + shift`: LoRA uses the
-product, DoRA the product, gain and shift, IA3 the gain, BitFit the shift. S-LoRA (Sheng et al. 2023) does this for products
-only. Independent of tasks.
+A batch may mix sequences of several fine-tuned models; each sequence is computed with the changes of its own model. A bank is a
+tensor that stacks one kind of change of all these models (core/banks.py), and the entry of one model is its slot. For each
+sequence, the changes are gathered from the banks by slot number. The output of a linear module becomes
+`gain * (output + x @ a @ b) + shift`: LoRA needs only the product `x @ a @ b`, DoRA the product, gain and shift, IA3 the gain,
+BitFit the shift. S-LoRA (Sheng et al. 2023) does the same for LoRA products only.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _CHANGED = ("a", "b", "gain", "shift")
 
 
 def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
-    """Convert edits (trained changes) to bank rows, the arrays of one slot; raise ConfigError if an edit has no such form."""
+    """Convert the edits (trained changes) of one fine-tuned model to the arrays that are written into its slot of each bank.
+
+    Raise ConfigError if an edit can't be converted, for example because it replaces whole weight matrices.
+    """
     found: dict[str, Tensor] = {}
     for edit in edits:
         if edit.kind == "head":
@@ -38,8 +42,8 @@ def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
         write = _ROWS.get(edit.kind)
         if write is None:
             raise ConfigError(
-                f"The edit '{edit.kind}' of {edit.site} replaces weights, so the model can't share a backbone. "
-                "Serve it on a graph of its own: vertune compress MODEL"
+                f"Training replaced weights of {edit.site} ({edit.kind}), so the model can't share a pretrained model with other models. "
+                "Create a separate ONNX graph for it: vertune compress MODEL"
             )
         found |= {f"{place}:{name}": tensor for name, tensor in write(model.get_submodule(edit.site), edit).items()}
         if edit.kind == "prompt_rows":
@@ -67,8 +71,8 @@ def _scale(module: Any, edit: Edit) -> dict[str, Tensor]:
 def _bias(module: Any, edit: Edit) -> dict[str, Tensor]:
     if not isinstance(module, nn.Linear | nn.LayerNorm):
         raise ConfigError(
-            f"The trained bias of {edit.site} ({type(module).__name__}) can't be put on a shared backbone: only a bias of Linear or "
-            "LayerNorm can. Serve the model on a graph of its own: vertune compress MODEL"
+            f"The model can't share a pretrained model with other models: {edit.site} is {type(module).__name__}, but a trained bias must "
+            "belong to Linear or LayerNorm. Create a separate ONNX graph for the model: vertune compress MODEL"
         )
     return {"shift": edit.tensors["bias"] - module.bias}
 
@@ -95,10 +99,13 @@ _ROWS = {
 
 
 class MixedBackbone(nn.Module):
-    """A backbone with forward hooks that change each sequence of a batch by the bank rows gathered for it."""
+    """A pretrained model with forward hooks that apply, to each sequence of a batch, the changes of its own fine-tuned model."""
 
     def __init__(self, backbone: nn.Module, shapes: Shapes) -> None:
-        """Register the hooks. `shapes` maps each bank's name to the shape of one slot; the backbone must not have hooks of vertune yet."""
+        """Register the hooks on `backbone`, which must not have hooks of vertune yet.
+
+        `shapes` maps the name of each bank (a tensor that stacks changes) to the shape of one slot (the entry of one model).
+        """
         super().__init__()
         self.backbone = backbone
         self.shapes = dict(shapes)
@@ -109,10 +116,11 @@ class MixedBackbone(nn.Module):
         self._hook()
 
     def forward(self, arrays: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the states that enter each layer, then the states that leave the last one, each of shape (rows, tokens, width).
+        """Return the inputs of each layer, then the outputs of the last one: hidden states, each of shape (rows, tokens, width).
 
-        `given` maps the name of each bank to the gathered slots, one per row. Slots that add positions may be shorter than those of
-        their bank. The states that enter a layer include the added positions, in front of the tokens.
+        `given` maps the name of each bank (a tensor that stacks changes) to the changes gathered for this batch, one entry per row.
+        Changes that add positions in front of a sequence may add fewer positions than their bank allows. The inputs of a layer
+        include the added positions; the outputs of the last layer don't.
         """
         self._given, self._states = dict(given), []
         out: Tensor = self.backbone(**{name: array for name, array in arrays.items() if name in self.accepted}).last_hidden_state
@@ -120,7 +128,7 @@ class MixedBackbone(nn.Module):
         return states
 
     def _hook(self) -> None:
-        """Register hooks on every changed module; hooks that record states run before hooks that change them."""
+        """Register hooks on every module that a bank changes; at a layer, a hook that records the input runs before one that changes it."""
         backbone = self.backbone
         kinds: dict[str, set[str]] = {}
         for name in self.shapes:
@@ -166,7 +174,7 @@ class MixedBackbone(nn.Module):
         up = torch.matmul(ACTIVATIONS[activation](inner), self._of(place, f"{activation}.up"))
         return out + up + self._of(place, f"{activation}.outer")[:, None]
 
-    # The hooks below add positions as nn/prefix.py does, except that their number varies from batch to batch.
+    # The hooks below add positions as nn/prefix.py does, except that the number of positions varies from batch to batch.
 
     def _open(self, layers: Mapping[str, nn.Module]) -> None:
         backbone = self.backbone
@@ -224,8 +232,9 @@ class MixedBackbone(nn.Module):
 
 
 def gather(banks: Mapping[str, Tensor], slots: Tensor) -> dict[str, Tensor]:
-    """Return the slot of each sequence from every bank.
+    """Return, from every bank (a tensor that stacks changes), the entry of each sequence, found by its slot number.
 
-    Banks that add positions are returned unchanged: the caller has gathered them and cut them to the length that the batch needs.
+    Banks that add positions are returned unchanged, because the caller has already gathered them and cut them to the length that
+    the batch needs.
     """
     return {name: bank if kind(name) in POSITIONS else bank[slots] for name, bank in banks.items()}

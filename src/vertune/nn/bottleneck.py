@@ -1,4 +1,4 @@
-"""The bottleneck adapter, a small trainable network on the output of a linear module (Houlsby et al. 2019)."""
+"""The bottleneck adapter, a small trainable network applied to the output of a linear module (Houlsby et al. 2019)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Bottleneck(nn.Module):
-    """A projection down to `size`, an activation and a projection back up, added to the states; initially the identity."""
+    """A projection down to `size`, an activation and a projection back up, whose result is added to the input; initially the identity."""
 
     def __init__(self, width: int, size: int, activation: str = "gelu") -> None:
         super().__init__()
@@ -31,13 +31,13 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return the adapted states, of the same shape."""
+        """Return the input plus the output of the two projections, in the same shape."""
         up: Tensor = self.up(ACTIVATIONS[self.activation](self.down(states)))
         return states + up
 
 
 def attach(linear: nn.Linear, bottleneck: Bottleneck) -> None:
-    """Apply the bottleneck to the output of the linear module, before dropout, the residual connection and the norm."""
+    """Register a hook that applies the bottleneck to the output of the linear module, so before any following dropout or norm."""
     linear.add_module("bottleneck", bottleneck)
     linear.register_forward_hook(_adapted)
 

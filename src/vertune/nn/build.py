@@ -1,4 +1,4 @@
-"""Builds a model from an encoder's backbone and a task's head; independent of methods and training."""
+"""Builds a model from the pretrained model (backbone) of an encoder and the output layer (head) of a task; independent of training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from vertune.nn.vertical import VerticalModel
 
 
 def build(encoder: Encoder, task: Task) -> VerticalModel:
-    """Build a new model: the pretrained backbone with an untrained head; raise ConfigError if a native head is needed but missing.
+    """Build a new model: the pretrained model with an untrained head.
 
+    Raise ConfigError if the pooling is `native`, which uses the head of the transformers library, but the task does not support it.
     The head is initialised with torch's random generator; seed it for reproducible weights.
     """
     pooling = encoder.pooling_of(task.states)
@@ -23,7 +24,7 @@ def build(encoder: Encoder, task: Task) -> VerticalModel:
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
         return VerticalModel(backbone, task.head(width), pooling)
     if not task.native_head:
-        raise ConfigError(f"The task '{task.name}' has no native head, which pooling: native needs. Set pooling: mean or cls.")
+        raise ConfigError(f"The task '{task.name}' does not support pooling: native (a head of transformers). Set pooling: mean or cls.")
     whole: Any = encoder.native(task.states, task.size)
     return VerticalModel(whole.base_model, nn.Identity(), "tokens", native=whole)
 

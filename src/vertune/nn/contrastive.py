@@ -1,4 +1,4 @@
-"""The contrastive loss over a batch of queries and documents that trains a bi-encoder, and the head of a bi-encoder.
+"""The contrastive loss that trains a bi-encoder on batches of queries and documents, and the head of a bi-encoder.
 
 Independent of texts and of how batches are drawn.
 """
@@ -11,21 +11,21 @@ from torch.nn import functional
 
 
 class Normalise(nn.Module):
-    """A head without parameters that scales states to unit length, so that the inner product of two states is their cosine similarity."""
+    """A head without parameters that scales vectors to unit length, so that the inner product of two is their cosine similarity."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return the normalised states, of the same shape."""
+        """Return the vectors scaled to length 1, in the same shape."""
         return functional.normalize(states, dim=-1)
 
 
 def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Return the InfoNCE loss (van den Oord et al. 2018) of each feature; only queries with a relevant document have one above 0.
+    """Return the InfoNCE loss (van den Oord et al. 2018) of each row; it is 0 except for queries with a relevant document.
 
-    Shapes: vectors (features, width) of unit length; targets (features, 4), integers: role (0 query, 1 document), id of the
-    query's text, id of the document's text, label (1 relevant, 0 not). A query with label 1 is classified among all documents of
-    the batch; pairs with label 0 only contribute their document as a hard negative. A document that occurs twice counts once,
-    and other relevant documents of the same query are masked. The result has shape (features,), scaled so that its mean is the
-    mean loss of the queries with label 1; it is 0 if there are none.
+    Each row is a query or a document. Shapes: vectors (rows, width) of unit length; targets (rows, 4), integers: role (0 query,
+    1 document), id of the query's text, id of the document's text, label (1 relevant, 0 not). A query with label 1 is classified
+    among all documents of the batch; pairs with label 0 only contribute their document as a hard negative. A document that occurs
+    twice counts once, and other relevant documents of the same query are masked. The result has shape (rows,), scaled so that its
+    mean is the mean loss of the queries with label 1; if there are no such queries, all entries are 0.
     """
     role, query, document, label = targets.unbind(1)
     asking = torch.nonzero((role == 0) & (label == 1)).flatten()
@@ -45,7 +45,7 @@ def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
 
 
 def _first(rows: Tensor, ids: Tensor) -> Tensor:
-    """Return the rows whose id does not occur in an earlier row."""
+    """Return, for each distinct id, the first of these row indices that has it."""
     equal = ids[rows, None] == ids[None, rows]
     earlier = torch.tril(equal, diagonal=-1).any(1)
     return rows[~earlier]

@@ -1,4 +1,4 @@
-"""Saves and loads edits, the trained changes of a model: their tensors in `delta.safetensors`, everything else in `edits.json`."""
+"""Saves and loads edits (the trained changes of a model): tensors in `delta.safetensors`, everything else in `edits.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EDITS = "edits.json"
 
 
 def save(folder: Path, edits: Sequence[Edit]) -> None:
-    """Write the edits to a folder, which is created if needed; raise StorageError if the files can't be written."""
+    """Write the edits (trained changes) to a folder, which is created if needed; raise StorageError if the files can't be written."""
     tensors = {f"{place}.{name}": tensor.contiguous() for place, edit in enumerate(edits) for name, tensor in edit.tensors.items()}
     listed = [{**asdict(edit), "tensors": sorted(edit.tensors)} for edit in (_without_tensors(edit) for edit in edits)]
     with storage_errors(folder / TENSORS):
@@ -28,12 +28,12 @@ def save(folder: Path, edits: Sequence[Edit]) -> None:
 
 
 def _without_tensors(edit: Edit) -> Edit:
-    """Return a copy of the edit with the names of its tensors only."""
+    """Return a copy of the edit that contains the names of its tensors, without their values."""
     return Edit(edit.kind, edit.site, edit.depth, dict.fromkeys(edit.tensors), edit.options)
 
 
 def load(folder: Path) -> list[Edit]:
-    """Load the edits in the order in which they were saved; raise StorageError if the files are missing, damaged or inconsistent."""
+    """Load the edits (trained changes) in the order of saving; raise StorageError if the files are missing, damaged or inconsistent."""
     listed = read_json(folder / EDITS)
     try:
         tensors = load_file(folder / TENSORS)
@@ -48,9 +48,13 @@ def load(folder: Path) -> list[Edit]:
             for place, item in enumerate(listed)
         ]
     except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise StorageError(f"The delta in {folder} can't be read: {error}. Restore the folder or train again.") from error
+        raise StorageError(f"The trained weights in {folder} can't be read: {error}. Restore the folder or train again.") from error
     unknown = sorted({edit.kind for edit in edits} - set(EDIT_KINDS))
     if unknown or tensors:
-        what = f"edits of unknown kinds ({', '.join(unknown)})" if unknown else f"tensors without an edit ({', '.join(sorted(tensors))})"
-        raise StorageError(f"The delta in {folder} has {what}. A newer vertune wrote it, or it is damaged: update vertune or restore it.")
+        unlisted = f"tensors that {EDITS} does not list: {', '.join(sorted(tensors))}"
+        what = f"unknown kinds of changes: {', '.join(unknown)}" if unknown else unlisted
+        raise StorageError(
+            f"The trained weights in {folder} have {what}. A newer version of vertune wrote them, or the folder is damaged. "
+            "Update vertune or restore the folder."
+        )
     return edits

@@ -1,7 +1,7 @@
-"""Fast dropout for CPUs: one random 64-bit number decides about four elements; independent of model families.
+"""Fast dropout for CPUs: one random 64-bit number serves four elements of a tensor; independent of model families.
 
-torch draws one random number per element, which takes at least a tenth of the time of a training step. Here the dropout rate is
-exact to 2^-16, and the random numbers follow torch's seed.
+torch draws one random number per element, which takes at least a tenth of the time of a training step. Here each element uses 16
+random bits, so the dropout rate is exact to 2^-16. The random numbers are reproducible with torch's seed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Dropped(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """A replacement of nn.Dropout that is faster on a CPU."""
+    """A replacement for nn.Dropout that is faster on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Zero each element with probability p and scale up the others; outside training, return the input unchanged."""
@@ -48,8 +48,8 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask
     """Return scaled dot-product attention and None, with the signature that transformers expects of an attention function.
 
     Query, key and value have shape (rows, heads, tokens, width), the result has shape (rows, tokens, heads, width). Training on a
-    CPU uses the fast dropout; torch has no fused kernel for that case. All other cases, such as grouped keys, causal masks or
-    position biases, are passed to transformers' own function.
+    CPU uses the fast dropout; torch has no fused kernel for attention with dropout on a CPU. All other cases, such as grouped keys,
+    causal masks or position biases, are passed to transformers' own function.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -70,7 +70,7 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask
 
 
 def use_fast_dropout(model: nn.Module) -> None:
-    """Replace every nn.Dropout by the fast version, and torch's attention in transformers models by `attention`."""
+    """In a model, replace every nn.Dropout by the fast version, and torch's attention in transformers models by `attention`."""
     _attend(model)
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -1,6 +1,7 @@
-"""Extracts edits (descriptions of what training changed) from models, and applies or merges them; independent of methods.
+"""Extracts edits (records of what training changed) from models, adds them to models or merges them into weights.
 
-A site is the name of a module inside the model. The tensors of edits are copies on the CPU.
+The `site` of an edit is the name of the changed module inside the model. The tensors of edits are copies on the CPU. Independent
+of fine-tuning methods.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def cpu_copy(tensor: Tensor) -> Tensor:
 
 
 def head_edits(model: VerticalModel) -> list[Edit]:
-    """Return the weights of the head as edits; a native head includes the pooler."""
+    """Return the weights of the head as edits; if the head is that of the transformers library, it includes the pooler."""
     depth = structure.count(model.backbone) + 1
     if model.native is None:
         tensors = {name: cpu_copy(value) for name, value in model.head.state_dict().items()}
@@ -32,7 +33,7 @@ def head_edits(model: VerticalModel) -> list[Edit]:
 
 
 def layer_edits(model: VerticalModel) -> list[Edit]:
-    """Return the trainable weights of the backbone as edits, one per stage (`structure.stages`)."""
+    """Return the trainable weights of the backbone as edits, one per layer or other module with weights (`structure.stages`)."""
     stages = structure.stages(model.backbone)
     result: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.backbone.named_parameters():
@@ -43,7 +44,7 @@ def layer_edits(model: VerticalModel) -> list[Edit]:
 
 
 def bias_edits(model: VerticalModel) -> list[Edit]:
-    """Return the trainable biases of the backbone as edits, one per bias; the biases of a native head's pooler are skipped."""
+    """Return the trainable biases of the backbone as edits, one per bias; the biases of a pooler that belongs to the head are skipped."""
     names = {
         f"{structure.BACKBONE}{name}": parameter
         for name, parameter in model.backbone.named_parameters()
@@ -55,7 +56,7 @@ def bias_edits(model: VerticalModel) -> list[Edit]:
 
 
 def module_edits(model: VerticalModel) -> list[Edit]:
-    """Return the modules that vertune added to the model as edits: bottlenecks, prefix states and prompt rows."""
+    """Return one edit per module that vertune added to the model: bottlenecks, and trained vectors in front of texts (prefix, prompt)."""
     result = []
     for name, module in model.named_modules():
         site = _owner(name)
@@ -70,7 +71,7 @@ def module_edits(model: VerticalModel) -> list[Edit]:
 
 
 def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Apply the edits to a model with the pretrained base and the task's head; raise ModelError if an edit does not fit."""
+    """Apply the edits (trained changes) to a newly built model with pretrained weights; raise ModelError if an edit does not fit."""
     states: dict[str, Tensor] = {}
     for edit in edits:
         module = _module(model, edit)
@@ -86,22 +87,22 @@ def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
 
 @torch.no_grad()
 def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Merge the edits into the weights of a model with the pretrained base, so that it needs no modules of vertune.
+    """Merge the edits (trained changes) into the weights of a newly built model, so that it needs no modules of vertune.
 
-    Raise ConfigError if an edit can't be merged, ModelError if one does not fit.
+    Raise ConfigError if an edit can't be merged because it adds modules, ModelError if one does not fit the model.
     """
     refused = sorted({edit.kind for edit in edits} - set(_MERGE))
     if refused:
         raise ConfigError(
-            f"Edits of kind {', '.join(refused)} can't be merged into weights, because they add modules to the model. "
-            "Use the model as it is, or train it with full, top_layers, bitfit, lora, dora, adalora or ia3."
+            f"Changes of kind {', '.join(refused)} can't be merged into weights, because they add modules to the model. "
+            "Use the model with vertune, or train it with the method full, top_layers, bitfit, lora, dora, adalora or ia3."
         )
     for edit in edits:
         _MERGE[edit.kind](_module(model, edit), edit)
 
 
 def apply_merged(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Change a model with the pretrained base: merge the edits that can be merged into its weights, and apply the others."""
+    """Merge into the weights of a newly built model all edits that can be merged, and apply the other edits as added modules."""
     merge(model, [edit for edit in edits if edit.kind in _MERGE])
     apply(model, [edit for edit in edits if edit.kind not in _MERGE])
 
@@ -114,8 +115,8 @@ def _write(module: nn.Module, edit: Edit) -> None:
         if name not in existing or existing[name].shape != tensor.shape:
             shape = f"a tensor of shape {tuple(existing[name].shape)}" if name in existing else "no tensor"
             raise ModelError(
-                f"The delta has a tensor of shape {tuple(tensor.shape)} for {edit.site}.{name}, but the model has {shape} there. "
-                "Use the base and the task that the model was trained with."
+                f"The trained weights have a tensor of shape {tuple(tensor.shape)} for {edit.site}.{name}; the model has {shape} there. "
+                "Use the base model and the task of the training."
             )
         existing[name].copy_(tensor)
 
@@ -170,14 +171,14 @@ def _module(model: VerticalModel, edit: Edit) -> nn.Module:
         return model.get_submodule(edit.site)
     except AttributeError as error:
         raise ModelError(
-            f"The delta changes {edit.site}, which this model does not have. Use the base and the pooling that it was trained with."
+            f"The trained weights change the module {edit.site}, which the model lacks. Use the base model and pooling of the training."
         ) from error
 
 
 def _linear(module: nn.Module, edit: Edit) -> nn.Linear:
     if not isinstance(module, nn.Linear):
         raise ModelError(
-            f"The module {edit.site} is {type(module).__name__}, but the delta needs Linear. Use the base that it was trained with."
+            f"The module {edit.site} is {type(module).__name__}, but the trained weights need Linear. Use the base model of the training."
         )
     return module
 
@@ -189,7 +190,7 @@ def _on(module: nn.Module, edit: Edit) -> dict[str, Tensor]:
 
 
 def _grouped(kind: EditKind, tensors: Mapping[str, Tensor], owner: Callable[[str], str], depth: int) -> list[Edit]:
-    """Group tensors by the module that contains them, and return one edit per module; `tensors` is keyed by the names in the model."""
+    """Group tensors by the module that contains them, and return one edit per module; `tensors` maps names in the model to tensors."""
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         found.setdefault(owner(name), {})[name.removeprefix(f"{owner(name)}.")] = cpu_copy(tensor)
@@ -201,5 +202,5 @@ def _owner(name: str) -> str:
 
 
 def _longest(name: str, stages: Iterable[str]) -> str | None:
-    """Return the innermost stage that contains a parameter; None if there is none."""
+    """Return the name of the innermost stage (layer or other module) that contains the parameter; None if no stage does."""
     return max((piece for piece in stages if not piece or name.startswith(f"{piece}.")), key=len, default=None)

@@ -1,6 +1,6 @@
-"""Stores on a backbone the names of the arrays that its forward pass reads, and a small example batch of them.
+"""Stores, on a pretrained model (backbone), the names of its input arrays and a small example batch.
 
-They are an attribute of the module, so that copies of the module have them too. Independent of what the arrays contain.
+Both are stored in an attribute of the module, so that copies of the module have them too. Independent of what the arrays contain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vertune.core.records import InputNames
 
 _DECLARED = "vertune_inputs"
 _PROBED = 4
-"""Cost of the example input, in tokens or the encoder's own unit; a short input suffices to observe the order in which modules run."""
+"""Length of the example input, in tokens or in the encoder's unit of cost; short, because it only shows the order in which modules run."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -30,11 +30,11 @@ class BackboneInputs:
 
     names: InputNames
     probe: dict[str, NDArray[Any]]
-    """A small collated batch with the arrays that the backbone's forward pass accepts."""
+    """A small batch, with only the arrays that the backbone's forward pass accepts."""
 
 
 def declare(backbone: Module, encoder: Encoder) -> Module:
-    """Store the input names of its encoder and an example batch on a backbone, and return the backbone."""
+    """Store the names of the encoder's arrays and an example batch in an attribute of the backbone, and return the backbone."""
     accepted = inspect.signature(backbone.forward).parameters
     probe = {name: array for name, array in encoder.probe([_PROBED]).items() if name in accepted}
     setattr(backbone, _DECLARED, BackboneInputs(encoder.input_names, probe))
@@ -42,7 +42,7 @@ def declare(backbone: Module, encoder: Encoder) -> Module:
 
 
 def names_of(backbone: nn.Module) -> InputNames:
-    """Return the names of the sequence array and its mask; raise ConfigError if `declare` was not called on the backbone."""
+    """Return the names of the sequence array and its mask (such as attention_mask); raise ConfigError if they were not declared."""
     return _declared(backbone).names
 
 
@@ -57,6 +57,6 @@ def _declared(backbone: nn.Module) -> BackboneInputs:
     if not isinstance(found, BackboneInputs):
         raise ConfigError(
             f"{type(backbone).__name__} declares no input arrays, but a backbone must. "
-            "Return it from the encoder's `model` through vertune.nn.inputs.declare."
+            "In the method `model` of the encoder, return vertune.nn.inputs.declare(backbone, self)."
         )
     return found

@@ -1,7 +1,7 @@
 """Loss functions that return one number per feature (encoded input); independent of tasks, class weights and batches.
 
-Weights of classes and windows are applied elsewhere: a task sets them (`Targets.weights`), and the training loop computes the
-weighted mean.
+Weights are applied elsewhere: a task may give each feature a weight (`Targets.weights`), for example by its class, and the training
+loop computes the weighted mean.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, smoothing: float =
 
 
 def binary_cross_entropy(logits: Tensor, present: Tensor) -> Tensor:
-    """Return the binary cross-entropy of each row, summed over labels; `present` is 0 or 1, and both have shape (rows, labels).
+    """Return the binary cross-entropy of each row, summed over labels.
 
-    The sum, unlike the mean, trains and regularises each label equally strongly whatever the number of labels.
+    Both arguments have shape (rows, labels); `present` is 1 if the row has the label, else 0. Unlike with the mean, the gradient of
+    each label does not shrink as the number of labels grows.
     """
     return functional.binary_cross_entropy_with_logits(logits, present, reduction="none").sum(-1)
 
@@ -54,5 +55,5 @@ def huber(outputs: Tensor, values: Tensor, delta: float = 1.0) -> Tensor:
 
 
 def remaining(right: Tensor) -> Tensor:
-    """Return 1 - p, but at least 1e-6, because a power below 1 has an infinite gradient at 0."""
+    """Return 1 minus the probabilities `right`, but at least 1e-6, because a power below 1 has an infinite gradient at 0."""
     return (1 - right).clamp(min=1e-6)

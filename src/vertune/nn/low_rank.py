@@ -1,6 +1,6 @@
 """Low-rank changes and scale factors of a linear module, for inference; independent of how they were trained.
 
-Each is added to the linear module as a submodule with a forward hook, so that the names of the base's weights don't change.
+Each is added to the linear module as a submodule with a forward hook, so that the names of the pretrained weights don't change.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch.nn import functional
 
 
 class LowRank(nn.Module):
-    """A change `scaling * b @ a` of a linear module's weight (LoRA, Hu et al. 2021).
+    """A low-rank change `scaling * b @ a` of a linear module's weight (LoRA, Hu et al. 2021).
 
-    Optionally with a magnitude per row (DoRA, Liu et al. 2024). `a` has shape (rank, inputs), `b` (outputs, rank), `magnitude`
-    (outputs,).
+    With `magnitude`, each row of the changed weight is also rescaled to that norm (DoRA, Liu et al. 2024). Shapes: `a` (rank,
+    inputs), `b` (outputs, rank), `magnitude` (outputs,).
     """
 
     def __init__(self, linear: nn.Linear, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor | None = None) -> None:
@@ -44,25 +44,25 @@ class ScaleVector(nn.Module):
         self.scale = nn.Parameter(scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled states."""
+        """Return the input multiplied by the factors."""
         scaled: Tensor = x * self.scale
         return scaled
 
 
 def row_gain(weight: Tensor, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor) -> Tensor:
-    """Return the factor per row of the changed weight that makes the norm of the row equal its magnitude; shape (outputs,)."""
+    """Return, for each row of the changed weight, the factor that makes its norm equal to `magnitude`; shape (outputs,)."""
     norms: Tensor = torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1)
     return magnitude / norms
 
 
 def attach_low_rank(linear: nn.Linear, change: LowRank) -> None:
-    """Add the low-rank change to the output of the linear module."""
+    """Register a hook that adds the low-rank change to the output of the linear module."""
     linear.add_module("low_rank", change)
     linear.register_forward_hook(_changed)
 
 
 def attach_scale(linear: nn.Linear, scale: ScaleVector, side: str) -> None:
-    """Scale the inputs of the linear module (if `side` is "input") or its outputs, bias included."""
+    """Register a hook that scales the inputs of the linear module if `side` is "input", else its outputs including the bias."""
     linear.add_module("scaled", scale)
     if side == "input":
         linear.register_forward_pre_hook(_scaled_input)

@@ -1,9 +1,10 @@
-"""Trainable positions in front of a sequence: prompt rows and prefix states; independent of tasks and model families.
+"""Trainable vectors at added positions in front of a sequence (prompt and prefix); independent of tasks and model families.
 
 The real tokens are embedded as usual, and the positions are inserted afterwards. Therefore a real token keeps its position
-number, and the outputs do not depend on the padding of the batch. Prefix states (P-tuning v2, Liu et al. 2022, after Li &
-Liang 2021) replace the states at these positions at the input of each layer that has them; layers below can't attend to the
-positions. Prompt rows (Lester et al. 2021) pass through all layers. In both cases the positions are removed before a pooler or head.
+number, and the outputs do not depend on the padding of the batch. The vectors of a prompt (Lester et al. 2021) are inserted once
+and pass through all layers. A prefix (P-tuning v2, Liu et al. 2022, after Li & Liang 2021) has different vectors for each of the
+selected layers, which replace the hidden states at the added positions at the input of that layer; in the layers below the
+selected ones, tokens can't attend to these positions. In both cases the positions are removed before a pooler or head.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from vertune.nn.inputs import names_of
 
 
 class PrefixRows(nn.Module):
-    """The trainable states of the added positions, of shape (positions, width)."""
+    """The trainable vectors at the added positions, of shape (positions, width)."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
         self.rows = nn.Parameter(rows)
 
     def before(self, states: Tensor) -> Tensor:
-        """Return the states, of shape (texts, tokens, width), with the trained rows put in front of each text."""
+        """Return the hidden states, of shape (texts, tokens, width), with the trained vectors inserted in front of each text."""
         rows = self.rows.to(states.dtype).expand(states.shape[0], -1, -1)
         return torch.cat([rows, states], dim=1)
 
 
 def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return initial states for added positions: those after the embeddings, and those at the input of each layer by the layer's name.
+    """Return initial vectors for added positions: one tensor for a prompt; one per layer, by its name, for a prefix.
 
-    They are the states of random words of the vocabulary, which is a better initialisation than noise (Li & Liang 2021, section 7.4).
+    They are the hidden states of random words of the vocabulary, a better initialisation than noise (Li & Liang 2021, section 7.4).
     """
     seen: dict[str, Tensor] = {}
     sequence, mask = _names(backbone)
@@ -61,17 +62,17 @@ def _entering(seen: dict[str, Tensor], name: str, module: nn.Module, args: tuple
 
 
 def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:
-    """Add trainable rows in front of the embedded tokens of every sequence."""
+    """Insert trainable vectors in front of the embedded tokens of every sequence."""
     _, module = structure.embeddings(backbone)
     module.add_module("prompt", PrefixRows(rows))
     _open(backbone, len(rows), visible=True)
 
 
 def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
-    """Add trainable states at the input of the named layers; raise ConfigError unless all have the same number of positions."""
+    """Insert trainable vectors at the input of the named layers; raise ConfigError unless all layers have the same number of them."""
     positions = {len(rows) for rows in states.values()}
     if len(positions) != 1:
-        raise ConfigError(f"The prefix states of the layers have different lengths: {sorted(positions)}. Give all layers the same length.")
+        raise ConfigError(f"The prefixes of the layers have different lengths: {sorted(positions)}. Give all layers the same length.")
     (number,) = positions
     _open(backbone, number, visible=False)
     for name, rows in states.items():
@@ -84,7 +85,7 @@ def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
 def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
     """Register hooks that insert positions after the embeddings and remove them after the layers.
 
-    `visible` is whether layers without trained states of their own may attend to the positions.
+    `visible` says whether layers without trained vectors may attend to the positions.
     """
     names = tuple(inspect.signature(backbone.forward).parameters)
     extend = partial(_extend, names, positions, int(visible), _limit(backbone))
@@ -98,18 +99,18 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
 
 
 def _names(backbone: nn.Module) -> tuple[str, str]:
-    """Return the names of the sequence array and its mask; raise ConfigError if the backbone does not read sequences."""
+    """Return the names of the sequence array and its mask (such as attention_mask); raise ConfigError if there are none."""
     names = names_of(backbone)
     if names.sequence is None or names.mask is None:
         raise ConfigError(
-            f"{type(backbone).__name__} reads no sequences, so nothing can be put in front of them. "
-            "Expected the backbone of a text encoder. Choose full or head."
+            f"{type(backbone).__name__} reads no sequences, so the method can't insert vectors in front of them. "
+            "Expected the model of a text encoder. Choose the method full or head."
         )
     return names.sequence, names.mask
 
 
 def _limit(backbone: nn.Module) -> int | None:
-    """Return the longest sequence that the base accepts, added positions included; None if fixed position tables set no limit."""
+    """Return the maximum sequence length, added positions included, that fixed position tables allow; None without such tables."""
     return min((table.num_embeddings for table in structure.fixed_positions(backbone).values()), default=None)
 
 
@@ -119,7 +120,10 @@ def _limit(backbone: nn.Module) -> int | None:
 def _extend(
     names: tuple[str, ...], positions: int, seen: int, limit: int | None, module: nn.Module, *call: Any
 ) -> tuple[tuple[()], dict[str, Any]]:
-    """Lengthen every input that has one entry per token; the new entries of the mask are `seen`, 1 if layers may attend to them."""
+    """Insert entries for the added positions into every input array that has one entry per token.
+
+    In the mask, the new entries are `seen`: 1 if layers may attend to the added positions, else 0.
+    """
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
     sequence, mask = _names(module)
@@ -127,8 +131,8 @@ def _extend(
     length = ids.shape[1] + positions
     if limit is not None and length > limit:
         raise ConfigError(
-            f"{ids.shape[1]} tokens and {positions} trained positions make {length}, but the base takes at most {limit}. "
-            f"Set max_tokens: {limit - positions}, or fewer positions."
+            f"The input has {ids.shape[1]} tokens and {positions} trained positions ({length} in total); the base accepts at most {limit}. "
+            f"Set max_tokens: {limit - positions}, or reduce the number of positions."
         )
     if inputs.get(mask) is None:
         inputs[mask] = torch.ones_like(ids)
@@ -151,7 +155,7 @@ def _real_tokens(
 
 
 def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tensor) -> Tensor:
-    """Insert the prompt rows, or else zeros that no layer attends to, in front of the embedded tokens."""
+    """Insert the prompt's vectors in front of the embedded tokens; without a prompt, insert zeros, which a layer's prefix replaces."""
     if hasattr(module, "prompt"):
         extended: Tensor = module.prompt.before(states)
         return extended
@@ -159,9 +163,9 @@ def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tenso
 
 
 def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple[tuple[()], dict[str, Any]]:
-    """Put the layer's trained states at the added positions, and let every token attend to them.
+    """Replace the hidden states at the added positions by the layer's trained vectors, and let every token attend to them.
 
-    `mask` is the name of the backbone's mask, which the arguments of a layer have too.
+    `mask` is the name of the attention mask, which is the same among the arguments of the backbone and of a layer.
     """
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -173,13 +177,13 @@ def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple
 
 
 def _seen(mask: Tensor, positions: int) -> Tensor:
-    """Return the mask of a layer with the added positions visible as keys: 0 in an additive (float) mask, true or 1 in others."""
+    """Return a layer's mask that lets tokens attend to the added positions: there it is 0 if additive (float), else 1 or true."""
     value = 0 if mask.dtype.is_floating_point else 1
     return torch.cat([torch.full_like(mask[..., :positions], value), mask[..., positions:]], dim=-1)
 
 
 def close(positions: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-    """Remove the added positions from all states in the output of the layers."""
+    """Remove the added positions from all hidden states in the output of the layers."""
     first = output if isinstance(output, Tensor) else next(value for value in _values(output) if isinstance(value, Tensor))
     return _shortened(output, positions, first.shape[1])
 

@@ -15,11 +15,11 @@ from vertune.core.records import Feature
 from vertune.nn.vertical import VerticalModel
 
 Around = Callable[[Sequence[int]], AbstractContextManager[None]]
-"""A function that returns the context for the forward pass of one batch, such as autocast, given the indices of the batch's features."""
+"""A function from the indices of a batch's features (encoded inputs) to a context manager for its forward pass, such as autocast."""
 
 
 def tensors(arrays: dict[str, NDArray[Any]], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """Convert a collated batch to tensors on the device."""
+    """Convert the arrays of a batch to tensors on the device."""
     return {key: torch.from_numpy(value).to(device) for key, value in arrays.items()}
 
 
@@ -32,9 +32,10 @@ def outputs(
     states: bool = False,
     around: Around | None = None,
 ) -> list[NDArray[Any]]:
-    """Return the model's outputs (or, with `states`, the inputs of its head), one float32 array per feature, in order.
+    """Return the model's outputs, one float32 array per feature (encoded input), in order; with `states`, the inputs of its head.
 
-    `tokens` limits the total cost of a batch. Outputs with one row per token are cut to the length of their feature.
+    `tokens` limits the total cost of a batch, which for texts is the number of tokens. If the model returns one output per token,
+    those of padding are removed.
     """
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:

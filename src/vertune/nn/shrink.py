@@ -18,7 +18,7 @@ from vertune.nn import structure
 from vertune.nn.inputs import probe_of
 from vertune.nn.vertical import VerticalModel
 
-_ROWS = "Set heads: 0, and prune only rows."
+_ROWS = "Set heads: 0, to prune only feed-forward neurons."
 
 Feed = Callable[[VerticalModel], None]
 """A function that runs the model over texts, so that hooks can observe the activations."""
@@ -30,22 +30,25 @@ def copied(model: VerticalModel) -> VerticalModel:
 
 
 def evenly(count: int, number: int) -> list[int]:
-    """Return `number` evenly spaced layer indices below `count`, with the first and the last; a single one is the last.
+    """Return `number` evenly spaced indices of `count` layers, including the first and the last; if `number` is 1, only the last.
 
     Raise ConfigError unless `number` is between 1 and `count`.
     """
     if not 1 <= number <= count:
-        raise ConfigError(f"Can't keep {number} layers of a base with {count}. Choose 1 to {count}.")
+        raise ConfigError(f"Can't keep {number} layers of a model with {count}. Choose 1 to {count}.")
     return [count - 1] if number == 1 else sorted({round(index * (count - 1) / (number - 1)) for index in range(number)})
 
 
 def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
-    """Keep only the layers with these indices; raise ConfigError if layers share weights or are not in a single list."""
+    """Keep only the layers with these indices; raise ConfigError if layers share weights or are not in one ModuleList."""
     backbone = model.backbone
     names = list(structure.layers(backbone))
     holders = {name.rpartition(".")[0] for name in names}
     if structure.shares_layers(backbone) or len(holders) != 1:
-        raise ConfigError(f"Layers of {type(backbone).__name__} can't be removed: they share weights or form no single list. Choose int8.")
+        raise ConfigError(
+            f"Layers of {type(backbone).__name__} can't be removed: they share weights or form no single list of modules. "
+            "Choose the compressor int8 instead."
+        )
     (holder,) = holders
     layers = cast(nn.ModuleList, backbone.get_submodule(holder))
     owner, _, attribute = holder.rpartition(".")
@@ -59,10 +62,10 @@ def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
 
 
 def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Return the importance of each feed-forward neuron, of shape (neurons,), by the name of the layer's down projection.
+    """Return the importance of each feed-forward neuron: one tensor (neurons,) per layer, by the name of its down projection.
 
-    Importance is the mean absolute activation over the tokens that `feed` runs, times the norm of the neuron's column in the down
-    projection.
+    Importance is the mean absolute activation over all tokens of the texts that `feed` runs, times the norm of the neuron's column
+    in the down projection.
     """
     importance: dict[str, Tensor] = {}
     with _activation_sums(model, _downs(model)) as sums:
@@ -74,9 +77,10 @@ def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Return the importance of each attention head, of shape (heads,), by the layer's name.
+    """Return the importance of each attention head: one tensor of shape (heads,) per layer, by the layer's name.
 
-    Importance is measured as in `inner_weights`, on the input of the attention's output projection, and summed over the head.
+    Importance is measured as in `inner_weights`, but for each input of the attention's output projection, and summed over the
+    inputs that come from one head.
     """
     importance: dict[str, Tensor] = {}
     outputs = {name: output for name, output in _outputs(model).items() if output}
@@ -91,9 +95,9 @@ def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only some feed-forward neurons; `kept` maps the name of each layer's down projection to the indices of its neurons.
+    """Keep only some feed-forward neurons; `kept` maps the name of each layer's down projection to the indices to keep.
 
-    A gated neuron has two rows in the up projection, which are both kept.
+    A neuron of a gated network (GLU) has two rows in the up projection; both are kept.
     """
     backbone = model.backbone
     for layer in structure.layers(backbone):
@@ -109,7 +113,7 @@ def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
 
 
 def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only some attention heads; `kept` maps each layer's name to the indices of its heads.
+    """Keep only some attention heads; `kept` maps each layer's name to the indices of the heads to keep.
 
     Raise ConfigError if query, key and value are not separate modules, or if other modules depend on the number of heads.
     """
@@ -119,7 +123,9 @@ def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
         parts = [sites.get(role) for role in ("query", "key", "value")]
         output = sites.get("attention_output")
         if not all(parts) or not output:
-            raise ConfigError(f"Heads of {type(backbone).__name__} can't be pruned: one module computes query, key and value. {_ROWS}")
+            raise ConfigError(
+                f"Attention heads of {type(backbone).__name__} can't be pruned: one module computes query, key and value. {_ROWS}"
+            )
         first = cast(nn.Linear, backbone.get_submodule(f"{layer}.{parts[0][0]}"))  # type: ignore[index]
         size = first.out_features // _heads(model, first.out_features)
         rows = (heads[:, None] * size + torch.arange(size)).reshape(-1)
@@ -140,11 +146,13 @@ def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
         with structure.probing(backbone):
             backbone(**probe_of(backbone))
     except RuntimeError as error:  # for example position biases per head, outside the layers
-        raise ConfigError(f"Heads of {type(backbone).__name__} can't be pruned: other modules depend on their number. {_ROWS}") from error
+        raise ConfigError(
+            f"Attention heads of {type(backbone).__name__} can't be pruned: other modules depend on their number. {_ROWS}"
+        ) from error
 
 
 def largest(weights: Tensor, share: float) -> Tensor:
-    """Return the indices of the largest weights in ascending order: this share of all weights, but at least one."""
+    """Return the indices (in ascending order) of the largest weights: a fraction `share` of all weights, but at least one."""
     number = max(1, round(share * len(weights)))
     return weights.topk(number).indices.sort().values
 
@@ -179,7 +187,7 @@ def _downs(model: VerticalModel) -> list[str]:
 
 
 def _outputs(model: VerticalModel) -> dict[str, str]:
-    """Return the name of the attention's output projection in the backbone, by the layer's name; empty if the layer has none."""
+    """Return the name of each layer's attention output projection in the backbone, by the layer's name; empty if there is none."""
     outputs = {}
     for layer in structure.layers(model.backbone):
         names = structure.sites(model.backbone, layer).get("attention_output") or []
@@ -188,7 +196,7 @@ def _outputs(model: VerticalModel) -> dict[str, str]:
 
 
 def _heads(model: VerticalModel, width: int) -> int:
-    """Return the number of attention heads; raise ConfigError if the config has none, or if it does not divide the width."""
+    """Return the number of attention heads; raise ConfigError if the config lacks it, or if it does not divide `width`."""
     config: Any = model.backbone.config
     heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None)
     if not isinstance(heads, int) or width % heads:
@@ -202,7 +210,7 @@ def _heads(model: VerticalModel, width: int) -> int:
 def _activation_sums(model: VerticalModel, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
     """Yield a dictionary that the forward passes inside the block fill.
 
-    It maps the name of each of these modules to the sum of its absolute inputs over all tokens, and the number of tokens.
+    For each module name, it contains the sum of the module's absolute inputs over all tokens, and the number of tokens.
     """
     sums: dict[str, tuple[Tensor, int]] = {}
 

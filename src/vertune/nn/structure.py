@@ -1,8 +1,8 @@
-"""Finds the embeddings, the layers and the roles of linear modules in a backbone; independent of model families and methods.
+"""Finds the embeddings, the layers, and the linear modules by role (such as query) in a pretrained model (backbone).
 
-The structure is inferred from the modules and the order in which they run. A depth numbers a stage of the model: 0 for the
-embeddings and everything else that feeds all layers, i + 1 for layer i (counted from 0) and the modules that run between it and
-the next layer, and the number of layers + 1 for the head.
+Independent of model families and methods. The structure is inferred from the modules and the order in which they run. The *depth*
+of a module is the number of its stage in the model: 0 for the embeddings and everything else that feeds all layers, i + 1 for
+layer i (counted from 0) and the modules that run between it and the next layer, and the number of layers + 1 for the head.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ BACKBONE = "backbone."
 class _Outline:
     """The structure of a backbone, observed in one small forward pass.
 
-    It contains names only, so that modules which methods add later don't change it.
+    It contains only names, and stays valid if fine-tuning methods add modules later.
     """
 
     stages: dict[str, int]
     poolers: tuple[str, ...]
     linears: dict[str, list[str]]
-    """The names of the linear modules of each layer, relative to the layer, in order of use."""
+    """The names of the linear modules of each layer, relative to the layer, in the order in which they run."""
     above: int
-    """The depth of the head."""
+    """The depth (stage number) of the head."""
 
 
 _outlines: WeakKeyDictionary[nn.Module, _Outline] = WeakKeyDictionary()
-"""Cache of the outline of each backbone, because every training step needs it for every parameter."""
+"""Cache of the structure of each backbone, because every training step needs it for every parameter."""
 
 
 def layers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers by their names in the backbone, in order of use; raise ConfigError if there are none.
+    """Return the layers by their names in the backbone, in the order in which they run; raise ConfigError if there are none.
 
-    They are the entries of the largest ModuleList whose entries all have linear modules; nested lists are flattened.
+    They are the entries of the largest ModuleList whose entries all contain linear modules; nested lists are flattened.
     """
     lists = [
         (name, module)
@@ -66,7 +66,7 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
 
 
 def count(backbone: nn.Module) -> int:
-    """Return the number of layers that a token passes, which is larger than the number of modules if layers share weights."""
+    """Return the number of layers that a token passes through, which is larger than the number of modules if layers share weights."""
     modules = len(layers(backbone))
     configured = getattr(getattr(backbone, "config", None), "num_hidden_layers", modules)
     return max(modules, configured if isinstance(configured, int) else modules)
@@ -88,15 +88,15 @@ def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Modul
             "weights. Choose full, or a method with layers: all."
         )
     if number > len(every):
-        raise ConfigError(f"{number} layers were requested, but the base has only {len(every)}. Choose at most {len(every)}.")
+        raise ConfigError(f"The config selects the last {number} layers, but the base has only {len(every)}. Choose at most {len(every)}.")
     return dict(list(every.items())[len(every) - number :])
 
 
 def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
-    """Return the names of a layer's linear modules by role, relative to the layer; raise ConfigError if the roles can't be determined.
+    """Return, for each role such as query, the names of a layer's linear modules with that role, relative to the layer.
 
-    Roles follow from the order of use: attention comes first, then the feed-forward network, whose last module returns to the
-    hidden size.
+    Roles are inferred from the order in which the modules run: first attention, then the feed-forward network, whose last module
+    has outputs of the hidden size. Raise ConfigError if the roles can't be determined.
     """
     layer = layers(backbone)[name]
     linears = [(inside, cast(nn.Linear, layer.get_submodule(inside))) for inside in _outline(backbone).linears[name]]
@@ -117,7 +117,7 @@ def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
 
 
 def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Role, list[str]]:
-    """Return the roles of attention's linear modules: one for query, key and value together or one for each, then the others."""
+    """Return attention's linear modules by role: `qkv` if one module computes query, key and value, else one role for each; then others."""
     if linears[0][1].out_features == 3 * hidden:
         roles: dict[Role, list[str]] = {"qkv": [linears[0][0]]}
         rest = linears[1:]
@@ -137,13 +137,13 @@ def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Ro
 
 
 def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
-    """Return the name and the module of the embeddings: word embeddings, positions and norm; raise ConfigError if there is none."""
+    """Return the name and the module that contains the word embeddings (and positions, norm); raise ConfigError if there is none."""
     word = backbone.get_input_embeddings()  # type: ignore[operator]
     for name, child in backbone.named_children():
         if any(module is word for module in child.modules()):
             return name, child
     raise ConfigError(
-        f"{type(backbone).__name__} can't be used as a base: its input embeddings are in no child module. Choose another base."
+        f"{type(backbone).__name__} can't be used as a base: none of its child modules contains the input embeddings. Choose another base."
     )
 
 
@@ -156,10 +156,10 @@ def word_table(backbone: nn.Module) -> nn.Embedding | None:
 
 
 def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
-    """Return, by name, the position tables outside the embeddings that are computed and never trained, as in RoFormer.
+    """Return, by name, the tables of position vectors that are computed, never trained, and outside the embeddings, as in RoFormer.
 
-    Such a table is a subclass of nn.Embedding. A plain nn.Embedding outside the embeddings is for relative distances, which are
-    trained and clamped.
+    Such a table is recognised as a subclass of nn.Embedding. A plain nn.Embedding outside the embeddings is skipped: it is a trained
+    table of relative distances, in which distances beyond its size are clamped.
     """
     inside = set(embeddings(backbone)[1].modules())
     return {
@@ -170,21 +170,21 @@ def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
 
 
 def poolers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Return, by name, the modules that only a native head uses: children with linear modules that run after the layers, or never."""
+    """Return the child modules with linear modules that run after the layers, or never (poolers), by name; only a native head uses them."""
     return {name: backbone.get_submodule(name) for name in _outline(backbone).poolers}
 
 
 def stages(backbone: nn.Module) -> dict[str, int]:
-    """Return the depth of each stage by its name.
+    """Return the depth of each stage by the stage's name.
 
-    Stages are the modules that together contain all parameters of the backbone except poolers. A stage is a layer, a module
-    without layers, or a module around layers that has parameters of its own.
+    Stages are modules that together contain all parameters of the backbone except those of poolers. A stage is a layer, a module
+    that contains no layers, or a module that contains layers and also has direct parameters.
     """
     return dict(_outline(backbone).stages)
 
 
 def depth_of(model: VerticalModel, name: str) -> int:
-    """Return the depth of the module or parameter with this name in the model."""
+    """Return the depth (stage number, 0 for the embeddings) of the module or parameter with this name in the model."""
     outline = _outline(model.backbone)
     inside = name.removeprefix(BACKBONE)
     if not name.startswith(BACKBONE) or any(within(inside, pooler) for pooler in outline.poolers):
@@ -193,26 +193,26 @@ def depth_of(model: VerticalModel, name: str) -> int:
 
 
 def depth_within(pieces: Mapping[str, int], name: str) -> int:
-    """Return the depth of the stage that contains the module or parameter with this name; 0 if none does."""
+    """Return the depth (number) of the stage that contains the module or parameter with this name; 0 if no stage does."""
     owners = [(len(piece), depth) for piece, depth in pieces.items() if within(name, piece)]
     return max(owners, default=(0, 0))[1]
 
 
 def lowest(model: VerticalModel) -> int:
-    """Return the lowest depth with trainable parameters; the head's depth + 1 if there are none."""
+    """Return the lowest depth (stage number) at which parameters are trainable; the head's depth + 1 if none are."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return min((depth_of(model, name) for name in trained), default=_outline(model.backbone).above + 1)
 
 
 def quiet_below(model: VerticalModel, depth: int) -> None:
-    """Turn off dropout in every stage below this depth, so that frozen layers have the same outputs in every epoch."""
+    """Turn off dropout in every stage (layer, embeddings) below this depth, so that frozen layers have the same outputs in every epoch."""
     for name, stage in _outline(model.backbone).stages.items():
         if stage < depth and name:
             model.backbone.get_submodule(name).eval()
 
 
 def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
-    """Return the head's parameters by their names in the model; those of a native head include the backbone's pooler."""
+    """Return the head's parameters by their names in the model; a native head (that of transformers) includes the pooler."""
     if model.native is None:
         return {f"head.{name}": parameter for name, parameter in model.head.named_parameters()}
     inside = {id(parameter) for parameter in model.backbone.parameters()}
@@ -250,7 +250,7 @@ def _outline(backbone: nn.Module) -> _Outline:
 
 
 def _calls(backbone: nn.Module) -> list[str]:
-    """Return the names of the modules that run for a small batch, in order; raise ConfigError if the base does not accept the batch."""
+    """Return the names of the modules that run for a small batch, in order; raise ConfigError if the forward pass fails."""
     called: list[str] = []
     with probing(backbone) as hooks:
         for name, module in backbone.named_modules():
@@ -259,7 +259,7 @@ def _calls(backbone: nn.Module) -> list[str]:
             backbone(**probe_of(backbone))
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"{type(backbone).__name__} can't run on the arrays of its encoder alone ({error}). Choose another base."
+                f"{type(backbone).__name__} can't run on the arrays of its encoder alone: {error}. Choose another base."
             ) from error
     return called
 
@@ -269,7 +269,7 @@ def _note(called: list[str], name: str, module: nn.Module, args: Any) -> None:
 
 
 def _observed(backbone: nn.Module) -> _Outline:
-    """Return the outline of a backbone, from the order in which its modules run before, between and after the layers."""
+    """Return the structure of a backbone, inferred from the order in which its modules run before, between and after the layers."""
     found, above = layers(backbone), count(backbone) + 1
     calls = _calls(backbone)
     owners = [next((layer for layer in found if within(name, layer)), None) for name in calls]
@@ -299,7 +299,7 @@ def _observed(backbone: nn.Module) -> _Outline:
 
 
 def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequence[str]) -> Iterator[str]:
-    """Yield the names of the stages: layers, the largest modules without layers, and modules around layers with their own parameters."""
+    """Yield the names of the stages: layers, outermost modules without layers, and modules with both layers and direct parameters."""
 
     def visit(name: str, module: nn.Module) -> Iterator[str]:
         if name in skipped or not any(True for _ in module.parameters()):
@@ -316,7 +316,7 @@ def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequen
 
 
 def within(name: str, owner: str) -> bool:
-    """Return whether a name is that of the module `owner` or of something inside it; the empty name contains everything."""
+    """Return whether `name` is the module `owner` or inside it; an empty `owner` is the whole model and contains every name."""
     return not owner or name == owner or name.startswith(f"{owner}.")
 
 
@@ -325,7 +325,7 @@ def _is_linear(backbone: nn.Module, name: str) -> bool:
 
 
 def _flattened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the entries of a ModuleList; an entry that is or only wraps another list is replaced by the entries of that list."""
+    """Yield the entries of a ModuleList; an entry that is itself a list, or only wraps one, is replaced by the entries of that list."""
     for place, entry in module.named_children():
         path = f"{name}.{place}" if name else place
         inner = [(inside, part) for inside, part in entry.named_modules() if isinstance(part, nn.ModuleList) and len(part)]

@@ -12,9 +12,9 @@ IGNORED = -100
 
 
 def labelled(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: float = 0.0) -> Tensor:
-    """Return the cross-entropy of each feature: the mean over its labelled tokens, 0 if it has none.
+    """Return the cross-entropy of each sequence: the mean over its labelled tokens, or 0 if it has none.
 
-    Shapes: outputs (features, tokens, classes), targets (features, tokens) with IGNORED for tokens without a label.
+    Shapes: outputs (sequences, tokens, classes), targets (sequences, tokens) with IGNORED for tokens without a label.
     `smoothing` is label smoothing; `gamma` is the exponent of the focal loss (Lin et al. 2017), 0 for plain cross-entropy.
     """
     scores = outputs.transpose(1, 2)
@@ -26,9 +26,9 @@ def labelled(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: fl
 
 
 def pointed(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy of an answer's start and end, each predicted among the feature's tokens (Devlin et al. 2019).
+    """Return, per sequence, the mean of the cross-entropies of an answer's start token and end token (Devlin et al. 2019).
 
-    Shapes: outputs (features, tokens, 2), targets (features, tokens): IGNORED where no answer may start or end, else 1 at a
+    Shapes: outputs (sequences, tokens, 2), targets (sequences, tokens): IGNORED where no answer may start or end, else 1 at a
     start, 2 at an end, 3 at both, 0 elsewhere. If several tokens are marked, predicting any of them is correct.
     """
     barred = targets == IGNORED

@@ -12,7 +12,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 def train_only(model: VerticalModel, parameters: Iterable[nn.Parameter] = ()) -> None:
-    """Make only the head and these parameters trainable; parameters that the base itself freezes stay frozen."""
+    """Make only the head and these parameters trainable; those of them that are already frozen remain frozen."""
     free = [parameter for parameter in parameters if parameter.requires_grad]
     model.requires_grad_(False)
     for parameter in free:
@@ -27,7 +27,7 @@ def open_head(model: VerticalModel) -> None:
 
 
 def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
-    """Return the parameters of the backbone at this depth or above that affect the head's output."""
+    """Return the backbone's parameters that affect the head's output and are at this depth (stage number) or above."""
     stages = structure.stages(model.backbone)
     unused = [*structure.poolers(model.backbone).values(), *structure.fixed_positions(model.backbone).values()]
     skipped = {id(parameter) for module in unused for parameter in module.parameters()}
@@ -41,4 +41,4 @@ def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
 def require_some(model: VerticalModel, method: str, instead: str) -> None:
     """Raise ConfigError if no parameter is trainable; the message names `method` and suggests `instead`."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(f"The method '{method}' has nothing to train in this model. Choose {instead}.")
+        raise ConfigError(f"The method '{method}' finds no weights to train in this model. Choose {instead}.")

@@ -1,4 +1,4 @@
-"""A trained model as exports use it: its outputs, its edits, and a merged copy; independent of the export formats."""
+"""The trained model that exports write: its outputs, its edits, and a copy with edits merged into weights; independent of formats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vertune.nn.build import build
 from vertune.nn.vertical import VerticalModel
 
 TOLERANCE = 1e-4
-"""The largest accepted difference of outputs, relative to the largest output (at least 1), because float32 rounding differs."""
+"""Largest accepted difference between the outputs of two programs, which round differently; multiplied by the largest output if above 1."""
 
 
 @dataclass(slots=True)
@@ -33,6 +33,7 @@ class TrainedModel:
     model: Any
     """The VerticalModel; None for a compressed model, which exists only as an ONNX graph."""
     edits: Sequence[Edit]
+    """The trained changes to the pretrained model."""
     reads: Sequence[str] = ()
     """The columns that the model was trained on; empty if unknown."""
     graph: Path | None = None
@@ -42,22 +43,22 @@ class TrainedModel:
 
     @property
     def base(self) -> str:
-        """The name of the base, as written in the config."""
+        """The name of the pretrained model, as written in the config."""
         return self.encoder.base_name
 
     def plain(self) -> VerticalModel:
-        """Return a new model with all edits merged into its weights; raise ConfigError if an edit can't be merged."""
+        """Return a new model with all edits (trained changes) merged into its weights; raise ConfigError if an edit can't be merged."""
         model = build(self.encoder, self.task)
         changes.merge(model, self.edits)
         return model.eval()
 
     def probes(self) -> list[list[str]]:
-        """Return the inputs of an export check: the one or two texts of each sequence of the task's examples."""
+        """Return the test inputs for an export: the one or two texts of each token sequence that the task's examples are encoded to."""
         records, views = self._examples()
         return [[record[field] for field in view.fields if record.get(field)] for record in records for view in views]
 
     def outputs(self, model: VerticalModel | None = None) -> list[NDArray[Any]]:
-        """Return the outputs for each input of `probes`, computed by `model` or, by default, by the trained model."""
+        """Return the outputs for each input of `probes`, computed by `model` or, by default, by this trained model."""
         records, views = self._examples()
         return self._outputs(self.encoder.encode(records, views), model or self.model)
 
@@ -82,13 +83,16 @@ class TrainedModel:
         return run.outputs(model, self.encoder, features)
 
     def _examples(self) -> tuple[list[dict[str, Any]], Sequence[View]]:
-        """Return records and views with texts short enough to avoid truncation, because other software may truncate differently."""
+        """Return example records and their views (lists of fields to encode).
+
+        The texts are shortened until none is truncated, because other software may truncate differently.
+        """
         records = self.records()
         views = self.task.views(sorted({key for record in records for key in record}))
         while self._cut(records, views):
             records = [{key: text[: len(text) // 2].strip() for key, text in record.items()} for record in records]
             if not all(text for record in records for text in record.values()):
-                raise ConfigError("The export can't be checked: encoder.max_tokens leaves no room for a text. Train with a larger value.")
+                raise ConfigError("The export can't be checked: encoder.max_tokens is too small for any text. Train with a larger value.")
         return records, views
 
     def _cut(self, records: Sequence[Record], views: Sequence[View]) -> bool:
@@ -97,17 +101,17 @@ class TrainedModel:
 
 
 def check_same_outputs(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
-    """Raise ModelError unless the outputs computed by other software, which `where` names, equal the expected ones."""
+    """Raise ModelError unless the outputs that other software (named by `where`) computed equal the expected ones."""
     for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         if ours.shape != theirs.shape:
             raise ModelError(
-                f"In {where}, the outputs for probe {number} have shape {theirs.shape}; the model's have {ours.shape}. The export was "
-                "not kept. Report this with the base and the task."
+                f"In {where}, the outputs for test input {number + 1} have shape {theirs.shape}; expected {ours.shape}. The export was "
+                "not kept. Report this as a bug, with the names of the base and the task."
             )
         difference = float(np.abs(ours - theirs).max(initial=0.0))
         limit = TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
         if not difference <= limit:
             raise ModelError(
-                f"In {where}, the outputs for probe {number} differ from the model's by {difference:.2g}; at most {limit:.2g} is allowed. "
-                "The export was not kept. Report this with the base and the task."
+                f"In {where}, the outputs for test input {number + 1} differ from the model's by {difference:.2g}. Expected at most "
+                f"{limit:.2g}. The export was not kept. Report this as a bug, with the names of the base and the task."
             )

@@ -1,8 +1,8 @@
 """The trunk of a model: its frozen lower layers, whose outputs can be cached; independent of files and training.
 
-The layers below the lowest edit always have the same outputs for the same sequence. Therefore the output of the last of them
-(or the head's input, if only the head is trained) can be cached. A forward pass with cached states skips the frozen layers:
-each returns its input unchanged, and the last one returns the cached states.
+The layers below the lowest trained layer always have the same outputs for the same sequence. Therefore the output of the last of
+them (or the head's input, if only the head is trained) can be cached. A forward pass with these cached states skips the frozen
+layers: each returns its input unchanged, and the last one returns the cached states.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Reached(Exception):
 
 
 class Trunk:
-    """The frozen stages of a model, which are those below a depth."""
+    """The frozen lower part of a model: all stages (embeddings and layers) below a given depth."""
 
     def __init__(self, model: VerticalModel, depth: int) -> None:
         """`depth` is the depth of the lowest trained stage, from 2 to the number of layers + 1 (only the head is trained)."""
@@ -34,16 +34,19 @@ class Trunk:
         self.whole = depth >= above and model.native is None
         """Whether everything except the head is frozen, so that the cached states are the head's input."""
         self.pooled = self.whole and model.pooling != "tokens"
-        """Whether the cached states are one per sequence, instead of one per token."""
+        """Whether one vector is cached per sequence, instead of one per token."""
         self.frozen = [] if self.whole else list(structure.layers(model.backbone).values())[: depth - 1]
         self.forms: list[int | None] = []
-        """The type of each frozen layer's output: 0 for a tensor, n for a tuple of n entries with the states first, None for others.
+        """The type of each frozen layer's output: 0 for a tensor, n for a tuple of n with the hidden states first, else None.
 
-        With cached states, the other entries of a tuple, such as attention weights, are None.
+        In a forward pass with cached states, all other entries of a tuple, such as attention weights, are None.
         """
 
     def run(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the states of a batch, computed without dropout or gradients; shape (rows, width) or (rows, tokens, width)."""
+        """Return the output of the frozen part for a batch, computed without dropout or gradients.
+
+        The shape is (rows, width) if `pooled`, else (rows, tokens, width).
+        """
         with structure.probing(self.model.backbone) as hooks:
             if self.whole:
                 return self.model.states(inputs)
@@ -61,7 +64,7 @@ class Trunk:
 
     @contextmanager
     def given(self, states: Tensor) -> Iterator[None]:
-        """While the block runs, make forward passes of the model start from these cached states of their batch."""
+        """While the block runs, forward passes of the model use these cached states of their batch instead of computing the frozen part."""
         if self.whole:
             patched: list[tuple[Any, str]] = [(self.model, "states")]
             self.model.states = lambda inputs: states  # type: ignore[method-assign]
@@ -77,7 +80,10 @@ class Trunk:
                 delattr(module, name)
 
     def works(self, inputs: dict[str, Tensor]) -> bool:
-        """Return whether the model has the same outputs with cached states; false if layers pass on more than their states."""
+        """Return whether the model has the same outputs with cached states as without.
+
+        The result is false, for example, if a layer passes other tensors than its hidden states to the next layer.
+        """
         if self.depth < 2 or (not self.whole and structure.shares_layers(self.model.backbone)):
             return False
         states = self.run(inputs)
@@ -108,12 +114,12 @@ def _reach(found: list[Tensor], layer: nn.Module, args: Any, output: Any) -> Non
 
 
 def _pass(form: int | None, *args: Any, **kwargs: Any) -> Any:
-    """Return the input states, as the forward function of a skipped layer."""
+    """Replace the forward function of a skipped layer: return the input states unchanged."""
     return _formed(args[0] if args else next(iter(kwargs.values())), form)
 
 
 def _answer(states: Tensor, form: int | None) -> Callable[..., Any]:
-    """Return a forward function that outputs the cached states for any input; positions that a method added stay in front."""
+    """Return a forward function that outputs the cached states for any input; positions added in front are copied from the input."""
 
     def answer(*args: Any, **kwargs: Any) -> Any:
         entering: Tensor = args[0] if args else next(iter(kwargs.values()))

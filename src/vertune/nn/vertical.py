@@ -1,4 +1,4 @@
-"""The torch model of a vertical (a base fine-tuned for one task): backbone, pooling and head; independent of tasks and methods."""
+"""The torch model that is fine-tuned for a task: pretrained model (backbone), pooling and head; independent of tasks and methods."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vertune.nn.inputs import names_of
 
 
 class VerticalModel(nn.Module):
-    """A backbone with pooling and a head.
+    """A pretrained model (backbone) with pooling and a head (the output layer).
 
     `native` is a complete transformers model that contains `backbone`; if it is given, its own head is used instead of `head`.
-    Methods that add positions put hooks on the backbone, so that the positions are removed before pooling and the head.
+    Fine-tuning methods that add positions to a text register hooks on the backbone, which remove them again before pooling and head.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, pooling: Pooling, native: nn.Module | None = None) -> None:
@@ -28,11 +28,14 @@ class VerticalModel(nn.Module):
 
     @property
     def width(self) -> int:
-        """The size of one state vector."""
+        """The hidden size of the backbone."""
         return int(self.backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
 
     def states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return pooled states of shape (rows, width); with pooling `tokens`, all states of shape (rows, positions, width)."""
+        """Return the head's input: pooled hidden states of shape (rows, width).
+
+        With pooling `tokens`, return the hidden states of all positions, of shape (rows, positions, width).
+        """
         hidden: Tensor = self.backbone(**self._take(inputs)).last_hidden_state
         if self.pooling == "tokens":
             return hidden
@@ -57,5 +60,5 @@ class VerticalModel(nn.Module):
 
 
 def headless_backbone(encoder: Encoder) -> VerticalModel:
-    """Return a new model that has no head and outputs the states of all tokens."""
+    """Return a new model without a head; its outputs are the hidden states of all tokens."""
     return VerticalModel(encoder.model(), nn.Identity(), "tokens").eval()

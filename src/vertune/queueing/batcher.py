@@ -23,7 +23,7 @@ from vertune.queueing.fair_queue import BatchLimits, BatchRequest, FairQueue, It
 _DEATHS = 2
 """An item fails once this many workers have died while they computed it, because it is presumed to be the cause."""
 _TICK = 1.0
-"""Maximum seconds between two checks of the workers."""
+"""Maximum seconds between two checks of whether the worker threads still run."""
 _MISSING: Any = object()
 """Marks a result that is not computed yet."""
 _log = logging.getLogger("vertune")
@@ -68,11 +68,11 @@ class Batcher:
         post: Callable[[Callable[[], None]], None] | None = None,
         watch: Callable[[Batch], None] | None = None,
     ) -> None:
-        """Start the workers; raise ConfigError for fewer than 1.
+        """Start the worker threads; raise ConfigError if `workers` is below 1.
 
-        `compute(executor, payloads)` returns one result per payload, in order. `post` is called with one function per batch, which
-        runs the callbacks of its tickets, and may run it in another thread; None runs it in the worker. `watch` is called with the
-        statistics of every computed batch.
+        `compute(executor, payloads)` returns one result per payload, in order. After each batch, `post` is called with a function that
+        runs the callbacks of the completed tickets; `post` may pass it to another thread, and None runs it in the worker. `watch` is
+        called with the statistics of every computed batch.
         """
         if workers < 1:
             raise ConfigError(f"A batcher can't have {workers} workers; it needs at least 1. Raise `workers`.")
@@ -100,7 +100,7 @@ class Batcher:
 
     @property
     def rate(self) -> float:
-        """Throughput of all workers together in tokens per second of computation; 0 before the first batch."""
+        """Measured throughput of all workers together, in tokens per second of computation; 0 before the first batch."""
         return self._speed.rate
 
     @property
@@ -109,7 +109,7 @@ class Batcher:
         return any(worker.thread.is_alive() for worker in tuple(self._workers))
 
     def submit(self, request: BatchRequest) -> Ticket[Any]:
-        """Queue a request and return its ticket.
+        """Queue a request and return its ticket, with which the caller waits for the result.
 
         Raises Busy if the queue is full or closed or the deadline can't be met, and DataError for a request larger than the queue or with
         a cost below 1.
@@ -119,7 +119,7 @@ class Batcher:
             raise DataError(f"A payload has the cost {min(request.costs)}; it must be at least 1 token. Correct the costs.")
         with self._lock:
             if self._closed:
-                raise Busy("The queue is stopping and takes no more requests. Send it to another server, or retry in 1 s.")
+                raise Busy("The queue is stopping and accepts no more requests. Send the request to another server, or retry in 1 s.")
             if ticket.items:
                 self._queue.admit(request.customer, sum(request.costs), request.deadline, self._trusted(ticket.submitted))
                 self._queue.add(request.customer, ticket.items)
@@ -129,14 +129,14 @@ class Batcher:
         return ticket
 
     def check(self, customer: str, tokens: int, deadline: float | None) -> None:
-        """Raise Busy if a request with this number of tokens would be refused now; for callers that only have an estimate of it."""
+        """Raise Busy if `submit` would refuse a request with this number of tokens now; `tokens` may be an estimate."""
         with self._lock:
             self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
 
     def close(self) -> None:
         """Complete waiting requests with Busy, let running batches finish within `limits.hang` seconds, and stop the threads.
 
-        Requests that are not computed by then end with ModelError. A call from the thread of a worker returns without waiting.
+        Requests that are not computed by then end with ModelError. If a worker thread calls this method, it returns without waiting.
         """
         with self._lock:
             self._closed = True
@@ -150,7 +150,7 @@ class Batcher:
         if called_by_worker or self._ended.wait(self.limits.hang):
             return
         with self._lock:
-            why = f"The queue was stopped, and {self.limits.hang} s later the request was not computed. Send it again."
+            why = f"The queue was stopped, and the request was not computed within the next {self.limits.hang} s. Send it again."
             late = [ticket for worker in tuple(self._workers) for ticket in self._release(worker, why, again=False)]
             late += [item.ticket for items in self._returned for item in items]
             self._returned.clear()
@@ -167,11 +167,11 @@ class Batcher:
                 if worker.items:
                     self._run(worker)
         except BaseException as error:  # even a SystemExit must not lose the batch
-            _log.exception("A worker of a batcher died and is replaced.")
+            _log.exception("A worker thread that computes batches ended with an exception; a new one replaces it.")
             self._replace(worker, error)
 
     def _take(self, worker: _Worker) -> bool:
-        """Wait for work and move a batch from the queue to `worker`; return False if the worker must end."""
+        """Wait for queued items and move a batch of them to `worker`; return False if the worker must end."""
         with self._lock:
             worker.items, worker.owed, worker.since = [], [], None
             while not worker.lost:
@@ -197,7 +197,7 @@ class Batcher:
             return False
 
     def _drop_late(self, worker: _Worker) -> None:
-        """Remove from a new batch all items that can't meet their deadline or whose ticket is completed; the caller holds the lock."""
+        """Remove from a new batch the items that can't meet their deadline or whose ticket is completed; the caller holds the lock."""
         now = monotonic()
         rate = self._trusted(now)
         worker.since = now
@@ -210,7 +210,9 @@ class Batcher:
                 ticket.waited = now - ticket.submitted
             if ticket.until < end and not ticket.completed:
                 within = (ticket.until - ticket.submitted) * 1000
-                self._settle(ticket, error=self._queue.busy(f"A request could not be answered within its {within:.0f} ms", rate))
+                self._settle(
+                    ticket, error=self._queue.busy(f"The request could not be answered within its deadline of {within:.0f} ms", rate)
+                )
                 worker.owed.append(ticket)
             if not ticket.completed:
                 on_time.append(item)
@@ -221,7 +223,9 @@ class Batcher:
         try:
             results = list(self._compute(items[0].ticket.request.executor, [item.payload for item in items]))
             if len(results) != len(items):
-                raise ModelError(f"The model returned {len(results)} results for {len(items)} items; it must return one each. Correct it.")
+                raise ModelError(
+                    f"The model returned {len(results)} results for {len(items)} items; it must return one per item. Correct `compute`."
+                )
         except Exception as error:
             self._fail(worker, error, began)
         else:
@@ -250,10 +254,15 @@ class Batcher:
             try:
                 self._watch(Batch(items[0].ticket.request.executor, len(items), sum(costs), max(costs) * len(items), now - began))
             except Exception:
-                _log.exception("The function that watches batches failed; the batcher goes on.")
+                _log.exception(
+                    "The function that is called with the statistics of every batch raised an exception; batches are still computed."
+                )
 
     def _fail(self, worker: _Worker, error: Exception, began: float) -> None:
-        """Queue a failed batch again in two halves, so that in the end only the item that causes the failure fails, with `error`."""
+        """Queue the items of a failed batch again as two smaller batches, so that in the end only the item that causes the error fails.
+
+        An item that was computed alone fails with `error`.
+        """
         items = worker.items
         with self._lock:
             if worker.lost:
@@ -268,28 +277,28 @@ class Batcher:
         self._announce(worker.owed)
 
     def _spend(self, items: Sequence[Item], seconds: float) -> list[Ticket[Any]]:
-        """Add the duration of a batch to each of its tickets, and return these tickets; the caller holds the lock."""
+        """Add the duration of a batch to `computed` of each of its tickets, and return these tickets; the caller holds the lock."""
         tickets = list(dict.fromkeys(item.ticket for item in items))
         for ticket in tickets:
             ticket.computed += seconds
         return tickets
 
     def _halve(self, items: list[Item]) -> None:
-        """Queue two halves of a batch, to be computed before other items; the caller holds the lock."""
+        """Queue each half of these items as one batch, to be computed before all other items; the caller holds the lock."""
         middle = (len(items) + 1) // 2
         self._returned.extend(half for half in (items[:middle], items[middle:]) if half)
 
     def _conclude(self, tickets: Iterable[Ticket[Any]]) -> None:
-        """Complete tickets that have all their results with the value of their `finish` function."""
+        """Complete tickets whose results are all present; the value of each is what the `finish` function of its request returns."""
         for ticket in tickets:
             value, error = ticket.outcome()
             with self._lock:
                 self._settle(ticket, value, error)
 
     def _settle(self, ticket: Ticket[Any], value: Any = None, error: BaseException | None = None) -> None:
-        """Set the value or error of a ticket unless it is completed, and remove its remaining items from the queue.
+        """Complete a ticket with a value or an error, and remove its remaining items from the queue.
 
-        The caller holds the lock.
+        Has no effect on a completed ticket. The caller holds the lock.
         """
         if ticket.completed:
             return
@@ -301,17 +310,20 @@ class Batcher:
         ticket.items = ()
 
     def _announce(self, tickets: Sequence[Ticket[Any]]) -> None:
-        """Wake the threads that wait for completed tickets, and run the callbacks of these tickets; a repetition has no effect."""
+        """Wake the threads that wait for completed tickets, and run the callbacks of these tickets; safe to repeat for the same ticket."""
         calling = [ticket for ticket in tickets if ticket.completed and ticket.wake()]
         if not calling:
             return
         try:
             self._post(partial(_call_back, calling))
         except Exception:
-            _log.exception("The callbacks of %d completed tickets could not be posted and are not run.", len(calling))
+            _log.exception(
+                "The function that runs the callbacks of %d completed requests could not be scheduled, so these callbacks are not run.",
+                len(calling),
+            )
 
     def _withdraw(self, ticket: Ticket[Any]) -> None:
-        """Complete a ticket with CancelledError unless it is completed."""
+        """Complete a ticket with CancelledError unless it is completed already."""
         with self._lock:
             if ticket.completed:
                 return
@@ -319,7 +331,7 @@ class Batcher:
         self._announce([ticket])
 
     def _trusted(self, now: float) -> float:
-        """Return the throughput in tokens per second, or 0 if it is unknown or too old to check deadlines; the caller holds the lock."""
+        """Return the throughput in tokens per second, or 0 if no recent measurement exists; the caller holds the lock."""
         if self._speed.stale(now) and not any(worker.since for worker in self._workers):
             return 0.0
         return self._speed.rate
@@ -338,7 +350,7 @@ class Batcher:
             try:
                 worker.thread.start()
             except RuntimeError:
-                _log.exception("A worker of a batcher could not be started; the supervisor tries again.")
+                _log.exception("A worker thread that computes batches could not be started; another attempt follows shortly.")
                 return
             self._workers.append(worker)
         if not self._workers:
@@ -350,21 +362,21 @@ class Batcher:
             try:
                 self._inspect()
             except Exception:
-                _log.exception("The check of a batcher's workers failed; it is repeated.")
+                _log.exception("The periodic check of the worker threads raised an exception; it is repeated shortly.")
 
     def _inspect(self) -> None:
-        """Replace workers whose thread has ended or whose batch takes longer than `limits.hang`."""
+        """Replace workers whose thread has ended or whose batch takes longer than `limits.hang` seconds."""
         hang, tickets = self.limits.hang, []
         with self._lock:
             now = monotonic()
             for worker in tuple(self._workers):
                 if worker.since is not None and now - worker.since > hang:
-                    _log.error("A worker of a batcher has computed one batch for more than %s s; it is replaced.", hang)
-                    why = f"The batch with this request took longer than the {hang} s allowed. Send less at once, or raise `hang`."
+                    _log.error("A worker thread has computed one batch for more than %s s; a new one replaces it.", hang)
+                    why = f"The batch with this request took longer than the {hang} s allowed. Send fewer records, or increase `hang`."
                     tickets += self._release(worker, why, again=False)
                 elif not worker.thread.is_alive():
-                    _log.error("The thread of a batcher's worker has ended; it is replaced.")
-                    tickets += self._release(worker, _death("its thread is gone"), again=True)
+                    _log.error("A worker thread that computes batches has ended unexpectedly; a new one replaces it.")
+                    tickets += self._release(worker, _death("it ended without an exception"), again=True)
             self._staff()
         self._announce(tickets)
 
@@ -376,9 +388,10 @@ class Batcher:
         self._announce(tickets)
 
     def _release(self, worker: _Worker, why: str, again: bool) -> list[Ticket[Any]]:
-        """Mark a worker as lost and return the tickets of its items, to be announced; the caller holds the lock.
+        """Mark a worker as lost; return the tickets of its items, whose waiting threads the caller must notify.
 
-        If `again` is set, items are queued again in halves until `_DEATHS` workers have died with them; all others fail with `why`.
+        If `again` is set, the items are queued again as two halves, except those with which `_DEATHS` workers have died. All other
+        items fail with the message `why`. The caller holds the lock.
         """
         if worker.lost:
             return []
@@ -407,11 +420,11 @@ def _alone(error: Exception) -> VertuneError:
     """Return the error for an item that failed as the only item of its batch."""
     if isinstance(error, VertuneError):
         return error
-    wrapped = ModelError(f"The model failed at this record, computed alone: {type(error).__name__}: {error}. Change the record.")
+    wrapped = ModelError(f"The model raised an error in a batch with only this record: {type(error).__name__}: {error}. Change the record.")
     wrapped.__cause__ = error
     return wrapped
 
 
 def _death(cause: str) -> str:
     """Return the error message for a request whose worker died."""
-    return f"A worker died with this request in its batch ({cause}). Leave out the record that the model can't compute."
+    return f"A worker thread died with this request in its batch ({cause}). Send the records one by one to find the one that causes this."

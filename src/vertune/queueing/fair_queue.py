@@ -26,62 +26,64 @@ from vertune.core.errors import Busy, ConfigError, DataError, ModelError
 _WINDOW = 256
 """Maximum number of waiting items considered for one batch (`BatchLimits.items` if that is larger), to limit the time to form it."""
 _SAFETY = 0.5
-"""Maximum share of a deadline for the estimated time until the result; the rest is a reserve for errors of the estimate."""
+"""A request is refused if the estimated time until its result exceeds this fraction of its deadline, since the estimate may be wrong."""
 _STALE = 1.0
-"""Seconds without work after which the measured throughput is ignored.
+"""Seconds without computation after which the measured throughput is ignored.
 
 Otherwise one slow batch could lead to the refusal of all requests, and no new measurement would correct it.
 """
 _HALF_LIFE = 1.0
-"""Seconds of work after which a measurement counts half in the throughput."""
+"""Seconds of computation after which a measured batch has half of its initial weight in the throughput."""
 _log = logging.getLogger("vertune")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Limits of the queue and of one batch; raises ConfigError for impossible values."""
+    """Limits of the queue and of one batch; raises ConfigError for invalid values."""
 
     tokens: int = 1024
     """Maximum tokens of one batch with padding: its longest item times its number of items. A larger item is computed alone."""
     items: int = 256
     """Maximum number of items of one batch."""
     fill: float = 0.85
-    """Minimum share of a batch that is not padding.
+    """Minimum fraction of the tokens of a batch that are not padding.
 
-    Without it, short texts are padded to the length of a long one, which takes 1.3 times as long. Measured on texts of bank customers
-    with 32 requests waiting, 0.85 to 0.9 is fastest for every value of `tokens`.
+    Without this limit, short texts are padded to the length of a long one, which takes 1.3 times as long. In a measurement with texts
+    of bank customers and 32 waiting requests, 0.85 to 0.9 was fastest for every value of `tokens`.
     """
     queued: int = 262_144
-    """Maximum number of waiting tokens; up to twice as many while no customer has more than its share of this."""
+    """Maximum number of waiting tokens; customers that use at most an equal part of the queue may fill it up to twice this number."""
     hang: float = 30.0
     """Maximum seconds that one batch may take before its worker is replaced."""
 
     def __post_init__(self) -> None:
         if min(self.tokens, self.items, self.queued) < 1 or self.hang <= 0 or not 0 <= self.fill <= 1:
-            raise ConfigError(f"A batcher can't work with {self}: limits are at least 1, `hang` above 0 s, `fill` 0 to 1. Correct it.")
+            raise ConfigError(
+                f"{self} is not valid: `tokens`, `items` and `queued` must be at least 1, `hang` above 0, and `fill` 0 to 1. Correct it."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """Payloads to be computed by one executor, each with its cost in tokens."""
+    """Payloads (model inputs) that one executor must compute, each with its cost in tokens."""
 
     payloads: Sequence[Any]
     costs: Sequence[int]
     executor: Hashable = None
     """The object that computes the payloads; payloads of different executors never share a batch."""
     customer: str = ""
-    """The name of the API key or client address that the tokens are charged to."""
+    """Identifies the client to which the tokens are charged: the id of an API key, or an address."""
     deadline: float | None = None
     """Maximum seconds until the result is ready; None sets no limit."""
     finish: Callable[[list[Any]], Any] | None = None
-    """Converts the results of the payloads, in order, to the value of the ticket; runs in the worker. None returns the list itself."""
+    """Converts the list of results, in the order of the payloads, to the value of the ticket; runs in the worker. None keeps the list."""
 
 
 class Ticket(Generic[Result]):
     """The handle of a queued request, by which a caller waits for its value or error.
 
-    `waited` is the number of seconds until its first item was in a batch, 0 before; `computed` is the total seconds of the batches
+    `waited` is the number of seconds until its first item was in a batch (0 until then); `computed` is the total seconds of the batches
     that contained its items; `until` is the monotonic time of its deadline. `results` is in the order of the payloads, and `left` is
     the number of missing results.
     """
@@ -122,9 +124,9 @@ class Ticket(Generic[Result]):
             self._waiters.remove(waiter)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait at most `timeout` seconds and return the value; raise the error of the request, or TimeoutError."""
+        """Wait at most `timeout` seconds for the value and return it; raise the error of the request, or TimeoutError after that time."""
         if not self.wait(timeout):
-            raise TimeoutError(f"A result was expected within {timeout} s and is not there; wait longer, or cancel the ticket.")
+            raise TimeoutError(f"The result was not ready within {timeout} s; wait longer, or cancel the ticket.")
         if self.error is not None:
             raise self.error
         return self.value
@@ -132,14 +134,14 @@ class Ticket(Generic[Result]):
     def done(self, callback: Callable[[Ticket[Any]], None]) -> None:
         """Register a callback for the completion of the ticket.
 
-        The batcher calls it once, through its function `post`; if the ticket is completed already, it is called immediately.
+        The batcher calls the callback once, through its function `post`; if the ticket is completed already, it is called immediately.
         """
         self._callbacks.append(callback)
         if self.completed:
             self.call_back()
 
     def cancel(self) -> None:
-        """Complete the ticket with CancelledError unless it is completed; results of items in a running batch are discarded."""
+        """Complete the ticket with CancelledError unless it is completed already; results of items in a running batch are discarded."""
         self._withdraw(self)
 
     def outcome(self) -> tuple[Any, BaseException | None]:
@@ -151,7 +153,9 @@ class Ticket(Generic[Result]):
         except Exception as error:
             return None, error
         except BaseException as error:  # must not end the worker, which would affect the other tickets of the batch
-            wrapped = ModelError(f"The `finish` of this request ended with {error!r}; it must return or raise an Exception. Correct it.")
+            wrapped = ModelError(
+                f"The function `finish` of a request raised {error!r}; it must return a value or raise an Exception. Correct it."
+            )
             wrapped.__cause__ = error
             return None, wrapped
 
@@ -171,7 +175,7 @@ class Ticket(Generic[Result]):
             try:
                 callback(self)
             except Exception:
-                _log.exception("A callback of a completed ticket failed; the others go on.")
+                _log.exception("A callback of a completed request raised an exception; the other callbacks are still run.")
 
 
 @dataclass(slots=True, eq=False)
@@ -189,7 +193,7 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class Customer:
-    """The waiting items of one customer, oldest first; `tag` is the virtual time at which the next item starts."""
+    """A customer and its waiting items, oldest first; `tag` is the virtual time (of fair queueing) at which its next item starts."""
 
     name: str
     tag: float
@@ -209,7 +213,7 @@ class Throughput:
 
     @property
     def rate(self) -> float:
-        """Tokens per second of all workers together; 0 before the first batch."""
+        """Measured tokens per second of all workers together; 0 before the first batch."""
         return self._tokens / self._seconds if self._seconds else 0.0
 
     def add(self, tokens: int, began: float, now: float) -> None:
@@ -244,7 +248,7 @@ class FairQueue:
 
     @property
     def customers(self) -> int:
-        """The number of customers with waiting items, or whose virtual time is still ahead of the clock."""
+        """The number of customers with waiting items, or whose virtual time is still later than the virtual clock."""
         return len(self._customers)
 
     def admit(self, name: str, tokens: int, deadline: float | None, rate: float) -> None:
@@ -255,24 +259,26 @@ class FairQueue:
         """
         limit = self._limits.queued
         if tokens > limit:
-            raise DataError(f"The request has {tokens} tokens; at most {limit} may wait at once. Divide it into several.")
+            raise DataError(f"The request has {tokens} tokens; at most {limit} may wait in the queue. Divide it into several.")
         customer = self._customers.get(name)
         waiting = customer.tokens if customer is not None else 0
         of_customer, total = waiting + tokens, self.tokens + tokens
         active = self.active if waiting else self.active + 1
         greedy = of_customer * active > limit
         if total > limit and (greedy or total > 2 * limit):
-            raise self.busy(f"The queue of at most {limit} tokens has no room for this request of {tokens}", rate, greedy)
+            raise self.busy(f"The queue of at most {limit} tokens has no room for this request of {tokens} tokens", rate, greedy)
         if deadline is not None and rate:
             # an empty queue needs no reserve, because no request ahead can take longer than estimated
             allowed = deadline * (_SAFETY if self.tokens else 1.0)
             if min(total, active * of_customer) > allowed * rate:
-                raise self.busy(f"{tokens} tokens could not be answered within their {deadline * 1000:.0f} ms", rate, greedy)
+                raise self.busy(
+                    f"A request of {tokens} tokens could not be answered within its deadline of {deadline * 1000:.0f} ms", rate, greedy
+                )
 
     def busy(self, reason: str, rate: float, own: bool = False) -> Busy:
         """Return the error for a refusal; its message contains the reason, the queue length, the throughput and the time to retry.
 
-        `own` says that the customer itself exceeds its share (HTTP status 429 instead of 503).
+        `own` says that the customer uses more than an equal part of the queue, which gives HTTP status 429 instead of 503.
         """
         # if the rate is unknown, 1 s is an arbitrary choice
         seconds = min(max(self.tokens / rate, 0.05), 60.0) if rate else 1.0
@@ -324,9 +330,9 @@ class FairQueue:
             self.remove(item)
 
     def choose(self) -> list[Item]:
-        """Return a batch: the item that is next in fair order, and waiting items of the same executor with the most similar cost.
+        """Return a batch: the next item in fair order, and the waiting items for the same executor with the most similar costs.
 
-        All items stay queued until `take`. The list is empty if no item waits.
+        The items remain in the queue until `take` removes them. The list is empty if no item waits.
         """
         due = self._due()
         if due is None:
@@ -343,7 +349,7 @@ class FairQueue:
         return self._fitting(near)
 
     def _fitting(self, near: list[Item]) -> list[Item]:
-        """Return the first item and those of the others, in order, that fit into the limits of tokens, items and padding."""
+        """Return the first item and, in the given order, others that keep the batch within its limits of tokens, items and padding."""
         chosen, longest, filled = near[:1], near[0].cost, near[0].cost
         for item in near[1:]:
             size, padded = max(longest, item.cost), max(longest, item.cost) * (len(chosen) + 1)
@@ -357,7 +363,10 @@ class FairQueue:
         return chosen
 
     def _due(self) -> Customer | None:
-        """Return the customer that is next, None if no item waits; remove customers without items that the clock has reached."""
+        """Return the customer whose item is next, or None if no item waits.
+
+        Removes customers that have no items and whose virtual time the clock has reached.
+        """
         while self._heap:
             tag, _, customer = self._heap[0]
             if tag < customer.tag:

@@ -1,7 +1,7 @@
-"""Renders HTML reports and model cards as self-contained files that open without a network; independent of models and data.
+"""Renders HTML reports and model cards as self-contained files that open without a network.
 
-`templates/base.html` is the frame of every page. `templates/charts.html` contains the charts: macros that draw lists and mappings
-as inline SVG. A page needs no script and follows the reader's light or dark setting.
+`templates/base.html` is the layout of every page. `templates/charts.html` contains the charts: macros that draw lists and mappings
+as inline SVG. A page needs no script and follows the browser's light or dark setting.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @cache
 def _environment() -> jinja2.Environment:
-    """Return the Jinja environment of the templates, with the filters and functions of `scales`."""
+    """Return the Jinja environment of the templates, with the filters and functions of the module `scales`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=jinja2.select_autoescape(["html"]),

@@ -1,6 +1,6 @@
-"""Writes the model card, the README.md in a model's folder (Mitchell et al. 2019); independent of training.
+"""Writes the model card (Mitchell et al. 2019), the README.md in a model's folder.
 
-Its content comes from the manifests of the model and of its dataset. The card says so where they lack a fact.
+Its content comes from manifest.json of the model and of its dataset. If a fact is missing there, the card says so.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from vertune.reports.scales import format_interval, format_value
 from vertune.reports.words import metric
 
 _LISTED = 40
-"""Largest number of labels that are listed; the card only counts the rest."""
+"""Maximum number of labels that are listed; of the others, the card only gives the number."""
 
 
 def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
     """Return the model card in Markdown; `dataset` is the manifest of the model's dataset.
 
-    The manifest's `metrics` map split and metric to a value, its `intervals` to the two ends of the 95 % interval.
+    In the manifest, `metrics` maps a split and the name of a metric to the metric's value, and `intervals` maps them to the two ends
+    of its 95 % confidence interval.
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
@@ -50,7 +51,7 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) 
 
 
 def base_licence(base: str | None) -> str | None:
-    """Return the licence stated in the base's own model card; None if it states none or the base is not on this machine."""
+    """Return the licence in the model card of the pretrained model; None if it names none or the model is not on this machine."""
     try:
         text = (bases.resolve(base) / "README.md").read_text(encoding="utf-8") if base else ""
         front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
@@ -87,7 +88,7 @@ def _labels(labels: Iterable[str]) -> str:
 
 
 def _name(part: Any) -> str:
-    """Return the name of a part of the config, which is written as its name or with its options."""
+    """Return the name of a part of the config, such as the method; it is written as a name, or as a mapping with name and options."""
     return str(part["name"] if isinstance(part, Mapping) else part)
 
 
@@ -103,7 +104,7 @@ def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, An
 
 
 def _rows(metrics: Mapping[str, float], intervals: Mapping[str, list[float]]) -> list[dict[str, str]]:
-    """Return the metrics as rows of a table, formatted for the card."""
+    """Return the metrics as rows of a table, formatted for the card; `intervals` has the ends of their confidence intervals."""
     return [
         {
             "title": metric(name).title,

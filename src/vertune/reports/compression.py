@@ -1,4 +1,4 @@
-"""Renders the report page of a compression from a compressed model's manifest; independent of compressors and models."""
+"""Renders the report page of a compression from the manifest of the compressed model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from vertune.reports import render
 from vertune.reports.words import metric
 
 _VERDICTS = {
-    "accepted": ("Accepted", "good", "The smaller model is as accurate as the tolerance demands."),
-    "refused": ("Refused", "bad", "The smaller model loses too much and is not kept."),
-    "undecided": ("Undecided", "warn", "There are too few validation rows to decide; a person must."),
+    "accepted": ("Accepted", "good", "The smaller model loses no more accuracy than compress.tolerance allows."),
+    "refused": ("Refused", "bad", "The smaller model loses too much accuracy and is not kept."),
+    "undecided": ("Undecided", "warn", "There are too few validation rows to decide. Decide yourself, or add rows."),
 }
 _SIZES = ("16", "128", "512")
 """Text lengths in tokens for which the page shows the latency."""
 
 
 def page(manifest: Mapping[str, Any]) -> str:
-    """Return the HTML of the page; `manifest` is that of a compressed model, with `candidates` and `gate`."""
+    """Return the HTML of the page; `manifest` is that of a compressed model.
+
+    Its entry `candidates` describes the model after each compressor, and `gate` how the loss of accuracy was judged.
+    """
     gate, candidates = manifest["gate"], manifest["candidates"]
     first, last = candidates[0], candidates[-1]
     sizes = [size for size in _SIZES if size in first["measured"]["latency"]] or list(first["measured"]["latency"])

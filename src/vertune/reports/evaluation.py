@@ -1,4 +1,4 @@
-"""Renders the report page of an evaluation from its metrics.json alone; independent of tasks and models."""
+"""Renders the report page of an evaluation, of any task, from its metrics.json alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vertune.reports.scales import format_change, format_count, format_interval,
 from vertune.reports.words import Metric, baseline_name, format_difference, metric
 
 _FEW = 100
-"""Number of test units below which the page says that the sample is small."""
+"""With fewer measured records (or queries, for retrieval), the page says that the sample is small."""
 _LARGEST = 150
-"""Largest number of labels of a confusion matrix that is drawn in full."""
+"""Maximum number of labels with which a confusion matrix is drawn in full."""
 _CUT_SHARE = 0.01
-"""Share of truncated inputs from which the page warns about truncation."""
+"""The page warns if at least this share of the inputs was truncated."""
 _NEAR = 0.02
-"""Difference of mean confidence and accuracy below which the model counts as neither over- nor underconfident."""
+"""If mean confidence and accuracy differ by less than this, the model counts as neither overconfident nor underconfident."""
 _ANSWER_COLUMNS = ("expected", "answered")
 _TITLES = {"probability": "confidence", "error": "off by"}
 
@@ -52,7 +52,7 @@ def page(measured: Measured) -> str:
 
 
 def best_baseline(measured: Measured) -> str | None:
-    """Return the name of the baseline with the best goal metric; None if there is no baseline."""
+    """Return the name of the baseline that is best in the task's main metric (`goal`); None if there is no baseline."""
     goal, baselines = measured["goal"], measured["baselines"]
     names = [name for name in baselines if baselines[name].get(goal, {}).get("value") is not None]
     sign = -1 if goal in measured["lower_is_better"] else 1
@@ -75,7 +75,7 @@ def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the pairs to list: up to 12 that occur more than once, or else the first 5."""
+    """Return the pairs of confused labels to list: up to 12 that occur more than once; if there are none, the first 5."""
     return [pair for pair in pairs[:12] if pair["count"] > 1] or pairs[:5]
 
 
@@ -94,7 +94,7 @@ def _summary(measured: Measured, goal: Metric) -> str:
 
 
 def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
-    """Return the four boxes at the top of the page."""
+    """Return the four boxes at the top of the page: the score, its confidence interval, the best baseline, and the largest weakness."""
     entry = measured["metrics"][goal.name]
     units = plural(measured["units"], "row" if measured["units"] == measured["rows"] else "unit")
     interval = {"title": "How certain is that?", "figure": format_interval(entry["low"], entry["high"], goal.unit)}
@@ -136,7 +136,7 @@ def _against_baseline(measured: Measured, goal: Metric) -> dict[str, str]:
 
 
 def _weakness(measured: Measured) -> dict[str, str]:
-    """Return the box on the model's largest weakness, from the details that the task provides."""
+    """Return the box on the model's largest weakness: its most frequent mistake, weakest label or mean error, depending on the task."""
     title, details = "What does it get wrong?", measured["details"]
     if details.get("confusion"):
         pairs = mistakes(details["confusion"])
@@ -165,7 +165,7 @@ def _weakness(measured: Measured) -> dict[str, str]:
 
 
 def _notices(measured: Measured) -> list[str]:
-    """Return the warnings that a reader must see before the figures."""
+    """Return the warnings that the page shows above the figures."""
     notices = list(measured["notes"])
     if measured["truncated"] >= _CUT_SHARE:
         notices.append(
@@ -180,7 +180,7 @@ def _notices(measured: Measured) -> list[str]:
 
 
 def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Return the goal metric of the model and of the baselines, as rows of a bar chart."""
+    """Return the task's main metric (`goal`) for the model and each baseline, as rows of a bar chart."""
     rows = {"this model": measured["metrics"], **{baseline_name(name): values for name, values in measured["baselines"].items()}}
     return [
         {
@@ -196,7 +196,7 @@ def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Return the differences model − baseline of the goal metric, each with a sentence that interprets it."""
+    """Return the differences between the model and each baseline in the main metric (`goal`), each with a sentence that explains it."""
     tones = {"model": "good", "baseline": "bad"}
     return [
         {
@@ -226,7 +226,7 @@ def _metric_table(measured: Measured) -> dict[str, Any]:
 
 
 def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the confusion matrix, reduced to the labels with the most mistakes if there are too many to draw."""
+    """Return the confusion matrix to draw; if it has too many labels, it is reduced to those with the most mistakes."""
     labels, counts = confusion["labels"], confusion["matrix"]
     if len(labels) <= _LARGEST:
         return {"labels": labels, "matrix": counts, "left_out": 0}
@@ -240,7 +240,7 @@ def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the table of the worst predictions: input texts, expected and predicted value, then figures."""
+    """Return the table of the worst predictions: input texts, expected and predicted value, then columns of numbers."""
     if not errors:
         return None
     names = [name for name in dict.fromkeys(name for row in errors for name in row) if name != "row"]
@@ -272,7 +272,7 @@ def _format_answer(value: Any) -> str:
 
 
 def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Return one bar chart per column by which the test rows were divided."""
+    """Return the bar charts of the main metric (`goal`) per group of rows: one chart per column of `evaluate.slices`, one bar per value."""
     return [
         {
             "column": part["column"],
@@ -286,7 +286,7 @@ def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the bins of the reliability diagram, with mean confidence, accuracy, and which of the two is higher."""
+    """Return the bins of the reliability diagram, the mean confidence, the accuracy, and whether the model is over- or underconfident."""
     if not calibration or not calibration["bins"]:
         return None
     bins = calibration["bins"]
@@ -298,7 +298,7 @@ def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
-    """Return the curves of the training loss and of the goal metric on validation, each with its own axis."""
+    """Return the curves of the training loss and of the main metric (`goal`) on validation rows, each with its own axis."""
     kinds = (
         ("loss", "Training loss", "on the training rows", "number", "plain"),
         ("metric", f"{goal.title} on validation", "on rows that the model was not trained on", goal.unit, "accent"),

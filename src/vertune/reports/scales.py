@@ -1,4 +1,4 @@
-"""Formats numbers, and computes axes and text widths for the report pages; independent of metrics."""
+"""Formats numbers, and computes axes and text widths, for the report pages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 Unit = Literal["share", "number"]
-"""The unit of a value: `share` is shown in per cent, `number` with about three significant digits."""
+"""The unit of a value: `share` (a fraction from 0 to 1) is shown in per cent, `number` with about three significant digits."""
 Axis = Literal["share", "number", "points", "change"]
-"""The unit of an axis: that of values, or of signed differences (`points` for shares, `change` for numbers)."""
+"""The unit of an axis: `share` or `number` for values; for signed differences, `points` (of shares) or `change` (of numbers)."""
 
 MISSING = "–"
 """The text for a missing value."""
@@ -24,7 +24,7 @@ def format_count(value: float | None) -> str:
 
 
 def format_value(value: float | None, unit: Unit = "number") -> str:
-    """Format a value with its unit: 0.9342 as `93.4 %` if it is a share, else as `0.934`; an int is formatted as a count."""
+    """Format a value: 0.9342 as `93.4 %` if its unit is `share`, else as `0.934`; an int without this unit is formatted as a count."""
     if value is None or not math.isfinite(value):
         return MISSING
     if isinstance(value, int) and unit == "number":
@@ -36,7 +36,7 @@ def format_value(value: float | None, unit: Unit = "number") -> str:
 
 
 def format_change(value: float | None, unit: Unit = "number") -> str:
-    """Format a difference with its sign: 0.041 as `+4.1 points` if it is a share."""
+    """Format a difference with its sign: 0.041 as `+4.1 points` if it is one of shares, else as `+0.041`."""
     if value is None or not math.isfinite(value):
         return MISSING
     text = format_value(value, unit).replace(PER_CENT, " points")
@@ -44,21 +44,21 @@ def format_change(value: float | None, unit: Unit = "number") -> str:
 
 
 def _minus(text: str) -> str:
-    """Replace a leading hyphen by a minus sign, or drop it before a zero."""
+    """Replace a leading hyphen of a formatted number by a minus sign; drop it if the number is zero."""
     if not text.startswith("-"):
         return text
     return f"−{text[1:]}" if any(digit in text for digit in "123456789") else text[1:]
 
 
 def format_interval(low: float | None, high: float | None, unit: Unit = "number") -> str:
-    """Format a range: `92.4 to 94.3 %`."""
+    """Format the ends of a range, such as `92.4 to 94.3 %` for shares; missing ends give a dash."""
     if low is None or high is None:
         return MISSING
     return f"{format_value(low, unit).removesuffix(PER_CENT)} to {format_value(high, unit)}"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round values in a range, whose distance is 1, 2 or 5 times a power of ten."""
+    """Return about `count` round values between `low` and `high` for an axis; their distance is 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     raw = (high - low) / max(1, count)
@@ -75,14 +75,17 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def tick(value: float, unit: Axis = "number") -> str:
-    """Format the label of a tick, without superfluous digits."""
+    """Format the label of an axis tick, without superfluous digits."""
     sign = "+" if value > 0 and unit in {"points", "change"} else ""
     text = f"{100 * value:.6g}" if unit in {"share", "points"} else f"{value:,.6g}"
     return sign + _minus(text) + (PER_CENT if unit == "share" else "")
 
 
 def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = True) -> tuple[float, float]:
-    """Return the ends of an axis for these values: 0 to 1 for shares, else from 0 or, without `zero`, from near the smallest value."""
+    """Return the two ends of an axis that shows these values.
+
+    With `zero`, the axis includes 0, and for shares also 1; without it, the axis begins slightly below the smallest value.
+    """
     finite = [value for value in values if value is not None and math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if zero:
@@ -110,18 +113,18 @@ def _columns(letter: str) -> int:
 
 
 def ems(text: str) -> float:
-    """Return the approximate width of a drawn text, in units of its font size."""
+    """Return the approximate width of a text in a chart, in units of its font size."""
     return sum((0.0, 0.64, 1.0)[_columns(letter)] for letter in text)
 
 
 def short(text: Any, columns: int = 40) -> str:
-    """Shorten a text to this many columns; a shortened text ends with an ellipsis."""
+    """Shorten a text to this many terminal columns; a shortened text ends with an ellipsis."""
     line = " ".join(str(text).split())
     return line if width(line) <= columns else _head(line, columns - 1).rstrip() + "…"
 
 
 def middle(text: Any, columns: int = 28) -> str:
-    """Shorten a name in its middle, because names with the same beginning often differ at the end."""
+    """Shorten a name to this many terminal columns by replacing its middle by an ellipsis, because names often differ at the end."""
     line = " ".join(str(text).split())
     if width(line) <= columns:
         return line
@@ -130,7 +133,7 @@ def middle(text: Any, columns: int = 28) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Return the beginning of a text, up to this many columns."""
+    """Return the beginning of a text, up to this many terminal columns."""
     room = columns
     for position, letter in enumerate(text):
         room -= _columns(letter)

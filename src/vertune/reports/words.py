@@ -1,4 +1,4 @@
-"""Describes metrics and differences in words, for reports; independent of their computation."""
+"""Describes metrics and differences between models in words, for reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Metric:
     title: str
     unit: Unit
     about: str
-    """The explanation; `{hundred}` is replaced by the value times 100, `{value}` by the value."""
+    """The explanation; `{hundred}` is replaced by the metric's value times 100, `{value}` by the formatted value."""
 
     def explain(self, value: float | None) -> str:
         """Return one sentence that says what a value of this metric means."""
@@ -39,18 +39,18 @@ def _read(file: str) -> dict[str, Any]:
 
 
 def baseline_name(name: str) -> str:
-    """Return the name of a baseline for readers, from baselines.yaml; the baseline's own name if it is not listed."""
+    """Return the name under which reports show a baseline, from baselines.yaml; an unlisted baseline is shown under its own name."""
     return str(_read("baselines.yaml").get(name, name))
 
 
 def metric(name: str) -> Metric:
-    """Return how to show a metric, from metrics.yaml; an unlisted metric is shown as a number under its own name."""
+    """Return title, unit and explanation of a metric from metrics.yaml; an unlisted metric is shown as a number under its own name."""
     words = _read("metrics.yaml").get(name, {})
     return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
 
 
 def comparison_sentence(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
-    """Return 1 if `ours` is better, -1 if `theirs` is, or 0 if the data can't decide, and a sentence that says so.
+    """Return which of two models is better (1: `ours`, -1: `theirs`, 0: the data can't decide), and a sentence that says so.
 
     `difference` is the difference ours − theirs of the metric, with its 95 % interval: `value`, `low`, `high`.
     """
@@ -64,6 +64,6 @@ def comparison_sentence(difference: Mapping[str, float | None], lower_is_better:
 
 
 def format_difference(difference: Mapping[str, float | None], shown: Metric) -> str:
-    """Format a difference and its interval: `+4.0 points (+3.1 to +4.9)`."""
+    """Format the difference of a metric between two models, with its interval: `+4.0 points (+3.1 to +4.9)`."""
     low, high = (format_change(difference[end], shown.unit).removesuffix(" points") for end in ("low", "high"))
     return f"{format_change(difference['value'], shown.unit)} ({low} to {high})"

@@ -1,8 +1,8 @@
-"""One backbone in memory that many verticals share, with common batches; independent of texts, predictions and HTTP.
+"""One base model in memory that many fine-tuned models share, with common batches; independent of texts, predictions and HTTP.
 
-A vertical is a model for one task; its trained changes are stored in one slot of the banks (core/banks.py). A batch contains one
-row per text at first. A row is split into one row per requested vertical only at the lowest layer that the vertical changes, so
-the layers below run once per text.
+The trained changes of each fine-tuned model are stored at one index (its slot) of arrays that all of them share, the banks
+(core/banks.py). At first, a batch contains one row per text. A fine-tuned model gets a row of its own for the text only at the lowest
+layer that it changes, so the layers below run once per text.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from vertune.core.kinds import Encoder, Pooling, Task
 from vertune.core.records import Feature
 
 _SLOTS = 64
-"""Initial number of slots, doubled whenever all are in use. A slot that was never written takes address space but no memory."""
+"""Initial number of slots (a fine-tuned model takes one), doubled when all are in use; a slot never written takes no memory."""
 START, END = -1, 1 << 30
-"""Special values of `Slot.begin`: START is before the embeddings; END means that the vertical changes no layer, only the head."""
+"""Special values of `Slot.begin`: START means that a model already changes the embeddings, END that it changes only the head."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 class Banks:
-    """The banks of one backbone, and the list of their free slots; slot 0 changes nothing."""
+    """Arrays (banks) with the trained changes of all models on one base model, one index (slot) per model; slot 0 changes nothing."""
 
     def __init__(self, shapes: Shapes) -> None:
         self.shapes = dict(shapes)
         self.arrays = {name: _allocate((_SLOTS, *shape)) for name, shape in self.shapes.items()}
-        """The banks by name. The mapping is replaced when the banks grow, so that a running batch continues with the old arrays."""
+        """The arrays by name. The mapping is replaced when the arrays grow, so that a running batch continues with the old ones."""
         for name, array in self.arrays.items():
             write(array[0], name, None)
         self.fronts = [name for name in self.shapes if kind(name) in POSITIONS]
-        """Names of the banks that add positions before a text; a batch reads only as many positions as its verticals need."""
+        """Names of the arrays of trained vectors that are put before a text; a batch reads only as many vectors as its models need."""
         self._free = list(range(_SLOTS - 1, 0, -1))
         self._lock = threading.Lock()
 
     def put(self, rows: BankRows) -> int:
-        """Write a vertical's changes (its rows of the banks) into a free slot; return the number of the slot."""
+        """Write the trained changes of a model at a free index (slot) of the arrays; return the index."""
         with self._lock:
             if not self._free:
                 self._grow()
@@ -55,11 +55,11 @@ class Banks:
             return slot
 
     def free(self, slot: int) -> None:
-        """Release a slot for another vertical; call it only when no batch reads the slot any more."""
+        """Release a slot, so that another model can use it; call this only when no running batch reads the slot."""
         self._free.append(slot)
 
     def _grow(self) -> None:
-        """Double the number of slots."""
+        """Double the number of slots (models that fit into the arrays) by copying the arrays into larger ones."""
         before = len(next(iter(self.arrays.values()), (None,) * _SLOTS))
         grown = {}
         for name, array in self.arrays.items():
@@ -70,51 +70,51 @@ class Banks:
 
 
 def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Allocate an array in its own memory pages, which take memory when first written and are returned to the system with the array.
+    """Allocate an array in memory pages of its own, which take memory only once written and return to the system with the array.
 
-    On the heap, banks that grow leave holes: a third of their size with a hundred verticals.
+    On the heap, growing arrays would leave unused holes: a third of their size with a hundred models.
     """
     return np.frombuffer(mmap.mmap(-1, max(1, math.prod(shape)) * 4), np.float32, math.prod(shape)).reshape(shape)
 
 
 class Segment(Protocol):
-    """Consecutive layers of a backbone that run together."""
+    """Consecutive layers of a backbone (a shared base model) that run together."""
 
     end: int
-    """Depth of the states that it returns: they enter the layer above this depth."""
+    """Depth (layer number) at which the segment ends; the hidden states that it returns enter the next layer."""
 
     def run(self, arrays: Arrays, states: NDArray[Any] | None, slots: NDArray[np.int64], banks: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the states at `end`.
+        """Return the hidden states after the last layer of this segment.
 
-        `arrays` is a collated batch, `states` are the states that enter the segment (None at the embeddings), `slots` has the slot
-        number of each row.
+        `arrays` is a collated batch; `states` are the hidden states that enter the segment, None if it begins with the embedding layer;
+        `slots` contains, for each row of the batch, the index of its model in the banks (arrays of trained changes).
         """
         ...
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Slot:
-    """One vertical on a backbone. Its slot in the banks stays reserved as long as this object is referenced."""
+    """One fine-tuned model on a shared base model; its index in the banks is reserved as long as this object is referenced."""
 
     begin: int
-    """Depth from which the vertical's states differ from the backbone's, so that it needs its own rows; or START or END."""
+    """Layer from which the model's hidden states differ from the base model's, so that it needs its own rows; or START or END."""
     task: Task
     pooling: Pooling
     head: dict[str, NDArray[Any]]
     slot: int = 0
-    """Number of the slot in the banks."""
+    """Index of the model in the banks (arrays of trained changes)."""
     positions: int = 0
-    """Number of trained positions that are put before a text."""
+    """Number of trained vectors that are put before a text."""
     top: tuple[Segment, ...] = ()
-    """The vertical's own layers from `begin` upwards, if it replaces layers of the backbone."""
+    """The model's own layers from `begin` upwards, if it does not use those of the shared base model."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    """The rows between two segments.
+    """The rows of a batch between two segments (groups of layers).
 
-    Each row belongs to an item (a text). Its place is the vertical it is for, or None if it is for all verticals of the item that
-    have no row of their own yet.
+    `items` contains the index of the text of each row, `places` the fine-tuned model that the row is for. None in `places` marks the
+    common row of a text, for all models that have no row of their own yet.
     """
 
     items: list[int]
@@ -122,13 +122,13 @@ class _Batch:
     states: NDArray[Any] | None = None
 
     def slots(self) -> NDArray[np.int64]:
-        """Return the slot number of each row."""
+        """Return, for each row, the index of its model in the banks (arrays of trained changes); 0 for common rows."""
         return np.array([place.slot if place else 0 for place in self.places], np.int64)
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Backbone:
-    """The segments of a base, from the embeddings to the last layer, and the banks that they read."""
+    """A base model in memory, from the embeddings to the last layer, with the trained changes of all models that share it."""
 
     encoder: Encoder
     segments: Sequence[Segment]
@@ -137,11 +137,11 @@ class Backbone:
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """The depths at which rows can be split by vertical."""
+        """The depths (layer numbers) at which the common row of a text can be split into one row per model."""
         return (START, *(segment.end for segment in self.segments[:-1]))
 
     def add(self, rows: BankRows, place: Slot) -> Slot:
-        """Add a vertical and return its `place`. Its rows get a slot, which is released when `place` is no longer referenced."""
+        """Add a model with the trained changes `rows`; return its `place`. They are removed when `place` is no longer referenced."""
         place.begin = place.begin if place.begin == END else max(cut for cut in self.cuts if cut <= place.begin)
         if rows:
             place.slot = self.banks.put(rows)
@@ -150,7 +150,10 @@ class Backbone:
         return place
 
     def compute(self, payloads: Sequence[tuple[Feature, Sequence[Slot]]]) -> list[list[NDArray[Any]]]:
-        """Return the head's outputs of each feature for each of its verticals; outputs per token have as many rows as the feature."""
+        """Return the head's outputs for each feature (model input) and each model requested for it.
+
+        If a head has one output vector per token, its array has one row for each token of the feature.
+        """
         arrays = self.encoder.collate([feature for feature, _ in payloads])
         front = max((place.positions for _, places in payloads for place in places), default=0)
         waiting = [[place for place in places if place.begin != END] for _, places in payloads]
@@ -166,7 +169,7 @@ class Backbone:
         return _apply_heads(payloads, batch, own, self.encoder.mask(arrays))
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature], place: Slot, tokens: int = 2048) -> list[NDArray[Any]]:
-        """Return the outputs of many features for one vertical, computed in batches of similar lengths."""
+        """Return one model's outputs for many features (model inputs), computed in batches of similar lengths."""
         from vertune.batching.batches import by_tokens
 
         costs = np.array([feature.cost for feature in features], np.int64)
@@ -177,7 +180,7 @@ class Backbone:
         return results
 
     def _segment_inputs(self, batch: _Batch, arrays: Arrays, front: int) -> tuple[Arrays, NDArray[Any] | None, NDArray[np.int64], Arrays]:
-        """Return the inputs of a segment: arrays and states of each row, slots, and banks; banks of positions are cut to `front`."""
+        """Return the arguments of `Segment.run`; of the trained vectors before a text, only the last `front` are included."""
         slots = batch.slots()
         same = batch.items == list(range(len(next(iter(arrays.values())))))
         taken = arrays if same else {name: array[batch.items] for name, array in arrays.items()}
@@ -186,7 +189,7 @@ class Backbone:
         return taken, batch.states, slots, {**banks, **fronts} if fronts else banks
 
     def _run_replaced(self, batch: _Batch, arrays: Arrays, own: list[_Batch], front: int) -> _Batch:
-        """Run the rows of verticals that replace the layers from here on, append them to `own`, and return the batch without them."""
+        """Run the rows of models that replace all layers from here upwards; append them to `own`; return the batch without them."""
         tops = {place for place in batch.places if place and place.top}
         for top in tops:
             rows = [row for row, place in enumerate(batch.places) if place is top]
@@ -203,12 +206,12 @@ class Backbone:
 
 
 def _select(states: NDArray[Any] | None, rows: list[int]) -> NDArray[Any] | None:
-    """Return these rows of the states, without a copy if they are all rows in order."""
+    """Return these rows of the hidden states; avoid a copy if they are all rows in order."""
     return None if states is None else states if rows == list(range(len(states))) else states[rows]
 
 
 def _split(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[bool]) -> _Batch:
-    """Give each vertical whose changes begin at the depth `here` its own row; an item's common row stays while any vertical needs it."""
+    """Add a row for each model whose changes begin at the layer `here`; keep the common row of a text while other models need it."""
     rows: list[int] = []
     places: list[Slot | None] = []
     for row, (item, place) in enumerate(zip(batch.items, batch.places, strict=True)):
@@ -226,7 +229,7 @@ def _split(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[bool
 def _apply_heads(
     payloads: Sequence[tuple[Feature, Sequence[Slot]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.bool_]
 ) -> list[list[NDArray[Any]]]:
-    """Apply each vertical's head to the last states of all its rows at once; `own` are the batches that `_run_replaced` took out."""
+    """Apply each model's head to the final hidden states of its rows; `own` are the batches that `_run_replaced` separated."""
     results: dict[tuple[int, Slot], NDArray[Any]] = {}
     for part in (batch, *own):
         rows_of: dict[Slot, list[int]] = {}
@@ -247,7 +250,7 @@ def _apply_heads(
 
 
 def _pool(states: NDArray[Any], mask: NDArray[np.bool_], pooling: Pooling) -> NDArray[Any]:
-    """Return the inputs of a head, pooled as in nn/vertical.py: per token, of the first token, or their mean."""
+    """Return the inputs of a head: the hidden states of all tokens, that of the first token, or their mean (as in nn/vertical.py)."""
     if pooling == "tokens":
         return states
     if pooling == "cls":

@@ -1,9 +1,9 @@
-"""Measures the speed and memory use of a graph in a separate process; independent of texts and accuracy.
+"""Measures the speed and memory use of an ONNX graph in a separate process; does not measure accuracy.
 
     python -m vertune.runtime.benchmark GRAPH BATCHES '{"features": 512, "threads": 1}'
 
-prints one JSON object. BATCHES is a safetensors file of collated batches, with arrays named `batch/array`. The batch `one-COST`
-has a single feature, for the latency; the batches `many-NUMBER` are for the throughput.
+prints one JSON object. BATCHES is a safetensors file of collated batches, with arrays named `batch/array`. A batch named `one-COST`
+contains a single model input, with which latency is measured. Throughput is measured with the batches named `many-NUMBER`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from vertune.runtime.graph import TOKENS, Graph
 Batch = dict[str, NDArray[Any]]
 
 SIZES = (16, 128, 512)
-"""Costs of the single features for which latency is measured; for texts, in tokens."""
+"""Costs of the single model inputs with which latency is measured; for texts, the cost is the number of tokens."""
 _FEATURES = 512
-"""Largest number of features for which throughput is measured."""
+"""Largest number of model inputs with which throughput is measured."""
 _SECONDS = 0.4
 """Shortest duration of a measurement, in seconds."""
 _ONE, _MANY = "one-", "many-"
@@ -42,19 +42,19 @@ _ONE, _MANY = "one-", "many-"
 
 @dataclass(frozen=True, slots=True)
 class GraphWorkload:
-    """A graph, and the sizes of the features with which it is timed."""
+    """An ONNX graph, and the sizes of the model inputs with which it is measured."""
 
     graph: Path
     encoder: Encoder
     costs: Sequence[int]
-    """Costs of typical features; for texts, in tokens."""
+    """Costs of typical model inputs; for texts, their numbers of tokens."""
 
 
 def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, Any]:
     """Measure a graph in a new process; raise ModelError if that fails.
 
-    Returns the median time of one feature in seconds by its cost (`latency`), the number of typical features per second
-    (`throughput`), the resident memory in bytes (`memory`), and the number of threads (`threads`).
+    Returns a dict: `latency` (median seconds for a single model input, by its cost), `throughput` (typical model inputs per second),
+    `memory` (resident memory in bytes) and `threads` (number of threads).
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "batches.safetensors"
@@ -64,13 +64,13 @@ def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, 
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
     if done.returncode:
         reason = done.stderr.strip()[-300:]
-        raise ModelError(f"{workload.graph} could not be measured: {reason}. Free memory and try again, or compress the model again.")
+        raise ModelError(f"The speed of {workload.graph} could not be measured: {reason}. Free memory and try again, or compress again.")
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
 def _batches(workload: GraphWorkload) -> dict[str, Batch]:
-    """Return single features of several costs, and the typical features in batches of similar costs."""
+    """Return batches of a single model input of several costs, and the typical model inputs in batches of similar costs."""
     encoder, costs = workload.encoder, np.array(workload.costs[:_FEATURES])
     largest = encoder.max_base_cost
     sizes = [size for size in SIZES if size <= largest] or [largest]
@@ -81,7 +81,7 @@ def _batches(workload: GraphWorkload) -> dict[str, Batch]:
 
 
 def _measure(graph: Graph, batches: dict[str, Batch], features: int) -> dict[str, Any]:
-    """Measure a graph in this process; `features` is the number of features in the batches for throughput."""
+    """Measure a graph in this process; `features` is the total number of model inputs in the batches for throughput."""
     latency = {name.removeprefix(_ONE): _seconds(graph, batch) for name, batch in batches.items() if name.startswith(_ONE)}
     many = [batch for name, batch in batches.items() if name.startswith(_MANY)]
     rounds = 0
@@ -95,7 +95,7 @@ def _measure(graph: Graph, batches: dict[str, Batch], features: int) -> dict[str
 
 
 def _load(file: str) -> dict[str, Batch]:
-    """Return the batches of a file: single features from small to large, then the others in order."""
+    """Return the batches of a file: first those of a single model input, from small to large, then the others in order."""
     batches: dict[str, Batch] = {}
     for name, array in load_file(file).items():
         batch, _, part = name.partition("/")
@@ -104,7 +104,7 @@ def _load(file: str) -> dict[str, Batch]:
 
 
 def _seconds(graph: Graph, batch: Batch) -> float:
-    """Return the median time of a call, in seconds."""
+    """Return the median time that the graph takes for this batch, in seconds."""
     times: list[float] = []
     for _ in range(3):
         graph.run(batch)

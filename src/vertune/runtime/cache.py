@@ -20,11 +20,11 @@ Value = TypeVar("Value")
 
 
 class AnswerCache(Generic[Key, Value]):
-    """A thread-safe cache of the most recently used values, up to a number of entries. Callers must not modify returned values."""
+    """A thread-safe cache of the most recently used values, at most `entries` of them. Callers must not modify returned values."""
 
     def __init__(self, entries: int = 10_000) -> None:
         if entries < 1:
-            raise ConfigError(f"The size of the cache is {entries}; expected at least 1 answer. Pass a larger number, or use no cache.")
+            raise ConfigError(f"The cache size is {entries} predictions; expected at least 1. Pass a larger number, or use no cache.")
         self.entries = entries
         self.hits = self.misses = 0
         self._values: cachetools.LRUCache[Key, Value] = cachetools.LRUCache(entries)
@@ -36,12 +36,12 @@ class AnswerCache(Generic[Key, Value]):
 
     @property
     def hit_rate(self) -> float:
-        """The share of requested values that were cached or already being computed; 0 before the first request."""
+        """The fraction of requested values that were cached or already being computed; 0 before the first request."""
         requested = self.hits + self.misses
         return self.hits / requested if requested else 0.0
 
     def get(self, key: Key) -> Value | None:
-        """Return the value of a key, or None, and mark it as the most recently used."""
+        """Return the value of a key, or None if it is not cached; mark it as the most recently used."""
         with self._lock:
             value = self._values.get(key)
             if value is None:
@@ -56,10 +56,10 @@ class AnswerCache(Generic[Key, Value]):
             self._values[key] = value
 
     def get_or_compute(self, keys: Sequence[Key], compute: Callable[[list[int]], Sequence[Value]]) -> list[Value]:
-        """Return one value per key, in order.
+        """Return one value per key, in order; call `compute` for the keys that are not cached.
 
-        `compute` takes the indices of the keys to compute, each key once, and returns their values. If another thread is computing
-        a key, its result is awaited. An error of `compute` is raised in every waiting thread and is not cached.
+        `compute` accepts the indices of these keys, each key once, and returns their values. If another thread is already computing the
+        value of a key, wait for it. An error of `compute` is raised in every waiting thread and is not cached.
         """
         values: dict[Key, Value] = {}
         waiting: dict[Key, Future[Value]] = {}
@@ -82,7 +82,7 @@ class AnswerCache(Generic[Key, Value]):
         return [values[key] for key in keys]
 
     def _compute(self, claimed: dict[Key, int], compute: Callable[[list[int]], Sequence[Value]]) -> dict[Key, Value]:
-        """Compute the keys that this thread claimed and resolve the futures that other threads wait for."""
+        """Compute the values of the keys that this thread has reserved, and pass them to the threads that wait for them."""
         try:
             values = dict(zip(claimed, compute(list(claimed.values())), strict=True))
         except BaseException as error:
@@ -96,7 +96,7 @@ class AnswerCache(Generic[Key, Value]):
         return values
 
     def _take_pending(self, claimed: dict[Key, int]) -> list[Future[Value]]:
-        """Remove and return the futures of the keys that this thread claimed."""
+        """Remove and return the futures of the keys that this thread has reserved."""
         with self._lock:
             return [self._pending.pop(key) for key in claimed]
 

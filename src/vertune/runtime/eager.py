@@ -1,4 +1,4 @@
-"""Runs a trained model in torch: its base with the trained changes applied; independent of ONNX and of tasks."""
+"""Runs a trained model in torch: its base model with the trained changes applied; independent of ONNX and of tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_device(device: str) -> None:
     try:
         import torch
     except ImportError as error:
-        raise MissingExtra(f"Answering on the device '{device}'", "train", "torch") from error
+        raise MissingExtra(f"Predicting on the device '{device}'", "train", "torch") from error
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError if torch was built without this kind of device
@@ -31,7 +31,7 @@ class Eager:
     """One model in memory, on the GPU if there is one."""
 
     def __init__(self, model: Any, tokens: int, device: str | None = None) -> None:
-        """`model` is a VerticalModel; `tokens` limits one forward pass; without a `device`, the GPU is used if there is one."""
+        """Move `model`, a VerticalModel, to the device (default: a GPU if there is one); `tokens` limits the size of one forward pass."""
         import torch
 
         self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -39,7 +39,7 @@ class Eager:
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder, task: Task, tokens: int) -> Self:
-        """Load the base and apply the delta (the trained changes) of a folder."""
+        """Load the base model and apply the trained changes that the folder contains."""
         from vertune.nn import delta, edits
         from vertune.nn.build import build
 
@@ -48,29 +48,29 @@ class Eager:
         return cls(model, tokens)
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature."""
+        """Return the head's outputs, one array per feature (model input)."""
         from vertune.nn.run import outputs
 
         return outputs(self.model, encoder, features, self.tokens)
 
 
 class TorchSegment:
-    """All layers of a shared backbone in torch, on the GPU if there is one."""
+    """All layers of a shared base model in torch, on the GPU if there is one."""
 
     def __init__(self, mixed: Any, device: str | None = None) -> None:
-        """`mixed` is a MixedBackbone (nn/banks.py); without a `device`, the GPU is used if there is one."""
+        """Move `mixed`, a MixedBackbone (nn/banks.py), to the device (default: a GPU if there is one)."""
         import torch
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.mixed = mixed.to(self.device).eval()
         self._lock = threading.Lock()
         self.end = 1 << 29
-        """A depth above all layers, so rows are split only before the embeddings or at the head."""
+        """A layer number above all layers, so that a batch is split into rows per model only before the embeddings or at the head."""
 
     def run(
         self, arrays: Mapping[str, NDArray[Any]], states: NDArray[Any] | None, slots: NDArray[Any], banks: Mapping[str, NDArray[Any]]
     ) -> NDArray[Any]:
-        """Return the last states, shape (rows, tokens, width); only the slots of this batch are copied to the device."""
+        """Return the final hidden states, shape (rows, tokens, width); only the trained changes of this batch's models go to the device."""
         import torch
 
         from vertune.nn.banks import gather

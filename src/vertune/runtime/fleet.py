@@ -1,4 +1,4 @@
-"""All verticals (models by name) that one process serves, on shared backbones or dedicated graphs; independent of HTTP."""
+"""All fine-tuned models that one process serves by name, on shared base models or as separate graphs; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from vertune.runtime.shared_store import Precision, SharedEngine
 _log = logging.getLogger("vertune")
 
 Payload = tuple[Feature, Sequence[Any]]
-"""A feature (an encoded text) and the slots of the backbone for which to compute it; the only slot of a dedicated graph is None."""
+"""A model input and the models to run on it: their slots on a shared base model, or (None,) for the graph of a single model."""
 
 
 class Executor(Hashable, Protocol):
-    """Computes batches of features: a backbone or a dedicated graph."""
+    """Computes model outputs for batches: either a base model that several models share, or the graph of a single model."""
 
     encoder: Encoder
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """Return the head's outputs of each feature, one array for each of its slots."""
+        """Return the head's outputs for each feature (model input): one array for each model to run on it."""
         ...
 
 
 class DedicatedGraph:
-    """A graph that serves one vertical. A graph cache may evict it from memory and load it again."""
+    """The ONNX graph of a single model, which shares no base model. The graph cache may evict it from memory and load it again."""
 
     def __init__(self, model: Artifact, encoder: Encoder, cache: GraphCache) -> None:
         self.model, self.encoder, self._cache = model, encoder, cache
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """Return the head's outputs of each feature; outputs per token have as many rows as the feature has tokens."""
+        """Return the head's outputs for each feature (model input); if they are per token, one row for each token of the feature."""
         features = [feature for feature, _ in payloads]
         out = self._cache.graph(self.model).run(self.encoder.collate(features))
         return [[row[: feature.positions] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature."""
+        """Return the head's outputs, one array per feature (model input)."""
         return self._cache.graph(self.model).outputs(encoder, features)
 
 
 class _LoadedGraph(NamedTuple):
-    """A graph in memory."""
+    """An ONNX graph in memory."""
 
     graph: Graph
     size: int
@@ -67,7 +67,7 @@ class _LoadedGraph(NamedTuple):
 
 
 class GraphCache:
-    """A cache of the most recently used graphs, up to a number of bytes. A running batch keeps its graph in memory after eviction."""
+    """Keeps the most recently used graphs in memory, up to a total size. An evicted graph remains until its running batches finish."""
 
     def __init__(self, limit: int, threads: int | None = None) -> None:
         """`limit` is the total size of the graph files in bytes; a single graph may exceed it."""
@@ -88,7 +88,7 @@ class GraphCache:
             return self._graphs[model.id].graph
 
     def opened(self, model: Artifact) -> Predictor:
-        """Open a model, check that its graph is the one that was measured, and put the graph into the cache."""
+        """Open a model and put its graph into the cache; raise ModelError if the graph has changed since it was measured."""
         with self._lock:
             size = self._make_room(model)
             predictor = Predictor.open(model, self.threads)
@@ -97,7 +97,7 @@ class GraphCache:
         return replace(predictor, engine=DedicatedGraph(model, predictor.encoder, self))
 
     def _make_room(self, model: Artifact) -> int:
-        """Evict graphs until that of a model fits or none is left; return the size of its file in bytes."""
+        """Evict graphs from memory until this model's graph fits or none is left; return the size of its file in bytes."""
         try:
             size = (model.folder / GRAPH).stat().st_size
         except OSError as error:
@@ -105,59 +105,59 @@ class GraphCache:
             raise StorageError(message) from error
         while self._graphs and self.bytes + size > self.limit:
             evicted, _ = self._graphs.popitem()
-            _log.info("Evicted the graph of %s: dedicated graphs may take %d bytes.", evicted, self.limit)
+            _log.info("Evicted the graph of %s from memory: graphs of single models may take %d bytes in total.", evicted, self.limit)
         return size
 
     @property
     def bytes(self) -> int:
-        """Total size of the files of the graphs in memory."""
+        """The total file size of the graphs in memory."""
         return int(self._graphs.currsize)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Deployment:
-    """One vertical, with the model that serves it now."""
+    """A name under which predictions are served (a vertical), with the model that currently makes them."""
 
     name: str
     model: Artifact
     predictor: Predictor
     executor: Executor
     slot: Any
-    """The vertical's slot on its backbone; None on a dedicated graph."""
+    """The place of the model on its shared base model; None if it has a graph of its own."""
     precision: Precision
     why: str
     """The reason for this precision."""
     shared: str | None
-    """The id of the shared backbone; None on a dedicated graph."""
+    """The id of the shared base model; None if the model has a graph of its own."""
     feature_key: Hashable
-    """Verticals with equal keys encode the same records to the same features."""
+    """Models with equal keys encode equal records as equal features (model inputs), which can be computed once for all of them."""
     record_key: Hashable
-    """Verticals with equal keys read the same fields of a record in the same way."""
+    """Models with equal keys read the same fields of a record in the same way."""
     own_layers: float = 1.0
-    """Share of the backbone's layers that must run separately for this vertical, from 0 to 1."""
+    """Fraction of the shared base model's layers that must run separately for this model, from 0 to 1."""
 
     @property
     def task(self) -> Task:
-        """The model's task."""
+        """The task of the model."""
         return self.predictor.task
 
     @property
     def artifact_id(self) -> str:
-        """The id of the artifact that runs: a backbone, or a model with a graph."""
+        """The id of what makes the predictions: a shared base model, or a model with a graph of its own."""
         return self.executor.model.id if isinstance(self.executor, DedicatedGraph) else str(self.shared)
 
 
 @dataclass(slots=True)
 class Fleet:
-    """The verticals in memory by name; each can be replaced while the others serve requests."""
+    """The models in memory, by the name under which they are served; each can be replaced while the others make predictions."""
 
     home: Home
     limit: int = 1 << 30
-    """Largest total size of the dedicated graphs in memory, in bytes."""
+    """Largest total size in memory of the graphs of models that don't share a base model, in bytes."""
     threads: int | None = None
-    """Threads of one call; None uses all processors of this process."""
+    """Number of threads that compute one batch; None uses all processors that this process may use."""
     exact: bool = False
-    """Whether to serve all verticals in float32, even those that were accepted in int8."""
+    """Whether to serve all models in float32, even those that are accurate enough in int8."""
     device: str | None = None
     """The torch device that runs shared backbones, such as `cuda`; None runs them in ONNX Runtime, without torch.
     A device that this machine lacks raises ConfigError."""
@@ -171,26 +171,26 @@ class Fleet:
         self._keeper = GraphCache(self.limit, self.threads)
 
     def get(self, name: str) -> Deployment:
-        """Return one vertical; raise NotFound, which lists the served verticals, if there is none of this name."""
+        """Return what is served under this name; raise NotFound, which lists the existing names, if there is nothing."""
         deployment = self.deployments.get(name)
         if deployment is None:
             served = ", ".join(sorted(self.deployments)[:20])
-            advice = f"Choose from: {served}." if served else "Make one live: vertune alias NAME@live MODEL"
+            advice = f"Choose from: {served}." if served else "Serve a model under this name: vertune alias NAME@live MODEL"
             raise NotFound(f"No vertical '{name}' is served here. {advice}")
         return deployment
 
     def live(self) -> dict[str, Artifact]:
-        """Return the live model of each vertical in the home folder by name, from the aliases NAME@live; skip those in `dangling`."""
+        """Return, by NAME, the model of each alias NAME@live in the home folder (.vertune); skip aliases whose model does not exist."""
         return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
 
     def dangling(self) -> dict[str, str]:
-        """Return the errors of the aliases NAME@live whose model does not exist, by the name of the vertical."""
+        """Return an error message, by NAME, for each alias NAME@live whose model does not exist."""
         return {
             name: f"{error} Choose a model: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
         }
 
     def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
-        """Yield the name of each vertical that has a live alias, with its model or, if the model does not exist, the error."""
+        """Yield NAME and its model for each alias NAME@live; if the model does not exist, yield the error message instead of it."""
         for alias, id in self.home.aliases().items():
             name, _, kind = alias.partition("@")
             if kind == "live":
@@ -200,9 +200,9 @@ class Fleet:
                     yield name, str(error)
 
     def follow(self, models: Mapping[str, Artifact]) -> dict[str, str]:
-        """Serve exactly these models; return an error by vertical for each model that can't be served.
+        """Serve exactly these models, given by name; return error messages, by name, for the models that can't be served.
 
-        Such a vertical continues with its previous model. A running batch finishes with the models that it started with.
+        A name whose new model can't be served keeps its previous model. A running batch finishes with the models that it started with.
         """
         errors: dict[str, str] = {}
         for name in set(self.deployments) - set(models):
@@ -212,7 +212,7 @@ class Fleet:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
                 artifact = backbone or graph_of(self.home, model)
                 if artifact is None:
-                    raise NotFound(f"{model.id} has no graph to be served with yet. Make one: vertune share {name}")
+                    raise NotFound(f"{model.id} has not been prepared for serving yet. Prepare it: vertune share {name}")
                 current = self.deployments.get(name)
                 if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
                     deploy = self._deploy_shared if backbone else self._deploy_dedicated
@@ -222,16 +222,16 @@ class Fleet:
         return errors
 
     def ready(self, model: Artifact) -> bool:
-        """Whether this model can be served without torch: it is on a shared backbone or has a graph."""
+        """Return whether this model can be served without torch, because it is stored on a shared base model or has an ONNX graph."""
         return self._backbone_of(model) is not None or graph_of(self.home, model) is not None
 
     def _backbone_of(self, model: Artifact) -> Artifact | None:
-        """Return the newest shared backbone that contains this model; None if there is none."""
+        """Return the newest backbone (shared base model) that contains this model's changes; None if there is none."""
         shelf = reversed(self.home.shelf("backbones"))
         return next((artifact for artifact in shelf if shared_store.read_verdict(artifact, model.id) is not None), None)
 
     def _deploy_shared(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
-        """Attach a model to a shared backbone, which is loaded first if it is not in memory."""
+        """Add a model to its shared base model (backbone) in memory; load the backbone first if necessary."""
         verdict = shared_store.read_verdict(artifact, model.id)
         assert verdict is not None
         on_device = self.device is not None and not shared_store.replaces_layers(artifact, model.id)
@@ -260,19 +260,19 @@ class Fleet:
         )  # fmt: skip
 
     def _deploy_dedicated(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
-        """Load the dedicated graph of a model."""
+        """Load the ONNX graph of a model that does not share a base model."""
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]
         return Deployment(
             name, model, predictor, predictor.engine, None,
-            precision=_precision(chain), why=f"on a graph of its own, made by {', '.join(chain) or 'export'}", shared=None,
+            precision=_precision(chain), why=f"it has its own graph, made by {', '.join(chain) or 'export'}", shared=None,
             feature_key=(graph.id, _options(predictor.encoder)), record_key=_record_key(predictor),
         )  # fmt: skip
 
 
 def _precision(chain: Sequence[str]) -> Precision:
-    """Return the precision of a model made by this chain of compressors; a compressor that is not installed counts as float32."""
+    """Return the precision of a model after these compressors in turn; a compressor that is not installed counts as float32."""
     precision = Compressor.precision
     for name in chain:
         kind = part.find(Compressor.folder, name) if name in part.names(Compressor.folder) else Compressor
@@ -282,18 +282,18 @@ def _precision(chain: Sequence[str]) -> Precision:
 
 
 def _options(encoder: Encoder) -> str:
-    """Return the options of an encoder as JSON, without the path of its base."""
+    """Return the options of an encoder as JSON, without the path of its base model."""
     return encoder.model_dump_json(exclude={"base"})
 
 
 def _record_key(predictor: Predictor) -> Hashable:
-    """Return all that determines how a record is read: the task's class and columns, the names of the fields, the cleaners."""
+    """Return everything that affects how a record is read: the task's class and columns, the names of its fields, the cleaners."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
     return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:
-    """Return the model itself if it has a graph, else the newest model with a graph that was made from it, else None."""
+    """Return the model itself if it has an ONNX graph, else the newest model with a graph that was made from it, else None."""
     if (model.folder / GRAPH).exists():
         return model
     graphs = [one for one in home.shelf("models") if model.id in one.manifest_or_empty.get("parents", ()) and (one.folder / GRAPH).exists()]
@@ -303,7 +303,7 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
 def decode_outputs(
     deployment: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
 ) -> list[Answer]:
-    """Return one prediction per record, from the head's outputs of all features."""
+    """Return one prediction per record; `outputs` are the head's outputs for all features (model inputs) of the records."""
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
         return [row[0] for row in deployment.executor.compute([(feature, (deployment.slot,)) for feature in more])]

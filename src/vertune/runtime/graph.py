@@ -21,10 +21,10 @@ from vertune.core.records import Feature
 
 Arrays = Mapping[str, NDArray[Any]]
 _SLOW = ["SkipLayerNormFusion"]
-"""Optimisations that make ONNX Runtime slower. In version 1.31, for 96 tokens of width 384, this fused operation takes 178 µs; the
-separate addition and norm take 33 µs."""
+"""Optimisations of ONNX Runtime that are switched off because they make it slower. In version 1.31, for 96 tokens of width 384, this
+fused operation takes 178 µs; the separate addition and norm take 33 µs."""
 TOKENS = 2048
-"""Largest number of padded tokens in one batch: more take memory without being faster."""
+"""Largest number of tokens, padding included, in one batch; larger batches take more memory without being faster."""
 
 
 class Graph:
@@ -33,7 +33,7 @@ class Graph:
     def __init__(self, graph: Path | bytes, threads: int | None = None) -> None:
         """Load a file or a serialised graph; raise StorageError if it can't be read or run.
 
-        `threads` is the number of threads of one call; None uses as many as this process may use processors.
+        `threads` is the number of threads that compute one batch; None uses one per processor that this process may use.
         """
         self.threads = threads or usable_processors()
         source = graph if isinstance(graph, bytes) else os.fspath(graph)
@@ -55,35 +55,36 @@ class Graph:
         try:
             out: NDArray[Any] = self.session.run(None, {name: arrays[name] for name in self.names})[0]
         except Exception as error:
-            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}. Send less at once, or compress it again.") from error
+            raise ModelError(f"The model could not compute a batch: {str(error)[:300]}. Send fewer texts, or compress it again.") from error
         return out
 
     def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str], mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """Return the named outputs of one collated batch; of outputs per position, only the rows that `mask` does not mark as padding."""
+        """Return the named outputs for one collated batch; of outputs per token, only the rows of tokens that are not padding."""
         values = self.session.run(list(names), {name: arrays[name] for name in self.names})
         return {name: value[mask] if value.shape[:2] == mask.shape else value for name, value in zip(names, values, strict=True)}
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one float32 array per feature."""
+        """Return the head's outputs, one float32 array per feature (model input)."""
         if len(features) == 1:  # a single feature needs no sorting and no batches
             return [np.ascontiguousarray(self.run(encoder.collate(features))[0])]
         return outputs(encoder, features, TOKENS, lambda rows, arrays: self.run(arrays))
 
 
 class GraphSegment:
-    """Consecutive layers of a shared backbone; thread-safe."""
+    """Consecutive layers of a shared base model as an ONNX graph; thread-safe."""
 
     def __init__(self, graph: Path, start: int | None, end: int, threads: int | None = None) -> None:
-        """Load a graph file that maps the states of depth `start` (None: a collated batch) to those of depth `end`."""
+        """Load a graph file; it computes the hidden states of layer `end` from those of layer `start` (None: from a collated batch)."""
         self.graph, self.start, self.end = Graph(graph, threads), start, end
         self._start = None if start is None else states(start)
         self._output = states(end)
         self._local = threading.local()
 
     def run(self, arrays: Arrays, given: NDArray[Any] | None, slots: NDArray[np.int64], banks: Arrays) -> NDArray[Any]:
-        """Return the states of depth `end`, shape (rows, tokens, width); raise ModelError if the graph can't process the batch.
+        """Return the hidden states of layer `end`, shape (rows, tokens, width); raise ModelError if the graph can't process the batch.
 
-        `given` are the states of depth `start`. In each thread, banks stay bound to the session until they are replaced.
+        `given` are the hidden states of layer `start`. Each thread passes `banks`, the trained changes of all models, to the session
+        only when they have been replaced since its last batch.
         """
         local = self._local
         if not hasattr(local, "binding"):
@@ -103,12 +104,12 @@ class GraphSegment:
             out: NDArray[Any] = binding.get_outputs()[0].numpy()
         except Exception as error:  # the only common base of ONNX Runtime's errors
             local.banks = None
-            raise ModelError(f"The model could not answer a batch: {str(error)[:300]}. Send less at once, or compress it again.") from error
+            raise ModelError(f"The model could not compute a batch: {str(error)[:300]}. Send fewer texts, or compress it again.") from error
         return out
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
-    """Return the session options: threads stop spinning after a call, and no memory plan is stored for each input shape."""
+    """Return session options: idle threads don't spin between calls, and no memory plan is stored for each input shape."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -19,28 +19,28 @@ from vertune.core.files import file_hash, read_json
 from vertune.core.kinds import Cleaner, Encoder, Task
 from vertune.core.machine import cpu_features, usable_processors
 from vertune.core.parse import build
-from vertune.core.records import Answer, Feature, Record
+from vertune.core.records import Answer, Feature, Record, View
 from vertune.runtime.eager import Eager
 
 if TYPE_CHECKING:
     from vertune.core.config import Config
 
 BASE = "base"
-"""Name of the folder in an artifact with a copy of the base, or with only the base's files that the encoder reads."""
+"""Name of the subfolder of a model with a copy of its base model, or of only those of its files that the encoder reads."""
 GRAPH = "model.onnx"
-"""Name of the file in a compressed artifact with the complete model as an ONNX graph."""
+"""Name of the file in a compressed model's folder that contains the complete model as an ONNX graph."""
 HOST = "host.json"
-"""Name of the file with the measurements of a graph on the machine that runs it."""
+"""Name of the file with measurements of a graph's speed and accuracy on the machine that runs it."""
 _CHUNK = 4096
 """Number of records that are encoded and predicted together."""
 _log = logging.getLogger("vertune")
 
 
 class Engine(Protocol):
-    """Computes the outputs of a model for features (encoded texts)."""
+    """Computes the outputs of a model for features (model inputs)."""
 
-    def outputs(self, encoder: Encoder, cpu_features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature."""
+    def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
+        """Return the head's outputs, one array per feature (model input)."""
         ...
 
 
@@ -49,19 +49,20 @@ class Predictor:
     """One model in memory, ready to predict."""
 
     written: dict[str, Any]
-    """The resolved config as it is written in the manifest."""
+    """The complete config, as the manifest of the model contains it."""
     encoder: Encoder
     task: Task
     engine: Engine
     columns: tuple[str, ...] = ()
     """The columns of the task that the model was trained on; empty if unknown."""
+    _views: dict[frozenset[str], tuple[View, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, artifact: Artifact, threads: int | None = None, many: bool = False) -> Self:
-        """Load a model artifact; raise ModelError if its base or graph has changed since the model was made.
+        """Load a model; raise ModelError if its base model or its ONNX graph has changed since the model was made.
 
-        `threads` applies to graphs. None uses the number that `vertune tune` measured on this machine, for one text or for `many`,
-        and otherwise all processors.
+        `threads` is the number of threads of a graph. If it is None, use the number that `vertune tune` found fastest on this machine,
+        for many texts at once if `many` is set, else for single texts; if it was not measured, use all processors.
         """
         manifest = artifact.manifest
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
@@ -83,7 +84,7 @@ class Predictor:
 
     @cached_property
     def config(self) -> Config:
-        """The resolved config."""
+        """The complete config of the model."""
         from vertune.core.config import Config
 
         return build(Config, self.written)
@@ -100,7 +101,7 @@ class Predictor:
         return tuple(cleaner for cleaner in map(Cleaner.model_validate, written) if cleaner.at_prediction)
 
     def untrained(self) -> Self | None:
-        """Return a predictor for the same task on the base before training; None if the head needs training, or the model is a graph."""
+        """Return a predictor that uses the base model before training; None if the head needs training or the model is an ONNX graph."""
         if not isinstance(self.engine, Eager):
             return None
         from vertune.nn.build import build as assemble
@@ -110,23 +111,31 @@ class Predictor:
             return None
         return type(self)(self.written, self.encoder, self.task, Eager(model, self.config.device.tokens), self.columns)
 
-    def outputs(self, cpu_features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature."""
-        return self.engine.outputs(self.encoder, cpu_features)
+    def views(self, fields: Iterable[str]) -> tuple[View, ...]:
+        """Return the views (fields that form one model input) of records with these fields; kept, because each request needs them."""
+        names = frozenset(fields)
+        views = self._views.get(names)
+        if views is None:
+            views = self._views[names] = self.task.views(sorted(names))
+        return views
+
+    def outputs(self, features: Sequence[Feature]) -> list[NDArray[Any]]:
+        """Return the head's outputs, one array per feature (model input)."""
+        return self.engine.outputs(self.encoder, features)
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
         """Return one prediction per record."""
-        views = self.task.views(sorted({key for record in records[:1000] for key in record}))
+        views = self.views({key for record in records[:1000] for key in record})
         answers: list[Answer] = []
         for start in range(0, len(records), _CHUNK):
             part = records[start : start + _CHUNK]
-            cpu_features = self.encoder.encode(part, views)
-            answers += self.task.decode(part, cpu_features, self.outputs(cpu_features), run=self.outputs)
+            features = self.encoder.encode(part, views)
+            answers += self.task.decode(part, features, self.outputs(features), run=self.outputs)
         return answers
 
 
 def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int | None) -> Engine:
-    """Load the graph of an artifact; raise ModelError if it has changed since it was measured or does not fit the task."""
+    """Load the ONNX graph of a model; raise ModelError if it has changed since it was measured, or does not fit the task."""
     from vertune.runtime.graph import Graph
 
     found = {**hashes(artifact.folder, "tokenizer" in known), "task": task_hash(artifact.manifest["config"]["task"])}
@@ -134,16 +143,16 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
         if known.get(what) != value:
             raise ModelError(
                 f"The {what} of {artifact.id} has changed since it was measured: expected sha256 {str(known.get(what))[:12]}…, "
-                f"here is {value[:12]}…. Restore the folder, or compress again."
+                f"found {value[:12]}…. Restore the folder, or compress again."
             )
     graph = Graph(artifact.folder / GRAPH, threads)
     if task.size and graph.size not in (None, task.size):
-        raise ModelError(f"The graph of {artifact.id} returns {graph.size} numbers, but its task reads {task.size}. Compress again.")
+        raise ModelError(f"The graph of {artifact.id} returns {graph.size} numbers, but its task expects {task.size}. Compress again.")
     return graph
 
 
 def _threads(artifact: Artifact, many: bool) -> int | None:
-    """Return the number of threads that was fastest on this machine, None if it was not measured.
+    """Return the number of threads that was fastest on this machine; None if this was not measured.
 
     Logs a warning if the graph was measured on another processor, or is less accurate on this one.
     """
@@ -153,14 +162,14 @@ def _threads(artifact: Artifact, many: bool) -> int | None:
         lost = measured.get("lost")
         if lost is not None and lost > manifest["gate"]["tolerance"]:
             _log.warning(
-                "%s scores %.4f lower on this processor than where it was compressed. Compress it again on this machine.", artifact.id, lost
+                "%s scores %.4f lower on this processor than on the one where it was compressed. Compress it again here.", artifact.id, lost
             )
         return int(measured["threads_of_many" if many else "threads"])
     made = manifest.get("processor")
     if made and made != here:
         lacking = ", ".join(sorted({*made} ^ {*here}))
         _log.warning(
-            "%s was measured on another processor (they differ in %s); int8 may round differently here. Measure it here: vertune tune %s",
+            "%s was measured on another processor (with a difference in %s); int8 may round differently here. Measure it: vertune tune %s",
             artifact.id, lacking, manifest.get("name"),
         )  # fmt: skip
     return None
@@ -171,21 +180,21 @@ def hashes(folder: Path, tokenizer: bool) -> dict[str, str]:
     files = {"graph": folder / GRAPH, **({"tokenizer": folder / BASE / "tokenizer.json"} if tokenizer else {})}
     for file in files.values():
         if not file.exists():
-            raise StorageError(f"{file} is missing: the artifact is damaged. Restore it, or compress again.")
+            raise StorageError(f"{file} is missing: the folder of the model is damaged. Restore it, or compress again.")
     return {what: file_hash(file) for what, file in files.items()}
 
 
 def task_hash(written: dict[str, Any]) -> str:
-    """Return the sha256 of a task as written in a manifest, including its labels and thresholds."""
+    """Return the sha256 of a task's options as written in a manifest, including its labels and thresholds."""
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
 def check_base(model: str, trained: dict[str, str], encoder: Encoder) -> None:
-    """Raise ModelError if the base or tokenizer is not the one that the model was trained on."""
+    """Raise ModelError if the base model or the tokenizer is not the one with which the model was trained."""
     for what, expected in trained.items():
         found = encoder.fingerprint()[what]
         if found != expected:
             raise ModelError(
-                f"The {what} under {model} has changed: it was trained on sha256 {expected[:12]}…, here is {found[:12]}…. "
-                "Restore that base, or train again on this one."
+                f"The {what} of {model} has changed since training: expected sha256 {expected[:12]}…, found {found[:12]}…. "
+                "Restore the original base model, or train again on this one."
             )

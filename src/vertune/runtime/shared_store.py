@@ -1,10 +1,10 @@
-"""Reads and writes a shared backbone and the models on it; independent of training and HTTP.
+"""Reads and writes a shared backbone (a base model that several fine-tuned models use); independent of training and HTTP.
 
 The folder of a backbone contains:
 
 base/                    tokenizer and settings
-float32/, int8/          the segments of the graph in each precision
-verticals/MODEL/         the changes of one model: rows of the banks, head, replaced layers, and the precision to serve it in
+float32/, int8/          the base model in each precision, as ONNX graphs of consecutive layers
+verticals/MODEL/         what differs in one fine-tuned model: trained changes, head, own layers, and the precision to serve it in
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from vertune.runtime.predictor import BASE, Predictor, check_base, task_hash
 
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
-"""The precisions in which a backbone is stored."""
+"""The precisions in which a shared base model is stored."""
 VERTICALS = "verticals"
-"""Name of the folder with one folder per model."""
+"""Name of the folder that contains one folder per fine-tuned model."""
 _ROWS, _SERVED, _HEAD = "rows.safetensors", "served.json", "head/"
 
 
 @dataclass(frozen=True, slots=True)
 class SharedEntry:
-    """The changes of one model to a backbone."""
+    """What distinguishes one fine-tuned model from the shared base model: its trained changes and its head."""
 
     rows: BankRows
     head: dict[str, NDArray[Any]]
     begin: int
-    """Depth from which the model's states differ from the backbone's; or START or END (see `Slot.begin`)."""
+    """Layer from which the model's hidden states differ from the base model's; or START or END (see `Slot.begin`)."""
     pooling: str
 
 
@@ -55,20 +55,20 @@ class PrecisionVerdict:
     precision: Precision
     why: str
     loss: float | None = None
-    """Loss of the goal metric in int8 on validation; None if it could not be measured."""
+    """By how much the main metric on validation is worse in int8 than in float32; None if it could not be measured."""
     same: float | None = None
-    """Share of the validation records with the same labels or spans in int8; None if predictions have neither, or were not measured."""
+    """Fraction of validation records with equal labels or spans in int8 and float32; None if there are none or it was not measured."""
 
 
 def load_backbone(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:
-    """Load a backbone into memory, without models."""
+    """Load a backbone (shared base model) into memory, without the changes of the models that share it."""
     manifest = artifact.manifest
     encoder = Encoder.model_validate(manifest["encoder"]).at(artifact.folder / BASE)
     return Backbone(encoder, _segments(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
 
 
 def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
-    """Load a backbone in torch, for a GPU; raise ModelError if the base is not the one that its models were trained on."""
+    """Load a backbone (shared base model) in torch; raise ModelError if the base has changed since its models were trained."""
     from vertune.nn.banks import MixedBackbone
     from vertune.nn.vertical import headless_backbone
     from vertune.runtime import eager
@@ -82,12 +82,12 @@ def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
 
 
 def _banks(manifest: dict[str, Any]) -> Banks:
-    """Allocate the banks of a backbone from the shapes in its manifest."""
+    """Allocate the banks (arrays for the trained changes of all models) with the shapes in the backbone's manifest."""
     return Banks({name: tuple(shape) for name, shape in manifest["banks"].items()})
 
 
 def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int | None = None) -> Predictor:
-    """Attach a model to a backbone in memory and return its predictor.
+    """Add a fine-tuned model to a backbone (shared base model) in memory; return a predictor for it.
 
     Raises StorageError if the model's folder is damaged or was made for another task.
     """
@@ -95,12 +95,12 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
     served, manifest = read_json(folder / _SERVED), model.manifest
     if served.get("task") != task_hash(manifest["config"]["task"]):
         raise StorageError(
-            f"The rows of {model.id} in {artifact.id} were made for another task. Remove {folder} and share the model again."
+            f"The changes of {model.id} stored in {artifact.id} are for another task. Remove {folder} and run vertune share again."
         )
     try:
         tensors = load_file(folder / _ROWS)
     except (OSError, SafetensorError) as error:
-        raise StorageError(f"The rows of {model.id} in {folder} can't be read: {error}. Share the model again.") from error
+        raise StorageError(f"The trained changes of {model.id} in {folder} can't be read: {error}. Run vertune share again.") from error
     encoder = Encoder.model_validate(manifest["config"]["encoder"]).sharing_with(backbone.encoder)
     task = Task.model_validate(manifest["config"]["task"])
     head = {name.removeprefix(_HEAD): array for name, array in tensors.items() if name.startswith(_HEAD)}
@@ -112,7 +112,7 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
 
 
 def write_entry(folder: Path, entry: SharedEntry, task: dict[str, Any], top: Sequence[dict[str, Any]]) -> None:
-    """Write the changes of a model into its folder; `write_verdict` adds the precision to serve it in."""
+    """Write the trained changes and the head of a model into its folder; `write_verdict` adds the precision to serve it in."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {**entry.rows, **{f"{_HEAD}{name}": array for name, array in entry.head.items()}}
     save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / _ROWS)
@@ -127,29 +127,29 @@ def write_verdict(folder: Path, verdict: PrecisionVerdict) -> None:
 
 
 def read_verdict(artifact: Artifact, model: str) -> PrecisionVerdict | None:
-    """Return the precision in which a model is served on this backbone; None if the model is not on it."""
+    """Return the precision in which a model is served on this shared base model, and why; None if the model does not share it."""
     file = artifact.folder / VERTICALS / model / _SERVED
     served = read_json(file) if file.exists() else {}
     return PrecisionVerdict(served["precision"], served["why"], served["loss"], served["same"]) if "precision" in served else None
 
 
 def replaces_layers(artifact: Artifact, model: str) -> bool:
-    """Whether a model replaces layers of the backbone by its own, which are stored as graphs."""
+    """Return whether a model uses some layers of its own instead of those of the shared base model."""
     return bool(read_json(artifact.folder / VERTICALS / model / _SERVED)["top"])
 
 
 def _segments(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[GraphSegment]:
-    """Load the segments of a folder, each listed with its file, start and end."""
+    """Load segments (graphs of consecutive layers) from a folder; each entry of `listed` names a file, its start and its end."""
     return [GraphSegment(folder / one["file"], one["start"], one["end"], threads) for one in listed]
 
 
 @dataclass(slots=True)
 class SharedEngine:
-    """Computes the outputs of one vertical on its shared backbone."""
+    """Computes the outputs of one fine-tuned model on its shared base model."""
 
     backbone: Backbone
     place: Slot
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature."""
+        """Return the head's outputs, one array per feature (model input)."""
         return self.backbone.outputs(encoder, features, self.place)

@@ -8,19 +8,20 @@ from collections.abc import Callable, Sequence
 from vertune.runtime.fleet import Executor, Payload
 
 _BUDGETS = (128, 256, 512, 1024, 2048)
-"""Numbers of padded tokens per batch that are tried."""
+"""The numbers of tokens per batch, padding included, that are tried."""
 _MIN_SPEEDUP = 1.03
-"""A larger batch must be faster by this factor, because its requests wait longer."""
+"""A larger batch is chosen only if it raises the throughput by this factor, because its requests wait longer."""
 _SECONDS = 0.15
-"""Shortest time for which each budget is measured, in seconds."""
+"""Shortest time for which each number of tokens is measured, in seconds."""
 DEFAULT = 512
-"""Padded tokens per batch if nothing is served yet."""
+"""Number of tokens per batch, padding included, if no model is served yet."""
 
 
 def batch_budget(executors: Sequence[Executor], probe: Callable[[Executor, int], list[Payload]]) -> int:
-    """Warm up all executors, and return the number of padded tokens per batch above which the first one is hardly faster.
+    """Return the number of tokens per batch, padding included, above which the throughput hardly rises.
 
-    `probe(executor, rows)` returns `rows` payloads of equal length.
+    Runs every executor (a model in memory) once to warm it up, and measures the first one. `probe(executor, rows)` returns a batch
+    of `rows` inputs of equal length.
     """
     unique = list(dict.fromkeys(executors))
     for executor in unique:

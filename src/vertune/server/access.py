@@ -22,15 +22,15 @@ from vertune.store.key import Key, Scope
 from vertune.store.keys import Keys
 
 CALL = "vertune.call"
-"""The key under which the ASGI scope of a request stores its Call."""
+"""The key under which the ASGI scope of a request contains its Call (sender, inputs, predictions and times)."""
 _KEY = "vertune.key"
-"""The key under which the ASGI scope of a request stores its API Key, once it was looked up."""
+"""The key under which the ASGI scope of a request contains its API key, after it was looked up."""
 _HOST = re.compile(r"(\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(:\d{1,5})?", re.IGNORECASE)
 """Matches the value of a Host header: a host name or IP address, with an optional port."""
 
 
 def call_of(request: Request) -> Call:
-    """Return the Call that the application created for a request."""
+    """Return the Call (sender, inputs, predictions and times) that the application created for a request."""
     return cast(Call, request.scope[CALL])
 
 
@@ -38,14 +38,16 @@ class Access:
     """Checks the API key of each request and its rate limit."""
 
     def __init__(self, keys: Keys | None, rate: str | None = None) -> None:
-        """`keys` None allows every request from this machine. `rate`, such as `600/minute`, applies to keys that set no rate limit."""
+        """If `keys` is None, all requests from this machine are allowed. `rate`, such as `600/minute`, is for keys without a rate limit."""
         self._keys = keys
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rates: dict[str, RateLimitItem] = {}
         self._rate = rate
 
     def authorize(self, request: Request, scope: Scope | None, verticals: Sequence[str] = ()) -> None:
-        """Check that the key of a request has this scope on these verticals, and record the key in its call; scope None checks nothing.
+        """Check that the API key of a request has this scope (permission) for these verticals (models); scope None checks nothing.
+
+        Stores the id of the key in the Call of the request.
 
         Raises AccessError if the key is missing, unknown, expired, revoked or lacks the permission, and Busy above its rate limit.
         """
@@ -60,15 +62,20 @@ class Access:
             if not key.may(scope, vertical):
                 call.refusal = "rights"
                 what = f"'{scope}' on '{vertical}'" if vertical else f"'{scope}'"
-                raise AccessError(f"The key {key.id} may not do {what}. Ask the operator of the server for a key that may.")
+                raise AccessError(
+                    f"The key {key.id} does not have the permission {what}. Ask the operator of the server for a key that has it."
+                )
 
     def sees(self, request: Request, vertical: str | None = None) -> bool:
-        """Return whether the key of a request may see this vertical, or all verticals if None."""
+        """Return whether the key of a request may see this vertical (model), or, if `vertical` is None, all of them."""
         key = self._key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
     def _key(self, request: Request) -> Key | None:
-        """Return the key of a request, looked up and counted once per request; None if the server requires no keys."""
+        """Return the API key of a request, or None if the server requires no keys.
+
+        The first call for a request looks up the key and counts the request for the rate limit; later calls do not repeat this.
+        """
         scope = request.scope
         if _KEY not in scope:
             try:
@@ -87,12 +94,13 @@ class Access:
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             raise AccessError(
-                "This needs a key: send it as 'Authorization: Bearer vt_…'. Make one: vertune key create NAME", authenticated=False
+                "The request has no API key. Send it in the header 'Authorization: Bearer vt_…', or create one: vertune key create NAME",
+                authenticated=False,
             )
         return self._keys.check(secret.strip())
 
     def _count(self, request: Request, key: Key | None) -> None:
-        """Count a request before its body is read, so that invalid requests count too; raise Busy above the rate limit."""
+        """Count a request for the rate limit, before its body is read, so that invalid requests count too; raise Busy above the limit."""
         rate = (key and key.rate) or self._rate
         if rate is None:
             return
@@ -119,8 +127,8 @@ def _refuse_other_sites(request: Request) -> None:
     hosts = [request.headers.get("host", "localhost"), *([] if origin is None else [urlsplit(origin).netloc])]
     if not all(map(_is_this_machine, hosts)):
         raise AccessError(
-            "A server without keys answers only requests to and from localhost and 127.0.0.1; this one names another host. "
-            "Use one of these names, or start the server with keys."
+            "This server requires no API key, so it accepts only requests to and from localhost and 127.0.0.1; the header Host or Origin "
+            "of this request has another host. Use one of these names, or start the server with keys."
         )
 
 

@@ -37,7 +37,7 @@ HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The objects that endpoints read from `request.app.state`."""
+    """The objects that endpoints can access as `request.app.state`."""
 
     service: Service
     access: Access
@@ -51,7 +51,7 @@ class _SendError(Exception):
 
 
 class Application:
-    """An ASGI application that creates one Call per request, routes the request, and finishes the Call when the response begins.
+    """An ASGI application that routes each request, and records its data and times in a Call, which ends when the response begins.
 
     It replaces Starlette's own application, whose three additional layers each take as long as the endpoint of a short request.
     """
@@ -97,15 +97,15 @@ class Application:
 
 
 def build(service: Service, keys: Keys | None) -> Application:
-    """Return the application of a service with all resources that are installed; `keys` None requires no API key."""
+    """Return the ASGI application of a service with the endpoints of all installed resources; if `keys` is None, it requires no API key."""
     routes, settings = find_routes(), service.settings
     access = Access(keys, settings.rate)
     return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
 
 
 def openapi_document(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
-    """Return the OpenAPI document of these routes; `open` omits the requirement of an API key."""
-    about = "Answers of verticals that share backbones. Errors are problem+json."
+    """Return the OpenAPI document of these routes; if `open` is set, it does not mention API keys."""
+    about = "Predictions of verticals (fine-tuned models). Error responses are problem+json (RFC 9457)."
     document = get_openapi(title="vertune", version=__version__, routes=routes, description=about)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = problems.Problem.model_json_schema()

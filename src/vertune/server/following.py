@@ -20,26 +20,26 @@ INTERVAL = 1.0
 """Seconds between two checks for changed aliases."""
 
 Stamp = tuple[str, int, int]
-"""A path, its inode, and its modification time in nanoseconds."""
+"""A path, its inode, and its modification time in nanoseconds; it differs if the file or folder has changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A model that an alias NAME@live names, but that is not served yet."""
+    """A model that an alias NAME@live points to, but that is not served yet."""
 
     model: str
-    """The id of the model; empty if the alias names a model that does not exist."""
+    """The id of the model; empty if the alias points to a model that does not exist."""
     state: str
-    """The state for the user: `preparing`, the reason for waiting, or the error that prevents serving."""
+    """The state that users see: `preparing`, the reason for waiting, or the error that prevents serving."""
 
 
 @dataclass(slots=True)
 class AliasFollower:
-    """Loads and unloads the models of a fleet according to the aliases NAME@live of its home folder, which say which models are served."""
+    """Loads and unloads the served models so that they match the aliases NAME@live, each of which points to the model to serve as NAME."""
 
     fleet: Fleet
     only: frozenset[str] = frozenset()
-    """The names of the verticals to serve; empty serves every vertical with a live alias."""
+    """The names of the verticals (fine-tuned models) to serve; empty serves every vertical with a live model."""
     pending: dict[str, Pending] = field(default_factory=dict)
     """The models that are not served yet, by the name of their vertical."""
     _preparation: subprocess.Popen[bytes] | None = None
@@ -47,7 +47,7 @@ class AliasFollower:
     _attempted: set[str] = field(default_factory=set)
     """The ids of the models whose preparation was started, so that a model that fails is not prepared again and again."""
     _updating: Lock = field(default_factory=Lock)
-    """Locked during an update, so that an update that began earlier can't undo the change of an administrator."""
+    """Locked during an update, so that an update that began earlier can't undo a change that an administrator makes over HTTP."""
 
     @property
     def home(self) -> Home:
@@ -63,19 +63,19 @@ class AliasFollower:
         return {name: model for name, model in self.fleet.live().items() if self.serves(name)}
 
     def required(self) -> dict[str, Artifact]:
-        """Return the same as `live`; raise NotFound if a vertical in `only` has no live model."""
+        """Return the same models as `live`, but raise NotFound if a vertical in `only` has no live model."""
         live = self.live()
         missing = sorted(self.only - set(live))
         if missing:
-            raise NotFound(f"There is no live model of {', '.join(missing)}. Choose one: vertune alias {missing[0]}@live MODEL")
+            raise NotFound(f"There is no live model of {', '.join(missing)}. Make a model live: vertune alias {missing[0]}@live MODEL")
         return live
 
     def unprepared(self, live: Mapping[str, Artifact] | None = None) -> list[str]:
-        """Return the names of the verticals whose live models must be prepared before they can be served."""
+        """Return the names of the verticals whose live models `vertune share` must prepare before they can be served."""
         return [name for name, model in (self.live() if live is None else live).items() if not self.fleet.ready(model)]
 
     def load(self) -> dict[str, str]:
-        """Serve the live models that are ready; return the error of each vertical that can't be served, by name."""
+        """Load the live models that need no preparation; return the error of each vertical that can't be served, by name."""
         return self._load(self.live())
 
     async def watch(self) -> None:
@@ -85,12 +85,14 @@ class AliasFollower:
             try:
                 await asyncio.to_thread(self.update)
             except VertuneError as error:
-                _log.warning("Changes of the live aliases could not be applied: %s Trying again in %g s.", error, INTERVAL)
+                _log.warning(
+                    "Changed aliases NAME@live could not be applied to the served models: %s Trying again in %g s.", error, INTERVAL
+                )
             except Exception:
-                _log.exception("Changes of the live aliases could not be applied. Trying again in %g s.", INTERVAL)
+                _log.exception("Changed aliases NAME@live could not be applied to the served models. Trying again in %g s.", INTERVAL)
 
     def update(self) -> None:
-        """Serve the models that became live since the last update, and start to prepare those that are not ready."""
+        """Load the models that became live since the last update; start a process that prepares those that can't be loaded yet."""
         with self._updating:
             stamps = self._read_stamps()
             if stamps == self._stamps and self._preparation is None:
@@ -104,7 +106,7 @@ class AliasFollower:
             self._stamps = stamps  # last, so that a failed update is repeated
 
     def stop(self) -> None:
-        """Terminate the preparation process if one runs."""
+        """Terminate the process that prepares models, if one runs."""
         if self._preparation is not None and self._preparation.poll() is None:
             self._preparation.terminate()
 
@@ -118,7 +120,7 @@ class AliasFollower:
         return {**errors, **{name: error for name, error in self.fleet.dangling().items() if self.serves(name)}}
 
     def _prepare(self, live: Mapping[str, Artifact]) -> None:
-        """Start the preparation of models that are not ready, unless one runs already, and record their states in `pending`."""
+        """Start a process that prepares the live models that can't be loaded yet, unless one runs; record their states in `pending`."""
         unprepared = self.unprepared(live)
         new = [name for name in unprepared if live[name].id not in self._attempted]
         if self._preparation is not None:
@@ -132,7 +134,7 @@ class AliasFollower:
                 self.pending[name] = Pending(live[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
 
     def _read_stamps(self) -> tuple[Stamp, ...]:
-        """Return the stamps of all live aliases and of the folders of models and backbones.
+        """Return the stamps (inode and modification time) of all live aliases and of the folders of models and pretrained models.
 
         Equal stamps mean that nothing changed; to read the files themselves every second would cost more than the rest of an update.
         """
@@ -149,6 +151,6 @@ class AliasFollower:
 
 
 def prepare(home: Home, names: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start `vertune share` for these verticals in a separate process, because it may need torch, which the server process never loads."""
+    """Start `vertune share`, which prepares the models of these verticals, in a separate process, because it may need torch."""
     command = [sys.executable, "-P", "-m", "vertune", "share", *names, "--home", str(home.folder)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command, no shell

@@ -1,4 +1,4 @@
-"""Request body, limits and deadline shared by the resources that predict; does not depend on how predictions are computed."""
+"""The request body, limits and deadline of all endpoints that predict; does not depend on how predictions are computed."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ DEADLINE = {
     "parameters": [
         {
             "name": "X-Deadline-Ms", "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0},
-            "description": "How many milliseconds the answer may take; the server allows no more than its own deadline.",
+            "description": "Maximum number of milliseconds until the response; larger values than the limit of the server have no effect.",
         }
     ]
 }  # fmt: skip
-"""The OpenAPI description of the request header that sets the deadline of `answer`."""
+"""The OpenAPI description of the request header that sets the deadline of a prediction."""
 
 
 class PredictRequest(BaseModel):
-    """The inputs of a prediction: texts, or records with the fields that the task of the vertical reads."""
+    """The inputs of a prediction: texts, or records with the input fields of the model."""
 
     # pydantic would collect one error per unknown field; they are allowed here and refused together below
     model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False, "examples": [{"texts": ["I lost my card"]}]})
@@ -45,20 +45,20 @@ class PredictRequest(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> PredictRequest:
         if (self.texts is None) == (self.records is None):
-            raise ValueError("give either 'texts' or 'records'")
+            raise ValueError("expected either 'texts' or 'records', but not both")
         if self.model_extra:
-            raise ValueError("the request has an unknown field")
+            raise ValueError("the request contains an unknown field")
         return self
 
     def rows(self, deployments: Sequence[Deployment]) -> Sequence[Mapping[str, Any]]:
-        """Return the inputs as records for these verticals; raise DataError for texts if the first vertical reads more than one field."""
+        """Return the inputs as records for these models; raise DataError for texts if the first model needs more than one input field."""
         if self.records is not None:
             return select_fields([deployment.predictor for deployment in deployments], self.records)
         return records_of_texts(deployments[0].task, deployments[0].name, self.texts or ())
 
 
 def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]:
-    """Return the deployments (the served models) of these verticals.
+    """Return the deployment (the served model) of each of these names.
 
     Raises NotFound if one is not served; the message lists the served verticals only to a key that may see all of them.
     """
@@ -68,11 +68,13 @@ def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]
     except NotFound as error:
         if state.access.sees(request):
             raise
-        raise NotFound(f"Not all of {', '.join(names)[:200]} are served here now. Ask the operator of the server.") from error
+        raise NotFound(
+            f"Not all of these verticals are served here now: {', '.join(names)[:200]}. Ask the operator of the server for valid names."
+        ) from error
 
 
 async def answer(request: Request, resource: str, deployments: Sequence[Deployment], body: PredictRequest) -> list[list[Answer]]:
-    """Return a list per vertical with one answer per record, computed within the deadline of the request.
+    """Compute the predictions of each deployment (served model) for a request; return a list per deployment, with one answer per record.
 
     Raises TooLarge above the limits of the server, DataError for invalid records, and Busy if the deadline can't be met.
     """
@@ -80,7 +82,7 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     number = len(body.texts or body.records or ()) * len(deployments)
     if number > state.limits.items:
         raise TooLarge(
-            f"The request asks for {number} answers; at most {state.limits.items} records times verticals are allowed. Send it in parts."
+            f"The request needs {number} predictions; at most {state.limits.items} records times verticals are allowed. Divide it."
         )
     call = call_of(request)
     call.resource, call.verticals, call.records = resource, deployments, body.rows(deployments)
@@ -112,7 +114,7 @@ def _check_length(records: Sequence[Mapping[str, Any]], limit: int) -> None:
     for number, record in enumerate(records, 1):
         for value in record.values():
             if (size := count_characters(value)) > limit:
-                raise TooLarge(f"A text of record {number} has {size} characters; at most {limit} are allowed. Cut it.")
+                raise TooLarge(f"A text of record {number} has {size} characters; at most {limit} are allowed. Shorten it.")
 
 
 async def _disconnected(request: Request) -> None:

@@ -25,7 +25,7 @@ _MAX_LISTED = 5
 
 
 class Problem(BaseModel):
-    """An error: what went wrong, and what to do about it."""
+    """The body of an error response: what went wrong, and what to do about it."""
 
     title: str
     status: int
@@ -33,7 +33,7 @@ class Problem(BaseModel):
 
 
 def response(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Return a problem+json response."""
+    """Return an error response in the format problem+json (RFC 9457)."""
     body = orjson.dumps({"title": title, "status": status, "detail": detail})
     return Response(body, status, headers, MEDIA_TYPE)
 
@@ -48,8 +48,14 @@ def response_to(error: Exception, scope: Scope, routes: Sequence[BaseRoute]) -> 
         return _invalid(error)
     if isinstance(error, HTTPException):
         return _http(scope, error, routes)
-    _log.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
-    return response(500, "ModelError", "The server failed at this request. Report this to its operator, whose log shows the cause.")
+    _log.error(
+        "An unexpected exception ended the request %s %r; the client received status 500.", scope["method"], scope["path"], exc_info=error
+    )
+    return response(
+        500,
+        "ModelError",
+        "An unexpected error prevented an answer to this request. Report this to its operator, whose log shows the cause.",
+    )
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -71,7 +77,7 @@ def _known(error: VertuneError) -> Response:
 def _invalid(error: ValidationError | RequestValidationError) -> Response:
     """Return the response to a request that fails validation; it repeats no part of the request, which may be private."""
     listed = [f"{_location(one) or 'body'}: {one['msg']}" for one in error.errors()[:_MAX_LISTED]]
-    return response(422, "DataError", f"The request does not have the expected shape. {'; '.join(listed)}. See /docs.")
+    return response(422, "DataError", f"The body or the parameters of the request are not valid. {'; '.join(listed)}. See /docs.")
 
 
 def _location(error: Any) -> str:
@@ -81,15 +87,20 @@ def _location(error: Any) -> str:
 
 
 def _http(scope: Scope, error: HTTPException, routes: Sequence[BaseRoute]) -> Response:
-    """Return the response for an HTTPException: no matching route, a body that can't be parsed, or a status set by an endpoint."""
+    """Return the response for an HTTPException, raised for a path without a route, a body that can't be parsed, or by an endpoint."""
     path, status = scope["path"], error.status_code
     phrase = http.HTTPStatus(status).phrase
     if status == 400 and error.__cause__ is not None:
-        return response(422, "DataError", "The body of the request can't be parsed as what its Content-Type says. See /docs.")
+        return response(422, "DataError", "The body of the request can't be parsed in the format of its Content-Type. See /docs.")
     if status == 405:
         matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
         methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
         allowed = sorted(methods | ({"HEAD"} if "GET" in methods else set()))
-        return response(status, phrase, f"{path} does not take {scope['method']}.", {"Allow": ", ".join(allowed)})
-    detail = f"There is nothing at {path}. See /docs." if status == 404 and error.detail == phrase else str(error.detail)
+        return response(
+            status,
+            phrase,
+            f"{path} does not support the method {scope['method']}; expected one of: {', '.join(allowed)}.",
+            {"Allow": ", ".join(allowed)},
+        )
+    detail = f"There is no endpoint at {path}. See /docs." if status == 404 and error.detail == phrase else str(error.detail)
     return response(status, phrase, detail, dict(error.headers or {}))

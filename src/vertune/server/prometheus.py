@@ -18,29 +18,31 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 class PrometheusMetrics:
-    """The metrics of one server, in a registry of their own, so that two servers in one process do not mix."""
+    """The metrics of one server, in a separate registry, so that the metrics of two servers in one process do not mix."""
 
     def __init__(self, queued_tokens: Callable[[], float], verticals: Callable[[], float]) -> None:
-        """`queued_tokens` and `verticals` return the current values of two gauges; they are called when the metrics are rendered."""
+        """`queued_tokens` and `verticals` return the current values of two gauges; `page` calls them."""
         self.registry = CollectorRegistry()
-        self._requests = self._counter("requests", "Requests that were answered, by resource and status.", "resource", "status")
-        self._rejections = self._counter("rejections", "Requests that were refused, by reason.", "reason")
-        self._hits = self._counter("cache_hits", "Answers that needed no forward pass.", "vertical")
-        self._answers = self._counter("answers", "Answers, by vertical and label.", "vertical", "label")
-        self._tokens = self._counter("tokens", "Tokens that were computed, without padding.")
-        self._confidence = self._histogram("confidence", "Confidence of an answer, from 0 to 1.", _SHARES, "vertical")
-        self._waiting = self._histogram("waiting_seconds", "Time until the first token of a request is in a batch.", _SECONDS)
-        self._tokenizing = self._histogram("tokenizing_seconds", "Time in which a request's texts become tokens.", _SECONDS)
-        self._inference = self._histogram("inference_seconds", "Time of the batches that a request was in.", _SECONDS)
-        self._total = self._histogram("request_seconds", "Time from a request's arrival to its answer.", _SECONDS)
-        self._fill = self._histogram("batch_fill", "Share of a batch that is not padding.", _SHARES)
-        self._rows = self._histogram("batch_items", "Sequences of a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
-        Gauge("vertune_queued_tokens", "Tokens that wait.", registry=self.registry).set_function(queued_tokens)
-        Gauge("vertune_verticals", "Verticals that are served.", registry=self.registry).set_function(verticals)
+        self._requests = self._counter("requests", "Finished requests, by resource (endpoint) and HTTP status.", "resource", "status")
+        self._rejections = self._counter("rejections", "Refused requests, by reason.", "reason")
+        self._hits = self._counter("cache_hits", "Predictions that were taken from the cache, by vertical (model).", "vertical")
+        self._answers = self._counter("answers", "Predictions, by vertical (model) and predicted label.", "vertical", "label")
+        self._tokens = self._counter("tokens", "Tokens that the models computed, without padding.")
+        self._confidence = self._histogram("confidence", "Confidence of a prediction, from 0 to 1.", _SHARES, "vertical")
+        self._waiting = self._histogram("waiting_seconds", "Time in the queue until the first batch of a request begins.", _SECONDS)
+        self._tokenizing = self._histogram("tokenizing_seconds", "Time to tokenise the texts of a request.", _SECONDS)
+        self._inference = self._histogram(
+            "inference_seconds", "Total computing time of the batches that contained inputs of a request.", _SECONDS
+        )
+        self._total = self._histogram("request_seconds", "Time from the arrival of a request to its response.", _SECONDS)
+        self._fill = self._histogram("batch_fill", "Fraction of the tokens of a batch that are not padding.", _SHARES)
+        self._rows = self._histogram("batch_items", "Number of sequences in a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
+        Gauge("vertune_queued_tokens", "Number of tokens that wait in the queue.", registry=self.registry).set_function(queued_tokens)
+        Gauge("vertune_verticals", "Number of verticals (models) that are served.", registry=self.registry).set_function(verticals)
         self._child = cache(self._labelled)
 
     def count_call(self, call: Call) -> None:
-        """Record a finished call that requested predictions or was refused."""
+        """Update the metrics with a finished call that requested predictions or was refused."""
         refused = call.status >= 400
         if call.resource or refused:
             self._child(self._requests, "refused" if refused else call.resource, str(call.status)).inc()
@@ -59,7 +61,7 @@ class PrometheusMetrics:
                 self._count_answers(deployment, answers)
 
     def count_batch(self, batch: Batch) -> None:
-        """Record a computed batch."""
+        """Update the metrics with a computed batch."""
         self._tokens.inc(batch.tokens)
         self._fill.observe(batch.tokens / batch.padded)
         self._rows.observe(batch.items)

@@ -20,7 +20,7 @@ from vertune.server.settings import RequestLimits
 _HEADERS_END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 _MAX_PIPELINED = 64
-"""The maximum number of requests that a connection may send before the first is answered; each takes 100 times its size in memory."""
+"""The maximum number of requests that a connection may send before the first is answered; each uses 100 times its size in memory."""
 
 
 class _Phase(enum.Enum):
@@ -36,7 +36,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     limits: ClassVar[RequestLimits] = RequestLimits()
     response_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
-    """Headers of error responses that this class sends itself, without the application."""
+    """Headers to add to the error responses that are sent by this class instead of the application."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -54,7 +54,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first request; refuse the connection above the maximum number of connections."""
+        """Wait for the first request; refuse the connection if more than the maximum number are open."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self._refuse(503, f"The server has {self.limits.connections} open connections, which is its maximum. Try again in 1 s.")
@@ -69,7 +69,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._begin_request()
         if self._phase is _Phase.HEADERS:
             if self._headers_too_large(data):
-                self._refuse(431, f"The headers of the request are too large; expected at most {self.limits.header} bytes.")
+                self._refuse(431, f"The headers of the request are too large; expected at most {self.limits.header} bytes. Send less.")
                 return
             data = _without_upgrade(data)
         self._framing_size += len(data)
@@ -86,7 +86,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._header_size - body_size > self.limits.header
 
     def on_message_begin(self) -> None:
-        """Begin a request; raise BufferError, which ends the parser, above `_MAX_PIPELINED` requests."""
+        """Begin to receive a request; raise BufferError, which stops the parser, if `_MAX_PIPELINED` requests are waiting already."""
         if len(self.pipeline) >= _MAX_PIPELINED:
             raise BufferError("too many pipelined requests")  # ends the parser
         if self._phase is _Phase.IDLE:  # the request arrived in the same packet as the previous one
@@ -99,12 +99,12 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the body; the application limits its size."""
+        """Record that the body begins; the application limits its size."""
         super().on_headers_complete()
         self._phase, self._framing_size = _Phase.BODY, 0
 
     def on_body(self, body: bytes) -> None:
-        """Reset the count of framing bytes when a piece of body arrives."""
+        """Reset the count of bytes between pieces of body (chunk extensions), because a piece of body has arrived."""
         self._framing_size = 0
         super().on_body(body)
 
@@ -114,7 +114,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Start the timer for the client to read the last response, or to send the rest of a request that it has begun."""
+        """Start a timer that ends the connection unless the client, in time, reads the last response or sends the rest of a request."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._start_response_timer()
@@ -122,7 +122,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._start_request_timer()
 
     def pause_writing(self) -> None:
-        """Start the timer for the client to read what was sent."""
+        """Start a timer that ends the connection unless the client reads, in time, what was sent."""
         super().pause_writing()
         self._start_response_timer()
 
@@ -134,13 +134,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._response_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even if the client has not read everything."""
+        """Close an idle connection, even if the client has not read the entire response."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse input that is not HTTP, after the complete requests before it have been answered."""
+        """Refuse input that is not HTTP, after the requests that were received completely before it have been answered."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             self._refuse(400, "The request is not valid HTTP/1.1. Check the client.")
             return
@@ -182,7 +182,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._response_timer = self.loop.call_later(self.limits.idle, self.transport.abort)
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Close the connection; send an error response first if this request is the next to be answered and has no response yet."""
+        """Close the connection; send an error response first if this request is the next to answer and its response has not begun."""
         if self.transport.is_closing():
             return
         cycle = self.cycle

@@ -1,4 +1,4 @@
-"""Checks whether the server can answer requests, by a probe if no batch was computed lately; independent of HTTP."""
+"""Checks whether the server can answer requests, by a test prediction if no batch was computed recently; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Readiness:
 
 @dataclass(slots=True)
 class ReadinessProbe:
-    """Checks the readiness of a service; simultaneous checks share one probe."""
+    """Checks the readiness of a service; simultaneous checks wait for the same test prediction."""
 
     service: AnswerService
     _probe: asyncio.Task[None] | None = None
 
     async def check(self) -> Readiness:
-        """Return the readiness of the service; if the last batch is older than `MAX_AGE`, answer an example record first."""
+        """Return the readiness of the service; if the last batch is older than `MAX_AGE`, compute a test prediction first."""
         if not self.service.batcher.alive:
-            return Readiness(False, "no worker lives")
+            return Readiness(False, "no worker thread is running")
         if not self.service.fleet.deployments:
             return Readiness(False, "no vertical is served")
         age = self._age()
@@ -49,7 +49,7 @@ class ReadinessProbe:
             await asyncio.shield(self._probe)
             age = self._age()
         if age is None or age > MAX_AGE:
-            return Readiness(False, "the last batch is too old, and a probe was not answered", age)
+            return Readiness(False, "no batch was computed recently, and a test prediction was not answered", age)
         return Readiness(True, age=age)
 
     def _age(self) -> float | None:
@@ -57,14 +57,16 @@ class ReadinessProbe:
         return None if last is None else time.monotonic() - last
 
     async def _answer_example(self) -> None:
-        """Answer an example record with the first vertical that succeeds, so that one broken vertical does not make the server unready."""
+        """Predict for an example record, with one model after another until one succeeds, so that one broken model does not matter."""
         for deployment in self.service.fleet.deployments.values():
             call = Call(verticals=[deployment], records=[example_record(deployment, "ready?")], deadline=_PROBE_DEADLINE, bypass_cache=True)
             try:
                 await self.service.answer(call)
             except Busy as error:
-                _log.warning("A readiness probe was not answered: %s", error)
+                _log.warning("The test prediction of a readiness check was not answered: %s", error)
             except Exception as error:  # of any type, because the other verticals may still work
-                _log.warning("A readiness probe of '%s' failed: %s", deployment.name, error)
+                _log.warning(
+                    "The test prediction of a readiness check with the vertical '%s' raised an exception: %s", deployment.name, error
+                )
                 continue
             return

@@ -30,14 +30,14 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class ScopedRoute(APIRoute):
-    """A FastAPI route that calls its endpoint only if the API key has the required scope and the body is within the limit.
+    """A FastAPI route that calls its endpoint only if the API key has the required scope (permission) and the body is not too large.
 
-    A path parameter `{vertical}` is the name of a vertical, which the key must be allowed to use. OpenAPI lists the error responses
-    that the route can send.
+    A path parameter `{vertical}` is the name of a vertical (fine-tuned model), which the key must be allowed to use. OpenAPI lists
+    the error responses that the route can send.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: KeyScope | None, max_body: int | None = None, **options: Any):
-        """`scope` is the permission required, None for none; `max_body` is in bytes, None for the limit of the server."""
+        """`scope` is the permission that a key needs, None if no key is needed; `max_body` is in bytes, None for the server's limit."""
         super().__init__(path, endpoint, **{"response_class": JSONResponse, "operation_id": endpoint.__name__, **options})
         self.required_scope = scope
         self.max_body = max_body
@@ -77,7 +77,7 @@ class ScopedRoute(APIRoute):
 
 
 class DirectRoute(ScopedRoute):
-    """A route that bypasses FastAPI: its endpoint has parameters for the path, `body` (a pydantic model) and `request`."""
+    """A route whose requests FastAPI does not parse, to save time; its endpoint takes the path parameters, `body` and `request`."""
 
     def _guarded(self) -> ASGIApp:
         endpoint: Any = self.endpoint
@@ -96,10 +96,10 @@ class DirectRoute(ScopedRoute):
 
 
 class Resource:
-    """The routes of one resource, and the tag under which OpenAPI lists them.
+    """The routes of one resource (a group of endpoints), and the tag under which OpenAPI lists them.
 
-    The methods named after HTTP methods return decorators. Their `scope` is the permission that a key needs, None for none; their
-    `options` are those of FastAPI.
+    The methods named after HTTP methods return decorators. Their `scope` is the permission that a key needs, None if no key is needed;
+    their `options` are those of FastAPI.
     """
 
     def __init__(self, tag: str) -> None:
@@ -127,7 +127,7 @@ class Resource:
         return self._adding("DELETE", path, ScopedRoute, {"scope": scope, **options})
 
     def direct_post(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """Return a decorator that adds an endpoint for POST requests that bypasses FastAPI, see DirectRoute."""
+        """Return a decorator that adds an endpoint for POST requests, which are not parsed by FastAPI, to save time; see DirectRoute."""
         return self._adding("POST", path, DirectRoute, {"scope": scope, **options})
 
     def _adding(self, method: str, path: str, kind: type[ScopedRoute], options: dict[str, Any]) -> Callable[[Endpoint], Endpoint]:
@@ -139,7 +139,7 @@ class Resource:
 
 
 def _takes_values(dependant: Dependant) -> bool:
-    """Return whether an endpoint or one of its dependencies has parameters outside the body whose values can be of a wrong type."""
+    """Return whether an endpoint or one of its dependencies has a parameter, outside the body, whose value can have a wrong type."""
     taken = dependant.query_params or dependant.header_params or dependant.cookie_params
     typed = [field for field in dependant.path_params if field.field_info.annotation is not str]
     return bool(taken or typed) or any(map(_takes_values, dependant.dependencies))

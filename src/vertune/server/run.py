@@ -1,4 +1,4 @@
-"""Runs the server process: listens, follows the aliases of the home folder, drains and stops; does not depend on any resource."""
+"""Runs the server process: listens, loads models when aliases change, and finishes requests before it stops; independent of endpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def keys_of(home: Home) -> Keys:
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests; `started` is called with the URL.
 
-    Raises StorageError if the port is not available, and ConfigError if there are no keys and the settings are not `open`.
+    Raises StorageError if the port is not available, and ConfigError if `keys` is None and the setting `open` is false.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signalled(service, keys, started))
@@ -58,11 +58,13 @@ async def _until_signalled(service: Service, keys: Keys | None, started: Callabl
 
 
 async def run(service: Service, keys: Keys | None, started: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Serve in the running event loop until `stop` is set; arguments and errors as those of `serve`."""
+    """Serve in the running event loop until `stop` is set; the other arguments and the errors are those of `serve`."""
     settings = service.settings
     settings.check()
     if keys is None and not settings.open:
-        raise ConfigError("The server has no keys; expected open=true for answers without a key. Pass --open, or create a key.")
+        raise ConfigError(
+            "The server has no API keys; expected open=true, which allows requests without a key. Pass --open, or create a key."
+        )
     loop = asyncio.get_running_loop()
     service.start(loop)
     _spare_collector()
@@ -92,14 +94,14 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
 
 
 def _spare_collector() -> None:
-    """Make garbage collection 30 times rarer and exclude the objects loaded so far; it took a tenth of the time of the event loop."""
+    """Run garbage collection 30 times less often, and never on the objects loaded so far; it took a tenth of the event loop's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
 def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
-    """Return a uvicorn configuration with our protocol and without the logs of uvicorn."""
+    """Return the uvicorn configuration of this server, with LimitedProtocol and without uvicorn's own logs."""
     settings = service.settings
     app = build(service, keys)
     protocol = type("Protocol", (LimitedProtocol,), {"limits": settings.limits, "response_headers": HEADERS})
@@ -114,7 +116,7 @@ class _Server(uvicorn.Server):
 
     @property
     def port(self) -> int:
-        """The port in use, which the system chose if the configured one is 0."""
+        """The port on which the server listens; if the configured port is 0, the one that the system chose."""
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -126,12 +128,12 @@ class _Server(uvicorn.Server):
             raise StorageError(f"Port {address} is not available: another program uses it. Choose another: --port 8001") from error
 
     async def drain(self) -> None:
-        """Wait for the running requests, including those that are not queued yet, but not longer than `_DRAIN_TIMEOUT`."""
+        """Wait until the running requests are finished, including those that are not queued yet, for at most `_DRAIN_TIMEOUT` seconds."""
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_DRAIN_TIMEOUT)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all connections; abort those whose clients have not read their responses within `_CLOSE_TIMEOUT`."""
+        """Close all connections; abort those whose clients have not read their responses within `_CLOSE_TIMEOUT` seconds."""
         timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._abort_connections)
         try:
             await super().shutdown(sockets)
@@ -145,5 +147,5 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        """Install no signal handlers, because `serve` handles the signals and drains first."""
+        """Install no signal handlers, because `serve` handles the signals and first waits for running requests."""
         yield

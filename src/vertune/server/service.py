@@ -16,12 +16,12 @@ from vertune.server.settings import Settings
 
 @dataclass(slots=True)
 class Service:
-    """The models of one server, with the objects that update, probe and measure them."""
+    """The models that one server serves, with the objects that update them, check their readiness and collect metrics."""
 
     settings: Settings
     home: Home
     only: frozenset[str] = frozenset()
-    """The names of the verticals to serve; empty serves every vertical with a live model."""
+    """The names of the verticals (fine-tuned models) to serve; empty serves every vertical with a live model."""
     draining: bool = False
     """Whether the server is stopping and accepts no more requests."""
     answers: AnswerService = field(init=False)
@@ -49,4 +49,4 @@ class Service:
 
     async def ready(self) -> Readiness:
         """Return whether the server can answer requests."""
-        return Readiness(False, "it is stopping") if self.draining else await self.probe.check()
+        return Readiness(False, "the server is stopping") if self.draining else await self.probe.check()

@@ -23,7 +23,7 @@ class RequestLimits:
     body: Positive = 4 << 20
     """Maximum size of a request body in bytes."""
     items: Positive = 1024
-    """Maximum number of predictions per request: its records times the verticals that it names."""
+    """Maximum number of predictions per request: its number of records times its number of verticals (fine-tuned models)."""
     characters: Positive = 200_000
     """Maximum length of one text in characters."""
     deadline: Annotated[float, Field(gt=0)] = 30.0
@@ -49,21 +49,21 @@ class Settings:
     open: bool = False
     """Whether to accept requests without an API key; allowed on a loopback address only."""
     exact: bool = False
-    """Whether to serve every model in float32, even if the accuracy check chose int8 for it."""
+    """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None
-    """The torch device that computes shared backbones in float32, such as cuda; None computes them in ONNX Runtime, without torch."""
+    """The torch device, such as cuda, for the backbones (pretrained models) that verticals share; None uses ONNX Runtime instead."""
     threads: Positive | None = None
     """Number of threads that compute one batch; None divides the processors among the workers."""
     workers: Positive | None = None
     """Number of batches that are computed at the same time; None means one."""
     queued: Positive = 65_536
-    """Maximum number of queued tokens; up to twice as many while no client has more than its share of this."""
+    """Maximum number of queued tokens; clients that use at most an equal part of the queue may fill it up to twice this number."""
     memory: Positive = 1 << 30
-    """Maximum memory in bytes of the ONNX graphs of models that do not share a backbone."""
+    """Maximum memory in bytes of the ONNX graphs of models that do not run on a shared backbone (pretrained model)."""
     cache: Annotated[int, Field(ge=0)] = 10_000
     """Maximum number of cached predictions; 0 disables the cache."""
     rate: str | None = None
-    """Rate limit of keys that have none of their own, such as 600/minute; None sets no limit."""
+    """Rate limit, such as 600/minute, of API keys that were created without one; None sets no limit."""
     limits: RequestLimits = RequestLimits()
     """Limits of requests and connections."""
 

@@ -1,7 +1,7 @@
-"""Detects the encoding of text files and opens them; does not depend on the file format.
+"""Detects the encoding of text files and opens them, for sources of any file format.
 
-Detection tries in this order: a byte order mark; UTF-16 by its zero bytes; UTF-8 if the whole file is valid; else GB18030 or the
-guess of charset-normalizer, both judged by the lines that are not UTF-8. A byte that is invalid in the encoding is read as a lone
+Detection tries in this order: a byte order mark; UTF-16, recognised by NUL bytes; UTF-8 if the whole file is valid; else GB18030 or
+the guess of charset-normalizer, decided by the lines that are not UTF-8. A byte that is invalid in the encoding is read as a lone
 surrogate, so that a source can reject the row that contains it and keep the others.
 """
 
@@ -41,7 +41,7 @@ class Text:
     path: Path
     encoding: str
     is_valid: bool
-    """Whether every byte is valid in the encoding, in which case rows need no check."""
+    """Whether every byte is valid in the encoding; if so, rows need not be checked."""
 
     def open(self, newline: str | None = None) -> TextIO:
         """Open the file; bytes that are invalid in the encoding are read as lone surrogates."""
@@ -51,10 +51,10 @@ class Text:
         """Return the reason why this part of the file can't be used; None if it can."""
         if self.is_valid or not (_SURROGATE.search(text) or self._hides_utf8(text)):
             return None
-        return f"holds bytes that are not {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
+        return f"holds bytes that are not valid in {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
 
     def _hides_utf8(self, text: str) -> bool:
-        """Whether this text is really UTF-8 that was decoded with another encoding; GB18030 accepts nearly every sequence of bytes."""
+        """Return whether this text is UTF-8 that was decoded with another encoding; GB18030 decodes nearly all bytes without an error."""
         if self.encoding.startswith("utf") or text.isascii():
             return False
         try:
@@ -64,16 +64,16 @@ class Text:
             return False
 
     def refuse_mixed(self, flawed: int, rows: int) -> None:
-        """Raise DataError if more than one row and more than 10 % of all rows are flawed, as the encoding must be wrong then."""
+        """Raise DataError if more than one row and more than 10 % of all rows have invalid bytes: the encoding is probably wrong then."""
         if flawed > max(1, _TOLERATED_SHARE * rows):
             raise DataError(
-                f"{self.path} mixes encodings, or is not {self.encoding.upper()}: {flawed} of {rows} rows don't fit. "
-                "Save it in UTF-8, or name its encoding with the source's option 'encoding'."
+                f"{self.path} mixes encodings, or is not {self.encoding.upper()}: {flawed} of {rows} rows have bytes that are not valid "
+                "in it. Save it in UTF-8, or name its encoding with the source's option 'encoding'."
             )
 
 
 def text(path: Path, encoding: str, wanted: str) -> Text:
-    """Determine the encoding of a file; `auto` detects it. `wanted` names the format in messages.
+    """Return the file with its encoding, which is detected if `encoding` is `auto`; `wanted` names the file format in messages.
 
     Raise ConfigError for an unknown encoding, DataError for a binary file or an encoding that can't be detected.
     """
@@ -84,7 +84,7 @@ def text(path: Path, encoding: str, wanted: str) -> Text:
             name = codecs.lookup(encoding).name
         except LookupError as error:
             raise ConfigError(
-                f"There is no encoding '{encoding}'. Name one that Python has, such as utf-8, gb18030, big5, cp1252."
+                f"There is no encoding '{encoding}'. Name one that Python supports, such as utf-8, gb18030, big5 or cp1252."
             ) from error
         return Text(path, marked if marked and marked.removesuffix("-sig") == name else name, _fits(path, marked or name))
     if marked:
@@ -124,9 +124,9 @@ def _fits(path: Path, encoding: str) -> bool:
 
 
 def _wide(path: Path, head: bytes, wanted: str) -> str:
-    """Return `utf-16-le` or `utf-16-be` for a file without a byte order mark; DataError if it is not UTF-16.
+    """Return `utf-16-le` or `utf-16-be` for a file with NUL bytes but no byte order mark; raise DataError if it is not UTF-16.
 
-    The zero bytes of ASCII characters are nearly all at odd positions (little-endian) or nearly all at even ones (big-endian).
+    In UTF-16, every ASCII character has one NUL byte: at an odd position in little-endian files, at an even one in big-endian files.
     """
     zeros = [head[offset::2].count(0) for offset in (0, 1)]
     name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
@@ -134,8 +134,8 @@ def _wide(path: Path, head: bytes, wanted: str) -> str:
     if min(zeros) <= max(zeros) // 5 and not _CONTROL.search(start) and _fits(path, name):
         return name
     raise DataError(
-        f"{path} is not a {wanted}: it holds zero bytes, as binary files do, but text is expected. Name a text file, or a source that "
-        "reads this format."
+        f"{path} is not a {wanted}: it contains NUL bytes, as binary files do, but text is expected. "
+        "Name a text file, or choose the source that reads this format."
     )
 
 
@@ -164,12 +164,14 @@ def _legacy(path: Path) -> tuple[str, bool]:
 
     likely = {match.encoding: match.chaos for match in from_bytes(bytes(sample), cp_isolation=list(_LEGACY))}
     if not likely:
-        raise DataError(f"The encoding of {path} can't be detected. Save it in UTF-8, or name it with the source's option 'encoding'.")
+        raise DataError(
+            f"The encoding of {path} can't be detected. Save the file in UTF-8, or name its encoding with the source's option 'encoding'."
+        )
     return next(name for name in _LEGACY if name in likely and likely[name] <= min(likely.values()) + _EQUAL_CHAOS), valid > 0
 
 
 def _chinese(sample: bytes) -> bool:
-    """Whether these bytes are GB18030: at least 80 % of the non-ASCII characters are in GB 2312, its oldest part.
+    """Return whether these bytes are GB18030: at least 80 % of the non-ASCII characters are in GB 2312, its oldest part.
 
     Both bytes of a GB 2312 character are above 0xA0; in Western encodings they would be two accented letters in a row, which is rare.
     """

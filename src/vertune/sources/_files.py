@@ -1,4 +1,4 @@
-"""Finds and hashes the local files that a source names; does not depend on their format."""
+"""Finds and hashes the local files that a data source reads, of any format."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vertune.core.errors import DataError, NotFound
 from vertune.core.files import file_hash
 
 _FORMATS = (
-    (b"PK\x03\x04", "a zip or Excel file", "excel, if it is a workbook"),
-    (b"PAR1", "a Parquet file", "parquet"),
+    (b"PK\x03\x04", "a zip or Excel file", "the source excel, if it is a workbook"),
+    (b"PAR1", "a Parquet file", "the source parquet"),
     (b"\x1f\x8b", "a gzip file", "the unpacked file"),
     (b"%PDF", "a PDF file", "a table exported from it"),
-    (b"SQLite format 3", "an SQLite database", "sql with url: sqlite:///FILE"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", "excel, if it is a workbook"),
-    (b"\x89PNG", "a picture", "a file of text"),
+    (b"SQLite format 3", "an SQLite database", "the source sql with url: sqlite:///FILE"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", "the source excel, if it is a workbook"),
+    (b"\x89PNG", "a picture", "a text file"),
 )
 _HEAD_BYTES = 1 << 16
 
@@ -51,7 +51,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def refuse_binary(path: Path, wanted: str) -> bytes:
-    """Return the first 64 KiB of a file; raise DataError if it begins like a known binary format. `wanted` names the format in messages."""
+    """Return the first 64 KiB of a file; raise DataError if they show a known binary format, where a file of type `wanted` is expected."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     for magic, what, advice in _FORMATS:

@@ -11,11 +11,11 @@ import polars as pl
 _SCALARS: dict[type, pl.DataType] = {str: pl.String(), bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64()}
 FILE, ROW, ERROR = "__file", "__row", "__error"
 SAMPLE = (("the card was swallowed", "card"), ("wie hoch ist der Zins, bitte?", "rate"), ("我的卡被吞了", "card"))
-"""The texts and labels that the `sample` of a source writes, in three languages."""
+"""The texts and labels that the method `sample` of the sources writes to a file; the texts are in three languages."""
 
 
 def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None = None, first: int = 1) -> pl.DataFrame:
-    """Add the columns `__file`, `__row` (counted from `first`) and `__error` (null in all rows if `errors` is None)."""
+    """Add the columns `__file`, `__row` (the row's number, counted from `first`) and `__error` (null in all rows if `errors` is None)."""
     rows = pl.Series(ROW, range(first, first + frame.height), dtype=pl.Int64)
     why = pl.Series(ERROR, errors if errors is not None else [None] * frame.height, dtype=pl.String)
     return frame.with_columns(pl.lit(file, dtype=pl.String).alias(FILE), rows, why)
@@ -40,9 +40,9 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def series(name: str, values: list[Any]) -> pl.Series:
-    """Build a column of JSON values of their common type, with integers widened to floats if needed.
+    """Build a column of the type that all of these JSON values have in common; integers beside floats become floats.
 
-    Values without a common type are written as JSON strings, so that none is lost.
+    Values without a common type are stored as JSON strings, so that none is lost.
     """
     kind = _kind(values)
     if kind is not None:
@@ -54,7 +54,7 @@ def series(name: str, values: list[Any]) -> pl.Series:
 
 
 def _kind(values: Iterable[Any]) -> pl.DataType | None:
-    """Return the Polars type that can store all of these values; None if there is none."""
+    """Return the Polars type that can store all of these values; None if there is no such type."""
     known = [value for value in values if value is not None]
     kinds = {type(value) for value in known}
     if not kinds:

@@ -1,4 +1,4 @@
-"""Writes minimal .xlsx files with texts and numbers; does not support formulas, styles or dates."""
+"""Writes minimal .xlsx files with texts and numbers, as samples for tests; does not support formulas, styles or dates."""
 
 from __future__ import annotations
 

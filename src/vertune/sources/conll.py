@@ -35,7 +35,7 @@ _CJK = (
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """The lines of one sentence, each split into columns, with the number of its document and of its first line."""
+    """The lines of one sentence, each split into columns; the number of its document, and the number of its first line in the file."""
 
     document: int
     line: int
@@ -61,7 +61,7 @@ class Conll(Source):
     """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
 
     def read(self) -> pl.DataFrame:
-        """Return one row per sentence with `text` and `spans`; a sentence that can't be read has its reason in `__error`."""
+        """Return one row per sentence with `text` and `spans`; if a sentence can't be read, `__error` contains the reason."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -79,11 +79,11 @@ class Conll(Source):
         text = _decode.text(path, self.encoding, "CoNLL file")
         found = [(sentence.document, *self._row(text, sentence)) for sentence in _sentences(text)]
         if not found:
-            raise DataError(f"{path} holds no sentences. Write a token and its tag on each line, and an empty line between sentences.")
+            raise DataError(f"{path} contains no sentences. Write a token and its tag on each line, and an empty line between sentences.")
         documents, texts, spans, errors = (list(column) for column in zip(*found, strict=True))
         if all(errors):
             raise DataError(
-                f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read; the first {errors[0]}. "
+                f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read; the first block {errors[0]}. "
                 "Write a token and its tag on each line, or name the source that reads this format."
             )
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
@@ -130,7 +130,7 @@ def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") 
 
 
 def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Convert the tags of a sentence to spans, in order; `offsets` are the start and end of each token."""
+    """Convert the tags of a sentence to labelled spans, in order; `offsets` are the start and end of each token in the text."""
     found: list[dict[str, Any]] = []
     inside: str | None = None
     for tag, (start, end) in zip(tags, offsets, strict=True):
@@ -177,5 +177,5 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
 
 
 def _comment(fields: list[str]) -> bool:
-    """Whether a line is a comment such as `# sent_id = 4`, a form that no tagged token has."""
+    """Return whether a line is a comment such as `# sent_id = 4`; a line with a tagged token never has this form."""
     return fields[0] == "#" and len(fields) > 2 and fields[2] == "="

@@ -33,7 +33,7 @@ class _Dialect:
     """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
 
     def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Yield the fields of each row; raise csv.Error for wrong quotes."""
+        """Yield the fields of each row; raise csv.Error if a quoted field is not closed correctly."""
         return csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=True)
 
 
@@ -130,7 +130,7 @@ class Csv(Source):
 
 @dataclass(frozen=True, slots=True)
 class _RowCheck:
-    """Checks that a row has as many fields as the header."""
+    """Checks whether a row has as many fields as the header."""
 
     text: _decode.Text
     width: int
@@ -147,7 +147,7 @@ class _RowCheck:
 
 @dataclass(slots=True)
 class _Chunk:
-    """Some rows, padded or cut to the number of columns, each with its error or None."""
+    """A block of rows, each padded or cut to the number of columns of the header, and an error or None for each row."""
 
     rows: list[list[str]]
     errors: list[str | None]
@@ -169,7 +169,7 @@ class _Chunk:
         self.errors.append(error)
 
     def broken(self, error: str, check: _RowCheck) -> None:
-        """Add an empty row for lines that can't be parsed."""
+        """Add an empty row with this error, for lines that can't be parsed."""
         self.rows.append([""] * check.width)
         self.errors.append(error)
 
@@ -189,7 +189,7 @@ def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
             break
         except csv.Error as error:
             lines = f"line {before + 1}" if reader.line_num == before + 1 else f"lines {before + 1} to {reader.line_num}"
-            chunk.broken(f"{lines}: {error}: a quote is opened and not closed well; double the quotes inside a field", check)
+            chunk.broken(f"{lines}: {error}: a quoted field is not closed correctly; write each quote inside a field twice", check)
             continue
         if at_header and row:
             at_header = False
@@ -203,7 +203,7 @@ def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """Return the delimiter with which the largest share of lines has as many fields as the first line; comma if none occurs in it."""
+    """Return the delimiter with which the most lines have as many fields as the first line; a comma if that line has no delimiter."""
     best, chosen = (0.0, 0), ","
     for candidate in _DELIMITERS:
         counts = _counts(lines, candidate)
@@ -221,7 +221,7 @@ def _counts(lines: list[str], delimiter: str) -> list[int]:
 
 
 def _pairs(lines: list[str]) -> bool:
-    """Whether double quotes in these tab-separated lines always enclose a whole field."""
+    """Return whether double quotes in these tab-separated lines always enclose a whole field."""
     try:
         for _ in csv.reader(lines, delimiter="\t", strict=True):
             pass

@@ -49,7 +49,7 @@ class Excel(Source):
         frame = frame.filter(~pl.all_horizontal(pl.col(values).is_null()))
         if frame.is_empty():
             raise DataError(
-                f"The sheet '{self.sheet or sheets[0]}' of {path} has no rows under its header. Name another with the option 'sheet'."
+                f"The sheet '{self.sheet or sheets[0]}' of {path} has no rows under its header. Name another sheet with the option 'sheet'."
             )
         return frame
 

@@ -45,15 +45,15 @@ class Folder(Source):
         return cls(path=str(folder / "texts"))
 
     def _labelled(self, root: Path) -> list[tuple[str, Path]]:
-        """Return each file with its label, sorted."""
+        """Return pairs of a label and one of its files, sorted by label and path."""
         if not root.is_dir():
-            raise NotFound(f"There is no folder {root}. Name the folder that holds one folder for each label.")
+            raise NotFound(f"There is no folder {root}. Name the folder that contains one folder for each label.")
         labels = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         files = [(label.name, file) for label in labels for file in sorted(label.rglob(self.pattern)) if file.is_file()]
         if not files:
             content = f"{len(labels)} folders, none with a file that matches {self.pattern}" if labels else "no folders"
             raise DataError(
-                f"{root} holds {content}, but one folder of texts for each label is expected. Check the path and the option 'pattern'."
+                f"{root} contains {content}, but one folder of texts for each label is expected. Check the path and the option 'pattern'."
             )
         return files
 

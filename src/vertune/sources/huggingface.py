@@ -38,7 +38,9 @@ class Huggingface(Source):
         chosen = self._local(datasets) if Path(self.path).expanduser().is_dir() else self._hub(datasets)
         frame = pl.from_arrow(chosen.with_format("arrow")[:])
         if not isinstance(frame, pl.DataFrame) or frame.is_empty():
-            raise DataError(f"The split '{self.split}' of {self.path} has no rows, but at least one is needed. Name another split.")
+            raise DataError(
+                f"The split '{self.split}' of {self.path} has no rows, but at least one is needed. Name another with the option 'split'."
+            )
         named = [
             pl.col(name).map_elements(feature.int2str, return_dtype=pl.String) if frame.schema[name].is_integer() else pl.col(name)
             for name, feature in chosen.features.items()
@@ -68,7 +70,7 @@ class Huggingface(Source):
             loaded = datasets.load_from_disk(str(folder))
         except FileNotFoundError as error:
             raise DataError(
-                f"{folder} holds no data set; expected a folder that save_to_disk of the datasets library wrote. "
+                f"{folder} contains no dataset; expected a folder that save_to_disk of the datasets library wrote. "
                 "Use the source csv, jsonl or parquet for plain files."
             ) from error
         if not isinstance(loaded, datasets.DatasetDict):
@@ -86,11 +88,11 @@ class Huggingface(Source):
             return datasets.load_dataset(self.path, self.subset, split=self.split, revision=self.revision)
         except (OSError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
             raise NotFound(
-                f"The data set '{self.path}' is not a local folder, and the hub does not return it ({type(error).__name__}). "
+                f"The dataset '{self.path}' is not a local folder, and the hub does not return it ({type(error).__name__}). "
                 "Check the name and the network, or name a local file with the source csv, jsonl or parquet."
             ) from error
         except ValueError as error:  # the datasets library raises this for an unknown subset or split
             reason = str(error).splitlines()[0].rstrip(".")
-            raise DataError(f"The data set '{self.path}' can't be read: {reason}. Check 'subset' and 'split'.") from error
+            raise DataError(f"The dataset '{self.path}' can't be read: {reason}. Check the options 'subset' and 'split'.") from error
         finally:
             datasets.utils.logging.set_verbosity(level)

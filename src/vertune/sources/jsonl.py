@@ -54,13 +54,13 @@ class Jsonl(Source):
         if not any(table.values()):
             first = next(filter(None, errors), None)
             reason = f" ({first})" if first else ""
-            raise DataError(f'{path} holds no JSON objects{reason}. Write one in each line, such as {{"text": "…"}}.')
+            raise DataError(f'{path} contains no JSON objects{reason}. Write one in each line, such as {{"text": "…"}}.')
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
 
 
 def _objects(text: _decode.Text) -> Iterator[_Row]:
-    """Yield pairs (object, None), or (empty object, reason) for a value that can't be used."""
+    """Yield a pair for each JSON value of the file: (object, None), or (empty object, reason) if the value can't be used."""
     with text.open() as file:
         start = file.read(1)
         while start.isspace():
@@ -86,7 +86,7 @@ def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
 
 
 def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
-    """Yield a pair like `_parsed` for each value of a file that is one JSON array; DataError if it can't be parsed."""
+    """Yield (object, None) or (empty object, error) for each value of a file that is one JSON array; DataError if it can't be parsed."""
     try:
         values = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
@@ -98,14 +98,17 @@ def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
 
 
 def _checked(value: Any, written: str) -> _Row:
-    """Return (object, None), or (empty object, error) for another JSON type or a lone surrogate, which is not valid Unicode."""
+    """Return (object, None), or (empty object, error) if the value is no JSON object or contains a lone surrogate (invalid Unicode).
+
+    `written` is the JSON text of the value, in which escapes of surrogates are searched.
+    """
     if not isinstance(value, dict):
         return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
     if "\\ud" in written.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            return {}, "holds half a character (a lone surrogate such as \\ud800)"
+            return {}, "contains half a character (a lone surrogate such as \\ud800)"
     return value, None
 
 

@@ -45,7 +45,7 @@ class Sql(Source):
         for match in _PASSWORD.finditer(value):
             if not _REFERENCE.fullmatch(match["password"] or match["option"]):
                 raise ConfigError(
-                    "The url of the source 'sql' holds a password, which would be written into the manifest. Put it into an environment "
+                    "The url of the source 'sql' contains a password, which would be written into the manifest. Put it into an environment "
                     "variable and write its name instead: postgresql://user:${DB_PASSWORD}@host/name."
                 )
         return value
@@ -86,7 +86,9 @@ def _with_environment(url: str) -> str:
     def value(reference: re.Match[str]) -> str:
         name = reference[1]
         if name not in os.environ:
-            raise ConfigError(f"The url of the source 'sql' names the environment variable {name}, which is not set. Set it and run again.")
+            raise ConfigError(
+                f"The url of the source 'sql' names the environment variable {name}, which is not set. Set this variable and run again."
+            )
         return os.environ[name] if reference.start() == 0 else quote(os.environ[name], safe="")
 
     return _REFERENCE.sub(value, url)
@@ -94,16 +96,18 @@ def _with_environment(url: str) -> str:
 
 @contextmanager
 def _translated_errors(source: Sql) -> Iterator[None]:
-    """Convert errors of SQLAlchemy and its drivers to those of vertune, without values of environment variables.
+    """Convert errors of SQLAlchemy and its drivers to errors of vertune, with values of environment variables masked.
 
-    The original error is not chained, because a driver's message can quote the password.
+    The original error is not attached (`from None`), because a driver's message can quote the password.
     """
     import sqlalchemy.exc as errors
 
     try:
         yield
     except (errors.NoSuchModuleError, ModuleNotFoundError, errors.ArgumentError) as error:
-        raise ConfigError(_phrase(source, "Can't use the url", error) + " Check it, and install its driver with pip.") from None
+        raise ConfigError(
+            _phrase(source, "Can't use the url", error) + " Check the url, and install the driver of the database with pip."
+        ) from None
     except errors.ProgrammingError as error:
         raise ConfigError(_phrase(source, "The database refused the query", error) + " Check the option 'query'.") from None
     except errors.OperationalError as error:
@@ -117,7 +121,7 @@ def _translated_errors(source: Sql) -> Iterator[None]:
 
 
 def _phrase(source: Sql, what: str, error: Exception) -> str:
-    """Format an error message that masks the values of environment variables."""
+    """Format an error message in which the values of environment variables are masked, because they can be passwords."""
     reason = str(getattr(error, "orig", None) or error).splitlines()[0]
     for name in _REFERENCE.findall(source.url):
         reason = reason.replace(os.environ.get(name) or "\0", "***")

@@ -26,7 +26,7 @@ class Squad(Source):
     def read(self) -> pl.DataFrame:
         """Return one row per question with `id`, `title`, `question`, `context` and `answers`.
 
-        Answers are a list of texts with their starts in code points; it is empty for an unanswerable question.
+        `answers` is a list of answer texts with their starts in the context, in code points; it is empty for an unanswerable question.
         """
         return _table.stacked([_file(path) for path in _files.find(self.path)])
 
@@ -57,16 +57,16 @@ def _file(path: Path) -> pl.DataFrame:
         reason = flaw or f"{type(error).__name__}: {error}"
         raise DataError(
             f'{path} is not a SQuAD file ({reason}). Expected {{"data": [{{"title", "paragraphs": [{{"context", "qas": […]}}]}}]}}, '
-            'each of "qas" with "id", "question" and "answers". Correct the file, or name the source that reads it.'
+            'each of "qas" with "id", "question" and "answers". Correct the file, or name the source that reads this format.'
         ) from error
     if not rows:
-        raise DataError(f"{path} holds no questions. Check that its paragraphs have 'qas'.")
+        raise DataError(f"{path} contains no questions. Check that its paragraphs have 'qas'.")
     frame = pl.DataFrame([pl.Series(name, [row[name] for row, _ in rows], dtype=kind) for name, kind in _SCHEMA.items()])
     return _table.marked(frame, str(path), [error for _, error in rows])
 
 
 def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Yield pairs (row, error), one per question; the error is None unless an answer is not at its start in the context."""
+    """Yield a pair (row, error) for each question; the error is None unless the context does not contain an answer at its start."""
     for article in articles:
         for paragraph in article["paragraphs"]:
             context = paragraph["context"]

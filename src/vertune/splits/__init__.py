@@ -1,1 +1,1 @@
-"""Splits divide records into training, validation and test data; one file per method."""
+"""Splits, which divide records into training, validation and test records: one file per split."""

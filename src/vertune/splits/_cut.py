@@ -1,4 +1,4 @@
-"""Helpers of splits: assign shares of rows or blocks of rows to splits, decided by content, not by row order."""
+"""Assigns rows, or groups of rows, to training, validation and test, depending on their content and not on their order."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from vertune.core.errors import ConfigError, DataError
 from vertune.core.records import Column
 
 FEWEST = 4
-"""Least number of distinct texts that a dataset needs to be divided."""
+"""Minimum number of distinct texts (rows with different inputs) that a dataset must have to be divided into splits."""
 _RANGES = 10
-"""Greatest number of ranges into which a numeric target is cut."""
+"""Maximum number of ranges into which the values of a numeric target are divided, to use the ranges as classes."""
 _RANGE_ROWS = 20
-"""Rows per range: with fewer rows there are fewer ranges."""
+"""With fewer than nine times this number of rows, there are fewer ranges, so that each contains enough rows."""
 
 Codes = NDArray[np.int64]
 
 
 def column(frame: pl.DataFrame, name: str, purpose: str) -> pl.Series:
-    """Return a column that a split needs; raise ConfigError if it is missing."""
+    """Return the column `name`; raise ConfigError if it is missing. `purpose` completes the message `needs the column … for`."""
     if name not in frame.columns:
         known = ", ".join(column for column in frame.columns if not column.startswith("__"))
-        raise ConfigError(f"The split needs the column '{name}' for {purpose}, and the rows have: {known}. Name one of them.")
+        raise ConfigError(
+            f"The split needs the column '{name}' for {purpose}, but the data has only the columns {known}. Name one of them."
+        )
     return frame[name]
 
 
 def inputs(columns: Sequence[Column]) -> list[str]:
-    """Return the names of the input columns; rows with equal inputs count as one text."""
+    """Return the names of the columns with the role `input`."""
     return [column.name for column in columns if column.role == "input"]
 
 
 def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> Codes:
-    """Return a class number per row, used for stratification; one class for all rows if the frame has no target.
+    """Return a class number per row, by which a stratified split balances its splits: the class of the column `by`, or of the target.
 
-    Numbers are cut into up to ten ranges with equal numbers of rows. Of several labels the rarest is the class, so that every split
-    gets some of it. For question answering the classes are: has an answer, has none.
+    Numbers are divided into up to ten ranges with equal numbers of rows, which are the classes. If a row has several labels, its
+    class is the rarest of them, so that every split gets rare labels. For question answering there are two classes: rows with an
+    answer and rows without. If there is no target, all rows have the same class.
     """
     targets = (column.name for column in columns if column.role == "target" and column.name in frame.columns)
     name = next(targets, None) if by == "auto" else by
@@ -55,7 +58,7 @@ def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> 
 
 
 def _rarest(values: pl.Series) -> pl.Series:
-    """Return the rarest of the labels in each row; the empty text if a row has none."""
+    """Return, for each row, the one of its labels that is rarest in all rows; an empty text for a row without labels."""
     table = pl.DataFrame({"row": range(len(values)), "item": values}).explode("item", empty_as_null=True)
     if isinstance(table.schema["item"], pl.Struct):
         fields = table["item"].struct.fields
@@ -67,10 +70,11 @@ def _rarest(values: pl.Series) -> pl.Series:
 
 
 def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, float], by: str = "auto", salt: str = "") -> pl.Series:
-    """Return the split of each row: every split in `wanted` gets its share of each class, `train` the rest.
+    """Return the split of each row; `wanted` contains the fraction of each class that a split gets, and `train` gets the rest.
 
-    `train` gets at least one text of each class. All rows with the same text get the same split. Texts of a class are ordered by
-    their hash (with `salt`), so the order of rows and files does not matter. DataError if there are fewer than 4 distinct texts.
+    `train` gets at least one text of each class. All rows with equal inputs get the same split. The texts of a class are assigned
+    in order of their hashes (with `salt`), so that the order of rows and files does not matter. Raises DataError if there are fewer
+    than 4 distinct texts.
     """
     if not any(wanted.values()):
         return pl.Series("split", ["train"], dtype=pl.String).new_from_index(0, frame.height)
@@ -78,7 +82,7 @@ def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, 
     if len(texts) < FEWEST:
         raise DataError(
             f"{len(texts)} distinct {'text' if len(texts) == 1 else 'texts'} can't be divided into training, validation and test: "
-            f"at least {FEWEST} are needed, and some hundred make sense. Add rows."
+            f"at least {FEWEST} are needed, and some hundred are recommended. Add rows."
         )
     classes = _class_of_text(strata(frame, columns, by), text_of_row, len(texts))
     order = np.lexsort((texts, classes))
@@ -95,9 +99,10 @@ def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, 
 
 
 def _rounded(sizes: Codes, share: float, room: Codes) -> Codes:
-    """Return how many texts of each class a split gets: `share` of its size, rounded so that the total is right too, at most `room`.
+    """Return how many texts of each class a split gets: the fraction `share` of the class, but at most `room`.
 
-    A shortfall is taken from the classes with most room left. Unless `share` is 0, the total is at least 1.
+    The numbers are rounded so that their sum is the same fraction of all texts, and at least 1 unless `share` is 0. If `room` makes
+    the sum too small, one more text is taken from each of the classes with the most room left.
     """
     if share == 0:
         return np.zeros_like(sizes)
@@ -110,14 +115,17 @@ def _rounded(sizes: Codes, share: float, room: Codes) -> Codes:
 
 
 def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
-    """Return the split of each block of rows: the first blocks go to test, the next to validation, the rest to train.
+    """Return the split of each block (group of rows that stay together): first test, then validation, then train.
 
-    `sizes` are rows per block. The middle row of a block decides its split; each split with a share gets at least one block.
-    DataError if there are fewer blocks than splits.
+    `sizes` are the numbers of rows of the blocks; `test` is a fraction of all rows, `validation` a fraction of the other rows. A
+    block goes to the split in which its middle row is; each split whose fraction is not 0 gets at least one block. Raises DataError
+    if there are fewer blocks than splits.
     """
     wanted = 1 + (test > 0) + (validation > 0)
     if len(sizes) < wanted:
-        raise DataError(f"{len(sizes)} groups or times can't be divided into {wanted} splits. Choose another split, or add rows.")
+        raise DataError(
+            f"The rows have only {len(sizes)} different groups or times; expected at least {wanted}. Choose another split, or add rows."
+        )
     middle = np.cumsum(sizes) - sizes / 2
     edge = test * sizes.sum()
     line = edge + validation * (sizes.sum() - edge)
@@ -127,9 +135,9 @@ def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
 
 
 def _class_of_text(classes: Codes, place: Codes, texts: int) -> Codes:
-    """Return the most frequent class among the rows of each text, of equally frequent ones the first.
+    """Return, for each text, the most frequent class of its rows; if several are equally frequent, the one with the smallest number.
 
-    `classes` and `place` have one entry per row: its class, and the index of its text.
+    For each row, `classes` contains its class, and `place` the index of its text.
     """
     count = int(classes.max()) + 1
     pairs, rows = np.unique(place * count + classes, return_counts=True)

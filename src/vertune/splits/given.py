@@ -1,4 +1,4 @@
-"""Uses the division that the data has: separate files, or a column that names the split of each row."""
+"""Divides rows as the data specifies: by separate files, or by a column that names the split of each row."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ _USUAL = {
 
 
 class Given(Split):
-    """Options of a split that the data defines."""
+    """A split that is given by the data: by separate files, or by a column; the fields below are its options."""
 
     by: str | None = None
-    """The column that names the split of each row; None if splits are separate files, so that all rows here are training rows."""
+    """The column that names the split of each row; None if `data.source` contains only training rows."""
     values: dict[Literal["train", "validation", "test"], list[str]] = Field(default={})
-    """For each split, the values of the column that mean it; other rows are not used. If empty, the usual names are recognised."""
+    """For each split, the values of the column `by` that stand for it; rows with other values are not used. If empty, the usual names of
+    splits, such as dev or test, are recognised."""
     validation: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the training rows that are used for validation if the data has no validation rows."""
+    """Fraction of the training rows that is used for validation if the data has no validation rows."""
 
     @field_validator("values", mode="before")
     @classmethod
     def _as_text(cls, values: object) -> object:
-        """Convert numbers to text, because folds are often numbered."""
+        """Convert numbers in the lists to text, because the column is compared as text."""
         if not isinstance(values, dict):
             return values
         return {name: [str(value) for value in listed] if isinstance(listed, list) else listed for name, listed in values.items()}
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column that names the splits, if there is one."""
+        """The column that names the split of each row, if one is set."""
         return (self.by,) if self.by else ()
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row, or `unused`; without validation rows, some training rows become validation.
+        """Return the split of each row, or `unused`. If there are no validation rows, some training rows are used for validation.
 
-        DataError if the column contains an unknown name of a split.
+        Raises DataError if the column contains a value that is not the name of a split.
         """
         names = self._named(frame)
         if not self.validation or (names == "validation").any():
@@ -57,7 +58,7 @@ class Given(Split):
         return names.scatter(training.arg_true(), cut)
 
     def _named(self, frame: pl.DataFrame) -> pl.Series:
-        """Return the split that the data names for each row; all rows are `train` without a column."""
+        """Return the split that the column `by` names for each row, or `unused`; if `by` is None, `train` for all rows."""
         if not self.by:
             return pl.Series("split", ["train"], dtype=pl.String).new_from_index(0, frame.height)
         given = _cut.column(frame, self.by, "the names of splits").cast(pl.String).str.strip_chars()
@@ -66,14 +67,14 @@ class Given(Split):
         found = _mapped(given.str.to_lowercase(), {value: name for name, values in _USUAL.items() for value in values})
         unknown = given.filter(found.is_null()).unique().sort().head(5).to_list()
         if unknown:
-            shown = ", ".join("nothing" if value is None else f"'{value}'" for value in unknown)
+            shown = ", ".join("empty cells" if value is None else f"'{value}'" for value in unknown)
             raise DataError(
-                f"The column '{self.by}' holds {shown}, and must name splits (train, validation, test, unused). "
-                "Map its values to splits with the option 'values': {train: [...], validation: [...], test: [...]}."
+                f"The column '{self.by}' contains {shown}; expected names of splits (train, validation, test, unused). "
+                "Set the values of each split with the option 'values': {train: [...], validation: [...], test: [...]}."
             )
         return found
 
 
 def _mapped(values: pl.Series, names: dict[str, str]) -> pl.Series:
-    """Replace each value by the split that `names` has for it; null if it has none."""
+    """Replace each value by its split in `names`; by null if `names` does not contain it."""
     return values.replace_strict(list(names), list(names.values()), default=None, return_dtype=pl.String).alias("split")

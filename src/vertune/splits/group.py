@@ -1,4 +1,4 @@
-"""Keeps all rows of a group (such as a customer, a document or a question) in the same split."""
+"""Divides rows so that all rows of a group (such as a customer, a document or a question) are in the same split."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from vertune.splits import _cut
 
 
 class Group(Split):
-    """Options of the split by groups."""
+    """A split that keeps the rows of a group together; the fields below are its options."""
 
     by: str
-    """The column that names the group of each row; a row without a value is a group of its own."""
+    """The column that names the group of each row; a row without a value is grouped only with rows that have equal inputs."""
     test: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the rows that are used as test data."""
+    """Fraction of all rows that is used for the test."""
     validation: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the other rows that are used for validation."""
+    """Fraction of the rows left after the test rows are taken, which is used for validation."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the hash that orders the groups; another seed gives another division."""
+    """Seed of the random order in which groups are assigned to splits."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column with the groups."""
+        """The column that names the group of each row."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row: groups, in the order of their hashes, go to test, then validation. DataError if too few."""
+        """Return the split of each row; groups are assigned in random order. Raises DataError if there are fewer groups than splits."""
         given = _cut.column(frame, self.by, "its groups").cast(pl.String)
         alone = pl.Series(content.of_inputs(frame, _cut.inputs(columns))).cast(pl.String)
         named = pl.select(

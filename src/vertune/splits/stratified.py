@@ -13,18 +13,18 @@ from vertune.splits import _cut
 
 
 class Stratified(Split):
-    """Options of the stratified split."""
+    """A random split with the same proportions of classes in every split; the fields below are its options."""
 
     test: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the rows that are used as test data."""
+    """Fraction of all rows that is used for the test."""
     validation: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the other rows that are used for validation."""
+    """Fraction of the rows left after the test rows are taken, which is used for validation."""
     by: str = "auto"
-    """The column whose values have the same proportions in every split; auto uses the target of the task."""
+    """The column whose values are the classes that every split has in the same proportions; auto uses the target of the task."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the hash that orders the rows; another seed gives another division."""
+    """Seed of the random order in which rows are assigned to splits."""
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; rows with the same text get the same one. DataError if there are fewer than 4 distinct texts."""
+        """Return the split of each row; rows with equal inputs get the same one. Raises DataError for fewer than 4 distinct texts."""
         wanted = {"test": self.test, "validation": self.validation * (1 - self.test)}
         return _cut.shares(frame, columns, wanted, self.by, str(self.seed))

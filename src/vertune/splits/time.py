@@ -1,4 +1,4 @@
-"""Divides rows by time: trains on the oldest rows, tests on the latest."""
+"""Divides rows by time: the oldest rows are used for training, newer ones for validation, the newest for the test."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from vertune.splits import _cut
 
 
 class Time(Split):
-    """Options of the split by time."""
+    """A split by the time of each row; the fields below are its options."""
 
     by: str
     """The column with the time of each row: a date, a datetime, a number, or text such as 2024-05-31 or 2024-05-31T12:30:00."""
     format: str | None = None
-    """The format of times that are text, such as %d.%m.%Y; None expects numbers or ISO 8601."""
+    """The format of times that are text, as for `strptime`, such as %d.%m.%Y; None expects numbers or ISO 8601."""
     test: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the rows that are used as test data: the latest ones."""
+    """Fraction of all rows that is used for the test: the newest ones."""
     validation: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the other rows that are used for validation: the latest of them."""
+    """Fraction of the rows left after the test rows are taken, which is used for validation: the newest of them."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column with the times."""
+        """The column with the time of each row."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; rows with equal times get the same one. DataError if a time is invalid or there are too few."""
+        """Return the split of each row; rows with equal times get the same one. Raises DataError for invalid or too few different times."""
         times, time_of_row = np.unique(self._times(_cut.column(frame, self.by, "its times")), return_inverse=True)
         latest_first = np.bincount(time_of_row, minlength=len(times))[::-1]
         return pl.Series("split", _cut.blocks(latest_first, self.test, self.validation)[::-1][time_of_row], dtype=pl.String)
 
     def _times(self, values: pl.Series) -> NDArray[np.float64]:
-        """Convert the times to numbers that have the same order."""
+        """Convert times (dates, numbers or texts) to numbers, of which a larger one means a later time."""
         missing = values.is_null() | (values.cast(pl.String).str.strip_chars() == "").fill_null(False)
         if missing.any():
             raise DataError(f"The column '{self.by}' has no time in {missing.sum()} rows. Fill these cells, or remove the rows.")
@@ -54,12 +54,12 @@ class Time(Split):
         return texts.replace_strict(distinct, [self._seconds(text) for text in distinct], return_dtype=pl.Float64).to_numpy()
 
     def _seconds(self, text: str) -> float:
-        """Parse a time and return it in seconds since 1970; without a zone it is UTC."""
+        """Return the seconds from 1970 to the time in a text; a time without a time zone is taken as UTC."""
         try:
             found = datetime.strptime(text, self.format) if self.format else datetime.fromisoformat(text)
         except ValueError as error:
             wanted = f"the format {self.format}" if self.format else "ISO 8601, such as 2024-05-31"
             raise DataError(
-                f"The column '{self.by}' holds '{text}', which is not a time in {wanted}. Set its format with the option 'format'."
+                f"The column '{self.by}' contains '{text}', which is not a time in {wanted}. Set the option 'format'."
             ) from error
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -16,10 +16,10 @@ _SKIPPED_SUFFIXES = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".
 
 
 def bundle(model: Artifact, folder: Path) -> Path:
-    """Copy a model and its pretrained base into a new or empty folder, and return its path, which `predict` and `vertune.load` accept.
+    """Copy a fine-tuned model and the pretrained model that it is based on into a new or empty folder; return the folder's path.
 
-    Raises Conflict if the folder is not empty, ModelError if the copy's outputs differ from the model's. On an error no
-    files remain.
+    `predict` and `vertune.load` accept this path. Raises Conflict if the folder is not empty, ModelError if the outputs of the
+    copy differ from those of the original. If there is an error, no files remain in the folder.
     """
     predictor = Predictor.open(model)
     base = predictor.encoder.base_folder
@@ -33,12 +33,12 @@ def bundle(model: Artifact, folder: Path) -> Path:
 
 
 def _skipped(folder: str, names: list[str]) -> set[str]:
-    """Return the names that `shutil.copytree` should skip in the base's folder."""
+    """Return the names of files and folders that `shutil.copytree` should skip in the folder of the pretrained model."""
     return {name for name in names if name.startswith(".") or name in {"onnx", "openvino"} or name.lower().endswith(_SKIPPED_SUFFIXES)}
 
 
 def _check(model: Predictor, bundled: Artifact) -> None:
-    """Check that the bundle loads its own copy of the base and has the same outputs as the model; raise ModelError otherwise."""
+    """Raise ModelError unless the bundle loads the pretrained model from its own folder and has the same outputs as the original."""
     import numpy as np
 
     inputs = [column.name for column in model.task.columns if column.role == "input"]
@@ -47,8 +47,12 @@ def _check(model: Predictor, bundled: Artifact) -> None:
     copy = Predictor.open(bundled)
     if copy.encoder.base_folder not in (None, bundled.folder / BASE):
         raise ModelError(
-            f"The bundle of {bundled.id} loaded the base in {copy.encoder.base_folder} instead of its own. Report this as a bug."
+            f"The bundle of {bundled.id} loaded the pretrained model in {copy.encoder.base_folder} instead of the copy inside the bundle. "
+            "Report this as a bug."
         )
     for ours, theirs in zip(*(one.outputs(one.encoder.encode(records, views)) for one in (model, copy)), strict=True):
         if not np.array_equal(ours, theirs):
-            raise ModelError("The outputs of the bundle differ from the model's, so it was not kept. Check the disk and try again.")
+            raise ModelError(
+                "The outputs of the bundle differ from those of the original model, so the bundle was deleted. "
+                "Check the disk and try again."
+            )

@@ -1,4 +1,4 @@
-"""clean: deletes failed runs and, on request, all artifacts that no alias needs; independent of their content."""
+"""clean: deletes failed runs and, on request, all datasets, models and reports that no alias (a name that points to a model) needs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Freed:
 def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     """Delete failed and stopped runs, and folders that an interrupted removal left behind; return the deleted items.
 
-    With `unused`, also delete the datasets, models and reports that no alias needs (an aliased model needs its dataset and the
-    reports on it), and cached outputs of frozen layers, which training can compute again. With `dry`, only return what would be
-    deleted. A run that is active, or changed a file in the last ten minutes, is kept.
+    With `unused`, also delete the datasets, models and reports that no alias needs (a model that an alias points to needs its
+    dataset and the reports on it), and cached outputs of frozen layers, which training can compute again. With `dry`, delete
+    nothing and only return what would be deleted. A run is kept if it is active, or if its files changed in the last ten minutes.
     """
     unneeded = [(run, _status(run)) for run in home.runs() if not _alive(run)]
     if unused:
@@ -50,7 +50,7 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
 
 
 def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
-    """Delete the cached outputs of frozen layers that no training used in the last ten minutes; return what was deleted."""
+    """Unless `dry`, delete the cached outputs of frozen layers that no training used in the last ten minutes; return these items."""
     folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= _QUIET]
     freed = [Freed(f"trunk cache {path.name[:8]}", folder_size(path), "training can compute it again") for path in folders]
     if not dry:
@@ -61,7 +61,11 @@ def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
 
 
 def _alive(run: Artifact) -> bool:
-    """Whether a run must be kept: a process works on it, its result awaits acceptance, or it is running and changed a file lately."""
+    """Return whether a run must be kept.
+
+    This is so if a process is working on it, if its result waits for the user to accept it, or if its status is `running` and one
+    of its files changed in the last ten minutes.
+    """
     if run.in_use or _status(run) == UNDECIDED:
         return True
     newest = max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0)
@@ -76,7 +80,7 @@ def _status(run: Artifact) -> str:
 
 
 def _needed(home: Home) -> set[str]:
-    """Ids of the models that aliases point to, of the reports on them, and of all artifacts that these were made from."""
+    """Return the ids of the models that aliases point to, of the reports on these models, and of all artifacts that both were made from."""
     needed = set(home.aliases().values())
     parents: dict[str, list[str]] = {
         artifact.id: list(artifact.manifest.get("parents", []))
@@ -94,7 +98,7 @@ def _needed(home: Home) -> set[str]:
 
 
 def _interrupted_removals(home: Home, dry: bool) -> list[Freed]:
-    """Delete the folders that a crash during a removal left behind; return what was deleted."""
+    """Unless `dry`, delete the folders that remained because a removal was interrupted; return these items."""
     folders = [path for shelf in SHELVES for path in (home.folder / shelf).glob(".*.removed")]
     freed = [Freed(path.name, folder_size(path), "left over from a removal") for path in folders]
     if not dry:

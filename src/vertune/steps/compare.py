@@ -1,4 +1,4 @@
-"""compare: tests whether one model is better than another on the same rows, with a paired bootstrap; independent of how they were made."""
+"""compare: tests with a paired bootstrap whether one model is better than another on the same rows."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from vertune.reports.words import comparison_sentence
 def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
     """Compute the paired difference b − a of every metric with its 95 % bootstrap interval, and describe each in a sentence.
 
-    `a` and `b` are reports or models; for a model, its newest report on the same rows as the other's is used. Returns `{"a", "b",
-    "units", "goal", "metrics": {name: {"a", "b", "difference": {"value", "low", "high"}, "winner", "sentence"}}}`.
-    Raises NotFound if a model has no report, Conflict if the two reports are on different rows.
+    `a` and `b` are evaluation reports or models; for a model, its newest report that measured the same rows as the other report is
+    used. Returns `{"a", "b", "units", "goal", "metrics": {name: {"a", "b", "difference": {"value", "low", "high"}, "winner",
+    "sentence"}}}`, where `units` is the number of records (or of queries, for retrieval) that the bootstrap resamples, and `goal`
+    is the name of the task's main metric. Raises NotFound if a model has no report, Conflict if the reports measured different rows.
     """
     left, right = _reports(a, b)
     left_metrics, right_metrics = (read_json(report.folder / "metrics.json") for report in (left, right))
     if left_metrics["rows_hash"] != right_metrics["rows_hash"] or left_metrics["units"] != right_metrics["units"]:
         raise Conflict(
-            f"Only reports on the same rows can be compared: {left.id} is of {left_metrics['rows']} {left_metrics['split']} rows, "
-            f"{right.id} of {right_metrics['rows']} {right_metrics['split']} rows, and they differ. "
+            f"Only reports on the same rows can be compared: {left.id} measured {left_metrics['rows']} {left_metrics['split']} rows, "
+            f"{right.id} measured {right_metrics['rows']} {right_metrics['split']} rows, and these rows are not the same. "
             "Evaluate both models on one file: vertune evaluate MODEL --data FILE"
         )
     task = _task(right)
@@ -53,14 +54,17 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
 def _compared(
     name: str, measured: Mapping[str, Mapping[str, Any]], difference: Mapping[str, float | None], names: tuple[str, str], lower: bool
 ) -> dict[str, Any]:
-    """The entry of one metric: both values, their difference, the winner, and a sentence; `lower` if lower values are better."""
+    """Return the result entry of one metric: both values, their difference, the winner, and a sentence that describes them.
+
+    `lower` is true if lower values of the metric are better.
+    """
     winner, sentence = comparison_sentence(difference, lower, *reversed(names))
     values = {side: report["metrics"].get(name, {}).get("value") for side, report in measured.items()}
     return {**values, "difference": dict(difference), "winner": (None, "b", "a")[winner], "sentence": sentence}
 
 
 def _reports(a: Artifact, b: Artifact) -> tuple[Artifact, Artifact]:
-    """The reports to compare: the newest pair on the same rows, or the newest report of each if there is no such pair."""
+    """Return the two reports to compare: the newest pair that measured the same rows; without such a pair, the newest report of each."""
     lefts, rights = _candidates(a), _candidates(b)
     hashes = {report.id: read_json(report.folder / "metrics.json")["rows_hash"] for report in (*lefts, *rights)}
     pairs = [(left, right) for right in rights for left in lefts if hashes[left.id] == hashes[right.id]]
@@ -68,7 +72,7 @@ def _reports(a: Artifact, b: Artifact) -> tuple[Artifact, Artifact]:
 
 
 def _candidates(artifact: Artifact) -> list[Artifact]:
-    """The reports on a model, newest first; for a report, the report alone. Raises NotFound if there is none."""
+    """Return the reports on a model, newest first; if a report is passed, return only that one. Raises NotFound if a model has none."""
     manifest = artifact.manifest
     if manifest["shelf"] == "reports":
         return [artifact]
@@ -80,10 +84,10 @@ def _candidates(artifact: Artifact) -> list[Artifact]:
 
 
 def _task(report: Artifact) -> Task:
-    """The task in the config of a report."""
+    """Return the task that the config in a report's manifest names."""
     return build(Config, report.manifest["config"]).task
 
 
 def _tally(report: Artifact) -> NDArray[np.float64]:
-    """The per-unit counts from which a report's metrics were computed, shape (units, columns)."""
+    """Return the counts from which a report's metrics were computed: one row per record (or per query, for retrieval)."""
     return pl.read_parquet(report.folder / "tally.parquet").to_numpy().astype(np.float64)

@@ -1,8 +1,8 @@
 """compress: makes a smaller, faster model from a trained one by a chain of compressors, such as distillation and int8.
 
-Compressors that work on torch modules run first, then the model is exported to ONNX, and those that work on ONNX graphs follow.
+Compressors that work on torch modules run first; then the model is exported to ONNX, and those that work on ONNX graphs run.
 After every compressor the model is compared with the original on the validation rows, and its speed is measured. The final model
-must pass the gate: the check that its loss of accuracy is within the tolerance.
+must pass the gate, a check that it loses no more accuracy than the option `compress.tolerance` allows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TEXTS = 512
 """Number of validation texts on which a graph is compared with its torch model; their lengths are also used to measure speed."""
 _BATCH = 16
 _SETTINGS = ("compress", "data.unlabelled", "training", "device", "seed")
-"""The sections of a config that a compression may change."""
+"""The sections of a config whose values the settings of a compression may change."""
 _CHECKPOINTS = "learnt-"
 """Prefix of the checkpoint folders; there is one folder per student model that a compressor trains."""
 _ACCEPTED_BY_USER = "by hand: validation could not tell"
@@ -63,11 +63,11 @@ class CompressOptions:
 def compress(
     model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, options: CompressOptions | None = None
 ) -> Artifact:
-    """Run the compressors of the model's config, changed by `settings` such as `compress.chain=[int8]`; return the smaller model.
+    """Run the compressors that the model's config lists, and return the smaller model; `settings` change values of that config.
 
-    Raises ConfigError for a chain that can't work, DataError without validation rows, and ModelError if the result loses too
-    much accuracy or if there are too few validation rows to decide. In the last case the run is kept, and the same call with
-    `accept` finishes it.
+    An example of a setting is `compress.chain=[int8]`. Raises ConfigError for compressors that can't run in the given order,
+    DataError if there are no validation rows, and ModelError if the result loses too much accuracy or if there are too few
+    validation rows to decide. In the last case the unfinished run is kept, and the same call with `options.accept` finishes it.
     """
     options = options or CompressOptions()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
@@ -95,8 +95,8 @@ def compress(
         if last.verdict == REFUSED:
             advice = "" if last.loss <= compression.gate.tolerance.loss else ", or allow a larger loss with --set compress.tolerance=…"
             raise ModelError(
-                f"The gate refused the smaller model: {last.why}. {run.folder / 'report.html'} shows the loss after each compressor. "
-                f"Weaken or leave out the one that costs too much{advice}."
+                f"The smaller model did not pass the check on the validation rows: {last.why}. {run.folder / 'report.html'} shows the loss "
+                f"after each compressor. Change the options of the one that loses too much, or leave it out{advice}."
             )
         if last.verdict == ACCEPTED:
             return home.finish(run)
@@ -110,7 +110,7 @@ def compress(
 
 
 def float32(model: Artifact, home: Home) -> bytes:
-    """Export a trained model to ONNX without compressing it, check it on validation texts, and return the serialised graph."""
+    """Export a trained model to ONNX without compression, check that both have equal outputs, and return the serialised graph."""
     from vertune.graphs.tracing import export
 
     predictor = Predictor.open(model)
@@ -123,13 +123,13 @@ def float32(model: Artifact, home: Home) -> bytes:
 
 
 def _check_settings(settings: Sequence[str]) -> None:
-    """Raise ConfigError for a setting outside the sections that a compression may change."""
+    """Raise ConfigError for a setting of a config section that a compression must not change (any but those in `_SETTINGS`)."""
     for setting in settings:
         key = modernise_setting(setting)[0].partition("=")[0]
         if not any(key == section or key.startswith(f"{section}.") for section in _SETTINGS):
             raise ConfigError(
-                f"--set {key} would change the trained model, not its compression. Here you can set: {', '.join(_SETTINGS)}. "
-                "For anything else, train again."
+                f"--set {key} would change the trained model, not its compression. A compression can only set: {', '.join(_SETTINGS)}. "
+                "To change anything else, train again."
             )
 
 
@@ -140,13 +140,16 @@ def _check_order(chain: Sequence[Compressor]) -> None:
         names = ", ".join(part.name for part in chain)
         ordered = [part.name for part in chain if part.works_on == "torch"] + [part.name for part in chain if part.works_on == "onnx"]
         raise ConfigError(
-            f"The chain {names} can't work: it goes back from ONNX to torch. Put torch compressors first: "
-            f"compress: {{chain: [{', '.join(ordered)}]}}."
+            f"The compressors {names} can't run in this order, because a torch compressor comes after one for ONNX graphs. "
+            f"Put torch compressors first: compress: {{chain: [{', '.join(ordered)}]}}."
         )
 
 
 def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str]) -> Artifact | None:
-    """The newest run with this config, these parents and one of these states that no process is working on; None if there is none."""
+    """Return the newest unfinished run with this config, these parents and a status in `states`; None if there is none.
+
+    Parents are the ids of the artifacts that a run reads. A run that a process is working on is not returned.
+    """
     runs = [
         run
         for run in home.runs()
@@ -156,16 +159,17 @@ def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str
 
 
 def _asks(asked: Any, config: Config, parents: list[str]) -> bool:
-    """Whether the entry `asked` of a manifest has this config and these parents."""
+    """Return whether `asked`, the request that a run's manifest records, contains this config and these parents (ids of its inputs)."""
     return isinstance(asked, dict) and asked.get("parents") == parents and is_same(asked.get("config"), config)
 
 
 def _dataset(model: Artifact, home: Home) -> Artifact:
-    """The dataset that the model was trained on; raise NotFound if it was deleted."""
+    """Return the dataset that the model was trained on; raise NotFound if it was deleted."""
     dataset = of_model(model.manifest, home)
     if dataset is None:
         raise NotFound(
-            f"The dataset of {model.id} is not in {home.folder}, and the gate can't measure without it. Prepare the data and train again."
+            f"The dataset of {model.id} is not in {home.folder}, and without its validation rows the loss of accuracy can't be measured. "
+            "Prepare the data and train again."
         )
     return dataset
 
@@ -177,11 +181,11 @@ class _Folders:
     scratch: Path
     """A temporary folder, deleted when the compression ends."""
     run: Path
-    """The folder of the run, which becomes the artifact."""
+    """The folder of the run, which becomes the folder of the compressed model."""
 
 
 class _Compression:
-    """Runs the chain of compressors, and compares the model after each of them with the original model."""
+    """Runs compressors one after the other, and compares the model after each of them with the original model."""
 
     def __init__(self, model: Artifact, config: Config, dataset: Artifact, progress: Recorder, folders: _Folders) -> None:
         self.config, self.progress, self.folders = config, progress, folders
@@ -194,7 +198,8 @@ class _Compression:
         self.validation = records_of(dataset, "validation", predictor.task)
         if not self.validation:
             raise DataError(
-                f"The dataset {dataset.id} has no validation rows, and the gate measures on them. Prepare it with a validation split."
+                f"The dataset {dataset.id} has no validation rows, but the loss of accuracy is measured on them. "
+                "Prepare it with a validation split."
             )
         self.unlabelled = _unlabelled(config, predictor)
         options = GateOptions(config.compress.tolerance, bool((model.manifest.get("chosen") or {}).get("refit")), config.seed)
@@ -204,7 +209,7 @@ class _Compression:
         """For each candidate, its graph file and the input lengths with which its speed is measured."""
 
     def run(self, chain: Sequence[Compressor]) -> tuple[StandaloneModel, onnx.ModelProto]:
-        """Run the chain; return the last torch model (with its encoder and task) and the last ONNX graph."""
+        """Run the compressors in order; return the final torch model (with its encoder and task) and the final ONNX graph."""
         model = self.parent
         graph = self._export(model)
         self._evaluate("float32", model, graph)
@@ -223,19 +228,19 @@ class _Compression:
         return model, graph
 
     def check_written(self, run: Artifact, measured: StandaloneModel) -> None:
-        """Check that the model on disk gives the same predictions as the one that was measured; raise ModelError otherwise."""
+        """Raise ModelError unless the model on disk makes the same predictions as the one that was measured."""
         records, task = self.validation[:_BATCH], self.parent.task
         in_memory, on_disk = (
             task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured), Predictor.open(run))
         )
         if not np.allclose(in_memory, on_disk, atol=1e-3):
             raise ModelError(
-                f"The model written to {run.folder} answers differently from the one that was measured, so it is not kept. "
-                "Report this as a bug with the base and the chain."
+                f"The model written to {run.folder} makes other predictions than the one that was measured, so it is not kept. "
+                "Report this as a bug, with the names of the pretrained model and of the compressors."
             )
 
     def _context(self) -> CompressionContext:
-        """The data and callables that compressors use."""
+        """Return the data and the functions that compressors may use."""
         from vertune.learning.distil import DistillationInput, distil
 
         def train_student(student: StandaloneModel, teacher: StandaloneModel, epochs: float) -> None:
@@ -252,7 +257,7 @@ class _Compression:
         )  # fmt: skip
 
     def _export(self, model: StandaloneModel) -> onnx.ModelProto:
-        """Export a torch model to ONNX, and compare the outputs of both on validation texts."""
+        """Export a torch model to ONNX, compare the outputs of both on validation texts, and return the ONNX model."""
         from vertune.graphs.tracing import export
 
         features = self._features(model)
@@ -260,11 +265,11 @@ class _Compression:
         return export(model.body, model.encoder, features)
 
     def _features(self, model: StandaloneModel) -> list[Feature]:
-        """The encoded first validation records, at most `_TEXTS`."""
+        """Return the first validation records, at most `_TEXTS`, encoded as inputs of the model."""
         return model.encoder.encode(self.validation[:_TEXTS], model.task.views(self.columns))
 
     def _engine(self, model: StandaloneModel) -> Any:
-        """An engine that runs the model, whether it is a torch module or an ONNX graph."""
+        """Return an object that computes the outputs of the model, which is a torch module or an ONNX graph."""
         from vertune.nn.vertical import VerticalModel
 
         if isinstance(model.body, VerticalModel):
@@ -275,15 +280,15 @@ class _Compression:
         return Predictor({}, model.encoder, model.task, self._engine(model), tuple(self.columns))
 
     def _outputs(self, model: StandaloneModel, records: Sequence[Record]) -> list[NDArray[Any]]:
-        """The raw outputs of a model for these records."""
+        """Return the raw outputs of a model for these records, before they are decoded to predictions."""
         return self._predictor(model).outputs(model.encoder.encode(records, model.task.views(self.columns)))
 
     def _answers(self, model: StandaloneModel) -> list[Answer]:
-        """The predictions of a model for the validation records."""
+        """Return the predictions of a model for the validation records."""
         return self._predictor(model).answer(self.validation)
 
     def _activations(self, model: StandaloneModel, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
-        """Run an ONNX graph on these records and yield the values of the named tensors, batch by batch."""
+        """Run an ONNX graph on these records and yield the values of the named tensors, batch by batch, to calibrate int8."""
         from vertune.graphs.editing import with_outputs
 
         graph = Graph(with_outputs(model.body, names).SerializeToString())
@@ -294,7 +299,7 @@ class _Compression:
             self.progress("calibrating", step=min(start + _BATCH, len(features)), steps=len(features))
 
     def _evaluate(self, name: str, model: StandaloneModel, graph: onnx.ModelProto) -> None:
-        """Compare the model after one compressor with the original, and add it to the candidates."""
+        """Compare the model that the compressor `name` made with the original, and append the result to `candidates`."""
         candidate = self.gate.verdict(name, self._answers(StandaloneModel(model.encoder, model.task, graph)))
         file = self.folders.scratch / f"{len(self.candidates)}.onnx"
         file.write_bytes(graph.SerializeToString())
@@ -306,7 +311,10 @@ class _Compression:
 
 
 def _standalone(model: Artifact, predictor: Predictor) -> StandaloneModel:
-    """The trained torch model, its weight changes merged into the base; raise ConfigError if it was compressed before."""
+    """Return the trained torch model, with its weight changes merged into the pretrained weights.
+
+    Raises ConfigError if `model` is already a compressed one.
+    """
     from vertune.nn import delta, edits
     from vertune.nn.build import build as assemble
 
@@ -318,7 +326,7 @@ def _standalone(model: Artifact, predictor: Predictor) -> StandaloneModel:
 
 
 def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
-    """The readable rows of the config's `data.unlabelled` as records of the task; empty if it is not set."""
+    """Return the readable rows of the source in the option `data.unlabelled`, as inputs of the task; empty if it is not set."""
     import polars as pl
 
     if config.data.unlabelled is None:
@@ -331,7 +339,7 @@ def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
 
 
 def _entries(compression: _Compression, model: Artifact) -> dict[str, Any]:
-    """The manifest entries that describe the compressed model."""
+    """Return the manifest entries that describe the compressed model."""
     manifest = model.manifest
     last, gate, task = compression.candidates[-1], compression.gate, compression.parent.task
     inherited = ("data_hash", "chosen", "columns", "seed")

@@ -1,4 +1,6 @@
-"""evaluate: measures a model on labelled rows and writes a report: metrics with intervals, baselines, and metrics per slice.
+"""evaluate: measures a model on labelled rows and writes a report.
+
+The report has metrics with confidence intervals, comparisons with simple baselines, and metrics per group of rows.
 
 Everything that the HTML page shows is in metrics.json, so that the page can be rendered again without the model.
 """
@@ -33,10 +35,10 @@ from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 
 BASELINE_ROWS = 20_000
-"""Maximum number of training rows that baselines are fitted on: more take minutes and change little. The report shows the number."""
+"""Maximum number of training rows that baselines are fitted on: more rows take minutes and change the metrics little."""
 
 _LEAK_SHARE = 0.01
-"""Share of measured rows whose text is also in the training rows, from which on the report warns."""
+"""The report warns if at least this share of the measured rows has a text that is also in the training rows."""
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class _Rows:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     """`{"row", "reason"}` for each row that can't be measured."""
     notes: list[str] = field(default_factory=list)
-    """Sentences for the report that say how far the figures can be trusted."""
+    """Sentences for the report on how reliable its figures are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,10 @@ class _Subject:
 def evaluate(
     model: Artifact, home: Home, split: str = "test", progress: Progress | None = None, frame: pl.DataFrame | None = None
 ) -> Artifact:
-    """Measure a model on a split of its dataset, or on a frame of labelled rows, and return the report as an artifact.
+    """Measure a model on a split of its dataset, or on a frame of labelled rows, and return the report as an artifact (a folder).
 
-    Without a test split, validation is used instead and the report notes it. Raises NotFound if the dataset was deleted,
-    DataError if no row can be measured.
+    If there is no test split, the validation split is used instead, and the report says so. Raises NotFound if the dataset is
+    needed but was deleted, DataError if no row can be measured.
     """
     manifest = model.manifest
     dataset = _dataset(manifest, home, needed=frame is None)
@@ -104,7 +106,7 @@ def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact 
 
 
 def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any]) -> _Rows:
-    """The rows of a split, or of validation if there is no test split; raise DataError if the split is empty."""
+    """Return the rows of a split; if there is no test split, return the validation rows. Raises DataError if the split is empty."""
     assert dataset is not None
     notes, used = [], split
     try:
@@ -114,20 +116,20 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
             raise
         used, frame = "validation", read(dataset, "validation")
         notes.append(
-            "There is no test split: these figures are from validation, which also chose the best checkpoint, so they are too kind. "
-            "Give test rows (data.test, or a split with a test part) for an honest measure."
+            "There is no test split, so these figures are from the validation rows, which also chose the best checkpoint: on new rows the "
+            "model will be less good. To measure that, provide test rows (data.test, or a split with a test part)."
         )
     if used == "validation" and (manifest.get("chosen") or {}).get("refit"):
         notes.append("The final model was trained on the validation rows too: these figures say nothing about new rows.")
     if used == "train":
-        notes.append("These are the rows that the model learnt from: the figures say nothing about new rows.")
+        notes.append("These are the rows that the model was trained on: the figures say nothing about new rows.")
     if not frame.height:
         raise DataError(f"The {used} split of {dataset.id} has no rows to measure. Prepare a dataset with test rows.")
     return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used)])
 
 
 def _leaks(dataset: Artifact, split: str) -> list[str]:
-    """A warning if 1 % or more of the split's rows have a text that is also in the training rows, as counted by prepare."""
+    """Return a warning if at least 1 % of the split's rows have a text that is also in the training rows, as `prepare` counted."""
     path = dataset.folder / "report.json"
     found = read_json(path).get("leakage", []) if path.exists() else []
     return [
@@ -138,7 +140,7 @@ def _leaks(dataset: Artifact, split: str) -> list[str]:
 
 
 def _learnt(frame: pl.DataFrame, dataset: Artifact | None, task: Task) -> list[str]:
-    """A warning if 1 % or more of the rows of a frame have a text that is also in the training rows."""
+    """Return a warning if at least 1 % of the rows of a frame have a text that is also in the training rows; empty otherwise."""
     if dataset is None:
         return []
     train = read(dataset, "train")
@@ -150,13 +152,13 @@ def _learnt(frame: pl.DataFrame, dataset: Artifact | None, task: Task) -> list[s
 
 def _too_kind(rows: int, share: float) -> str:
     return (
-        f"{plural(rows, 'row')} measured here ({percent(share, 'share')}) have a text that the training rows have too, "
-        "so these figures are too kind."
+        f"{plural(rows, 'row')} measured here ({percent(share, 'share')}) have a text that is also in the training rows, "
+        "so these figures look better than they would on new rows."
     )
 
 
 def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) -> _Rows:
-    """The usable rows of a caller's frame; its columns are named as in the training data or as the task's fields."""
+    """Return the usable rows of a frame that the caller passed; its columns may have the names of the training data or of the task."""
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
@@ -169,7 +171,7 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
     if not cleaned.frame.height:
         reasons = ", ".join(sorted({str(row["reason"]) for row in rejected})) or "there are none"
         raise DataError(f"None of the {frame.height} rows can be measured: {reasons}. Correct the rows, or give others.")
-    notes = [f"{len(rejected)} of {frame.height} rows could not be read and were left out; rejected.jsonl says why."] if rejected else []
+    notes = [f"{len(rejected)} of {frame.height} rows could not be read and were left out; see rejected.jsonl."] if rejected else []
     return _Rows(
         cleaned.frame.to_dicts(),
         "given",
@@ -179,17 +181,21 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
 
 
 def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) -> tuple[dict[str, Any], NDArray[Any]]:
-    """The content of metrics.json, and the per-unit counts that the metrics are computed from."""
+    """Return the content of metrics.json, and the counts per record (or query) that the metrics are computed from."""
     rows, task, config = subject.rows, subject.predictor.task, subject.predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
     notes = [
         *rows.notes,
-        *(f"There is no column '{name}' to cut the report by." for name in config.evaluate.slices if name not in rows.records[0]),
+        *(
+            f"The rows have no column '{name}', so no metrics are shown per value of it."
+            for name in config.evaluate.slices
+            if name not in rows.records[0]
+        ),
     ]
     baselines, used = _baselines(subject, recorder)
     if subject.dataset is None:
-        notes.append("The model's dataset is not here, so there are no baselines to compare with.")
+        notes.append("The model's dataset is not in this home folder, so there are no baselines to compare with.")
     recorder("measuring", units=len(tally))
     details = task.details(rows.records, answers)
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
@@ -217,10 +223,10 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
 
 
 def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """The predictions of the baselines by name, and the number of training rows that they were fitted on.
+    """Return the predictions of the baselines by name, and the number of training rows that they were fitted on.
 
-    Baselines are fitted on the rows that the final model was trained on. A model whose head has no weights is also compared
-    with its pretrained base.
+    Baselines are fitted on the rows that the final model was trained on. A model without a trained output layer, such as an
+    embedding model, is also compared with its pretrained model before fine-tuning.
     """
     untrained = {} if (plain := subject.predictor.untrained()) is None else {"base": plain.answer(subject.rows.records)}
     if subject.dataset is None:
@@ -239,14 +245,14 @@ def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[An
 
 
 def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """A random sample of at most BASELINE_ROWS rows, in their original order."""
+    """Return a random sample of at most BASELINE_ROWS rows, in their original order."""
     if frame.height <= BASELINE_ROWS:
         return frame
     return frame[np.sort(np.random.default_rng(seed).choice(frame.height, BASELINE_ROWS, replace=False))]
 
 
 def _hash(task: Task, records: Sequence[Record]) -> str:
-    """The sha256 hex digest of the inputs and expected answers, in order: reports with equal hashes are on the same rows."""
+    """Return the sha256 hex digest of the inputs and expected answers in order; reports with equal digests measured the same rows."""
     names = [column.name for column in task.columns]
     digest = hashlib.sha256()
     for record in records:
@@ -255,7 +261,7 @@ def _hash(task: Task, records: Sequence[Record]) -> str:
 
 
 def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str, Any]:
-    """The report's entries about how the model was trained: base, method, rows and learning curves."""
+    """Return the report's entries on how the model was trained: pretrained model, method, rows and learning curves."""
     manifest = model.manifest
     config = manifest["config"]
     method = config.get("method")
@@ -270,7 +276,7 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
 
 
 def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequence[Answer], tally: NDArray[Any]) -> None:
-    """Write the files of a report: metrics, HTML page, predictions, rejected rows and per-unit counts."""
+    """Write the files of a report: metrics, HTML page, predictions, rejected rows, and the counts that metrics are computed from."""
     write_json(folder / "metrics.json", measured)
     write_text(folder / "report.html", evaluation.page(measured))
     pairs = zip(rows.records, answers, strict=True)
@@ -289,7 +295,7 @@ def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _rounded(value: Any) -> Any:
-    """A copy of a JSON value with floats rounded to 6 digits: further digits are noise and would take most of the file."""
+    """Return a copy of a JSON value with floats rounded to 6 decimals: further digits are noise and would make up most of the file."""
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):

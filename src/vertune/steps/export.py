@@ -1,4 +1,4 @@
-"""export: writes a model in a format of other software, and checks that it has the same outputs there; independent of the format."""
+"""export: writes a model in a format of other software, such as ONNX, and checks that the exported model has the same outputs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = logging.getLogger("vertune")
 
 
 def export(model: Artifact, form: str | Export, folder: Path) -> Path:
-    """Write a model in the given format (`form`) into a new or empty folder, and return its path.
+    """Write a model in the format `form` into a new or empty folder, and return the folder's path.
 
     Raises Conflict if the folder is not empty, ConfigError if the format can't express the model, ModelError if the outputs of
-    the exported model differ. On an error no files remain.
+    the exported model differ. If there is an error, no files remain in the folder.
     """
     from vertune.nn import delta
     from vertune.nn.trained import TrainedModel
@@ -31,7 +31,7 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
         predictor = Predictor.open(model)
         if exporter.needs_sequences and predictor.encoder.input_names.sequence is None:
             raise ConfigError(
-                f"The model reads no token sequences, and {exporter.name} exports only those that do. Export to onnx instead."
+                f"The model reads no token sequences, but the format {exporter.name} supports only models that do. Export to onnx instead."
             )
         described: dict[str, Any] = {
             "name": str(model.manifest["name"]),
@@ -45,12 +45,16 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
             trained = TrainedModel(model=None, edits=[], graph=model.folder / GRAPH, run=predictor.outputs, **described)
         else:
             raise ConfigError(
-                f"{model.id} is compressed and has no torch weights, which {exporter.name} needs. Export the model that it was made from "
-                f"({model.manifest['parents'][0]}), or choose onnx."
+                f"{model.id} is compressed and has no torch weights, but the format {exporter.name} needs them. "
+                f"Export the model that it was made from ({model.manifest['parents'][0]}), or choose the format onnx."
             )
         if predictor.cleaners:
             names = ", ".join(cleaner.name for cleaner in predictor.cleaners)
-            _log.warning("%s edits texts before it reads them (%s), but other software will not. Edit texts there too.", model.id, names)
+            _log.warning(
+                "%s edits each text with the cleaners %s before predicting, but other software won't do this. Make the same edits there.",
+                model.id,
+                names,
+            )
         exporter.write(trained, target)
         exporter.check(trained, target)
     return folder.absolute()

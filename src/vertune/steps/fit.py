@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The three artifacts that `fit` makes."""
+    """The dataset, the model and the report that `fit` makes."""
 
     dataset: Artifact
     model: Artifact
@@ -31,12 +31,12 @@ class Fitted:
 def fit(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Fitted:
     """Prepare a dataset, train a model on it, and evaluate the model on the test split (on validation if there is no test split).
 
-    Also points the alias `NAME@live`, which says which model is served, to the new model if the alias does not exist yet.
+    If the alias `NAME@live`, which selects the model to serve, does not exist yet, it is created and points to the new model.
     """
     if team.size() > 1:
         raise ConfigError(
-            f"`fit` was started in {team.size()} processes, but it works in one. Train with: accelerate launch -m vertune train run.yaml, "
-            "then run vertune evaluate."
+            f"`fit` was started in {team.size()} processes, but it works only in one. "
+            "Train with: accelerate launch -m vertune train run.yaml, then run vertune evaluate."
         )
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)
     model = train(config, dataset, home, progress)
@@ -48,15 +48,15 @@ def fit(config: Config, home: Home, progress: Progress | None = None, frames: Ma
 
 
 def measured_on(dataset: Artifact) -> str:
-    """The name of the split to measure a model of this dataset on: test, or validation if there are no test rows."""
+    """Return the name of the split to measure a model of this dataset on: test, or validation if there are no test rows."""
     return "test" if dataset.manifest["rows"].get("test") else "validation"
 
 
 def prepared(config: Config, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
     """Return an earlier dataset that was made from the same files with the same options, or prepare a new one.
 
-    With `resume`, return the dataset of the newest unfinished training of this config, so that it continues on the same rows.
-    In distributed training the leading process prepares, and the others open its dataset.
+    With `resume`, return the dataset of the newest unfinished training of this config, so that this training continues on the same
+    rows. In distributed training only the leading process prepares the dataset; the other processes wait and then open it.
     """
     if not team.is_leader():
         return home.get("datasets", team.broadcast_text())
@@ -66,7 +66,7 @@ def prepared(config: Config, home: Home, progress: Progress | None = None, resum
 
 
 def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resume: bool) -> Artifact:
-    """Find or prepare the dataset, as `prepared` describes; called in the leading process alone."""
+    """Find an existing dataset or prepare a new one, as `prepared` describes; only the leading process may call this."""
     for run in reversed(home.runs()) if resume else ():
         manifest = run.manifest_or_empty
         if manifest.get("step") == "train" and is_same(manifest.get("asked"), config):

@@ -1,4 +1,4 @@
-"""init: guesses the task and the fields of a labelled file, and writes them as a commented config."""
+"""init: guesses the task (such as classify) for a file of labelled rows and the columns that it reads, and writes a commented config."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _SIBLINGS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test
 
 @dataclass(slots=True)
 class DatasetGuess:
-    """The guessed task of a table, the columns of its fields, and the reason for each guess."""
+    """The guessed task for a table, the columns that each field of the task is read from, and the reason for each guess."""
 
     where: str
     """Name of the table in messages."""
     rows: int
     task: str
     fields: dict[str, list[str]]
-    """The columns of each field of the task."""
+    """The columns that each field of the task is read from."""
     reasons: dict[str, str]
     """The reason for the columns of each field, by the field's name, and for the task, by `task`."""
     columns: list[ColumnProfile]
@@ -53,10 +53,10 @@ class DatasetGuess:
 
 
 def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None) -> DatasetGuess:
-    """Guess the task and the fields of a file, and find its validation and test files; columns and task that are passed are not guessed.
+    """Guess the task for a file of labelled rows and the columns that it reads, and find the validation and test files beside it.
 
-    Raises NotFound if the path does not exist, UnknownName for a column that does not exist, DataError if no column can be the
-    text or the label.
+    Columns and a task that are passed are used instead of guesses. Raises NotFound if the path does not exist, UnknownName for a
+    column that does not exist, DataError if no column can be the text or the label.
     """
     if not path.exists():
         raise NotFound(f"There is no file or folder '{path}'. Name the file of your labelled records.")
@@ -69,7 +69,10 @@ def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: 
 def guess_frame(
     frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None
 ) -> DatasetGuess:
-    """Guess the task and the fields of a frame; `where` is its name in messages."""
+    """Guess the task for a frame of labelled rows and the columns that it reads; `where` names the frame in messages.
+
+    Columns and a task that are passed are used instead of guesses.
+    """
     frame = frame.select(pl.exclude("^__.*$"))
     profiles = profile.profile_columns(frame.head(_SAMPLE_ROWS))
     known = [column.name for column in profiles]
@@ -94,7 +97,11 @@ def guess_frame(
 def _fill_requested(
     guess: DatasetGuess, profiles: list[ColumnProfile], columns: Sequence[Column], named: tuple[Sequence[str], str | None]
 ) -> None:
-    """Choose columns for the fields of a requested task: columns with the fields' names if there are any, else those that look right."""
+    """Choose the columns for each field of the task that the user requested.
+
+    `named` has the text and label columns that the user chose. Other fields are read from columns with the same name if there are
+    any, else from those whose content looks most suitable.
+    """
     texts, label = named
     by_name = {column.name: column for column in profiles}
     inputs = [column.name for column in columns if column.role == "input"]
@@ -117,7 +124,10 @@ def _fill_requested(
 
 
 def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
-    """Assign one column to each input of the task; if there are more columns than inputs, join all into the first input."""
+    """Assign one of the columns in `read` to each input of the task; if there are more columns than inputs, join all into the first one.
+
+    Several columns are also joined if one of them contains neither texts nor words.
+    """
     if len(read) > len(inputs) or (len(read) > 1 and not all(column.kind in {"text", "word"} for column in read)):
         guess.fields[inputs[0]] = [column.name for column in read]
         guess.reasons[inputs[0]] = "joined as `name: value`"
@@ -127,20 +137,20 @@ def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[Co
 
 
 def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool:
-    """Recognise a task by a column of marked spans or of answers in a context; return False if there is no such column."""
+    """Set the task and its columns if one column contains marked spans, or answers in a context; return False if there is none."""
     spans = next((column for column in profiles if column.kind == "spans"), None)
     answers = next((column for column in profiles if column.kind == "answers"), None)
     names = {column.name for column in profiles}
     if answers and {"question", "context"} <= names:
         guess.task, guess.fields = "extract", {"question": ["question"], "context": ["context"], "answers": [answers.name]}
-        guess.reasons = {"task": f"'{answers.name}' holds places in the context", "question": "by its name", "context": "by its name"}
+        guess.reasons = {"task": f"'{answers.name}' has positions in the context", "question": "by its name", "context": "by its name"}
         guess.reasons["answers"] = "a text and where it starts"
         return True
     if spans:
         text = _best(profiles, [spans], 1)
         guess.task, guess.fields = "tag", {"text": [text[0].name], "spans": [spans.name]}
         guess.reasons = {
-            "task": f"'{spans.name}' holds marked places in the text",
+            "task": f"'{spans.name}' has marked spans of the text",
             "text": text[0].description,
             "spans": "start, end, label",
         }
@@ -149,7 +159,7 @@ def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool
 
 
 def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
-    """Choose the label column, and one or two text columns."""
+    """Choose the label column and one or two text columns, unless the user named them, and the task that predicts this label."""
     target_column = next((column for column in profiles if column.name == label), None) or _target(guess, profiles, texts)
     others = [column for column in profiles if column is not target_column]
     pair = _pair(others) if not texts else ()
@@ -164,7 +174,7 @@ def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Se
 
 
 def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str]) -> ColumnProfile:
-    """The column that looks most like the label; raise DataError if none does."""
+    """Return the column that looks most like the label; raise DataError if none does."""
     candidates = [column for column in profiles if column.label_score > 0 and column.name not in texts]
     if not candidates or len(profiles) < 2:
         raise DataError(
@@ -175,9 +185,9 @@ def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[
 
 
 def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
-    """Guess the task that predicts a column; return the task's name, its target field, and the reason. `pair` if there are two texts."""
+    """Guess the task that predicts this column, from one text or a `pair`; return its name, its target field and the reason."""
     if column.kind == "words":
-        return "multilabel", "labels", f"'{column.name}' holds several words a row"
+        return "multilabel", "labels", f"'{column.name}' has several words per row"
     if column.kind == "number":
         return "regress", "score", f"'{column.name}' holds numbers"
     if pair:
@@ -186,7 +196,7 @@ def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
 
 
 def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
-    """The names of two columns such as `sentence1` and `sentence2`; empty if there are none."""
+    """Return the names of two columns that form a pair, such as `sentence1` and `sentence2`; empty if there is no pair."""
     lower = {column.name.lower().replace(" ", "_"): column.name for column in columns if column.kind in {"text", "word"}}
     stems = {re.sub(r"_?(1|a)$", "", name): name for name in lower if re.search(r"_?(1|a)$", name)}
     for stem, first in stems.items():
@@ -197,18 +207,22 @@ def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
 
 
 def _best(profiles: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], count: int) -> list[ColumnProfile]:
-    """The `count` columns that look most like running text, without those in `taken`; all remaining columns if none looks like text."""
+    """Return the `count` columns outside `taken` that look most like running text; if none looks like text, return all outside `taken`."""
     rest = [column for column in profiles if column not in taken]
     texts = sorted((column for column in rest if column.text_score > 0), key=lambda column: -column.text_score)
     if not rest:
         raise DataError(
-            f"There is no column for the text besides {', '.join(column.name for column in taken)}. Add one, or check the delimiter."
+            f"No column is left for the text: the only column is {', '.join(column.name for column in taken)}. "
+            "Add a column with the text, or check the delimiter."
         )
     return texts[:count] or rest
 
 
 def _sibling(path: Path, names: Sequence[str]) -> Path | None:
-    """The existing file of another split, such as `x_test.csv` beside `x_train.csv`; None if there is none."""
+    """Return the file of another split beside the training file, such as `x_test.csv` beside `x_train.csv`; None if there is none.
+
+    `names` are the words that may replace `train` in the file's name.
+    """
     if "train" not in path.name:
         return None
     candidates = [path.with_name(path.name.replace("train", name)) for name in names]
@@ -216,7 +230,7 @@ def _sibling(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
-    """Format a guess as a commented config for `vertune fit`; `folder` is the config's folder, which data paths are relative to."""
+    """Format a guess as a commented YAML config for `vertune fit`; paths in it are written relative to `folder`, the config's folder."""
     shown = Counter(column.name for column in guess.columns)
     lines = [
         f"# Written by `vertune init` from {path.name}: {guess.rows:,} rows, columns {', '.join(shown)}.",
@@ -249,16 +263,16 @@ def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
 
 
 def _split_lines(guess: DatasetGuess) -> list[str]:
-    """The lines of the config that choose how rows are split; none if there is a file of test rows."""
+    """Return the lines of the config that choose how rows are split; empty if there is a file of test rows."""
     if guess.split:
-        return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # the column holds the split of each row"]
+        return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # this column names the split of each row"]
     if guess.test:
         return []
     return ["  split: stratified  # each split has the same share of every label; or group, time, given"]
 
 
 def name_of(path: Path) -> str:
-    """A model name made from the name of a file, or from its folder's name if the file has a general name such as train or data."""
+    """Make a model name from the name of a file, or from its folder's name if the file has a general name such as train or data."""
     stem = path.stem.lower()
     if stem in {"train", "training", "data", "dataset", "all"} and path.absolute().parent.name:
         stem = path.absolute().parent.name.lower()
@@ -267,13 +281,13 @@ def name_of(path: Path) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """The path relative to the folder if it is inside the folder's parent, else absolute."""
+    """Return the path relative to the folder if it is inside the folder's parent, else the absolute path."""
     absolute = path.absolute()
     return os.path.relpath(absolute, folder) if absolute.is_relative_to(folder.parent) else str(absolute)
 
 
 def _quoted(value: str) -> str:
-    """Format a string as a YAML scalar, in quotes if YAML would otherwise read another value."""
+    """Format a string as a YAML scalar; it is put in quotes if YAML would otherwise read it as another value."""
     try:
         plain = yaml.safe_load(f"a: {value}") == {"a": value} and yaml.safe_load(f"[{value}]") == [value]
     except yaml.YAMLError:

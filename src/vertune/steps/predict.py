@@ -35,11 +35,11 @@ class AnsweredRows:
     answers: list[Answer | None]
     """One prediction per row; None for a row that the model can't read."""
     errors: dict[int, str]
-    """The reason why a row has no prediction, by row number from 0."""
+    """Maps the index of a row (from 0) to the reason why it has no prediction."""
 
 
 def opened(model: Artifact | Predictor) -> Predictor:
-    """Load a model; a predictor is returned as it is."""
+    """Load a model into memory; a Predictor, which is a model that is already loaded, is returned unchanged."""
     return model if isinstance(model, Predictor) else Predictor.open(model)
 
 
@@ -48,7 +48,7 @@ def predict(
 ) -> list[Answer]:
     """Return one prediction per record, in order; raise DataError for the first record that the model can't read.
 
-    Columns may be named as in the training data or as the task's fields. Predictions that are in the cache are not computed again.
+    Fields may be named as in the training data or as in the task. Predictions that are in the cache are not computed again.
     """
     predictor = opened(model)
     texts = text_records(predictor, records)
@@ -62,7 +62,7 @@ def predict(
 def answer(
     predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: CachedPredictor | None = None
 ) -> AnsweredRows:
-    """Compute the predictions for the rows of a frame; a row that the model can't read gets None and a reason."""
+    """Compute the predictions for the rows of a frame; for a row that the model can't read, the result has None and the reason."""
     import polars as pl
 
     answers: list[Answer | None] = [None] * frame.height
@@ -106,7 +106,7 @@ def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: P
     too, with the reason in the column `answer_error`.
     """
     if out.suffix.lower() not in FORMS:
-        raise ConfigError(f"Answers can't be written to '{out}'. Name a file that ends with {', '.join(FORMS)}.")
+        raise ConfigError(f"Predictions can't be written to '{out}'. Name a file that ends with one of {', '.join(FORMS)}.")
     frame = read_rows(file)
     check_writable(out)
     predictor = model if isinstance(model, Predictor) else Predictor.open(model, many=True)

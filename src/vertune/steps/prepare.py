@@ -1,4 +1,4 @@
-"""prepare: makes a dataset from the sources of a config: one file per split, the rejected rows and a report; works for any task."""
+"""prepare: reads the data that a config names, and writes a dataset: one file per split, the rejected rows, and a report."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _REASONS = 20
 
 
 def prepare(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Artifact:
-    """Read, clean, check and split the rows of a config's sources, or of `frames` (keys train, validation, test); return the dataset.
+    """Read, clean, check and split the rows of the config's data sources, or of `frames`; return the dataset.
 
-    Every row is in a split, counted as unused, or written to rejected.jsonl with a reason. Raises NotFound or DataError if the
-    rows can't be read, used or split, ConfigError if the config contradicts them; the run's folder then contains the rows that
-    were rejected so far.
+    The keys of `frames` are train, validation and test. Every row is in a split, counted as unused, or written to rejected.jsonl
+    with a reason. Raises NotFound or DataError if the rows can't be read, used or split, ConfigError if options of the config don't
+    suit the data; the run's folder then contains the rows that were rejected so far.
     """
     run = home.begin("datasets", config.name, step="prepare", config=dump(config), parents=[])
     with recording(home, run, progress) as recorder:
@@ -60,12 +60,12 @@ def prepare(config: Config, home: Home, progress: Progress | None = None, frames
 
 
 def _counts(result: ChainResult, log: ChainLog) -> dict[str, int]:
-    """The number of rows in each split, unused, and rejected."""
+    """Return the number of rows in each split, of unused rows, and of rejected rows."""
     return {**{name: result.splits[name].height for name in dataset.SPLITS}, "unused": result.unused, "rejected": len(log.rejected)}
 
 
 def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainLog) -> dict[str, Any]:
-    """The content of report.json: counts, notes, the description of the splits, and warnings."""
+    """Return the content of report.json: row counts, notes on changed rows, statistics of the splits, and warnings."""
     facts = {
         "name": name,
         "rows": dict(rows),
@@ -82,7 +82,7 @@ def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainL
 
 
 def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The reasons for rejection, most frequent first, each with its number of rows and the file and row of the first one."""
+    """Return the reasons for rejection, most frequent first, each with its number of rows and the origin of the first of these rows."""
     counts = Counter(row["reason"] for row in rejected)
     first = {row["reason"]: row for row in reversed(rejected)}
     return [
@@ -92,7 +92,7 @@ def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _write(run: Artifact, result: ChainResult, report: Mapping[str, Any], progress: Recorder) -> None:
-    """Write the splits, their tokens and the report, and send one event per warning to `progress`."""
+    """Write the splits, their token ids and the report, and send one event per warning to `progress`."""
     dataset.write(run.folder, result.splits)
     tokens.write(run.folder, result.tokens)
     write_json(run.folder / "report.json", report)
@@ -102,5 +102,5 @@ def _write(run: Artifact, result: ChainResult, report: Mapping[str, Any], progre
 
 
 def _versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a dataset depends on."""
+    """Return the versions of vertune, of Python, and of the packages that influence the content of a dataset."""
     return {"vertune": __version__, "python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}

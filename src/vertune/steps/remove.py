@@ -1,4 +1,4 @@
-"""remove: finds and deletes artifacts of any kind (shelf): datasets, models, reports, backbones and unfinished runs."""
+"""remove: finds and deletes the folders of datasets, models, reports, backbones (pretrained models in ONNX) and unfinished runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vertune.core.files import folder_size, storage_errors
 
 
 def find(home: Home, name: str) -> Artifact:
-    """Find the artifact or run with this id, else the model, dataset or report with this name, alias or path.
+    """Return the artifact or unfinished run with this id, else the model, dataset or report with this name, alias or path.
 
     Raises UnknownName if there is none.
     """
@@ -26,7 +26,7 @@ def find(home: Home, name: str) -> Artifact:
 
 
 def everything(home: Home) -> list[Artifact]:
-    """All finished artifacts, then the unfinished runs."""
+    """Return all finished artifacts (datasets, models, reports and backbones), then the unfinished runs."""
     return [artifact for shelf in SHELVES for artifact in home.shelf(shelf)] + home.runs()  # type: ignore[arg-type]
 
 

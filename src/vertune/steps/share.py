@@ -1,7 +1,7 @@
-"""share: lets trained models of the same pretrained base share one copy of it, the backbone, so that one process serves them all.
+"""share: lets models that were fine-tuned from the same pretrained model share one copy of it, the backbone, in one serving process.
 
 A backbone is an ONNX graph that takes the weight changes of each model as inputs. It is exported once, in float32 and in int8;
-a further model whose changes fit these inputs joins without a new export. The outputs of every model on the backbone are compared
+a further model whose changes fit these inputs is added without a new export. The outputs of every model on the backbone are compared
 with its outputs in torch. A model that loses accuracy in int8 on its validation records is served in float32.
 """
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from vertune.nn.vertical import VerticalModel
 
 _TEXTS = 256
-"""The number of validation records per model on which outputs are compared, and in total for the calibration of int8."""
+"""Number of validation records per model on which outputs are compared; also the total number of records that calibrate int8."""
 _BATCH = 16
 TOLERANCE = 1e-4
 """Allowed difference between a model's float32 outputs on the backbone and in torch, relative to its largest output (at least 1)."""
@@ -68,14 +68,15 @@ class _Member:
     replaces_layers: bool
     """Whether training changed whole layers, so that the model needs its own copies of them."""
     features: list[Feature]
-    """The encoded records on which outputs are compared."""
+    """The records on which outputs are compared, encoded as inputs of the model."""
 
 
 def share(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Add models to the backbones of their bases, exporting new backbones as needed.
+    """Add each model to a backbone, the shared copy of its pretrained model; export a new backbone if no existing one fits.
 
     Returns the id of each model that can't share a backbone, with the reason: training changed all layers, the model uses the
-    native head of its base's family, or it is compressed and has its own graph. Raises MissingExtra without torch or onnx.
+    classification head of its model family in transformers, or it is compressed and has its own ONNX graph. Raises MissingExtra
+    if torch or onnx is not installed.
     """
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
         raise MissingExtra("Putting trained models on a shared backbone", "train", "onnx")
@@ -84,7 +85,7 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
     bases: dict[str, VerticalModel] = {}
     for model in models:
         if (model.folder / GRAPH).exists():
-            reasons[model.id] = "It is compressed and has a graph of its own."
+            reasons[model.id] = "It is compressed and has its own ONNX graph."
             continue
         with _collect_errors(reasons, [model]):
             member = _load_member(model, home, bases)
@@ -104,7 +105,10 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
 
 @contextmanager
 def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix: str = "") -> Iterator[None]:
-    """Catch an error in the block and record it as the reason for these models, so that the others continue; MissingExtra is raised."""
+    """Catch an error in the `with` block and store it in `reasons` for these models, so that the caller can continue with others.
+
+    MissingExtra is raised again, because it concerns all models.
+    """
     try:
         yield
     except MissingExtra:
@@ -114,21 +118,22 @@ def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix:
 
 
 def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Convert every model to ONNX, so that it is served without torch; return the id of each model that can't be, with the reason.
+    """Convert every model to ONNX, so that it is served without torch; return the ids of models for which this failed, with the reasons.
 
-    Models share a backbone if they can. Any other model gets its own graph, in int8 if that is accurate enough, else in float32.
+    Models of the same pretrained model share one copy of it if they can. Any other model is exported as its own graph, in int8 if
+    that is accurate enough, else in float32.
     """
     reasons: dict[str, str] = {}
     for id, why in share(models, home, progress).items():
         model = home.get("models", id)
-        with _collect_errors(reasons, [model], f"{why} A graph of its own failed too: "):
+        with _collect_errors(reasons, [model], f"{why} Exporting its own ONNX graph failed too: "):
             if graph_of(home, model) is None:
                 _make_own_graph(model, home, progress)
     return reasons
 
 
 def _make_own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
-    """Compress the model to int8 if that is accurate enough, else export it in float32."""
+    """Export the model as its own ONNX graph: in int8 if that is accurate enough, else in float32."""
     if not _trained_on_validation(model):  # otherwise no held-out record is left to measure int8 on
         try:
             compress(model, home, ["compress.chain=[int8]"], progress)
@@ -140,14 +145,15 @@ def _make_own_graph(model: Artifact, home: Home, progress: Progress | None) -> N
 
 
 def _trained_on_validation(model: Artifact) -> bool:
-    """Whether the final weights were trained on the validation records too."""
+    """Return whether the final weights were trained on the validation records too."""
     return bool((model.manifest.get("chosen") or {}).get("refit"))
 
 
 def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: Sequence[int]) -> Artifact | None:
-    """The newest backbone of this model's base that can take these weight changes and is cut into segments at these layer depths.
+    """Return the newest backbone (shared ONNX graph) of this model's pretrained model that fits; None if there is none.
 
-    `rows` has the changes of each model. Returns None if no backbone fits.
+    A backbone fits if it can take the weight changes in `rows` (one entry per model) as inputs, and if it is cut into separate
+    graphs at the layers in `cuts`.
     """
     for artifact in reversed(home.shelf("backbones")):
         manifest = artifact.manifest_or_empty
@@ -162,7 +168,7 @@ def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: S
 
 @dataclass(frozen=True)
 class _LoadedBackbone:
-    """A backbone whose float32 and int8 graphs are loaded at first use."""
+    """A backbone (shared copy of a pretrained model) whose float32 and int8 graphs are loaded at first use."""
 
     artifact: Artifact
 
@@ -176,25 +182,31 @@ class _LoadedBackbone:
 
 
 def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -> _Member:
-    """Load a trained model and its weight changes; `bases` caches torch models by base. Raises ConfigError if it can't share."""
+    """Load a trained model and its weight changes; raise ConfigError if it can't share a backbone.
+
+    `bases` maps the names of pretrained models to torch modules that were loaded before; a new one is added.
+    """
     from vertune.nn import banks, delta
     from vertune.nn.vertical import headless_backbone
 
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
     check_base(model.id, model.manifest["fingerprint"], encoder)
-    own_graph = f"Serve it on a graph of its own: vertune compress {model.id}"
+    own_graph = f"Serve it with its own graph: vertune compress {model.id}"
     if encoder.input_names.sequence is None:
-        raise ConfigError(f"{model.id} reads no sequences, so it can't share a backbone. {own_graph}")
+        raise ConfigError(f"{model.id} reads no token sequences, so it can't share a pretrained model with others. {own_graph}")
     pooling = encoder.pooling_of(task.states)
     if pooling == "native":
-        raise ConfigError(f"{model.id} can't share a backbone: it uses the head of its base's family (pooling: native). {own_graph}")
+        raise ConfigError(
+            f"{model.id} can't share a pretrained model with others, because it uses the classification head of its model family in "
+            f"transformers (pooling: native). {own_graph}"
+        )
     edits = delta.load(model.folder)
     depths = [edit.depth for edit in edits if edit.kind != "head"]
     begin = min(depths) - 1 if depths else END  # depth of the states that are the input of the lowest changed layer
     layers = any(edit.kind == "layers" for edit in edits)
     if layers and begin < 1:
-        raise ConfigError(f"{model.id} can't share a backbone: training changed all layers of its base. {own_graph}")
+        raise ConfigError(f"{model.id} can't share a pretrained model with others, because training changed all its layers. {own_graph}")
     base = encoder.base_name
     if base not in bases:
         bases[base] = headless_backbone(encoder)
@@ -211,18 +223,18 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
 
 
 def _validation(model: Artifact, task: Task, home: Home) -> list[Record]:
-    """The model's validation records; empty if its dataset was deleted."""
+    """Return the model's validation records; empty if its dataset was deleted."""
     dataset = of_model(model.manifest, home)
     return records_of(dataset, "validation", task) if dataset else []
 
 
 def _cuts(members: Sequence[_Member]) -> list[int]:
-    """The layer depths from which on the models' weight changes apply; the graph is cut into segments there."""
+    """Return the layers at which the weight changes of the models begin: the backbone is cut there, so that lower layers run unchanged."""
     return sorted({member.entry.begin for member in members} - {START, END})
 
 
 def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | None) -> Artifact:
-    """Export a new backbone for these models and return its artifact."""
+    """Export a new backbone (shared copy of their pretrained model) for these models and return its artifact."""
     first = members[0]
     shapes = merge_shapes(member.entry.rows for member in members)
     name = Path(first.encoder.base_name).name.lower()
@@ -242,12 +254,15 @@ def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | 
 
 
 def _artifact_name(base: str) -> str:
-    """Convert the name of a base to an artifact name: characters that are not allowed become hyphens."""
+    """Convert the name of a pretrained model to an artifact name: characters that are not allowed there become hyphens."""
     return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in base).strip("-")[:60] or "base"
 
 
 def _export(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: Sequence[Feature], edits: Sequence[Edit] = ()) -> Any:
-    """Export a backbone to ONNX, with `edits` merged into its weights, and inputs of these shapes for the models' weight changes."""
+    """Export the encoder's pretrained model to ONNX, with the weight changes in `edits` merged into its weights.
+
+    The graph has further inputs of the given shapes, through which each model passes its weight changes.
+    """
     from vertune.graphs import shared
     from vertune.nn import edits as changes
     from vertune.nn.vertical import headless_backbone
@@ -261,7 +276,10 @@ def _export(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: S
 def _write_segments(
     folder: Path, graph: onnx.ModelProto, cuts: Sequence[int], precision: str, begin: int | None = None
 ) -> list[dict[str, Any]]:
-    """Cut a graph into segments, write those from layer depth `begin` on (by default all), and return their manifest entries."""
+    """Cut a graph into segments (consecutive layers) at the layers in `cuts`, and write them; return their manifest entries.
+
+    With `begin`, only the segments from this layer on are written.
+    """
     import onnx
 
     from vertune.graphs.editing import split_at
@@ -279,7 +297,7 @@ def _write_segments(
 def _quantise(
     graph: onnx.ModelProto, members: Sequence[_Member], shapes: Mapping[str, tuple[int, ...]], progress: Progress
 ) -> onnx.ModelProto:
-    """Quantise the graph to int8, calibrated on texts of all models, each text with the weight changes of its model."""
+    """Quantise the graph to int8; calibration runs it on texts of all models, each text with the weight changes of its own model."""
     banks = Banks(shapes)
     slots = [banks.put(member.entry.rows) if member.entry.rows else 0 for member in members]
     texts_each = max(4, _TEXTS // len(members))
@@ -314,18 +332,18 @@ def _quantise(
 
 
 def _unused(*arguments: Any) -> Any:
-    """Used in place of callables that quantisation without a search never calls."""
-    raise AssertionError("quantisation without a search neither trains a model nor asks for outputs")
+    """Raise AssertionError; passed in place of functions that quantisation without a search never calls."""
+    raise AssertionError("quantisation without a search neither trains a model nor computes outputs")
 
 
 def _of_all_costs(features: Sequence[Feature], number: int) -> list[Feature]:
-    """A sample of up to `number` encoded texts of all lengths: evenly spaced in the order of their cost."""
+    """Return up to `number` of these encoded texts, evenly spaced in the order of their cost (length), so that all lengths occur."""
     ordered = sorted(features, key=lambda feature: feature.cost)
     return [ordered[rank] for rank in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 
 
 def _add_model(member: _Member, backbone: _LoadedBackbone) -> None:
-    """Add a model to a backbone: write its weight changes, check its outputs, and choose its precision. On an error no files remain."""
+    """Add a model to a backbone: write its weight changes, check its outputs, and choose float32 or int8; an error leaves no files."""
     folder = backbone.artifact.folder / VERTICALS / member.model.id
     try:
         _write_member(member, backbone, folder)
@@ -351,7 +369,7 @@ def _write_member(member: _Member, backbone: _LoadedBackbone, folder: Path) -> N
 def _check_outputs(member: _Member, attached: Predictor) -> None:
     """Compare the model's outputs on the backbone with those in torch; raise ModelError if they differ.
 
-    They must also agree when other models of the batch add prompt positions.
+    They must also agree if other models in the same batch add prompt vectors, which makes the sequences longer.
     """
     from vertune.runtime.eager import Eager
 
@@ -367,18 +385,18 @@ def _check_outputs(member: _Member, attached: Predictor) -> None:
         scale = max(1.0, max(float(np.abs(ours).max(initial=0.0)) for ours in expected))
         if not difference <= TOLERANCE * scale:
             raise ModelError(
-                f"On a shared backbone the outputs of {member.model.id} differ by {difference:.2g} from its own; at most "
-                f"{TOLERANCE * scale:.2g} is allowed. Report this as a bug with the base and the method."
+                f"On the shared copy of its pretrained model, the outputs of {member.model.id} differ by {difference:.2g} from those in "
+                f"torch, but at most {TOLERANCE * scale:.2g} is allowed. Report this as a bug, with the pretrained model and the method."
             )
     slot.positions = own
 
 
 def _choose_precision(member: _Member, backbone: _LoadedBackbone) -> PrecisionVerdict:
-    """Choose int8 if its loss of accuracy on the model's validation records is within the tolerance, else float32."""
+    """Choose int8 if its loss of accuracy on the model's validation records is within `compress.tolerance`, else float32."""
     if backbone.int8 is None:
         return PrecisionVerdict("float32", "there was no dataset to calibrate int8 with")
     if not member.has_validation:
-        return PrecisionVerdict("float32", "its dataset is not here, so the accuracy in int8 can't be measured")
+        return PrecisionVerdict("float32", "its dataset is not in this home folder, so the accuracy in int8 can't be measured")
     manifest = member.model.manifest
     before = shared_store.attach_model(backbone.float32, backbone.artifact, member.model).answer(member.records)
     after = shared_store.attach_model(backbone.int8, backbone.artifact, member.model).answer(member.records)
@@ -390,7 +408,7 @@ def _choose_precision(member: _Member, backbone: _LoadedBackbone) -> PrecisionVe
 
 
 def agreement(task: Task, before: Sequence[Answer], after: Sequence[Answer]) -> float | None:
-    """The share of positions at which two lists of predictions agree; None for a task without labels."""
+    """Return the share of records for which two models made the same prediction; None for a task without labels."""
     if not task.names_labels:
         return None
     return float(np.mean([task.agrees(one, other) for one, other in zip(before, after, strict=True)]))

@@ -1,6 +1,6 @@
 """train: trains a model on a prepared dataset.
 
-The folder of the run contains the checkpoint, so that a killed training can resume and ends with the same weights.
+The folder of the run contains the checkpoint, so that a killed training can be resumed and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy
 
 
 def train(config: Config, dataset: Artifact, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
-    """Train the model that a config describes on a prepared dataset, and return it as an artifact.
+    """Train the model that a config describes on a prepared dataset, and return it as an artifact (a folder).
 
     With `resume`, the newest unfinished run of the same config and dataset continues from its checkpoint. Raises ConfigError
     for a combination of options that can't work, ModelError if the outputs of the saved model differ from the trained one's.
@@ -100,7 +100,7 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
 
 
 def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingData]:
-    """Read a dataset for training: the config with its task and encoder fitted to the training rows, and the records.
+    """Read a dataset for training; return the config, with task and encoder fitted to the training rows, and the records.
 
     Raises DataError for fewer than 2 training rows.
     """
@@ -124,7 +124,10 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
 
 
 def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, Encoder] | None:
-    """The fitted task and encoder stored with the dataset; None if an older version made it, or if the config has others."""
+    """Return the fitted task and encoder that `prepare` stored with the dataset.
+
+    Returns None if an older version of vertune made the dataset, or if the config has another task or encoder.
+    """
     if "task" not in manifest or "encoder" not in manifest:
         return None
     asked = manifest["config"]
@@ -134,7 +137,7 @@ def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, 
 
 
 def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
-    """Write the delta: the weights that training changed in the pretrained base."""
+    """Write the delta into the run's folder: the weights of the pretrained model that training changed, and those that it added."""
     from vertune.nn import delta
 
     method = result.config.method
@@ -145,7 +148,7 @@ def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
 
 
 def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[str, Any]:
-    """The manifest entries that describe the trained model."""
+    """Return the manifest entries that describe the trained model."""
     return {
         "config": dump(result.config),
         "fingerprint": result.config.encoder.fingerprint(),
@@ -179,12 +182,12 @@ def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, dat
     if not worst <= _TOLERANCE:
         raise ModelError(
             f"The outputs of the saved model differ from those of the trained one by {worst:g}, but at most {_TOLERANCE:g} is allowed: "
-            "the method's edits don't describe all its changes. Report this as a bug with the config."
+            "the training method changed weights that are not saved. Report this as a bug, with the config."
         )
 
 
 def _card(manifest: dict[str, Any], dataset: Artifact) -> str:
-    """The model card as Markdown."""
+    """Return the model card as Markdown; `manifest` is that of the model."""
     from vertune.reports.card import card
 
     return card(manifest, dataset.manifest)

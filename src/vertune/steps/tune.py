@@ -1,4 +1,4 @@
-"""tune: measures the speed of all compressed models of one name on this machine, and stores the best thread count of each.
+"""tune: measures the speed of all compressed models with the same name on this machine, and stores the best thread count of each.
 
 Processors differ in how they round int8 products, so the accuracy is measured again on this machine if the dataset is here.
 """
@@ -22,7 +22,7 @@ from vertune.runtime.predictor import GRAPH, HOST, Predictor
 
 _TEXTS = 256
 TEMPORARY = "not saved"
-"""Used in place of an id for a model whose graph was only written to be measured."""
+"""Used in place of a model's id for a graph that was only written to a temporary file to measure its speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,17 @@ class TuneResult:
     throughput: float
     """Texts per second."""
     score: float | None
-    """The goal metric on validation, measured on this machine; None without the dataset."""
+    """The task's main metric on the validation rows, measured on this machine; None if the dataset is not in the home folder."""
     expected: float
     """The same metric on the machine where the model was compressed."""
 
 
 def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[TuneResult]:
-    """Measure every compressed model with the name of `model` at 1, 2, 4 … threads; return the results, fastest for one text first.
+    """Measure every compressed model with the same name as `model` at 1, 2, 4 … threads; return the results, lowest latency first.
 
-    If all of these models are quantised and the trained model is here, its float32 graph is measured too, because it can be
-    faster on a processor without int8 instructions. The best thread counts for one text and for many are written into each
-    model's folder, where `Predictor.open` reads them. Raises NotFound if no model of this name is compressed.
+    If all of these models are quantised and the trained model is in the home folder, its float32 graph is measured too, because
+    it can be faster on a processor without int8 instructions. The best thread counts for one text and for many texts are written
+    into each model's folder, where `Predictor.open` reads them. Raises NotFound if no model of this name is compressed.
     """
     name = model.manifest["name"]
     graphs = [
@@ -79,7 +79,7 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
 
 
 def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
-    """Measure the uncompressed model that `graph` was made from; return no results if that model, its base or torch is missing."""
+    """Measure the uncompressed model that `graph` was made from; return an empty list if its files or the package torch are missing."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
         return []
     from vertune.steps.compress import float32
@@ -105,7 +105,7 @@ def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[Tun
 
 
 def _host_entries(measured: dict[int, dict[str, Any]], score: float | None, loss: float | None) -> dict[str, Any]:
-    """The content of host.json, the file in a model's folder with its best thread counts and its accuracy on this machine."""
+    """Return the content of host.json, the file in a model's folder with its best thread counts and its accuracy on this machine."""
     return {
         "processor": list(machine.cpu_features()),
         "usable": machine.usable_processors(),
@@ -118,7 +118,10 @@ def _host_entries(measured: dict[int, dict[str, Any]], score: float | None, loss
 
 
 def _score(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
-    """The goal metric on validation (None without the dataset), and the graph with typical input lengths to measure its speed with."""
+    """Return the model's main metric on the validation rows, and the graph with the input lengths on which to measure its speed.
+
+    The metric is None if the dataset is not in the home folder.
+    """
     predictor = Predictor.open(graph)
     workload = GraphWorkload(graph.folder / GRAPH, predictor.encoder, [min(16, predictor.encoder.max_cost)] * _TEXTS)
     dataset = of_model(graph.manifest, home)
@@ -137,7 +140,7 @@ def _score(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
 
 
 def _result(graph: Artifact, threads: int, measurement: dict[str, Any], score: float | None) -> TuneResult:
-    """The result of one measurement of a compressed model."""
+    """Return the result of one measurement of a compressed model."""
     manifest = graph.manifest
     return TuneResult(
         model=graph.id,
@@ -152,5 +155,5 @@ def _result(graph: Artifact, threads: int, measurement: dict[str, Any], score: f
 
 
 def _latency(measurement: dict[str, Any]) -> float:
-    """Seconds for one text of the shortest measured length."""
+    """Return the seconds for one text of the shortest measured length."""
     return float(next(iter(measurement["latency"].values())))

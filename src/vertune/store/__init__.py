@@ -1,1 +1,1 @@
-"""Databases of the server; independent of HTTP."""
+"""The API keys of the server and their database; independent of HTTP."""

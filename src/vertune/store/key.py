@@ -17,18 +17,18 @@ _RATE = re.compile(r"[1-9]\d* ?(/|per) ?([1-9]\d* ?)?(second|minute|hour|day|mon
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The permissions of one key; times are in UTC."""
+    """The name, permissions and lifetime of one API key, without its secret; times are in UTC."""
 
     id: str
     name: str
     scopes: frozenset[str]
     verticals: tuple[str, ...] | None
-    """The verticals that the key is restricted to; None allows all."""
+    """The verticals (fine-tuned models) that the key may use; None allows all."""
     created: datetime
     expires: datetime | None
     revoked: datetime | None
     rate: str | None
-    """Rate limit of this key, such as 600/minute; None means the default of the server."""
+    """Rate limit of this key, such as 600/minute; None uses the default of the server."""
 
     @property
     def state(self) -> Literal["live", "expired", "revoked"]:
@@ -38,7 +38,10 @@ class Key:
         return "expired" if self.expires and self.expires <= utc_now() else "live"
 
     def may(self, scope: Scope, vertical: str | None = None) -> bool:
-        """Return whether the key has this scope for a vertical, or for at least one if None. The scope `admin` includes all others."""
+        """Return whether the key has this scope (permission) for a vertical, or, if `vertical` is None, for at least one vertical.
+
+        The scope `admin` includes all other scopes, for all verticals.
+        """
         if "admin" in self.scopes:
             return True
         return scope in self.scopes and (vertical is None or self.verticals is None or vertical in self.verticals)
@@ -54,19 +57,19 @@ def checked_name(name: str) -> str:
     name = name.strip()
     if not name or len(name) > 80 or not name.isprintable():
         raise ConfigError(
-            f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the person or service that holds it."
+            f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the person or service that uses it."
         )
     return name
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """Return the scopes without duplicates; raise UnknownName for an unknown scope, and ConfigError if there is none."""
+    """Return the scopes (permissions) without duplicates; raise UnknownName for an unknown scope, and ConfigError if there is none."""
     unique = frozenset(scopes)
     for scope in sorted(unique):
         if scope not in SCOPES:
             raise UnknownName("scope", scope, SCOPES)
     if not unique:
-        raise ConfigError(f"The key has no scope; expected one scope or more. Choose from: {', '.join(SCOPES)}.")
+        raise ConfigError(f"The key has no scope (permission); expected one scope or more. Choose from: {', '.join(SCOPES)}.")
     return unique
 
 
@@ -75,7 +78,7 @@ def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
     if expires is None:
         return None
     if expires.tzinfo is None:
-        raise ConfigError(f"The expiry {expires.isoformat()} has no time zone; expected one. Pass it in UTC.")
+        raise ConfigError(f"The expiry {expires.isoformat()} has no time zone. Pass a time with a time zone, such as UTC.")
     if expires <= now:
         raise ConfigError(f"The expiry {expires.isoformat()} has passed; expected a time in the future. Pass for example --expires 90d.")
     return expires.astimezone(UTC)
@@ -84,7 +87,7 @@ def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
 def checked_rate(rate: str) -> str:
     """Return a rate limit unchanged; raise ConfigError if it is not valid.
 
-    Uses the parser of the package `limits` if it is installed, else a pattern of our own.
+    Uses the parser of the package `limits` if it is installed, else a regular expression of this module.
     """
     try:
         from limits import parse_many
@@ -97,5 +100,7 @@ def checked_rate(rate: str) -> str:
         except ValueError:
             valid = False
     if not valid:
-        raise ConfigError(f"The rate is {rate!r}; expected a number of requests per time. Write it such as 600/minute or 10/second.")
+        raise ConfigError(
+            f"The rate limit is {rate!r}; expected a number of requests per unit of time. Write it such as 600/minute or 10/second."
+        )
     return rate

@@ -1,10 +1,10 @@
-"""API keys in SQLite, each with its scopes, verticals and expiry; independent of HTTP and models.
+"""Stores API keys in SQLite, each with its permissions and its expiry; independent of HTTP and models.
 
 A secret is `vt_`, the id of the key, `_` and 256 random bits in base64. Only the SHA-256 of the random part is stored: 256 random
 bits can't be guessed, so no slow password hash is needed.
 
-Looked-up keys are cached. A key that another process revokes is refused at the latest `REVOCATION_DELAY` seconds later; a key that
-another process creates works at once.
+Keys that were looked up are cached. If another process revokes a key, it is refused at the latest `REVOCATION_DELAY` seconds later;
+a key that another process creates works at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FILE = "server.db"
 REVOCATION_DELAY = 0.5
 """Seconds for which cached keys are used before the database is queried again."""
 _MIN_QUERY_INTERVAL = 0.005
-"""Seconds between queries that unknown secrets cause, so that guessing does not load the database."""
+"""Minimum seconds between database queries for unknown secrets, so that attempts to guess a secret do not overload the database."""
 _BUSY_TIMEOUT = 5.0
 """Seconds to wait for a write lock that another process holds."""
 _ID = re.compile(r"[0-9a-f]{12}")
@@ -46,7 +46,7 @@ _HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: 
 
 
 _StoredKey = tuple[bytes, Key | None]
-"""The SHA-256 hash of the random part of a secret, and the key of that secret."""
+"""The SHA-256 hash of the random part of a secret, and the API key to which that secret belongs."""
 _UNKNOWN_ID: _StoredKey = (secrets.token_bytes(32), None)
 """The entry that secrets with unknown ids are compared with, so that the response time does not reveal which ids exist."""
 
@@ -55,7 +55,7 @@ class Keys:
     """The API keys in one database file; safe for use from many threads and processes."""
 
     def __init__(self, file: Path) -> None:
-        """Open or create the database, readable by its owner alone.
+        """Open or create the database, which only the owner of the file can read.
 
         Raises StorageError if it is damaged, locked or not writable.
         """
@@ -72,7 +72,7 @@ class Keys:
         self._open()
 
     def _create_database(self) -> None:
-        """Create the database under a temporary name and link it, so that processes starting together never share a partly created file."""
+        """Create the database under a temporary name, then give it its final name, so that no other process opens a partly created file."""
         temporary = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
         # Closing any descriptor of a file drops the locks that SQLite holds on it in this process, so only a new file is opened here.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o600))
@@ -100,7 +100,7 @@ class Keys:
         return self.file.with_name(f"{self.file.name}-wal")
 
     def _connect(self, file: Path) -> sqlite3.Connection:
-        """Return a connection without implicit transactions to a database that has the table."""
+        """Connect to a database file, without implicit transactions, and create the table of keys if it is missing."""
         try:
             existing = f"{file.absolute().as_uri()}?mode=rw"  # mode=rw creates no file
             database = sqlite3.connect(existing, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
@@ -125,7 +125,7 @@ class Keys:
     ) -> tuple[str, Key]:
         """Create a key and return its secret, which is stored nowhere and can't be shown again, and the key.
 
-        Raises ConfigError, UnknownName for an unknown scope, and StorageError.
+        Raises ConfigError for an invalid argument, UnknownName for an unknown scope, and StorageError if the database can't be used.
         """
         now = utc_now()
         key = Key(
@@ -134,7 +134,7 @@ class Keys:
             created=now, expires=checked_expiry(expires, now), revoked=None, rate=None if rate is None else checked_rate(rate),
         )  # fmt: skip
         if key.verticals == ():
-            raise ConfigError("The list of verticals of the key is empty; expected one vertical or more. Leave it out to allow all.")
+            raise ConfigError("The list of verticals of the key is empty; expected one vertical or more. Leave the list out to allow all.")
         if key.verticals and "admin" in key.scopes:
             raise ConfigError(
                 "An admin key can't be restricted to verticals, because 'admin' includes all of them. "
@@ -144,7 +144,7 @@ class Keys:
             return self._insert(key), key
 
     def check(self, secret: str) -> Key:
-        """Return the key of a secret, if it is live.
+        """Return the API key to which a secret belongs, if it is neither expired nor revoked.
 
         Raises AccessError for an unknown, expired or revoked key, with a message that contains no part of the secret, and
         StorageError if the database can't be read.
@@ -162,12 +162,13 @@ class Keys:
             )
         if key.state != "live":
             raise AccessError(
-                f"The key '{key.name}' is {key.state}; expected a live key. Request a new one from the operator.", authenticated=False
+                f"The key '{key.name}' is {key.state}; expected a valid key. Request a new one from the operator of the server.",
+                authenticated=False,
             )
         return key
 
     def _matching(self, id: str, digest: bytes, max_age: float) -> Key | None:
-        """Return the key with this id and hash, or None; the comparison takes as long for an unknown id as for a known one."""
+        """Return the key with this id and SHA-256 hash, or None; the comparison takes as long for an unknown id as for a known one."""
         with self._lock:
             stored, key = self._rows_not_older_than(max_age).get(id, _UNKNOWN_ID)
         return key if hmac.compare_digest(digest, stored) else None
@@ -175,16 +176,19 @@ class Keys:
     def rotate(self, id: str, overlap: timedelta) -> tuple[str, Key]:
         """Replace a key: the new one has the same name, permissions and lifetime; the old one expires after `overlap`.
 
-        Raises NotFound, Conflict for a key that is not live or was rotated before, ConfigError and StorageError.
+        Raises NotFound for an unknown id, Conflict for a key that is not live or was replaced before, ConfigError for a negative
+        overlap, and StorageError if the database can't be used.
         """
         if overlap < timedelta(0):
-            raise ConfigError(f"The overlap is {overlap.total_seconds():g} s; expected 0 seconds or more. Pass for example --overlap 24h.")
+            raise ConfigError(
+                f"The overlap of both keys is {overlap.total_seconds():g} s; expected 0 seconds or more. Pass for example --overlap 24h."
+            )
         now = utc_now()
         with self._transaction():
             old = self._get(id)
             (successor,) = self._db.execute("SELECT successor FROM keys WHERE id = ?", (id,)).fetchone()
             if successor:
-                raise Conflict(f"The key {id} was already rotated; its successor is {successor}. Rotate that one, or revoke it.")
+                raise Conflict(f"The key {id} was already replaced by the key {successor}. Rotate or revoke that key instead.")
             if old.state != "live":
                 raise Conflict(f"The key {id} is {old.state}; only a live key can be rotated. Create a new one: vertune key create NAME")
             new = replace(old, id=_new_id(), created=now, expires=old.expires and now + (old.expires - old.created))
@@ -194,9 +198,10 @@ class Keys:
         return secret, new
 
     def revoke(self, id: str) -> Key:
-        """End a key for good: at once in this process, within `REVOCATION_DELAY` in others.
+        """Make a key invalid permanently: at once in this process, and within `REVOCATION_DELAY` seconds in other processes.
 
-        Revoking it again keeps the first time. Raises NotFound and StorageError.
+        If the key is already revoked, its time of revocation does not change. Raises NotFound for an unknown id, and StorageError if
+        the database can't be used.
         """
         with self._transaction():
             key = self._get(id)
@@ -211,7 +216,7 @@ class Keys:
             return [key for _, key in self._rows_not_older_than(0).values() if key is not None]
 
     def __len__(self) -> int:
-        """Return the number of keys ever created, including revoked ones, so that only a new database is empty."""
+        """Return the number of keys ever created, including expired and revoked ones; it is 0 only for a new database."""
         with self._lock:
             return len(self._rows_not_older_than(0))
 

@@ -1,4 +1,4 @@
-"""Expected answers of question answering: parses and checks them, finds them in their context, marks them on tokens.
+"""Parses the expected answers of question answering, finds them in their context, and marks the tokens where they start and end.
 
 Independent of models.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @cache
 def entry() -> dict[str, pl.DataType]:
-    """Return the name and the Polars type of each field of one expected answer."""
+    """Return the fields of one expected answer with their Polars types."""
     import polars as pl
 
     return {"start": pl.Int64(), "text": pl.String()}
@@ -38,15 +38,16 @@ def as_column() -> pl.DataType:
 
 
 START, END = 1, 2
-"""Bits of a token's target: START if an answer starts at the token, END if one ends there, 0 if neither; -100 if none can."""
+"""Bits of a token's training target: START if an answer starts there, END if one ends there; -100 if neither is possible."""
 
 
 def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
     """Return the frame with the column `name` parsed to lists of {start, text}, and two new columns, `__problem` and `__moved`.
 
-    A cell may be a list of {start, text}, SQuAD's {text: […], answer_start: […]}, a text alone, or one of these as JSON.
-    `__problem` is the reason why the answers of a row are invalid, else null. An answer that is not at its start position is moved
-    if the context contains it exactly once; `__moved` lists these answers with old and new start.
+    A cell may contain a list of {start, text}, a mapping {text: […], answer_start: […]} as in SQuAD, one answer as text, or one of
+    these as JSON. `context` is the name of the context column. `__problem` is the reason why the answers of a row are invalid, else
+    null. If the context does not contain an answer at its `start`, but exactly once elsewhere, `start` is corrected; `__moved` lists
+    these answers with their old and new start.
     """
     import polars as pl
 
@@ -80,11 +81,11 @@ class _Cell:
     problem: str | None = None
     """The reason why the cell is invalid; None if it is valid."""
     moved: list[dict[str, Any]] | None = None
-    """A {start, moved_to, text} per answer that was found at another position than its start."""
+    """A {start, moved_to, text} per answer that the context contains at another position than its given start."""
 
     @classmethod
     def of(cls, value: Any, context: str) -> _Cell:
-        """Parse one value and find its answers in the context."""
+        """Parse the value of one cell and find its answers in the context of the row."""
         try:
             parsed = _parse(value)
             placed = None if parsed is None else [_placed(start, text, context) for start, text in parsed]
@@ -101,7 +102,7 @@ class _Cell:
 
 
 def _is_typed(kind: pl.DataType) -> bool:
-    """Whether a column type is a list of structs with an integer `start` and a string `text`."""
+    """Return whether a column type is a list of structs with an integer `start` and a string `text`."""
     import polars as pl
 
     inner = kind.inner if isinstance(kind, pl.List) else None
@@ -126,11 +127,11 @@ def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
 
 
 class _Misplaced(ValueError):
-    """Raised for an answer that has no position in the context, or several; the message is the row's reason for rejection."""
+    """Raised if the context contains an answer not at all, or more than once; the message is the reason why the row is rejected."""
 
 
 def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
-    """Return (start, text) for each answer of one cell, with start None if it is missing; None for an empty cell."""
+    """Return (start, text) for each answer of one cell; start is None if the cell does not contain it. Return None for an empty cell."""
     if isinstance(cell, str):
         if cell.lstrip()[:1] not in ("[", "{"):
             return [(None, cell)] if cell.strip() else []
@@ -144,25 +145,29 @@ def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
 
 
 def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
-    """Return {start, text} with the position of the answer in the context; raise _Misplaced if there is none, or more than one."""
+    """Return {start, text} of an answer, with `start` corrected if the context contains the text exactly once, but elsewhere.
+
+    Raises _Misplaced if the text is empty, if the context does not contain it, or if its position is ambiguous.
+    """
     if not isinstance(text, str):
-        raise TypeError("an answer must be a text")
+        raise TypeError("the text of an answer must be a string")
     if not text.strip():
-        raise _Misplaced("an answer is empty; write [] where the context holds none")
+        raise _Misplaced("an answer is empty; write [] if the context does not contain an answer")
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
         return {"start": int(start), "text": text}
     position = context.find(text)
     if position < 0:
         raise _Misplaced("an answer is not in the context")
     if context.find(text, position + 1) >= 0:
-        raise _Misplaced(f"an answer is not at its start ({start}), and the context holds it more than once")
+        raise _Misplaced(f"an answer is not at its start ({start}), and the context contains it more than once")
     return {"start": position, "text": text}
 
 
 def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
-    """Return the target of each token of a feature (model input), shape (tokens,), and whether it contains a whole answer.
+    """Return the training target of each token of a model input, shape (tokens,), and whether the input contains a whole answer.
 
-    Without a whole answer, the no-answer token (see `decoders.extract.nowhere`) is marked as start and end.
+    A target combines the bits START and END. If the input contains no whole answer, the special token that stands for "no answer"
+    (see `decoders.extract.nowhere`) is marked as start and end.
     """
     assert feature.places is not None
     offsets = feature.places.offsets

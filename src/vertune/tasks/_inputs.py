@@ -1,4 +1,4 @@
-"""The inputs of a task: declares, checks and converts them, and formats them for reports; independent of the targets."""
+"""The inputs of a task: declares, checks and converts them, and formats them for reports; independent of what is predicted."""
 
 from __future__ import annotations
 
@@ -22,34 +22,40 @@ _SHOWN = 300
 
 
 class SingleView(Task):
-    """A task that encodes all inputs of a record together, as one view."""
+    """A task that encodes all inputs of a record together, such as a text, a pair of texts, or the fields in `inputs`."""
 
     inputs: dict[str, Literal["text", "number", "category"]] = Field(
         default={},
-        description="Fields to use as inputs instead of the task's texts, each with its type, such as `{age: number, job: category}`. "
+        description="Fields to use as inputs instead of `text` and `text_pair`, each with its type: `{age: number, job: category}`. "
         "A number or a category may be missing in a row. The encoder must support these types: the encoder `text` supports only texts.",
     )
 
     def model_post_init(self, context: Any) -> None:
-        """Replace the input columns of this instance by `inputs`; ConfigError if one has the name of a target column."""
+        """Replace the input columns of this instance by `inputs`; raise ConfigError if one has the name of the target column."""
         if not self.inputs:
             return
         others = tuple(column for column in type(self).columns if column.role != "input")
         taken = sorted({column.name for column in others} & set(self.inputs))
         if taken:
-            raise ConfigError(f"The task '{self.name}' has the input '{taken[0]}', which is the name of its answer. Rename the input.")
+            raise ConfigError(
+                f"The task '{self.name}' has an input named '{taken[0]}', but that is the name of the field that it predicts. "
+                "Rename the input in the option `inputs`."
+            )
         # the model is frozen; an entry in __dict__ overrides the class's columns without becoming an option
         self.__dict__["columns"] = (*(Column(name, f"A {kind}.", type=kind) for name, kind in self.inputs.items()), *others)
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return one view of all inputs that the data has; if all are texts, a long text may be cut into windows."""
+        """Return one view (what the encoder reads together): all required inputs, and the optional ones that are in `columns`.
+
+        If all of them are texts, a long text may be divided into windows (overlapping pieces).
+        """
         read = [column for column in self.input_columns if column.required or column.name in columns]
         texts = all(column.type == "text" for column in read)
         types = () if texts else tuple(column.type for column in read)
         return (View("text" if texts else "record", tuple(column.name for column in read), windows=texts, types=types),)  # type: ignore[arg-type]
 
     def check_inputs(self, frame: pl.DataFrame) -> _rows.Checks:
-        """Return the checks and conversions of the inputs; raise DataError if a column is missing or has another type."""
+        """Return the checks and conversions of the input columns; raise DataError if a column is missing or has the wrong type."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -80,12 +86,12 @@ def _check_input(checks: _rows.Checks, frame: pl.DataFrame, column: Column, may_
 
 
 def shown(record: Record, columns: Sequence[Column]) -> dict[str, Any]:
-    """Return the inputs of a record for a report: by name, without empty ones, each cut to 300 characters."""
+    """Return the inputs of a record for a report: a mapping by name, without empty inputs, each shortened to 300 characters."""
     return {column.name: _cut(str(record[column.name])) for column in columns if record.get(column.name) not in (None, "")}
 
 
 def _cut(text: str) -> str:
-    """Shorten a long text and mark the cut with an ellipsis."""
+    """Shorten a text of more than 300 characters and add an ellipsis."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 

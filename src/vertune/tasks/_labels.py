@@ -1,4 +1,4 @@
-"""Label columns: checks and orders labels, and converts them to class indices; independent of texts and models."""
+"""Checks and sorts the labels in a column, and converts them to class indices; independent of texts and models."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) -> pl.DataFrame:
-    """Add the checks of a label column to `checks` and return the frame; raise DataError if the labels are fractional numbers.
+    """Add the checks of a label column to `checks` and return the frame; raise DataError if labels are numbers such as 0.5.
 
-    Whole numbers that were read as floats because a cell was empty (1.0 for 1) become whole numbers again.
+    Whole numbers that were read as floats because a cell was empty (1.0 for 1) are converted back to integers. `known` are the
+    configured labels, if any.
     """
     import polars as pl
 
@@ -29,18 +30,24 @@ def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) 
     checks.changes.append(trimmed(name, "labels"))
     if whole is not frame:
         filled = pl.col(name).is_not_null()
-        checks.changes.append(Change("labels are whole numbers that were read as fractions", filled, filled, pl.col(name)))
+        checks.changes.append(
+            Change("labels were read with a decimal point and were converted to whole numbers", filled, filled, pl.col(name))
+        )
     return whole
 
 
 def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
-    """Return the frame, with the label column cast to integers if it contains whole numbers as floats."""
+    """Return the frame, with the label column cast to integers if its type is float and all its values are whole numbers.
+
+    Raises DataError if a row has a list of labels, or if labels are numbers such as 0.5 that are not all in `known`.
+    """
     import polars as pl
 
     column = frame[name]
     if column.dtype.is_nested():
         raise DataError(
-            f"The column '{name}' holds {column.dtype}, and the task reads one label a row. Use task: multilabel for several labels a row."
+            f"The column '{name}' has the type {column.dtype}, but the task needs one label per row. "
+            "Use `task: multilabel` for several labels per row."
         )
     numbers = column.cast(pl.Float64, strict=False) if column.dtype.is_numeric() or column.dtype == pl.String else None
     if numbers is None or column.dtype.is_integer():
@@ -53,8 +60,9 @@ def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFr
     fraction = parsed != parsed.round()
     if fraction.any():
         raise DataError(
-            f"The column '{name}' must hold classes, but it holds numbers such as {filled.filter(fraction)[0]}. To answer numbers: "
-            f"task: regress with `fields: {{score: …}}`. If they are classes, list them: task: {{name: classify, labels: [...]}}."
+            f"The column '{name}' must contain classes, but it contains numbers such as {filled.filter(fraction)[0]}. To predict numbers, "
+            f"use `task: regress` with `fields: {{score: {name}}}`. If the numbers are names of classes, list them in the config: "
+            "`task: {name: classify, labels: [...]}`."
         )
     if column.dtype.is_float():
         return frame.with_columns(numbers.cast(pl.Int64).alias(name))
@@ -62,7 +70,7 @@ def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFr
 
 
 def ordered(labels: Iterable[str]) -> list[str]:
-    """Return the distinct labels, sorted by value if all are whole numbers, else by code points."""
+    """Return the distinct labels, sorted as numbers if all are whole numbers, else as texts by code points."""
     distinct = set(labels)
     if all(label.removeprefix("-").isdecimal() for label in distinct):
         return sorted(distinct, key=lambda label: (int(label), label))
@@ -70,24 +78,25 @@ def ordered(labels: Iterable[str]) -> list[str]:
 
 
 def learnt(counts: Mapping[str, int], given: Sequence[str], task: str) -> list[str]:
-    """Return the labels of a task: the configured ones (`given`) if any, else the sorted labels of the training rows (`counts`).
+    """Return the labels of a task: the configured ones (`given`) if any, else the sorted labels of the training rows.
 
-    ConfigError if a label is configured twice. DataError if a training row has a label that is not configured, or if none are
-    configured and the training rows have fewer than two.
+    `counts` is the number of training rows of each label. Raises ConfigError if a label is configured twice; DataError if a training
+    row has a label that is not configured, or if no labels are configured and the training rows have fewer than two distinct ones.
     """
     if not given:
         if len(counts) < 2:
             only = f"all have '{next(iter(counts))}'" if counts else "none has a label"
             raise DataError(
-                f"The task '{task}' needs training rows of at least two labels, but {only}. Check which column is read as the label."
+                f"The task '{task}' needs training rows with at least two labels, but {only}. "
+                "Check in `data.fields` of the config which column is read as the label."
             )
         return ordered(counts)
     twice = [label for label, count in Counter(given).items() if count > 1]
     if twice:
-        raise ConfigError(f"The option `labels` of the task '{task}' lists {_some(twice)} more than once. Write each label once.")
+        raise ConfigError(f"The option `labels` of the task '{task}' lists {_some(twice)} more than once. Write each label only once.")
     unknown = {label: count for label, count in counts.items() if label not in set(given)}
     if unknown:
-        raise DataError(f"{_listed(unknown)}. The config lists: {_some(given)}. Add the label to `labels`, or correct the rows.")
+        raise DataError(f"{_listed(unknown)}. The config lists: {_some(given)}. Add the label to the option `labels`, or correct the rows.")
     return list(given)
 
 
@@ -98,13 +107,13 @@ def index(names: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
     if (indices < 0).any():
         unknown = Counter(str(names[row]) for row in np.flatnonzero(indices < 0).tolist())
         raise DataError(
-            f"{_listed(unknown)}. The model knows: {_some(labels)}. Correct these rows, or train again with rows of that label."
+            f"{_listed(unknown)}. The model knows: {_some(labels)}. Correct these rows, or train again with rows that have the label."
         )
     return indices
 
 
 def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which labels each row has, bool of shape (rows, labels); raise DataError if a row has a label that is not in `labels`."""
+    """Return a bool array of shape (rows, labels) that marks the labels of each row; raise DataError for a label not in `labels`."""
     present = np.zeros((len(sets), len(labels)), bool)
     rows = np.repeat(np.arange(len(sets)), [len(names) for names in sets])
     present[rows, index([name for names in sets for name in names], labels)] = True
@@ -112,7 +121,7 @@ def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.
 
 
 def _listed(unknown: Mapping[str, int]) -> str:
-    """Format unknown labels and their counts as the beginning of an error message."""
+    """Return the beginning of an error message that lists up to 10 unknown labels with their numbers of rows."""
     total = sum(unknown.values())
     shown = ", ".join(f"'{label}' ({count})" for label, count in sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:10])
     more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
@@ -120,6 +129,6 @@ def _listed(unknown: Mapping[str, int]) -> str:
 
 
 def _some(labels: Sequence[str]) -> str:
-    """Format up to 20 labels for a message, and the number of the others."""
+    """Format labels for a message: the first 20, and how many more there are."""
     shown = ", ".join(labels[:20])
     return f"{shown} and {len(labels) - 20} more" if len(labels) > 20 else shown or "none yet"

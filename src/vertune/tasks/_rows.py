@@ -1,4 +1,4 @@
-"""Checks and conversions of rows that tasks share: rejects bad rows with a reason, counts what it changes; independent of models."""
+"""Functions with which tasks check and convert their rows: bad rows are rejected with a reason, changed values are counted."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
             raise DataError(missing(frame, column.name, task))
         if column.type == "text" and column.name in frame.columns and frame.schema[column.name].is_nested():
             raise DataError(
-                f"The column '{column.name}' must hold texts, but it holds {frame.schema[column.name]}. "
-                f"Write one text a row, or join columns with `fields: {{{column.name}: [a, b]}}`."
+                f"The column '{column.name}' must contain texts, but has the type {frame.schema[column.name]}. "
+                f"Write one text per row, or join several columns with `data: {{fields: {{{column.name}: [COLUMN, COLUMN]}}}}`."
             )
 
 
@@ -33,8 +33,8 @@ def missing(frame: pl.DataFrame, name: str, task: str) -> str:
     """Return the error message for a column that a task needs and the data lacks."""
     known = ", ".join(column for column in frame.columns if not column.startswith("__")) or "none"
     return (
-        f"The data has no column '{name}', which the task '{task}' reads. Its columns are: {known}. "
-        f"Name the right one with `fields: {{{name}: COLUMN}}`."
+        f"The data has no column '{name}', which the task '{task}' needs. Its columns are: {known}. "
+        f"Name the column to read instead in the config: `data: {{fields: {{{name}: COLUMN}}}}`."
     )
 
 
@@ -43,7 +43,9 @@ def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
     if name not in frame.columns:
         raise DataError(missing(frame, name, task))
     if not frame.height:
-        raise DataError(f"The task '{task}' has no training rows: all were rejected. Correct the rows in rejected.jsonl, or add rows.")
+        raise DataError(
+            f"The task '{task}' has no training rows: all were rejected. Correct the rows listed in rejected.jsonl, or add rows."
+        )
     return frame[name]
 
 
@@ -55,36 +57,36 @@ def string(name: str) -> pl.Expr:
 
 
 def blank(name: str) -> pl.Expr:
-    """Return an expression that is true where a text is null, empty or white space only."""
+    """Return an expression that is true where a column, as text, is null, empty or white space only."""
     return string(name).is_null() | (string(name).str.strip_chars() == "")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A lossy conversion of rows that are not rejected; it is reported as a note with the number of affected values."""
+    """A conversion that changes or drops values of rows that are not rejected; a note counts the affected values and shows examples."""
 
     what: str
-    """What happened, worded like `Note.what`."""
+    """What happened, as the end of a sentence that begins with counts: `labels had white space around them, which was removed`."""
     count: pl.Expr
-    """The number of affected values per row."""
+    """An expression for the number of affected values of each row."""
     of: pl.Expr
-    """The number of values per row."""
+    """An expression for the number of all values of each row."""
     value: pl.Expr
-    """The value that the note shows as an example."""
+    """An expression for the value of a row that the note shows as an example."""
 
 
 @dataclass(slots=True)
 class Checks:
-    """The checks and conversions of the rows of a frame, applied by `sift`."""
+    """The checks and conversions that `sift` applies to the rows of a frame."""
 
     names: Sequence[str]
     """Columns whose values are reported for a rejected row."""
     problems: list[Problem] = field(default_factory=list)
-    """Reasons for rejection; a row gets the first that applies."""
+    """Conditions for rejecting a row, each with the reason; the first one that is true gives the reason."""
     results: list[pl.Expr] = field(default_factory=list)
     """Expressions that replace columns of the rows that are not rejected."""
     changes: list[Change] = field(default_factory=list)
-    """Lossy conversions to report as notes."""
+    """Conversions that change or drop values; each is reported in a note with counts and examples."""
 
 
 def words(name: str) -> pl.Expr:
@@ -96,7 +98,7 @@ def words(name: str) -> pl.Expr:
 
 
 def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """Return an expression for a column as trimmed text; whole numbers that were read as floats are written without a decimal point."""
+    """Return an expression for a column as text without surrounding white space; whole numbers in a float column get no decimal point."""
     import polars as pl
 
     if not frame.schema[name].is_float():
@@ -106,35 +108,35 @@ def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
 
 
 def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
-    """Return expressions for a column as trimmed text and as numbers, null where a value is not a number.
+    """Return two expressions for a column: as text without surrounding white space, and as numbers (null where it is not a number).
 
-    DataError if the column has another type, or if none of its values is a number.
+    Raises DataError if the column contains lists, structs or dates, or if no value is a number.
     """
     import polars as pl
 
     kind = frame.schema[name]
     if kind.is_nested() or kind.is_temporal():
-        raise DataError(f"The column '{name}' holds {kind}, and the task reads numbers from it. Name a column of numbers.")
+        raise DataError(f"The column '{name}' has the type {kind}, but the task needs numbers. Name a column of numbers.")
     raw = string(name).str.strip_chars()
     value = (raw if kind == pl.String else pl.col(name)).cast(pl.Float64, strict=False)
     filled = frame.select(raw=raw, value=value).filter(pl.col("raw").is_not_null() & (pl.col("raw") != ""))
     if len(filled) and filled["value"].is_null().all():
         raise DataError(
-            f"The column '{name}' holds words such as '{filled['raw'][0]}', and the task reads numbers from it. Name a column of "
-            "numbers; to answer words: task: classify."
+            f"The column '{name}' contains words such as '{filled['raw'][0]}', but the task needs numbers. Name a column of numbers. "
+            "To predict words, use `task: classify`."
         )
     return raw, value
 
 
 def not_finite(name: str, raw: pl.Expr) -> pl.Expr:
-    """Return the reason for rejecting a row whose value is not a finite number."""
+    """Return an expression for the reason why a row is rejected whose value is not a finite number; `raw` is the value as text."""
     import polars as pl
 
     return pl.format(f"{name} is '{{}}', which is not a finite number", raw)
 
 
 def trimmed(name: str, values: str) -> Change:
-    """Return the change that reports values with white space around them, which was removed."""
+    """Return a `Change` that reports from how many values surrounding white space was removed; `values` names them in the note."""
     import polars as pl
 
     changed = string(name) != string(name).str.strip_chars()
@@ -142,7 +144,10 @@ def trimmed(name: str, values: str) -> Change:
 
 
 def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:
-    """Apply the checks: convert the good rows, reject the others with their first reason, and add a note per lossy conversion."""
+    """Apply the checks to a frame: reject bad rows, each with its first reason, and convert the others.
+
+    For each change of values (see `Change`) that affects a row, the result has a note.
+    """
     import polars as pl
 
     reasons = [pl.when(bad).then(pl.lit(reason) if isinstance(reason, str) else reason) for bad, reason in checks.problems]
@@ -161,7 +166,7 @@ def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:
 
 
 def _note(good: pl.DataFrame, change: Change, task: str) -> Note | None:
-    """Return the note about one change; None if no row is affected."""
+    """Return the note that reports one change of values, with counts and examples; None if no row is affected."""
     import polars as pl
 
     marks = [name for name in ("__file", "__row", "__number") if name in good.columns]
@@ -180,12 +185,12 @@ def _note(good: pl.DataFrame, change: Change, task: str) -> Note | None:
 
 
 def _origin(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the origin of a row: its number from 1 and, if the source names it, its file."""
+    """Return where a row comes from: its row number, counted from 1, and the file if the frame has it in the column `__file`."""
     return {**({"file": row["__file"]} if "__file" in row else {}), "row": row.get("__row", row["__number"])}
 
 
 def _writable(value: Any) -> Any:
-    """Convert a value to what JSON can represent: NaN, bytes and dates become text."""
+    """Convert a value to one that JSON can represent; NaN, bytes and dates become text."""
     if isinstance(value, Mapping):
         return {key: _writable(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Columns of labelled spans: parses and checks them, and resolves overlaps; independent of tokens and models."""
+"""Parses and checks columns of labelled spans of a text, and removes overlapping spans; independent of tokens and models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cache
 def entry() -> dict[str, pl.DataType]:
-    """Return the name and the Polars type of each field of a span."""
+    """Return the fields of a labelled span with their Polars types."""
     import polars as pl
 
     return {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
@@ -32,11 +32,14 @@ def as_column() -> pl.DataType:
 
 
 _LINE = 1 << 32
-"""A length in code points that no text reaches."""
+"""A number of code points that is larger than the length of any text."""
 
 
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Parse a column to lists of spans and add the column `__unread`: the reason why a value is not a list of spans, else null."""
+    """Parse the column `name` to lists of spans, and add the column `__unread`: the reason why a value can't be parsed, else null.
+
+    Raises DataError if the type of the column can't contain spans.
+    """
     import polars as pl
 
     kind = frame.schema[name]
@@ -53,13 +56,19 @@ def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
             value = value.list.eval(pl.struct(pl.element().struct.field(key).cast(dtype) for key, dtype in entry().items()))
         return frame.with_columns(value.cast(as_column()), pl.lit(None, pl.String).alias("__unread"))
     if not (kind == pl.String or kind.is_nested() or kind == pl.Object):
-        raise DataError(f"The column '{name}' must hold lists of spans such as [{{start: 0, end: 5, label: PER}}], but it holds {kind}.")
+        raise DataError(
+            f"The column '{name}' must contain lists of spans such as [{{start: 0, end: 5, label: PER}}], but has the type {kind}. "
+            f"Name the column of the spans in the config: `data: {{fields: {{{name}: COLUMN}}}}`."
+        )
     values, reasons = zip(*(_parse(value) for value in frame[name].to_list()), strict=True) if frame.height else ((), ())
     return frame.with_columns(pl.Series(name, values, as_column()), pl.Series("__unread", reasons, pl.String))
 
 
 def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """Parse one cell: a list of mappings or of (start, end, label), or JSON of it. Return (spans, None) or (None, reason)."""
+    """Parse one cell: a list of mappings or of (start, end, label), or such a list as JSON.
+
+    Returns (spans, None), or (None, reason) if the cell can't be parsed.
+    """
     try:
         items = json.loads(value) if isinstance(value, str) else value
         if items is None:
@@ -70,7 +79,7 @@ def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
 
 
 def _span(item: Any) -> dict[str, Any]:
-    """Convert one mapping or (start, end, label) to a span; raise ValueError if an offset is not a whole number."""
+    """Convert a mapping or a (start, end, label) to a span; raise ValueError if start or end is not a whole number."""
     start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
     if int(start) != start or int(end) != end:
         raise ValueError("offsets must be whole numbers")
@@ -78,7 +87,10 @@ def _span(item: Any) -> dict[str, Any]:
 
 
 def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
-    """Add the columns `__problem`, the reason why spans of a row are invalid (else null), and `__overlap`, whether two overlap."""
+    """Check the spans in the column `name` of the texts in the column `text`; add the columns `__problem` and `__overlap`.
+
+    `__problem` is the reason why a span of the row is invalid, else null. `__overlap` is true if spans of the row overlap.
+    """
     import polars as pl
 
     numbered = frame.with_row_index("__number")
@@ -112,7 +124,7 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
 
 
 def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Remove spans that overlap a longer one and add them as the column `__dropped`; rows with a `__problem` are not changed."""
+    """Remove each span that overlaps a longer one, and list the removed ones in the new column `__dropped`; skip rows with a problem."""
     import polars as pl
 
     rows = frame.select(pl.col("__overlap") & pl.col("__problem").is_null()).to_series().to_numpy().nonzero()[0]
@@ -134,5 +146,5 @@ def places(spans: Iterable[Mapping[str, Any]]) -> list[tuple[int, int, str]]:
 
 
 def in_words(text: str, spans: Sequence[Mapping[str, Any]]) -> str:
-    """Format spans for a report: the text of each with its label in brackets, such as `Paris [city]`."""
+    """Format the spans of a text for a report: the text of each span with its label in brackets, such as `Paris [city]`."""
     return "; ".join(f"{text[span['start'] : span['end']]} [{span['label']}]" for span in spans) or "none"

@@ -1,6 +1,7 @@
 """Assigns one of several labels to a text, to a pair of texts or to the fields in `inputs`.
 
-Independent of the encoder: it receives one row of outputs per feature (a record or one window of it) and averages the windows.
+Independent of the encoder. A long text may be divided into windows (overlapping pieces): the probabilities of the classes in its
+windows are averaged.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
     import torch
 
 SKEWED = 3.0
-"""Least ratio of the largest class to the smallest, in rows, at which `imbalance: auto` weights the classes."""
+"""`imbalance: auto` weights the classes if the largest has at least this many times the rows of the smallest."""
 _EVEN = frozenset({"macro_f1", "balanced_accuracy"})
 """Metrics that weight every class equally, whatever its number of rows."""
 _ERRORS = 30
 
 
 class ClassAnswer(TypedDict):
-    """The prediction for one record: the label, its probability, that of every class, and whether the input was truncated."""
+    """The prediction for one record: its label, the probability of the label and of every class, and whether the input was truncated."""
 
     label: str
     probability: float
@@ -54,19 +55,19 @@ class Classify(_inputs.SingleView):
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "f1")
 
     labels: list[str] = Field(default=[])
-    """The classes, in order; if empty, they are taken from the training rows."""
+    """The classes, in the order of the model's outputs; if empty, they are taken from the training rows."""
     counts: list[int] = Field(default=[])
     """The number of training rows per class; set by training."""
     positive: str | None = None
-    """The class whose F1 is the metric `f1`; by default the last one if there are two classes."""
+    """The class whose F1 is the metric `f1`. By default, if there are two classes, it is the last one; else there is none."""
     imbalance: Literal["auto", "none", "weight", "focal", "resample"] = "auto"
     """How training compensates for rare classes: `weight` weights the loss by class, `focal` uses the focal loss, `resample` draws
-    rows of rare classes more often. `auto` chooses `weight` if the metric counts every class equally and the largest class has at
-    least 3 times the rows of the smallest; else `none`, because weights cost accuracy."""
+    rows of rare classes more often. `auto` chooses `weight` if the main metric is `macro_f1` or `balanced_accuracy` and the largest
+    class has at least 3 times the rows of the smallest; else `none`, because weights reduce the accuracy."""
     gamma: float = Field(default=2.0, ge=0)
     """Exponent of the focal loss: higher values give less weight to rows that are already predicted well."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing: the share of the target probability that is spread evenly over all classes."""
+    """Label smoothing: the fraction of the target probability that is spread evenly over all classes."""
 
     @property
     def _target(self) -> str:
@@ -74,7 +75,7 @@ class Classify(_inputs.SingleView):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the labels, if present, to text; raise DataError if the labels are fractional numbers."""
+        """Check the rows and convert the labels, if present, to text; raise DataError if labels are numbers such as 0.5."""
         checks = self.check_inputs(frame)
         if self._target in frame.columns:
             frame = _labels.check(frame, self._target, self.labels, checks)
@@ -83,7 +84,7 @@ class Classify(_inputs.SingleView):
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy with `labels`, `counts`, `positive` and `imbalance` set from the training rows.
 
-        UnknownName if `positive` is not a label. ConfigError if the metric is f1 and no class is positive.
+        Raises UnknownName if `positive` is not a label; ConfigError if the main metric is f1, but there is no positive class.
         """
         counts = dict(_rows.target(frame, self._target, self.name).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
@@ -92,7 +93,8 @@ class Classify(_inputs.SingleView):
             raise UnknownName("label", positive, labels)
         if self.goal == "f1" and positive is None:
             raise ConfigError(
-                f"The metric f1 looks at one class, and there are {len(labels)}. Write `positive: LABEL`, or choose macro_f1."
+                f"The metric f1 measures one class, but there are {len(labels)} classes. Name the class in the options of the task: "
+                "`positive: LABEL`, or choose the metric macro_f1."
             )
         rows = [counts.get(label, 0) for label in labels]
         imbalance = self.imbalance
@@ -102,32 +104,35 @@ class Classify(_inputs.SingleView):
 
     @property
     def size(self) -> int:
-        """The number of outputs of the head per feature: one per class."""
+        """The number of outputs of the model per input: one per class."""
         return len(self.labels)
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the outputs."""
+        """The classes, in the order of the model's outputs."""
         return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return the classification head: one linear layer."""
+        """Return a new classification head, a linear layer for input vectors of length `width`."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return the class index of the record of each feature, int64; raise DataError for a label that the task does not have."""
+        """Return, for each feature (model input), the class index of its record as int64; raise DataError for a label not in `labels`."""
         truth = self._truth(records)[windows.owners(features)]
         weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
         return Targets(list(truth), weights)
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """With `resample`, return visits per record that give every class the same share of an epoch, whose length stays; else None."""
+        """Return how often each record is drawn per epoch, so that all classes are drawn equally often; the epoch keeps its length.
+
+        Returns None unless `imbalance` is `resample`.
+        """
         return self._evening()[self._truth(records)] if self.imbalance == "resample" else None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the cross-entropy of each feature, or its focal loss with `imbalance: focal`; shape (features,)."""
+        """Return the cross-entropy of each model input or, with `imbalance: focal`, its focal loss; shape (inputs,)."""
         from vertune.nn import losses
 
         if self.imbalance == "focal":
@@ -135,11 +140,11 @@ class Classify(_inputs.SingleView):
         return losses.cross_entropy(outputs, targets, self.smoothing)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the labels, which the decoder needs."""
+        """Return the keyword arguments with which the decoder converts model outputs to answers: the labels."""
         return {"labels": self.labels}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """Return the predicted label as a tuple of one."""
+        """Return the labels that an answer contains: a tuple of one."""
         return (answer["label"],)
 
     def confidence(self, answer: Answer) -> float | None:
@@ -147,11 +152,11 @@ class Classify(_inputs.SingleView):
         return float(answer["probability"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return true positives, false positives and false negatives per class, shape (records, 3 * classes)."""
+        """Return the true positives, false positives and false negatives of each class for each record, shape (records, 3 * classes)."""
         return classification.tally(self._truth(records), self._guess(answers), len(self.labels))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the classification metrics and, if there is a positive class, its `f1`."""
+        """Return the classification metrics, with `f1` if there is a positive class; `total` is the sum of rows that `tally` returns."""
         values = classification.summarise(total, len(self.labels))
         if self.positive is not None:
             values["f1"] = classification.f1(classification.split(total, len(self.labels)))[..., self.labels.index(self.positive)]
@@ -180,7 +185,7 @@ class Classify(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the predictions of two baselines: the most frequent class, and logistic regression on TF-IDF of words and characters."""
+        """Return the test predictions of two baselines: the most frequent class, and logistic regression on TF-IDF features."""
         from vertune.baselines import linear
 
         truth, held = self._truth(train), self._truth(validation)
@@ -193,7 +198,7 @@ class Classify(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return questions to a bank in three classes, each recognisable by one word."""
+        """Return example rows: questions to a bank in three classes, each recognisable by one word."""
         cues = {"card": ("card", "cards"), "transfer": ("transfer", "transfers"), "exchange": ("rate", "currency")}
         frames = (
             "where is my {}",
@@ -218,7 +223,7 @@ class Classify(_inputs.SingleView):
         return _labels.index([answer["label"] for answer in answers], self.labels)
 
     def _evening(self) -> NDArray[np.float64]:
-        """Return the weight per class that balances the classes, scaled to a mean of 1 per training row."""
+        """Return a weight per class, inverse to its number of training rows, so that all have equal influence; the mean over rows is 1."""
         counts = np.array(self.counts, np.float64)
         present = counts > 0
         return np.where(present, counts.sum() / (max(1, present.sum()) * np.maximum(counts, 1)), 1.0)

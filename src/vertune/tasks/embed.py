@@ -1,6 +1,6 @@
 """Embeds texts as vectors whose cosine measures relevance: a bi-encoder for retrieval and FAQ search.
 
-Query and document are encoded separately and compared only in the loss and the score, so vectors of documents can be stored.
+Query and document are encoded separately and only their vectors are compared, so the vectors of documents can be stored.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 _ERRORS = 50
 _SAME_DIRECTION = 0.999
-"""Cosine from which two vectors count as equal."""
+"""Two vectors with at least this cosine count as equal."""
 _DEPTH = 1000
-"""Ranks that count in a ranking of all documents, as in TREC runs."""
+"""Number of ranks that are evaluated in a ranking of all documents, as in TREC; lower-ranked documents count as not retrieved."""
 _RELEVANT = ("1", "1.0", "true", "yes")
 _IRRELEVANT = ("0", "0.0", "false", "no")
 
 
 class EmbedAnswer(TypedDict, total=False):
-    """The output for one record, a query with or without a document."""
+    """The answer for one record, which is a query with or without a document."""
 
     vector: list[float]
     """The unit vector of `text`."""
@@ -46,7 +46,8 @@ class EmbedAnswer(TypedDict, total=False):
     score: float
     """The cosine of the two vectors."""
     ranking: list[int]
-    """Only from baselines without vectors: the best documents for `text`, as indices into the distinct `text_pair` of all records."""
+    """Only in answers of the baseline BM25, which has no vectors: the best documents for `text`, as indices into the list of the distinct
+    `text_pair` of all records."""
     truncated: bool
 
 
@@ -58,7 +59,7 @@ class Embed(Task):
         Column("text_pair", "A document. Leave it out if only vectors of `text` are needed.", required=False),
         Column(
             "label",
-            "1 if the document is relevant to the query, else 0. Without the column, 1.",
+            "1 if the document is relevant to the query, else 0. If the column is missing, all are relevant.",
             required=False,
             role="target",
             type="label",
@@ -71,7 +72,7 @@ class Embed(Task):
     metrics: ClassVar[tuple[str, ...]] = ranking.NAMES
 
     temperature: float = Field(default=0.05, gt=0)
-    """Divisor of the cosines in the loss: the smaller, the more the hardest negatives count."""
+    """Number by which the loss divides the cosines: the smaller, the more weight the hardest negatives (irrelevant documents) have."""
 
     @property
     def _fields(self) -> _Fields:
@@ -92,7 +93,7 @@ class Embed(Task):
         if fields.label in frame.columns:
             value = _rows.string(fields.label)
             label = value.str.strip_chars().str.to_lowercase()
-            reason = pl.format(f"{fields.label} is {{}}, but must be 1 (fits) or 0 (does not)", value.fill_null("missing"))
+            reason = pl.format(f"{fields.label} is {{}}, but must be 1 (relevant) or 0 (not relevant)", value.fill_null("missing"))
             checks.problems.append((~label.is_in([*_RELEVANT, *_IRRELEVANT]).fill_null(False), reason))
             checks.results.append(label.is_in(_RELEVANT).cast(pl.Int64).alias(fields.label))
         return _rows.sift(frame, checks, self.name)
@@ -103,42 +104,42 @@ class Embed(Task):
         _rows.target(frame, fields.document, self.name)
         if fields.label in frame.columns and not (frame[fields.label] == 1).any():
             raise DataError(
-                f"No training row has {fields.label} 1, but the task '{self.name}' learns from matching pairs. "
-                f"Leave {fields.label} out if all pairs match."
+                f"No training row has {fields.label} 1, but the task '{self.name}' needs pairs whose document is relevant to the query. "
+                f"Correct the column, or leave {fields.label} out if all documents are relevant."
             )
         return self
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return one view of the query and, if the data has documents, one of the document."""
+        """Return what the encoder reads: the query and, if `columns` has documents, separately the document."""
         fields = self._fields
         query = View("query", (fields.query,))
         return (query, View("document", (fields.document,))) if fields.document in columns else (query,)
 
     @property
     def size(self) -> int:
-        """0: the output has the width of the encoder's state, and the head has no size of its own."""
+        """The number of outputs of the head: 0, because the head only normalises the vectors of the encoder."""
         return 0
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return a module without weights that scales states to unit length."""
+        """Return a module without weights that scales the output vectors of the encoder to unit length."""
         from vertune.nn.contrastive import Normalise
 
         return Normalise()
 
     def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the states scaled to unit length."""
+        """Return the output vectors of the encoder, scaled to unit length."""
         unit: NDArray[Any] = states / np.maximum(np.linalg.norm(states, axis=-1, keepdims=True), 1e-12)
         return unit
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return four int64 numbers per feature: role (0 query, 1 document), query id, document id, label.
+        """Return four int64 numbers for each feature (model input): role (0 query, 1 document), id of the query, id of the document, label.
 
-        DataError if a record has no document.
+        Equal texts have equal ids. Raises DataError if a record has no document.
         """
         fields = self._fields
         if any(record.get(fields.document) is None for record in records):
             raise DataError(
-                f"A record has no {fields.document}, but the task '{self.name}' learns from pairs. Add it, or leave the row out."
+                f"A training row has no {fields.document}, but the task '{self.name}' is trained on pairs. Add it, or remove the row."
             )
         queries = [_number(record[fields.query]) for record in records]
         documents = [_number(record[fields.document]) for record in records]
@@ -150,44 +151,46 @@ class Embed(Task):
         return Targets(list(np.array(rows, np.int64).reshape(-1, 4)))
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return visits per record that make half of an epoch relevant pairs (label 1), if fewer than half are; else None.
+        """Return how often each record is drawn per epoch, so that half of the drawn pairs are relevant (label 1).
 
-        Only relevant pairs have a loss of their own; the other pairs add their documents as hard negatives.
+        Returns None if at least half of the records are relevant, or none is. Only relevant pairs have a loss; the documents of the
+        other pairs are hard negatives in it.
         """
         fits = np.array([self._fields.fits(record) for record in records], bool)
         share = float(fits.mean()) if len(fits) else 1.0
         return np.where(fits, 0.5 / share, 0.5 / (1 - share)) if 0 < share < 0.5 else None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the InfoNCE loss over the documents of the batch; rows with label 0 add hard negatives."""
+        """Return the InfoNCE loss over the documents of the batch; the documents of pairs with label 0 are additional hard negatives."""
         from vertune.nn.contrastive import info_nce
 
         return info_nce(outputs, targets, self.temperature)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the name of the document field, which the decoder needs."""
+        """Return the keyword arguments with which the decoder converts model outputs to answers: the name of the document field."""
         return {"document": self._fields.document}
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Whether the vectors of two answers are equal: each pair has a cosine of at least 0.999."""
+        """Return whether the vectors of two answers are equal: whether query and document vectors each have a cosine of at least 0.999."""
         pairs = [(one[name], other[name]) for name in ("vector", "vector_pair") if name in one and name in other]
         return bool(pairs) and all(float(np.dot(left, right)) >= _SAME_DIRECTION for left, right in pairs)
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return one row of `metrics.ranking.statistics` per query with a relevant document; other queries do not count.
+        """Return one row of ranking metrics per query with a relevant document; other queries do not count.
 
-        With labels, a query ranks the documents of its own rows; without labels, the documents of all records.
+        If the records have labels, only the documents in the rows of a query are ranked for it; else the documents of all records.
+        The columns are those of `metrics.ranking.statistics`.
         """
         return np.array([query.statistics for query in _queries(records, answers, self._fields)], np.float64).reshape(
             -1, 1 + len(ranking.NAMES)
         )
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the ranking metrics, each a mean over queries, from summed tallies."""
+        """Return the ranking metrics, each a mean over queries; `total` is the sum of rows that `tally` returns."""
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return the queries with the worst average precision, each with a relevant document and the one that was ranked first."""
+        """Return the queries with the lowest average precision, each with a relevant document and the document that was ranked first."""
         fields = self._fields
         queries = sorted(_queries(records, answers, fields), key=lambda query: float(query.statistics[1]))
         return {
@@ -205,7 +208,10 @@ class Embed(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the rankings of BM25 over the test documents; its terms are words or, in scripts without spaces, characters and pairs."""
+        """Return the answers of the baseline BM25, which ranks the test documents for each test query.
+
+        Its terms are words or, in scripts without spaces, characters and pairs of adjacent characters.
+        """
         fields = self._fields
         documents = {text: number for number, text in enumerate(dict.fromkeys(record[fields.document] for record in test))}
         index = BM25([terms(text) for text in documents])
@@ -224,7 +230,7 @@ class Embed(Task):
         return {"bm25": answers}
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return questions about things, each with a relevant sentence and an irrelevant one."""
+        """Return example rows: questions about things, each with a relevant sentence in one row and an irrelevant one in the next."""
         things = ("tea", "rain", "music", "bread", "茶", "雨", "音乐", "面包")
         records = []
         for row in range(rows):
@@ -244,24 +250,24 @@ class _Fields:
     label: str
 
     def fits(self, record: Record) -> bool:
-        """Whether the document of a record is relevant to its query; without a label it is."""
+        """Return whether the document of a record is relevant to its query; it is if the record has no label."""
         label = record.get(self.label)
         return label is None or int(label) == 1
 
 
 def _number(text: str) -> int:
-    """Return a non-negative 63-bit hash of a text, the same in every process."""
+    """Return a non-negative 63-bit hash of a text, which serves as its id; it is the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """The ranking of one query, evaluated."""
+    """The evaluated ranking of the documents for one query."""
 
     row: int
     """Index of the first record with this query."""
     statistics: NDArray[np.float64]
-    """Its row of the tally, see `metrics.ranking.statistics`."""
+    """The ranking metrics of the query, as `metrics.ranking.statistics` returns them."""
     relevant: int
     """Index of a record whose document is relevant."""
     first: int
@@ -269,12 +275,15 @@ class _Query:
 
 
 def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fields) -> list[_Query]:
-    """Evaluate the ranking of each query with a relevant document, in order of first appearance; DataError without documents."""
+    """Evaluate the ranking of the documents for each query that has a relevant one; the queries are in order of first appearance.
+
+    Raises DataError if a record has no document.
+    """
     missing = sum(record.get(fields.document) is None for record in records)
     if missing:
         raise DataError(
-            f"{missing} of {len(records)} records have no {fields.document}, and no query can be measured without one. "
-            f"Name its column with `fields: {{{fields.document}: COLUMN}}`."
+            f"{missing} of {len(records)} records have no {fields.document}, but the metrics need a document for each query. "
+            f"Name the column of the documents in the config: `data: {{fields: {{{fields.document}: COLUMN}}}}`."
         )
     queries: dict[str, list[int]] = {}
     for row, record in enumerate(records):
@@ -294,7 +303,10 @@ def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fiel
 
 
 def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answer]) -> _Query | None:
-    """Evaluate a query that ranks the documents of its own rows; return None if none of them is relevant."""
+    """Evaluate the ranking of the documents in the rows of one query; return None if none of them is relevant.
+
+    `rows` are the indices of these rows, `fits` is whether the document of each is relevant.
+    """
     relevant = np.array(fits, bool)
     if not relevant.any():
         return None
@@ -306,9 +318,10 @@ def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answ
 def _among_all(
     relevant: Sequence[int], row: int, answers: Sequence[Answer], holders: NDArray[np.int64], vectors: NDArray[np.float32] | None
 ) -> _Query:
-    """Evaluate a query that ranks all documents, by the cosine of `vectors` with its own vector or by its answer's `ranking`.
+    """Evaluate the ranking of all documents for one query, whose answer is `answers[row]`.
 
-    `relevant` are indices of documents; `holders[i]` is a record that contains document i.
+    The documents are ranked by the cosine of their `vectors` with the vector of the query or, if `vectors` is None, by the `ranking` of
+    the answer. `relevant` are the indices of the relevant documents; `holders[i]` is the index of a record that contains document i.
     """
     mask = np.zeros(len(holders), bool)
     mask[relevant] = True

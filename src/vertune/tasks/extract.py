@@ -1,6 +1,6 @@
 """Finds the answer to a question as a span of a context, or predicts that the context has none.
 
-The model reads question and context together; a long context is cut into windows.
+The model reads question and context together; a long context is divided into windows (overlapping pieces).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _ERRORS = 50
 _LEAST = 64
-"""Least value of `longest: auto`, in code points."""
+"""Least value that `longest: auto` sets, in code points."""
 
 
 class ExtractAnswer(TypedDict):
     """The prediction for one question: the answer, its probability, and whether the input was truncated."""
 
     spans: list[Span]
-    """The span of the answer in the context, labelled `answer`; empty if there is no answer."""
+    """A list with the span of the answer in the context, labelled `answer`; empty if there is no answer."""
     text: str
     probability: float
     truncated: bool
@@ -59,7 +59,8 @@ class Extract(Task):
     unanswerable: bool | Literal["auto"] = "auto"
     """Whether a context may have no answer; auto is true if any training row has none."""
     threshold: float = 0.0
-    """No answer is predicted if its log-probability exceeds that of the best answer by more than this; fitted on the validation rows."""
+    """The model predicts that there is no answer if the log-probability of that exceeds the best answer's by more than this number;
+    training fits it on the validation rows."""
 
     @property
     def _fields(self) -> tuple[str, str, str]:
@@ -68,7 +69,7 @@ class Extract(Task):
         return question.name, context.name, self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check that every answer is in its context; answers at another position than their start are moved and counted in a note."""
+        """Check that every answer is in its context; a wrong `start` is corrected if the answer occurs once, and a note counts these."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -81,16 +82,16 @@ class Extract(Task):
         frame = _answers.read(frame, context, name)
         checks.problems += [
             (pl.col("__problem").is_not_null(), pl.col("__problem")),
-            (pl.col(name).is_null(), f"the {name} are missing; write [] where the {context} holds none"),
+            (pl.col(name).is_null(), f"the {name} are missing; write [] if the {context} contains none"),
         ]
-        what = f"answers do not stand at their start and were moved to the one place where the {context} holds them"
+        what = f"answers had a wrong start, which was corrected to the only position where the {context} contains them"
         checks.changes.append(_rows.Change(what, pl.col("__moved").list.len(), pl.col(name).list.len(), pl.col("__moved")))
         cleaned = _rows.sift(frame, checks, self.name)
         cleaned.frame = cleaned.frame.drop("__problem", "__moved")
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy with `longest` and `unanswerable` set from the training rows where they are auto."""
+        """Return a copy in which `longest` and `unanswerable`, if they are `auto`, are set from the training rows."""
         answers = _rows.target(frame, self._fields[2], self.name)
         lengths = answers.explode().drop_nulls().struct.field("text").str.len_chars()
         update: dict[str, Any] = {}
@@ -101,24 +102,25 @@ class Extract(Task):
         return self.model_copy(update=update)
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return one view of question and context; the context is cut into windows if it is long."""
+        """Return what the encoder reads: question and context together; a long context is divided into windows (overlapping pieces)."""
         return (View("pair", self._fields[:2], cut=1, windows=True, places=True),)
 
     @property
     def size(self) -> int:
-        """The number of outputs of the head per token: a score for the start and one for the end of the answer."""
+        """The number of outputs of the model per token: a score for the start and one for the end of the answer."""
         return 2
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return the head: one linear layer over each token's state."""
+        """Return a new head, a linear layer that is applied to the output vector (of length `width`) of each token."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return for each token whether an answer starts or ends there; in a window without one, the no-answer token is marked.
+        """Return, for each token of each feature (model input), whether an answer starts or ends there.
 
-        Logs how many questions have an answer that no window contains.
+        In a feature that contains no answer, the special token that stands for "no answer" is marked. Logs a warning if questions
+        have an answer that was truncated, so that no feature contains it.
         """
         values, name = [], self._fields[2]
         visible = np.zeros(len(records), bool)
@@ -129,20 +131,24 @@ class Extract(Task):
         lost = sum(bool(record[name]) and not seen for record, seen in zip(records, visible, strict=True))
         if lost:
             _log.warning(
-                "%d of %d answers are in text that is truncated, so they can't be learned. Set encoder.truncation: window.",
+                "The answers to %d of %d questions are in text that is cut off because it is too long, so the model can't learn them. "
+                "Set encoder.truncation: window.",
                 lost,
                 len(records),
             )
         return Targets(values)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean of two cross-entropies over the tokens of a feature: of the answer's start and of its end."""
+        """Return the loss of each model input: the mean of the cross-entropies, over its tokens, of the answer's start and of its end."""
         from vertune.nn.token_losses import pointed
 
         return pointed(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the name of the context field, the greatest answer length, and the threshold (None if every context has an answer)."""
+        """Return the keyword arguments with which the decoder converts model outputs to answers.
+
+        They are the name of the context field, the greatest length of an answer, and the threshold (None if every context has an answer).
+        """
         return {
             "context": self._fields[1],
             "longest": _LEAST if self.longest == "auto" else self.longest,
@@ -150,19 +156,22 @@ class Extract(Task):
         }
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """Return (`answer`,) if there is an answer, else ()."""
+        """Return (`answer`,) if the prediction contains an answer, and () if it is empty."""
         return tuple(span["label"] for span in answer["spans"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the probability of the predicted answer, or of no answer."""
+        """Return the probability of the predicted answer or, if the prediction is empty, the probability that there is no answer."""
         return float(answer["probability"])
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Whether two answers are the same span of the context."""
+        """Return whether two predictions are the same span of the context."""
         return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """Return a copy with the threshold that has the best mean F1 on these records; unchanged if every context has an answer."""
+        """Return a copy with the threshold for "no answer" that has the best mean F1 on these records.
+
+        Returns the task unchanged if every context has an answer or there are no records.
+        """
         if self.unanswerable is not True or not records:
             return self
         _, context, name = self._fields
@@ -181,7 +190,7 @@ class Extract(Task):
         return self.model_copy(update={"threshold": float(edges[int(np.where(possible, total, -np.inf).argmax())])})
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return one row per question, shape (records, 3): 1, F1 and exact match."""
+        """Return one row per question: 1 (so that the sum is the number of questions), F1 and exact match; shape (records, 3)."""
         rows, name = [], self._fields[2]
         for record, answer in zip(records, answers, strict=True):
             accepted = [item["text"] for item in record[name]]
@@ -189,12 +198,12 @@ class Extract(Task):
         return np.array(rows, np.float64).reshape(-1, 3)
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return F1 and exact match, means over questions, from summed tallies."""
+        """Return the mean F1 and the mean exact match over questions; `total` is the sum of rows that `tally` returns."""
         count = np.maximum(total[..., 0], 1)
         return {"f1": total[..., 1] / count, "exact_match": total[..., 2] / count}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return the answers with the lowest F1, among equal ones the most confident first."""
+        """Return the predictions with the lowest F1; among equal ones, the most confident first."""
         question, _, name = self._fields
         f1 = self.tally(records, answers)[:, 1]
         sure = np.array([answer.get("probability", 0.0) for answer in answers])
@@ -213,10 +222,10 @@ class Extract(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the predictions of two baselines, with spans of the median length of training answers.
+        """Return the test predictions of two baselines; their answers have the median length, in words, of the training answers.
 
-        `n-gram` is the span whose surroundings share most words with the question; `majority` the first span of the context, or no
-        answer if most training rows have none.
+        `n-gram` predicts the span whose surroundings share most words with the question. `majority` predicts the first span of the
+        context, or no answer if most training rows have none.
         """
         question, context, name = self._fields
         lengths = [len(pieces(item["text"])) for record in train for item in record[name]]
@@ -230,7 +239,7 @@ class Extract(Task):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return questions about the colour of a thing, with contexts that name it."""
+        """Return example rows: questions about the colour of a thing, with contexts that name the colour."""
         things, colours = ("car", "house", "door", "hat"), ("red", "blue", "green", "white")
         records = []
         for row in range(rows):

@@ -13,7 +13,7 @@ from vertune.tasks.classify import Classify
 
 
 class Match(Classify):
-    """Options of the matching task: those of classification, with a required second text."""
+    """Options of the matching task: the same as of classification, but the second text is required."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -22,7 +22,7 @@ class Match(Classify):
     )
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return pairs of sentences: the second one says the same as the first, the opposite, or something else."""
+        """Return example rows: pairs of sentences, the second of which says the same as the first, the opposite, or something else."""
         things = ("bank", "shop", "train", "river", "garden", "market")
         states = ("open", "quiet", "large", "old", "full")
         second = {"contradicts": "the {} is not {}", "entails": "the {} is really {}", "neutral": "perhaps a {} was {}"}

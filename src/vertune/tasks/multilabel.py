@@ -1,6 +1,7 @@
-"""Assigns any number of labels to a text, to a pair of texts or to the fields in `inputs`; thresholds are fitted on validation data.
+"""Assigns any number of labels to a text, to a pair of texts or to the fields in `inputs`; thresholds are fitted on validation rows.
 
-Independent of the encoder: it receives one row of outputs per feature (a record or one window of it) and averages the windows.
+Independent of the encoder. A long text may be divided into windows (overlapping pieces): the probabilities of the labels in its
+windows are averaged.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 
 _ERRORS = 30
 _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
-"""Metrics that average the F1 of labels, so that the threshold of each label can be fitted independently of the others."""
+"""Metrics that are means of the F1 of each label, so that the threshold of a label can be fitted independently of the others."""
 
 
 class SetAnswer(TypedDict):
-    """The prediction for one record: its labels, the most probable first, the probability of each label, and whether it was truncated."""
+    """The prediction for one record: its labels, the probability of every label of the task, and whether the input was truncated.
+
+    The predicted labels are sorted by falling probability.
+    """
 
     labels: list[str]
     probabilities: dict[str, float]
@@ -43,7 +47,7 @@ class Multilabel(_inputs.SingleView):
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
         _inputs.PAIR,
-        Column("labels", "The labels: a list, or words with a delimiter between them.", role="target", type="labels"),
+        Column("labels", "The labels: a list, or one text in which a delimiter separates them.", role="target", type="labels"),
     )
     answer: ClassVar[type[Any]] = SetAnswer
     decoder: ClassVar[str | None] = decoder.__name__
@@ -55,16 +59,16 @@ class Multilabel(_inputs.SingleView):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"hamming_loss"})
 
     labels: list[str] = Field(default=[])
-    """All labels, in order; if empty, they are taken from the training rows."""
+    """All labels, in the order of the model's outputs; if empty, they are taken from the training rows."""
     delimiter: str = Field(default=",", min_length=1)
-    """The separator between labels that are written as one string."""
+    """The text that separates the labels of a row, if they are written as one text."""
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     """Probability from which a label is predicted; auto fits one threshold per label on the validation rows."""
     thresholds: list[float] = Field(default=[])
     """The fitted threshold of each label; set by training."""
     at_least: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Least number of labels per prediction: the most probable ones are added, whatever their threshold. auto is 1 if every training
-    row has a label, else 0."""
+    """Least number of labels per prediction: if fewer reach their threshold, the most probable ones are predicted anyway. auto is 1 if
+    every training row has a label, else 0."""
     objective: Literal["binary_cross_entropy", "focal"] = "binary_cross_entropy"
     """The loss. `focal` gives less weight to labels that are already predicted well, which may help rare ones."""
     gamma: float = Field(default=2.0, ge=0)
@@ -76,7 +80,7 @@ class Multilabel(_inputs.SingleView):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the labels, if present, to lists; an empty list is valid, a missing one rejects the row."""
+        """Check the rows and convert the labels, if present, to lists; a row with an empty list is valid, one with null is rejected."""
         import polars as pl
 
         checks = self.check_inputs(frame)
@@ -86,15 +90,18 @@ class Multilabel(_inputs.SingleView):
         return _rows.sift(frame, checks, self.name)
 
     def _convert(self, kind: pl.DataType, checks: _rows.Checks) -> None:
-        """Add to `checks` the conversion of the labels to lists of distinct texts, and notes on labels that it drops or trims."""
+        """Add to `checks` the conversion of the labels to lists of distinct texts, and the notes that count dropped or trimmed labels.
+
+        `kind` is the type of the label column; raises DataError if it can't contain labels.
+        """
         import polars as pl
 
         name, item = self._target, pl.element()
         listed = isinstance(kind, pl.List | pl.Array)
         if not listed and (kind.is_nested() or kind.is_float()):
             raise DataError(
-                f"The column '{name}' holds {kind}, and must hold lists or words with '{self.delimiter}' between them. "
-                "Choose a column of labels, or use task: regress for numbers."
+                f"The column '{name}' has the type {kind}, but must contain lists of labels, or labels separated by '{self.delimiter}'. "
+                "Choose a column of labels, or use `task: regress` for numbers."
             )
         raw = pl.col(name).cast(pl.List(pl.String)) if listed else pl.col(name).cast(pl.String).str.split(self.delimiter)
         words = raw.list.eval(item.str.strip_chars())
@@ -107,9 +114,9 @@ class Multilabel(_inputs.SingleView):
         checks.changes += [
             _rows.Change("labels are empty and were left out", empty, raw.list.len(), pl.col(name)),
             _rows.Change(
-                "labels stand twice in their row and count once", filled.list.len() - labels.list.len(), raw.list.len(), pl.col(name)
+                "labels are repeated in their row and were left out", filled.list.len() - labels.list.len(), raw.list.len(), pl.col(name)
             ),
-            _rows.Change("rows have no label and stay", labels.list.len() == 0, pl.lit(1), pl.col(name)),
+            _rows.Change("rows have no label and were kept", labels.list.len() == 0, pl.lit(1), pl.col(name)),
         ]
         if listed:
             padded = raw.list.eval(item != item.str.strip_chars()).list.sum()
@@ -118,7 +125,7 @@ class Multilabel(_inputs.SingleView):
             )
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy with `labels` and `at_least` set from the training rows."""
+        """Return a copy with `labels` and `at_least`, where they are not configured, set from the training rows."""
         lists = _rows.target(frame, self._target, self.name)
         counts = dict(lists.explode(empty_as_null=True).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
@@ -127,27 +134,30 @@ class Multilabel(_inputs.SingleView):
 
     @property
     def size(self) -> int:
-        """The number of outputs of the head per feature: one per label."""
+        """The number of outputs of the model per input: one per label."""
         return len(self.labels)
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the outputs."""
+        """The labels, in the order of the model's outputs."""
         return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return the classification head: one linear layer."""
+        """Return a new classification head, a linear layer for input vectors of length `width`."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return 1 or 0 per label for the record of each feature, float32 of shape (labels,); raise DataError for an unknown label."""
+        """Return, for each feature (model input), which labels its record has: 1 or 0 per label, float32 of shape (labels,).
+
+        Raises DataError for a label that is not in `labels`.
+        """
         present = self._truth(records).astype(np.float32)
         return Targets(list(present[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each feature: the sum of the binary losses of its labels, shape (features,)."""
+        """Return the loss of each model input: the sum of the binary losses of all labels, shape (inputs,)."""
         from vertune.nn import losses
 
         if self.objective == "focal":
@@ -155,30 +165,39 @@ class Multilabel(_inputs.SingleView):
         return losses.binary_cross_entropy(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the labels, their thresholds, and the least number of labels per prediction, which the decoder needs."""
+        """Return the keyword arguments with which the decoder converts model outputs to answers.
+
+        They are the labels, their thresholds, and the least number of labels per prediction.
+        """
         at_least = 0 if self.at_least == "auto" else min(self.at_least, self.size)
         return {"labels": self.labels, "thresholds": self._limits().tolist(), "at_least": at_least}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """Return the predicted labels."""
+        """Return the labels that an answer contains."""
         return tuple(answer["labels"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the probability of the least certain decision: that a label is present if predicted, absent if not."""
+        """Return the lowest certainty among all labels: the probability p of a predicted label, 1 - p for one that is not predicted."""
         named = set(answer["labels"])
         sure = [value if label in named else 1 - value for label, value in answer["probabilities"].items()]
         return float(min(sure, default=1.0))
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """Return a copy with a threshold per label, fitted on these records for the metric in use; unchanged if `threshold` is a number."""
+        """Return a copy with a threshold per label, fitted on these records for the main metric of the task.
+
+        Returns the task unchanged if the option `threshold` is a number.
+        """
         return self._learn(self._truth(records), decoder.merged(len(records), features, outputs, self.size))
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return the counts of `metrics.classification.tally_sets`, shape (records, 3 * labels + 3)."""
+        """Return one row of counts per record, from whose sum `summarise` computes the metrics; shape (records, 3 * labels + 3).
+
+        The counts are those of `metrics.classification.tally_sets`.
+        """
         return classification.tally_sets(self._truth(records), self._guess(answers))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return F1, precision and recall, subset accuracy and Hamming loss from summed tallies."""
+        """Return F1, precision, recall, subset accuracy and Hamming loss; `total` is the sum of rows that `tally` returns."""
         return dict(classification.summarise_sets(total, self.size))
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
@@ -203,9 +222,9 @@ class Multilabel(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the predictions of two baselines: the most frequent label set, and a logistic regression per label on TF-IDF.
+        """Return the test predictions of two baselines: the most frequent label set, and logistic regressions on TF-IDF features.
 
-        The thresholds of the regressions are fitted as those of the model.
+        There is one regression per label; its threshold is fitted in the same way as that of the model.
         """
         from vertune.baselines import linear
 
@@ -222,7 +241,7 @@ class Multilabel(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return market news with one or two of three topics, which the text names."""
+        """Return example rows: market news, each on one or two of three topics, which the text names."""
         cues = {"energy": ("oil", "gas"), "grain": ("wheat", "corn"), "metal": ("gold", "copper")}
         sets = (("grain",), ("energy", "metal"), ("energy",), ("metal",), ("energy", "grain"))
         frames = ("prices of {} rose today", "traders sell {} in large amounts", "the market for {} is quiet", "a report on {} is expected")
@@ -234,22 +253,22 @@ class Multilabel(_inputs.SingleView):
         return made
 
     def _learn(self, truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> Self:
-        """Return a copy with thresholds fitted on these rows; itself if `threshold` is a number or there are no rows."""
+        """Return a copy with thresholds fitted on these rows; return the task itself if `threshold` is a number or there are no rows."""
         if self.threshold != "auto" or not len(truth):
             return self
         fitted = thresholds.learn(truth, probability, "macro" if self.goal in _PER_LABEL else "micro")
         return self.model_copy(update={"thresholds": fitted.tolist()})
 
     def _limits(self) -> NDArray[np.float64]:
-        """Return the threshold of each label: the configured one, the fitted ones, or 0.5 before training."""
+        """Return the threshold of each label: the number in the option `threshold`, else the fitted one, or 0.5 before training."""
         if self.threshold != "auto":
             return np.full(self.size, self.threshold)
         return np.array(self.thresholds) if self.thresholds else np.full(self.size, 0.5)
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.bool_]:
-        """Return which labels each record has, shape (records, labels)."""
+        """Return a bool array of shape (records, labels) that marks the labels of each record."""
         return _labels.several([record.get(self._target) or [] for record in records], self.labels)
 
     def _guess(self, answers: Sequence[Answer]) -> NDArray[np.bool_]:
-        """Return which labels each prediction has, shape (records, labels)."""
+        """Return a bool array of shape (records, labels) that marks the labels of each prediction."""
         return _labels.several([answer["labels"] for answer in answers], self.labels)

@@ -1,6 +1,7 @@
 """Predicts a number for a text, for a pair of texts or for the fields in `inputs`.
 
-Independent of the encoder: it receives one output per feature (a record or one window of it) and averages the windows.
+Independent of the encoder. A long text may be divided into windows (overlapping pieces): the numbers that are predicted for its
+windows are averaged.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class Regress(_inputs.SingleView):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"rmse", "mae"})
 
     mean: float | None = None
-    """Mean of the training scores; set by training. The model predicts the distance from it in standard deviations."""
+    """Mean of the training scores; set by training. The model's output is the distance of the score from it, in standard deviations."""
     deviation: float | None = None
     """Standard deviation of the training scores; set by training."""
     bounds: tuple[float, float] | None = None
-    """Least and greatest prediction; predictions outside are clipped to this range."""
+    """Least and greatest possible prediction; the model's predictions are clipped to this range."""
     objective: Literal["squared", "huber"] = "squared"
     """The loss: squared error, or the Huber loss, on which outliers have less influence."""
 
@@ -63,7 +64,7 @@ class Regress(_inputs.SingleView):
     def _check_bounds(self) -> Self:
         """Raise ConfigError unless the lower bound is less than the upper one."""
         if self.bounds and self.bounds[0] >= self.bounds[1]:
-            raise ConfigError(f"The bounds are {list(self.bounds)}, and must be the least answer and then the greatest. Swap them.")
+            raise ConfigError(f"The bounds are {list(self.bounds)}, but the first must be less than the second. Change `bounds`.")
         return self
 
     @property
@@ -82,55 +83,61 @@ class Regress(_inputs.SingleView):
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy with the mean and standard deviation of the training scores; raise DataError if all scores are equal."""
+        """Return a copy with `mean` and `deviation` set from the training scores; raise DataError if all scores are equal."""
         values = _rows.target(frame, self._target, self.name).to_list()
         mean = math.fsum(values) / len(values)  # fsum is exact, so the order of rows does not matter
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
         if not deviation > 1e-12 * max(1.0, abs(mean)):
             raise DataError(
-                f"All {len(values)} training rows have the {self._target} {values[0]:g}, and '{self.name}' learns from differences. "
+                f"All {len(values)} training rows have the {self._target} {values[0]:g}, but '{self.name}' needs different values. "
                 "Add rows with other values, or check the column."
             )
         return self.model_copy(update={"mean": mean, "deviation": deviation})
 
     @property
     def size(self) -> int:
-        """The number of outputs of the head per feature: one."""
+        """The number of outputs of the model per input: one."""
         return 1
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return the regression head: one linear layer."""
+        """Return a new regression head, a linear layer for input vectors of length `width`."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return the standardised score of the record of each feature, float32."""
+        """Return, for each feature (model input), the standardised score of its record as float32."""
         mean, deviation = self._scale()
         values = ((self._truth(records) - mean) / deviation).astype(np.float32)
         return Targets(list(values[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the squared or Huber loss of each feature, computed on standardised scores; shape (features,)."""
+        """Return the squared or Huber loss of each model input, computed on standardised scores; shape (inputs,)."""
         from vertune.nn import losses
 
         return losses.huber(outputs, targets) if self.objective == "huber" else losses.squared_error(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the mean, the standard deviation and the bounds, which the decoder needs."""
+        """Return the keyword arguments with which the decoder converts model outputs to answers.
+
+        They are the mean and standard deviation of the training scores, and the bounds.
+        """
         mean, deviation = self._scale()
         return {"mean": mean, "deviation": deviation, "bounds": list(self.bounds) if self.bounds else None}
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return the terms of `metrics.regression.tally`, shape (records, 8)."""
+        """Return one row of terms per record, from whose sum `summarise` computes the metrics; shape (records, 8).
+
+        The terms are those of `metrics.regression.tally`.
+        """
         return regression.tally(self._truth(records), self._guess(answers), self._scale()[0])
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return Pearson's correlation, RMSE, MAE and R2 from summed tallies."""
+        """Return Pearson's correlation, RMSE, MAE and R2; `total` is the sum of rows that `tally` returns."""
         return dict(regression.summarise(total))
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return Spearman's correlation, a sample of (score, prediction) pairs to plot, and the predictions with the largest errors."""
+        """Return Spearman's correlation, a sample of (true score, prediction) pairs for a plot, and the largest errors."""
         truth, guess = self._truth(records), self._guess(answers)
         worst = np.argsort(-np.abs(guess - truth), kind="stable")[:_ERRORS]
         return {
@@ -150,7 +157,7 @@ class Regress(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the predictions of two baselines: the mean training score, and ridge regression on TF-IDF of words and characters."""
+        """Return the test predictions of two baselines: the mean training score, and ridge regression on TF-IDF features."""
         from vertune.baselines import linear
 
         values, held = self._truth(train), self._truth(validation)
@@ -164,7 +171,7 @@ class Regress(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return opinions on a service, each with a score from 1 to 5 that depends on one word of the text."""
+        """Return example rows: opinions on a service, each with a score from 1 to 5 that depends on one word of the text."""
         cues = {5.0: "excellent", 1.0: "terrible", 4.0: "good", 2.0: "poor", 3.0: "average"}
         things = ("service", "food", "room", "staff")
         frames = ("the {} was {}", "we found the {} {}", "their {} is {} as always")
@@ -176,14 +183,14 @@ class Regress(_inputs.SingleView):
         return made
 
     def _scale(self) -> tuple[float, float]:
-        """Return the mean and standard deviation of the training scores, or 0 and 1 before training."""
+        """Return the mean and standard deviation of the training scores, or 0 and 1 before training, when they are not known."""
         return (0.0 if self.mean is None else self.mean), (1.0 if self.deviation is None else self.deviation)
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.float64]:
-        """Return the score of each record."""
+        """Return the true score of each record."""
         return np.fromiter((record[self._target] for record in records), np.float64, len(records))
 
     @staticmethod
     def _guess(answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return each predicted score."""
+        """Return the predicted score of each answer."""
         return np.fromiter((answer["score"] for answer in answers), np.float64, len(answers))

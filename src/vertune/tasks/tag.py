@@ -1,6 +1,6 @@
 """Finds named entities and other labelled spans in a text.
 
-Records and predictions contain spans of characters; BIO tags are used only between the task and its head.
+Records and predictions contain spans of characters; BIO tags are used only in training targets and model outputs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TaggedSpan(Span, total=False):
     """A predicted span."""
 
     probability: float
-    """The product of the probabilities of its units (words)."""
+    """The product of the probabilities of the tags of its words."""
 
 
 class TagAnswer(TypedDict):
@@ -60,13 +60,13 @@ class Tag(Task):
     metrics: ClassVar[tuple[str, ...]] = ("f1", "precision", "recall")
 
     labels: tuple[str, ...] = ()
-    """The labels of spans; if empty, they are taken from the training rows."""
+    """The labels that spans can have; if empty, they are taken from the training rows."""
     objective: Literal["cross_entropy", "focal"] = "cross_entropy"
-    """The loss. `focal` gives less weight to words that are already predicted well, as are most outside of spans."""
+    """The loss. `focal` gives less weight to words that are already predicted well, such as most words outside of spans."""
     gamma: float = Field(default=2.0, ge=0)
     """Exponent of the focal loss: higher values give less weight to words that are already predicted well."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing: the share of the target probability that is spread evenly over all tags."""
+    """Label smoothing: the fraction of the target probability that is spread evenly over all BIO tags."""
 
     @property
     def _text(self) -> str:
@@ -79,7 +79,7 @@ class Tag(Task):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check that all spans are inside their text; of overlapping spans only the longest remains, and a note counts the others."""
+        """Check that all spans are inside their text; where spans overlap, keep only the longest; a note counts the dropped ones."""
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -90,7 +90,7 @@ class Tag(Task):
         frame = _spans.resolve(_spans.check(_spans.read(frame, name), text, name), name)
         checks.problems += [
             (pl.col("__unread").is_not_null(), pl.col("__unread")),
-            (pl.col(name).is_null(), f"the {name} are missing; write [] where there is none"),
+            (pl.col(name).is_null(), f"the {name} are missing; write [] if the text has none"),
             (pl.col("__problem").is_not_null(), pl.col("__problem")),
         ]
         dropped = pl.col("__dropped").list.len()
@@ -101,15 +101,15 @@ class Tag(Task):
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy with `labels` set to those of the training spans, sorted, unless configured.
+        """Return a copy in which `labels`, if empty, is set to the sorted labels of the training spans.
 
-        DataError if there are no training spans, or if one has a label that is not configured.
+        Raises DataError if there are no training spans, or if `labels` is configured and lacks the label of a training span.
         """
         used = _rows.target(frame, self._target, self.name).explode().drop_nulls().struct.field("label").unique().sort().to_list()
         if not used:
             raise DataError(
                 f"The task '{self.name}' needs training rows with spans, but no row has one. "
-                f"Check the column that `fields: {{{self._target}: …}}` names."
+                f"Check the column that is named in the config: `data: {{fields: {{{self._target}: COLUMN}}}}`."
             )
         unknown = sorted(set(used) - set(self.labels)) if self.labels else []
         if unknown:
@@ -119,34 +119,34 @@ class Tag(Task):
         return self.model_copy(update={"labels": self.labels or tuple(used)})
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return one view of the text; a long text may be cut into windows."""
+        """Return what the encoder reads: the text; a long text may be divided into windows (overlapping pieces)."""
         return (View("text", (self._text,), windows=True, places=True),)
 
     @property
     def size(self) -> int:
-        """The number of BIO tags: one for outside, and two per label (beginning and inside)."""
+        """The number of outputs of the model per token, one per BIO tag: outside, and for each label beginning and inside."""
         return 1 + 2 * len(self.labels)
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """The labels of spans."""
+        """The labels that spans can have."""
         return self.labels
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The tags in the order of the head's outputs, such as `O`, `B-person`, `I-person`."""
+        """The BIO tags in the order of the model's outputs, such as `O`, `B-person`, `I-person`."""
         return ("O", *(f"{prefix}-{label}" for label in self.labels for prefix in "BI"))
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return the head: one linear layer over each token's state."""
+        """Return a new head, a linear layer that is applied to the output vector (of length `width`) of each token."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return the tag of each unit (word) at its first token, -100 at other tokens; all units have the same weight in the loss.
+        """Return the BIO tag of each word at its first token, and -100 at all other tokens; all words have the same weight in the loss.
 
-        Logs how many spans do not begin and end at the borders of units, and how many are truncated.
+        Logs a warning if spans do not start and end at the borders of words, or if they are in truncated text.
         """
         known = self._numbers(records)
         readings = decoder.read(records, features, self._text)
@@ -158,35 +158,38 @@ class Tag(Task):
         fit = _alignment([record[self._target] for record in records], readings)
         if fit["misaligned"] or fit["truncated"]:
             _log.warning(
-                "%d of %d spans don't start and end at token boundaries, so they can't be found exactly; %d more are truncated.",
+                "%d of %d spans start or end inside a word or token, so they can't be found exactly; %d more are in text that is cut off.",
                 fit["misaligned"], fit["spans"], fit["truncated"],
             )  # fmt: skip
         counts = np.array([max(1, int((value != -100).sum())) for value in values], np.float32)
         return Targets(values, counts / counts.mean() if len(counts) else counts)
 
     def _numbers(self, records: Sequence[Record]) -> dict[str, int]:
-        """Return the index of each label; raise DataError if a record has a span with another label."""
+        """Return the index of each label in `labels`; raise DataError if a record has a span with a label that is not in it."""
         known = {label: number for number, label in enumerate(self.labels)}
         unknown = [span["label"] for record in records for span in record[self._target] if span["label"] not in known]
         if unknown:
             raise DataError(
-                f"{len(unknown)} spans have labels that no training row has: {', '.join(sorted(set(unknown))[:10])}. "
-                f"Known: {', '.join(self.labels)}. Correct them or add training rows."
+                f"{len(unknown)} spans have labels that the task does not know: {', '.join(sorted(set(unknown))[:10])}. "
+                f"It knows: {', '.join(self.labels)}. Correct these spans, or train again with rows that have the label."
             )
         return known
 
     def alignment(self, records: Sequence[Record], features: Sequence[Feature]) -> dict[str, int]:
-        """Return the number of gold spans and of those that no tagger can find: `misaligned` with the units, or `truncated`."""
+        """Return the number of `spans` in the records, and how many of them no model can find exactly: `misaligned` and `truncated`.
+
+        Misaligned spans start or end inside a word or token; truncated spans are in text that is cut off.
+        """
         return _alignment([record[self._target] for record in records], decoder.read(records, features, self._text))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each feature, shape (features,): cross-entropy or focal loss of the tags, a mean over its units."""
+        """Return the loss of each model input, shape (inputs,): the mean cross-entropy or focal loss of the tags of its words."""
         from vertune.nn.token_losses import labelled
 
         return labelled(outputs, targets, self.smoothing, self.gamma if self.objective == "focal" else 0.0)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the labels and the name of the text field, which the decoder needs."""
+        """Return the keyword arguments with which the decoder converts model outputs to answers: labels and name of the text field."""
         return {"labels": list(self.labels), "text": self._text}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
@@ -194,25 +197,28 @@ class Tag(Task):
         return tuple(span["label"] for span in answer["spans"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the probability of the least certain span; None if there is no span."""
+        """Return the probability of the least certain span of an answer; None if it has no span."""
         sure = [span["probability"] for span in answer["spans"] if "probability" in span]
         return float(min(sure)) if sure else None
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Whether two answers have the same spans with the same labels."""
+        """Return whether two answers have the same spans with the same labels."""
         return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return the number of correct, predicted and gold spans per label, shape (records, 3 * labels)."""
+        """Return the numbers of correct, predicted and gold spans of each label in each record, shape (records, 3 * labels)."""
         self._numbers(records)
         return metric.tally([record[self._target] for record in records], [answer["spans"] for answer in answers], self.labels)
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return precision, recall and F1 of spans over all labels, as CoNLL and seqeval compute them."""
+        """Return precision, recall and F1 of spans over all labels, as CoNLL and seqeval compute them.
+
+        `total` is the sum of rows that `tally` returns.
+        """
         return metric.micro(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return precision, recall, F1 and support per label, and the records with the most wrong and missed spans."""
+        """Return precision, recall, F1 and the number of gold spans per label, and the records with the most wrong or missed spans."""
         counts = self.tally(records, answers)
         right, predicted, gold = counts.reshape(len(records), -1, 3).sum(axis=1).T
         wrong = predicted + gold - 2 * right
@@ -231,7 +237,7 @@ class Tag(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the predictions of two baselines: a gazetteer of the training spans, and no span at all."""
+        """Return the test predictions of two baselines: a gazetteer (a list of the entities in the training texts), and no span at all."""
         known = Gazetteer([{"text": record[self._text], "spans": record[self._target]} for record in train])
         return {
             "gazetteer": [{"spans": list(known.spans(record[self._text])), "truncated": False} for record in test],
@@ -239,7 +245,7 @@ class Tag(Task):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return sentences that say who lives where, in English and Chinese."""
+        """Return example rows: sentences on who lives where, in English and Chinese, with the person and the place as spans."""
         people = ("Anna Smith", "Omar", "Li Na", "Jean-Luc", "王芳", "张伟", "李娜", "赵敏")
         places = ("Paris", "New York", "U.S.", "Oslo", "北京", "上海", "广州", "成都")
         records = []
@@ -259,7 +265,7 @@ class Tag(Task):
 
 
 def _alignment(spans: Sequence[Sequence[Mapping[str, Any]]], readings: Sequence[decoder.Reading]) -> dict[str, int]:
-    """Count the gold spans, those that are not aligned with the units of their text, and those in truncated text."""
+    """Count the gold spans, those that start or end inside a word or token, and those in text that was cut off."""
     counts = {"spans": 0, "misaligned": 0, "truncated": 0}
     for expected, reading in zip(spans, readings, strict=True):
         gold, units = bio.longest(expected), reading.merged

@@ -1,1 +1,1 @@
-"""Tiny models and the contract checks of parts (pluggable components), for the tests of vertune and of plugin authors."""
+"""Tiny models, and checks that a part (a pluggable component) obeys its contract, for the tests of vertune and of plugins."""

@@ -1,6 +1,6 @@
-"""Contract checks of augmenters; independent of how an augmenter makes rows.
+"""Checks that an augmenter, which makes additional training rows, obeys its contract; independent of how it makes them.
 
-Authors of augmenters run them on their own:
+Authors of an augmenter run the checks on it:
 
     for check in CHECKS:
         check(MyAugmenter())
@@ -24,14 +24,14 @@ ANSWERED = (
     Column("page", "The text that holds the answer."),
     Column("found", "The answers.", role="target", type="answers"),
 )
-"""The columns of three tasks (`LABELLED`, `MARKED`, `ANSWERED`); an augmenter must not rely on their names."""
+"""`LABELLED`, `MARKED` and `ANSWERED` are the columns of three tasks. Their names are unusual, as an augmenter must not rely on them."""
 
 _PEOPLE = ("Anna Smith", "Omar", "王芳", "李娜")
 _PLACES = ("Paris", "New York", "北京", "上海")
 
 
 def rows(columns: tuple[Column, ...], count: int = 40) -> pl.DataFrame:
-    """Return sentences in English and Chinese about where people live, with the targets of `columns` and with `__file` and `__row`."""
+    """Return sentences in English and Chinese about where people live, with the columns of a task and the origin of each row."""
     made = []
     for number in range(count):
         person, place = _PEOPLE[number % 4], _PLACES[number // 4 % 4]
@@ -49,30 +49,30 @@ def rows(columns: tuple[Column, ...], count: int = 40) -> pl.DataFrame:
 
 
 def check_rows(augmenter: Augmenter) -> None:
-    """Check that new rows have the columns and types of the frame, keep their label and differ from their original."""
+    """Check that new rows have the columns and types of the frame, have the label of the original row, and differ from it in their text."""
     frame = rows(LABELLED)
     new = augmenter.augment(frame, LABELLED, 0)
-    assert new.schema == frame.schema, f"{augmenter.name}: columns or their types change"
+    assert new.schema == frame.schema, f"{augmenter.name}: the new rows have other columns or types than the given rows"
     assert new.height, f"{augmenter.name}: no row of the sample could be augmented"
     originals = {row["__row"]: row for row in frame.iter_rows(named=True)}
     for row in new.iter_rows(named=True):
-        assert row["opinion"] == originals[row["__row"]]["opinion"], f"{augmenter.name}: a label changes"
+        assert row["opinion"] == originals[row["__row"]]["opinion"], f"{augmenter.name}: a new row has another label than its original"
         assert row["review"] != originals[row["__row"]]["review"], f"{augmenter.name}: a new row is a copy of its original"
         assert row["review"].strip(), f"{augmenter.name}: a new row has no text left"
 
 
 def check_content_decides(augmenter: Augmenter) -> None:
-    """Check that the order of rows has no effect on the new rows, and that another seed gives other rows."""
+    """Check that the order of the given rows has no effect on the new rows, and that another seed leads to other new rows."""
     frame = rows(LABELLED)
     first = augmenter.augment(frame, LABELLED, 0)
     again = augmenter.augment(frame.reverse(), LABELLED, 0)
     key = ["__row", "review"]
-    assert first.sort(key).equals(again.sort(key)), f"{augmenter.name}: the order of rows decides"
-    assert not augmenter.augment(frame, LABELLED, 1).equals(first), f"{augmenter.name}: the seed decides nothing"
+    assert first.sort(key).equals(again.sort(key)), f"{augmenter.name}: the new rows depend on the order of the given rows"
+    assert not augmenter.augment(frame, LABELLED, 1).equals(first), f"{augmenter.name}: the seed has no effect on the new rows"
 
 
 def check_places_move_along(augmenter: Augmenter) -> None:
-    """Check that spans and answers mark the same words in a new row, unless the augmenter raises ConfigError for such a task."""
+    """Check that spans and answers mark the same words as in the original row; an augmenter may also raise ConfigError for such tasks."""
     for columns, target in ((MARKED, "names"), (ANSWERED, "found")):
         frame = rows(columns)
         try:
@@ -84,20 +84,20 @@ def check_places_move_along(augmenter: Augmenter) -> None:
         for row in new.iter_rows(named=True):
             original = originals[row["__row"]]
             assert _marked(row[text], row[target]) == _marked(original[text], original[target]), (
-                f"{augmenter.name}: a mark moves off its words"
+                f"{augmenter.name}: a span or answer marks other words than in the original row"
             )
 
 
 def check_nothing_to_edit(augmenter: Augmenter) -> None:
-    """Check that an empty frame and texts of one character give no new rows."""
+    """Check that no new rows are made from an empty frame, or from texts of one character."""
     frame = rows(LABELLED)
-    assert augmenter.augment(frame.clear(), LABELLED, 0).is_empty(), f"{augmenter.name}: rows are made from no row"
+    assert augmenter.augment(frame.clear(), LABELLED, 0).is_empty(), f"{augmenter.name}: rows are made from an empty frame"
     short = frame.with_columns(review=pl.lit("x"))
-    assert augmenter.augment(short, LABELLED, 0).is_empty(), f"{augmenter.name}: a text of one character is edited"
+    assert augmenter.augment(short, LABELLED, 0).is_empty(), f"{augmenter.name}: a new row is made from a text of one character"
 
 
 def _marked(text: str, items: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return the words that each span or answer marks in the text, with its label or answer text."""
+    """Return, for each span or answer, the words that it marks in the text, and its label or answer text."""
     ends = [item["end"] if "end" in item else item["start"] + len(item["text"]) for item in items]
     return [(text[item["start"] : end], item.get("label") or item["text"]) for item, end in zip(items, ends, strict=True)]
 

@@ -1,6 +1,6 @@
-"""Contract checks of cleaners; independent of what a cleaner changes.
+"""Checks that a cleaner, which corrects or drops rows, obeys its contract; independent of what it changes.
 
-Authors of cleaners run them on their own:
+Authors of a cleaner run the checks on it:
 
     for check in CHECKS:
         check(MyCleaner())
@@ -20,7 +20,7 @@ COLUMNS = (
     Column("reply", "Another text.", required=False),
     Column("opinion", "The class.", role="target", type="label"),
 )
-"""The columns of a task; a cleaner must not rely on their names."""
+"""The columns of a task. Their names are unusual, because a cleaner must not rely on names."""
 
 _TEXTS = (
     "the card  was swallowed ", "cafe\u0301 \u200bcards", "我的卡被吞了", "ＡＢＣ１２３", "\tline\nend",
@@ -29,7 +29,7 @@ _TEXTS = (
 
 
 def rows() -> pl.DataFrame:
-    """Return texts of several scripts, some with invisible characters, blank or duplicate, with a label and with `__file` and `__row`."""
+    """Return texts in several scripts, some blank, duplicate or with invisible characters, with labels and the origin of each row."""
     texts = [*_TEXTS, *_TEXTS[:4]]
     return pl.DataFrame(
         {
@@ -49,48 +49,52 @@ def check_every_row_is_there_or_rejected(cleaner: Cleaner) -> None:
     cleaned = cleaner.clean(frame, COLUMNS)
     kept = cleaned.frame["__row"].to_list()
     rejected = [row["row"] for row in cleaned.rejected]
-    assert sorted([*kept, *rejected]) == frame["__row"].to_list(), f"{cleaner.name}: rows are lost, or there twice"
-    assert kept == sorted(kept), f"{cleaner.name}: the rows that stay change their order"
-    assert all(row["reason"] and row["file"] == "rows.csv" for row in cleaned.rejected), f"{cleaner.name}: a rejected row has no reason"
-    assert cleaned.frame.schema == frame.schema, f"{cleaner.name}: columns or their types change"
+    assert sorted([*kept, *rejected]) == frame["__row"].to_list(), f"{cleaner.name}: rows are missing or duplicated"
+    assert kept == sorted(kept), f"{cleaner.name}: the order of the remaining rows has changed"
+    assert all(row["reason"] and row["file"] == "rows.csv" for row in cleaned.rejected), (
+        f"{cleaner.name}: a rejected row has no reason or not the right file"
+    )
+    assert cleaned.frame.schema == frame.schema, f"{cleaner.name}: columns or their types have changed"
 
 
 def check_targets_stay(cleaner: Cleaner) -> None:
-    """Check that targets and other columns that are not inputs keep their values."""
+    """Check that a cleaner changes values only in input columns, not in targets or other columns."""
     frame = rows()
     stayed = cleaner.clean(frame, COLUMNS).frame
     same = frame.join(stayed.select("__row"), on="__row", how="semi", maintain_order="left")
     for name in ("opinion", "channel", "__file"):
-        assert stayed[name].equals(same[name]), f"{cleaner.name}: the column {name} changes, but only inputs may"
+        assert stayed[name].equals(same[name]), f"{cleaner.name}: the column {name} has changed, but only input columns may change"
 
 
 def check_changes_are_noted(cleaner: Cleaner) -> None:
-    """Check that notes count the texts that changed and name the cleaner."""
+    """Check that the notes in the result contain the number of texts that the cleaner changed, and its name."""
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     before = frame.join(cleaned.frame.select("__row"), on="__row", how="semi", maintain_order="left")
     changed = sum(int((cleaned.frame[name] != before[name]).fill_null(False).sum()) for name in ("review", "reply"))
-    assert sum(note.count for note in cleaned.notes) == changed, f"{cleaner.name}: {changed} texts change, the notes count others"
+    assert sum(note.count for note in cleaned.notes) == changed, (
+        f"{cleaner.name}: {changed} texts have changed, but the notes contain another number"
+    )
     assert all(note.where == cleaner.name for note in cleaned.notes), f"{cleaner.name}: a note does not name the cleaner"
 
 
 def check_again(cleaner: Cleaner) -> None:
     """Check that cleaning rows a second time changes nothing."""
     once = cleaner.clean(rows(), COLUMNS).frame
-    assert cleaner.clean(once, COLUMNS).frame.equals(once, null_equal=True), f"{cleaner.name}: a second run changes the rows again"
+    assert cleaner.clean(once, COLUMNS).frame.equals(once, null_equal=True), f"{cleaner.name}: cleaning cleaned rows changes them again"
 
 
 def check_prediction(cleaner: Cleaner) -> None:
-    """Check that a cleaner with `at_prediction` drops no row and that `edit` equals `clean`; `edit` of other cleaners changes nothing."""
+    """Check that, with `at_prediction`, no row is dropped and `edit` changes texts as `clean` does; else that `edit` changes nothing."""
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     edited = [cleaner.edit(text) for text in frame["review"]]
     if cleaner.at_prediction:
-        assert not cleaned.rejected, f"{cleaner.name}: rows are dropped, but at prediction every row needs an answer"
-        assert cleaned.frame["review"].to_list() == edited, f"{cleaner.name}: edit and clean differ"
+        assert not cleaned.rejected, f"{cleaner.name}: rows are dropped, but with at_prediction every row needs a prediction"
+        assert cleaned.frame["review"].to_list() == edited, f"{cleaner.name}: edit changes texts in another way than clean"
         assert [cleaner.edit(text) for text in edited] == edited, f"{cleaner.name}: editing an edited text changes it again"
     else:
-        assert edited == frame["review"].to_list(), f"{cleaner.name}: edit changes texts, so at_prediction must be True"
+        assert edited == frame["review"].to_list(), f"{cleaner.name}: edit changes texts, which is allowed only if at_prediction is True"
 
 
 CHECKS: tuple[Callable[[Cleaner], None], ...] = (

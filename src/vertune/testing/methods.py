@@ -1,7 +1,7 @@
-"""Contract checks of training methods; authors of methods run them on their own.
+"""Checks that a training method, which decides which weights are trained, obeys its contract; authors of methods run them too.
 
-Each `check_…` accepts a method and a `MethodCase` (a task's example on a pretrained model) and raises AssertionError if the method
-breaks the contract. A method that does not support the case raises ConfigError in `MethodCase.prepared`, as in training.
+Each `check_…` accepts a method and a `MethodCase` (example records of a task, encoded for a pretrained model) and raises AssertionError
+if the method breaks the contract. A method that does not support the task or model raises ConfigError in `MethodCase.prepared`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ STEPS = 120
 _ROUND = 5
 """Steps between two evaluations of the loss; training ends once the loss has fallen."""
 _FALLEN = 0.97
-"""Ratio to the initial loss below which the loss counts as fallen."""
+"""The loss counts as fallen once it is below this fraction of the initial loss."""
 _SAME = 2e-5
 """Largest difference, relative to the largest output (at least 1), at which outputs count as equal."""
 _WEIGHTS = ("layers", "bias", "head")
 
 
 class MethodCase:
-    """The example of a task, encoded for a pretrained model: all that is needed to test a method."""
+    """Example records of a task, encoded for a pretrained model: all that is needed to test a training method."""
 
     def __init__(self, encoder: Encoder, task: Task, rows: int = 32) -> None:
         records = task.example(rows)
@@ -59,16 +59,16 @@ class MethodCase:
         return copy.deepcopy(self._template)
 
     def prepared(self, method: Method, steps: int = STEPS) -> VerticalModel:
-        """Return a new model that the method has prepared for training; ConfigError if the method does not support it."""
+        """Return a new model that the method has prepared for training; raise ConfigError if the method does not support the model."""
         model = self.fresh()
         torch.manual_seed(1)
         method.prepare(model, self.task, steps)
         return model
 
     def trained(self, method: Method) -> tuple[VerticalModel, list[float]]:
-        """Return a model trained on the whole example, and its losses without dropout before and during training.
+        """Return a model trained on all example records, and its losses (measured without dropout) before and during training.
 
-        The result is cached per method and options.
+        The result is cached for each method with its options.
         """
         key = f"{type(method).__module__} {method.model_dump_json()}"
         if key not in self._trained:
@@ -87,7 +87,7 @@ class MethodCase:
         return self._trained[key]
 
     def step(self, model: VerticalModel, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
-        """Do one step of training, in the same order as the training loop."""
+        """Do one training step, in the same order of operations as the training loop."""
         loss = self.task.loss(model(self.inputs), self.targets).mean()
         penalty = method.penalty(model)
         (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
@@ -97,47 +97,47 @@ class MethodCase:
 
     @torch.no_grad()
     def answers(self, model: VerticalModel) -> Tensor:
-        """Return the model's outputs for the whole example, without dropout."""
+        """Return the model's outputs for all example records, without dropout."""
         model.eval()
         out: Tensor = model(self.inputs)
         return out
 
     @torch.no_grad()
     def loss(self, model: VerticalModel) -> float:
-        """Return the mean loss on the example, without dropout."""
+        """Return the mean loss on the example records, without dropout."""
         return float(self.task.loss(self.answers(model), self.targets).mean())
 
 
 def _groups(model: VerticalModel, method: Method) -> list[dict[str, Any]]:
-    """Return the optimiser's parameter groups: head and rest, with higher learning rates than usual, as random weights need them."""
+    """Return two parameter groups, head and rest; learning rates are higher than usual, because the tested models have random weights."""
     heads = structure.head_parameters(model)
     rest = [parameter for name, parameter in trainable(model).items() if name not in heads]
     return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 5 * method.learning_rate)}]
 
 
 def check_loss_falls(method: Method, case: MethodCase) -> None:
-    """Check that some training steps lower the loss on the example by at least 3 %."""
+    """Check that a short training lowers the loss on the example records by at least 3 %."""
     _, losses = case.trained(method)
-    assert losses[-1] < _FALLEN * losses[0], f"{method.name}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f} only"
+    assert losses[-1] < _FALLEN * losses[0], f"{method.name}: the loss fell only from {losses[0]:.4f} to {losses[-1]:.4f}"
 
 
 def check_only_declared_weights_move(method: Method, case: MethodCase) -> None:
-    """Check that training changes no pretrained weight that the edits do not declare, and at least one tensor of each edited module."""
+    """Check that training changes only pretrained weights that `Method.edits` lists, and at least one tensor of each listed module."""
     model, _ = case.trained(method)
     before = case.fresh().state_dict()
     after = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     declared = {f"{edit.site}.{name}" for edit in method.edits(model) if edit.kind in _WEIGHTS for name in edit.tensors}
     declared |= {_twin(name, case) for name in declared}
-    assert moved <= declared, f"{method.name}: moved without being declared: {sorted(moved - declared)}"
+    assert moved <= declared, f"{method.name}: these weights changed, but edits() does not list them: {sorted(moved - declared)}"
     frozen = {name for name in declared - moved if before.get(name) is not None and before[name].is_floating_point()}
     felt = {edit.site for edit in method.edits(model) if any(f"{edit.site}.{name}" not in frozen for name in edit.tensors)}
     still = {edit.site for edit in method.edits(model)} - felt
-    assert not still, f"{method.name}: declared, but nothing moved at {sorted(still)}"
+    assert not still, f"{method.name}: edits() lists these modules, but nothing changed in them: {sorted(still)}"
 
 
 def _twin(name: str, case: MethodCase) -> str:
-    """Return the name of a backbone weight inside the native model, which contains the same weight; other names are returned unchanged."""
+    """Return the other name of a weight that a model contains twice because its base has its own head; return other names unchanged."""
     model = case.fresh()
     if model.native is None or not name.startswith(structure.BACKBONE):
         return name
@@ -146,49 +146,49 @@ def _twin(name: str, case: MethodCase) -> str:
 
 
 def check_edits_are_well_formed(method: Method, case: MethodCase) -> None:
-    """Check that edits are of known kinds, at modules that exist, with the depth of their module and tensors on the CPU."""
+    """Check that the method's edits (trained changes) have known kinds, existing modules, correct depths, and tensors on the CPU."""
     edits = method.edits(case.prepared(method))
     fresh = case.fresh()
     above = structure.count(fresh.backbone) + 1
     for edit in edits:
         fresh.get_submodule(edit.site)
         assert edit.kind in EDIT_KINDS, edit.kind
-        assert edit.tensors, f"{edit.site} changes nothing"
+        assert edit.tensors, f"the edit at {edit.site} has no tensors"
         assert all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in edit.tensors.values()), edit.site
-        assert edit.depth == structure.depth_of(fresh, edit.site), f"{edit.site} is at {edit.depth}"
+        assert edit.depth == structure.depth_of(fresh, edit.site), f"the depth of the edit at {edit.site} is wrong: {edit.depth}"
         assert (edit.kind == "head") == (edit.depth == above), edit.site
     lowest = min(edit.depth for edit in edits)
-    assert lowest == structure.lowest(case.prepared(method)), f"edits begin at {lowest}"
+    assert lowest == structure.lowest(case.prepared(method)), f"the lowest edit is at depth {lowest}, but lower parameters are trainable"
 
 
 def check_random_delta_changes_answers(method: Method, case: MethodCase) -> None:
-    """Check that noise in the edits of each kind and depth changes the model's outputs."""
+    """Check that noise in the trained changes (edits) of each kind and depth has an effect on the model's outputs."""
     edits = method.edits(case.prepared(method))
     plain = _rebuilt(case, edits)
     random = torch.Generator().manual_seed(2)
     for kind, depth in sorted({(edit.kind, edit.depth) for edit in edits}):
         noisy = [_noisy(edit, random) if (edit.kind, edit.depth) == (kind, depth) else edit for edit in edits]
         gap = float((_rebuilt(case, noisy) - plain).abs().max())
-        assert gap > 1e-4, f"{method.name}: noise in {kind} at depth {depth} changed answers by {gap:.1e} only"
+        assert gap > 1e-4, f"{method.name}: noise in {kind} at depth {depth} changed the outputs only by {gap:.1e}"
 
 
 def _noisy(edit: Edit, random: torch.Generator) -> Edit:
-    """Return the edit with normal noise (standard deviation 0.3) added to its tensors."""
+    """Return a copy of an edit (a trained change) with normal noise of standard deviation 0.3 added to its tensors."""
     noise = {name: tensor + 0.3 * torch.randn(tensor.shape, generator=random) for name, tensor in edit.tensors.items()}
     return replace(edit, tensors=noise)
 
 
 def _rebuilt(case: MethodCase, edits: Sequence[Edit]) -> Tensor:
-    """Return the outputs of a new model with these edits applied."""
+    """Return the outputs of a new model to which these edits (trained changes) are applied."""
     model = case.fresh()
     changes.apply(model, edits)
     return case.answers(model)
 
 
 def check_saved_and_loaded_answers_are_equal(method: Method, case: MethodCase, folder: Path) -> None:
-    """Check that edits of a trained model, saved, loaded and applied to an untrained copy, give the same outputs as the trained model.
+    """Check that an untrained model has the outputs of the trained one once the saved edits (trained changes) are applied to it.
 
-    The same holds after merging them into the weights, for kinds of edit that can be merged.
+    If the edits can be merged into the pretrained weights, check that the merged model has the same outputs, too.
     """
     model, _ = case.trained(method)
     edits = method.edits(model)
@@ -206,13 +206,15 @@ def check_saved_and_loaded_answers_are_equal(method: Method, case: MethodCase, f
 
 
 def _close(expected: Tensor, found: Tensor, what: str) -> None:
-    """Raise AssertionError unless the outputs are equal within `_SAME`; `what` names them in the message."""
+    """Raise AssertionError unless the outputs are equal within `_SAME`; `what` names the compared model in the message."""
     gap = float((expected - found).abs().max())
-    assert gap <= _SAME * max(1.0, float(expected.abs().max())), f"{what} answers differ by {gap:.1e}"
+    assert gap <= _SAME * max(1.0, float(expected.abs().max())), (
+        f"{what} model: the outputs differ from those of the trained model by {gap:.1e}"
+    )
 
 
 def check_training_resumes_exactly(method: Method, case: MethodCase) -> None:
-    """Check that training which stops and resumes from saved state and weights ends with the same weights as without a stop."""
+    """Check that training that is stopped and then resumed ends with exactly the same weights as training without a stop."""
     half, steps = 6, 12
     straight = _run(method, case, case.prepared(method, steps), range(steps))
     stopped = _run(method, case, case.prepared(method, steps), range(half))
@@ -224,11 +226,13 @@ def check_training_resumes_exactly(method: Method, case: MethodCase) -> None:
     method.restore(resumed, state)
     _run(method, case, resumed, range(half, steps))
     for name, parameter in trainable(straight).items():
-        assert torch.equal(parameter, trainable(resumed)[name]), f"{method.name}: {name} differs after resuming"
+        assert torch.equal(parameter, trainable(resumed)[name]), (
+            f"{method.name}: the weight {name} differs if training is stopped and resumed"
+        )
 
 
 def _run(method: Method, case: MethodCase, model: VerticalModel, steps: range) -> VerticalModel:
-    """Train with plain gradient descent, because this optimiser has no state of its own; return the model."""
+    """Train for these steps and return the model; plain gradient descent is used, because it has no state that must be saved."""
     optimiser = torch.optim.SGD(trainable(model).values(), lr=0.05)
     for step in steps:
         model.train()
@@ -238,14 +242,16 @@ def _run(method: Method, case: MethodCase, model: VerticalModel, steps: range) -
 
 
 def check_depth_is_that_of_the_lowest_edit(method: Method, case: MethodCase) -> None:
-    """Check that the method declares the depth of its lowest edit, and that cached states below it give the outputs of the whole model."""
+    """Check that `Method.depth` is the lowest trained layer, and that starting there from cached hidden states leads to equal outputs."""
     model = case.prepared(method)
     declared, lowest = method.depth(structure.count(model.backbone)), structure.lowest(model)
-    assert declared == lowest or declared < 2, f"{method.name} declares depth {declared}; its lowest edit is at {lowest}"
-    assert declared <= lowest, f"{method.name} declares depth {declared}, and moves what is at {lowest}"
+    assert declared == lowest or declared < 2, f"{method.name}: depth() returns {declared}, but the lowest edit is at depth {lowest}"
+    assert declared <= lowest, f"{method.name}: depth() returns {declared}, but weights at depth {lowest} are trained"
     alone = structure.shares_layers(model.backbone) and model.native is not None  # layers that share one module can't be distinguished
     if declared > 1 and not alone:
-        assert Trunk(model, declared).works(case.inputs), f"{method.name}: remembered states at depth {declared} answer otherwise"
+        assert Trunk(model, declared).works(case.inputs), (
+            f"{method.name}: with cached hidden states at depth {declared}, the outputs differ"
+        )
 
 
 CHECKS = (
@@ -255,4 +261,4 @@ CHECKS = (
     check_only_declared_weights_move,
     check_random_delta_changes_answers,
 )
-"""The checks whose only arguments are a method and a case."""
+"""The checks whose only arguments are a method and a `MethodCase`."""

@@ -1,6 +1,6 @@
-"""Contract checks of splits, which divide rows into train, validation and test; independent of how a split decides.
+"""Checks that a split, which divides rows into train, validation and test, obeys its contract; independent of how it decides.
 
-Authors of splits run them on their own, with a few hundred rows that have the columns it reads:
+Authors of a split run the checks on it, with a few hundred rows that have the columns that it reads:
 
     for check in CHECKS:
         check(MySplit(), rows())
@@ -22,7 +22,7 @@ COLUMNS = (Column("review", "The text."), Column("opinion", "The class.", role="
 
 
 def rows(count: int = 300) -> pl.DataFrame:
-    """Return texts, one in five of them a duplicate, with a label and with the columns that the splits of vertune use."""
+    """Return texts, one in five of them a duplicate, with labels and with the columns that the splits of vertune read."""
     draw = random.Random(0)  # noqa: S311 (not for cryptography)
     texts = [f"text number {row if row % 5 else max(0, row - 5)}" for row in range(count)]
     return pl.DataFrame(
@@ -37,39 +37,43 @@ def rows(count: int = 300) -> pl.DataFrame:
 
 
 def check_names(split: Split, frame: pl.DataFrame) -> None:
-    """Check that every row gets one of `NAMES`, and that training and validation get some rows."""
+    """Check that every row is assigned to one of `NAMES`, and that some rows are assigned to train and some to validation."""
     names = split.divide(frame, COLUMNS)
-    assert len(names) == frame.height, f"{split.name}: {len(names)} names for {frame.height} rows"
-    assert set(names) <= NAMES, f"{split.name}: {set(names) - NAMES} are no splits"
-    assert {"train", "validation"} <= set(names), f"{split.name}: only {set(names)} got rows"
+    assert len(names) == frame.height, f"{split.name}: {len(names)} split names were returned for {frame.height} rows"
+    assert set(names) <= NAMES, f"{split.name}: {set(names) - NAMES} are not names of splits; expected some of {NAMES}"
+    assert {"train", "validation"} <= set(names), f"{split.name}: rows were assigned only to {set(names)}; train and validation need some"
 
 
 def check_order(split: Split, frame: pl.DataFrame) -> None:
-    """Check that shuffling the rows does not change which split each of them gets."""
+    """Check that the order of the rows has no effect on the split to which each row is assigned."""
     marked = frame.with_row_index("place")
     other = marked.sample(fraction=1.0, shuffle=True, seed=1)
     names = pl.DataFrame({"place": other["place"], "name": split.divide(other.drop("place"), COLUMNS)}).sort("place")["name"]
-    assert names.to_list() == split.divide(frame, COLUMNS).to_list(), f"{split.name}: shuffled rows are divided in another way"
+    assert names.to_list() == split.divide(frame, COLUMNS).to_list(), (
+        f"{split.name}: rows are assigned to other splits if they are shuffled"
+    )
 
 
 def check_columns(split: Split, frame: pl.DataFrame) -> None:
-    """Check that `reads` names all columns that the split uses besides the task's fields, so that they are kept until the split."""
+    """Check that `reads` names all columns that the split uses besides those of the task; only these are available when it runs."""
     needed = frame.select(*dict.fromkeys([*(column.name for column in COLUMNS), *split.reads]))
     assert split.divide(needed, COLUMNS).to_list() == split.divide(frame, COLUMNS).to_list(), (
-        f"{split.name}: it looks at columns that `reads` does not name"
+        f"{split.name}: it uses columns that `reads` does not name"
     )
 
 
 def check_without(split: Split, frame: pl.DataFrame) -> None:
-    """Check that `without` assigns no rows to splits whose rows come from separate files."""
+    """Check that rows are never assigned to validation or test if `without` is told that these come from separate files."""
     for given in ({"validation"}, {"test"}, {"validation", "test"}):
         able = given & set(type(split).model_fields)
         found = able & set(split.without(frozenset(given)).divide(frame, COLUMNS))
-        assert not found - _by_column(split, frame), f"{split.name}: {found} is cut although it is given"
+        assert not found - _by_column(split, frame), (
+            f"{split.name}: rows were assigned to {found}, although these splits come from separate files"
+        )
 
 
 def _by_column(split: Split, frame: pl.DataFrame) -> set[str]:
-    """Return the split names that the data itself contains, in the columns that the split reads."""
+    """Return all values of the columns that the split reads; a split may take the name of a row's split from them."""
     return {str(value) for name in split.reads for value in frame[name].cast(pl.String).unique()}
 
 

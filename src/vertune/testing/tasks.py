@@ -1,6 +1,6 @@
-"""Contract checks of tasks, as functions of a task class; independent of any one task.
+"""Checks that a task class obeys its contract; independent of any one task.
 
-They need no pretrained model: features are made of words, and states are random. Authors of tasks run them on their own:
+They need no pretrained model: tokens are whole words, and hidden states are random. Authors of a task run the checks on it:
 
     for check in CHECKS:
         check(MyTask)
@@ -31,17 +31,17 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
 
 
 class WordEncoder(Encoder):
-    """Encoder that makes features of words (of single characters in Chinese), in windows of `room` words if the view allows windows."""
+    """Encoder whose tokens are whole words (single characters in Chinese); where allowed, it cuts long texts into overlapping windows."""
 
     room: int = 64
-    """Maximum number of words in a window."""
+    """Largest number of words in a window (a piece of a long text)."""
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the features (model inputs) of all records, in order of records, then of views (groups of fields), then of windows."""
+        """Return the features (model inputs) of all records, by record, then by view (group of fields), then by window."""
         return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
 
     def _view(self, row: int, record: Record, view: View) -> list[Feature]:
-        """Return the features of one view of one record, one per window."""
+        """Return the model inputs of one view (group of fields) of one record, one per window (piece of a long text)."""
         fields = [field for place, field in enumerate(view.fields) if place == 0 or record.get(field)]
         pieces = [[found.span() for found in _WORD.finditer(str(record.get(field) or ""))] for field in fields]
         cut = len(pieces) - 1 if view.cut is None else view.cut
@@ -54,7 +54,7 @@ class WordEncoder(Encoder):
 
 
 def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], window: int) -> Feature:
-    """Build a feature of a special token, then each piece followed by a special token."""
+    """Build a feature (model input): a special token, then each piece of text followed by a special token."""
     segments, offsets = [-1], [(0, 0)]
     for place, piece in enumerate(pieces):
         segments += [place] * len(piece) + [-1]
@@ -64,7 +64,7 @@ def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], w
 
 
 def renamed(kind: type[Task]) -> type[Task]:
-    """Return a subclass with other column names; it passes the checks if the task reads the names from `columns`."""
+    """Return a subclass of a task with other column names; the checks must pass for it too, as a task may not rely on fixed names."""
     names = {column.name: f"{column.role} {place}°" for place, column in enumerate(kind.columns)}
 
     def example(self: Task, rows: int = 64) -> list[dict[str, Any]]:
@@ -75,24 +75,24 @@ def renamed(kind: type[Task]) -> type[Task]:
 
 
 def frame_of(kind: type[Task], rows: int = 60) -> pl.DataFrame:
-    """Return the task's example as a frame with the columns that sources and other fields add."""
+    """Return the task's example as a frame, with the columns that a source adds and with a column unknown to the task."""
     frame = pl.DataFrame(kind().example(rows))
     return frame.with_columns(pl.lit("example.csv").alias("__file"), pl.int_range(1, pl.len() + 1).alias("__row"), kept=pl.lit("kept"))
 
 
 def fitted(kind: type[Task], rows: int = 60) -> tuple[Task, list[dict[str, Any]]]:
-    """Return the task fitted on its cleaned example, and the records of the example."""
+    """Return the task fitted on its own example after cleaning, and the records of this example."""
     frame = kind().clean(frame_of(kind, rows)).frame
     return kind().fit(frame), frame.to_dicts()
 
 
 def features_of(task: Task, records: Sequence[Record], room: int = 64) -> list[Feature]:
-    """Return the features of the records for the views (model inputs) of the task."""
+    """Return the features (model inputs) of these records; each contains at most `room` words of a long text."""
     return WordEncoder(room=room).encode(records, task.views(list(records[0])))
 
 
 def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[NDArray[Any]]:
-    """Return the outputs of an untrained head on random states, one array per feature."""
+    """Return the outputs of an untrained head for random hidden states, one array per feature (model input)."""
     import torch
 
     torch.manual_seed(seed)
@@ -103,38 +103,38 @@ def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[N
 
 
 def answers_of(task: Task, records: Sequence[Record], seed: int = 0) -> list[Answer]:
-    """Return the task's predictions from the outputs of an untrained head on random states."""
+    """Return the predictions that the task makes from the outputs of an untrained head for random hidden states."""
     features = features_of(task, records)
     return task.decode(records, features, outputs_of(task, features, seed))
 
 
 def check_schema(kind: type[Task]) -> None:
-    """Check that names of columns and metrics are unique, answers have `truncated`, and an unknown metric raises ConfigError."""
+    """Check that names of columns and metrics are unique, answers have the field `truncated`, and unknown metrics raise ConfigError."""
     names = [column.name for column in kind.columns]
     assert len(set(names)) == len(names), f"columns are named twice: {names}"
-    assert {"input", "target"} <= {column.role for column in kind.columns}, "a task reads an input and learns a target"
-    assert all(column.about.strip() for column in kind.columns), "each column says what it is"
+    assert {"input", "target"} <= {column.role for column in kind.columns}, "a task needs an input column and a target column"
+    assert all(column.about.strip() for column in kind.columns), "each column needs a description (about)"
     assert kind.states in {"pooled", "tokens"}
-    assert kind.metrics, "a task has metrics, the default one first"
+    assert kind.metrics, "a task needs metrics, with the default metric first"
     assert len(set(kind.metrics)) == len(kind.metrics)
     assert kind.lower_is_better <= set(kind.metrics)
-    assert "truncated" in get_type_hints(kind.answer), "an answer says whether its input was truncated"
+    assert "truncated" in get_type_hints(kind.answer), "the answer class needs the field truncated"
     said = _refusal(lambda: kind(metric="no-such-metric"), ConfigError)
-    assert kind.metrics[0] in said, "a metric that there is not must be refused with the ones that there are"
+    assert kind.metrics[0] in said, "for an unknown metric, the task must raise ConfigError with the names of its metrics"
 
 
 def check_round_trip(kind: type[Task]) -> None:
-    """Check that a fitted task survives a round trip through JSON, and that fitting does not depend on the order of rows."""
+    """Check that a fitted task is unchanged by saving and loading it as JSON, and that fitting does not depend on the order of rows."""
     task, _ = fitted(kind)
     written = json.loads(json.dumps(dump(task), allow_nan=False))
     assert kind.model_validate(written) == task
     frame = kind().clean(frame_of(kind)).frame
     assert kind().fit(frame.reverse()) == task, "fit must not depend on the order of rows"
-    assert task.fit(frame) == task, "fitting again on the same rows changes nothing"
+    assert task.fit(frame) == task, "fitting again on the same rows must change nothing"
 
 
 def check_clean(kind: type[Task]) -> None:
-    """Check that `clean` accepts the example, keeps other columns, changes nothing the second time, and accepts rows without targets."""
+    """Check that `clean` accepts the example, keeps other columns, changes no cleaned rows, and accepts rows without targets."""
     frame = frame_of(kind)
     cleaned = kind().clean(frame)
     assert not cleaned.rejected, f"the example has bad rows: {cleaned.rejected[:3]}"
@@ -143,27 +143,27 @@ def check_clean(kind: type[Task]) -> None:
     json.dumps([note.as_json() for note in cleaned.notes], allow_nan=False)
     assert all(0 < note.count <= note.of and note.where == kind().name for note in cleaned.notes)
     again = kind().clean(cleaned.frame)
-    assert again.frame.equals(cleaned.frame), "cleaning what is clean must change nothing"
+    assert again.frame.equals(cleaned.frame), "cleaning cleaned rows must change nothing"
     inputs = frame.drop([column.name for column in kind.columns if column.role == "target"], strict=False)
     alone = kind().clean(inputs)
-    assert len(alone.frame) == len(frame), "rows to predict have no targets"
+    assert len(alone.frame) == len(frame), "clean must accept rows without targets, because rows to predict have none"
     assert not alone.rejected
 
 
 def check_rejects(kind: type[Task]) -> None:
-    """Check that a missing input column raises DataError with its name, and that an empty value rejects its row alone."""
+    """Check that a missing input column raises DataError with its name, and that an empty value leads to the rejection of its row only."""
     frame = frame_of(kind)
     for column in kind.columns:
         if not column.required:
             continue
         if column.role == "input":
             said = _refusal(partial(kind().clean, frame.drop(column.name)), DataError)
-            assert column.name in said, f"data without '{column.name}' must be refused by its name"
+            assert column.name in said, f"without the column '{column.name}', clean must raise DataError with its name"
         if column.role == "extra":
             continue
         empty = pl.when(pl.col("__row") == 3).then(None).otherwise(pl.col(column.name)).alias(column.name)
         cleaned = kind().clean(frame.with_columns(empty))
-        assert len(cleaned.frame) == len(frame) - 1, f"a row without '{column.name}' must be rejected, and no other"
+        assert len(cleaned.frame) == len(frame) - 1, f"a row without '{column.name}' must be rejected, and no other row"
         (rejected,) = cleaned.rejected
         assert (rejected["row"], rejected["file"]) == (3, "example.csv")
         assert rejected["reason"]
@@ -171,7 +171,7 @@ def check_rejects(kind: type[Task]) -> None:
 
 
 def check_loss(kind: type[Task]) -> None:
-    """Check that there is one finite loss per feature, and that every weight of the head gets a gradient."""
+    """Check that the loss has one finite value per feature (model input), and that every weight of the head gets a gradient."""
     import torch
 
     from vertune.learning.examples import encode
@@ -197,7 +197,7 @@ def check_loss(kind: type[Task]) -> None:
 
 
 def check_apply(kind: type[Task]) -> None:
-    """Check that `apply`, the head in NumPy, equals the head in torch."""
+    """Check that `apply`, the NumPy version of the head, has the same outputs as the head in torch."""
     import torch
 
     task, _ = fitted(kind)
@@ -206,11 +206,14 @@ def check_apply(kind: type[Task]) -> None:
     weights = {name: tensor.numpy() for name, tensor in head.state_dict().items()}
     with torch.no_grad():
         expected = head(torch.from_numpy(states)).numpy()
-    assert np.allclose(task.apply(states, weights), expected, atol=1e-6), "apply must be the head, written in NumPy"
+    assert np.allclose(task.apply(states, weights), expected, atol=1e-6), "apply must have the same outputs as the head in torch"
 
 
 def check_decode(kind: type[Task]) -> None:
-    """Check that `decode` returns one answer per record in the declared schema, whatever the order of records, with and without windows."""
+    """Check that `decode` returns one answer of the declared schema per record, which does not depend on the order of records.
+
+    This is checked with whole texts and with texts that are cut into overlapping windows.
+    """
     task, records = fitted(kind)
     known = get_type_hints(kind.answer)
     for room in (64, 3):
@@ -221,8 +224,8 @@ def check_decode(kind: type[Task]) -> None:
         assert all(np.array_equal(old, new) for old, new in zip(before, outputs, strict=True)), "decode must not change outputs"
         assert len(answers) == len(records)
         for answer in answers:
-            assert set(answer) <= set(known), f"not in the schema: {set(answer) - set(known)}"
-            assert kind.answer.__required_keys__ <= set(answer), f"missing: {kind.answer.__required_keys__ - set(answer)}"
+            assert set(answer) <= set(known), f"an answer has fields that are not in the schema: {set(answer) - set(known)}"
+            assert kind.answer.__required_keys__ <= set(answer), f"an answer lacks fields: {kind.answer.__required_keys__ - set(answer)}"
             assert answer["truncated"] is False
             json.dumps(answer, allow_nan=False)
         rows = np.random.default_rng(0).permutation(len(records)).tolist()
@@ -230,7 +233,9 @@ def check_decode(kind: type[Task]) -> None:
         pairs = {(feature.record, feature.role, feature.window): output for feature, output in zip(features, outputs, strict=True)}
         theirs = [pairs[rows[feature.record], feature.role, feature.window] for feature in moved]
         again = task.decode([records[row] for row in rows], moved, theirs)
-        assert _plain(again) == _plain([answers[row] for row in rows]), "an answer depends on its own record alone"
+        assert _plain(again) == _plain([answers[row] for row in rows]), (
+            "an answer may depend only on its own record, not on the order of records"
+        )
 
 
 def check_answers(kind: type[Task]) -> None:
@@ -240,16 +245,18 @@ def check_answers(kind: type[Task]) -> None:
     for answer in first:
         named, confidence = task.named(answer), task.confidence(answer)
         assert isinstance(named, tuple)
-        assert not task.known_labels or set(named) <= set(task.known_labels), f"unknown labels are named: {named}"
-        assert confidence is None or 0 <= confidence <= 1, f"a confidence lies between 0 and 1: {confidence}"
-        assert task.agrees(answer, json.loads(json.dumps(answer))), "an answer agrees with itself"
+        assert not task.known_labels or set(named) <= set(task.known_labels), f"named returns unknown labels: {named}"
+        assert confidence is None or 0 <= confidence <= 1, f"a confidence must be between 0 and 1, not {confidence}"
+        assert task.agrees(answer, json.loads(json.dumps(answer))), "agrees must be true for an answer and itself"
     pairs = list(zip(first, second, strict=True))
-    assert all(task.agrees(one, other) == task.agrees(other, one) for one, other in pairs), "agreement has no direction"
-    assert not all(task.agrees(one, other) for one, other in pairs), "two untrained heads do not give the same answers"
+    assert all(task.agrees(one, other) == task.agrees(other, one) for one, other in pairs), "agrees must be symmetric"
+    assert not all(task.agrees(one, other) for one, other in pairs), (
+        "agrees must not be true for all answers of two different untrained heads"
+    )
 
 
 def check_decoder(kind: type[Task]) -> None:
-    """Check that the decoder module equals `decode`, takes options in JSON, and imports nothing that a portable bundle lacks."""
+    """Check that the task's decoder module returns what `decode` returns, accepts options from JSON, and needs only exportable modules."""
     task, records = fitted(kind)
     if task.decoder is None:
         return
@@ -274,7 +281,7 @@ def check_truncated(kind: type[Task]) -> None:
 
 
 def check_tally(kind: type[Task]) -> None:
-    """Check that tallies are finite and additive, and that metrics computed from their totals do not depend on the order of records."""
+    """Check that the statistics returned by `tally` are finite and additive, and that metrics do not depend on the order of records."""
     task, records = fitted(kind)
     answers = answers_of(task, records)
     tally = task.tally(records, answers)
@@ -284,12 +291,12 @@ def check_tally(kind: type[Task]) -> None:
     assert np.isfinite(tally).all()
     score = task.score(records, answers)
     assert task.goal in score
-    assert set(score) <= set(kind.metrics), f"not among the metrics: {set(score) - set(kind.metrics)}"
+    assert set(score) <= set(kind.metrics), f"score returns metrics that the task does not declare: {set(score) - set(kind.metrics)}"
     totals = np.stack([tally.sum(0), tally[: len(tally) // 2].sum(0), np.zeros(tally.shape[1])])
     many = task.summarise(totals)
     for name, values in many.items():
-        assert values.shape == (3,), f"{name}: one value for each total"
-        assert np.isfinite(values).all(), f"{name} is not finite, perhaps of nothing"
+        assert values.shape == (3,), f"{name}: summarise must return one value for each row of totals"
+        assert np.isfinite(values).all(), f"{name} is not finite, perhaps for totals of no records"
         assert np.isclose(values[0], score[name])
         assert np.isclose(values[1], task.summarise(totals[1])[name])
     rows = np.random.default_rng(0).permutation(len(records))
@@ -297,11 +304,11 @@ def check_tally(kind: type[Task]) -> None:
     assert all(np.isclose(moved[name], score[name]) for name in score), "a score must not depend on the order of records"
     if not kind.whole_batch:  # such a task compares records with one another, so a metric of a part does not add up to that of the whole
         parts = [task.tally(records[start::2], answers[start::2]).sum(0) for start in (0, 1)]
-        assert np.allclose(parts[0] + parts[1], tally.sum(0)), "tallies of parts must add up to the tally of the whole"
+        assert np.allclose(parts[0] + parts[1], tally.sum(0)), "the tallies of two halves must add up to the tally of all records"
 
 
 def check_details(kind: type[Task]) -> None:
-    """Check that the details for a report can be written as JSON and that their errors refer to records."""
+    """Check that the details for a report can be written as JSON, and that each listed error contains the index of its record."""
     task, records = fitted(kind)
     details = task.details(records, answers_of(task, records))
     json.dumps(details, allow_nan=False, default=lambda value: value.tolist())
@@ -311,23 +318,23 @@ def check_details(kind: type[Task]) -> None:
 
 
 def check_baselines(kind: type[Task]) -> None:
-    """Check that baselines return an answer in the schema for every record, and that the best one beats an untrained head."""
+    """Check that baselines return one answer of the declared schema per record, and that the best baseline beats an untrained head."""
     task, records = fitted(kind, 96)
     train, validation, test = records[:64], records[64:80], records[80:]
     found = task.baselines(train, validation, test)
-    assert found, "a task has a baseline that a model must beat"
+    assert found, "a task needs at least one baseline that a model must beat"
     sign = -1 if task.goal in kind.lower_is_better else 1
     scores = {}
     for name, answers in found.items():
-        assert len(answers) == len(test), f"{name}: one answer a record"
+        assert len(answers) == len(test), f"{name}: a baseline must return one answer per record"
         assert all(kind.answer.__required_keys__ <= set(answer) for answer in answers)
         scores[name] = sign * task.score(test, answers)[task.goal]
     chance = sign * task.score(test, answers_of(task, test))[task.goal]
-    assert max(scores.values()) > chance, f"the example can't be learnt: {scores}, by chance {chance}"
+    assert max(scores.values()) > chance, f"no baseline is better than chance on the example: {scores}, chance: {chance}"
 
 
 def check_calibrate(kind: type[Task]) -> None:
-    """Check that a task calibrated on validation survives a round trip through JSON and gives the same answers after it."""
+    """Check that a task with calibrated thresholds is unchanged, and decodes in the same way, after it was saved and loaded as JSON."""
     task, records = fitted(kind)
     features = features_of(task, records)
     outputs = outputs_of(task, features)
@@ -338,7 +345,7 @@ def check_calibrate(kind: type[Task]) -> None:
 
 
 def _refusal(call: Callable[[], object], error: type[Exception]) -> str:
-    """Return the message of the error that a call raises, empty if it raises none."""
+    """Return the message of the error of this type that a call raises; return an empty string if it raises none."""
     try:
         call()
     except error as refused:
@@ -347,7 +354,7 @@ def _refusal(call: Callable[[], object], error: type[Exception]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Round all floats in a value to 6 digits, because sums in another order differ in the last digit."""
+    """Return the value with all floats rounded to 6 digits, because sums in another order differ in the last digits."""
     return json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 6))
 
 

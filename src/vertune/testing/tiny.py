@@ -1,4 +1,4 @@
-"""Writes tiny models with random weights in the format of transformers, one per family of encoders; does not depend on tasks.
+"""Writes tiny models with random weights in the format of transformers, one per family of encoders such as BERT.
 
 Their predictions are meaningless; they serve to test code that depends on the structure of a model.
 """
@@ -45,7 +45,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "roformer": {**_SHAPE, "embedding_size": WIDTH},
 }  # fmt: skip
-"""Config values of the tiny model of each family, by its name in transformers; no code in vertune is specific to the last one."""
+"""Config values of the tiny model of each family, by its name in transformers; vertune has no code that is specific to the last one."""
 
 _CLASSIC = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SENTENCE = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -54,8 +54,8 @@ _SENTENCE = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, **options: Any) -> Path:
     """Write `config.json`, `model.safetensors` and `tokenizer.json` of a tiny model and return the folder.
 
-    Each of `words` becomes one token, and `options` override the config. Weights are larger than in a usual initialisation, so that
-    a change of the input changes the outputs noticeably.
+    Each of `words` becomes one token; `options` override values of the config. Weights are larger than in a usual initialisation, so
+    that a change of the input changes the outputs noticeably.
     """
     import torch
     from transformers import AutoConfig, AutoModel
@@ -91,7 +91,7 @@ def _perturb_vectors(model: Any) -> None:
 
 
 def wordpiece(special: Sequence[str] = _CLASSIC, words: Iterable[str] = ()) -> tokenizers.Tokenizer:
-    """Build a WordPiece tokenizer of the special tokens, letters, digits, punctuation and these words, in this order."""
+    """Build a WordPiece tokenizer; its vocabulary is the special tokens, letters, digits, punctuation and these words, in this order."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     letters = string.ascii_lowercase + string.digits
@@ -117,7 +117,7 @@ Maker = Callable[..., Path]
 
 
 def maker(root: Path, words: Iterable[str] = ()) -> Maker:
-    """Return a function that writes each tiny model once below `root` and returns its folder."""
+    """Return a function that writes a tiny model into a folder of `root`, if it is not there yet, and returns the folder."""
     vocabulary = sorted(set(words))
     made: dict[str, Path] = {}
 

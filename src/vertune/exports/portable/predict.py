@@ -39,16 +39,16 @@ class Model:
         self.names = [entry.name for entry in self.session.get_inputs()]
         last = self.session.get_outputs()[0].shape[-1]
         if labels["size"] and isinstance(last, int) and labels["size"] != last:
-            raise ValueError(f"labels.json describes {labels['size']} outputs, but model.onnx gives {last}: they don't belong together.")
+            raise ValueError(f"labels.json describes {labels['size']} outputs, but model.onnx has {last}: they don't belong together.")
 
     def answer(self, records: list[Record]) -> list[Record]:
-        """Return one prediction per record; raise ValueError if a record lacks a field. labels.json lists the fields under `views`."""
+        """Return one prediction per record; raise ValueError if a record lacks a text field that labels.json lists under `views`."""
         fields = {name for view in self.views for name in view["fields"]}
         for place, record in enumerate(records):
             for name in fields:
                 needed = name in record or name in self.required
                 if needed and not (isinstance(record.get(name), str) and record[name].strip()):
-                    raise ValueError(f"Record {place + 1} needs a text under '{name}'; it has {record}.")
+                    raise ValueError(f"Record {place + 1} needs a text under '{name}', but it is {record}.")
         features = self.texts.encode(records, self.views)
         return self.decode(records, features, [self.output(feature) for feature in features], **self.options)
 

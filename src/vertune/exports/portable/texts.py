@@ -32,7 +32,7 @@ class Texts:
         return tokens.collate([feature], 0)
 
     def encode(self, records: list[Record], views: list[Record]) -> list[Feature]:
-        """Return the token sequences of all records, in order of records, then views (inputs of the model), then windows.
+        """Return the token sequences of all records, ordered by record, then view (model input), then window (piece of a long text).
 
         A view is skipped if its first field is missing or empty.
         """

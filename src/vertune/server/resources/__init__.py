@@ -1,1 +1,1 @@
-"""Resources of the REST interface, one module each; the server finds every module in this folder by itself."""
+"""Resources (groups of endpoints) of the REST interface, one module each; the server finds all modules in this folder automatically."""

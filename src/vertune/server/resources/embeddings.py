@@ -21,7 +21,7 @@ resource = Resource("answers")
 
 
 class EmbeddingsRequest(BaseModel):
-    """The texts to embed, and the vertical that embeds them."""
+    """The texts to embed, and the vertical (fine-tuned model) that embeds them."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"model": "search", "input": ["I lost my card"]}]})
 
@@ -30,7 +30,7 @@ class EmbeddingsRequest(BaseModel):
     input: Annotated[str, Field(min_length=1)] | Texts
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
-    """The number of dimensions of a vector; the only valid value is that of the model."""
+    """The number of dimensions of a vector; the only valid value is the dimension of the model."""
     user: str | None = None
 
 
@@ -63,13 +63,13 @@ class EmbeddingsResponse(BaseModel):
     "/v1/embeddings", scope="predict", response_model=EmbeddingsResponse, responses=problems.documented(404), openapi_extra=DEADLINE
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
-    """Embed texts as vectors of length 1; the inner product of two vectors is the similarity of their texts."""
+    """Embed texts as vectors of norm 1; the inner product of two vectors is the similarity of their texts."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     request.app.state.access.authorize(request, "predict", [body.model])
     (deployment,) = deployments = find_deployments(request, [body.model])
     if not deployment.task.gives_vectors:
         raise ConfigError(
-            f"'{body.model}' gives no vectors: its task is {deployment.task.name}. Call /v1/verticals/{body.model}/predict instead."
+            f"'{body.model}' does not return vectors: its task is {deployment.task.name}. Call /v1/verticals/{body.model}/predict instead."
         )
     (answers,) = await answer(request, "embeddings", deployments, PredictRequest(texts=texts))
     size = len(answers[0]["vector"])

@@ -38,7 +38,7 @@ async def live() -> Live:
 
 @resource.get("/health/ready", scope=None, responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
-    """Return whether the server can answer requests: a batch was computed lately, or an example is answered now; requires no key."""
+    """Return whether the server can answer requests; if no batch was computed recently, compute a test prediction. Requires no key."""
     service = request.app.state.service
     state = await service.ready()
     response.status_code = 200 if state.ready else 503

@@ -1,4 +1,4 @@
-"""`/v1/verticals`: lists verticals, their models and model cards, and changes the live model; does not depend on how models are loaded."""
+"""`/v1/verticals`: lists verticals (fine-tuned models) and changes their live models; does not depend on how models are loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ resource = Resource("verticals")
 
 
 class PendingModel(BaseModel):
-    """A model that the alias NAME@live of a vertical names, but that is not served yet."""
+    """A model that the alias NAME@live of a vertical points to, but that is not served yet."""
 
     model: str
     state: str
@@ -27,7 +27,7 @@ class PendingModel(BaseModel):
 
 
 class VerticalInfo(BaseModel):
-    """One vertical, with the model that is served for it."""
+    """One vertical (the name of a line of models), with the model that is served for it."""
 
     name: str
     model: str | None = None
@@ -35,24 +35,24 @@ class VerticalInfo(BaseModel):
     task: str | None = None
     precision: str | None = None
     why: str | None = None
-    """The reason for this precision."""
+    """Why the model is served with this precision."""
     shared: bool | None = None
     """Whether the model runs on a backbone (a pretrained model in memory) that several verticals can share."""
     fields: dict[str, str] | None = None
     """The input fields of a record, with a description of each."""
     labels: list[str] | None = None
     coming: PendingModel | None = None
-    """The live model, if it is not served yet; null otherwise."""
+    """The live model if it is not served yet; null otherwise."""
 
 
 class VerticalList(BaseModel):
-    """The verticals that the key of the request may see."""
+    """The verticals (fine-tuned models) that the API key of the request may see."""
 
     verticals: list[VerticalInfo]
 
 
 class Version(BaseModel):
-    """One model of a vertical."""
+    """One model of a vertical (a named line of models)."""
 
     model: str
     created: str | None
@@ -75,7 +75,7 @@ class Card(BaseModel):
 
 
 class LiveModel(BaseModel):
-    """The model to make live."""
+    """The model that becomes the live (served) one of a vertical."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,7 +85,7 @@ class LiveModel(BaseModel):
 
 @resource.get("/v1/verticals", scope="predict")
 async def verticals(request: Request) -> VerticalList:
-    """List all verticals that the key may see."""
+    """List all verticals (fine-tuned models) that the API key may see."""
     service, access = _service(request), request.app.state.access
     names = sorted({*service.answers.fleet.deployments, *service.aliases.pending})
     return VerticalList(verticals=[_info(service, name) for name in names if access.sees(request, name)])
@@ -116,12 +116,12 @@ async def card(vertical: str, request: Request) -> Card:
 
 @resource.put("/v1/verticals/{vertical}", scope="admin", status_code=202)
 async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalInfo:
-    """Make a model of the home folder live; the previous model is served until the new one is loaded."""
+    """Make a model the live (served) one of a vertical; the previous model is served until the new one is loaded."""
     service = _service(request)
     _check_served(service, vertical)
     models = {model.id for model in await run_in_threadpool(service.home.shelf, "models")}
     if body.model not in models:
-        raise NotFound(f"There is no model '{body.model}' in this home. The command `vertune list models` lists them.")
+        raise NotFound(f"There is no model '{body.model}' in the home folder of the server. List its models: vertune list models")
     await run_in_threadpool(service.home.alias, f"{vertical}@live", body.model)
     await run_in_threadpool(service.aliases.update)
     return _info(service, vertical)
@@ -136,7 +136,7 @@ async def retire(vertical: str, request: Request) -> Response:
         check_name(vertical)
         await run_in_threadpool(service.home.unalias, f"{vertical}@live")
     except (ConfigError, NotFound) as error:
-        raise NotFound(f"No vertical '{vertical[:80]}' is live here. List the live ones with GET /v1/verticals.") from error
+        raise NotFound(f"The vertical '{vertical[:80]}' has no live model here. List the live ones with GET /v1/verticals.") from error
     await run_in_threadpool(service.aliases.update)
     return Response(status_code=204)
 
@@ -154,7 +154,7 @@ def _check_served(service: Service, name: str) -> None:
 
 
 def _check_known(request: Request, name: str) -> None:
-    """Raise NotFound for a vertical that is neither served nor pending."""
+    """Raise NotFound for a vertical that is not served and has no model that waits to be served."""
     if name not in _service(request).aliases.pending:
         find_deployments(request, [name])
 

@@ -1,7 +1,7 @@
 """Copies of modules of vertune, and of the package that provides the task; they need only numpy.
 
-Each file is named by the full name of its module, such as `vertune.decoders.tag.py`. `load` imports it under a different name, also
-when the modules import one another, so an installed vertune is neither needed nor changed.
+Each file is named by the full name of its module, such as `vertune.decoders.tag.py`. `load` imports it under a different name, even
+where copied modules import one another. So vertune need not be installed; if it is, it is not affected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def load(name: str) -> Any:
-    """Import the copied module with this full name; ImportError if there is none."""
+    """Import and return the copied module with this full name; raise ImportError if there is none."""
     own = f"{__name__}.{name.replace('.', '_')}"
     if own not in sys.modules:
         spec = importlib.util.spec_from_file_location(own, FOLDER / f"{name}.py")
