@@ -42,7 +42,7 @@ def declare(backbone: Module, encoder: Encoder) -> Module:
 
 
 def names_of(backbone: nn.Module) -> InputNames:
-    """Return the names of the sequence array and its mask (such as attention_mask); raise ConfigError if they were not declared."""
+    """Return the names of the sequence array and the mask of its padding; raise ConfigError if they were not declared."""
     return _declared(backbone).names
 
 

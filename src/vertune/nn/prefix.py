@@ -99,7 +99,7 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
 
 
 def _names(backbone: nn.Module) -> tuple[str, str]:
-    """Return the names of the sequence array and its mask (such as attention_mask); raise ConfigError if there are none."""
+    """Return the names of the sequence array and the mask of its padding; raise ConfigError if there are none."""
     names = names_of(backbone)
     if names.sequence is None or names.mask is None:
         raise ConfigError(
