@@ -240,5 +240,5 @@ def test_methods_that_need_attention_are_refused(made, method) -> None:
     from vertune.steps.train import train
 
     settings = config(made[0], method=method)
-    with pytest.raises(ConfigError, match="Choose (the method )?full or"):
+    with pytest.raises(ConfigError, match=r"Choose (the method )?full or"):
         train(settings, prepare(settings, made[0]), made[0])
