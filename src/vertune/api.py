@@ -43,12 +43,12 @@ class Vertical:
 
     @property
     def cache(self) -> AnswerCache[Any, Any] | None:
-        """The cache of predictions that `remember` created, or None; its `hit_rate` is the fraction of inputs found in it."""
+        """The cache of predictions that `remember` created; None before that. `hit_rate` is the fraction of inputs found in it."""
         return None if self._cached is None else self._cached.cache
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config that the model was trained with, as a dict, with values chosen in training instead of `auto`."""
+        """The config that the model was trained with, as a dict; options that were `auto` have the values that were chosen in training."""
         return dict(self.artifact.manifest["config"])
 
     @property
@@ -64,7 +64,7 @@ class Vertical:
     def predict(self, data: Any) -> Any:
         """Return the prediction for a text or a record; for a list, a pandas or Polars frame, or a path, return a list of predictions.
 
-        A prediction is a dict, whose keys depend on the task. If a record can't be used, raises DataError, which names the first one.
+        A prediction is a dict, whose keys depend on the task. Raises DataError if a record can't be used; it names the first such record.
         """
         from vertune.steps.predict import predict
 
@@ -80,24 +80,28 @@ class Vertical:
         return self
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
-        """Make a smaller, faster model, which may lose at most `compress.tolerance` of the task's metric, and return it.
+        """Return a smaller, faster model, whose value of the task's metric is worse by at most `compress.tolerance`.
 
-        `settings` override the config, for example `compress.chain=[trim_vocabulary, int8]`. With `accept`, the model is also
-        accepted if there are too few validation records to decide whether it loses more.
+        `settings` override the config, for example `compress.chain=[trim_vocabulary, int8]`. Raises ModelError if the
+        smaller model loses more, or if there are too few validation records to decide this; with `accept`, the model is returned in
+        the second case too.
         """
         from vertune.steps.compress import CompressOptions, compress
 
         return Vertical(compress(self.artifact, self.home, settings, None, CompressOptions(accept)), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
-        """Evaluate the model on a split of its dataset, or on labelled `data`; return the metrics, and the path of a report as `report`."""
+        """Evaluate the model on `data`, which must be labelled, or if that is None, on a split of the dataset that it was trained on.
+
+        Return a dict with the metrics and, under the key `report`, the path of an HTML report.
+        """
         from vertune.steps.evaluate import evaluate
 
         report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data, self._task()))
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     def save(self, folder: str | Path, base: bool = False) -> Path:
-        """Copy the model into a new or empty folder, which `load` can read; `base` also copies the pretrained model that it needs."""
+        """Copy the model into a new or empty folder, from which `load` can load it; if `base` is true, also copy the pretrained model."""
         from vertune.core.files import new_folder
         from vertune.steps.bundle import bundle
 
@@ -108,7 +112,7 @@ class Vertical:
         return Path(folder).absolute()
 
     def export(self, form: str, folder: str | Path) -> Path:
-        """Write the model in the format of other software, such as `transformers`, and check that the outputs are equal there."""
+        """Write the model in a format (`form`) of other software, such as `transformers`, and check that its outputs are equal."""
         from vertune.steps.export import export
 
         return export(self.artifact, form, Path(folder))
@@ -126,7 +130,11 @@ class Vertical:
         return self._opened
 
     def _records(self, data: Any) -> Any:
-        """Convert data to a list of records or a frame. A text becomes the task's first input; a list of texts, its first inputs."""
+        """Convert data to a list of records, or to a data frame if the data is neither a list nor an array.
+
+        Each item of a list becomes one record: a text is the value of the task's first input; a list of texts contains the values
+        of the task's first inputs, in their order; a record is not changed.
+        """
         from vertune.data.validate import record_of_texts
 
         if isinstance(data, (list, tuple)) or _is_array(data):
@@ -150,15 +158,15 @@ def fit(
     home: str | Path | None = None,
     **config: Any,
 ) -> Vertical:
-    """Train and evaluate a model on labelled data, and return it; everything except the data has a default.
+    """Train and evaluate a model on labelled data, and return the model; all arguments except `data` have defaults.
 
     `data` is a path, a pandas or Polars frame, a list of records, a pair (texts, labels), or a mapping of splits
     (`{"train": …, "test": …}`) to any of these. `text` and `label` are the names of the columns with the texts and the labels;
-    `text` is a list of two names for pairs of texts; columns that are not named are guessed. `time_limit` is in seconds.
+    for pairs of texts, `text` is a list of two names. Columns that are not named are guessed. `time_limit` is in seconds.
 
     `config` accepts every section of the config file run.yaml as a keyword, such as `task="regress"`, `method="lora"`, `base="…"`
-    or `training={"epochs": 3}`; and `progress`, a callback `progress(kind, **fields)` for progress events. Raises ConfigError,
-    DataError or NotFound.
+    or `training={"epochs": 3}`. It also accepts `progress`, a callback `progress(kind, **fields)`, which is called for each event of
+    the training. Raises ConfigError, DataError or NotFound.
     """
     from vertune.steps.fit import fit as run
 
@@ -206,7 +214,7 @@ def _parts(data: Any) -> dict[str, Any]:
 
 
 def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], columns: _Columns, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config as a mapping: the caller's settings, and for what they lack (such as the columns) guesses from the data."""
+    """Return the caller's settings as a mapping, in which missing ones (such as the columns) are guessed from the data."""
     from vertune.steps.init import guess_frame, init
 
     settings = dict(config)
@@ -251,7 +259,10 @@ def _is_array(value: Any) -> bool:
 
 
 def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
-    """Convert data to a Polars frame. For a pair (texts, labels), the columns have the names of the task's first input and target."""
+    """Convert data to a Polars frame; read it from the file or folder if it is a path.
+
+    A pair (texts, labels) becomes two columns with the names of the task's first input and first target.
+    """
     import polars as pl
 
     from vertune.steps.predict import read_rows
@@ -279,7 +290,10 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
 
 
 def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
-    """Return a frame of texts and labels, in columns named like the task's first input and target; DataError if lengths differ."""
+    """Return a frame with a column of texts and a column of labels, named like the task's first input and first target.
+
+    If `task` is None, the names are `text` and `label`. Raises DataError if there is not one label for each text.
+    """
     import polars as pl
 
     left, right = list(texts), list(labels)

@@ -31,8 +31,8 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     `base` (the pretrained model), `method` (of fine-tuning), `time_limit` (seconds) and `seed` mean the same as in the config file
     run.yaml; `config` accepts its other sections, such as `{"training": {"epochs": 3}}`. No rows are set aside for testing; a tenth
-    of the rows is used for validation, to choose the best weights. The model is stored in the folder `home`; if that is None, in a
-    temporary folder, which is deleted together with the estimator.
+    of the rows is used for validation, to choose the best weights. The model is stored in the folder `home`; if that is None, it is
+    stored in a temporary folder, which is deleted together with the estimator.
 
     `X` is a sequence, array or series of texts, or has two columns for pairs of texts. `fit` sets `classes_`, and `vertical_`,
     which is the trained `vertune.Vertical`.
@@ -144,7 +144,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
-    """Return the one or two columns of texts in `texts`, by the names of the task's inputs; raise DataError for other data."""
+    """Return the one or two columns of texts in `texts`, named like the task's inputs; raise DataError if `texts` contains other data."""
     values = texts.to_numpy() if hasattr(texts, "to_numpy") else np.asarray(texts, dtype=object)
     if values.ndim == 1:
         columns = [values]

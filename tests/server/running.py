@@ -108,6 +108,7 @@ class Running:
         own = run._Server.__init__
 
         def seen(server: Any, config: Any) -> None:
+            patch.undo()  # else a server that starts while this one runs would be taken for it
             own(server, config)
             self._server = server
 

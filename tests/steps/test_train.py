@@ -143,7 +143,7 @@ def test_a_training_goes_on_with_the_threads_it_began_with(home, base, monkeypat
 
 def test_what_can_not_work_is_refused(home, base):
     data = dataset_of(home)
-    with pytest.raises(ConfigError, match="base has only 2"):
+    with pytest.raises(ConfigError, match="pretrained model has only 2"):
         train(config_of(base, method={"name": "top_layers", "n": 3}), data, home)
     with pytest.raises(NotFound, match="without --resume"):
         train(config_of(base, seed=9), data, home, resume=True)

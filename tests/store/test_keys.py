@@ -363,7 +363,7 @@ def test_every_wrong_secret_costs_the_same_comparisons(keys, monkeypatch):
         ({"name": "x" * 81}, "1 to 80 printable characters"),
         ({"name": "a\nb"}, "1 to 80 printable characters"),
         ({"scopes": []}, "one scope or more"),
-        ({"verticals": []}, "one vertical or more"),
+        ({"verticals": []}, "list of allowed verticals"),
         ({"verticals": ["support", "../etc"]}, "expected 1 to 80 characters"),
         ({"verticals": ["two words"]}, "expected 1 to 80 characters"),
         ({"verticals": ["support"], "scopes": ["admin"]}, "An admin key can't be restricted"),

@@ -83,7 +83,9 @@ class AnswerService:
 
     @classmethod
     def open(cls, home: Home, names: Sequence[str] = (), options: AnswerOptions = AnswerOptions()) -> Self:
-        """Return a started service for the verticals (fine-tuned models) in `names`; if it is empty, for all that have a live model.
+        """Return a started service for the verticals (fine-tuned models) in `names`; if `names` is empty, for all with a live model.
+
+        The live model of a vertical is the one that the alias NAME@live points to.
 
         Raises NotFound for a vertical without a live model, and ModelError for one that can't be loaded.
         """
@@ -182,7 +184,9 @@ class AnswerService:
         call.cache_hits = [0] * len(call.verticals)
 
     def _prepare(self, call: Call) -> list[Share]:
-        """Copy cached predictions to the call; return a Share with the tokenised other records for each vertical that must compute some.
+        """Copy cached predictions to the call, and tokenise the records of which a vertical has no cached prediction.
+
+        Returns one Share with these records for each vertical that must compute at least one prediction.
 
         Records are validated once for all verticals with equal validation rules, and tokenised once for all with equal tokenisation.
         """
@@ -233,9 +237,9 @@ class AnswerService:
             tickets.submitted.append((self.batcher.submit(request), group))
 
     def _collect(self, call: Call, ticket: Ticket[list[list[Answer]]], shares: Sequence[Share]) -> None:
-        """Copy the predictions of a ticket (the handle of a queued request) to the call and the cache, or raise the error of the ticket.
+        """Copy the predictions of a ticket (the handle of a queued request) to the call and the cache.
 
-        Cancels a ticket that is not completed, and raises Busy, because its deadline has passed.
+        If the request failed, raises its error. If the ticket is not completed, its deadline has passed: cancels it and raises Busy.
         """
         if not ticket.completed:
             ticket.cancel()

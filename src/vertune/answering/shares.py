@@ -56,7 +56,10 @@ def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
 
 
 def work_of(shares: Sequence[Share]) -> Work:
-    """Return the payloads that the common executor of these shares must compute; set `outputs` of each share to where its results are."""
+    """Return the payloads that the common executor of these shares must compute.
+
+    Appends to `outputs` of each share, for each of its features, the indices at which the result of this feature will be.
+    """
     work = Work(shares)
     distinct = _Distinct(work.payloads, compare=len(shares) > 1)
     costs: list[float] = []

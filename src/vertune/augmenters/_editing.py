@@ -97,7 +97,11 @@ def _check(texts: Sequence[str], targets: Sequence[Column]) -> None:
 def _edited(
     row: Mapping[str, Any], texts: Sequence[str], targets: Sequence[Column], edit: Edit, random: np.random.Generator
 ) -> dict[str, Any]:
-    """Return a copy of the row with edited texts and adapted span offsets; unedited if not exactly one text can contain the spans."""
+    """Return a copy of the row with edited texts and adapted span offsets.
+
+    If it is not clear which text the spans of a target refer to, because none or several could contain them, the copy is not
+    edited.
+    """
     marks: dict[str, list[tuple[str, Place]]] = {name: [] for name in texts}
     owners: dict[str, str] = {}
     for target in targets:
@@ -126,7 +130,7 @@ def _place(item: Mapping[str, Any]) -> Place:
 
 
 def _is_in(item: Mapping[str, Any], text: str) -> bool:
-    """Return whether a span, or an answer with its text, can be in this text: within its length, and with the answer's text there."""
+    """Return whether the offsets of a span or answer are inside this text and, for an answer, whether its text is at these offsets."""
     start, end = _place(item)
     return end <= len(text) and ("text" not in item or text[start:end] == item["text"])
 

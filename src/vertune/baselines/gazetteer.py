@@ -33,7 +33,7 @@ class Gazetteer:
         self._index()
 
     def _index(self) -> None:
-        """Store, for each word that an entity begins with, the lengths (in words) of these entities, the longest first."""
+        """Store, for each first word of known entities, how many words the entities with this first word have, in descending order."""
         lengths: dict[str, set[int]] = defaultdict(set)
         for name in self._labels:
             lengths[name[0]].add(len(name))

@@ -34,16 +34,17 @@ _RIDGE_PENALTIES = (10.0, 1.0, 3.0, 30.0, 100.0)
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """Validation records with their true class indices or numbers, on which the regularisation is chosen."""
+    """Validation records, used to choose the regularisation, with their true values: class indices, or numbers for regression."""
 
     records: Sequence[Record]
     truth: NDArray[Any]
 
 
 def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, validation: HoldOut) -> Answer:
-    """Return a logistic regression that predicts one of `count` classes for a record; `truth` contains the training class indices.
+    """Fit a logistic regression, and return a function that returns the probabilities of the `count` classes for each record.
 
-    With at most SEARCH_ROWS training rows, the regularisation with the best accuracy on the validation records is chosen.
+    `truth` contains the class index of each training record. If there are at most SEARCH_ROWS training records, the regularisation
+    with the best accuracy on the validation records is chosen; otherwise, the default is used.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -75,7 +76,10 @@ def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, valid
 
 
 def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
-    """Return a baseline of one logistic regression per label; `present` is true for the labels of each record, shape (records, labels)."""
+    """Fit one logistic regression per label, and return a function that returns the probabilities of the labels for each record.
+
+    `present`, of shape (records, labels), is true where a training record has a label.
+    """
     from sklearn.linear_model import LogisticRegression
 
     rows = _sample(len(train))
@@ -99,9 +103,10 @@ def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
 
 
 def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: HoldOut) -> Answer:
-    """Return a ridge regression that predicts a number for a record; `values` contains the training targets, shape (records,).
+    """Fit a ridge regression, and return a function that predicts a number for each record.
 
-    With at most SEARCH_ROWS training rows, the penalty with the smallest squared error on the validation records is chosen.
+    `values` contains the true number of each training record. If there are at most SEARCH_ROWS training records, the penalty with
+    the smallest squared error on the validation records is chosen; otherwise, the default is used.
     """
     from sklearn.linear_model import Ridge
 
@@ -126,7 +131,10 @@ def _on_records(vectors: Vectors, predict: _Predict, *width: int) -> Answer:
 
 
 def _search_matrix(vectors: Vectors, validation: HoldOut, rows: int) -> sparse.csr_matrix | None:
-    """Return the vectors of the validation records; None if there are none, or if `rows`, the training rows, are too many to search."""
+    """Return the vectors of the validation records, on which the regularisation is chosen; None if it is not chosen.
+
+    It is not chosen if there are no validation records, or if `rows`, the number of training rows, is over SEARCH_ROWS.
+    """
     return vectors.of(validation.records) if len(validation.records) and rows <= SEARCH_ROWS else None
 
 
@@ -136,7 +144,10 @@ def _best(
     held_out: sparse.csr_matrix | None,
     score: Callable[[NDArray[np.float64]], float],
 ) -> _Predict:
-    """Fit a model for each of `values` and return the one with the best score on `held_out`; without `held_out`, fit only the first."""
+    """Fit a model for each of `values` (regularisation) and return the model with the highest score on the vectors `held_out`.
+
+    If `held_out` is None, only the first value is used.
+    """
     if held_out is None:
         return fit(values[0])
     return max([fit(value) for value in values], key=lambda predict: score(predict(held_out)))
@@ -149,7 +160,7 @@ def _sample(count: int) -> NDArray[np.int64]:
 
 @contextmanager
 def _ignore_convergence_warnings() -> Iterator[None]:
-    """Hide scikit-learn's convergence warnings in the `with` block, because predictions hardly change after the last iteration."""
+    """Hide scikit-learn's convergence warnings in the `with` block; more iterations would hardly change the predictions."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -33,10 +33,11 @@ def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows:
 
 
 def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
-    """Return the row indices of each batch of one epoch, in random order but with rows of similar cost (length) in the same batch.
+    """Return the row indices of each batch of one epoch, in random order but with rows of similar cost in the same batch.
 
-    The rows are shuffled; the rows of each `window` successive batches are sorted by cost, to reduce padding; then the batches are
-    shuffled. Every row occurs once. Every batch has `batch` rows, except one with the remaining rows.
+    `costs` contains the number of tokens of each row. The rows are shuffled and divided into groups of `window` batches; the rows
+    of each group are sorted by cost, to reduce padding, and divided into batches; then all batches are shuffled. Every row occurs
+    once. Every batch has `batch` rows, except one with the remaining rows.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(costs))
@@ -50,14 +51,21 @@ def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ..
 
 
 def collated(encoder: Encoder, features: Sequence[Feature], tokens: int) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
-    """Yield the feature indices and collated arrays of each batch; longer features come first, so memory use is highest at the start."""
+    """Divide features into batches of at most `tokens` tokens; yield the feature indices and the collated arrays of each batch.
+
+    Longer features come first, so that memory use is highest at the start. A feature with more than `tokens` tokens is a batch
+    alone.
+    """
     costs = np.array([feature.cost for feature in features], dtype=np.int64)
     for rows in by_tokens(np.argsort(-costs, kind="stable"), costs, tokens):
         yield rows, encoder.collate([features[row] for row in rows])
 
 
 def outputs(encoder: Encoder, features: Sequence[Feature], tokens: int, forward: Forward) -> list[NDArray[Any]]:
-    """Return the model output of each feature, in the order of `features`; rows of padding are removed from outputs per token."""
+    """Return the model output of each feature, in the order of `features`.
+
+    If the model returns one vector per token, the vectors of padding tokens are removed. A batch has at most `tokens` tokens.
+    """
     result: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(features)
     for rows, arrays in collated(encoder, features, tokens):
         out = forward(rows, arrays)

@@ -33,7 +33,10 @@ def commands() -> dict[str, ModuleType]:
 
 
 def panel(command: ModuleType) -> tuple[str, int]:
-    """Return a command's heading in the help, and its position under it; the last heading if the command's own is unknown."""
+    """Return the heading under which the help lists a command, and the command's position under this heading.
+
+    A command whose heading is unknown is listed under the last heading.
+    """
     heading, place = getattr(command, "PANEL", (HEADINGS[-1], 0))
     return (heading, place) if heading in HEADINGS else (HEADINGS[-1], place)
 

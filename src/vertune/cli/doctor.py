@@ -96,7 +96,7 @@ def _device() -> str:
 
 
 def _base(base: str) -> dict[str, str]:
-    """Return the folder of a base model, or the reason why there is none; search this machine first, then the Hugging Face hub."""
+    """Return the folder of a pretrained model, or the reason why none was found; search this machine first, then the Hugging Face hub."""
     from vertune.core.base import resolve
     from vertune.core.errors import VertuneError
 

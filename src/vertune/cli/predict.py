@@ -76,7 +76,7 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
-    """Run a model on each line, and print one JSON object per line; a line that starts with a brace is a JSON record, else a text."""
+    """Run a model on each line, and print one JSON object per line; a line that starts with `{` is a JSON record, any other a text."""
     import json
 
     from vertune.core.errors import DataError
@@ -118,7 +118,7 @@ def _utf8(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
-    """Run a model on the rows of a file, write the predictions to `out`, and print for how many rows there is one."""
+    """Run a model on the rows of a file, write the predictions to `out`, and print how many rows have a prediction."""
     from vertune.cli.progress import show_progress
     from vertune.steps.predict import predict_file
 

@@ -52,7 +52,7 @@ def run(
 
 
 def _load(service: Service) -> None:
-    """Load all live models, those that an alias NAME@live points to; first export the ones that are not ready to be served.
+    """Load all live models (an alias NAME@live points to a live model); first, export those that are not ready to be served.
 
     Raises NotFound if there is no live model, ModelError if none can be served.
     """

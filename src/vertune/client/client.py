@@ -57,8 +57,8 @@ class Client:
         """Create a client; raise ConfigError for an invalid argument, and MissingExtra if httpx is not installed.
 
         `key` defaults to the environment variable VERTUNE_KEY. `deadline` is the maximum number of seconds per call, including a
-        second attempt; the time to resolve a host name is limited by the operating system only. `transport` replaces the network
-        connections of httpx, for tests, and must enforce the deadline itself.
+        second attempt; it does not limit the time to resolve a host name. `transport` replaces the network connections
+        of httpx, for tests, and must enforce the deadline itself.
         """
         try:
             import httpx
@@ -93,9 +93,10 @@ class Client:
         self._http.close()
 
     def predict(self, vertical: str, inputs: Inputs) -> list[Answer]:
-        """Return one prediction of a vertical (a fine-tuned model on the server) per input.
+        """Return, for each input, the prediction of the vertical (fine-tuned model on the server) with this name.
 
-        Raises the error of `vertune.core.errors` that the server reports, and Busy if no server answers.
+        Raises the error (a class of `vertune.core.errors`) that the server reports, Busy if no server can be reached, and ModelError
+        if the response is invalid or does not arrive before the deadline.
         """
         body = _body(inputs)
         return _answers(self._call("POST", f"/v1/verticals/{quote(vertical, safe='')}/predict", body), body)
@@ -110,7 +111,10 @@ class Client:
         return {_field(result, "vertical", str): _answers(result, body) for result in results}
 
     def embed(self, vertical: str, texts: str | Sequence[str]) -> list[list[float]]:
-        """Return one embedding vector per text, computed by a vertical whose task is `embed`; raise the same errors as `predict`."""
+        """Return one embedding vector per text, computed by the vertical (fine-tuned model) with this name, whose task must be `embed`.
+
+        Raises the same errors as `predict`.
+        """
         inputs = [texts] if isinstance(texts, str) else list(texts)
         entries = _field(self._call("POST", "/v1/embeddings", {"model": vertical, "input": inputs}), "data", list)
         vectors = {_field(entry, "index", int): _field(entry, "embedding", list) for entry in entries}
@@ -119,21 +123,25 @@ class Client:
         return [vectors[index] for index in range(len(inputs))]
 
     def verticals(self) -> list[dict[str, Any]]:
-        """Return the name, model, task, precision … of each vertical (fine-tuned model) that the key may use.
+        """Return a dict for each vertical (fine-tuned model) that the API key may use, with its name, model, task, precision and more.
 
         Raises the same errors as `predict`.
         """
         return _field(self._call("GET", "/v1/verticals"), "verticals", list)
 
     def ready(self) -> bool:
-        """Return whether the server accepts requests now, after a single attempt; False if no server responds."""
+        """Ask the server once, and return whether it accepts requests now; return False if no server responds."""
         try:
             return _field(self._attempt("GET", "/health/ready", None, time.monotonic() + self.deadline), "ready", bool)
         except (Busy, ModelError):
             return False
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Send a request and return the decoded response; after Busy, try once more if the retry delay ends before the deadline."""
+        """Send a request and return the decoded response.
+
+        If the server is busy or unreachable, try once more after the retry delay, or raise Busy if that delay ends after the
+        deadline.
+        """
         end = time.monotonic() + self.deadline
         try:
             return self._attempt(method, path, body, end)
@@ -144,7 +152,7 @@ class Client:
         return self._attempt(method, path, body, end)
 
     def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, end: float) -> Any:
-        """Send a request once and return the decoded response, or raise the error that it describes."""
+        """Send a request once and return the decoded response; if the response describes an error, raise that error."""
         remaining = max(end - time.monotonic(), 0.001)
         # The timeout for connecting is shorter than the others, so that a missing server is distinguished from a slow one.
         timeouts = (0.9 * remaining, remaining, remaining, remaining)
@@ -259,7 +267,7 @@ def _field(response: Any, name: str, kind: type[T]) -> T:
 
 
 def _retry_delay(headers: Mapping[str, str]) -> float:
-    """Return the seconds to wait before the next attempt, from the header Retry-After-Ms or Retry-After."""
+    """Return the seconds to wait before the next attempt, from the header Retry-After-Ms or Retry-After; if there is none, a default."""
     for name, parts in (("Retry-After-Ms", 1000), ("Retry-After", 1)):
         with suppress(ValueError):
             seconds = float(headers.get(name, "")) / parts

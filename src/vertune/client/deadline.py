@@ -41,7 +41,7 @@ def apply_to(client: httpx.Client) -> None:
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens TCP connections that obey the deadline; the connect timeout covers all addresses of a host together."""
+    """Opens TCP connections that obey the deadline; if a host has several addresses, one timeout covers the attempts on all of them."""
 
     def connect_tcp(
         self,

@@ -26,7 +26,10 @@ class Distill(Compressor):
     """Number of training passes over the texts."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Train and return the student; raise ConfigError if its base has too few layers, or another hidden size than the model."""
+        """Train and return the student.
+
+        Raise ConfigError if the student's pretrained model has too few layers, or another hidden size than `model`.
+        """
         from vertune.nn import shrink, structure
 
         student = self._other(model) if self.base else StandaloneModel(model.encoder, model.task, shrink.copied(model.body))
@@ -38,7 +41,10 @@ class Distill(Compressor):
         return student
 
     def _other(self, model: StandaloneModel) -> StandaloneModel:
-        """Return an untrained student: the option `base` with a copy of the model's head; raise ConfigError if they don't fit together."""
+        """Return an untrained student: the pretrained model of the option `base`, with a copy of the head of `model`.
+
+        Raise ConfigError if the head needs another hidden size, or if the pooling is `native`.
+        """
         from vertune.nn.build import build
 
         options = model.encoder.model_dump(mode="json")

@@ -94,13 +94,13 @@ class Int8(Compressor):
         return quantise_except(_fewest_in_float32(model, quantise_except, candidates, context, records))
 
     def _levels(self) -> int:
-        """Return the largest absolute value of a quantised weight."""
+        """Return the largest absolute value of a quantised weight: 127 for 8 bits, 63 for 7 bits."""
         vnni = any(name in cpu_features() for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
         return 127 if self.bits == 8 or (self.bits == "auto" and vnni) else 63
 
 
 def sites(graph: onnx.ModelProto) -> dict[str, str]:
-    """Return the kind of each node of an ONNX graph that int8 can quantise, by the node's site (its shortened name).
+    """Map the site (shortened name) of each node that int8 can quantise, in this ONNX graph, to the kind of the node.
 
     The kind is `product` for a product with a constant matrix, `table` for a lookup in a large embedding table.
     """
@@ -181,7 +181,7 @@ class _Quantiser:
         return numpy_helper.to_array(self.constants[name])
 
     def _biases(self) -> dict[str, tuple[str, str]]:
-        """Return, for each tensor whose only reader adds a constant vector, the names of the vector and of the sum."""
+        """Map the name of each tensor that only an Add node with a constant vector reads to the names of this vector and of the sum."""
         readers: dict[str, list[Any]] = {}
         for node in self.model.graph.node:
             for name in node.input:
@@ -195,7 +195,10 @@ class _Quantiser:
         return biases
 
     def _product(self, node: Any, bias: tuple[str, str] | None) -> set[str]:
-        """Append an integer product that also adds the bias; return the outputs of the Add nodes that it replaces."""
+        """Append an integer product that replaces a MatMul node and, if `bias` is given, the Add node after it.
+
+        `bias` contains the names of the constant vector to add and of the sum. Return the names of the outputs of replaced Add nodes.
+        """
         from onnx import helper
 
         source, constant = node.input[0], node.input[1]
@@ -249,7 +252,7 @@ class _Quantiser:
 
 
 def quantise_matrix(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return the matrix as integers from -levels to levels, and the scale of each row (axis 1) or column (axis 0)."""
+    """Return the matrix as integers from -levels to levels, and the scales: one per column if `axis` is 0, one per row if it is 1."""
     scale = np.abs(matrix).max(axis=axis) / levels
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     divisor = scale[None, :] if axis == 0 else scale[:, None]
@@ -257,7 +260,7 @@ def quantise_matrix(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArr
 
 
 def _calibrate(model: StandaloneModel, context: CompressionContext, records: Sequence[Record], kinds: dict[str, str]) -> Scales:
-    """Return the range to quantise for each matrix product's input, from the float32 graph's activations on these records."""
+    """Return the range to quantise of each matrix product's input, by the input's name, measured in the float32 graph on these records."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.body.graph.initializer}
@@ -304,7 +307,7 @@ def _best_range(states: NDArray[Any], extremes: NDArray[Any], matrix: NDArray[An
 
 
 def _clip(values: NDArray[Any], extremes: NDArray[Any]) -> tuple[float, float]:
-    """Return the range (which must include 0) that minimises the squared error of quantising these values."""
+    """Return the low and high end of the range that minimises the squared error of quantising these values; it always includes 0."""
     low, high = min(0.0, float(extremes.min())), max(0.0, float(extremes.max()))
     best = min(
         _CLIP_SHARES, key=lambda share: float(np.square(_dequantised(values, low * share, high * share) - values, dtype=np.float64).sum())

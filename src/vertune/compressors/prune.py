@@ -27,7 +27,7 @@ class Prune(Compressor):
     """Number of training records on which the importance of neurons and heads is measured."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the pruned model; raise ConfigError if the structure of its base does not allow pruning."""
+        """Return the pruned model; raise ConfigError if the structure of its pretrained model does not allow pruning."""
         from vertune.nn import shrink, structure
 
         if structure.shares_layers(model.body.backbone):

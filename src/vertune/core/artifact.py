@@ -117,13 +117,13 @@ class Artifact:
 
 
 class Home:
-    """The home folder (`VERTUNE_HOME`, or else `./.vertune`), which contains all artifacts, and the aliases of models."""
+    """The folder with all artifacts and the aliases of models; by default the path in `VERTUNE_HOME`, or else `./.vertune`."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
 
     def shelf(self, shelf: Shelf) -> list[Artifact]:
-        """Return the finished artifacts on a shelf (datasets, models, reports or backbones), oldest first."""
+        """Return the finished artifacts of one type (datasets, models, reports or backbones), oldest first."""
         folder = self.folder / shelf
         artifacts = [Artifact(path) for path in folder.glob("[!.]*") if (path / "manifest.json").exists()] if folder.exists() else []
         return sorted(artifacts, key=lambda artifact: (str(artifact.manifest_or_empty.get("created")), artifact.id))
@@ -134,7 +134,7 @@ class Home:
         return [Artifact(path) for path in sorted(folder.iterdir())] if folder.exists() else []
 
     def begin(self, shelf: Shelf, name: str, **entries: Any) -> Artifact:
-        """Create the folder and manifest of a run, which is an unfinished artifact; `finish` later moves it to this shelf."""
+        """Create an unfinished artifact below `runs/`, with `entries` in its manifest; `finish` later moves it to the folder `shelf`."""
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         with storage_errors(run.folder):
@@ -144,7 +144,7 @@ class Home:
         return run
 
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
-        """Mark a run as done, move its folder from `runs/` to the folder of its shelf, and return the finished artifact."""
+        """Mark an unfinished artifact as done, move it from `runs/` to the folder (such as `models/`) in its manifest, and return it."""
         manifest = run.manifest
         run.update(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
@@ -156,8 +156,8 @@ class Home:
     def get(self, shelf: Shelf, name: str) -> Artifact:
         """Return the artifact with this id, alias (`name@live`), name or path; raise NotFound if there is none.
 
-        If a name (without a tag) is given for a model, return the model that the alias `name@live` points to. If there is no such
-        alias, return the newest artifact with this name.
+        If `shelf` is `models` and a name without a tag is given, the model that the alias `name@live` points to is returned. If there
+        is no such alias, or for another shelf, the newest artifact with this name is returned.
         """
         folder = self.folder / shelf / name
         if _ID.fullmatch(name) and (folder / "manifest.json").exists():
@@ -253,7 +253,7 @@ class Recorder:
 
 @contextmanager
 def recording(home: Home, run: Artifact, listener: Progress | None = None) -> Iterator[Recorder]:
-    """Yield a recorder that writes events into `run`; if the `with` block raises, write the error to the manifest and raise it again."""
+    """Yield a recorder that writes events into `run`; an error in the `with` block is written to the manifest of `run` and raised again."""
     recorder = Recorder(run, listener)
     try:
         yield recorder

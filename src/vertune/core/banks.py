@@ -34,7 +34,7 @@ def states(depth: int) -> str:
 
 
 def neutral(name: str) -> float:
-    """Return the value that, in the bank of this name, changes nothing: 1 if its values are multiplied, 0 if they are added."""
+    """Return the value that has no effect in the bank `name`: 1 if the model multiplies by the bank's values, 0 if it adds them."""
     return 1.0 if kind(name) in ("gain", "input") else 0.0
 
 
@@ -49,7 +49,7 @@ def site(name: str) -> str:
 
 
 def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
-    """Return, by bank name, the smallest slot shape into which the array of each of these fine-tuned models fits."""
+    """Return, for each bank name, the smallest slot shape into which the arrays of all these fine-tuned models for this bank fit."""
     shapes: dict[str, tuple[int, ...]] = {}
     for rows in verticals:
         for name, array in rows.items():
@@ -59,16 +59,17 @@ def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
 
 
 def fits_into(rows: BankRows, shapes: Shapes) -> bool:
-    """Return whether there is, for each of these arrays, a bank of its name whose slots are at least as large in each dimension."""
+    """Return whether each array fits into the bank with its name: the bank exists, and its slots are large enough in every dimension."""
     return all(
         name in shapes and all(size <= room for size, room in zip(array.shape, shapes[name], strict=True)) for name, array in rows.items()
     )
 
 
 def write(slot: NDArray[np.float32], name: str, array: NDArray[np.float32] | None) -> None:
-    """Write an array into one slot of the bank `name`; the rest of the slot (all of it for None) gets values that change nothing.
+    """Write an array into one slot of the bank `name` and fill the rest of the slot with values that have no effect.
 
-    Added positions are written to the end of the slot, next to the text, because in some models attention depends on distance.
+    If `array` is None, the whole slot is filled with such values. If the bank contains positions that are inserted before the text,
+    they are written to the end of the slot, so that they are next to the text: in some models, attention depends on distance.
     """
     slot[...] = neutral(name)
     if array is not None:

@@ -45,7 +45,7 @@ _IRRELEVANT = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transf
 
 
 def resolve(base: str) -> Path:
-    """Return the local folder of a base (pretrained model: alias, folder or hub id); download it if it is not on this machine."""
+    """Return the local folder of a pretrained model, given as alias, folder or hub id; download the model if it is not on this machine."""
     folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
     if not (folder / "config.json").exists():
         raise ConfigError(
@@ -61,7 +61,7 @@ def resolve(base: str) -> Path:
 
 
 def check_weights(folder: Path) -> None:
-    """Raise ConfigError if the folder of a base (pretrained model) has no safetensors file, from which torch models are loaded."""
+    """Raise ConfigError if the folder of a pretrained model has no safetensors file; torch models are loaded only from such files."""
     if not list(folder.glob("*.safetensors")):
         raise ConfigError(
             f"The base in {folder} has no *.safetensors file. Other weight formats can run code when they are loaded, so they are not "
@@ -70,14 +70,14 @@ def check_weights(folder: Path) -> None:
 
 
 def _packaged(base: str) -> Path | None:
-    """Return the folder of this base inside the Python package that contains it; None if no such package is installed."""
+    """Return the folder of a pretrained model inside the Python package that contains it; None if no such package is installed."""
     package, inside = _PACKAGES.get(base, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
     return Path(spec.origin).parent / inside if spec and spec.origin else None
 
 
 def _from_hub(base: str) -> Path:
-    """Return the folder, in the local Hugging Face cache, of a base given by alias or hub id; download the base first if needed."""
+    """Return the folder of a pretrained model (alias or hub id) in the local Hugging Face cache; download the model first if needed."""
     name = ALIASES.get(base, base)
     advice = "Name a local folder, or use the base minilm: pip install 'vertune[minilm]' and write 'base: minilm' in the config."
     if not _HUB_ID.fullmatch(name):
@@ -111,7 +111,11 @@ def _from_hub(base: str) -> Path:
 
 @cache
 def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of a base's safetensors file; if there are several, of their hashes, joined in order of the file names."""
+    """Return the SHA-256 of the weights (safetensors) in the folder of a pretrained model, in hexadecimal.
+
+    If there are several weight files, their SHA-256 hashes are joined in the order of the file names, and the SHA-256 of the joined
+    text is returned.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
         return file_hash(files[0])
@@ -119,12 +123,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """Return the SHA-256 of the entries of a base's config.json, without those that don't affect what it computes, such as its name."""
+    """Return the SHA-256 of a pretrained model's config.json without the entries that don't affect its outputs, such as its name."""
     relevant = {key: value for key, value in settings.items() if key not in _IRRELEVANT}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
 def settings(folder: Path) -> dict[str, object]:
-    """Return the content of a base's config.json."""
+    """Return the content of the config.json in the folder of a pretrained model."""
     value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return dict(value)

@@ -147,7 +147,7 @@ class Evaluation(Section):
 
 
 class Compression(Section):
-    """The compressors that `vertune compress` runs on a trained model, and the loss of accuracy that is accepted."""
+    """The compressors that `vertune compress` runs on a trained model, and how much accuracy the model may lose through them."""
 
     chain: list[SerializeAsAny[Compressor]] = Field(default=["int8"], validate_default=True)
     """The compressors to run, in this order. With an empty list, the model is only converted to a float32 ONNX graph."""
@@ -201,7 +201,8 @@ class Config(Section):
 def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Return a copy of the config mapping in which each setting `key=value`, such as `method.rank=16`, is applied.
 
-    The value of a setting is parsed as YAML. Older spellings of keys are converted; for those of `settings`, a warning is logged.
+    The value of a setting is parsed as YAML. Older spellings of keys are converted to the current ones; if the key of a setting has an
+    older spelling, a warning is logged too.
     """
     value = modernise(value)[0]
     for setting in settings:
@@ -221,7 +222,11 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
-    """Return a copy of a mapping with `item` set at the path `steps`; on the way, a text `NAME` is replaced by `{name: NAME}`."""
+    """Return a copy of a mapping in which the value at the path `steps` (keys) is `item`.
+
+    If the path leads into a value that is a text `NAME`, that value is replaced by `{name: NAME}` first. Raises ConfigError if it
+    leads into any other value that is not a mapping.
+    """
     if not isinstance(value, (str, dict, type(None))):
         raise ConfigError(
             f"--set can't set '{steps[0]}' inside the value {value!r}, which has no options: expected a mapping. Check the key."
@@ -232,7 +237,10 @@ def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
 
 
 def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
-    """Return the config in a YAML file, with settings such as `method.rank=16` applied; its relative paths start at the file's folder."""
+    """Return the config in a YAML file, with settings such as `method.rank=16` applied.
+
+    Relative paths in the file are resolved against the folder of the file.
+    """
     file = Path(path)
     if not file.exists():
         raise NotFound(f"There is no config file '{file}'. Write one with: vertune init DATA.csv")
@@ -250,14 +258,14 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
 
 
 def parse(value: dict[str, Any]) -> Config:
-    """Build the config from a mapping that Python code passed; log a warning for each older spelling, with the current one."""
+    """Build the config from a mapping; for each key in an older spelling, log a warning that names the current spelling."""
     current, notes = modernise(value)
     log_notes(notes)
     return build(Config, current)
 
 
 def is_same(written: Any, config: Config) -> bool:
-    """Return whether `written`, a config in a manifest that this or an older version wrote, equals `config`; False if it is invalid."""
+    """Return whether `written`, a config from a manifest (of this or an older version), equals `config`; False if `written` is invalid."""
     try:
         return written is not None and dump(build(Config, written)) == dump(config)
     except ConfigError:
@@ -265,7 +273,7 @@ def is_same(written: Any, config: Config) -> bool:
 
 
 def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a copy with absolute instead of relative paths of data sources, and of `base` if that is a folder; they start at `folder`."""
+    """Return a copy of the config in which relative paths (of data sources, and of `base` if that is a folder) are joined to `folder`."""
     data = value.get("data")
     if isinstance(data, dict):
         anchored = dict(data)
@@ -283,18 +291,18 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_beside(source: dict[str, Any], folder: Path) -> bool:
-    """Return whether the path of a data source is relative to the config file's folder, and is not the name of a data set on a hub."""
+    """Return whether the `path` of a data source is a path relative to `folder`, and not the name of a data set on a hub."""
     name = source.get("name")
     kind = part.find("sources", name) if isinstance(name, str) and name in part.names("sources") else None
     return (folder / source["path"]).exists() or not getattr(kind, "remote", False)
 
 
 def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the mapping with an absolute path in `base` if that names a folder inside `folder`, where the config file is."""
+    """Return the mapping with `base` replaced by `folder / base` if that is an existing folder; otherwise, return it unchanged."""
     base = value.get("base")
     return {**value, "base": str(folder / base)} if isinstance(base, str) and (folder / base).is_dir() else value
 
 
 def dump(config: BaseModel) -> dict[str, Any]:
-    """Return a config, or a component in it, as JSON values, from which `build` can rebuild it."""
+    """Return a config, or one component of it, as a dict of JSON values, from which `build` can build it again."""
     return config.model_dump(mode="json")

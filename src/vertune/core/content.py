@@ -43,7 +43,7 @@ def _writable(name: str, kind: pl.DataType) -> pl.Expr:
 def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
     """Return one 64-bit hash per row, computed from its values in the columns `names`, shape (rows,); absent columns are skipped.
 
-    Texts are compared in lower case and with single spaces, so that copies that differ only in case or white space are equal.
+    Texts are compared in lower case and with single spaces, so that rows that differ only in case or white space get equal hashes.
     """
     import polars as pl
 

@@ -92,7 +92,7 @@ class ModelError(VertuneError):
 
 
 class AccessError(VertuneError):
-    """The caller may not do this: HTTP 403 if the caller sent a valid key (`authenticated`), else 401."""
+    """The caller is not allowed to do this. The server answers with HTTP 403 if the caller sent a valid key (`authenticated`), else 401."""
 
     exit_code = 8
     http_status = 403
@@ -103,7 +103,10 @@ class AccessError(VertuneError):
 
 
 class Busy(VertuneError):
-    """The request can't be processed now; retry after `retry_after` seconds. HTTP 429 if the caller exceeded a limit, else 503."""
+    """The request can't be processed now; retry after `retry_after` seconds.
+
+    The server answers with HTTP 429 if the caller exceeded a limit (`over_limit`), else with 503.
+    """
 
     exit_code = 9
     http_status = 503

@@ -37,7 +37,10 @@ class Source(Part):
     """Whether the option `path` may be the name of a data set on a hub, if there is no local file or folder of this name."""
 
     def read(self) -> pl.DataFrame | pl.LazyFrame:
-        """Return all rows, with the columns of the data and `__file`, `__row` (the row number, from 1) and `__error` (null if readable)."""
+        """Return all rows, with the columns of the data and three more: `__file`, `__row` and `__error`.
+
+        `__row` is the number of the row, from 1; `__error` says why the row can't be read, and is null if it can be read.
+        """
         raise NotImplementedError
 
     def fingerprint(self) -> str | None:
@@ -58,14 +61,15 @@ class Cleaner(Part):
     """Whether `edit` changes texts in training; it then also changes every text that the trained model reads in prediction."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Return the rows that remain, the dropped rows with their reasons, and notes on changed values; `columns` are the task's.
+        """Return the rows that remain, the dropped rows with their reasons, and notes on changed values.
 
-        A cleaner whose `at_prediction` is true must not drop rows; it applies `edit` to every input text.
+        `columns` are the fields of the task. A cleaner whose `at_prediction` is true must not drop rows; it applies `edit` to every input
+        text.
         """
         raise NotImplementedError
 
     def edit(self, text: str) -> str:
-        """Return the text that the model reads instead of this text; `edit` applied to its own result must change nothing."""
+        """Return the cleaned text, which the model reads instead of `text`; `edit` applied to its own result must change nothing."""
         return text
 
     def edit_inputs(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
@@ -76,7 +80,7 @@ class Cleaner(Part):
 
 
 class Augmenter(Part):
-    """A component that makes additional training rows from training rows."""
+    """A component that makes additional training rows by changing copies of existing ones."""
 
     folder: ClassVar[str] = "augmenters"
 
@@ -100,7 +104,7 @@ class Split(Part):
         return ()
 
     def without(self, names: frozenset[str]) -> Self:
-        """Return a copy that assigns no rows to the splits `names` (validation, test), because their rows are read from other sources."""
+        """Return a copy that assigns no rows to the splits in `names` (`validation`, `test`); their rows are read from separate sources."""
         return self.model_copy(update={name: 0.0 for name in names if name in type(self).model_fields})
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
@@ -161,15 +165,21 @@ class Encoder(Part):
         return self.max_cost
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """Return a copy in which options that are `auto` have values chosen for these records; `tokens` is what `read` returned."""
+        """Return a copy in which options that are `auto` have values chosen for these records.
+
+        `tokens` is the result of `read` for the same records.
+        """
         return self
 
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
-        """Return the tokens of these fields, for storing and reuse; they depend on no option except `base`. None to store nothing."""
+        """Return the tokens of these fields, to be stored and reused; None if this encoder stores no tokens.
+
+        The tokens must not depend on any option except `base`, so that they can be reused after other options were changed.
+        """
         return None
 
     def load_tokens(self, file: Path) -> Tokens | None:
-        """Return the tokens in a file that `Tokens.save` wrote; None if it was made with another tokenizer, or tokens are not stored."""
+        """Return the tokens in a file that `Tokens.save` wrote; None if another tokenizer made them, or the encoder stores none."""
         return None
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
@@ -181,7 +191,7 @@ class Encoder(Part):
         raise NotImplementedError
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """Return one batch of the features, padded to the largest one: the arguments, by name, of the forward method of `model`."""
+        """Combine features into one batch, padded to the largest one; the arrays are named like the arguments of the model's `forward`."""
         raise NotImplementedError
 
     def mask(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
@@ -193,7 +203,7 @@ class Encoder(Part):
         return np.ones((len(next(iter(arrays.values()))), 1), bool)
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a collated batch of artificial inputs with these costs (text: lengths), for tracing, timing and inspecting a model."""
+        """Return a collated batch of artificial inputs, one for each cost (text: number of tokens), to trace, time or inspect a model."""
         raise NotImplementedError
 
     def content(self, feature: Feature) -> bytes:
@@ -201,13 +211,13 @@ class Encoder(Part):
         return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
-        """Return the cost (text: number of tokens) of each view (model input) of each record before cutting, shape (records * views,)."""
+        """Return the cost (text: number of tokens) of each view of each record before long inputs are cut, shape (records * views,)."""
         import numpy as np
 
         return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Return the fraction (0 to 1) of the tokens of these texts that the vocabulary lacks; `tokens` may contain the texts' tokens."""
+        """Return the fraction (0 to 1) of these texts' tokens that is not in the vocabulary; `tokens`, if given, are the texts' tokens."""
         return 0.0
 
     def model(self) -> torch.nn.Module:
@@ -218,7 +228,7 @@ class Encoder(Part):
         raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """Write the files that encoding needs (for a text: tokenizer and configuration), without weights, into a folder for `at`."""
+        """Write the files that encoding needs (text: tokenizer and configuration; no weights) into a folder, for use by `at`."""
 
     def at(self, folder: Path) -> Self:
         """Return a copy that reads its files from this folder, which was written by `write` or is a copy of the pretrained model."""
@@ -228,16 +238,19 @@ class Encoder(Part):
         """Return an encoder with a smaller vocabulary, and for each new token id the old id of the same token.
 
         The vocabulary contains the tokens that occur in these records, and those (such as single characters) with which any other
-        text can be written. It is written into the folder. Raises ConfigError if the encoder has no vocabulary of a supported type.
+        text can be written. It is written into `folder`. Raises ConfigError if the encoder has no vocabulary of a supported type.
         """
         raise ConfigError(
             f"The encoder '{self.name}' has no vocabulary that could be trimmed; expected a text encoder. Remove trim_vocabulary."
         )
 
     def native(self, states: str, size: int) -> torch.nn.Module:
-        """Return the pretrained model with the head that its transformers architecture defines, of `size` outputs; ConfigError if none."""
+        """Return the pretrained model with the head that its transformers architecture defines, with `size` outputs.
+
+        Raises ConfigError if the architecture defines no such head.
+        """
         raise ConfigError(
-            f"The encoder '{self.name}' has no architecture that defines a head, which 'pooling: native' needs. Choose another pooling."
+            f"The encoder '{self.name}' has no pretrained head, but 'pooling: native' keeps that head. Choose another pooling."
         )
 
     def pooling_of(self, states: str) -> Pooling:
@@ -245,11 +258,11 @@ class Encoder(Part):
         raise NotImplementedError
 
     def sharing_with(self, other: Self) -> Self:
-        """Return a copy that uses the same objects, such as the tokenizer, as another encoder of the same base, to save memory."""
+        """Return a copy that uses objects (such as the tokenizer) of `other`, which has the same pretrained model, to save memory."""
         return self
 
     def fingerprint(self) -> dict[str, str]:
-        """Return hashes of the pretrained files (`base`, `tokenizer`), to detect later that a file was changed after training."""
+        """Return hashes of what the encoder uses, such as weights (`base`) and tokenizer, to detect changes after training."""
         raise NotImplementedError
 
 
@@ -266,7 +279,7 @@ class Method(Part):
     """The default learning rate for fewer than 3,000 training rows; None means `learning_rate`."""
 
     def depth(self, layers: int) -> int:
-        """Return the lowest stage that this method changes: 0 for embeddings, 1 for the first layer, `layers` + 1 for the head.
+        """Return the lowest model stage that this method changes: 0 for embeddings, 1 for the first layer, `layers` + 1 for the head.
 
         The outputs of the stage below it do not change in training, so they are computed once and cached.
         """
@@ -296,7 +309,7 @@ class Method(Part):
 
 
 def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) -> Method:
-    """Return the fine-tuning method whose attribute `moves` is `weights`, with these options; `method: auto` uses this."""
+    """Return a fine-tuning method whose attribute `moves` equals `weights`, with these options; used to choose one for `method: auto`."""
     kind = having(Method.folder, moves=weights)
     assert issubclass(kind, Method)
     return kind(**options)
@@ -304,7 +317,7 @@ def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) ->
 
 @dataclass(frozen=True, slots=True)
 class StandaloneModel:
-    """A complete trained model, in which the fine-tuned changes are merged; compressors accept and return such a model."""
+    """A complete trained model, with the fine-tuned changes merged into its weights; compressors accept and return such a model."""
 
     encoder: Encoder
     task: Task
@@ -314,7 +327,7 @@ class StandaloneModel:
 
 @dataclass(frozen=True, slots=True)
 class CompressionContext:
-    """Data and functions that `vertune compress` passes to a compressor, which must not import training or inference code itself."""
+    """Data and functions that `vertune compress` passes to compressors, because these must not import training or inference code."""
 
     train: Sequence[Record]
     """The training records of the model."""

@@ -24,7 +24,11 @@ _ARITHMETIC_FLAGS = (
 
 
 def usable_processors() -> int:
-    """Return the number of processors that this process may use: all usable / LOCAL_WORLD_SIZE, at most OMP_NUM_THREADS."""
+    """Return the number of processors that this process may use.
+
+    This is the number that the operating system allows, divided by the environment variable LOCAL_WORLD_SIZE (number of training
+    processes on this machine), but at most the value of the environment variable OMP_NUM_THREADS.
+    """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     available = max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     limit = os.environ.get("OMP_NUM_THREADS", "")

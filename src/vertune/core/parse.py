@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def build(model: type[Model], value: Any, owner: str = "") -> Model:
-    """Build a pydantic model from a mapping; raise a ConfigError that names each wrong field, prefixed with `owner`."""
+    """Build a pydantic model from a mapping; if fields are wrong, raise one ConfigError that names them all, each prefixed with `owner`."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -22,7 +22,7 @@ from vertune.core.parse import build
 
 
 class Part(BaseModel):
-    """Base class of pluggable components. A subclass that sets `folder` is a kind (such as `Method`); its subclasses are the parts."""
+    """Base class of pluggable components. A subclass that sets `folder` is a kind (`Method`); its subclasses are components (`Lora`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
@@ -30,7 +30,7 @@ class Part(BaseModel):
     """Name of the folder, in the package `vertune`, that contains the parts (components) of this kind."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let pydantic parse the source code for docstrings of options only if an option has no description yet, to save time."""
+        """Turn off the slow search for docstrings of options in the source code (by pydantic) if every option has a description already."""
         super().__init_subclass__(**options)
         declared = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
         cls.model_config["use_attribute_docstrings"] = any(not getattr(cls.__dict__.get(name), "description", None) for name in declared)
@@ -48,7 +48,11 @@ class Part(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _parse(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Convert a name such as `lora`, or a mapping such as `{name: lora, rank: 16}`, to the component if the field's type is a kind."""
+        """Convert `lora`, or a mapping such as `{name: lora, rank: 16}`, to the component with this name.
+
+        A class that is not a kind, but one component, validates the options in the mapping. Raises ConfigError if the value names
+        no component of the kind.
+        """
         if not cls.is_kind():
             if isinstance(value, dict) and "name" in value and "name" not in cls.model_fields:
                 value = {key: item for key, item in value.items() if key != "name"}
@@ -74,7 +78,7 @@ class Part(BaseModel):
 
 @cache
 def _modules(folder: str) -> dict[str, str]:
-    """Return, by name, the module path of each component of the kind in this folder, without importing any module."""
+    """Return the module path of each component in a folder such as `methods`, by component name, without importing any module."""
     path = Path(__file__).resolve().parents[1] / folder
     modules = {
         module.name: f"vertune.{folder}.{module.name}" for module in pkgutil.iter_modules([str(path)]) if not module.name.startswith("_")
@@ -85,7 +89,7 @@ def _modules(folder: str) -> dict[str, str]:
 
 
 def names(folder: str) -> list[str]:
-    """Return the names of all components of the kind in this folder, such as `methods`, sorted."""
+    """Return the sorted names of all components in a folder such as `methods`."""
     return list(_modules(folder))
 
 
@@ -128,7 +132,7 @@ def having(folder: str, **attributes: Any) -> type[Part]:
 
 
 def about(folder: str, name: str) -> str:
-    """Return the first line of the docstring of a component's module; a module of vertune is parsed, not imported, for that."""
+    """Return the first line of the docstring of a component's module; modules of vertune itself are parsed instead of imported."""
     target = _modules(folder).get(name, "")
     path = Path(__file__).resolve().parents[1] / folder
     for file in (path / f"{name}.py", path / name / "__init__.py"):

@@ -57,7 +57,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Definition of one input of the model: which fields of a record are encoded together, and how they are shortened if too long."""
+    """Definition of one input of the model: which fields of a record it contains, and how these are shortened if the input is too long."""
 
     role: str
     """Name of this input within the task, such as `query` or `document`."""
@@ -110,7 +110,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class InputNames:
-    """Names of the arrays in a collated batch that contain the sequences and their attention mask."""
+    """The names of two arrays in a collated batch: the sequences, such as token ids, and their attention mask."""
 
     sequence: str | None = None
     """Name of an array of shape (rows, positions), such as token ids; None if the inputs of the model are no sequences."""
@@ -130,7 +130,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A summary of values that one step of data preparation dropped or changed, without dropping their rows: how many, and examples."""
+    """How many values one step of data preparation dropped or changed (their rows are kept), with a few examples."""
 
     where: str
     """The name of the task, cleaner or augmenter that dropped or changed the values."""
@@ -179,7 +179,7 @@ ROUNDING = 1e-4
 
 
 def equal_values(one: Any, other: Any) -> bool:
-    """Return whether two answers, or values in them, are equal; numbers may differ by `ROUNDING`."""
+    """Return whether two answers, or values in them, are equal; floats may differ by at most `ROUNDING` times the larger of 1 and `one`."""
     if isinstance(one, Mapping):
         return isinstance(other, Mapping) and one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):

@@ -15,10 +15,11 @@ _ANYWHERE = frozenset({*sys.stdlib_module_names, "numpy"})
 
 
 def source_files(module: str) -> dict[str, Path]:
-    """Return, by full module name, the source files of a module and of all modules that it imports from its own package or vertune.
+    """Return, by full module name, the source files of a module and of the modules that it imports, directly or indirectly.
 
-    Imports inside `if TYPE_CHECKING:` are ignored. Raises ConfigError for an import of any other package (except NumPy and the
-    standard library), for a relative import, and for `import x` (instead of `from x import …`) of its own package or vertune.
+    Only imports from the package of the module itself and from vertune are followed; imports inside `if TYPE_CHECKING:` are
+    ignored. Raises ConfigError for an import of any other package (except NumPy and the standard library), for a relative import,
+    and for `import x` (instead of `from x import …`) of the module's own package or vertune.
     """
     own = {module.partition(".")[0], "vertune"}
     files: dict[str, Path] = {}

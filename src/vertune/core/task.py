@@ -128,7 +128,7 @@ class Task(Part):
 
     @property
     def portable(self) -> bool:
-        """Whether exported code can compute answers without vertune: if the task has a `decoder` and does not override `decode`."""
+        """Whether exported code can compute answers without vertune; true if the task has a `decoder` and does not override `decode`."""
         return self.decoder is not None and type(self).decode is Task.decode
 
     def decoder_options(self) -> dict[str, Any]:
@@ -163,7 +163,10 @@ class Task(Part):
         return None
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Return whether two answers are equal. If one contains labels, only labels are compared; else all values, up to rounding."""
+        """Return whether two answers are equal: whether they contain the same labels, in any order.
+
+        If neither answer contains labels, all their values are compared, up to rounding.
+        """
         if self.named(one) or self.named(other):
             return sorted(self.named(one)) == sorted(self.named(other))
         return equal_values(one, other)
@@ -180,7 +183,7 @@ class Task(Part):
         raise NotImplementedError
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return every metric by name, computed from sums of the rows of `tally`, of shape (..., k); each metric has the shape (...)."""
+        """Return every metric by name, with shape (...); `total` contains one or more sums of rows of `tally`, with shape (..., k)."""
         raise NotImplementedError
 
     def score(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, float]:

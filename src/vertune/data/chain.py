@@ -107,7 +107,10 @@ class ChainLog:
         self.progress("note", **note.as_json())
 
     def reject(self, where: str, rows: Sequence[dict[str, Any]], of: int) -> None:
-        """Add rejected rows, with one note per reason; `where` names what rejected them, and `of` is the number of rows it checked."""
+        """Add rejected rows to the log, with one note per reason.
+
+        `where` names the part that rejected them, and `of` is the number of rows that this part checked.
+        """
         self.rejected += rows
         counts = Counter(row["reason"] for row in rows)
         for reason, count in counts.most_common(_REASONS):
@@ -118,7 +121,10 @@ class ChainLog:
             self.note(Note(where, "rows were rejected for further reasons, which rejected.jsonl lists", rest, of))
 
     def take(self, cleaned: Cleaned, where: str, of: int) -> pl.DataFrame:
-        """Add the rejected rows and notes of a cleaner or task (`where` names it; it checked `of` rows), and return the remaining rows."""
+        """Add the rejected rows and the notes of a cleaner or task to the log, and return the remaining rows.
+
+        `where` names the cleaner or task, and `of` is the number of rows that it checked.
+        """
         self.reject(where, cleaned.rejected, of)
         for note in cleaned.notes:
             self.changes.append(note)
@@ -207,7 +213,10 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
-    """Return the task's columns that a frame has, and the subset of these that is not empty, which decides what the model reads."""
+    """Return the names of the task's columns that a frame has, and the names of those among them that are not empty.
+
+    The columns that are not empty decide which fields the model reads.
+    """
     present = [name for name in frame.columns if name in {column.name for column in task.columns}]
     return present, [name for name in present if frame[name].dtype != pl.Null]
 
@@ -262,7 +271,11 @@ def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, l
 
 
 def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], set[str]]:
-    """Return the rows of each split, those in no split (`unused`), and the names of the splits taken from the training table."""
+    """Divide the training table into splits, and add the splits that have their own table.
+
+    Returns a mapping from the name of each split to its rows, with the key `unused` for rows in no split, and the names of the
+    splits whose rows were taken from the training table.
+    """
     table = tables["train"]
     own_tables = frozenset(tables) - {"train"}
     names = inputs.split.without(own_tables).divide(table, inputs.task.columns)
@@ -280,7 +293,10 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
 
 
 def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:
-    """Reject the validation and test rows with a label that no training row has: no model could predict it."""
+    """Drop validation and test rows with a label that neither the training rows nor the task's options contain.
+
+    No model could predict such a label. The dropped rows are added to the log as rejected.
+    """
     listed = task.known_labels
     train = splits["train"]
     for column in task.columns:
@@ -293,7 +309,7 @@ def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: Ch
 
 
 def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str], log: ChainLog) -> pl.DataFrame:
-    """Reject the rows of one split with a label that is not in `known`, and return the others."""
+    """Return the rows of one split whose labels are all in `known`; add the other rows to the log as rejected."""
     if frame.is_empty() or column.name not in frame.columns:
         return frame
     labels = describe.labels(frame, column.name)
@@ -309,7 +325,7 @@ def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str]
 
 
 def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.DataFrame:
-    """Append the rows that augmenters make to the training rows; the column `__file` of a new row names its augmenter."""
+    """Return the training rows followed by the rows that augmenters make; the column `__file` of a new row names its augmenter too."""
     frames = [train]
     for number, augmenter in enumerate(inputs.augment):
         log.progress("augment", by=augmenter.name, rows=train.height)
@@ -321,7 +337,7 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
 
 
 def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
-    """Raise DataError if a split that is needed has no rows."""
+    """Raise DataError if `frame` has no rows; it contains the rows of the split `name`, which must not be empty."""
     if frame.is_empty():
         rejected = plural(len(log.rejected), "row was", "rows were")
         why = f": {rejected} rejected, the first because {log.rejected[0]['reason']}" if log.rejected else ""

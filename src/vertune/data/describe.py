@@ -162,7 +162,7 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
 
 
 def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:
-    """Count the inputs that occur in several rows with different expected answers, and the rows that have them; also return examples."""
+    """Return the number of inputs that occur with different expected answers, the number of rows with such an input, and examples."""
     table = pl.concat([keys[name].with_columns(pl.lit(name).alias("split")).with_row_index("row") for name in keys])
     groups = table.group_by("input").agg(pl.col("target").n_unique().alias("answers"), pl.len().alias("rows")).filter(pl.col("answers") > 1)
     chosen = groups.sort("rows", "input", descending=[True, False]).head(_EXAMPLES)["input"]
@@ -176,7 +176,10 @@ def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFra
 
 
 def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], pair: tuple[str, str], task: Task) -> dict[str, Any]:
-    """Count the inputs that occur in both splits of a pair, and the rows of the second split that have one; also return examples."""
+    """Describe the inputs that occur in both splits of a pair.
+
+    Returns the number of these inputs, the number and the fraction of rows of the second split that contain one, and examples.
+    """
     first, second = pair
     hit = keys[second].with_row_index("row").filter(pl.col("input").is_in(keys[first]["input"].unique().implode()))
     shown = hit.unique(subset="input", keep="first", maintain_order=True).head(_EXAMPLES)["row"]

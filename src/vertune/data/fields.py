@@ -104,7 +104,10 @@ def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, sour
 
 
 def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
-    """Return the Polars expression of a field: one column unchanged, or several joined as `name: value`, where blank ones are left out."""
+    """Return the Polars expression of a field that is read from these columns.
+
+    A single column is unchanged. Several columns are joined as `name: value`, without the columns that are blank in a row.
+    """
     import polars as pl
 
     if len(columns) == 1:

@@ -107,7 +107,10 @@ def _nested_kind(values: pl.Series) -> Kind | None:
 
 
 def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
-    """Guess the kind of a column of plain values (not lists or mappings), from its texts, their number and their mean length."""
+    """Guess the kind of a column of plain values (not lists or mappings) from its values, written as texts.
+
+    `unique` is the number of distinct texts, and `length` is their mean length in characters.
+    """
     numbers = texts.cast(pl.Float64, strict=False)
     if not numbers.null_count():
         integers = bool((numbers == numbers.round()).all())

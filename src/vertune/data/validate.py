@@ -86,7 +86,7 @@ def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.
 
 
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
-    """Rename the columns of a frame to the task's input fields, and apply the cleaners of the training; drop columns of expected answers.
+    """Rename the columns of a frame to the task's input fields, drop columns of expected answers, and clean the texts as in training.
 
     A column may be named as in the training data or as the task's field.
     """
@@ -111,7 +111,10 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
 
 
 def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
-    """Make one record from texts, which are assigned to the model's inputs in order; raise ConfigError for more texts than inputs."""
+    """Make one record from these texts: the first text is the model's first input, the second text is its second input.
+
+    Raises ConfigError if there are more texts than the model has inputs.
+    """
     names = [column.name for column in predictor.task.columns if column.role == "input"]
     inputs = [name for name in names if not predictor.columns or name in predictor.columns]
     if len(texts) > len(inputs):
@@ -123,7 +126,10 @@ def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str
 
 
 def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[dict[str, str]]:
-    """Make one record per text; raise DataError if the task needs more than one field. `vertical` is the model's name for messages."""
+    """Make one record per text, in which the text is the task's first input field; raise DataError if the task needs more fields.
+
+    `vertical` is the model's name for the message.
+    """
     inputs = [column for column in task.columns if column.role == "input"]
     required = [column.name for column in inputs if column.required]
     if len(required) > 1:
@@ -152,7 +158,10 @@ def raise_first(errors: Mapping[int, str]) -> None:
 
 
 def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[str]) -> Mapping[str, Any]:
-    """Return a record with the fields in `read` unchanged, the fields in `others` set to None, and no others; `number` is for messages."""
+    """Return a copy of a record with only the fields in `read`, unchanged, and the fields in `others`, set to None.
+
+    Raises DataError for a value that is not allowed; `number` is the record's number, counted from 1, for the message.
+    """
     for key in read:
         value = record.get(key)
         if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) >= _INTEGER_LIMIT):

@@ -34,7 +34,10 @@ class Units:
 
 
 def inside(text: str) -> NDArray[np.bool_]:
-    """Return, for each character of the text, whether it continues the word of the previous one; a last False stands for the end."""
+    """Return, for each character of the text, whether it continues the word of the previous one.
+
+    The array has one more element than the text; this last one, for the end of the text, is False.
+    """
     marks = np.zeros(len(text) + 1, bool)
     for start, end in runs(text):
         marks[start + 1 : end] = True
@@ -77,7 +80,10 @@ def _visible(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
-    """Return the spans without overlaps, sorted by start: the longest of overlapping spans is kept, or the first of equally long ones."""
+    """Return the spans without overlaps, sorted by start.
+
+    If spans overlap, the longest is kept; of equally long ones, the one that starts first.
+    """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span["start"] - span["end"], span["start"])):
         if all(span["end"] <= other["start"] or span["start"] >= other["end"] for other in kept):
@@ -86,7 +92,7 @@ def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
 
 
 def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, int]) -> tuple[NDArray[np.int64], list[bool]]:
-    """Return the BIO tag of each unit (word or token), and for each span whether it starts and ends at borders of units.
+    """Return the BIO tag of each unit (word or token), and for each span whether it starts where a unit starts and ends where one ends.
 
     Tag 0 means outside of spans, 1 + 2k begins a span with label k, and 2 + 2k continues it. A span that starts or ends within a
     unit is extended to the whole unit.
@@ -104,7 +110,7 @@ def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, in
 
 
 def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[tuple[Span, slice]]:
-    """Convert BIO tags, which must be a valid sequence, to spans; return each span with the slice of its units (words or tokens)."""
+    """Convert a valid sequence of BIO tags to spans; return each span with the slice of the units (words or tokens) that it covers."""
     first = np.flatnonzero(tagged % 2 == 1)
     last = np.flatnonzero((tagged > 0) & (np.append(tagged[1:], 0) != tagged + tagged % 2))
     return [
@@ -116,8 +122,9 @@ def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[
 def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
     """Return the most probable valid BIO sequence for each array of log-probabilities; an array has the shape (units, tags).
 
-    In a valid sequence, a tag that continues a label follows one that begins or continues the same label. Where the best tag of each
-    unit already gives a valid sequence, that is the result; only the other sequences are searched with the Viterbi algorithm.
+    In a valid sequence, a tag that continues a label follows one that begins or continues the same label. If the most probable tags
+    of the single units already form a valid sequence, they are the result; otherwise, the Viterbi algorithm searches for the
+    sequence.
     """
     paths = [score.argmax(axis=1).astype(np.int64) if len(score) else np.zeros(0, np.int64) for score in scores]
     invalid = [number for number, path in enumerate(paths) if not _valid(path)]
@@ -173,7 +180,8 @@ def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 def merge(cuts: Sequence[Units], windows: Sequence[Feature]) -> tuple[Units, NDArray[np.int64]]:
     """Merge the units (words or tokens) of the overlapping windows of one text.
 
-    Returns each unit once, in the order of the text, and the index of the window where the unit has the most context.
+    Returns each unit once, in the order of the text, and for each unit the index of the window where it has the most context (is
+    furthest from the nearer end of the window).
     """
     tokens = np.concatenate([cut.tokens for cut in cuts])
     starts = np.concatenate([cut.starts for cut in cuts])

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str]) -> list[Answer]:
     """Return the most probable class of each record.
 
-    If a long text was divided into windows (overlapping pieces), their probabilities are averaged, weighted by their
-    numbers of tokens.
+    If a long text was divided into windows (overlapping pieces), the probabilities of its windows are averaged; each window is
+    weighted by its number of tokens.
     """
     logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, len(labels)))
     merged = windows.merge(len(records), features, windows.softmax(logits))
@@ -26,7 +26,10 @@ def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequ
 
 
 def answers(probabilities: NDArray[np.float64], labels: Sequence[str], truncated: Sequence[bool] = ()) -> list[Answer]:
-    """Convert probabilities of shape (records, classes) to one answer per record; `truncated` is a flag per record, by default False."""
+    """Convert probabilities of shape (records, classes) to one answer per record.
+
+    `truncated` says for each record whether its input was truncated; if it is empty, no input was.
+    """
     best = probabilities.argmax(axis=1).tolist() if len(probabilities) else []
     flags = truncated or [False] * len(probabilities)
     return [

@@ -25,10 +25,10 @@ def decode(
 ) -> list[Answer]:
     """Return, for each record, the most probable span of the context, or an empty answer.
 
-    A long context is divided into windows (overlapping pieces), each a model input; the best span of all windows is used.
-    The answer is empty if the log-probability that there is none exceeds that of the best span by more than `threshold`. If
-    `threshold` is None, it is empty only if no span is possible. `context` is the name of the field that contains the context,
-    `longest` the greatest length of a span in code points.
+    A long context is divided into windows (overlapping pieces), each a model input; the best span of all windows is used. The
+    answer is empty if the log-probability of "no answer" exceeds that of the best span by more than `threshold`. If `threshold` is
+    None, the answer is empty only if no span is possible. `context` is the name of the field that contains the context, `longest`
+    the greatest length of a span in code points.
     """
     none, score, spans = best_spans(len(records), features, outputs, longest)
     refused = np.zeros(len(records), bool) if threshold is None else none - score > threshold
@@ -41,7 +41,10 @@ def decode(
 
 
 def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1.0, truncated: bool = False) -> Answer:
-    """Return the answer for a (start, end) of the context, without surrounding white space; an empty answer if `span` is None."""
+    """Return the answer at `span`, a start and end in code points of the context; return an empty answer if `span` is None.
+
+    White space at the ends of the span is left out.
+    """
     if span is None:
         return {"spans": [], "text": "", "probability": probability, "truncated": truncated}
     start, end = span
@@ -57,8 +60,8 @@ def best_spans(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int]]]:
     """Return, per record, the log-probability that there is no answer, that of the best answer, and the best answer's start and end.
 
-    If a long context was divided into windows (overlapping pieces), the first is the lowest value of its windows, the second the
-    highest. `longest` is the greatest length of an answer in code points.
+    If a long context was divided into windows (overlapping pieces), the log-probability that there is no answer is the lowest of
+    all windows, and the best answer is the best of all windows. `longest` is the greatest length of an answer in code points.
     """
     none, score = np.zeros(count), np.full(count, -np.inf)
     spans = [(0, 0)] * count
@@ -74,8 +77,9 @@ def best_spans(
 def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
     """Return, for one model input, the log-probability of no answer, that of the best answer, and its start and end in the context.
 
-    A log-probability is the sum of that of the start and that of the end, each from a softmax over the tokens of the context and
-    the no-answer token. `longest` is the greatest length of an answer; it, start and end are counted in code points.
+    The log-probability of an answer is the sum of two: that of its start token and that of its end token, each from a softmax over
+    the tokens of the context and the no-answer token. If no answer is possible, it is minus infinity. `longest` is the greatest
+    length of an answer in code points; start and end are in code points too.
     """
     none = nowhere(feature)
     assert feature.places is not None

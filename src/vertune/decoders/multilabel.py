@@ -28,10 +28,10 @@ def decode(
 
 
 def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], size: int) -> NDArray[np.float64]:
-    """Convert logits to probabilities of shape (records, labels); `count` is the number of records, `size` that of labels.
+    """Convert logits to probabilities of shape (records, labels); `count` is the number of records, `size` the number of labels.
 
-    If a long text was divided into windows (overlapping pieces), their probabilities are averaged, weighted by their
-    numbers of tokens.
+    If a long text was divided into windows (overlapping pieces), the probabilities of its windows are averaged; each window is
+    weighted by its number of tokens.
     """
     logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, size))
     return windows.merge(count, features, windows.sigmoid(logits))
@@ -40,7 +40,11 @@ def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[An
 def answers(
     probabilities: NDArray[np.float64], labels: Sequence[str], thresholds: Sequence[float], at_least: int, truncated: Sequence[bool] = ()
 ) -> list[Answer]:
-    """Convert probabilities of shape (records, labels) to one answer per record, whose labels are sorted by falling probability."""
+    """Convert probabilities of shape (records, labels) to one answer per record; its labels are sorted by falling probability.
+
+    `at_least` is the least number of labels per answer. `truncated` says for each record whether its input was truncated; if it is
+    empty, no input was.
+    """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     named = probabilities >= np.asarray(thresholds, np.float64)
     np.put_along_axis(named, order[:, :at_least], True, axis=1)

@@ -22,9 +22,10 @@ def decode(
     deviation: float,
     bounds: Sequence[float] | None,
 ) -> list[Answer]:
-    """Return the predicted number of each record, clipped to `bounds`: the output times `deviation` plus `mean`.
+    """Return the predicted number of each record: the output times `deviation` plus `mean`, clipped to `bounds` if they are given.
 
-    If a long text was divided into windows (overlapping pieces), their outputs are averaged, weighted by their numbers of tokens.
+    If a long text was divided into windows (overlapping pieces), the outputs for its windows are averaged; each window is weighted
+    by its number of tokens.
     """
     each = np.array(outputs, np.float64) if len(outputs) else np.empty((0, 1))
     merged = windows.merge(len(records), features, each)[:, 0] * deviation + mean
@@ -32,7 +33,10 @@ def decode(
 
 
 def answers(values: NDArray[np.float64], bounds: Sequence[float] | None, truncated: Sequence[bool] = ()) -> list[Answer]:
-    """Clip the numbers to `bounds`, if given, and return one answer per number; `truncated` is a flag per number, by default False."""
+    """Clip the numbers to `bounds`, if given, and return one answer per number.
+
+    `truncated` says for each number whether the input of its record was truncated; if it is empty, no input was.
+    """
     clipped = np.clip(values, bounds[0], bounds[1]) if bounds else values
     flags = truncated or [False] * len(values)
     return [{"score": value, "truncated": flag} for value, flag in zip(clipped.tolist(), flags, strict=True)]

@@ -20,7 +20,7 @@ _TOGETHER = 256
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The units (words or tokens that get one tag each) of one record: those of each window, and all without duplicates."""
+    """The units (words or tokens that get one tag each) of one record: per window, and for the whole text without duplicates."""
 
     numbers: list[int]
     """Indices of the record's features (model inputs, one per window of the text)."""

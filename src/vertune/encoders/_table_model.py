@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class TableConfig:
-    """The width and the number of layers, under the names that they have in configs of transformers, where other modules look for them."""
+    """The width and the number of layers of the network, named as in configs of transformers, because other modules read these names."""
 
     hidden_size: int
     num_hidden_layers: int

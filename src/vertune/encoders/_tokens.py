@@ -31,7 +31,7 @@ _PROBED_IDS = range(5, 45)
 
 
 class Fields(Protocol):
-    """A view: it names the one or two record fields that form one input of the model. This module reads only these attributes of it."""
+    """The attributes of a view that this module reads; a view names the one or two record fields that form one input of the model."""
 
     @property
     def role(self) -> str: ...
@@ -178,7 +178,10 @@ def encode(
 
 
 def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> list[Feature]:
-    """Return the model inputs made from the fields of one view in the record `row`: one, or one per window if a long text is split."""
+    """Return the model inputs made from the fields of one view in the record with the index `row`.
+
+    There is one input, or, if a long text is split into windows (overlapping pieces), one input per window.
+    """
     template = cutting.templates[len(pieces)]
     room = cutting.size - template.size
     total = sum(map(len, pieces))
@@ -216,7 +219,7 @@ def _side(view: Fields, pieces: Sequence[Piece]) -> int:
 
 
 def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
-    """Return an array or slice that selects at most `room` of `length` tokens: from the head, the tail, or half from both ends."""
+    """Return an array or slice that selects at most `room` of `length` tokens; `how` decides: the first, the last, or half at each end."""
     if length <= room:
         return slice(None)
     if how == "head":
@@ -227,7 +230,10 @@ def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
 
 
 def _windows(length: int, room: int, stride: float) -> list[slice]:
-    """Return overlapping slices of at most `room` tokens that together cover all tokens; one empty slice if `length` is 0."""
+    """Return overlapping slices of at most `room` tokens that together cover all tokens; one empty slice if `length` is 0.
+
+    `stride` is the fraction of a slice that the next slice overlaps.
+    """
     step = max(1, int(room * (1 - stride)))
     starts = range(0, max(1, length - room + step), step)
     return [slice(start, min(start + room, length)) for start in starts if start < max(1, length)]
@@ -268,7 +274,10 @@ def collate(features: Sequence[Feature], padding: int) -> dict[str, NDArray[np.i
 
 
 def probe(costs: Sequence[int]) -> dict[str, NDArray[np.int64]]:
-    """Return a collated batch of dummy sequences with these lengths (`costs`), made of token ids that every vocabulary contains."""
+    """Return a collated batch of dummy sequences with these lengths (`costs`), in tokens.
+
+    It contains only token ids that every vocabulary has.
+    """
     positions = np.arange(max(costs))[None]
     mask = (positions < np.array(costs)[:, None]).astype(np.int64)
     ids = (positions % len(_PROBED_IDS) + _PROBED_IDS.start) * mask

@@ -20,6 +20,7 @@ Described = dict[str, Any]
 def trimmed(described: Described, used: Collection[int]) -> tuple[Described, NDArray[np.int64]]:
     """Return the content of a smaller tokenizer.json, and an array that maps each new token id to the old one.
 
+    The new tokenizer has the tokens with ids in `used`, the added tokens, and the tokens that its type of tokenizer always needs.
     Raise ConfigError if the tokenizer is neither WordPiece, Unigram nor BPE.
     """
     kind = described["model"].get("type")

@@ -33,14 +33,14 @@ _UNKNOWN, _MISSING, _KNOWN = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
-    """The content of one model input: its numbers (NaN if missing), and the row in the embedding table of each categorical value."""
+    """The content of one model input: its numbers (NaN if missing), and the index of each categorical value in the embedding table."""
 
     numbers: NDArray[np.float64]
     categories: NDArray[np.int64]
 
 
 class Table(Encoder):
-    """Encoder of numeric and categorical fields; the fields below are its options."""
+    """Encoder of numeric and categorical fields; the attributes below are its options."""
 
     pretrained: ClassVar[bool] = False
 
@@ -110,7 +110,10 @@ class Table(Encoder):
 
     @cached_property
     def _rows(self) -> dict[str, dict[str | None, int]]:
-        """For each categorical field, its values and their rows in the embedding table; "" is a missing value, None an unknown one."""
+        """For each categorical field, a mapping from its values to their row indices in the embedding table.
+
+        The key "" stands for a missing value, None for an unknown one.
+        """
         found: dict[str, dict[str | None, int]] = {}
         start = 0
         for name, words in self.categories.items():

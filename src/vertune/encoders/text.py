@@ -155,7 +155,7 @@ class Text(Encoder):
 
     @cached_property
     def pooled(self) -> Literal["mean", "cls", "native"]:
-        """The pooling in use; `auto` is replaced by the choice that the pretrained model's files name, else by `mean`."""
+        """The pooling in use; `auto` is replaced by the pooling that the pretrained model's files name, or by `mean` if they name none."""
         if self.pooling != "auto":
             return self.pooling
         file = self.path / "1_Pooling" / "config.json"
@@ -203,7 +203,10 @@ class Text(Encoder):
         return self.model_copy(update={"max_tokens": size, "truncation": how})
 
     def cutting(self, views: Sequence[View]) -> str:
-        """Return how too long texts are truncated: as configured, where `auto` is `window` if the task predicts text spans, else `head`."""
+        """Return the configured way to truncate texts that are too long.
+
+        If that is `auto`, return `window` for a task that predicts spans of text, `head` for any other.
+        """
         return ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
@@ -253,7 +256,7 @@ class Text(Encoder):
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
 
     def _fields(self, records: Sequence[Record], names: Sequence[str], tokens: Tokens | None) -> dict[str, FieldTokens]:
-        """Return the tokens of these fields: from `tokens` if it contains them, else tokenised now."""
+        """Return the tokens of these fields; the fields that are missing in `tokens` are tokenised now."""
         known = tokens.fields if isinstance(tokens, TextTokens) else {}
         return {name: known[name] if name in known else _tokens.tokenise(self.tokenizer, texts(records, name)) for name in names}
 
@@ -288,7 +291,10 @@ class Text(Encoder):
             write_json(folder / "1_Pooling" / "config.json", read_json(pooling))
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
-        """Write a tokenizer with only the tokens that these records need; return an encoder that uses it, and the old id of each new id."""
+        """Write a tokenizer with only the tokens that these records need into a folder.
+
+        Returns an encoder that uses this tokenizer, and an array that maps each new token id to the old one.
+        """
         from vertune.encoders import _vocabulary
 
         fields = self._fields(records, _fields_of(views), None)
@@ -373,7 +379,7 @@ def _converted(folder: Path) -> tokenizers.Tokenizer:
 
 
 def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:
-    """Load a model from safetensors without progress bars; never run code from the folder and never unpickle."""
+    """Load a model from safetensors without showing progress bars; code in the folder is never run, and pickle files are never read."""
     import torch
 
     bases.check_weights(folder)

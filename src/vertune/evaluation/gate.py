@@ -75,7 +75,10 @@ class Tolerance:
 
 
 class Gate:
-    """Compares the answers of changed models with the parent's answers to the same validation records."""
+    """Compares the answers of changed models with those of their parent (the model that they were made from) to the same records.
+
+    The records are validation records.
+    """
 
     def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], options: GateOptions) -> None:
         self.task, self.records, self.options = task, records, options
@@ -125,8 +128,8 @@ def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) ->
 def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:
     """Measure the speed and memory of each candidate (changed model) and store the results in its `measured`.
 
-    The candidates are measured in turn, several times, so that other load on the machine affects all of them alike; the results are
-    medians.
+    `workloads` has one workload per candidate, in the same order. The candidates are measured in turn, several times, so that other
+    load on the machine affects all of them alike; the latencies and the throughput are medians.
     """
     rounds = [[benchmark(workload) for workload in workloads] for _ in range(_ROUNDS)]
     for candidate, measurements in zip(candidates, zip(*rounds, strict=True), strict=True):
@@ -157,7 +160,7 @@ def _dominates(other: Candidate, candidate: Candidate) -> bool:
 
 
 def _costs(candidate: Candidate) -> tuple[float, float]:
-    """Return the two numbers by which `mark_best` compares: the latency at the smallest input size, and the loss of the main metric."""
+    """Return the two numbers that `mark_best` compares: the latency (seconds) for the smallest input, and the loss of the main metric."""
     return (next(iter(candidate.measured["latency"].values())), candidate.loss)
 
 

@@ -66,10 +66,11 @@ def _finite(value: float) -> float | None:
 
 
 def compare_with_baselines(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
-    """Compare a model with baselines; return their metrics, the differences from them, and which is better, for a report.
+    """Compare a model with baselines, for a report.
 
-    The result has the keys `baselines`, `differences` (model minus baseline) and `verdicts`, each a mapping by name of the baseline.
-    `tally` is what the task's method `tally` returns for the model's answers: one row of counts per record or query.
+    The result has the keys `baselines` (the metrics of the baseline), `differences` (of the metrics, model minus baseline) and
+    `verdicts` (whether the model or the baseline is better); each is a mapping by name of the baseline. `tally` is what the task's
+    method `tally` returns for the model's answers: one row of counts per record or query.
     """
     goal = sample.task.goal
     lower = goal in sample.task.lower_is_better
@@ -88,10 +89,10 @@ _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the metrics of groups of records: grouped by length of the text, and by the values of each of these columns.
+    """Return the metrics of groups of records: groups by length of the text, and, for each of these columns, groups by its values.
 
-    Returns an empty list if the metrics are not computed per record but per query, because a group could contain only some of
-    the records of a query.
+    Returns an empty list if the metrics are computed not per record, but per query, because a group could contain only some of the
+    records of a query.
     """
     if len(tally) != len(sample.records):
         return []
@@ -127,7 +128,10 @@ def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
 
 
 def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.int64]]:
-    """Return the row indices for each value of a column, the most frequent values first; the rarest values form one group."""
+    """Return the row indices for each of the 12 most frequent values of a column, the most frequent first.
+
+    All rows with other values form one more group.
+    """
     values = np.array(["(none)" if record.get(column) is None else str(record[column]) for record in records])
     names, counts = np.unique(values, return_counts=True)
     order = names[np.argsort(-counts, kind="stable")]
@@ -140,7 +144,7 @@ def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int =
     """Return the training curves `loss` and `metric`, each a list of [step, value], from the log of events of a model.
 
     `sign` is -1 if training negated the metric. If the model was trained several times, only the last training with validation
-    counts. If a training was resumed, the curves of the interrupted one up to the checkpoint are included.
+    counts. If this training was interrupted and resumed from a checkpoint, the curves include the steps up to the checkpoint.
     `points` is the greatest number of points of the loss curve.
     """
     loss: dict[int, float] = {}

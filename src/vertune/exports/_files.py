@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress progress bars, log lines below errors and deprecation warnings of transformers while a model is loaded or saved."""
+    """Suppress progress bars, log lines below the level ERROR and deprecation warnings of transformers while a model is loaded or saved."""
     logging: Any = importlib.import_module("transformers.utils.logging")
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -67,7 +67,10 @@ def write_tokenizer(model: TrainedModel, folder: Path) -> None:
 
 
 def _special(encoder: Any) -> dict[str, str]:
-    """Return special tokens by use, such as `cls_token`, from the files of the pretrained model; `pad_token` is always included."""
+    """Return the special tokens that the files of the pretrained model name, by their use, such as `cls_token`.
+
+    `pad_token` is always included.
+    """
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         names = read_json(encoder.path / name) if (encoder.path / name).exists() else {}

@@ -36,7 +36,10 @@ class Onnx(Export):
     takes_graphs: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write graph, tokenizer, README and, if possible, the script; raise ConfigError if a module that it needs can't be copied."""
+        """Write the graph, the tokenizer, a README and, if it can predict for this task, the script predict.py.
+
+        Raises ConfigError if a module that the script needs can't be copied.
+        """
         with storage_errors(folder):
             if model.graph is not None:
                 shutil.copyfile(model.graph, folder / "model.onnx")
@@ -51,9 +54,9 @@ class Onnx(Export):
             _write_graph_readme(model, folder)
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Predict the task's examples with the script in a new process, or with the graph if there is no script.
+        """Predict the example records of the task with predict.py in a new process or, if it was not written, with the graph.
 
-        Raise ModelError if the results differ from those of the model.
+        Raises ModelError if the results differ from those of the model.
         """
         if _is_portable(model):
             _check_answers(model, folder)
@@ -62,12 +65,12 @@ class Onnx(Export):
 
 
 def _is_portable(model: TrainedModel) -> bool:
-    """Return whether the script can predict: the task has a portable decoder, and all its inputs are texts."""
+    """Return whether the script predict.py can predict: the decoder of the task is portable, and all inputs of the task are texts."""
     return model.task.portable and all(column.type == "text" for column in model.task.input_columns)
 
 
 def _write_script(model: TrainedModel, folder: Path) -> None:
-    """Write the scripts, copies of the modules that they need, requirements.txt and a README."""
+    """Write predict.py and its other scripts, copies of the modules that these need, labels.json, requirements.txt and a README."""
     assert model.task.decoder is not None
     source = Path(__file__).parent / "portable"
     (folder / "parts").mkdir()
@@ -88,7 +91,7 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
 
 
 def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
-    """Write a README that shows how to run the graph and explains why there is no script."""
+    """Write a README that shows how to run the ONNX graph and explains why the folder has no predict.py."""
     why = (
         f"The task '{model.task.name}' has no decoder that works without vertune"
         if not model.task.portable
@@ -106,7 +109,7 @@ def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
 
 
 def _check_answers(model: TrainedModel, folder: Path) -> None:
-    """Raise ModelError unless predict.py returns the same predictions as the model."""
+    """Raise ModelError unless predict.py returns the same predictions as the model for the example records of the task."""
     records = model.records()
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
@@ -127,7 +130,7 @@ def _check_answers(model: TrainedModel, folder: Path) -> None:
 
 
 def _check_outputs(model: TrainedModel, folder: Path) -> None:
-    """Raise ModelError unless the graph returns the same outputs as the model."""
+    """Raise ModelError unless the graph returns the same outputs as the model for the example records of the task."""
     import onnxruntime
 
     from vertune.nn.trained import check_same_outputs
@@ -152,7 +155,7 @@ def _required(model: TrainedModel) -> list[str]:
 
 
 def _graph(model: TrainedModel) -> bytes:
-    """Build the ONNX graph of a trained model, compare it with the model on the task's examples, and return its bytes."""
+    """Build the ONNX graph of a model, compare its outputs with the model's for the example records of the task, and return its bytes."""
     from vertune.graphs import tracing as graph
     from vertune.nn import edits
     from vertune.nn.build import build

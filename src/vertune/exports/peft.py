@@ -94,7 +94,10 @@ def _changes(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: str, heads: list[str]) -> Any:
-    """Return the PEFT config: names of the changed modules, the most common rank and scaling, and exceptions for single modules."""
+    """Return the PEFT config.
+
+    It has the names of the changed modules, the most common rank and scaling, and those of the modules where they are different.
+    """
     names = [prefix + edit.site.removeprefix(_BACKBONE) for edit in changes]
     common = {
         "target_modules": names,

@@ -22,7 +22,7 @@ class Transformers(Export):
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write config, weights and tokenizer; raise ConfigError if transformers has no class with such a head as the model's."""
+        """Write config, weights and tokenizer; raise ConfigError if transformers has no class with a head like that of the model."""
         from vertune.exports import _files
 
         plain = model.plain()
@@ -45,7 +45,7 @@ class Transformers(Export):
         )
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load model and tokenizer with transformers; raise ModelError unless their outputs equal the trained model's."""
+        """Load model and tokenizer with transformers; raise ModelError unless the outputs equal those of the trained model."""
         import torch
         import transformers
 
@@ -73,7 +73,10 @@ def _auto(model: TrainedModel) -> str:
 
 
 def _token_head(model: TrainedModel, plain: Any) -> Any:
-    """Load the transformers class with one output per token, and copy the trained head into it; raise ConfigError if the heads differ."""
+    """Load the pretrained model with the transformers class for the task, and copy the trained head into it.
+
+    The class returns one output vector per token. Raises ConfigError if its head differs from that of the trained model.
+    """
     import torch
     import transformers
 

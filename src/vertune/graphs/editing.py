@@ -12,7 +12,7 @@ from vertune.core.banks import states
 
 
 def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy of the graph whose only outputs are these tensors."""
+    """Return a copy of the graph that outputs only the tensors with these names."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     del made.graph.output[:]
@@ -25,8 +25,8 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of the graph in which Reshape nodes that only copy dimensions have constant shapes, which are faster.
 
     The trace of `x.view(rows, tokens, heads, -1)` reads `rows` and `tokens` from some tensor at run time. In ONNX, a 0 in the shape
-    of a Reshape copies the size at the same index of its input without such a computation. This function does not prove that both
-    tensors have the same sizes, so the caller must compare the outputs of the graphs.
+    of a Reshape node copies the size at the same index of the node's input without such a computation. This function does not prove that
+    the other tensor and the input have the same sizes, so the caller must compare the outputs of the graphs.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -43,7 +43,7 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] | None:
-    """Return the constant shape that can replace the computed shape of this name; None if a size must be computed."""
+    """Return a constant shape that can replace the shape that the graph computes in the tensor `name`; None if a size must be computed."""
     node = makers.get(name)
     if node is None or node.op_type != "Concat":
         return None
@@ -91,7 +91,8 @@ def split_at(whole: onnx.ModelProto, depths: Sequence[int]) -> list[tuple[int | 
     """Split a graph into segments of consecutive layers, each of which reads the hidden states that the previous one outputs.
 
     `depths` are the numbers of the layers (0 for the embeddings) after which to split; the last segment always ends at the last
-    layer. Returns the start depth (None for the first segment, which reads the batch), end depth and graph of each segment.
+    layer. Returns three values for each segment: the number of the layer before it (None for the first segment, which reads the
+    batch), the number of its last layer, and its graph.
     """
     from onnx.utils import Extractor
 

@@ -37,9 +37,9 @@ class _Gathering(nn.Module):
 def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Sequence[Feature]) -> onnx.ModelProto:
     """Export the shared pretrained model as an ONNX graph; its outputs are the hidden states before and after every layer.
 
-    Its inputs include the banks (tensors that stack the changes of all fine-tuned models). `model` contains a new backbone, on which
-    hooks are registered. The graph is compared with torch on these features (encoded inputs), each with its own random changes.
-    Raises ConfigError if the backbone can't be traced, ModelError if no variant of the graph has the same outputs as torch.
+    The graph's inputs include the banks (tensors that stack the changes of all fine-tuned models). `model` contains a new backbone, on
+    which hooks are registered. The graph is compared with torch on these features (encoded inputs), each with its own random changes.
+    Raises ConfigError if the backbone can't be traced; raises ModelError if no variant of the graph has the same outputs as torch.
     """
     import onnxruntime
 

@@ -63,7 +63,7 @@ def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) 
         if not where:
             return graph
     raise ModelError(
-        f"The ONNX graph does not match the model: {where}. The graph was not kept. Report this as a bug, with the name of the base."
+        f"The ONNX graph does not match the model: {where}. The graph was not kept. Report this as a bug, and name the pretrained model."
     )
 
 
@@ -111,7 +111,10 @@ def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator
 
 
 def dynamic_axes(arrays: Arrays, roles: InputNames) -> dict[str, dict[int, str]]:
-    """Return names of the dynamic dimensions of each array: `rows`, and `tokens` if its shape is that of the token ids."""
+    """Map each array's name to the names of its dimensions of variable size, by the dimension's index.
+
+    The first dimension is `rows`; the second is `tokens` if the array has the shape of the token ids.
+    """
     shape = arrays[roles.sequence].shape if roles.sequence is not None else None
     return {name: {0: "rows", 1: "tokens"} if array.shape == shape else {0: "rows"} for name, array in arrays.items()}
 
@@ -171,7 +174,7 @@ def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
 
 @contextmanager
 def _eager(model: VerticalModel) -> Iterator[None]:
-    """While the block runs, compute attention in plain matrix products, in every transformers model that has this option."""
+    """While the `with` block runs, transformers models inside `model` compute attention in plain matrix products, if they support it."""
     from transformers import PreTrainedModel
 
     changed = []
@@ -188,7 +191,7 @@ def _eager(model: VerticalModel) -> Iterator[None]:
 
 @contextmanager
 def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
-    """If `short`, while the block runs, replace the token mask by an additive mask of shape (rows, 1, 1, tokens).
+    """If `short`, while the `with` block runs, replace the token mask by an additive mask of shape (rows, 1, 1, tokens).
 
     The hook is registered last, so that the mask already includes positions that a fine-tuning method adds.
     """

@@ -34,7 +34,7 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """The measured speed of training on this machine, in seconds."""
+    """The measured speed of training on this machine, as times in seconds."""
 
     forward: float
     """Seconds per token of a forward pass through all layers, without gradients."""
@@ -58,17 +58,20 @@ class Workload:
     """Whether the outputs of frozen layers are computed once, stored on disk, and read from there in every epoch."""
 
     def once(self, speed: StepTimes, share: float) -> float:
-        """Return the seconds needed to store the frozen layers' outputs before the first epoch; this fraction of the layers is trained."""
+        """Return the seconds needed before the first epoch to compute and store the outputs of the frozen layers; 0 if they are not stored.
+
+        `share` is the fraction of the layers that is trained.
+        """
         return (self.tokens + self.watched) * speed.forward * (1 - share) * self.remembered
 
     def passing(self, speed: StepTimes, share: float) -> float:
-        """Return the seconds that one epoch takes if this fraction of the layers is trained, counted from the top."""
+        """Return the seconds that one epoch takes if the fraction `share` of the layers is trained, counted from the top."""
         below = 0.0 if self.remembered else speed.forward * (1 - share)
         learning = self.tokens * (below + speed.full * share) + self.steps * speed.update * share
         return learning + self.watched * (below + speed.forward * share)
 
     def passes(self, speed: StepTimes, share: float, left: float) -> float:
-        """Return the number of epochs that fit in `left` seconds if this fraction of the layers is trained, counted from the top."""
+        """Return the number of epochs that fit in `left` seconds if the fraction `share` of the layers is trained, counted from the top."""
         return max(0.0, left * _MARGIN - self.once(speed, share)) / self.passing(speed, share)
 
 

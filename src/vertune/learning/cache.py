@@ -109,7 +109,7 @@ class States:
         return [self.folder / f"{name}.npz" for number, name in enumerate(self.names) if number not in used]
 
     def read(self, place: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the hidden states stored at `place`: index of the segment (file), first row, number of rows."""
+        """Return the hidden states of one entry; `place` contains the index of its segment (file), its first row and its number of rows."""
         segment, start, length = place
         states: NDArray[Any] = self.segments[segment][start : start + length]
         return states
@@ -135,7 +135,7 @@ class CachedStates:
         return torch.from_numpy(padded)
 
     def of(self, rows: Sequence[int] | NDArray[np.int64]) -> list[NDArray[Any]]:
-        """Return the float32 hidden states of the model inputs with these indices: a vector each if pooled, else a vector per token."""
+        """Return the float32 hidden states of the model inputs with these indices: one vector per input if pooled, else one per token."""
         found = [self.states.read(self.places[row]).astype(np.float32) for row in rows]
         return [states[0] for states in found] if self.trunk.pooled else found
 
@@ -159,10 +159,10 @@ class TrunkCache:
     ) -> CachedStates | None:
         """Return the hidden states of these features (model inputs) that enter the layer `depth`; compute and store missing ones.
 
-        `depth` is the lowest trained layer, or the head. Computation starts from `below` if it is given: cached states of the same
-        features that enter a lower layer. Returns None if the cache is off (`device.cache: 0`). If the cache can't be used, reports the
-        event `uncached` with the reason and returns None; for example if there is too little disk space, or if the layers of the base
-        model pass more than hidden states to the next layer.
+        `depth` is the number of the lowest trained layer, or the number of layers + 1 for the head. If `below` is given, it contains
+        cached states of the same features that enter a lower layer, and computation starts from them. Returns None if the cache is off
+        (`device.cache: 0`). If the cache can't be used, reports the event `uncached` with the reason and returns None: for example, if
+        there is too little disk space, or if the layers of the base model pass more than hidden states to the next layer.
         """
         encoder = self.config.encoder
         trunk = Trunk(model, depth)
@@ -212,7 +212,7 @@ class TrunkCache:
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
 
     def _room(self, states: States, keys: Sequence[bytes], size: int) -> str:
-        """Delete the least recently used entries until `size` bytes can be written; return "", or the reason if that is impossible.
+        """Delete the least recently used entries until `size` bytes can be written; return "" or, if that is impossible, the reason.
 
         It deletes other folders of the cache, and files of this folder that contain none of `keys`. A running training that has
         memory-mapped a deleted file can still read it.
@@ -258,7 +258,7 @@ class TrunkCache:
     def _passes(
         self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: CachedStates | None
     ) -> Iterator[tuple[bytes, NDArray[Any]]]:
-        """Compute the missing hidden states; yield the key and the states of each model input, except those too large for the format."""
+        """Compute the missing hidden states; yield each model input's key and states, except states too large for the format."""
         missing, keys, features = wanted
         encoder = self.config.encoder
         chosen = [features[row] for row in missing]
@@ -274,7 +274,7 @@ class TrunkCache:
 
 
 def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
-    """Yield the indices of the model inputs for each cache file (segment); every run with the same inputs has the same files."""
+    """Yield, for each cache file (segment), the indices of its model inputs; the same list of inputs is always divided the same way."""
     rows: list[int] = []
     tokens = 0
     for row, feature in enumerate(features):

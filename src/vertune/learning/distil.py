@@ -52,7 +52,10 @@ class TeacherOutputs:
     """Whether `values` contain the hidden states."""
 
     def loss(self, model: VerticalModel, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
-        """Return the distance between the student's and the teacher's outputs and hidden states for each model input."""
+        """Return, for each model input, the distance between the student's and the teacher's outputs and hidden states.
+
+        `model` is the student; `rows` contains the index in `values` of each model input of the batch.
+        """
         outputs = (outputs_and_states if self.states else _outputs)(model, inputs).float()
         targets = torch.zeros_like(outputs)
         mask = torch.zeros(outputs.shape[:-1], device=outputs.device)
@@ -71,7 +74,10 @@ class TeacherOutputs:
 
 
 def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Return the outputs followed by the hidden states that enter the head; only the outputs if the base model has its own head."""
+    """Return one tensor with the outputs and, after them, the hidden states that enter the head.
+
+    If the head is that of the transformers library, return only the outputs.
+    """
     if model.native is not None:
         out: Tensor = model(inputs)
         return out

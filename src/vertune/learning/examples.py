@@ -74,14 +74,17 @@ def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Seque
 
 
 def by_record(features: Sequence[Feature], records: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
-    """Return the indices of each record's features (model inputs), and, for each feature, how many its record has."""
+    """Return two results: for each record, the indices of its features (model inputs); for each feature, how many its record has."""
     owners = np.array([feature.record for feature in features], dtype=np.int64)
     counts = np.bincount(owners, minlength=records)
     return np.split(np.argsort(owners, kind="stable"), np.cumsum(counts)[:-1]), counts[owners]
 
 
 def visits(examples: Examples, seed: tuple[int, ...]) -> NDArray[Any]:
-    """Return the indices of the records to train on in one epoch: each once, or on average as often as `examples.sampling` says."""
+    """Return the indices of the records to train on in one epoch.
+
+    Each record occurs once or, if `examples.sampling` is set, on average as often as it says.
+    """
     if examples.sampling is None:
         return np.arange(len(examples))
     random = np.random.default_rng(seed)

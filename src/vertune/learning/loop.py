@@ -178,12 +178,15 @@ class _Training:
         return late or bool(patience and self.position.stale >= patience)
 
     def _evaluation_steps(self) -> int:
-        """Return the number of steps between evaluations."""
+        """Return the number of steps between two evaluations on the validation records."""
         wanted = self.config.training.evaluations * self.plan.epochs
         return max(1, math.ceil(self.plan.steps / wanted)) if wanted and self.lesson.score else self.plan.steps + 1
 
     def _rows(self, step: int) -> NDArray[np.int64]:
-        """Return the indices of the records of a step; if the step is in a later epoch, draw the batches of the epochs up to it."""
+        """Return the indices of the records to train on in this step.
+
+        If the step is after the current epoch, first draw the batches of each further epoch, up to the one that contains the step.
+        """
         while step >= self._first + len(self._epoch):
             self._first += len(self._epoch)
             self._epoch = self._batches(self._number)
@@ -260,7 +263,10 @@ class _Training:
         return [*(item for item in self.parameters.values() if item is not table), *([self.rows.rows] if self.rows else [])]
 
     def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
-        """Return the micro-batches of this process: sort features by length, deal them to the processes in turn, batch by tokens."""
+        """Return the micro-batches of this process.
+
+        The features are sorted by length and dealt to the processes in turn; those of this process are grouped by number of tokens.
+        """
         if self.lesson.task.whole_batch:
             return [features.tolist()]  # on every process, because each text is compared with the whole batch
         costs = self.lesson.examples.costs
@@ -287,7 +293,10 @@ class _Training:
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _sum_gradients(self) -> None:
-        """Sum the gradients over the processes; the sum is that of the mean loss, as each process divided by the total weight of all."""
+        """Sum the gradients over the processes.
+
+        Each process has divided its loss by the total weight of all processes' features, so the sum is the gradient of the mean loss.
+        """
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._moving():

@@ -16,7 +16,10 @@ from vertune.nn.vertical import VerticalModel
 
 
 def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
-    """Return the factor on the peak learning rate at a step (counted from 0): it rises linearly in the warm-up, then decays."""
+    """Return the factor by which the peak learning rate is multiplied at a step (counted from 0).
+
+    It rises linearly to 1 during the warm-up; then it stays at 1 if `schedule` is `constant`, else it falls to 0.
+    """
     rise = round(warmup * steps)
     if step < rise:
         return (step + 1) / (rise + 1)
@@ -27,7 +30,7 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 
 def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
-    """Return the parameter groups for the optimiser, except for parameters that `without` updates.
+    """Return the optimiser's parameter groups; they contain all trainable parameters except the word embeddings that `without` updates.
 
     The head has its own learning rate, lower layers have smaller learning rates, and biases and norms have no weight decay.
     """
@@ -44,7 +47,10 @@ def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: Embe
 
 
 def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
-    """Return a sparse AdamW for the word embeddings; None if they are frozen or the config sets another or an exact optimiser."""
+    """Return a sparse AdamW for the word embeddings.
+
+    Return None if the model has no trainable word embeddings, or if the config sets another optimiser or `exact`.
+    """
     module = word_table(model.backbone)
     if options.name != "adamw" or options.exact or module is None or not module.weight.requires_grad:
         return None
@@ -62,7 +68,7 @@ def build(model: VerticalModel, options: Optimiser, rates: Rates, without: Embed
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rows: EmbeddingRows | None, share: float) -> None:
-    """Set the learning rate of every parameter group and of the word embeddings (`rows`) to this fraction of its peak."""
+    """Set the learning rate of every parameter group and of the word embeddings (`rows`) to the fraction `share` of its peak."""
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
     if rows:

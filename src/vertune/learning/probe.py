@@ -128,7 +128,7 @@ def _floats(values: NDArray[np.float64]) -> torch.Tensor:
 def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> ProbeSolution:
     """Choose the regularisation strength on a held-out fold, then fit the linear head on all rows.
 
-    If fine-tuning follows, also fit the more strongly regularised head from which it starts.
+    If fine-tuning follows (`follows`), also fit the more strongly regularised head from which it starts.
     """
     mean = frozen.states.mean(0)
     spread = frozen.states.std(0)

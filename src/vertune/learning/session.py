@@ -239,7 +239,7 @@ class _HeldOutPredictions:
 
     @property
     def tally(self) -> NDArray[Any]:
-        """Statistics of the predictions, one row per record or group of records; the metrics are computed from their sums."""
+        """Statistics of the predictions, one row per record or group of records; the metrics are computed from the sums over rows."""
         return self.task.tally(self.records, self.answers)
 
     @property
@@ -354,7 +354,10 @@ def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | N
 
 
 def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
-    """Repeat the training on all labelled rows for as many epochs; return `result` unchanged if the time limit ends this too early."""
+    """Repeat the training of `result` on all labelled rows, for the same number of epochs, and return the new result.
+
+    If the time limit ends the repeated training before its last epoch, return `result` unchanged.
+    """
     method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
     start = _initialise(training_input, result.chosen["start"] == "probe", method)

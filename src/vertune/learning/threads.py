@@ -26,9 +26,10 @@ def use_threads(wanted: int | Literal["auto"]) -> int:
 
 
 def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
-    """Return the number of threads that is fastest in several rounds; prefer fewer threads if more save less than 10 % of the time.
+    """Return the fastest of the numbers of threads in `candidates`; prefer fewer threads if more save less than 10 % of the time.
 
-    `candidates` are in rising order, and `seconds` measures one. Each round measures all of them, so that noise affects all alike.
+    `candidates` are in rising order; `seconds` measures the time with a number of threads. Each of several rounds measures all
+    candidates, so that noise affects all alike.
     """
     if len(candidates) == 1:
         return candidates[0]

@@ -21,7 +21,7 @@ def tracking(config: Config, folder: Path, home: Path, progress: Progress) -> It
     """Yield a progress callback that also logs to the configured trackers; without trackers, yield `progress` itself.
 
     TensorBoard and Weights & Biases write into the run's folder, MLflow into one database in the home folder, where runs
-    can be compared. Accelerate silently skips a tracker that is not installed, so MissingExtra is raised here.
+    can be compared. Accelerate silently skips a tracker that is not installed, so this function raises MissingExtra for it.
     """
     names = config.training.trackers
     for name in names:

@@ -52,7 +52,7 @@ def inject(model: VerticalModel, config: Any) -> None:
 
 
 def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, Any]]:
-    """Yield name, depth (layer number) and module of each PEFT layer that has this attribute, which identifies the type of layer."""
+    """Yield name, depth (layer number) and module of each PEFT layer of one type, recognised by an attribute that only this type has."""
     from vertune.nn import structure
 
     for name, module in model.named_modules():

@@ -58,7 +58,10 @@ class Adalora(LowRank):
         model.ranks = RankAllocator(model.backbone, config, ADAPTER)  # type: ignore[no-untyped-call]
 
     def after_backward(self, model: Any, step: int) -> None:
-        """Update the importance of each singular value from its gradient, and zero the least important, down to the scheduled mean rank."""
+        """Update the importance of each singular value from its gradient, and set the least important values to zero.
+
+        As many are set to zero as are needed to reach the mean rank that is scheduled for this step.
+        """
         ranks = model.ranks
         config = ranks.peft_config
         steps_left = config.total_step - config.tfinal - step

@@ -30,7 +30,10 @@ class TopLayers(Method):
         return layers - self.n + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the last n layers and the norm after them trainable; raise ConfigError if there are fewer layers, or they share weights."""
+        """Make the last n layers and the norm after them trainable.
+
+        Raise ConfigError if the model has fewer than n layers, or if its layers share weights.
+        """
         from vertune.nn import structure, trainable
 
         structure.top(model.backbone, self.n)

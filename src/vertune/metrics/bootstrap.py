@@ -59,8 +59,8 @@ def intervals(tally: NDArray[Any], summarise: Summarise, rounds: int = 1000, see
 def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """Return the 95 % interval of the difference `first` − `second` of every metric that both have.
 
-    Each bootstrap round draws the same units (records or queries) for both. Raises ValueError if the
-    numbers of units differ; the numbers of counts per unit may differ.
+    Each bootstrap round draws the same units (records or queries) for both. Raises ValueError if `first` and `second` differ in
+    their numbers of units; they may differ in the number of counts per unit.
     """
     a, b = np.asarray(first.units, np.float64), np.asarray(second.units, np.float64)
     if len(a) != len(b):
@@ -79,9 +79,10 @@ def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -
 
 
 def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield arrays of shape (rounds, units), each for some of the bootstrap rounds: how often each unit is drawn in each round.
+    """Yield the weights of some bootstrap rounds at a time: how often each unit is drawn in each round, shape (rounds, units).
 
-    Every round has its own random stream, so the size of the chunks does not change the draws.
+    A unit is a record or a query. Every round has its own random stream, so the draws do not depend on how many rounds an array
+    holds.
     """
     units, size = tally.shape
     chunk = max(1, _CELLS // max(1, units, size))
@@ -95,14 +96,14 @@ def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDA
 
 
 def _concatenate(chunks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
-    """Join the metrics of all chunks; return one array of shape (rounds,) per metric."""
+    """Join the metrics of groups of bootstrap rounds; return one array of shape (rounds,) per metric."""
     return {name: np.concatenate([np.asarray(chunk[name], np.float64).reshape(-1) for chunk in chunks]) for name in chunks[0]}
 
 
 def _percentiles(metrics: dict[str, NDArray[Any]], resampled: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
     """Return the interval of each metric: the range of the middle 95 % of its values in the bootstrap rounds.
 
-    Values that are NaN or infinite are skipped; if at least half of a metric's values are, its interval is NaN.
+    Values that are NaN or infinite are skipped; if at least half of the values of a metric are skipped, its interval is NaN.
     """
     result = {}
     for name, values in resampled.items():

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 def reliability(confidence: Sequence[float] | NDArray[Any], correct: Sequence[float] | NDArray[Any], bins: int = 10) -> dict[str, Any]:
-    """Return the expected calibration error and the reliability diagram, over bins of predicted probability of equal width.
+    """Return the expected calibration error and the reliability diagram.
 
-    `confidence` is the probability of each prediction, in [0, 1]; `correct` is 1 for a right prediction, else 0. Both have the shape
-    (predictions,).
+    For both, the predictions are grouped by their probability into bins of equal width. `confidence` is the probability of each
+    prediction, in [0, 1]; `correct` is 1 for a right prediction, else 0. Both have the shape (predictions,).
     Returns `{"ece": float, "bins": [{"low", "high", "confidence", "accuracy", "count"}, …]}`. Empty bins are left out; a bin
     includes its upper bound, as in Guo et al. (2017). If there are no predictions, `ece` is 0.
     """

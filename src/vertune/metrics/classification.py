@@ -36,7 +36,10 @@ def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> N
 
 
 def split(total: NDArray[Any], classes: int) -> Counts:
-    """Split a sum of rows that `tally` returns into true positives, false positives and false negatives; ignore further columns."""
+    """Split a sum of rows that `tally` returns into true positives, false positives and false negatives.
+
+    Columns of `total` after the first 3 * classes are ignored.
+    """
     counts = total[..., : 3 * classes].reshape(*total.shape[:-1], 3, classes)
     return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
 
@@ -79,8 +82,8 @@ def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np
     """Return the counts of each row that `summarise_sets` needs, shape (rows, 3 * labels + 3).
 
     `truth` and `guess`, of shape (rows, labels), mark the true and the predicted labels. The first columns are the true positives,
-    false positives and false negatives of each label. The last three are: 1 (so that the sum is the number of rows), whether the
-    true and the predicted set are equal, and the F1 of the two sets (1 if both are empty).
+    false positives and false negatives of each label. The last three are: 1 (so that the sum is the number of rows), 1 if the true
+    and the predicted set are equal, else 0, and the F1 of the two sets (1 if both are empty).
     """
     hit, wrong, missed = truth & guess, guess & ~truth, truth & ~guess
     size = truth.sum(1) + guess.sum(1)
@@ -112,7 +115,10 @@ def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.flo
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support (number of rows with the label) per label; `total` sums the counts of all rows."""
+    """Return precision, recall, F1 and support (number of rows with the label) per label.
+
+    `total` is the sum of rows that `tally` or `tally_sets` returns.
+    """
     hit, wrong, missed = counts = split(total, len(labels))
     columns = (ratio(hit, hit + wrong), ratio(hit, hit + missed), f1(counts))
     return [

@@ -20,8 +20,8 @@ COLUMNS = 8
 def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float = 0.0) -> NDArray[np.float64]:
     """Return the terms of each row whose sums `summarise` needs: 1, x, y, x², y², xy, absolute and squared error; shape (rows, 8).
 
-    x is the true and y the predicted value, both minus `centre`. It should be near the mean, so that squares of large values lose no
-    digits.
+    x is the true and y the predicted value, both minus `centre`. `centre` should be near the mean of the values, so that squares of
+    large values lose no digits.
     """
     x, y = truth - centre, guess - centre
     error = y - x
@@ -46,7 +46,10 @@ def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
 
 
 def _spread(n: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sum of squared deviations from the mean, from count, sum and sum of squares; 0 if it is within rounding error of 0."""
+    """Return the sum of squared deviations from the mean; 0 if it is within rounding error of 0.
+
+    It is computed from the number of values (`n`), their sum (`first`) and the sum of their squares (`second`).
+    """
     spread = second - ratio(first * first, n)
     return np.where(spread > 1e-12 * np.abs(second), spread, 0.0)
 

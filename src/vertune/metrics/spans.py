@@ -44,7 +44,7 @@ def micro(total: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support (number of gold spans) per label; `total` sums the counts of all records."""
+    """Return precision, recall, F1 and support (number of gold spans) per label; `total` is the sum of rows that `tally` returns."""
     counts = np.asarray(total, np.float64).reshape(-1, 3)
     metrics = rates(counts[:, 0], counts[:, 1], counts[:, 2])
     return [

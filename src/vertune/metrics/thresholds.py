@@ -20,8 +20,8 @@ Average = Literal["micro", "macro"]
 def learn(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], average: Average = "micro") -> NDArray[np.float64]:
     """Return the decision threshold of each label, shape (labels,), fitted on held-out rows.
 
-    `truth` and `probability` have the shape (rows, labels). The result is a weighted mean of the best threshold that is common to all
-    labels and the best threshold of the label alone. The latter has more weight the more positive rows the label has, because a
+    `truth` and `probability` have the shape (rows, labels). The result is a weighted mean of the best threshold that is common to
+    all labels and the label's own best threshold. The own threshold has more weight the more positive rows the label has, because a
     threshold that is fitted on few rows is mostly noise.
     """
     common = _common(truth, probability)

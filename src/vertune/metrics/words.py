@@ -52,7 +52,10 @@ def words(text: str) -> list[str]:
 
 
 def terms(text: str) -> list[str]:
-    """Return the terms of a text for a search index: words and, in scripts without spaces, characters and pairs of adjacent ones."""
+    """Return the terms of a text for a search index.
+
+    They are the words and, in scripts without spaces, single characters and pairs of adjacent characters.
+    """
     unspaced = _patterns()[2]
     single = words(text)
     pairs = [a + b for a, b in pairwise(single) if unspaced.fullmatch(a) and unspaced.fullmatch(b)]

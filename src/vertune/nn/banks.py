@@ -30,7 +30,7 @@ _CHANGED = ("a", "b", "gain", "shift")
 
 
 def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
-    """Convert the edits (trained changes) of one fine-tuned model to the arrays that are written into its slot of each bank.
+    """Convert the edits (trained changes) of one fine-tuned model to the arrays to write into the banks (tensors that stack changes).
 
     Raise ConfigError if an edit can't be converted, for example because it replaces whole weight matrices.
     """
@@ -99,7 +99,7 @@ _ROWS = {
 
 
 class MixedBackbone(nn.Module):
-    """A pretrained model with forward hooks that apply, to each sequence of a batch, the changes of its own fine-tuned model."""
+    """A pretrained model with forward hooks that apply, to each sequence of a batch, the changes of the fine-tuned model that it is for."""
 
     def __init__(self, backbone: nn.Module, shapes: Shapes) -> None:
         """Register the hooks on `backbone`, which must not have hooks of vertune yet.
@@ -116,11 +116,13 @@ class MixedBackbone(nn.Module):
         self._hook()
 
     def forward(self, arrays: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the inputs of each layer, then the outputs of the last one: hidden states, each of shape (rows, tokens, width).
+        """Return a list of the hidden states that enter each layer, followed by those that the last layer outputs.
+
+        Each tensor has the shape (rows, tokens, width).
 
         `given` maps the name of each bank (a tensor that stacks changes) to the changes gathered for this batch, one entry per row.
-        Changes that add positions in front of a sequence may add fewer positions than their bank allows. The inputs of a layer
-        include the added positions; the outputs of the last layer don't.
+        Changes that insert positions in front of a sequence may insert fewer than their bank has room for. The layers' inputs include
+        the inserted positions; the last layer's output does not.
         """
         self._given, self._states = dict(given), []
         out: Tensor = self.backbone(**{name: array for name, array in arrays.items() if name in self.accepted}).last_hidden_state
@@ -128,7 +130,10 @@ class MixedBackbone(nn.Module):
         return states
 
     def _hook(self) -> None:
-        """Register hooks on every module that a bank changes; at a layer, a hook that records the input runs before one that changes it."""
+        """Register hooks on every layer, to record its input, and on every module that a bank changes.
+
+        If a layer has both hooks, its input is recorded before it is changed.
+        """
         backbone = self.backbone
         kinds: dict[str, set[str]] = {}
         for name in self.shapes:
@@ -232,9 +237,9 @@ class MixedBackbone(nn.Module):
 
 
 def gather(banks: Mapping[str, Tensor], slots: Tensor) -> dict[str, Tensor]:
-    """Return, from every bank (a tensor that stacks changes), the entry of each sequence, found by its slot number.
+    """Return, for every bank (a tensor that stacks changes), one entry per sequence; `slots` contains the entry's index in the bank.
 
-    Banks that add positions are returned unchanged, because the caller has already gathered them and cut them to the length that
-    the batch needs.
+    Banks for changes that insert positions are returned as they are: the caller has already selected one entry per sequence, and cut
+    the entries to the number of positions that the batch needs.
     """
     return {name: bank if kind(name) in POSITIONS else bank[slots] for name, bank in banks.items()}

@@ -18,7 +18,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Bottleneck(nn.Module):
-    """A projection down to `size`, an activation and a projection back up, whose result is added to the input; initially the identity."""
+    """A projection down to `size` dimensions, an activation, and a projection back up; the result is added to the module's input.
+
+    Initially, the second projection returns 0, so the module returns its input unchanged.
+    """
 
     def __init__(self, width: int, size: int, activation: str = "gelu") -> None:
         super().__init__()
@@ -37,7 +40,7 @@ class Bottleneck(nn.Module):
 
 
 def attach(linear: nn.Linear, bottleneck: Bottleneck) -> None:
-    """Register a hook that applies the bottleneck to the output of the linear module, so before any following dropout or norm."""
+    """Register a hook that applies the bottleneck to the output of the linear module, before a dropout or norm that follows it."""
     linear.add_module("bottleneck", bottleneck)
     linear.register_forward_hook(_adapted)
 

@@ -15,7 +15,7 @@ from vertune.nn.vertical import VerticalModel
 def build(encoder: Encoder, task: Task) -> VerticalModel:
     """Build a new model: the pretrained model with an untrained head.
 
-    Raise ConfigError if the pooling is `native`, which uses the head of the transformers library, but the task does not support it.
+    With the pooling `native`, the head is that of the transformers library; raise ConfigError if the task does not support this.
     The head is initialised with torch's random generator; seed it for reproducible weights.
     """
     pooling = encoder.pooling_of(task.states)

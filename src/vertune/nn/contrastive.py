@@ -19,7 +19,7 @@ class Normalise(nn.Module):
 
 
 def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Return the InfoNCE loss (van den Oord et al. 2018) of each row; it is 0 except for queries with a relevant document.
+    """Return the InfoNCE loss (van den Oord et al. 2018) of each row; rows that are not a query with label 1 have loss 0.
 
     Each row is a query or a document. Shapes: vectors (rows, width) of unit length; targets (rows, 4), integers: role (0 query,
     1 document), id of the query's text, id of the document's text, label (1 relevant, 0 not). A query with label 1 is classified
@@ -45,7 +45,7 @@ def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
 
 
 def _first(rows: Tensor, ids: Tensor) -> Tensor:
-    """Return, for each distinct id, the first of these row indices that has it."""
+    """Return the row indices `rows` without those whose id occurs at an earlier one of them; `ids` contains the id of every row."""
     equal = ids[rows, None] == ids[None, rows]
     earlier = torch.tril(equal, diagonal=-1).any(1)
     return rows[~earlier]

@@ -28,7 +28,7 @@ def save(folder: Path, edits: Sequence[Edit]) -> None:
 
 
 def _without_tensors(edit: Edit) -> Edit:
-    """Return a copy of the edit that contains the names of its tensors, without their values."""
+    """Return a copy of the edit in which every tensor is replaced by None, so that only the names of the tensors remain."""
     return Edit(edit.kind, edit.site, edit.depth, dict.fromkeys(edit.tensors), edit.options)
 
 

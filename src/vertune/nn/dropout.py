@@ -45,7 +45,7 @@ class Dropout(nn.Dropout):
 
 
 def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
-    """Return scaled dot-product attention and None, with the signature that transformers expects of an attention function.
+    """Return the result of scaled dot-product attention, and None instead of attention weights, as transformers expects it.
 
     Query, key and value have shape (rows, heads, tokens, width), the result has shape (rows, tokens, heads, width). Training on a
     CPU uses the fast dropout; torch has no fused kernel for attention with dropout on a CPU. All other cases, such as grouped keys,

@@ -19,12 +19,12 @@ from vertune.nn.vertical import VerticalModel
 
 
 def cpu_copy(tensor: Tensor) -> Tensor:
-    """Return a contiguous copy on the CPU, which further training does not change."""
+    """Return a contiguous copy of the tensor on the CPU; further training does not change the copy."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def head_edits(model: VerticalModel) -> list[Edit]:
-    """Return the weights of the head as edits; if the head is that of the transformers library, it includes the pooler."""
+    """Return the weights of the head as edits; if the model uses the head of the transformers library, include the pooler."""
     depth = structure.count(model.backbone) + 1
     if model.native is None:
         tensors = {name: cpu_copy(value) for name, value in model.head.state_dict().items()}
@@ -87,9 +87,9 @@ def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
 
 @torch.no_grad()
 def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Merge the edits (trained changes) into the weights of a newly built model, so that it needs no modules of vertune.
+    """Merge the edits (trained changes) into the weights of a newly built model, so that the model needs no modules of vertune.
 
-    Raise ConfigError if an edit can't be merged because it adds modules, ModelError if one does not fit the model.
+    Raise ConfigError if an edit can't be merged because it adds modules; raise ModelError if an edit does not fit the model.
     """
     refused = sorted({edit.kind for edit in edits} - set(_MERGE))
     if refused:
@@ -109,7 +109,7 @@ def apply_merged(model: VerticalModel, edits: Sequence[Edit]) -> None:
 
 @torch.no_grad()
 def _write(module: nn.Module, edit: Edit) -> None:
-    """Overwrite the module's tensors with those of the edit."""
+    """Overwrite the module's tensors with those of the edit; raise ModelError if the module lacks one or its shape differs."""
     existing = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name, tensor in edit.tensors.items():
         if name not in existing or existing[name].shape != tensor.shape:

@@ -26,7 +26,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class BackboneInputs:
-    """The names of a backbone's input arrays, and an example batch."""
+    """The names of a backbone's input arrays, and a small example batch with which a forward pass can be tried."""
 
     names: InputNames
     probe: dict[str, NDArray[Any]]
@@ -34,7 +34,7 @@ class BackboneInputs:
 
 
 def declare(backbone: Module, encoder: Encoder) -> Module:
-    """Store the names of the encoder's arrays and an example batch in an attribute of the backbone, and return the backbone."""
+    """Store the names of the encoder's arrays and a small batch for trial forward passes in the backbone; return the backbone."""
     accepted = inspect.signature(backbone.forward).parameters
     probe = {name: array for name, array in encoder.probe([_PROBED]).items() if name in accepted}
     setattr(backbone, _DECLARED, BackboneInputs(encoder.input_names, probe))
@@ -42,12 +42,18 @@ def declare(backbone: Module, encoder: Encoder) -> Module:
 
 
 def names_of(backbone: nn.Module) -> InputNames:
-    """Return the names of the sequence array and the mask of its padding; raise ConfigError if they were not declared."""
+    """Return the names of the input arrays that contain the sequences and their padding mask.
+
+    Raise ConfigError if `declare` was not called on the backbone.
+    """
     return _declared(backbone).names
 
 
 def probe_of(backbone: nn.Module) -> dict[str, Tensor]:
-    """Return the example batch as tensors on the backbone's device; raise ConfigError if `declare` was not called on the backbone."""
+    """Return the example batch that `declare` stored, as tensors on the backbone's device.
+
+    Raise ConfigError if `declare` was not called on the backbone.
+    """
     device = next(backbone.parameters()).device
     return {name: torch.from_numpy(array).to(device) for name, array in _declared(backbone).probe.items()}
 

@@ -55,5 +55,8 @@ def huber(outputs: Tensor, values: Tensor, delta: float = 1.0) -> Tensor:
 
 
 def remaining(right: Tensor) -> Tensor:
-    """Return 1 minus the probabilities `right`, but at least 1e-6, because a power below 1 has an infinite gradient at 0."""
+    """Return 1 minus the probabilities `right`, but at least 1e-6.
+
+    The focal loss raises the result to the power gamma; if gamma is below 1, the gradient of this power is infinite at 0.
+    """
     return (1 - right).clamp(min=1e-6)

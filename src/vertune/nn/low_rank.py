@@ -15,7 +15,7 @@ from torch.nn import functional
 class LowRank(nn.Module):
     """A low-rank change `scaling * b @ a` of a linear module's weight (LoRA, Hu et al. 2021).
 
-    With `magnitude`, each row of the changed weight is also rescaled to that norm (DoRA, Liu et al. 2024). Shapes: `a` (rank,
+    With `magnitude`, each row of the changed weight is also scaled to the norm given there (DoRA, Liu et al. 2024). Shapes: `a` (rank,
     inputs), `b` (outputs, rank), `magnitude` (outputs,).
     """
 

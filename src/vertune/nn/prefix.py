@@ -36,9 +36,9 @@ class PrefixRows(nn.Module):
 
 
 def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return initial vectors for added positions: one tensor for a prompt; one per layer, by its name, for a prefix.
+    """Return two sets of initial vectors for added positions: a tensor for a prompt, and a tensor per layer name for a prefix.
 
-    They are the hidden states of random words of the vocabulary, a better initialisation than noise (Li & Liang 2021, section 7.4).
+    The vectors are the hidden states of random words of the vocabulary, a better initialisation than noise (Li & Liang 2021, section 7.4).
     """
     seen: dict[str, Tensor] = {}
     sequence, mask = _names(backbone)
@@ -69,7 +69,7 @@ def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:
 
 
 def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
-    """Insert trainable vectors at the input of the named layers; raise ConfigError unless all layers have the same number of them."""
+    """Insert trainable vectors at the input of the named layers; raise ConfigError unless all layers have equally many vectors."""
     positions = {len(rows) for rows in states.values()}
     if len(positions) != 1:
         raise ConfigError(f"The prefixes of the layers have different lengths: {sorted(positions)}. Give all layers the same length.")
@@ -99,7 +99,7 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
 
 
 def _names(backbone: nn.Module) -> tuple[str, str]:
-    """Return the names of the sequence array and the mask of its padding; raise ConfigError if there are none."""
+    """Return the names of the input arrays with the sequences and their padding mask; raise ConfigError if the backbone lacks one."""
     names = names_of(backbone)
     if names.sequence is None or names.mask is None:
         raise ConfigError(
@@ -110,7 +110,7 @@ def _names(backbone: nn.Module) -> tuple[str, str]:
 
 
 def _limit(backbone: nn.Module) -> int | None:
-    """Return the maximum sequence length, added positions included, that fixed position tables allow; None without such tables."""
+    """Return the largest number of positions, added ones included, that the smallest fixed position table allows; None without tables."""
     return min((table.num_embeddings for table in structure.fixed_positions(backbone).values()), default=None)
 
 
@@ -131,8 +131,8 @@ def _extend(
     length = ids.shape[1] + positions
     if limit is not None and length > limit:
         raise ConfigError(
-            f"The input has {ids.shape[1]} tokens and {positions} trained positions ({length} in total); the base accepts at most {limit}. "
-            f"Set max_tokens: {limit - positions}, or reduce the number of positions."
+            f"The input has {ids.shape[1]} tokens and {positions} trained positions ({length} in total); the pretrained "
+            f"model accepts at most {limit}. Set max_tokens: {limit - positions}, or reduce the number of positions."
         )
     if inputs.get(mask) is None:
         inputs[mask] = torch.ones_like(ids)
@@ -177,7 +177,10 @@ def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple
 
 
 def _seen(mask: Tensor, positions: int) -> Tensor:
-    """Return a layer's mask that lets tokens attend to the added positions: there it is 0 if additive (float), else 1 or true."""
+    """Return a layer's mask in which the entries of the added positions let all tokens attend to them.
+
+    These entries are 0 in a float mask, which is added to the attention scores, and 1 or true in any other mask.
+    """
     value = 0 if mask.dtype.is_floating_point else 1
     return torch.cat([torch.full_like(mask[..., :positions], value), mask[..., positions:]], dim=-1)
 

@@ -32,10 +32,10 @@ def outputs(
     states: bool = False,
     around: Around | None = None,
 ) -> list[NDArray[Any]]:
-    """Return the model's outputs, one float32 array per feature (encoded input), in order; with `states`, the inputs of its head.
+    """Return the model's outputs, or with `states` the inputs of its head: one float32 array per feature (encoded input), in order.
 
     `tokens` limits the total cost of a batch, which for texts is the number of tokens. If the model returns one output per token,
-    those of padding are removed.
+    the outputs of padding tokens are removed.
     """
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:

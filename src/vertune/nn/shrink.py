@@ -62,7 +62,7 @@ def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
 
 
 def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Return the importance of each feed-forward neuron: one tensor (neurons,) per layer, by the name of its down projection.
+    """Map the name of each layer's down projection to the importance of the layer's feed-forward neurons, shape (neurons,).
 
     Importance is the mean absolute activation over all tokens of the texts that `feed` runs, times the norm of the neuron's column
     in the down projection.
@@ -77,10 +77,10 @@ def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Return the importance of each attention head: one tensor of shape (heads,) per layer, by the layer's name.
+    """Map each layer's name to the importance of the layer's attention heads, shape (heads,).
 
-    Importance is measured as in `inner_weights`, but for each input of the attention's output projection, and summed over the
-    inputs that come from one head.
+    Importance is measured as in `inner_weights`, but for each input of the attention's output projection. The importance of a head
+    is the sum over the inputs that come from this head.
     """
     importance: dict[str, Tensor] = {}
     outputs = {name: output for name, output in _outputs(model).items() if output}
@@ -97,7 +97,7 @@ def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
     """Keep only some feed-forward neurons; `kept` maps the name of each layer's down projection to the indices to keep.
 
-    A neuron of a gated network (GLU) has two rows in the up projection; both are kept.
+    In a gated network (GLU), a neuron has two rows in the up projection; for a kept neuron, both rows are kept.
     """
     backbone = model.backbone
     for layer in structure.layers(backbone):
@@ -187,7 +187,7 @@ def _downs(model: VerticalModel) -> list[str]:
 
 
 def _outputs(model: VerticalModel) -> dict[str, str]:
-    """Return the name of each layer's attention output projection in the backbone, by the layer's name; empty if there is none."""
+    """Map each layer's name to the name of its attention output projection in the backbone, or to "" if the layer has none."""
     outputs = {}
     for layer in structure.layers(model.backbone):
         names = structure.sites(model.backbone, layer).get("attention_output") or []
@@ -196,7 +196,7 @@ def _outputs(model: VerticalModel) -> dict[str, str]:
 
 
 def _heads(model: VerticalModel, width: int) -> int:
-    """Return the number of attention heads; raise ConfigError if the config lacks it, or if it does not divide `width`."""
+    """Return the number of attention heads; raise ConfigError if the config lacks this number, or it does not divide `width`."""
     config: Any = model.backbone.config
     heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None)
     if not isinstance(heads, int) or width % heads:
@@ -208,9 +208,9 @@ def _heads(model: VerticalModel, width: int) -> int:
 
 @contextmanager
 def _activation_sums(model: VerticalModel, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
-    """Yield a dictionary that the forward passes inside the block fill.
+    """Yield a dictionary that the forward passes inside the `with` block fill.
 
-    For each module name, it contains the sum of the module's absolute inputs over all tokens, and the number of tokens.
+    It maps the name of each module to a pair: the sum of the absolute values of its inputs over all tokens, and the number of tokens.
     """
     sums: dict[str, tuple[Tensor, int]] = {}
 

@@ -66,7 +66,7 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
 
 
 def count(backbone: nn.Module) -> int:
-    """Return the number of layers that a token passes through, which is larger than the number of modules if layers share weights."""
+    """Return the number of layers that a token passes through; a module that serves as several layers counts several times."""
     modules = len(layers(backbone))
     configured = getattr(getattr(backbone, "config", None), "num_hidden_layers", modules)
     return max(modules, configured if isinstance(configured, int) else modules)
@@ -78,7 +78,7 @@ def shares_layers(backbone: nn.Module) -> bool:
 
 
 def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Module]:
-    """Return the last `number` layers by name; raise ConfigError if there are fewer, or if layers share weights."""
+    """Return the last `number` layers by name; raise ConfigError if the model has fewer layers, or if its layers share weights."""
     every = layers(backbone)
     if number == "all":
         return every
@@ -88,7 +88,9 @@ def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Modul
             "weights. Choose full, or a method with layers: all."
         )
     if number > len(every):
-        raise ConfigError(f"The config selects the last {number} layers, but the base has only {len(every)}. Choose at most {len(every)}.")
+        raise ConfigError(
+            f"The config selects the last {number} layers, but the pretrained model has only {len(every)}. Choose at most {len(every)}."
+        )
     return dict(list(every.items())[len(every) - number :])
 
 
@@ -117,7 +119,11 @@ def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
 
 
 def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Role, list[str]]:
-    """Return attention's linear modules by role: `qkv` if one module computes query, key and value, else one role for each; then others."""
+    """Return the names of attention's linear modules by role.
+
+    If one module computes query, key and value, its role is `qkv`; otherwise the three modules have one role each.
+    `attention_output` is the last further module with outputs of the hidden size, and `position` contains all remaining modules.
+    """
     if linears[0][1].out_features == 3 * hidden:
         roles: dict[Role, list[str]] = {"qkv": [linears[0][0]]}
         rest = linears[1:]
@@ -137,7 +143,10 @@ def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Ro
 
 
 def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
-    """Return the name and the module that contains the word embeddings (and positions, norm); raise ConfigError if there is none."""
+    """Return the name of the child module that contains the word embeddings, and this module.
+
+    The module usually contains position embeddings and a norm too. Raise ConfigError if no child module contains them.
+    """
     word = backbone.get_input_embeddings()  # type: ignore[operator]
     for name, child in backbone.named_children():
         if any(module is word for module in child.modules()):
@@ -156,7 +165,7 @@ def word_table(backbone: nn.Module) -> nn.Embedding | None:
 
 
 def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
-    """Return, by name, the tables of position vectors that are computed, never trained, and outside the embeddings, as in RoFormer.
+    """Return, by name, the tables of position vectors that are outside the embeddings module and are never trained, as in RoFormer.
 
     Such a table is recognised as a subclass of nn.Embedding. A plain nn.Embedding outside the embeddings is skipped: it is a trained
     table of relative distances, in which distances beyond its size are clamped.
@@ -170,7 +179,10 @@ def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
 
 
 def poolers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Return the child modules with linear modules that run after the layers, or never (poolers), by name; only a native head uses them."""
+    """Return the poolers by name: child modules that contain linear layers and run after the transformer layers or not at all.
+
+    Only a native head (that of the transformers library) uses them.
+    """
     return {name: backbone.get_submodule(name) for name in _outline(backbone).poolers}
 
 
@@ -199,7 +211,7 @@ def depth_within(pieces: Mapping[str, int], name: str) -> int:
 
 
 def lowest(model: VerticalModel) -> int:
-    """Return the lowest depth (stage number) at which parameters are trainable; the head's depth + 1 if none are."""
+    """Return the lowest depth (stage number) at which parameters are trainable; if no parameter is, return the head's depth + 1."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return min((depth_of(model, name) for name in trained), default=_outline(model.backbone).above + 1)
 
@@ -225,9 +237,9 @@ def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def probing(backbone: nn.Module) -> Iterator[list[RemovableHandle]]:
-    """Turn off dropout and gradients while the block runs.
+    """Turn off dropout and gradients while the `with` block runs.
 
-    Hooks that the block adds to the yielded list are removed at its end, and every module's training mode is restored.
+    Hooks that are added to the yielded list are removed at the end of the block, and every module's training mode is restored.
     """
     modes = [(module, module.training) for module in backbone.modules()]
     hooks: list[RemovableHandle] = []
@@ -250,7 +262,7 @@ def _outline(backbone: nn.Module) -> _Outline:
 
 
 def _calls(backbone: nn.Module) -> list[str]:
-    """Return the names of the modules that run for a small batch, in order; raise ConfigError if the forward pass fails."""
+    """Return the names of the modules in the order in which they run for a small batch; raise ConfigError if the forward pass fails."""
     called: list[str] = []
     with probing(backbone) as hooks:
         for name, module in backbone.named_modules():

@@ -12,7 +12,7 @@ from vertune.nn.vertical import VerticalModel
 
 
 def train_only(model: VerticalModel, parameters: Iterable[nn.Parameter] = ()) -> None:
-    """Make only the head and these parameters trainable; those of them that are already frozen remain frozen."""
+    """Make only the head and `parameters` trainable; those of `parameters` that were frozen before the call remain frozen."""
     free = [parameter for parameter in parameters if parameter.requires_grad]
     model.requires_grad_(False)
     for parameter in free:
@@ -39,6 +39,6 @@ def parameters_from(model: VerticalModel, depth: int = 0) -> list[nn.Parameter]:
 
 
 def require_some(model: VerticalModel, method: str, instead: str) -> None:
-    """Raise ConfigError if no parameter is trainable; the message names `method` and suggests `instead`."""
+    """Raise ConfigError if no parameter is trainable; the message names the method `method` and suggests to choose `instead`."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"The method '{method}' finds no weights to train in this model. Choose {instead}.")

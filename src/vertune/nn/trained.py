@@ -53,7 +53,7 @@ class TrainedModel:
         return model.eval()
 
     def probes(self) -> list[list[str]]:
-        """Return the test inputs for an export: the one or two texts of each token sequence that the task's examples are encoded to."""
+        """Return the test inputs for an export, made from the task's examples: each is a list of the one or two texts of a sequence."""
         records, views = self._examples()
         return [[record[field] for field in view.fields if record.get(field)] for record in records for view in views]
 
@@ -85,7 +85,7 @@ class TrainedModel:
     def _examples(self) -> tuple[list[dict[str, Any]], Sequence[View]]:
         """Return example records and their views (lists of fields to encode).
 
-        The texts are shortened until none is truncated, because other software may truncate differently.
+        The texts are shortened until the encoder truncates none of them, because other software may truncate differently.
         """
         records = self.records()
         views = self.task.views(sorted({key for record in records for key in record}))
@@ -101,17 +101,17 @@ class TrainedModel:
 
 
 def check_same_outputs(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
-    """Raise ModelError unless the outputs that other software (named by `where`) computed equal the expected ones."""
+    """Raise ModelError unless the outputs computed by other software (named `where`) equal the expected ones, up to rounding errors."""
     for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         if ours.shape != theirs.shape:
             raise ModelError(
                 f"In {where}, the outputs for test input {number + 1} have shape {theirs.shape}; expected {ours.shape}. The export was "
-                "not kept. Report this as a bug, with the names of the base and the task."
+                "not kept. Report this as a bug, with the names of the pretrained model and the task."
             )
         difference = float(np.abs(ours - theirs).max(initial=0.0))
         limit = TOLERANCE * max(1.0, float(np.abs(ours).max(initial=0.0)))
         if not difference <= limit:
             raise ModelError(
                 f"In {where}, the outputs for test input {number + 1} differ from the model's by {difference:.2g}. Expected at most "
-                f"{limit:.2g}. The export was not kept. Report this as a bug, with the names of the base and the task."
+                f"{limit:.2g}. The export was not kept. Report this as a bug, with the names of the pretrained model and the task."
             )

@@ -27,7 +27,7 @@ class Trunk:
     """The frozen lower part of a model: all stages (embeddings and layers) below a given depth."""
 
     def __init__(self, model: VerticalModel, depth: int) -> None:
-        """`depth` is the depth of the lowest trained stage, from 2 to the number of layers + 1 (only the head is trained)."""
+        """`depth` is the depth of the lowest trained stage: at least 2; the number of layers + 1 means that only the head is trained."""
         self.model = model
         self.depth = depth
         above = structure.count(model.backbone) + 1

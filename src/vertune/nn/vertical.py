@@ -15,7 +15,7 @@ class VerticalModel(nn.Module):
     """A pretrained model (backbone) with pooling and a head (the output layer).
 
     `native` is a complete transformers model that contains `backbone`; if it is given, its own head is used instead of `head`.
-    Fine-tuning methods that add positions to a text register hooks on the backbone, which remove them again before pooling and head.
+    Fine-tuning methods that add positions to a text do so with hooks on the backbone; the hooks remove them before pooling and head.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, pooling: Pooling, native: nn.Module | None = None) -> None:

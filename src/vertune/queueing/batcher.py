@@ -71,8 +71,8 @@ class Batcher:
         """Start the worker threads; raise ConfigError if `workers` is below 1.
 
         `compute(executor, payloads)` returns one result per payload, in order. After each batch, `post` is called with a function that
-        runs the callbacks of the completed tickets; `post` may pass it to another thread, and None runs it in the worker. `watch` is
-        called with the statistics of every computed batch.
+        runs the callbacks of the completed tickets, and may pass this function to another thread; if `post` is None, the worker thread
+        runs the callbacks. `watch` is called with the statistics of every computed batch.
         """
         if workers < 1:
             raise ConfigError(f"A batcher can't have {workers} workers; it needs at least 1. Raise `workers`.")
@@ -111,8 +111,8 @@ class Batcher:
     def submit(self, request: BatchRequest) -> Ticket[Any]:
         """Queue a request and return its ticket, with which the caller waits for the result.
 
-        Raises Busy if the queue is full or closed or the deadline can't be met, and DataError for a request larger than the queue or with
-        a cost below 1.
+        Raises Busy if the queue is full or closed or the deadline can't be met. Raises DataError if the request has more tokens than the
+        whole queue may hold, or if the cost (in tokens) of one of its payloads is below 1.
         """
         ticket: Ticket[Any] = Ticket(request, self._withdraw)
         if min(request.costs, default=1) < 1:
@@ -134,9 +134,10 @@ class Batcher:
             self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
 
     def close(self) -> None:
-        """Complete waiting requests with Busy, let running batches finish within `limits.hang` seconds, and stop the threads.
+        """Complete waiting requests with the error Busy, wait for running batches, and stop the threads.
 
-        Requests that are not computed by then end with ModelError. If a worker thread calls this method, it returns without waiting.
+        Requests that are not computed within `limits.hang` seconds are completed with a ModelError. If a worker thread calls this
+        method, it returns without waiting.
         """
         with self._lock:
             self._closed = True
@@ -261,7 +262,7 @@ class Batcher:
     def _fail(self, worker: _Worker, error: Exception, began: float) -> None:
         """Queue the items of a failed batch again as two smaller batches, so that in the end only the item that causes the error fails.
 
-        An item that was computed alone fails with `error`.
+        If the batch had only one item, the ticket of this item is completed with an error made from `error`.
         """
         items = worker.items
         with self._lock:
@@ -277,7 +278,10 @@ class Batcher:
         self._announce(worker.owed)
 
     def _spend(self, items: Sequence[Item], seconds: float) -> list[Ticket[Any]]:
-        """Add the duration of a batch to `computed` of each of its tickets, and return these tickets; the caller holds the lock."""
+        """Add the seconds that a batch took to `computed` of each ticket with items in it; return these tickets.
+
+        The caller holds the lock.
+        """
         tickets = list(dict.fromkeys(item.ticket for item in items))
         for ticket in tickets:
             ticket.computed += seconds
@@ -390,8 +394,8 @@ class Batcher:
     def _release(self, worker: _Worker, why: str, again: bool) -> list[Ticket[Any]]:
         """Mark a worker as lost; return the tickets of its items, whose waiting threads the caller must notify.
 
-        If `again` is set, the items are queued again as two halves, except those with which `_DEATHS` workers have died. All other
-        items fail with the message `why`. The caller holds the lock.
+        If `again` is set, the items with which fewer than `_DEATHS` workers have died are queued again, as two batches. The tickets of all
+        other items are completed with a ModelError that has the message `why`. The caller holds the lock.
         """
         if worker.lost:
             return []
@@ -417,7 +421,7 @@ def _call_back(tickets: Iterable[Ticket[Any]]) -> None:
 
 
 def _alone(error: Exception) -> VertuneError:
-    """Return the error for an item that failed as the only item of its batch."""
+    """Return the error with which to complete the ticket of an item that failed as the only item of its batch."""
     if isinstance(error, VertuneError):
         return error
     wrapped = ModelError(f"The model raised an error in a batch with only this record: {type(error).__name__}: {error}. Change the record.")

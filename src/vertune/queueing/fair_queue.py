@@ -83,9 +83,9 @@ class BatchRequest:
 class Ticket(Generic[Result]):
     """The handle of a queued request, by which a caller waits for its value or error.
 
-    `waited` is the number of seconds until its first item was in a batch (0 until then); `computed` is the total seconds of the batches
-    that contained its items; `until` is the monotonic time of its deadline. `results` is in the order of the payloads, and `left` is
-    the number of missing results.
+    `waited` is the number of seconds until a batch with one of its items began (0 before that); `computed` is the total duration, in
+    seconds, of the batches that contained its items; `until` is the monotonic time of its deadline, in seconds. `results` is in the
+    order of the payloads, and `left` is the number of missing results.
     """
 
     __slots__ = (
@@ -124,7 +124,10 @@ class Ticket(Generic[Result]):
             self._waiters.remove(waiter)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait at most `timeout` seconds for the value and return it; raise the error of the request, or TimeoutError after that time."""
+        """Wait at most `timeout` seconds for the value and return it.
+
+        Raises the error of the request if it failed, and TimeoutError if the ticket is not completed in this time.
+        """
         if not self.wait(timeout):
             raise TimeoutError(f"The result was not ready within {timeout} s; wait longer, or cancel the ticket.")
         if self.error is not None:
@@ -134,7 +137,8 @@ class Ticket(Generic[Result]):
     def done(self, callback: Callable[[Ticket[Any]], None]) -> None:
         """Register a callback for the completion of the ticket.
 
-        The batcher calls the callback once, through its function `post`; if the ticket is completed already, it is called immediately.
+        The batcher calls the callback once, through its function `post`. If the ticket is completed already, the callback is called
+        immediately.
         """
         self._callbacks.append(callback)
         if self.completed:
@@ -145,7 +149,10 @@ class Ticket(Generic[Result]):
         self._withdraw(self)
 
     def outcome(self) -> tuple[Any, BaseException | None]:
-        """Call `finish` with the results; return its value and None, or None and its error."""
+        """Call the function `finish` of the request with the results.
+
+        Returns the pair (value, None) if it succeeds, and the pair (None, error) if it raises an error.
+        """
         if self.request.finish is None:
             return self.results, None
         try:
@@ -217,7 +224,7 @@ class Throughput:
         return self._tokens / self._seconds if self._seconds else 0.0
 
     def add(self, tokens: int, began: float, now: float) -> None:
-        """Add a batch with its number of tokens, start and end; time in which two batches overlap counts once."""
+        """Add a batch that ran from `began` to `now` (monotonic times in seconds); time in which two batches overlap counts once."""
         seconds = now - max(began, self.last)
         decay = 0.5 ** (seconds / _HALF_LIFE) if began - self.last <= _STALE else 0.0
         self._tokens = self._tokens * decay + tokens
@@ -254,8 +261,8 @@ class FairQueue:
     def admit(self, name: str, tokens: int, deadline: float | None, rate: float) -> None:
         """Check whether a request of a customer may be queued.
 
-        Raises Busy if its tokens exceed the capacity that is free for this customer or can't be computed within `deadline` seconds at
-        `rate` (tokens per second, 0 if unknown), and DataError if they exceed the capacity of an empty queue.
+        Raises Busy if the tokens of the request exceed the capacity that is free for this customer, or if they can't be computed within
+        `deadline` seconds at `rate` (tokens per second, 0 if unknown). Raises DataError if they exceed the capacity of an empty queue.
         """
         limit = self._limits.queued
         if tokens > limit:
@@ -278,7 +285,7 @@ class FairQueue:
     def busy(self, reason: str, rate: float, own: bool = False) -> Busy:
         """Return the error for a refusal; its message contains the reason, the queue length, the throughput and the time to retry.
 
-        `own` says that the customer uses more than an equal part of the queue, which gives HTTP status 429 instead of 503.
+        `own` is set if the customer uses more than an equal part of the queue; the HTTP status is then 429 instead of 503.
         """
         # if the rate is unknown, 1 s is an arbitrary choice
         seconds = min(max(self.tokens / rate, 0.05), 60.0) if rate else 1.0

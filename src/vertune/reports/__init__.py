@@ -34,5 +34,8 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template (such as `evaluate.html` or `card.md`) with values; HTML is escaped, and a missing value is an error."""
+    """Render a template (such as `evaluate.html` or `card.md`) with values.
+
+    In HTML templates, the values are escaped. Raises jinja2.UndefinedError if a value that the template uses is missing.
+    """
     return _environment().get_template(template).render(**values)

@@ -25,8 +25,8 @@ _LISTED = 40
 def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
     """Return the model card in Markdown; `dataset` is the manifest of the model's dataset.
 
-    In the manifest, `metrics` maps a split and the name of a metric to the metric's value, and `intervals` maps them to the two ends
-    of its 95 % confidence interval.
+    In the manifest, `metrics` maps each split to the values of its metrics by name. `intervals` maps each split to the 95 %
+    confidence intervals of its metrics by name, each as a list of two ends.
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
@@ -51,7 +51,10 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) 
 
 
 def base_licence(base: str | None) -> str | None:
-    """Return the licence in the model card of the pretrained model; None if it names none or the model is not on this machine."""
+    """Return the licence that the model card of the pretrained model `base` names.
+
+    Returns None if the card names no licence or can't be read, or if the pretrained model is not on this machine.
+    """
     try:
         text = (bases.resolve(base) / "README.md").read_text(encoding="utf-8") if base else ""
         front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
@@ -62,7 +65,7 @@ def base_licence(base: str | None) -> str | None:
 
 
 def data_licence(source: str | None) -> str | None:
-    """Return the first line of the licence file in the data's folder; None if there is no such file."""
+    """Return the first line of the licence file in the folder of the data file `source`; None if there is no licence file."""
     folder = Path(source).parent if source else None
     if folder is None or not folder.is_dir():
         return None
@@ -74,7 +77,7 @@ def data_licence(source: str | None) -> str | None:
 
 
 def _head(manifest: Mapping[str, Any], base: str | None) -> str:
-    """Return the YAML front matter, which model hubs read."""
+    """Return the YAML front matter of the card, which model hubs read."""
     hub = bases.ALIASES.get(base, base) if base else None
     tags = ["vertune", manifest["config"]["task"]["name"]]
     entries = {"library_name": "vertune", "base_model": hub, "license": base_licence(base), "tags": tags}
@@ -88,7 +91,10 @@ def _labels(labels: Iterable[str]) -> str:
 
 
 def _name(part: Any) -> str:
-    """Return the name of a part of the config, such as the method; it is written as a name, or as a mapping with name and options."""
+    """Return the name of a part of the config, such as the method.
+
+    In the config, a part is either only its name, or a mapping with its name and options.
+    """
     return str(part["name"] if isinstance(part, Mapping) else part)
 
 

@@ -20,7 +20,7 @@ _SIZES = ("16", "128", "512")
 def page(manifest: Mapping[str, Any]) -> str:
     """Return the HTML of the page; `manifest` is that of a compressed model.
 
-    Its entry `candidates` describes the model after each compressor, and `gate` how the loss of accuracy was judged.
+    In the manifest, `candidates` describes the model after each compressor, and `gate` how the loss of accuracy was judged.
     """
     gate, candidates = manifest["gate"], manifest["candidates"]
     first, last = candidates[0], candidates[-1]

@@ -60,7 +60,7 @@ def best_baseline(measured: Measured) -> str | None:
 
 
 def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return all confused pairs of labels, the most frequent first.
+    """Return all pairs of labels in which the second was predicted instead of the first, the most frequent pairs first.
 
     A pair is `{"expected", "answered", "count", "of"}`; `of` is the number of rows with the expected label.
     """
@@ -75,7 +75,7 @@ def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the pairs of confused labels to list: up to 12 that occur more than once; if there are none, the first 5."""
+    """Return the pairs of confused labels to list: up to 12 that occur more than once or, if no pair does, the first 5 pairs."""
     return [pair for pair in pairs[:12] if pair["count"] > 1] or pairs[:5]
 
 
@@ -226,7 +226,7 @@ def _metric_table(measured: Measured) -> dict[str, Any]:
 
 
 def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the confusion matrix to draw; if it has too many labels, it is reduced to those with the most mistakes."""
+    """Return the confusion matrix to draw; if it has more than 150 labels, only the 150 labels with the most mistakes are kept."""
     labels, counts = confusion["labels"], confusion["matrix"]
     if len(labels) <= _LARGEST:
         return {"labels": labels, "matrix": counts, "left_out": 0}
@@ -256,7 +256,7 @@ def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _format_figure(value: float | None, name: str) -> str:
-    """Format a number with the unit of its column."""
+    """Format a number in the unit of the column `name`."""
     return format_value(value, "share" if name == "probability" else metric(name).unit)
 
 

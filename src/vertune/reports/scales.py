@@ -24,7 +24,10 @@ def format_count(value: float | None) -> str:
 
 
 def format_value(value: float | None, unit: Unit = "number") -> str:
-    """Format a value: 0.9342 as `93.4 %` if its unit is `share`, else as `0.934`; an int without this unit is formatted as a count."""
+    """Format a value: 0.9342 as `93.4 %` if its unit is `share`, and as `0.934` if its unit is `number`.
+
+    An int with the unit `number` is formatted as a count.
+    """
     if value is None or not math.isfinite(value):
         return MISSING
     if isinstance(value, int) and unit == "number":
@@ -36,7 +39,7 @@ def format_value(value: float | None, unit: Unit = "number") -> str:
 
 
 def format_change(value: float | None, unit: Unit = "number") -> str:
-    """Format a difference with its sign: 0.041 as `+4.1 points` if it is one of shares, else as `+0.041`."""
+    """Format a difference with its sign: 0.041 as `+4.1 points` if its unit is `share`, and as `+0.041` if its unit is `number`."""
     if value is None or not math.isfinite(value):
         return MISSING
     text = format_value(value, unit).replace(PER_CENT, " points")
@@ -97,7 +100,10 @@ def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = T
 
 
 def place(value: float, ends: Sequence[float]) -> float:
-    """Return the position of a value on an axis with these ends, in per cent of its length, clipped to 0 to 100."""
+    """Return the position of a value on an axis with these two ends, in per cent of the length of the axis, from 0 to 100.
+
+    A value outside of the axis is placed at its nearer end.
+    """
     low, high = ends
     return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 3)
 

@@ -141,7 +141,7 @@ class Backbone:
         return (START, *(segment.end for segment in self.segments[:-1]))
 
     def add(self, rows: BankRows, place: Slot) -> Slot:
-        """Add a model with the trained changes `rows`; return its `place`. They are removed when `place` is no longer referenced."""
+        """Add a model with the trained changes `rows`; return its `place`. The changes are removed when `place` is no longer referenced."""
         place.begin = place.begin if place.begin == END else max(cut for cut in self.cuts if cut <= place.begin)
         if rows:
             place.slot = self.banks.put(rows)
@@ -150,7 +150,7 @@ class Backbone:
         return place
 
     def compute(self, payloads: Sequence[tuple[Feature, Sequence[Slot]]]) -> list[list[NDArray[Any]]]:
-        """Return the head's outputs for each feature (model input) and each model requested for it.
+        """Return, for each feature (model input), one array per model that is requested for it: the outputs of the model's head.
 
         If a head has one output vector per token, its array has one row for each token of the feature.
         """
@@ -180,7 +180,10 @@ class Backbone:
         return results
 
     def _segment_inputs(self, batch: _Batch, arrays: Arrays, front: int) -> tuple[Arrays, NDArray[Any] | None, NDArray[np.int64], Arrays]:
-        """Return the arguments of `Segment.run`; of the trained vectors before a text, only the last `front` are included."""
+        """Return the arguments of `Segment.run`.
+
+        Of the trained vectors that a model puts before a text, only the last `front` are included.
+        """
         slots = batch.slots()
         same = batch.items == list(range(len(next(iter(arrays.values())))))
         taken = arrays if same else {name: array[batch.items] for name, array in arrays.items()}
@@ -189,7 +192,10 @@ class Backbone:
         return taken, batch.states, slots, {**banks, **fronts} if fronts else banks
 
     def _run_replaced(self, batch: _Batch, arrays: Arrays, own: list[_Batch], front: int) -> _Batch:
-        """Run the rows of models that replace all layers from here upwards; append them to `own`; return the batch without them."""
+        """Run the rows of the models that replace all layers from this depth upwards by layers of their own.
+
+        Appends a batch with the result of each such model to `own`; returns a batch with the rows of the other models.
+        """
         tops = {place for place in batch.places if place and place.top}
         for top in tops:
             rows = [row for row, place in enumerate(batch.places) if place is top]
@@ -229,7 +235,10 @@ def _split(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[bool
 def _apply_heads(
     payloads: Sequence[tuple[Feature, Sequence[Slot]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.bool_]
 ) -> list[list[NDArray[Any]]]:
-    """Apply each model's head to the final hidden states of its rows; `own` are the batches that `_run_replaced` separated."""
+    """Apply each model's head to the final hidden states of the model's rows.
+
+    `own` contains the batches of the models with layers of their own, which `_run_replaced` computes separately.
+    """
     results: dict[tuple[int, Slot], NDArray[Any]] = {}
     for part in (batch, *own):
         rows_of: dict[Slot, list[int]] = {}
@@ -250,7 +259,10 @@ def _apply_heads(
 
 
 def _pool(states: NDArray[Any], mask: NDArray[np.bool_], pooling: Pooling) -> NDArray[Any]:
-    """Return the inputs of a head: the hidden states of all tokens, that of the first token, or their mean (as in nn/vertical.py)."""
+    """Return the inputs of a head, calculated as in nn/vertical.py.
+
+    Depending on `pooling`, these are the hidden states of all tokens, that of the first token, or the mean over the tokens.
+    """
     if pooling == "tokens":
         return states
     if pooling == "cls":

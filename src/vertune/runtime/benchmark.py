@@ -42,7 +42,7 @@ _ONE, _MANY = "one-", "many-"
 
 @dataclass(frozen=True, slots=True)
 class GraphWorkload:
-    """An ONNX graph, and the sizes of the model inputs with which it is measured."""
+    """An ONNX graph, and the costs (in tokens) of the model inputs with which the graph is measured."""
 
     graph: Path
     encoder: Encoder
@@ -53,8 +53,8 @@ class GraphWorkload:
 def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, Any]:
     """Measure a graph in a new process; raise ModelError if that fails.
 
-    Returns a dict: `latency` (median seconds for a single model input, by its cost), `throughput` (typical model inputs per second),
-    `memory` (resident memory in bytes) and `threads` (number of threads).
+    Returns a dict: `latency` (the median seconds for a single model input, for each of several costs in tokens), `throughput` (typical
+    model inputs per second), `memory` (resident memory in bytes) and `threads` (number of threads).
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "batches.safetensors"
@@ -70,7 +70,10 @@ def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, 
 
 
 def _batches(workload: GraphWorkload) -> dict[str, Batch]:
-    """Return batches of a single model input of several costs, and the typical model inputs in batches of similar costs."""
+    """Return two kinds of batches by name: those of a single model input, for each of several costs (in tokens), and the others.
+
+    The others contain the typical model inputs of the workload, those of similar costs in the same batch.
+    """
     encoder, costs = workload.encoder, np.array(workload.costs[:_FEATURES])
     largest = encoder.max_base_cost
     sizes = [size for size in SIZES if size <= largest] or [largest]

@@ -58,8 +58,9 @@ class AnswerCache(Generic[Key, Value]):
     def get_or_compute(self, keys: Sequence[Key], compute: Callable[[list[int]], Sequence[Value]]) -> list[Value]:
         """Return one value per key, in order; call `compute` for the keys that are not cached.
 
-        `compute` accepts the indices of these keys, each key once, and returns their values. If another thread is already computing the
-        value of a key, wait for it. An error of `compute` is raised in every waiting thread and is not cached.
+        `compute` gets the indices of these keys in `keys`, one index per distinct key, and returns one value per index. If another thread
+        is already computing the value of a key, wait for this value. An error of `compute` is raised in every waiting thread and is not
+        cached.
         """
         values: dict[Key, Value] = {}
         waiting: dict[Key, Future[Value]] = {}

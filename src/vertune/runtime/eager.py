@@ -48,7 +48,7 @@ class Eager:
         return cls(model, tokens)
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature (model input)."""
+        """Return the outputs of the model's head, one array per feature (model input)."""
         from vertune.nn.run import outputs
 
         return outputs(self.model, encoder, features, self.tokens)

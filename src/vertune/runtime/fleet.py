@@ -37,7 +37,7 @@ class Executor(Hashable, Protocol):
     encoder: Encoder
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """Return the head's outputs for each feature (model input): one array for each model to run on it."""
+        """Return, for each feature (model input), one array per model that must run on it: the outputs of the model's head."""
         ...
 
 
@@ -48,13 +48,16 @@ class DedicatedGraph:
         self.model, self.encoder, self._cache = model, encoder, cache
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """Return the head's outputs for each feature (model input); if they are per token, one row for each token of the feature."""
+        """Return, for each feature (model input), a list with one array: the outputs of the model's head.
+
+        If the head has one output vector per token, the array has one row for each token of the feature.
+        """
         features = [feature for feature, _ in payloads]
         out = self._cache.graph(self.model).run(self.encoder.collate(features))
         return [[row[: feature.positions] if out.ndim > 2 else row] for row, feature in zip(out, features, strict=True)]
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature (model input)."""
+        """Return the outputs of the model's head, one array per feature (model input)."""
         return self._cache.graph(self.model).outputs(encoder, features)
 
 
@@ -105,7 +108,7 @@ class GraphCache:
             raise StorageError(message) from error
         while self._graphs and self.bytes + size > self.limit:
             evicted, _ = self._graphs.popitem()
-            _log.info("Evicted the graph of %s from memory: graphs of single models may take %d bytes in total.", evicted, self.limit)
+            _log.info("Removed the graph of %s from memory: all graphs used by only one model may take %d bytes.", evicted, self.limit)
         return size
 
     @property
@@ -272,7 +275,10 @@ class Fleet:
 
 
 def _precision(chain: Sequence[str]) -> Precision:
-    """Return the precision of a model after these compressors in turn; a compressor that is not installed counts as float32."""
+    """Return the precision of a model that these compressors have changed, one after the other.
+
+    A compressor that is not installed counts as one that does not change the precision.
+    """
     precision = Compressor.precision
     for name in chain:
         kind = part.find(Compressor.folder, name) if name in part.names(Compressor.folder) else Compressor
@@ -287,13 +293,16 @@ def _options(encoder: Encoder) -> str:
 
 
 def _record_key(predictor: Predictor) -> Hashable:
-    """Return everything that affects how a record is read: the task's class and columns, the names of its fields, the cleaners."""
+    """Return everything that affects how a record is read: the class and columns of the task, the names of its fields, and the cleaners."""
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
     return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
 
 def graph_of(home: Home, model: Artifact) -> Artifact | None:
-    """Return the model itself if it has an ONNX graph, else the newest model with a graph that was made from it, else None."""
+    """Return the model itself if it has an ONNX graph.
+
+    Otherwise, return the newest model that was made from it and has an ONNX graph, or None if there is no such model.
+    """
     if (model.folder / GRAPH).exists():
         return model
     graphs = [one for one in home.shelf("models") if model.id in one.manifest_or_empty.get("parents", ()) and (one.folder / GRAPH).exists()]
@@ -303,7 +312,7 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
 def decode_outputs(
     deployment: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
 ) -> list[Answer]:
-    """Return one prediction per record; `outputs` are the head's outputs for all features (model inputs) of the records."""
+    """Return one prediction per record; `outputs` are those of the model's head for all features (model inputs) of the records."""
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
         return [row[0] for row in deployment.executor.compute([(feature, (deployment.slot,)) for feature in more])]

@@ -59,12 +59,15 @@ class Graph:
         return out
 
     def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str], mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """Return the named outputs for one collated batch; of outputs per token, only the rows of tokens that are not padding."""
+        """Return the outputs with these names for one collated batch.
+
+        Of an output with one row per token, only the rows of tokens that are not padding are returned.
+        """
         values = self.session.run(list(names), {name: arrays[name] for name in self.names})
         return {name: value[mask] if value.shape[:2] == mask.shape else value for name, value in zip(names, values, strict=True)}
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one float32 array per feature (model input)."""
+        """Return the outputs of the model's head, one float32 array per feature (model input)."""
         if len(features) == 1:  # a single feature needs no sorting and no batches
             return [np.ascontiguousarray(self.run(encoder.collate(features))[0])]
         return outputs(encoder, features, TOKENS, lambda rows, arrays: self.run(arrays))
@@ -74,7 +77,10 @@ class GraphSegment:
     """Consecutive layers of a shared base model as an ONNX graph; thread-safe."""
 
     def __init__(self, graph: Path, start: int | None, end: int, threads: int | None = None) -> None:
-        """Load a graph file; it computes the hidden states of layer `end` from those of layer `start` (None: from a collated batch)."""
+        """Load a graph file.
+
+        The graph computes the hidden states of layer `end` from those of layer `start` or, if `start` is None, from a collated batch.
+        """
         self.graph, self.start, self.end = Graph(graph, threads), start, end
         self._start = None if start is None else states(start)
         self._output = states(end)

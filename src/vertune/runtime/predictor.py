@@ -40,7 +40,7 @@ class Engine(Protocol):
     """Computes the outputs of a model for features (model inputs)."""
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature (model input)."""
+        """Return the outputs of the model's head, one array per feature (model input)."""
         ...
 
 
@@ -61,8 +61,9 @@ class Predictor:
     def open(cls, artifact: Artifact, threads: int | None = None, many: bool = False) -> Self:
         """Load a model; raise ModelError if its base model or its ONNX graph has changed since the model was made.
 
-        `threads` is the number of threads of a graph. If it is None, use the number that `vertune tune` found fastest on this machine,
-        for many texts at once if `many` is set, else for single texts; if it was not measured, use all processors.
+        `threads` is the number of threads that compute an ONNX graph. If it is None, the number that `vertune tune` found fastest on this
+        machine is used: fastest for many texts at once if `many` is set, otherwise fastest for single texts. If `vertune tune` has not
+        measured the graph here, all processors are used.
         """
         manifest = artifact.manifest
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
@@ -91,12 +92,12 @@ class Predictor:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The column of the training data from which each field of the task was read."""
+        """The column of the training data from which each field of the task was read, by the name of the field."""
         return dict(self.written.get("data", {}).get("fields") or {})
 
     @cached_property
     def cleaners(self) -> tuple[Cleaner, ...]:
-        """The cleaners of the training data that edit texts, in order; texts are edited in the same way before prediction."""
+        """The cleaners that edited the texts of the training data, in order; they edit texts in the same way before prediction."""
         written = self.written.get("data", {}).get("clean") or ()
         return tuple(cleaner for cleaner in map(Cleaner.model_validate, written) if cleaner.at_prediction)
 
@@ -112,7 +113,10 @@ class Predictor:
         return type(self)(self.written, self.encoder, self.task, Eager(model, self.config.device.tokens), self.columns)
 
     def views(self, fields: Iterable[str]) -> tuple[View, ...]:
-        """Return the views (fields that form one model input) of records with these fields; kept, because each request needs them."""
+        """Return the views of records with these fields; each view lists fields that form one model input.
+
+        The views are kept in memory, because each request needs them.
+        """
         names = frozenset(fields)
         views = self._views.get(names)
         if views is None:
@@ -120,7 +124,7 @@ class Predictor:
         return views
 
     def outputs(self, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature (model input)."""
+        """Return the outputs of the model's head, one array per feature (model input)."""
         return self.engine.outputs(self.encoder, features)
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
@@ -142,8 +146,8 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
     for what, value in found.items():
         if known.get(what) != value:
             raise ModelError(
-                f"The {what} of {artifact.id} has changed since it was measured: expected sha256 {str(known.get(what))[:12]}…, "
-                f"found {value[:12]}…. Restore the folder, or compress again."
+                f"The {what} of {artifact.id} differs from the one that was measured when the model was compressed: "
+                f"expected sha256 {str(known.get(what))[:12]}…, found {value[:12]}…. Restore the folder, or compress again."
             )
     graph = Graph(artifact.folder / GRAPH, threads)
     if task.size and graph.size not in (None, task.size):
@@ -152,9 +156,10 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
 
 
 def _threads(artifact: Artifact, many: bool) -> int | None:
-    """Return the number of threads that was fastest on this machine; None if this was not measured.
+    """Return the number of threads with which the graph was fastest on this machine; None if this was not measured.
 
-    Logs a warning if the graph was measured on another processor, or is less accurate on this one.
+    If `many` is set, it is the number that was fastest for many texts at once, otherwise the one that was fastest for single texts. Logs
+    a warning if the graph was measured only on another type of processor, or if the model is less accurate on this one.
     """
     here, manifest = list(cpu_features()), artifact.manifest_or_empty
     measured = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
@@ -169,7 +174,7 @@ def _threads(artifact: Artifact, many: bool) -> int | None:
     if made and made != here:
         lacking = ", ".join(sorted({*made} ^ {*here}))
         _log.warning(
-            "%s was measured on another processor (with a difference in %s); int8 may round differently here. Measure it: vertune tune %s",
+            "%s was measured on a processor that differs from this one in %s; int8 may round differently here. Measure it: vertune tune %s",
             artifact.id, lacking, manifest.get("name"),
         )  # fmt: skip
     return None

@@ -68,7 +68,7 @@ def load_backbone(artifact: Artifact, precision: Precision, threads: int | None 
 
 
 def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
-    """Load a backbone (shared base model) in torch; raise ModelError if the base has changed since its models were trained."""
+    """Load a backbone (shared base model) in torch; raise ModelError if it has changed since the models were trained."""
     from vertune.nn.banks import MixedBackbone
     from vertune.nn.vertical import headless_backbone
     from vertune.runtime import eager
@@ -112,7 +112,10 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
 
 
 def write_entry(folder: Path, entry: SharedEntry, task: dict[str, Any], top: Sequence[dict[str, Any]]) -> None:
-    """Write the trained changes and the head of a model into its folder; `write_verdict` adds the precision to serve it in."""
+    """Write the trained changes and the head of a model into its folder.
+
+    `write_verdict` writes the precision in which the model is served.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {**entry.rows, **{f"{_HEAD}{name}": array for name, array in entry.head.items()}}
     save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / _ROWS)
@@ -151,5 +154,5 @@ class SharedEngine:
     place: Slot
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
-        """Return the head's outputs, one array per feature (model input)."""
+        """Return the outputs of the model's head, one array per feature (model input)."""
         return self.backbone.outputs(encoder, features, self.place)

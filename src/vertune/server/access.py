@@ -38,18 +38,21 @@ class Access:
     """Checks the API key of each request and its rate limit."""
 
     def __init__(self, keys: Keys | None, rate: str | None = None) -> None:
-        """If `keys` is None, all requests from this machine are allowed. `rate`, such as `600/minute`, is for keys without a rate limit."""
+        """If `keys` is None, all requests from this machine are allowed.
+
+        `rate`, such as `600/minute`, is the rate limit of each key that has no rate limit of its own.
+        """
         self._keys = keys
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rates: dict[str, RateLimitItem] = {}
         self._rate = rate
 
     def authorize(self, request: Request, scope: Scope | None, verticals: Sequence[str] = ()) -> None:
-        """Check that the API key of a request has this scope (permission) for these verticals (models); scope None checks nothing.
+        """Check that the API key of a request has the permission `scope` for all these verticals (fine-tuned models).
 
-        Stores the id of the key in the Call of the request.
+        Stores the id of the key in the Call of the request. If `scope` is None, does nothing.
 
-        Raises AccessError if the key is missing, unknown, expired, revoked or lacks the permission, and Busy above its rate limit.
+        Raises AccessError if the key is missing, unknown, expired, revoked or lacks the permission, and Busy if its rate limit is exceeded.
         """
         if scope is None:
             return
@@ -67,7 +70,7 @@ class Access:
                 )
 
     def sees(self, request: Request, vertical: str | None = None) -> bool:
-        """Return whether the key of a request may see this vertical (model), or, if `vertical` is None, all of them."""
+        """Return whether the key of a request may see this vertical (fine-tuned model) or, if `vertical` is None, all verticals."""
         key = self._key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 

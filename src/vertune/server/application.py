@@ -51,7 +51,9 @@ class _SendError(Exception):
 
 
 class Application:
-    """An ASGI application that routes each request, and records its data and times in a Call, which ends when the response begins.
+    """An ASGI application that routes each request, and records the data and times of the request in a Call.
+
+    The Call ends when the response begins.
 
     It replaces Starlette's own application, whose three additional layers each take as long as the endpoint of a short request.
     """

@@ -43,10 +43,10 @@ def json_response(content: Any) -> Response:
 
 
 def check_headers(request: Request, limit: int, json: bool) -> None:
-    """Check the headers that describe a request body; `limit` is its maximum size in bytes, and `json` requires the content type JSON.
+    """Check the headers that describe a request body; `limit` is the maximum size of the body in bytes.
 
-    Raises UnsupportedBody for another content type or an encoded (such as compressed) body, and TooLarge if Content-Length is above
-    the limit.
+    Raises UnsupportedBody if the body is encoded (for example compressed) or, with `json` set, its content type is not JSON. Raises
+    TooLarge if the header Content-Length is above the limit.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if json and kind != _JSON:  # browsers let a page of another site send a body of another type, but not of this one
@@ -81,7 +81,7 @@ def limited(receive: Receive, limit: int) -> Receive:
 async def read_json(request: Request, limit: int) -> bytes:
     """Return the body of a request, which must have the content type JSON and at most `limit` bytes; does not parse it.
 
-    Raises UnsupportedBody for another content type, TooLarge above the limit, and DataError if the connection ends too early.
+    Raises UnsupportedBody for another content type, TooLarge if the body exceeds the limit, and DataError if the connection ends too early.
     """
     check_headers(request, limit, json=True)
     chunks: list[bytes] = []

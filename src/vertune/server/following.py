@@ -85,11 +85,9 @@ class AliasFollower:
             try:
                 await asyncio.to_thread(self.update)
             except VertuneError as error:
-                _log.warning(
-                    "Changed aliases NAME@live could not be applied to the served models: %s Trying again in %g s.", error, INTERVAL
-                )
+                _log.warning("The models that live aliases now point to could not be loaded: %s Trying again in %g s.", error, INTERVAL)
             except Exception:
-                _log.exception("Changed aliases NAME@live could not be applied to the served models. Trying again in %g s.", INTERVAL)
+                _log.exception("The models that live aliases now point to could not be loaded. Trying again in %g s.", INTERVAL)
 
     def update(self) -> None:
         """Load the models that became live since the last update; start a process that prepares those that can't be loaded yet."""
@@ -151,6 +149,6 @@ class AliasFollower:
 
 
 def prepare(home: Home, names: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start `vertune share`, which prepares the models of these verticals, in a separate process, because it may need torch."""
+    """Start `vertune share`, which prepares the models of these verticals, in a separate process, because preparing may need torch."""
     command = [sys.executable, "-P", "-m", "vertune", "share", *names, "--home", str(home.folder)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command, no shell

@@ -51,7 +51,10 @@ class PredictRequest(BaseModel):
         return self
 
     def rows(self, deployments: Sequence[Deployment]) -> Sequence[Mapping[str, Any]]:
-        """Return the inputs as records for these models; raise DataError for texts if the first model needs more than one input field."""
+        """Return the inputs as records for these models; each text becomes one record.
+
+        Raises DataError if the inputs are texts and the first model needs more than one input field.
+        """
         if self.records is not None:
             return select_fields([deployment.predictor for deployment in deployments], self.records)
         return records_of_texts(deployments[0].task, deployments[0].name, self.texts or ())
@@ -60,7 +63,8 @@ class PredictRequest(BaseModel):
 def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]:
     """Return the deployment (the served model) of each of these names.
 
-    Raises NotFound if one is not served; the message lists the served verticals only to a key that may see all of them.
+    Raises NotFound if nothing is served under one of the names; the message lists the served verticals only
+    to a key that may see all of them.
     """
     state = request.app.state
     try:
@@ -76,7 +80,7 @@ def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]
 async def answer(request: Request, resource: str, deployments: Sequence[Deployment], body: PredictRequest) -> list[list[Answer]]:
     """Compute the predictions of each deployment (served model) for a request; return a list per deployment, with one answer per record.
 
-    Raises TooLarge above the limits of the server, DataError for invalid records, and Busy if the deadline can't be met.
+    Raises TooLarge if the request exceeds the limits of the server, DataError for invalid records, and Busy if the deadline can't be met.
     """
     state = request.app.state
     number = len(body.texts or body.records or ()) * len(deployments)
@@ -97,7 +101,10 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
 
 
 def _deadline(request: Request, limit: float) -> float:
-    """Return the deadline in seconds: the value of the header X-Deadline-Ms, but at most `limit`."""
+    """Return the deadline in seconds: that of the header X-Deadline-Ms, but at most `limit` seconds, and `limit` without the header.
+
+    Raises DataError if the value of the header is not a number of milliseconds above 0.
+    """
     header = request.headers.get("x-deadline-ms")
     if header is None:
         return limit

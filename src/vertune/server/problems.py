@@ -87,7 +87,10 @@ def _location(error: Any) -> str:
 
 
 def _http(scope: Scope, error: HTTPException, routes: Sequence[BaseRoute]) -> Response:
-    """Return the response for an HTTPException, raised for a path without a route, a body that can't be parsed, or by an endpoint."""
+    """Return the response for an HTTPException.
+
+    It was raised because no route has this path, because the body can't be parsed, or by an endpoint.
+    """
     path, status = scope["path"], error.status_code
     phrase = http.HTTPStatus(status).phrase
     if status == 400 and error.__cause__ is not None:

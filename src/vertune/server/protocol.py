@@ -114,7 +114,11 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Start a timer that ends the connection unless the client, in time, reads the last response or sends the rest of a request."""
+        """Start a timer if the connection is closing or the client has begun another request.
+
+        The timer ends a closing connection unless the client reads the last response in time, and any other connection unless the
+        client sends the rest of the request in time.
+        """
         super().on_response_complete()
         if self.transport.is_closing():
             self._start_response_timer()
@@ -182,7 +186,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._response_timer = self.loop.call_later(self.limits.idle, self.transport.abort)
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Close the connection; send an error response first if this request is the next to answer and its response has not begun."""
+        """Close the connection.
+
+        Sends an error response first if all earlier requests have been answered and the response to this one has not begun.
+        """
         if self.transport.is_closing():
             return
         cycle = self.cycle

@@ -37,7 +37,7 @@ class ReadinessProbe:
     _probe: asyncio.Task[None] | None = None
 
     async def check(self) -> Readiness:
-        """Return the readiness of the service; if the last batch is older than `MAX_AGE`, compute a test prediction first."""
+        """Return the readiness of the service; if the last batch is older than `MAX_AGE` seconds, compute a test prediction first."""
         if not self.service.batcher.alive:
             return Readiness(False, "no worker thread is running")
         if not self.service.fleet.deployments:

@@ -32,12 +32,15 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 class ScopedRoute(APIRoute):
     """A FastAPI route that calls its endpoint only if the API key has the required scope (permission) and the body is not too large.
 
-    A path parameter `{vertical}` is the name of a vertical (fine-tuned model), which the key must be allowed to use. OpenAPI lists
-    the error responses that the route can send.
+    If the path has a parameter `{vertical}`, it is the name of a vertical (fine-tuned model), and the key must be allowed to use this
+    vertical. OpenAPI lists the error responses that the route can send.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: KeyScope | None, max_body: int | None = None, **options: Any):
-        """`scope` is the permission that a key needs, None if no key is needed; `max_body` is in bytes, None for the server's limit."""
+        """`scope` is the permission that a key needs, or None if no key is needed.
+
+        `max_body` is the maximum size of a body in bytes; None uses the limit of the server.
+        """
         super().__init__(path, endpoint, **{"response_class": JSONResponse, "operation_id": endpoint.__name__, **options})
         self.required_scope = scope
         self.max_body = max_body
@@ -127,7 +130,7 @@ class Resource:
         return self._adding("DELETE", path, ScopedRoute, {"scope": scope, **options})
 
     def direct_post(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """Return a decorator that adds an endpoint for POST requests, which are not parsed by FastAPI, to save time; see DirectRoute."""
+        """Return a decorator that adds an endpoint for POST requests that FastAPI does not parse, to save time; see DirectRoute."""
         return self._adding("POST", path, DirectRoute, {"scope": scope, **options})
 
     def _adding(self, method: str, path: str, kind: type[ScopedRoute], options: dict[str, Any]) -> Callable[[Endpoint], Endpoint]:

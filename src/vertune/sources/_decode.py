@@ -54,7 +54,10 @@ class Text:
         return f"holds bytes that are not valid in {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
 
     def _hides_utf8(self, text: str) -> bool:
-        """Return whether this text is UTF-8 that was decoded with another encoding; GB18030 decodes nearly all bytes without an error."""
+        """Return whether this text is UTF-8 that was decoded with another encoding.
+
+        Such a mistake need not lead to a decoding error: GB18030 decodes nearly all bytes.
+        """
         if self.encoding.startswith("utf") or text.isascii():
             return False
         try:

@@ -31,7 +31,8 @@ def find(path: str) -> list[Path]:
     file = Path(path).expanduser()
     if file.is_dir():
         raise DataError(
-            f"{file} is a folder, but a file is expected. Name the file, a pattern such as {file}/*.csv, or the source: folder."
+            f"{file} is a folder, but a file is expected. Name a file, or a pattern such as {file}/*.csv; "
+            "to read all files of a folder, use `source: folder`."
         )
     found = [file] if file.exists() else [Path(name) for name in sorted(glob.glob(str(file), recursive=True)) if Path(name).is_file()]  # noqa: PTH207 (Path.glob refuses absolute patterns)
     if not found:
@@ -51,7 +52,10 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def refuse_binary(path: Path, wanted: str) -> bytes:
-    """Return the first 64 KiB of a file; raise DataError if they show a known binary format, where a file of type `wanted` is expected."""
+    """Return the first 64 KiB of a file; raise DataError if the file has a known binary format.
+
+    `wanted` names the format that was expected instead, for the message.
+    """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     for magic, what, advice in _FORMATS:

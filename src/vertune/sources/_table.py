@@ -22,7 +22,7 @@ def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None =
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Concatenate frames vertically; columns that a frame lacks become null in its rows, and types are widened."""
+    """Concatenate frames vertically; columns that a frame lacks become null in its rows, and different types become a common one."""
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed", rechunk=False)
 
 

@@ -137,7 +137,10 @@ class _RowCheck:
     delimiter: str
 
     def count(self, row: list[str]) -> str | None:
-        """Return the reason why a row with a wrong number of fields can't be used; None if its extra fields are all empty."""
+        """Return the reason why a row with a wrong number of fields can't be used.
+
+        None means that the row can be used, because it has only extra fields and all of these are empty.
+        """
         if len(row) > self.width and not any(row[self.width :]):
             return None
         return (

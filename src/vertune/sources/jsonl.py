@@ -86,7 +86,7 @@ def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
 
 
 def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
-    """Yield (object, None) or (empty object, error) for each value of a file that is one JSON array; DataError if it can't be parsed."""
+    """Yield (object, None) or (empty object, error) for each value of a JSON array; raise DataError if the array can't be parsed."""
     try:
         values = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
@@ -100,7 +100,7 @@ def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
 def _checked(value: Any, written: str) -> _Row:
     """Return (object, None), or (empty object, error) if the value is no JSON object or contains a lone surrogate (invalid Unicode).
 
-    `written` is the JSON text of the value, in which escapes of surrogates are searched.
+    `written` is the JSON text of the value; it is searched for escapes of surrogates.
     """
     if not isinstance(value, dict):
         return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
@@ -113,5 +113,5 @@ def _checked(value: Any, written: str) -> _Row:
 
 
 def _refused(name: str) -> Any:
-    """Reject NaN and Infinity, which Python accepts but JSON does not define."""
+    """Raise ValueError for NaN and Infinity, which the JSON parser of Python accepts, although JSON does not define them."""
     raise ValueError(f"{name} is not a JSON value")

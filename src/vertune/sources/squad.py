@@ -66,7 +66,10 @@ def _file(path: Path) -> pl.DataFrame:
 
 
 def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Yield a pair (row, error) for each question; the error is None unless the context does not contain an answer at its start."""
+    """Yield a pair (row, error) for each question.
+
+    The error is a message if an answer is not in the context at the position where it should start, else None.
+    """
     for article in articles:
         for paragraph in article["paragraphs"]:
             context = paragraph["context"]

@@ -38,11 +38,12 @@ def inputs(columns: Sequence[Column]) -> list[str]:
 
 
 def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> Codes:
-    """Return a class number per row, by which a stratified split balances its splits: the class of the column `by`, or of the target.
+    """Return a class number for each row; a stratified split gives all splits the same proportions of these classes.
 
-    Numbers are divided into up to ten ranges with equal numbers of rows, which are the classes. If a row has several labels, its
-    class is the rarest of them, so that every split gets rare labels. For question answering there are two classes: rows with an
-    answer and rows without. If there is no target, all rows have the same class.
+    The class is the value in the column `by`, or in the column of the first target if `by` is `auto`. Numbers are divided into up
+    to ten ranges with equal numbers of rows, which are the classes. If a row has several labels, its class is the rarest of them,
+    so that every split gets rare labels. For question answering there are two classes: rows with an answer and rows without. If
+    there is no target, all rows have the same class.
     """
     targets = (column.name for column in columns if column.role == "target" and column.name in frame.columns)
     name = next(targets, None) if by == "auto" else by
@@ -70,7 +71,7 @@ def _rarest(values: pl.Series) -> pl.Series:
 
 
 def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, float], by: str = "auto", salt: str = "") -> pl.Series:
-    """Return the split of each row; `wanted` contains the fraction of each class that a split gets, and `train` gets the rest.
+    """Return the split of each row; `wanted` maps splits to the fraction of each class that they get; `train` gets the rest.
 
     `train` gets at least one text of each class. All rows with equal inputs get the same split. The texts of a class are assigned
     in order of their hashes (with `salt`), so that the order of rows and files does not matter. Raises DataError if there are fewer
@@ -99,9 +100,9 @@ def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, 
 
 
 def _rounded(sizes: Codes, share: float, room: Codes) -> Codes:
-    """Return how many texts of each class a split gets: the fraction `share` of the class, but at most `room`.
+    """Return how many texts of each class a split gets: the fraction `share` of the texts in the class, but at most `room`.
 
-    The numbers are rounded so that their sum is the same fraction of all texts, and at least 1 unless `share` is 0. If `room` makes
+    The numbers are rounded so that their sum is the fraction `share` of all texts, and at least 1 unless `share` is 0. If `room` makes
     the sum too small, one more text is taken from each of the classes with the most room left.
     """
     if share == 0:
@@ -118,8 +119,8 @@ def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
     """Return the split of each block (group of rows that stay together): first test, then validation, then train.
 
     `sizes` are the numbers of rows of the blocks; `test` is a fraction of all rows, `validation` a fraction of the other rows. A
-    block goes to the split in which its middle row is; each split whose fraction is not 0 gets at least one block. Raises DataError
-    if there are fewer blocks than splits.
+    block goes to the split whose range of rows contains its middle row; each split whose fraction is not 0 gets at least one block.
+    Raises DataError if there are fewer blocks than splits.
     """
     wanted = 1 + (test > 0) + (validation > 0)
     if len(sizes) < wanted:

@@ -42,11 +42,11 @@ class Given(Split):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column that names the split of each row, if one is set."""
+        """The column that contains the name of the split of each row (option `by`); empty if the option is not set."""
         return (self.by,) if self.by else ()
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row, or `unused`. If there are no validation rows, some training rows are used for validation.
+        """Return the split of each row, or `unused`. If no row is in the split `validation`, some training rows are moved to it.
 
         Raises DataError if the column contains a value that is not the name of a split.
         """
@@ -76,5 +76,5 @@ class Given(Split):
 
 
 def _mapped(values: pl.Series, names: dict[str, str]) -> pl.Series:
-    """Replace each value by its split in `names`; by null if `names` does not contain it."""
+    """Replace each value by the split to which `names` maps it; replace it by null if `names` does not contain it."""
     return values.replace_strict(list(names), list(names.values()), default=None, return_dtype=pl.String).alias("split")

@@ -32,7 +32,10 @@ class Group(Split):
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; groups are assigned in random order. Raises DataError if there are fewer groups than splits."""
+        """Return the split of each row; all rows of a group get the same split, and groups are assigned in random order.
+
+        Raises DataError if there are fewer groups than splits.
+        """
         given = _cut.column(frame, self.by, "its groups").cast(pl.String)
         alone = pl.Series(content.of_inputs(frame, _cut.inputs(columns))).cast(pl.String)
         named = pl.select(

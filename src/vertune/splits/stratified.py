@@ -25,6 +25,9 @@ class Stratified(Split):
     """Seed of the random order in which rows are assigned to splits."""
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; rows with equal inputs get the same one. Raises DataError for fewer than 4 distinct texts."""
+        """Return the split of each row; rows with equal inputs get the same split.
+
+        Raises DataError if there are fewer than 4 distinct inputs.
+        """
         wanted = {"test": self.test, "validation": self.validation * (1 - self.test)}
         return _cut.shares(frame, columns, wanted, self.by, str(self.seed))

@@ -34,7 +34,10 @@ class Time(Split):
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; rows with equal times get the same one. Raises DataError for invalid or too few different times."""
+        """Return the split of each row; rows with equal times get the same split.
+
+        Raises DataError if a time is invalid, or if there are fewer different times than splits.
+        """
         times, time_of_row = np.unique(self._times(_cut.column(frame, self.by, "its times")), return_inverse=True)
         latest_first = np.bincount(time_of_row, minlength=len(times))[::-1]
         return pl.Series("split", _cut.blocks(latest_first, self.test, self.validation)[::-1][time_of_row], dtype=pl.String)
@@ -54,7 +57,7 @@ class Time(Split):
         return texts.replace_strict(distinct, [self._seconds(text) for text in distinct], return_dtype=pl.Float64).to_numpy()
 
     def _seconds(self, text: str) -> float:
-        """Return the seconds from 1970 to the time in a text; a time without a time zone is taken as UTC."""
+        """Return the seconds from 1970-01-01 (UTC) to the time in a text; a time without a time zone is taken as UTC."""
         try:
             found = datetime.strptime(text, self.format) if self.format else datetime.fromisoformat(text)
         except ValueError as error:

@@ -80,7 +80,11 @@ def _status(run: Artifact) -> str:
 
 
 def _needed(home: Home) -> set[str]:
-    """Return the ids of the models that aliases point to, of the reports on these models, and of all artifacts that both were made from."""
+    """Return the ids of all artifacts that aliases need.
+
+    These are the models that aliases point to, the reports on these models, and all artifacts from which these models and
+    reports were made.
+    """
     needed = set(home.aliases().values())
     parents: dict[str, list[str]] = {
         artifact.id: list(artifact.manifest.get("parents", []))

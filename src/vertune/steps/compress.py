@@ -67,7 +67,8 @@ def compress(
 
     An example of a setting is `compress.chain=[int8]`. Raises ConfigError for compressors that can't run in the given order,
     DataError if there are no validation rows, and ModelError if the result loses too much accuracy or if there are too few
-    validation rows to decide. In the last case the unfinished run is kept, and the same call with `options.accept` finishes it.
+    validation rows to decide this. In the last case the unfinished run is kept; to accept its result, make the same call with
+    `accept=True` in the options.
     """
     options = options or CompressOptions()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
@@ -110,7 +111,10 @@ def compress(
 
 
 def float32(model: Artifact, home: Home) -> bytes:
-    """Export a trained model to ONNX without compression, check that both have equal outputs, and return the serialised graph."""
+    """Export a trained model to ONNX without compression, and return the serialised graph.
+
+    Raises ModelError if the outputs of the graph differ from those of the trained model.
+    """
     from vertune.graphs.tracing import export
 
     predictor = Predictor.open(model)
@@ -123,7 +127,7 @@ def float32(model: Artifact, home: Home) -> bytes:
 
 
 def _check_settings(settings: Sequence[str]) -> None:
-    """Raise ConfigError for a setting of a config section that a compression must not change (any but those in `_SETTINGS`)."""
+    """Raise ConfigError if a setting changes a config section that is not in `_SETTINGS`; a compression may change only those sections."""
     for setting in settings:
         key = modernise_setting(setting)[0].partition("=")[0]
         if not any(key == section or key.startswith(f"{section}.") for section in _SETTINGS):
@@ -159,7 +163,10 @@ def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str
 
 
 def _asks(asked: Any, config: Config, parents: list[str]) -> bool:
-    """Return whether `asked`, the request that a run's manifest records, contains this config and these parents (ids of its inputs)."""
+    """Return whether `asked`, the request in a run's manifest, contains this config and these parents.
+
+    Parents are the ids of the artifacts that a run reads.
+    """
     return isinstance(asked, dict) and asked.get("parents") == parents and is_same(asked.get("config"), config)
 
 
@@ -228,7 +235,7 @@ class _Compression:
         return model, graph
 
     def check_written(self, run: Artifact, measured: StandaloneModel) -> None:
-        """Raise ModelError unless the model on disk makes the same predictions as the one that was measured."""
+        """Raise ModelError unless the model in the folder of `run` makes the same predictions as `measured`, the model in memory."""
         records, task = self.validation[:_BATCH], self.parent.task
         in_memory, on_disk = (
             task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured), Predictor.open(run))
@@ -257,7 +264,7 @@ class _Compression:
         )  # fmt: skip
 
     def _export(self, model: StandaloneModel) -> onnx.ModelProto:
-        """Export a torch model to ONNX, compare the outputs of both on validation texts, and return the ONNX model."""
+        """Export a torch model to ONNX and return the ONNX model; raise ModelError if their outputs for validation texts differ."""
         from vertune.graphs.tracing import export
 
         features = self._features(model)
@@ -269,7 +276,7 @@ class _Compression:
         return model.encoder.encode(self.validation[:_TEXTS], model.task.views(self.columns))
 
     def _engine(self, model: StandaloneModel) -> Any:
-        """Return an object that computes the outputs of the model, which is a torch module or an ONNX graph."""
+        """Return an object that computes the outputs of the model, whether its body is a torch module or an ONNX graph."""
         from vertune.nn.vertical import VerticalModel
 
         if isinstance(model.body, VerticalModel):
@@ -288,7 +295,7 @@ class _Compression:
         return self._predictor(model).answer(self.validation)
 
     def _activations(self, model: StandaloneModel, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
-        """Run an ONNX graph on these records and yield the values of the named tensors, batch by batch, to calibrate int8."""
+        """Run an ONNX graph on these records and yield the values of the named tensors for each batch, for the calibration of int8."""
         from vertune.graphs.editing import with_outputs
 
         graph = Graph(with_outputs(model.body, names).SerializeToString())
@@ -299,7 +306,10 @@ class _Compression:
             self.progress("calibrating", step=min(start + _BATCH, len(features)), steps=len(features))
 
     def _evaluate(self, name: str, model: StandaloneModel, graph: onnx.ModelProto) -> None:
-        """Compare the model that the compressor `name` made with the original, and append the result to `candidates`."""
+        """Compare the predictions of `model` with those of the original model, and append the result to `candidates`.
+
+        `name` is the name of the compressor that returned `model`.
+        """
         candidate = self.gate.verdict(name, self._answers(StandaloneModel(model.encoder, model.task, graph)))
         file = self.folders.scratch / f"{len(self.candidates)}.onnx"
         file.write_bytes(graph.SerializeToString())
@@ -326,7 +336,10 @@ def _standalone(model: Artifact, predictor: Predictor) -> StandaloneModel:
 
 
 def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
-    """Return the readable rows of the source in the option `data.unlabelled`, as inputs of the task; empty if it is not set."""
+    """Return the readable rows of the source in the option `data.unlabelled` as records with the task's input fields.
+
+    The list is empty if the option is not set.
+    """
     import polars as pl
 
     if config.data.unlabelled is None:

@@ -129,7 +129,10 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
 
 
 def _leaks(dataset: Artifact, split: str) -> list[str]:
-    """Return a warning if at least 1 % of the split's rows have a text that is also in the training rows, as `prepare` counted."""
+    """Return a list with one warning if at least 1 % of the split's rows have a text that is also in the training rows, else an empty list.
+
+    `prepare` has counted these rows.
+    """
     path = dataset.folder / "report.json"
     found = read_json(path).get("leakage", []) if path.exists() else []
     return [
@@ -140,7 +143,10 @@ def _leaks(dataset: Artifact, split: str) -> list[str]:
 
 
 def _learnt(frame: pl.DataFrame, dataset: Artifact | None, task: Task) -> list[str]:
-    """Return a warning if at least 1 % of the rows of a frame have a text that is also in the training rows; empty otherwise."""
+    """Return a list with one warning if at least 1 % of the frame's rows have a text that is also in the training rows.
+
+    Otherwise, return an empty list.
+    """
     if dataset is None:
         return []
     train = read(dataset, "train")
@@ -158,7 +164,7 @@ def _too_kind(rows: int, share: float) -> str:
 
 
 def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) -> _Rows:
-    """Return the usable rows of a frame that the caller passed; its columns may have the names of the training data or of the task."""
+    """Return the usable rows of a frame; each column may be named as in the training data or as the task's field."""
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
@@ -181,7 +187,10 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
 
 
 def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) -> tuple[dict[str, Any], NDArray[Any]]:
-    """Return the content of metrics.json, and the counts per record (or query) that the metrics are computed from."""
+    """Return the content of metrics.json, and the counts from which the metrics are computed.
+
+    The counts have one row per record, or, for retrieval, one row per query.
+    """
     rows, task, config = subject.rows, subject.predictor.task, subject.predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)

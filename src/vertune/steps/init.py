@@ -99,8 +99,9 @@ def _fill_requested(
 ) -> None:
     """Choose the columns for each field of the task that the user requested.
 
-    `named` has the text and label columns that the user chose. Other fields are read from columns with the same name if there are
-    any, else from those whose content looks most suitable.
+    `named` contains the text columns and the label column that the user chose. If the user chose no text columns, the inputs are read
+    from the columns with the names of the inputs, or, if there are none, from the columns that look most like texts. If
+    the user chose no label column, the label is read in the same way: from a column with its name, or from one that looks like it.
     """
     texts, label = named
     by_name = {column.name: column for column in profiles}
@@ -124,9 +125,10 @@ def _fill_requested(
 
 
 def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
-    """Assign one of the columns in `read` to each input of the task; if there are more columns than inputs, join all into the first one.
+    """Assign the columns in `read` to the inputs of the task: one column to each input, in order.
 
-    Several columns are also joined if one of them contains neither texts nor words.
+    If there are more columns than inputs, or if one of several columns contains neither texts nor words, all columns are joined and
+    assigned to the first input.
     """
     if len(read) > len(inputs) or (len(read) > 1 and not all(column.kind in {"text", "word"} for column in read)):
         guess.fields[inputs[0]] = [column.name for column in read]
@@ -137,7 +139,10 @@ def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[Co
 
 
 def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool:
-    """Set the task and its columns if one column contains marked spans, or answers in a context; return False if there is none."""
+    """Set the task and its columns if a column contains labelled spans of a text, or answers with their positions in a context.
+
+    Returns whether there is such a column.
+    """
     spans = next((column for column in profiles if column.kind == "spans"), None)
     answers = next((column for column in profiles if column.kind == "answers"), None)
     names = {column.name for column in profiles}
@@ -159,7 +164,10 @@ def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool
 
 
 def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
-    """Choose the label column and one or two text columns, unless the user named them, and the task that predicts this label."""
+    """Choose the label column, one or two text columns, and the task that predicts the label.
+
+    Columns that the user named (`texts`, `label`) are used instead of guesses.
+    """
     target_column = next((column for column in profiles if column.name == label), None) or _target(guess, profiles, texts)
     others = [column for column in profiles if column is not target_column]
     pair = _pair(others) if not texts else ()
@@ -185,7 +193,10 @@ def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[
 
 
 def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
-    """Guess the task that predicts this column, from one text or a `pair`; return its name, its target field and the reason."""
+    """Guess the task that predicts this column: from two texts if `pair` is true, else from one text.
+
+    Returns the name of the task, the name of its field for the expected answers, and the reason for the guess.
+    """
     if column.kind == "words":
         return "multilabel", "labels", f"'{column.name}' has several words per row"
     if column.kind == "number":
@@ -207,7 +218,10 @@ def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
 
 
 def _best(profiles: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], count: int) -> list[ColumnProfile]:
-    """Return the `count` columns outside `taken` that look most like running text; if none looks like text, return all outside `taken`."""
+    """Return the `count` columns that look most like running text, without those in `taken`.
+
+    If no column looks like text, all columns that are not in `taken` are returned; DataError is raised if there are none.
+    """
     rest = [column for column in profiles if column not in taken]
     texts = sorted((column for column in rest if column.text_score > 0), key=lambda column: -column.text_score)
     if not rest:

@@ -140,5 +140,5 @@ def write(frame: pl.DataFrame, result: AnsweredRows, out: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Convert a value for a CSV cell: lists and mappings become JSON."""
+    """Convert a value for a CSV cell: lists and mappings become JSON, other values are returned unchanged."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value

@@ -28,7 +28,7 @@ def prepare(config: Config, home: Home, progress: Progress | None = None, frames
 
     The keys of `frames` are train, validation and test. Every row is in a split, counted as unused, or written to rejected.jsonl
     with a reason. Raises NotFound or DataError if the rows can't be read, used or split, ConfigError if options of the config don't
-    suit the data; the run's folder then contains the rows that were rejected so far.
+    suit the data. After such an error, the run's folder contains the rows that were rejected up to then.
     """
     run = home.begin("datasets", config.name, step="prepare", config=dump(config), parents=[])
     with recording(home, run, progress) as recorder:
@@ -82,7 +82,7 @@ def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainL
 
 
 def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the reasons for rejection, most frequent first, each with its number of rows and the origin of the first of these rows."""
+    """Return the reasons for rejection, most frequent first, each with its number of rows and the file and row number of the first one."""
     counts = Counter(row["reason"] for row in rejected)
     first = {row["reason"]: row for row in reversed(rejected)}
     return [

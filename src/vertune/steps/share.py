@@ -150,10 +150,10 @@ def _trained_on_validation(model: Artifact) -> bool:
 
 
 def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: Sequence[int]) -> Artifact | None:
-    """Return the newest backbone (shared ONNX graph) of this model's pretrained model that fits; None if there is none.
+    """Return the newest backbone (shared ONNX graph of a pretrained model) that fits this model; None if there is none.
 
-    A backbone fits if it can take the weight changes in `rows` (one entry per model) as inputs, and if it is cut into separate
-    graphs at the layers in `cuts`.
+    A backbone fits if it was made from the pretrained model of `model`, if it can take the weight changes in `rows` (one entry per
+    model) as inputs, and if it is cut into separate graphs at the layers in `cuts`.
     """
     for artifact in reversed(home.shelf("backbones")):
         manifest = artifact.manifest_or_empty
@@ -184,7 +184,8 @@ class _LoadedBackbone:
 def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -> _Member:
     """Load a trained model and its weight changes; raise ConfigError if it can't share a backbone.
 
-    `bases` maps the names of pretrained models to torch modules that were loaded before; a new one is added.
+    `bases` maps the names of pretrained models to torch modules that were loaded before. If the pretrained model of `model` is not
+    in it, this function loads and adds it.
     """
     from vertune.nn import banks, delta
     from vertune.nn.vertical import headless_backbone
@@ -337,13 +338,16 @@ def _unused(*arguments: Any) -> Any:
 
 
 def _of_all_costs(features: Sequence[Feature], number: int) -> list[Feature]:
-    """Return up to `number` of these encoded texts, evenly spaced in the order of their cost (length), so that all lengths occur."""
+    """Return up to `number` of these encoded texts, evenly spaced when sorted by cost (length in tokens), so that all lengths occur."""
     ordered = sorted(features, key=lambda feature: feature.cost)
     return [ordered[rank] for rank in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 
 
 def _add_model(member: _Member, backbone: _LoadedBackbone) -> None:
-    """Add a model to a backbone: write its weight changes, check its outputs, and choose float32 or int8; an error leaves no files."""
+    """Add a model to a backbone: write its weight changes, check its outputs, and choose float32 or int8.
+
+    If there is an error, the files that were written for this model are deleted, and the error is raised.
+    """
     folder = backbone.artifact.folder / VERTICALS / member.model.id
     try:
         _write_member(member, backbone, folder)
@@ -369,7 +373,7 @@ def _write_member(member: _Member, backbone: _LoadedBackbone, folder: Path) -> N
 def _check_outputs(member: _Member, attached: Predictor) -> None:
     """Compare the model's outputs on the backbone with those in torch; raise ModelError if they differ.
 
-    They must also agree if other models in the same batch add prompt vectors, which makes the sequences longer.
+    The outputs must also be equal if other models in the same batch add prompt vectors, which makes the sequences longer.
     """
     from vertune.runtime.eager import Eager
 
@@ -385,8 +389,8 @@ def _check_outputs(member: _Member, attached: Predictor) -> None:
         scale = max(1.0, max(float(np.abs(ours).max(initial=0.0)) for ours in expected))
         if not difference <= TOLERANCE * scale:
             raise ModelError(
-                f"On the shared copy of its pretrained model, the outputs of {member.model.id} differ by {difference:.2g} from those in "
-                f"torch, but at most {TOLERANCE * scale:.2g} is allowed. Report this as a bug, with the pretrained model and the method."
+                f"{member.model.id} has other outputs on the shared pretrained model than alone in torch: they differ by {difference:.2g}, "
+                f"but at most {TOLERANCE * scale:.2g} is allowed. Report this as a bug, with the pretrained model and the method."
             )
     slot.positions = own
 
@@ -408,7 +412,7 @@ def _choose_precision(member: _Member, backbone: _LoadedBackbone) -> PrecisionVe
 
 
 def agreement(task: Task, before: Sequence[Answer], after: Sequence[Answer]) -> float | None:
-    """Return the share of records for which two models made the same prediction; None for a task without labels."""
+    """Return the fraction (0 to 1) of records for which two models made the same prediction; None for a task without labels."""
     if not task.names_labels:
         return None
     return float(np.mean([task.agrees(one, other) for one, other in zip(before, after, strict=True)]))

@@ -100,7 +100,7 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
 
 
 def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingData]:
-    """Read a dataset for training; return the config, with task and encoder fitted to the training rows, and the records.
+    """Read a dataset for training; return a copy of the config whose task and encoder are fitted to the training rows, and the records.
 
     Raises DataError for fewer than 2 training rows.
     """

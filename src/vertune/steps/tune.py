@@ -79,7 +79,7 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
 
 
 def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
-    """Measure the uncompressed model that `graph` was made from; return an empty list if its files or the package torch are missing."""
+    """Measure the uncompressed model that `graph` was made from; return an empty list if that model or the package torch is missing."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
         return []
     from vertune.steps.compress import float32

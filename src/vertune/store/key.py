@@ -38,9 +38,10 @@ class Key:
         return "expired" if self.expires and self.expires <= utc_now() else "live"
 
     def may(self, scope: Scope, vertical: str | None = None) -> bool:
-        """Return whether the key has this scope (permission) for a vertical, or, if `vertical` is None, for at least one vertical.
+        """Return whether the key has this scope (permission) for the vertical (fine-tuned model) with this name.
 
-        The scope `admin` includes all other scopes, for all verticals.
+        If `vertical` is None, return whether the key has the scope for any vertical. The scope `admin` includes all other scopes, for
+        all verticals.
         """
         if "admin" in self.scopes:
             return True
@@ -74,7 +75,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
-    """Return the expiry in UTC; raise ConfigError if it has no time zone or has passed."""
+    """Return the time of expiry in UTC, or None if it is None; raise ConfigError if it has no time zone or is not in the future."""
     if expires is None:
         return None
     if expires.tzinfo is None:

@@ -123,9 +123,10 @@ class Keys:
         expires: datetime | None = None,
         rate: str | None = None,
     ) -> tuple[str, Key]:
-        """Create a key and return its secret, which is stored nowhere and can't be shown again, and the key.
+        """Create an API key and return two values: its secret and the key.
 
-        Raises ConfigError for an invalid argument, UnknownName for an unknown scope, and StorageError if the database can't be used.
+        The secret is stored nowhere and can't be shown again. Raises ConfigError for an invalid argument, UnknownName for an
+        unknown scope, and StorageError if the database can't be used.
         """
         now = utc_now()
         key = Key(
@@ -134,7 +135,9 @@ class Keys:
             created=now, expires=checked_expiry(expires, now), revoked=None, rate=None if rate is None else checked_rate(rate),
         )  # fmt: skip
         if key.verticals == ():
-            raise ConfigError("The list of verticals of the key is empty; expected one vertical or more. Leave the list out to allow all.")
+            raise ConfigError(
+                "The key's list of allowed verticals (models) is empty; expected one or more. Leave the list out to allow all."
+            )
         if key.verticals and "admin" in key.scopes:
             raise ConfigError(
                 "An admin key can't be restricted to verticals, because 'admin' includes all of them. "
@@ -174,10 +177,11 @@ class Keys:
         return key if hmac.compare_digest(digest, stored) else None
 
     def rotate(self, id: str, overlap: timedelta) -> tuple[str, Key]:
-        """Replace a key: the new one has the same name, permissions and lifetime; the old one expires after `overlap`.
+        """Replace a key by a new one with the same name, permissions and lifetime; return the new secret and the new key.
 
-        Raises NotFound for an unknown id, Conflict for a key that is not live or was replaced before, ConfigError for a negative
-        overlap, and StorageError if the database can't be used.
+        The old key expires after `overlap`, or earlier if it would have expired earlier anyway. Raises NotFound for an unknown id,
+        Conflict for a key that is not live or was replaced before, ConfigError for a negative overlap, and StorageError if the
+        database can't be used.
         """
         if overlap < timedelta(0):
             raise ConfigError(
@@ -227,7 +231,7 @@ class Keys:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Run the block in one write transaction, after reading the current rows."""
+        """Run the `with` block in one write transaction; `_rows` is read from the database first. If the block raises, roll back."""
         with self._lock:
             self._reopen_if_replaced()
             try:

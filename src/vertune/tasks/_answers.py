@@ -46,8 +46,8 @@ def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
 
     A cell may contain a list of {start, text}, a mapping {text: […], answer_start: […]} as in SQuAD, one answer as text, or one of
     these as JSON. `context` is the name of the context column. `__problem` is the reason why the answers of a row are invalid, else
-    null. If the context does not contain an answer at its `start`, but exactly once elsewhere, `start` is corrected; `__moved` lists
-    these answers with their old and new start.
+    null; no error is raised. If the context does not contain an answer at its `start`, but contains it exactly once elsewhere,
+    `start` is corrected; `__moved` lists these answers with their old and new start.
     """
     import polars as pl
 
@@ -85,7 +85,7 @@ class _Cell:
 
     @classmethod
     def of(cls, value: Any, context: str) -> _Cell:
-        """Parse the value of one cell and find its answers in the context of the row."""
+        """Parse the value of one cell and find its answers in the context of the row; if this fails, set `problem` and raise no error."""
         try:
             parsed = _parse(value)
             placed = None if parsed is None else [_placed(start, text, context) for start, text in parsed]
@@ -111,7 +111,7 @@ def _is_typed(kind: pl.DataType) -> bool:
 
 
 def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
-    """Return an expression that is true for rows whose context has every answer at its `start`, and for rows without answers."""
+    """Return an expression that is true for a row if its context contains each answer at the answer's `start`, or if it has no answers."""
     import polars as pl
 
     long = (
@@ -127,11 +127,14 @@ def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
 
 
 class _Misplaced(ValueError):
-    """Raised if the context contains an answer not at all, or more than once; the message is the reason why the row is rejected."""
+    """Raised if an answer is empty, or if its position in the context can't be found; its message is the reason why the row is rejected."""
 
 
 def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
-    """Return (start, text) for each answer of one cell; start is None if the cell does not contain it. Return None for an empty cell."""
+    """Return (start, text) for each answer of one cell, or None if the cell is null.
+
+    The start of an answer is None if the cell gives only its text.
+    """
     if isinstance(cell, str):
         if cell.lstrip()[:1] not in ("[", "{"):
             return [(None, cell)] if cell.strip() else []
@@ -145,9 +148,11 @@ def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
 
 
 def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
-    """Return {start, text} of an answer, with `start` corrected if the context contains the text exactly once, but elsewhere.
+    """Return an answer as {start, text}, with a corrected `start` if needed.
 
-    Raises _Misplaced if the text is empty, if the context does not contain it, or if its position is ambiguous.
+    If the context does not contain the text at `start`, but contains it exactly once elsewhere, that is its start. Raises
+    _Misplaced if the text is empty, if the context does not contain it, or if the context contains it several times, but not at
+    `start`.
     """
     if not isinstance(text, str):
         raise TypeError("the text of an answer must be a string")

@@ -31,7 +31,10 @@ class SingleView(Task):
     )
 
     def model_post_init(self, context: Any) -> None:
-        """Replace the input columns of this instance by `inputs`; raise ConfigError if one has the name of the target column."""
+        """Replace the input columns of this instance by the fields in the option `inputs`, if there are any.
+
+        Raises ConfigError if a field has the name of the target column.
+        """
         if not self.inputs:
             return
         others = tuple(column for column in type(self).columns if column.role != "input")
@@ -45,9 +48,10 @@ class SingleView(Task):
         self.__dict__["columns"] = (*(Column(name, f"A {kind}.", type=kind) for name, kind in self.inputs.items()), *others)
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return one view (what the encoder reads together): all required inputs, and the optional ones that are in `columns`.
+        """Return one view, because the encoder reads all inputs of a record together.
 
-        If all of them are texts, a long text may be divided into windows (overlapping pieces).
+        The view contains all required inputs, and those optional inputs that are in `columns`. If all of them are texts, a long
+        text may be divided into windows (overlapping pieces).
         """
         read = [column for column in self.input_columns if column.required or column.name in columns]
         texts = all(column.type == "text" for column in read)
@@ -55,7 +59,10 @@ class SingleView(Task):
         return (View("text" if texts else "record", tuple(column.name for column in read), windows=texts, types=types),)  # type: ignore[arg-type]
 
     def check_inputs(self, frame: pl.DataFrame) -> _rows.Checks:
-        """Return the checks and conversions of the input columns; raise DataError if a column is missing or has the wrong type."""
+        """Return the checks and conversions of the input columns, without applying them.
+
+        Raises DataError if a required column is missing or a column has the wrong type.
+        """
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -96,9 +103,10 @@ def _cut(text: str) -> str:
 
 
 def as_texts(records: Sequence[Record], columns: Sequence[Column]) -> list[Record]:
-    """Convert records for baselines that read only texts: the first text becomes `text`, a second one `text_pair`.
+    """Convert records to texts, for baselines that read only texts.
 
-    Inputs that are not one or two texts are joined into a single text: `name: value; name: value`.
+    If the inputs are one or two texts, the first becomes the field `text`, and the second, if there is one, the field `text_pair`.
+    Otherwise, all inputs are joined into one text in the field `text`: `name: value; name: value`.
     """
     names = [column.name for column in columns]
     if len(columns) <= 2 and all(column.type == "text" for column in columns):

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) -> pl.DataFrame:
-    """Add the checks of a label column to `checks` and return the frame; raise DataError if labels are numbers such as 0.5.
+    """Add the checks and conversions of the label column `name` to `checks`; return the frame, with whole numbers as integers.
 
     Whole numbers that were read as floats because a cell was empty (1.0 for 1) are converted back to integers. `known` are the
-    configured labels, if any.
+    configured labels, if any. Raises DataError if a row has a list of labels, or if labels are numbers such as 0.5 that are not in
+    `known`.
     """
     import polars as pl
 
@@ -37,9 +38,9 @@ def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) 
 
 
 def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
-    """Return the frame, with the label column cast to integers if its type is float and all its values are whole numbers.
+    """Return the frame; a label column of floats that are all whole numbers is converted to integers.
 
-    Raises DataError if a row has a list of labels, or if labels are numbers such as 0.5 that are not all in `known`.
+    Raises DataError if a row has a list of labels, or if labels are numbers such as 0.5, unless all labels are in `known`.
     """
     import polars as pl
 

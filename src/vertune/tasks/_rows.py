@@ -30,7 +30,7 @@ def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
 
 
 def missing(frame: pl.DataFrame, name: str, task: str) -> str:
-    """Return the error message for a column that a task needs and the data lacks."""
+    """Return the error message for a column that a task needs but the data does not have."""
     known = ", ".join(column for column in frame.columns if not column.startswith("__")) or "none"
     return (
         f"The data has no column '{name}', which the task '{task}' needs. Its columns are: {known}. "
@@ -39,7 +39,7 @@ def missing(frame: pl.DataFrame, name: str, task: str) -> str:
 
 
 def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
-    """Return the target column of the training rows; raise DataError if it is missing or has no rows."""
+    """Return the target column of the training rows; raise DataError if the data has no such column, or no rows."""
     if name not in frame.columns:
         raise DataError(missing(frame, name, task))
     if not frame.height:
@@ -63,7 +63,7 @@ def blank(name: str) -> pl.Expr:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A conversion that changes or drops values of rows that are not rejected; a note counts the affected values and shows examples."""
+    """A conversion that changes or drops values in rows that are kept; a note counts the affected values and shows examples."""
 
     what: str
     """What happened, as the end of a sentence that begins with counts: `labels had white space around them, which was removed`."""
@@ -108,9 +108,10 @@ def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
 
 
 def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
-    """Return two expressions for a column: as text without surrounding white space, and as numbers (null where it is not a number).
+    """Return two expressions for a column: its values as text without surrounding white space, and its values as numbers.
 
-    Raises DataError if the column contains lists, structs or dates, or if no value is a number.
+    The second is null where a value is not a number. Raises DataError if the column contains lists, structs or dates, or if none of
+    its values is a number.
     """
     import polars as pl
 
@@ -129,14 +130,20 @@ def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
 
 
 def not_finite(name: str, raw: pl.Expr) -> pl.Expr:
-    """Return an expression for the reason why a row is rejected whose value is not a finite number; `raw` is the value as text."""
+    """Return an expression for the reason why a row is rejected: its value in the column `name` is not a finite number.
+
+    `raw` is an expression for this value as text.
+    """
     import polars as pl
 
     return pl.format(f"{name} is '{{}}', which is not a finite number", raw)
 
 
 def trimmed(name: str, values: str) -> Change:
-    """Return a `Change` that reports from how many values surrounding white space was removed; `values` names them in the note."""
+    """Return a `Change` that reports how many values of the column `name` had white space around them, which was removed.
+
+    `values` is the word for the values in the note, such as `labels`.
+    """
     import polars as pl
 
     changed = string(name) != string(name).str.strip_chars()
@@ -144,9 +151,9 @@ def trimmed(name: str, values: str) -> Change:
 
 
 def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:
-    """Apply the checks to a frame: reject bad rows, each with its first reason, and convert the others.
+    """Apply the checks to a frame: reject bad rows, each with the first reason that applies to it, and convert the other rows.
 
-    For each change of values (see `Change`) that affects a row, the result has a note.
+    The result has a note for each change of values (see `Change`) that affects at least one row.
     """
     import polars as pl
 

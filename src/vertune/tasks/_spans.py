@@ -38,7 +38,7 @@ _LINE = 1 << 32
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     """Parse the column `name` to lists of spans, and add the column `__unread`: the reason why a value can't be parsed, else null.
 
-    Raises DataError if the type of the column can't contain spans.
+    Raises DataError only if the type of the column can't contain spans, such as a column of numbers.
     """
     import polars as pl
 
@@ -65,9 +65,9 @@ def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """Parse one cell: a list of mappings or of (start, end, label), or such a list as JSON.
+    """Parse one cell: a list whose items are mappings or tuples (start, end, label), or the JSON text of such a list.
 
-    Returns (spans, None), or (None, reason) if the cell can't be parsed.
+    Returns (spans, None); (None, reason) if the cell can't be parsed; (None, None) if the cell is null.
     """
     try:
         items = json.loads(value) if isinstance(value, str) else value
@@ -79,7 +79,7 @@ def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
 
 
 def _span(item: Any) -> dict[str, Any]:
-    """Convert a mapping or a (start, end, label) to a span; raise ValueError if start or end is not a whole number."""
+    """Convert a mapping or a tuple (start, end, label) to a span; raise ValueError if start or end is not a whole number."""
     start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
     if int(start) != start or int(end) != end:
         raise ValueError("offsets must be whole numbers")
@@ -87,9 +87,10 @@ def _span(item: Any) -> dict[str, Any]:
 
 
 def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
-    """Check the spans in the column `name` of the texts in the column `text`; add the columns `__problem` and `__overlap`.
+    """Check the spans in the column `name` against the texts in the column `text`; add the columns `__problem` and `__overlap`.
 
-    `__problem` is the reason why a span of the row is invalid, else null. `__overlap` is true if spans of the row overlap.
+    `__problem` is the reason why a span of the row is invalid, else null; no error is raised. `__overlap` is true if spans of the
+    row overlap.
     """
     import polars as pl
 
@@ -124,7 +125,10 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
 
 
 def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Remove each span that overlaps a longer one, and list the removed ones in the new column `__dropped`; skip rows with a problem."""
+    """Where spans overlap, keep only the longest, and list the removed ones in the new column `__dropped`.
+
+    Of equally long spans, the first is kept. Rows in which `check` found a problem are not changed.
+    """
     import polars as pl
 
     rows = frame.select(pl.col("__overlap") & pl.col("__problem").is_null()).to_series().to_numpy().nonzero()[0]

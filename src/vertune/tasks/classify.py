@@ -32,7 +32,10 @@ _ERRORS = 30
 
 
 class ClassAnswer(TypedDict):
-    """The prediction for one record: its label, the probability of the label and of every class, and whether the input was truncated."""
+    """The prediction for one record: the predicted label, its probability, and those of all classes.
+
+    `truncated` is whether the input was truncated.
+    """
 
     label: str
     probability: float
@@ -75,7 +78,11 @@ class Classify(_inputs.SingleView):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the labels, if present, to text; raise DataError if labels are numbers such as 0.5."""
+        """Check the rows and convert the labels, if the data has them, to text; the result lists the rejected rows.
+
+        A row is rejected if, for example, it has no label. Raises DataError if labels are numbers such as 0.5 that are not in the
+        option `labels`.
+        """
         checks = self.check_inputs(frame)
         if self._target in frame.columns:
             frame = _labels.check(frame, self._target, self.labels, checks)
@@ -119,20 +126,24 @@ class Classify(_inputs.SingleView):
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return, for each feature (model input), the class index of its record as int64; raise DataError for a label not in `labels`."""
+        """Return, for each feature (model input), the class index of the record that it was made from, as int64.
+
+        If `imbalance` is `weight`, each feature also gets the weight of its class in the loss. Raises DataError if a record has a
+        label that is not in `labels`.
+        """
         truth = self._truth(records)[windows.owners(features)]
         weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
         return Targets(list(truth), weights)
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return how often each record is drawn per epoch, so that all classes are drawn equally often; the epoch keeps its length.
+        """Return how often, on average, each record is drawn per epoch, shape (records,), or None if `imbalance` is not `resample`.
 
-        Returns None unless `imbalance` is `resample`.
+        The numbers are chosen so that all classes are drawn equally often; the number of rows per epoch does not change.
         """
         return self._evening()[self._truth(records)] if self.imbalance == "resample" else None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the cross-entropy of each model input or, with `imbalance: focal`, its focal loss; shape (inputs,)."""
+        """Return the loss of each model input, shape (inputs,): the focal loss with `imbalance: focal`, otherwise the cross-entropy."""
         from vertune.nn import losses
 
         if self.imbalance == "focal":
@@ -156,7 +167,10 @@ class Classify(_inputs.SingleView):
         return classification.tally(self._truth(records), self._guess(answers), len(self.labels))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the classification metrics, with `f1` if there is a positive class; `total` is the sum of rows that `tally` returns."""
+        """Return the classification metrics by name; `total` is the sum of rows that `tally` returns.
+
+        If there is a positive class, they include its F1 as `f1`.
+        """
         values = classification.summarise(total, len(self.labels))
         if self.positive is not None:
             values["f1"] = classification.f1(classification.split(total, len(self.labels)))[..., self.labels.index(self.positive)]
@@ -198,7 +212,7 @@ class Classify(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: questions to a bank in three classes, each recognisable by one word."""
+        """Return example rows: questions to a bank, each with one of three classes; one word of a question shows its class."""
         cues = {"card": ("card", "cards"), "transfer": ("transfer", "transfers"), "exchange": ("rate", "currency")}
         frames = (
             "where is my {}",
@@ -223,7 +237,10 @@ class Classify(_inputs.SingleView):
         return _labels.index([answer["label"] for answer in answers], self.labels)
 
     def _evening(self) -> NDArray[np.float64]:
-        """Return a weight per class, inverse to its number of training rows, so that all have equal influence; the mean over rows is 1."""
+        """Return a weight per class, inverse to its number of training rows, so that all classes have equal influence.
+
+        The mean of the weights over the training rows is 1. A class without training rows has the weight 1.
+        """
         counts = np.array(self.counts, np.float64)
         present = counts > 0
         return np.where(present, counts.sum() / (max(1, present.sum()) * np.maximum(counts, 1)), 1.0)

@@ -37,7 +37,7 @@ _IRRELEVANT = ("0", "0.0", "false", "no")
 
 
 class EmbedAnswer(TypedDict, total=False):
-    """The answer for one record, which is a query with or without a document."""
+    """The answer for one record; a record is a query with or without a document."""
 
     vector: list[float]
     """The unit vector of `text`."""
@@ -81,7 +81,11 @@ class Embed(Task):
         return _Fields(query.name, document.name, self.target_columns[0].name)
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check that queries and documents, if present, are not empty, and convert the labels, if present, to 1 and 0."""
+        """Check the queries, and the documents and labels if the data has them; the result lists the rejected rows.
+
+        A row is rejected if its query or document is empty, or if its label is not 1 or 0 (or true or false, yes or no). Valid
+        labels are converted to 1 and 0.
+        """
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -110,7 +114,10 @@ class Embed(Task):
         return self
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return what the encoder reads: the query and, if `columns` has documents, separately the document."""
+        """Return a view for the query and, if `columns` contains the column of documents, a second view for the document.
+
+        The encoder reads each view separately.
+        """
         fields = self._fields
         query = View("query", (fields.query,))
         return (query, View("document", (fields.document,))) if fields.document in columns else (query,)
@@ -132,9 +139,10 @@ class Embed(Task):
         return unit
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return four int64 numbers for each feature (model input): role (0 query, 1 document), id of the query, id of the document, label.
+        """Return, for each feature (model input), four int64 numbers: its role, the id of the query, the id of the document, and the label.
 
-        Equal texts have equal ids. Raises DataError if a record has no document.
+        The role is 0 for a query and 1 for a document; the label is 1 if the document is relevant to the query, else 0. Equal texts
+        have equal ids. Raises DataError if a record has no document.
         """
         fields = self._fields
         if any(record.get(fields.document) is None for record in records):
@@ -151,10 +159,10 @@ class Embed(Task):
         return Targets(list(np.array(rows, np.int64).reshape(-1, 4)))
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return how often each record is drawn per epoch, so that half of the drawn pairs are relevant (label 1).
+        """Return how often, on average, each record is drawn per epoch, so that half of the drawn pairs are relevant (label 1).
 
-        Returns None if at least half of the records are relevant, or none is. Only relevant pairs have a loss; the documents of the
-        other pairs are hard negatives in it.
+        Returns None if at least half of the records are relevant, or if no record is relevant. A loss is computed only for the
+        relevant pairs; it uses the documents of the other pairs as hard negatives.
         """
         fits = np.array([self._fields.fits(record) for record in records], bool)
         share = float(fits.mean()) if len(fits) else 1.0
@@ -171,15 +179,18 @@ class Embed(Task):
         return {"document": self._fields.document}
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Return whether the vectors of two answers are equal: whether query and document vectors each have a cosine of at least 0.999."""
+        """Return whether the vectors of two answers are nearly equal.
+
+        They are if the two query vectors have a cosine of at least 0.999 and, if both answers have document vectors, these do too.
+        """
         pairs = [(one[name], other[name]) for name in ("vector", "vector_pair") if name in one and name in other]
         return bool(pairs) and all(float(np.dot(left, right)) >= _SAME_DIRECTION for left, right in pairs)
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return one row of ranking metrics per query with a relevant document; other queries do not count.
+        """Return one row of ranking metrics for each query that has a relevant document; other queries do not count.
 
-        If the records have labels, only the documents in the rows of a query are ranked for it; else the documents of all records.
-        The columns are those of `metrics.ranking.statistics`.
+        If the records have labels, only the documents of the records with the query are ranked for it. Otherwise, the documents of
+        all records are ranked for each query. The columns are those of `metrics.ranking.statistics`.
         """
         return np.array([query.statistics for query in _queries(records, answers, self._fields)], np.float64).reshape(
             -1, 1 + len(ranking.NAMES)
@@ -210,7 +221,7 @@ class Embed(Task):
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
         """Return the answers of the baseline BM25, which ranks the test documents for each test query.
 
-        Its terms are words or, in scripts without spaces, characters and pairs of adjacent characters.
+        The terms that BM25 counts are words or, in scripts without spaces, characters and pairs of adjacent characters.
         """
         fields = self._fields
         documents = {text: number for number, text in enumerate(dict.fromkeys(record[fields.document] for record in test))}
@@ -230,7 +241,10 @@ class Embed(Task):
         return {"bm25": answers}
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: questions about things, each with a relevant sentence in one row and an irrelevant one in the next."""
+        """Return example rows: questions about things.
+
+        Two adjacent rows have the same question: the first row with a relevant sentence, the second with an irrelevant one.
+        """
         things = ("tea", "rain", "music", "bread", "茶", "雨", "音乐", "面包")
         records = []
         for row in range(rows):
@@ -250,7 +264,7 @@ class _Fields:
     label: str
 
     def fits(self, record: Record) -> bool:
-        """Return whether the document of a record is relevant to its query; it is if the record has no label."""
+        """Return whether the document of a record is relevant to its query; a document without a label counts as relevant."""
         label = record.get(self.label)
         return label is None or int(label) == 1
 
@@ -275,7 +289,7 @@ class _Query:
 
 
 def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fields) -> list[_Query]:
-    """Evaluate the ranking of the documents for each query that has a relevant one; the queries are in order of first appearance.
+    """Evaluate the ranking of the documents for each query that has a relevant document; queries are in order of first appearance.
 
     Raises DataError if a record has no document.
     """
@@ -303,9 +317,9 @@ def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fiel
 
 
 def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answer]) -> _Query | None:
-    """Evaluate the ranking of the documents in the rows of one query; return None if none of them is relevant.
+    """Evaluate a ranking for one query, of the documents in its records only; return None if none of them is relevant.
 
-    `rows` are the indices of these rows, `fits` is whether the document of each is relevant.
+    `rows` are the indices of these records; `fits` says for each of them whether its document is relevant.
     """
     relevant = np.array(fits, bool)
     if not relevant.any():

@@ -69,7 +69,11 @@ class Extract(Task):
         return question.name, context.name, self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check that every answer is in its context; a wrong `start` is corrected if the answer occurs once, and a note counts these."""
+        """Check that the context of each row contains the row's answers; the result lists the rejected rows.
+
+        If the context contains an answer not at its `start`, but exactly once elsewhere, `start` is corrected; a note in the result
+        counts these corrections.
+        """
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -119,8 +123,8 @@ class Extract(Task):
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """Return, for each token of each feature (model input), whether an answer starts or ends there.
 
-        In a feature that contains no answer, the special token that stands for "no answer" is marked. Logs a warning if questions
-        have an answer that was truncated, so that no feature contains it.
+        In a feature that contains no whole answer, the special token that stands for "no answer" is marked. Logs a warning if the
+        answers to some questions were truncated, so that no feature contains them.
         """
         values, name = [], self._fields[2]
         visible = np.zeros(len(records), bool)
@@ -139,7 +143,10 @@ class Extract(Task):
         return Targets(values)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each model input: the mean of the cross-entropies, over its tokens, of the answer's start and of its end."""
+        """Return the loss of each model input, shape (inputs,).
+
+        It is the mean of two cross-entropies over the tokens of the input: one for the start of the answer, one for its end.
+        """
         from vertune.nn.token_losses import pointed
 
         return pointed(outputs, targets)
@@ -170,7 +177,8 @@ class Extract(Task):
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
         """Return a copy with the threshold for "no answer" that has the best mean F1 on these records.
 
-        Returns the task unchanged if every context has an answer or there are no records.
+        Returns the task unchanged if the option `unanswerable` is not true (every context has an answer), or if there are no
+        records.
         """
         if self.unanswerable is not True or not records:
             return self
@@ -203,7 +211,10 @@ class Extract(Task):
         return {"f1": total[..., 1] / count, "exact_match": total[..., 2] / count}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return the predictions with the lowest F1; among equal ones, the most confident first."""
+        """Return up to 50 predictions with an F1 below 1, the lowest F1 first.
+
+        Of predictions with equal F1, the most confident come first.
+        """
         question, _, name = self._fields
         f1 = self.tally(records, answers)[:, 1]
         sure = np.array([answer.get("probability", 0.0) for answer in answers])
@@ -222,10 +233,11 @@ class Extract(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the test predictions of two baselines; their answers have the median length, in words, of the training answers.
+        """Return the test predictions of two baselines, `n-gram` and `majority`.
 
-        `n-gram` predicts the span whose surroundings share most words with the question. `majority` predicts the first span of the
-        context, or no answer if most training rows have none.
+        `n-gram` predicts the span whose surroundings share the most words with the question. `majority` predicts the first span of
+        the context, or no answer if most training rows have none. Both predict spans whose length in words is the median of the
+        training answers.
         """
         question, context, name = self._fields
         lengths = [len(pieces(item["text"])) for record in train for item in record[name]]
@@ -239,7 +251,7 @@ class Extract(Task):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: questions about the colour of a thing, with contexts that name the colour."""
+        """Return example rows: questions about the colour of a thing; each context names the colour."""
         things, colours = ("car", "house", "door", "hat"), ("red", "blue", "green", "white")
         records = []
         for row in range(rows):

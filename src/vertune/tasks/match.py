@@ -13,7 +13,7 @@ from vertune.tasks.classify import Classify
 
 
 class Match(Classify):
-    """Options of the matching task: the same as of classification, but the second text is required."""
+    """Options of the matching task, the same as those of classification; but here each record must have a second text."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -22,7 +22,7 @@ class Match(Classify):
     )
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: pairs of sentences, the second of which says the same as the first, the opposite, or something else."""
+        """Return example rows: pairs of sentences; the second one says the same as the first, contradicts it, or says something else."""
         things = ("bank", "shop", "train", "river", "garden", "market")
         states = ("open", "quiet", "large", "old", "full")
         second = {"contradicts": "the {} is not {}", "entails": "the {} is really {}", "neutral": "perhaps a {} was {}"}

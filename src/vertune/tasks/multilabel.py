@@ -31,9 +31,9 @@ _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
 
 
 class SetAnswer(TypedDict):
-    """The prediction for one record: its labels, the probability of every label of the task, and whether the input was truncated.
+    """The prediction for one record: the predicted labels, and the probabilities of all labels of the task.
 
-    The predicted labels are sorted by falling probability.
+    The predicted labels are sorted by falling probability. `truncated` is whether the input was truncated.
     """
 
     labels: list[str]
@@ -80,7 +80,11 @@ class Multilabel(_inputs.SingleView):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the labels, if present, to lists; a row with an empty list is valid, one with null is rejected."""
+        """Check the rows and convert the labels, if the data has them, to lists; the result lists the rejected rows.
+
+        A row with an empty list is valid; a row with null is rejected. Raises DataError if the type of the label column can't
+        contain labels.
+        """
         import polars as pl
 
         checks = self.check_inputs(frame)
@@ -125,7 +129,10 @@ class Multilabel(_inputs.SingleView):
             )
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy with `labels` and `at_least`, where they are not configured, set from the training rows."""
+        """Return a copy in which `labels`, if empty, and `at_least`, if it is `auto`, are set from the training rows.
+
+        Thresholds that were fitted before are removed.
+        """
         lists = _rows.target(frame, self._target, self.name)
         counts = dict(lists.explode(empty_as_null=True).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
@@ -177,20 +184,24 @@ class Multilabel(_inputs.SingleView):
         return tuple(answer["labels"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the lowest certainty among all labels: the probability p of a predicted label, 1 - p for one that is not predicted."""
+        """Return the certainty of the least certain label among all labels of the task.
+
+        The certainty of a label with the probability p is p if the label is predicted, and 1 - p if it is not.
+        """
         named = set(answer["labels"])
         sure = [value if label in named else 1 - value for label, value in answer["probabilities"].items()]
         return float(min(sure, default=1.0))
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """Return a copy with a threshold per label, fitted on these records for the main metric of the task.
+        """Return a copy with a threshold per label, fitted on these records.
 
-        Returns the task unchanged if the option `threshold` is a number.
+        The thresholds are fitted for macro F1 if the main metric is `macro_f1` or `weighted_f1`, else for micro F1. Returns the
+        task unchanged if the option `threshold` is a number or there are no records.
         """
         return self._learn(self._truth(records), decoder.merged(len(records), features, outputs, self.size))
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return one row of counts per record, from whose sum `summarise` computes the metrics; shape (records, 3 * labels + 3).
+        """Return one row of counts per record, shape (records, 3 * labels + 3); `summarise` computes the metrics from the sum of the rows.
 
         The counts are those of `metrics.classification.tally_sets`.
         """
@@ -222,9 +233,9 @@ class Multilabel(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the test predictions of two baselines: the most frequent label set, and logistic regressions on TF-IDF features.
+        """Return the test predictions of two baselines: the most frequent set of labels, and logistic regressions on TF-IDF features.
 
-        There is one regression per label; its threshold is fitted in the same way as that of the model.
+        There is one regression per label; the threshold of each label is fitted in the same way as for the model.
         """
         from vertune.baselines import linear
 
@@ -241,7 +252,7 @@ class Multilabel(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: market news, each on one or two of three topics, which the text names."""
+        """Return example rows: market news, each on one or two of three topics; the text has a word for each of its topics."""
         cues = {"energy": ("oil", "gas"), "grain": ("wheat", "corn"), "metal": ("gold", "copper")}
         sets = (("grain",), ("energy", "metal"), ("energy",), ("metal",), ("energy", "grain"))
         frames = ("prices of {} rose today", "traders sell {} in large amounts", "the market for {} is quiet", "a report on {} is expected")

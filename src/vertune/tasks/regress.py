@@ -73,7 +73,10 @@ class Regress(_inputs.SingleView):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the score, if present, to a float; rows without a finite number are rejected."""
+        """Check the rows and convert the score, if the data has it, to a float; the result lists the rejected rows.
+
+        A row is rejected if, for example, its score is not a finite number. Raises DataError if no value of the column is a number.
+        """
         checks, name = self.check_inputs(frame), self._target
         if name in frame.columns:
             raw, number = _rows.number(frame, name)
@@ -106,7 +109,10 @@ class Regress(_inputs.SingleView):
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return, for each feature (model input), the standardised score of its record as float32."""
+        """Return, for each feature (model input), the standardised score of the record that it was made from, as float32.
+
+        A standardised score is the distance of the score from the mean of the training scores, in standard deviations.
+        """
         mean, deviation = self._scale()
         values = ((self._truth(records) - mean) / deviation).astype(np.float32)
         return Targets(list(values[windows.owners(features)]))
@@ -126,9 +132,9 @@ class Regress(_inputs.SingleView):
         return {"mean": mean, "deviation": deviation, "bounds": list(self.bounds) if self.bounds else None}
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return one row of terms per record, from whose sum `summarise` computes the metrics; shape (records, 8).
+        """Return one row of numbers per record, shape (records, 8); `summarise` computes the metrics from the sum of the rows.
 
-        The terms are those of `metrics.regression.tally`.
+        The numbers are those of `metrics.regression.tally`.
         """
         return regression.tally(self._truth(records), self._guess(answers), self._scale()[0])
 
@@ -171,7 +177,7 @@ class Regress(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: opinions on a service, each with a score from 1 to 5 that depends on one word of the text."""
+        """Return example rows: opinions on a service, each with a score from 1 to 5; one word of the text shows the score."""
         cues = {5.0: "excellent", 1.0: "terrible", 4.0: "good", 2.0: "poor", 3.0: "average"}
         things = ("service", "food", "room", "staff")
         frames = ("the {} was {}", "we found the {} {}", "their {} is {} as always")

@@ -79,7 +79,10 @@ class Tag(Task):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check that all spans are inside their text; where spans overlap, keep only the longest; a note counts the dropped ones."""
+        """Check that all spans are inside their text; the result lists the rejected rows.
+
+        If spans overlap, only the longest is kept; a note in the result counts the dropped spans.
+        """
         import polars as pl
 
         _rows.need(frame, self.columns, self.name)
@@ -124,7 +127,10 @@ class Tag(Task):
 
     @property
     def size(self) -> int:
-        """The number of outputs of the model per token, one per BIO tag: outside, and for each label beginning and inside."""
+        """The number of outputs of the model per token: one per BIO tag.
+
+        The tags are: outside of spans, and for each label, the beginning of a span and the inside of a span.
+        """
         return 1 + 2 * len(self.labels)
 
     @property
@@ -146,7 +152,8 @@ class Tag(Task):
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """Return the BIO tag of each word at its first token, and -100 at all other tokens; all words have the same weight in the loss.
 
-        Logs a warning if spans do not start and end at the borders of words, or if they are in truncated text.
+        Logs a warning if spans do not start and end at the borders of words, or if spans are in text that was truncated. Raises
+        DataError if a span has a label that is not in `labels`.
         """
         known = self._numbers(records)
         readings = decoder.read(records, features, self._text)
@@ -197,7 +204,7 @@ class Tag(Task):
         return tuple(span["label"] for span in answer["spans"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the probability of the least certain span of an answer; None if it has no span."""
+        """Return the probability of the least certain span of an answer; None if the answer has no span."""
         sure = [span["probability"] for span in answer["spans"] if "probability" in span]
         return float(min(sure)) if sure else None
 
@@ -237,7 +244,10 @@ class Tag(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the test predictions of two baselines: a gazetteer (a list of the entities in the training texts), and no span at all."""
+        """Return the test predictions of two baselines.
+
+        `gazetteer` finds the entities of the training texts again in the test texts; `majority` predicts no span in any text.
+        """
         known = Gazetteer([{"text": record[self._text], "spans": record[self._target]} for record in train])
         return {
             "gazetteer": [{"spans": list(known.spans(record[self._text])), "truncated": False} for record in test],
@@ -245,7 +255,7 @@ class Tag(Task):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: sentences on who lives where, in English and Chinese, with the person and the place as spans."""
+        """Return example rows: English and Chinese sentences that say where a person lives; the person and the place are spans."""
         people = ("Anna Smith", "Omar", "Li Na", "Jean-Luc", "王芳", "张伟", "李娜", "赵敏")
         places = ("Paris", "New York", "U.S.", "Oslo", "北京", "上海", "广州", "成都")
         records = []
@@ -265,7 +275,7 @@ class Tag(Task):
 
 
 def _alignment(spans: Sequence[Sequence[Mapping[str, Any]]], readings: Sequence[decoder.Reading]) -> dict[str, int]:
-    """Count the gold spans, those that start or end inside a word or token, and those in text that was cut off."""
+    """Return the number of all gold spans, of those that start or end inside a word or token, and of those in text that was cut off."""
     counts = {"spans": 0, "misaligned": 0, "truncated": 0}
     for expected, reading in zip(spans, readings, strict=True):
         gold, units = bio.longest(expected), reading.merged

@@ -85,7 +85,10 @@ def check_again(cleaner: Cleaner) -> None:
 
 
 def check_prediction(cleaner: Cleaner) -> None:
-    """Check that, with `at_prediction`, no row is dropped and `edit` changes texts as `clean` does; else that `edit` changes nothing."""
+    """Check the method `edit`, which is applied to texts before a prediction if `at_prediction` is true.
+
+    If it is true, `clean` must drop no row and `edit` must change texts as `clean` does. If it is false, `edit` must change nothing.
+    """
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     edited = [cleaner.edit(text) for text in frame["review"]]

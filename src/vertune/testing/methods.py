@@ -137,7 +137,10 @@ def check_only_declared_weights_move(method: Method, case: MethodCase) -> None:
 
 
 def _twin(name: str, case: MethodCase) -> str:
-    """Return the other name of a weight that a model contains twice because its base has its own head; return other names unchanged."""
+    """Return the second name of a weight of the pretrained model if the model contains it under two names; else return the same name.
+
+    This is so for a classification model of transformers, which contains the pretrained model as a module.
+    """
     model = case.fresh()
     if model.native is None or not name.startswith(structure.BACKBONE):
         return name

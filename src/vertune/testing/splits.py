@@ -63,7 +63,7 @@ def check_columns(split: Split, frame: pl.DataFrame) -> None:
 
 
 def check_without(split: Split, frame: pl.DataFrame) -> None:
-    """Check that rows are never assigned to validation or test if `without` is told that these come from separate files."""
+    """Check that no rows are assigned to validation or test if `without` was called with their names, because they have separate files."""
     for given in ({"validation"}, {"test"}, {"validation", "test"}):
         able = given & set(type(split).model_fields)
         found = able & set(split.without(frozenset(given)).divide(frame, COLUMNS))

@@ -31,13 +31,13 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
 
 
 class WordEncoder(Encoder):
-    """Encoder whose tokens are whole words (single characters in Chinese); where allowed, it cuts long texts into overlapping windows."""
+    """Encoder whose tokens are whole words (single characters in Chinese); if a view allows it, long texts become overlapping windows."""
 
     room: int = 64
     """Largest number of words in a window (a piece of a long text)."""
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the features (model inputs) of all records, by record, then by view (group of fields), then by window."""
+        """Return the features (model inputs) of all records, ordered by record, then by view (group of fields), then by window."""
         return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
 
     def _view(self, row: int, record: Record, view: View) -> list[Feature]:
@@ -134,7 +134,7 @@ def check_round_trip(kind: type[Task]) -> None:
 
 
 def check_clean(kind: type[Task]) -> None:
-    """Check that `clean` accepts the example, keeps other columns, changes no cleaned rows, and accepts rows without targets."""
+    """Check that `clean` accepts the example, keeps other columns, changes no cleaned row again, and accepts rows without targets."""
     frame = frame_of(kind)
     cleaned = kind().clean(frame)
     assert not cleaned.rejected, f"the example has bad rows: {cleaned.rejected[:3]}"
@@ -239,7 +239,7 @@ def check_decode(kind: type[Task]) -> None:
 
 
 def check_answers(kind: type[Task]) -> None:
-    """Check that `named` returns known labels, `confidence` a number from 0 to 1, and that `agrees` is symmetric and not always true."""
+    """Check that `named` returns known labels, `confidence` returns a number from 0 to 1, and `agrees` is symmetric and not always true."""
     task, records = fitted(kind)
     first, second = answers_of(task, records), answers_of(task, records, seed=1)
     for answer in first:

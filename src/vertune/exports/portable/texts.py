@@ -32,9 +32,10 @@ class Texts:
         return tokens.collate([feature], 0)
 
     def encode(self, records: list[Record], views: list[Record]) -> list[Feature]:
-        """Return the token sequences of all records, ordered by record, then view (model input), then window (piece of a long text).
+        """Return the token sequences of all records.
 
-        A view is skipped if its first field is missing or empty.
+        They are ordered by record, then by view (the fields that form one model input), then by window (piece of a long text). A view
+        of a record is skipped if the first field of the view is missing or empty.
         """
         features = []
         for row, record in enumerate(records):

@@ -44,7 +44,7 @@ class Embedding(BaseModel):
 
 
 class Usage(BaseModel):
-    """The number of tokens that were computed; a cached vector counts as 0."""
+    """The number of tokens that were computed; a text whose vector was cached counts as 0 tokens."""
 
     prompt_tokens: int
     total_tokens: int
