@@ -146,7 +146,7 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
     for what, value in found.items():
         if known.get(what) != value:
             raise ModelError(
-                f"The {what} of {artifact.id} differs from the one that was measured when the model was compressed: "
+                f"The {what} of {artifact.id} has changed since the model was compressed: "
                 f"expected sha256 {str(known.get(what))[:12]}…, found {value[:12]}…. Restore the folder, or compress again."
             )
     graph = Graph(artifact.folder / GRAPH, threads)
