@@ -20,7 +20,7 @@ def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequ
     If a long text was divided into windows (overlapping pieces), the probabilities of its windows are averaged; each window is
     weighted by its number of tokens.
     """
-    logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, len(labels)))
+    logits = windows.stacked(outputs, len(labels))
     merged = windows.merge(len(records), features, windows.softmax(logits))
     return answers(merged, labels, windows.truncated(len(records), features))
 

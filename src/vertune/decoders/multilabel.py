@@ -33,8 +33,7 @@ def merged(count: int, features: Sequence[Feature], outputs: Sequence[NDArray[An
     If a long text was divided into windows (overlapping pieces), the probabilities of its windows are averaged; each window is
     weighted by its number of tokens.
     """
-    logits = np.array(outputs, np.float64) if len(outputs) else np.empty((0, size))
-    return windows.merge(count, features, windows.sigmoid(logits))
+    return windows.merge(count, features, windows.sigmoid(windows.stacked(outputs, size)))
 
 
 def answers(

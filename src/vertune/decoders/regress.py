@@ -27,8 +27,7 @@ def decode(
     If a long text was divided into windows (overlapping pieces), the outputs for its windows are averaged; each window is weighted
     by its number of tokens.
     """
-    each = np.array(outputs, np.float64) if len(outputs) else np.empty((0, 1))
-    merged = windows.merge(len(records), features, each)[:, 0] * deviation + mean
+    merged = windows.merge(len(records), features, windows.stacked(outputs, 1))[:, 0] * deviation + mean
     return answers(merged, bounds, windows.truncated(len(records), features))
 
 

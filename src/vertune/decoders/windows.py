@@ -17,6 +17,11 @@ def owners(features: Sequence[Feature]) -> NDArray[np.int64]:
     return np.fromiter((feature.record for feature in features), np.int64, len(features))
 
 
+def stacked(outputs: Sequence[NDArray[Any]], size: int) -> NDArray[np.float64]:
+    """Return the outputs for all features (model inputs) as one array of shape (features, size); there may be no features."""
+    return np.array(outputs, np.float64) if len(outputs) else np.empty((0, size))
+
+
 def merge(count: int, features: Sequence[Feature], values: NDArray[Any]) -> NDArray[np.float64]:
     """Average the values over the windows (pieces of a long text) of each record, weighted by the number of tokens of each window.
 
