@@ -76,4 +76,4 @@ def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resu
         manifest = dataset.manifest_or_empty  # empty if the dataset is damaged
         if manifest.get("name") == config.name and manifest.get("inputs_hash") == fingerprint:
             return dataset
-    return prepare(config, home, progress)
+    return prepare(config, home, progress, fingerprint=fingerprint)

@@ -23,10 +23,17 @@ _REASONS = 20
 """Maximum number of reasons for rejection that the report lists."""
 
 
-def prepare(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Artifact:
+def prepare(
+    config: Config,
+    home: Home,
+    progress: Progress | None = None,
+    frames: Mapping[str, pl.DataFrame] | None = None,
+    fingerprint: str | None = None,
+) -> Artifact:
     """Read, clean, check and split the rows of the config's data sources, or of `frames`; return the dataset.
 
-    The keys of `frames` are train, validation and test. Every row is in a split, counted as unused, or written to rejected.jsonl
+    The keys of `frames` are train, validation and test. `fingerprint` is that of the config's `ChainInputs`, if the caller knows it:
+    computing it reads all files. Every row is in a split, counted as unused, or written to rejected.jsonl
     with a reason. Raises NotFound or DataError if the rows can't be read, used or split, ConfigError if options of the config don't
     suit the data. After such an error, the run's folder contains the rows that were rejected up to then.
     """
@@ -35,7 +42,8 @@ def prepare(config: Config, home: Home, progress: Progress | None = None, frames
         inputs, log = ChainInputs.of(config), ChainLog(recorder)
         tables = chain.read(inputs, log) if frames is None else chain.mark(frames)
         # hashed before reading: if a file changes meanwhile, the next run prepares it again
-        fingerprint = inputs.fingerprint() if frames is None else None
+        if frames is None and fingerprint is None:
+            fingerprint = inputs.fingerprint()
         try:
             result = chain.run(inputs, tables, log)
         finally:
