@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -342,7 +343,9 @@ def test_a_server_that_drips_is_left_at_the_deadline(server):
     assert time.monotonic() - start < 0.8
 
 
-def test_a_server_that_drips_its_head_is_left_at_the_deadline_and_loses_the_connection_with_the_client():
+@contextmanager
+def dripping() -> Iterator[tuple[str, threading.Event]]:
+    """The address of a server that sends the head of an answer letter by letter, and an event that is set where its client leaves."""
     left = threading.Event()
 
     def drip(listening):
@@ -356,8 +359,12 @@ def test_a_server_that_drips_its_head_is_left_at_the_deadline_and_loses_the_conn
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=drip, args=[listening], daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", left
+
+
+def test_a_server_that_drips_its_head_is_left_at_the_deadline_and_loses_the_connection_with_the_client():
+    with dripping() as (url, left):
         start = time.monotonic()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with Client(url, deadline=0.4) as client, pytest.raises(ModelError, match=r"did not answer within 0\.4 s"):
             client.predict("support", "hello")
         assert 0.3 < time.monotonic() - start < 1
@@ -426,17 +433,9 @@ def test_the_calls_of_a_client_start_no_threads(server, client):
 
 
 def test_the_deadline_holds_behind_a_proxy_too(monkeypatch):
-    def drip(listening):
-        connection, _ = listening.accept()
-        with connection, suppress(OSError):
-            for letter in b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100:
-                connection.send(bytes([letter]))
-                time.sleep(0.05)
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=drip, args=[listening], daemon=True).start()
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{listening.getsockname()[1]}")
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{listening.getsockname()[1]}")
+    with dripping() as (url, _):
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.setenv("http_proxy", url)
         start = time.monotonic()
         with Client("http://far.example", deadline=0.4) as client, pytest.raises(ModelError, match="did not answer"):
             client.predict("support", "hello")

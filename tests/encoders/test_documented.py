@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
+from tests.documented import offered
 
-from vertune.core import part
 from vertune.core.artifact import Home
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.parse import build
 from vertune.runtime.predictor import Predictor
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "add" / "encoder.md"
-
 
 @pytest.fixture
-def documented(tmp_path, monkeypatch):
-    """The documented part, as another package would offer it."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "lengths.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    ours = part._modules
-    monkeypatch.setattr(part, "_modules", lambda folder: {**ours(folder), **({"lengths": "lengths"} if folder == "encoders" else {})})
-    part.find.cache_clear()
-    yield
-    part.find.cache_clear()
-    sys.modules.pop("lengths", None)
+def documented(tmp_path):
+    with offered("encoder.md", "encoders", "lengths", tmp_path):
+        yield
 
 
 @pytest.mark.usefixtures("documented")

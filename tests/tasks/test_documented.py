@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from tests.documented import offered
 
-from vertune.core import part
 from vertune.core.errors import ModelError
 from vertune.core.kinds import Export, Method
 from vertune.core.parse import build
@@ -20,21 +16,11 @@ from vertune.testing import tiny
 from vertune.testing.methods import MethodCase
 from vertune.testing.tasks import CHECKS, fitted
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "add" / "task.md"
-
 
 @pytest.fixture
-def kind(tmp_path, monkeypatch):
-    """The documented part, as another package would offer it."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "ordinal.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    ours = part._modules
-    monkeypatch.setattr(part, "_modules", lambda folder: {**ours(folder), **({"ordinal": "ordinal"} if folder == "tasks" else {})})
-    part.find.cache_clear()
-    yield part.find("tasks", "ordinal")
-    part.find.cache_clear()
-    sys.modules.pop("ordinal", None)
+def kind(tmp_path):
+    with offered("task.md", "tasks", "ordinal", tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
