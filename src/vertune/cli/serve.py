@@ -88,7 +88,7 @@ def _greet(url: str, service: Service, keys: Keys | None) -> None:
         output.note("Store this key: export VERTUNE_KEY=vt_…; create keys with fewer permissions: vertune key create NAME --scope predict")
     header = "" if keys is None else ' -H "Authorization: Bearer $VERTUNE_KEY"'
     first = deployments[0]
-    inputs = [column.name for column in first.task.columns if column.role == "input" and column.required]
+    inputs = [column.name for column in first.task.input_columns if column.required]
     body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
     output.note(f"Answering at {url}; documentation: {url}/docs. Stop with Ctrl-C.")
     output.next_steps(f"curl {url}/v1/verticals/{first.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")

@@ -241,7 +241,7 @@ class FrameRecords(Sequence[Record]):
 
 def _check_cleaners(inputs: ChainInputs) -> None:
     """Raise ConfigError if a cleaner edits texts although the task predicts character positions in them."""
-    target = next((column for column in inputs.task.columns if column.role == "target" and column.type in _PLACES), None)
+    target = next((column for column in inputs.task.target_columns if column.type in _PLACES), None)
     editing = next((cleaner for cleaner in inputs.clean if cleaner.at_prediction), None)
     if target is not None and editing is not None:
         raise ConfigError(

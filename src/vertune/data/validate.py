@@ -44,7 +44,7 @@ def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl
 
     They need one if there are more than `MAX_RECORDS_WITHOUT_FRAME`, or if an input is empty or not a text.
     """
-    inputs = [column for column in predictor.task.columns if column.role == "input"]
+    inputs = predictor.task.input_columns
     if not isinstance(records, (list, tuple)) or not 0 < len(records) <= MAX_RECORDS_WITHOUT_FRAME:
         return None
     sources = {name: source for name, source in predictor.fields.items() if source != name}
@@ -92,8 +92,7 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     """
     import polars as pl
 
-    columns = predictor.task.columns
-    inputs = [column.name for column in columns if column.role == "input"]
+    inputs = [column.name for column in predictor.task.input_columns]
     sources = {name: _as_list(value) for name, value in predictor.fields.items() if name in inputs}
     fields: dict[str, str | list[str]] = {}
     for name, source in sources.items():
@@ -103,10 +102,10 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
         if complete or name not in frame.columns:
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())
-    targets = [column.name for column in columns if column.role == "target" and column.name not in read]
+    targets = [column.name for column in predictor.task.target_columns if column.name not in read]
     mapped = map_fields(frame.drop(targets, strict=False), fields, predictor.task, targets=False).frame
     for cleaner in predictor.cleaners:
-        mapped = cleaner.edit_inputs(mapped, columns)
+        mapped = cleaner.edit_inputs(mapped, predictor.task.columns)
     return mapped
 
 
@@ -115,7 +114,7 @@ def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str
 
     Raises ConfigError if there are more texts than the model has inputs.
     """
-    names = [column.name for column in predictor.task.columns if column.role == "input"]
+    names = [column.name for column in predictor.task.input_columns]
     inputs = [name for name in names if not predictor.columns or name in predictor.columns]
     if len(texts) > len(inputs):
         raise ConfigError(
@@ -130,7 +129,7 @@ def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[di
 
     `vertical` is the model's name for the message.
     """
-    inputs = [column for column in task.columns if column.role == "input"]
+    inputs = task.input_columns
     required = [column.name for column in inputs if column.required]
     if len(required) > 1:
         fields = ", ".join(f"{name}: …" for name in required)
@@ -171,7 +170,7 @@ def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[
 
 def _input_names(predictor: Predictor) -> set[str]:
     """Return all names that the model's inputs may have in a record: the task's fields, and the columns of the training data."""
-    inputs = {column.name for column in predictor.task.columns if column.role == "input"}
+    inputs = {column.name for column in predictor.task.input_columns}
     return inputs.union(*(_as_list(source) for name, source in predictor.fields.items() if name in inputs))
 
 

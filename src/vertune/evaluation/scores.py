@@ -116,7 +116,7 @@ def _summary(sample: Sample, tally: NDArray[Any]) -> dict[str, Entry]:
 
 def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
     """Divide the records into thirds by the number of characters of their texts; return the row indices of each third by its name."""
-    fields = [column.name for column in sample.task.columns if column.role == "input" and column.type == "text"]
+    fields = [column.name for column in sample.task.input_columns if column.type == "text"]
     lengths = np.array([sum(len(str(record.get(field) or "")) for field in fields) for record in sample.records])
     first, second = (int(value) for value in np.quantile(lengths, [1 / 3, 2 / 3]))
     groups = {

@@ -103,7 +103,7 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
     """Train all weights of the student to reproduce the teacher's outputs; the teacher is not changed."""
     config, records, columns = lessons.config, lessons.records, lessons.columns
     use_threads(config.device.threads)
-    inputs = {column.name for column in student.task.columns if column.role == "input"}
+    inputs = {column.name for column in student.task.input_columns}
     bare = [{name: value for name, value in record.items() if name in inputs} for record in records]
     views = student.task.views(columns)
     features = student.encoder.encode(bare, views)

@@ -64,7 +64,7 @@ class TrainedModel:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the task's examples as records with the columns that the model reads."""
-        inputs = [column.name for column in self.task.columns if column.role == "input"]
+        inputs = [column.name for column in self.task.input_columns]
         inputs = [name for name in inputs if not self.reads or name in self.reads]
         types = {column.name: column.type for column in self.task.input_columns}
         records = [{key: str(row[key]) for key in inputs if row.get(key)} for row in self.task.example(8)]

@@ -113,7 +113,7 @@ class CachedPredictor:
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
         """Return one prediction per record; each is a copy that the caller may modify."""
-        inputs = [column.name for column in self.predictor.task.columns if column.role == "input"]
+        inputs = [column.name for column in self.predictor.task.input_columns]
         keys = [(self.model, *(record.get(name) for name in inputs)) for record in records]
         answers = self.cache.get_or_compute(keys, lambda positions: self.predictor.answer([records[position] for position in positions]))
         return copy.deepcopy(answers)

@@ -41,7 +41,7 @@ def _check(model: Predictor, bundled: Artifact) -> None:
     """Raise ModelError unless the bundle loads the pretrained model from its own folder and has the same outputs as the original."""
     import numpy as np
 
-    inputs = [column.name for column in model.task.columns if column.role == "input"]
+    inputs = [column.name for column in model.task.input_columns]
     records: list[dict[str, Any]] = [{name: row[name] for name in inputs if name in row} for row in model.task.example(8)]
     views = model.task.views(sorted({key for record in records for key in record}))
     copy = Predictor.open(bundled)

@@ -166,7 +166,7 @@ def _info(service: Service, name: str) -> VerticalInfo:
         task = deployment.task
         info.model, info.task, info.precision, info.why = deployment.model.id, task.name, deployment.precision, deployment.why
         info.shared = deployment.shared is not None
-        info.fields = {column.name: column.about for column in task.columns if column.role == "input"}
+        info.fields = {column.name: column.about for column in task.input_columns}
         info.labels = list(task.known_labels) or None
     pending = service.aliases.pending.get(name)
     if pending is not None:
