@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
 from vertune.core.errors import ConfigError, ModelError
-from vertune.core.records import Column
 from vertune.runtime.cache import AnswerCache, CachedPredictor
+from vertune.tasks.classify import Classify
 
 
 class Slow:
     """Answers a record with its text, after a while, and counts."""
 
-    task = SimpleNamespace(columns=(Column("text", ""), Column("label", "", role="target", type="label")))
+    task = Classify()
 
     def __init__(self, seconds=0.0, error=None):
         self.seconds, self.error, self.seen = seconds, error, []
