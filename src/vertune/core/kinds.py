@@ -126,8 +126,8 @@ class Tokens(Protocol):
         """Return the tokens of the records with the indices `rows`, in this order."""
         ...
 
-    def joined(self, *others: Self) -> Self:
-        """Return the tokens of the records of this object, followed by those of each of `others`, which have the same fields."""
+    def joined(self, other: Self) -> Self:
+        """Return the tokens of the records of this object, followed by those of the records of `other`, which have the same fields."""
         ...
 
     def save(self, file: Path) -> None:

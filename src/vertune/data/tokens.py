@@ -25,9 +25,10 @@ def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], colum
     tokens: dict[str, Tokens] = {}
     for name, frame in frames.items():
         present = frame.select([field for field in fields if field in frame.columns])
-        parts = [part for rows in present.iter_slices(_SLICE) if (part := encoder.read(rows.to_dicts(), fields)) is not None]
-        if parts:
-            tokens[name] = parts[0].joined(*parts[1:])
+        for part in present.iter_slices(_SLICE):
+            read_now = encoder.read(part.to_dicts(), fields)
+            if read_now is not None:
+                tokens[name] = tokens[name].joined(read_now) if name in tokens else read_now
     return tokens
 
 

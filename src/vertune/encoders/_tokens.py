@@ -128,11 +128,10 @@ class FieldTokens:
         index = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
         return FieldTokens(self.ids[index], self.offsets[index], starts)
 
-    def joined(self, *others: FieldTokens) -> FieldTokens:
-        """Return the tokens of these records followed by those of each of `others`."""
-        parts = (self, *others)
-        starts = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))]).astype(np.int64)
-        return FieldTokens(np.concatenate([part.ids for part in parts]), np.concatenate([part.offsets for part in parts]), starts)
+    def joined(self, other: FieldTokens) -> FieldTokens:
+        """Return the tokens of these records followed by those of `other`."""
+        starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
+        return FieldTokens(np.concatenate([self.ids, other.ids]), np.concatenate([self.offsets, other.offsets]), starts)
 
 
 def tokenise(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> FieldTokens:

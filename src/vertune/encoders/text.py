@@ -49,10 +49,10 @@ class TextTokens:
         """Return the tokens of the records with these indices, in the order of `rows`."""
         return TextTokens({name: field.take(rows) for name, field in self.fields.items()}, self.tokenizer)
 
-    def joined(self, *others: TextTokens) -> TextTokens:
-        """Return the tokens of these records followed by those of each of `others`, for the fields that all of them contain."""
-        names = [name for name in self.fields if all(name in other.fields for other in others)]
-        return TextTokens({name: self.fields[name].joined(*(other.fields[name] for other in others)) for name in names}, self.tokenizer)
+    def joined(self, other: TextTokens) -> TextTokens:
+        """Return the tokens of these records followed by those of `other`, for the fields that both contain."""
+        names = [name for name in self.fields if name in other.fields]
+        return TextTokens({name: self.fields[name].joined(other.fields[name]) for name in names}, self.tokenizer)
 
     def save(self, file: Path) -> None:
         """Write a safetensors file with the arrays `FIELD/ids`, `FIELD/offsets` and `FIELD/starts` of each field."""
