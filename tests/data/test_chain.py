@@ -89,7 +89,7 @@ PLANTED = {
         "extract",
         {},
         [*(question(place, (len(str(place)) + 1, "Ada")) for place in range(60)), question(7, (0, "Bob"))],
-        [("rows were rejected: an answer is not in the context", 1, 61)],
+        [("rows were rejected: the context does not contain the text of an answer", 1, 61)],
     ),
     "rows without labels": (
         "multilabel",

@@ -49,8 +49,8 @@ def test_rows_to_answer_need_no_targets():
         ({"text": ["title", "boddy"]}, [], UnknownName, r"Did you mean 'body'"),
         ({"text": "body"}, ["amont"], UnknownName, r"Did you mean 'amount'"),
         ({"txt": "body"}, [], UnknownName, r"no field 'txt' in the task 'classify'. Did you mean 'text'"),
-        ({}, [], DataError, r"'classify' reads the column 'text', but f.csv has: title.*fields: \{text: COLUMN\}"),
-        ({"text": ["title", "parts"]}, [], ConfigError, r"joins the column 'parts', which holds List"),
+        ({}, [], DataError, r"'classify' reads the column 'text', but f.csv has only these columns: title.*fields: \{text: COLUMN\}"),
+        ({"text": ["title", "parts"]}, [], ConfigError, r"joins several columns, but the column 'parts' has the type List"),
         ({"text": "body", "label": "title"}, ["label"], ConfigError, r"'label' can't be kept under its name"),
     ],
 )

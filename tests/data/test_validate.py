@@ -28,7 +28,7 @@ def test_texts_and_frames_give_the_same_records() -> None:
 
 @pytest.mark.parametrize("bad", ["", " ", None])
 def test_the_first_record_that_can_not_be_answered_is_named(bad) -> None:
-    with pytest.raises(DataError, match=r"Record 2 can't be answered: .* \(2 such records\)"):
+    with pytest.raises(DataError, match=r"Record 2 can't be answered: .* \(2 records can't be answered\)"):
         validate_records(predictor(), [{"text": "a"}, {"text": bad}, {"text": "b"}, {"text": bad}])
 
 

@@ -144,7 +144,7 @@ def test_cached_answers_are_those_of_the_model_that_is_asked(fleet, start, alone
 
 def test_a_vertical_that_is_not_there_is_told_with_those_that_are(server) -> None:
     said = problem(server.predict("nobody", "a"), 404)
-    assert said == "No vertical 'nobody' is served here. Choose from: faq, find, intent, spans, whole."
+    assert said == "No model is served under the name 'nobody'. Choose from: faq, find, intent, spans, whole."
     assert problem(server.ask.post("/v1/predict", json={"verticals": ["intent", "nobody"], "texts": ["a"]}), 404) == said
     assert problem(server.ask.get("/v1/nothing"), 404).startswith("There is no endpoint at /v1/nothing")
     assert problem(server.ask.get("/v1/predict/"), 404)  # and no redirect to wherever the Host header leads
@@ -240,7 +240,10 @@ def test_a_body_of_millions_of_mistakes_is_one_mistake(server, path, body) -> No
 
 def test_texts_for_a_task_that_reads_two_are_told_how(server) -> None:
     said = problem(server.predict("faq", "a"), 422)
-    assert said == "'faq' reads question and context, so one text per record is not enough. Send records: [{question: …, context: …}]."
+    assert said == (
+        "The model 'faq' reads the fields question and context, so one text per record is not enough. "
+        "Send records: [{question: …, context: …}]."
+    )
 
 
 def test_an_empty_text_is_refused_as_by_the_model(server, alone) -> None:

@@ -78,7 +78,7 @@ def test_utf8_lines_in_a_gb18030_file_are_not_read_as_other_characters(write):
 
 def test_a_file_half_in_each_encoding_is_refused(write):
     halves = CHINESE.encode() + CHINESE.encode("gb18030")
-    with pytest.raises(DataError, match=r"mixes encodings.*Save it in UTF-8"):
+    with pytest.raises(DataError, match=r"mixes encodings.*Save the file in UTF-8"):
         rows(write(halves))
 
 
@@ -148,7 +148,7 @@ def test_one_column_needs_no_delimiter(write):
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
-        (b"text,label\n", "has a header .text, label. and no rows"),
+        (b"text,label\n", "has a header .text, label., but no rows"),
         (b"a,a\n1,2\n", "names 'a' more than once"),
         (b"PK\x03\x04abc", "begins like a zip or Excel file"),
         (b"PAR1abc", "begins like a Parquet file"),

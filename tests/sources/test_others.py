@@ -76,7 +76,7 @@ def test_a_hub_that_is_not_reachable_says_so(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(NotFound, match="the hub does not return it"):
+    with pytest.raises(NotFound, match="can't be loaded from the Hugging Face hub"):
         Huggingface(path="owner/name").read()
 
 

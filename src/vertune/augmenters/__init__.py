@@ -1,1 +1,1 @@
-"""Augmenters, which make additional training rows: one file per augmenter."""
+"""Augmenters: components that make additional training rows from existing ones; one module per augmenter."""

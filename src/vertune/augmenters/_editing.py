@@ -1,7 +1,7 @@
-"""Makes new rows by editing the texts of rows; independent of how an augmenter edits a text.
+"""Makes new training rows from copies of existing rows; the caller passes the function that edits a text.
 
-If the targets mark spans of a text (such as entities), no character inside a marked span is changed; the new row marks the same
-words as the original row, at adapted offsets.
+If the expected answers of a row mark spans of a text (such as entities), no character inside a marked span is changed. The new row
+marks the same words as the original row, with offsets that fit the edited text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A span of a text, which is not empty, and the new text to write in its place."""
+    """One change of a text: the characters from `start` to `end` (exclusive; at least one character) are replaced by `text`."""
 
     start: int
     end: int
@@ -39,18 +39,24 @@ Edit = Callable[[str, np.random.Generator], Sequence[Replacement]]
 
 @dataclass(frozen=True, slots=True)
 class EditedText:
-    """An edited text, with the replacements that were made in the original text."""
+    """The result of editing a text: the new text, and the replacements that were made in the original text."""
 
     text: str
     replacements: tuple[Replacement, ...]
 
     def offset(self, old: int) -> int:
-        """Return the offset in the edited text for an offset in the original text, which must not be inside a replaced span."""
+        """Convert an offset in the original text to the offset of the same position in the edited text.
+
+        `old` must not be inside a span that was replaced.
+        """
         return old + sum(len(part.text) - (part.end - part.start) for part in self.replacements if part.end <= old)
 
 
 def replace(text: str, replacements: Sequence[Replacement], marked: Sequence[Place] = ()) -> EditedText:
-    """Edit a text: make those replacements that do not overlap any of the spans `marked`."""
+    """Make replacements in a text, except those that overlap a span in `marked`.
+
+    `replacements` must be sorted and must not overlap each other. Returns the new text with the replacements that were made.
+    """
     allowed = tuple(part for part in replacements if all(part.end <= start or end <= part.start for start, end in marked))
     pieces, position = [], 0
     for part in allowed:
@@ -60,10 +66,11 @@ def replace(text: str, replacements: Sequence[Replacement], marked: Sequence[Pla
 
 
 def edited_copies(frame: pl.DataFrame, columns: Sequence[Column], copies: int, edit: Edit, salt: str) -> pl.DataFrame:
-    """Return up to `copies` edited copies of each row, all different; a copy whose texts equal those of the row is dropped.
+    """Return only new rows: for each row of the frame, up to `copies` copies with texts that `edit` changed at random.
 
-    Edits are random; the seed of a row depends on the content of the row and on `salt`. Raises ConfigError if the task has no text
-    input, or has targets with spans and more than one text input.
+    A copy is dropped if its texts equal those of the original row or of an earlier copy of this row. The random seed of a row depends
+    on the content of the row and on `salt`. Raises ConfigError if the task has no text input. Also raises it if the expected answers
+    are spans and the task has several text inputs, because the spans could refer to any of these texts.
     """
     texts = [column.name for column in columns if column.role == "input" and column.type == "text" and column.name in frame.columns]
     targets = [column for column in columns if column.role == "target" and column.name in frame.columns]
@@ -84,23 +91,26 @@ def edited_copies(frame: pl.DataFrame, columns: Sequence[Column], copies: int, e
 
 
 def _check(texts: Sequence[str], targets: Sequence[Column]) -> None:
-    """Raise ConfigError if there is no text to edit, or if there are several and target spans could refer to any of them."""
+    """Raise ConfigError if the task has no text input to edit, or several text inputs although its expected answers are spans.
+
+    With several texts, it would be unknown to which of them the spans refer. `texts` are the names of the text inputs.
+    """
     if not texts:
         raise ConfigError("The task has no text input, so no text can be edited. Remove the augmenter from data.augment.")
     if len(texts) > 1 and any(column.type == "spans" for column in targets):
         raise ConfigError(
-            f"The task has spans and several texts ({', '.join(texts)}), so it is unknown to which text the spans refer. "
-            "Remove the augmenter from data.augment."
+            f"The answers of the task are spans, and it reads several texts ({', '.join(texts)}), so it is unknown to which text the spans "
+            "refer. Remove the augmenter from data.augment."
         )
 
 
 def _edited(
     row: Mapping[str, Any], texts: Sequence[str], targets: Sequence[Column], edit: Edit, random: np.random.Generator
 ) -> dict[str, Any]:
-    """Return a copy of the row with edited texts and adapted span offsets.
+    """Return a copy of the row with edited texts, in which the offsets of spans and answers fit the edited texts.
 
-    If it is not clear which text the spans of a target refer to, because none or several could contain them, the copy is not
-    edited.
+    `texts` are the names of the text columns. The spans of a target column refer to the text that contains all of them. If no text
+    or more than one text could contain them, the copy is returned unedited.
     """
     marks: dict[str, list[tuple[str, Place]]] = {name: [] for name in texts}
     owners: dict[str, str] = {}
@@ -125,17 +135,20 @@ def _edited(
 
 
 def _place(item: Mapping[str, Any]) -> Place:
-    """Return the start and end offsets of a span ({start, end}) or an answer ({start, text})."""
+    """Return the start and the end (exclusive) of a span, which is given as {start, end}, or of an answer, given as {start, text}."""
     return item["start"], item["end"] if "end" in item else item["start"] + len(item["text"])
 
 
 def _is_in(item: Mapping[str, Any], text: str) -> bool:
-    """Return whether the offsets of a span or answer are inside this text and, for an answer, whether its text is at these offsets."""
+    """Return whether the offsets of a span or answer are inside `text`.
+
+    For an answer, which has a text of its own, also check that `text` contains the answer's text at these offsets.
+    """
     start, end = _place(item)
     return end <= len(text) and ("text" not in item or text[start:end] == item["text"])
 
 
 def _moved(item: Mapping[str, Any], edited: EditedText) -> dict[str, Any]:
-    """Return a copy of a span or answer with its offsets in the edited text."""
+    """Return a copy of a span or answer of the original text, with the offsets that it has in the edited text."""
     start, end = map(edited.offset, _place(item))
     return {**item, "start": start, "end": end} if "end" in item else {**item, "start": start}

@@ -23,7 +23,7 @@ _WORDS = re.compile(rf"[{_CJK}]\s*|[^\s{_CJK}]+\s*")
 
 
 class DropWords(Augmenter):
-    """Augmenter that deletes words; the fields below are its options."""
+    """Augmenter that makes training rows by deleting random words; the fields below are its options."""
 
     copies: int = Field(default=1, ge=1, le=20)
     """Maximum number of new rows per training row; a new row that equals the training row or another new row is dropped."""
@@ -31,7 +31,10 @@ class DropWords(Augmenter):
     """Probability with which each word is deleted; at least one word per text is deleted, and at least one is kept."""
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Return copies of the rows with some words deleted; words in spans that the targets mark are kept."""
+        """Return only new rows: copies of the rows of `frame` in which some words are deleted.
+
+        Words that the expected answers mark, such as entities, are kept. `columns` are the fields of the task.
+        """
         return edited_copies(frame, columns, self.copies, self._dropped, f"{self.name} {seed}")
 
     def _dropped(self, text: str, random: np.random.Generator) -> list[Replacement]:

@@ -24,7 +24,7 @@ _NEIGHBOURS = {
 
 
 class Typos(Augmenter):
-    """Augmenter that adds typing errors; the fields below are its options."""
+    """Augmenter that makes training rows by adding typing errors; the fields below are its options."""
 
     copies: int = Field(default=1, ge=1, le=20)
     """Maximum number of new rows per training row; a new row that equals the training row or another new row is dropped."""
@@ -32,7 +32,10 @@ class Typos(Augmenter):
     """Fraction of letters and digits to replace by errors; each text gets at least one error."""
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Return copies of the rows with typing errors; spans that the targets mark are not changed."""
+        """Return only new rows: copies of the rows of `frame` whose texts have typing errors.
+
+        Words that the expected answers mark, such as entities, are not changed. `columns` are the fields of the task.
+        """
         return edited_copies(frame, columns, self.copies, self._errors, f"{self.name} {seed}")
 
     def _errors(self, text: str, random: np.random.Generator) -> list[Replacement]:

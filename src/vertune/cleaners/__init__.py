@@ -1,1 +1,1 @@
-"""Cleaners, which drop or edit rows before the task checks them: one file per cleaner."""
+"""Cleaners: components that drop or edit rows before the task (such as classification) checks them; one module per cleaner."""

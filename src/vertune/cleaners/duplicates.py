@@ -1,6 +1,7 @@
-"""Drops duplicate rows: of several rows with equal inputs and targets (or only equal inputs), keeps the first.
+"""Drops duplicate rows: keeps only the first of several rows with equal inputs and equal expected answers.
 
-A text that occurs many times has too much weight in training, and makes confidence intervals of validation metrics too narrow.
+With the option `by: inputs`, only the inputs are compared. Duplicates are dropped because a text that occurs many times has too much
+weight in training. In validation it makes the confidence intervals of metrics too narrow.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class Duplicates(Cleaner):
     """What is compared: with `record`, rows with equal inputs and targets are duplicates; with `inputs`, rows with equal inputs."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Keep the first of several equal rows; reject the others, each with the file and number of the row that was kept."""
+        """Keep the first of several equal rows, and reject the other ones.
+
+        The result lists each rejected row with the file and number of the equal row that was kept. `columns` are the fields of the task.
+        """
         roles = ("input", "target") if self.by == "record" else ("input",)
         compared = [column.name for column in columns if column.role in roles and column.name in frame.columns]
         if not compared or frame.is_empty():

@@ -25,11 +25,17 @@ class Length(Cleaner):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.most is not None and self.most < self.least:
-            raise ConfigError(f"The cleaner 'length' has least {self.least} and most {self.most}, so it would drop every text. Swap them.")
+            raise ConfigError(
+                f"The cleaner 'length' keeps texts of at least {self.least} and at most {self.most} characters, so it would drop "
+                "every text. Swap the options 'least' and 'most'."
+            )
         return self
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Keep the rows whose input texts are all within the limits. Null values are ignored here, because the task checks them."""
+        """Keep the rows whose input texts all have an allowed length, and reject the other rows.
+
+        A missing text (null) is not rejected here, because the task checks for missing values. `columns` are the fields of the task.
+        """
         texts = [column.name for column in columns if column.role == "input" and column.type == "text"]
         texts = [name for name in texts if frame.schema.get(name) == pl.String]
         reasons = []

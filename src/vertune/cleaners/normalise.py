@@ -1,8 +1,8 @@
 """Normalises input texts: Unicode normal form, no invisible characters, single spaces, optionally no full-width characters.
 
-Without it, texts that look the same can have different tokens: `é` as one code point or as two, a zero-width space inside a word,
-full-width digits typed with a Chinese input method. The cleaner runs on the training texts, and in prediction on every text that the
-trained model reads. Joiners (U+200C and U+200D) are kept, because Persian words and many emoji need them.
+Without normalisation, texts that look the same can have different tokens: `é` as one code point or as two, a zero-width space inside
+a word, full-width digits typed with a Chinese input method. The cleaner runs on the training texts, and in prediction on every text
+that the trained model reads. Joiners (U+200C and U+200D) are kept, because Persian words and many emoji need them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Normalise(Cleaner):
     white space."""
 
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
-        """Return all rows with normalised input texts, and a note with the number of texts that were changed."""
+        """Return all rows with normalised input texts, and a `Note` for the log with the number of changed texts and some examples.
+
+        There is no note if no text was changed. `columns` are the fields of the task.
+        """
         edited = self.edit_inputs(frame, columns)
         changed = [name for name in frame.columns if not edited[name].equals(frame[name], null_equal=True)]
         texts = [column.name for column in columns if column.role == "input" and frame.schema.get(column.name) == pl.String]
@@ -57,7 +60,7 @@ class Normalise(Cleaner):
         return Cleaned(edited, notes=[Note(self.name, "texts were normalised", count, total, tuple(examples[:MAX_EXAMPLES]))])
 
     def edit(self, text: str) -> str:
-        """Return the normalised text."""
+        """Return the text in the normalised form that the options describe."""
         text = text.translate(_REMOVED)
         if self.half_width:
             text = text.translate(_HALF_WIDTH)

@@ -1,1 +1,1 @@
-"""Turns the rows of a file into a checked dataset; one module each for column names, cleaning and splits, statistics, and storage."""
+"""Turns rows of files or databases into checked datasets, and checks the records that a trained model receives for prediction."""

@@ -1,7 +1,8 @@
 """Turns the rows of data sources into training, validation and test rows; writes no files.
 
-The rows pass a chain of links: read, map columns to fields, clean, split, augment, and fit the task and the encoder to the training
-rows. Every row, span or label that a link drops or changes is recorded in a `ChainLog`, so that no row is lost:
+The rows pass a chain of steps: read, rename columns to the fields of the task, clean, split, augment. Finally, options of the task
+and of the encoder (tokenizer and input format) that depend on the data, such as the list of labels, are set from the training rows.
+Every row, span or label that a step drops or changes is recorded in a `ChainLog`, so that every row is accounted for:
 rows read = rows in the splits - rows added by augmenters + unused rows + rejected rows.
 """
 
@@ -40,7 +41,7 @@ _SHOWN = 200
 
 
 class ChainInputs(BaseModel):
-    """Everything that determines the result of the data chain: the sources, and the options of its links (clean, split, augment …)."""
+    """Everything that determines the result of data preparation: the data sources, and the options of its steps (clean, split …)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +60,7 @@ class ChainInputs(BaseModel):
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        """Return the inputs that a config describes."""
+        """Return the inputs of data preparation that a config describes."""
         data = config.data
         sources = {"train": data.source, "validation": data.validation, "test": data.test}
         return cls(
@@ -75,7 +76,11 @@ class ChainInputs(BaseModel):
         )
 
     def fingerprint(self) -> str | None:
-        """Return a sha256 hex digest of the options, the content of all sources and the pretrained model; None if a source has no hash."""
+        """Return a SHA-256, in hexadecimal, of everything that determines the prepared data.
+
+        These are the version of vertune, the options, the content of all sources, and the pretrained model. Returns None if there is
+        no source, or if the content of a source can't be known before it is read.
+        """
         contents = {name: source.fingerprint() for name, source in self.tables.items()}
         if not contents or None in contents.values():
             return None
@@ -85,7 +90,10 @@ class ChainInputs(BaseModel):
 
 @dataclass(slots=True)
 class ChainLog:
-    """Collects what the links of the data chain (clean, split …) dropped, changed and added; sends each note to `progress` as well."""
+    """Collects what the steps of data preparation (clean, split …) dropped, changed and added.
+
+    The log has a list of rejected rows, and notes (counts with a few examples). Each note is also passed to `progress`.
+    """
 
     progress: Progress
     read: int = 0
@@ -102,14 +110,14 @@ class ChainLog:
     """For each field of the task, the columns of the source that it is read from."""
 
     def note(self, note: Note) -> None:
-        """Add one note, and send it to `progress`."""
+        """Add a note (a count of dropped, changed or added values, with examples), and pass it to the callback `progress`."""
         self.notes.append(note)
         self.progress("note", **note.as_json())
 
     def reject(self, where: str, rows: Sequence[dict[str, Any]], of: int) -> None:
-        """Add rejected rows to the log, with one note per reason.
+        """Add rejected rows to the log, with one note for each of the 20 most frequent reasons and one note for all other reasons.
 
-        `where` names the part that rejected them, and `of` is the number of rows that this part checked.
+        `where` names the step that rejected the rows, such as `duplicates train`. `of` is the number of rows that this step checked.
         """
         self.rejected += rows
         counts = Counter(row["reason"] for row in rows)
@@ -123,7 +131,7 @@ class ChainLog:
     def take(self, cleaned: Cleaned, where: str, of: int) -> pl.DataFrame:
         """Add the rejected rows and the notes of a cleaner or task to the log, and return the remaining rows.
 
-        `where` names the cleaner or task, and `of` is the number of rows that it checked.
+        `cleaned` is the result of the cleaner or task, `where` is its name, and `of` is the number of rows that it checked.
         """
         self.reject(where, cleaned.rejected, of)
         for note in cleaned.notes:
@@ -135,7 +143,7 @@ class ChainLog:
 
 @dataclass(frozen=True, slots=True)
 class ChainResult:
-    """The result of the data chain: the splits, and the task and encoder fitted to the training rows."""
+    """The result of data preparation: the splits, and the task and encoder with the options that were set from the training rows."""
 
     splits: dict[str, pl.DataFrame]
     unused: int
@@ -153,7 +161,10 @@ class ChainResult:
 
 
 def read(inputs: ChainInputs, log: ChainLog) -> Iterator[tuple[str, pl.DataFrame | pl.LazyFrame]]:
-    """Read the sources; yield the name and rows of each table. Raises ConfigError if there is no source of training rows."""
+    """Read the data sources; yield the name (train, validation or test) and the rows of each table.
+
+    Raises ConfigError if there is no source of training rows.
+    """
     if "train" not in inputs.tables:
         raise ConfigError("The config names no data. Write `data: {source: FILE}`.")
     for name, source in inputs.tables.items():
@@ -162,14 +173,17 @@ def read(inputs: ChainInputs, log: ChainLog) -> Iterator[tuple[str, pl.DataFrame
 
 
 def mark(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Add the columns of a source (`__file`, `__row`, `__error`) to frames that were passed in Python, and yield each with its name.
+    """Yield the name and rows of each data frame that was passed in Python, in the same form as tables that `read` yields.
 
-    Raises ConfigError if a frame has another name than train, validation or test, or if train is missing.
+    For this, the columns that every data source returns are added: `__file` (the name of the frame), `__row` (the row's number, from 1)
+    and `__error` (null, because all rows can be read). The names must be train and optionally validation and test, otherwise
+    ConfigError is raised.
     """
     unknown = sorted(set(frames) - set(SPLITS))
     if unknown or "train" not in frames:
         raise ConfigError(
-            f"The frames are {', '.join(frames) or 'none'}; expected train and optionally validation and test. Rename them: {{'train': …}}."
+            f"The names of the data frames are: {', '.join(frames) or 'none'}. Expected train, and optionally validation and test. "
+            "Rename the keys: {'train': …}."
         )
     for name in SPLITS:
         if name not in frames:
@@ -186,10 +200,11 @@ def mark(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, pl.DataFrame
 
 
 def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyFrame]], log: ChainLog) -> ChainResult:
-    """Clean, split and augment the tables that were read, and fit the task and the encoder to the training rows.
+    """Clean, split and augment the tables that were read; set the options of the task and encoder that depend on training rows.
 
-    Raises DataError if rows can't be used or split, ConfigError if the options contradict the data or one another. The log then
-    contains the rows that were rejected so far.
+    `tables` contains the name (train, validation or test) and the rows of each table. Raises DataError if a needed column is missing,
+    no usable rows remain, or they can't be split; ConfigError if the options contradict the data or one another. After an error, `log`
+    contains the rows that had been rejected before it.
     """
     _check_cleaners(inputs)
     cleaned = {name: _clean(name, frame, inputs, log) for name, frame in tables}
@@ -213,16 +228,16 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
 
 
 def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
-    """Return the names of the task's columns that a frame has, and the names of those among them that are not empty.
+    """Return two lists of names of the task's columns: those that exist in the frame, and those of them that contain values.
 
-    The columns that are not empty decide which fields the model reads.
+    The second list decides which fields the model reads.
     """
     present = [name for name in frame.columns if name in {column.name for column in task.columns}]
     return present, [name for name in present if frame[name].dtype != pl.Null]
 
 
 class FrameRecords(Sequence[Record]):
-    """A sequence of a frame's rows as records, converted only when they are read, to save memory."""
+    """The rows of a data frame as a sequence of records (dicts). To save memory, a row is converted only when it is read."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self.frame = frame
@@ -240,18 +255,21 @@ class FrameRecords(Sequence[Record]):
 
 
 def _check_cleaners(inputs: ChainInputs) -> None:
-    """Raise ConfigError if a cleaner edits texts although the task predicts character positions in them."""
+    """Raise ConfigError if a cleaner edits texts and the task predicts character positions, because edits would shift the positions."""
     target = next((column for column in inputs.task.target_columns if column.type in _PLACES), None)
     editing = next((cleaner for cleaner in inputs.clean if cleaner.at_prediction), None)
     if target is not None and editing is not None:
         raise ConfigError(
             f"The cleaner '{editing.name}' edits texts, but the task '{inputs.task.name}' answers with positions in the original text "
-            f"({target.name}), which the edits would move. Remove it from data.clean, and edit the texts in the files."
+            f"(field '{target.name}'), and the edits would shift them. Remove the cleaner from data.clean, and edit the texts in the files."
         )
 
 
 def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
-    """Rename the columns of one table to the task's fields, clean and check its rows, and return the usable rows."""
+    """Rename the columns of one table to the task's fields, clean and check its rows, and return the usable rows.
+
+    The other rows are added to `log` as rejected. Raises DataError if the table has no rows.
+    """
     reads = inputs.split.reads if name == "train" else ()
     mapped = map_fields(frame, inputs.fields, inputs.task, [*inputs.keep, *reads])
     table = mapped.frame
@@ -271,10 +289,11 @@ def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, l
 
 
 def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], set[str]]:
-    """Divide the training table into splits, and add the splits that have their own table.
+    """Divide the training table into training, validation and test rows; a split that has its own table gets the rows of this table.
 
-    Returns a mapping from the name of each split to its rows, with the key `unused` for rows in no split, and the names of the
-    splits whose rows were taken from the training table.
+    Returns two values. The first maps the name of each split to its rows, and `unused` to the rows in no split. The second contains
+    `validation` and `test` if their rows were taken from the training table. Raises ConfigError if a split has its own table and
+    would also get rows of the training table.
     """
     table = tables["train"]
     own_tables = frozenset(tables) - {"train"}
@@ -309,7 +328,10 @@ def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: Ch
 
 
 def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str], log: ChainLog) -> pl.DataFrame:
-    """Return the rows of one split whose labels are all in `known`; add the other rows to the log as rejected."""
+    """Return the rows of one split whose labels are all in `known`; add the other rows to the log as rejected.
+
+    `split` is the name of the split for messages, and `column` is the column with the labels.
+    """
     if frame.is_empty() or column.name not in frame.columns:
         return frame
     labels = describe.labels(frame, column.name)
@@ -325,7 +347,10 @@ def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str]
 
 
 def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.DataFrame:
-    """Return the training rows followed by the rows that augmenters make; the column `__file` of a new row names its augmenter too."""
+    """Return the training rows, followed by the rows that the augmenters make from them.
+
+    In a new row, the name of the augmenter is appended to the column `__file`.
+    """
     frames = [train]
     for number, augmenter in enumerate(inputs.augment):
         log.progress("augment", by=augmenter.name, rows=train.height)
@@ -337,7 +362,7 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
 
 
 def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
-    """Raise DataError if `frame` has no rows; it contains the rows of the split `name`, which must not be empty."""
+    """Raise DataError if a split has no rows; `frame` contains its rows, and the message shows its `name`."""
     if frame.is_empty():
         rejected = plural(len(log.rejected), "row was", "rows were")
         why = f": {rejected} rejected, the first because {log.rejected[0]['reason']}" if log.rejected else ""
@@ -345,17 +370,17 @@ def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
 
 
 def _rejection(row: Mapping[str, Any], reason: str, fields: Iterable[str]) -> dict[str, Any]:
-    """Return the log entry of a rejected row."""
+    """Return the log entry of a rejected row: its file, its number, the reason, and its values in the columns `fields`."""
     return {"file": row["__file"], "row": row["__row"], "reason": reason, "values": {name: row[name] for name in fields}}
 
 
 def _examples(rejected: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Convert rejected rows to the examples that a note of the log contains."""
+    """Convert log entries of rejected rows to examples of a `Note`: dicts with `file`, `row` and `value`."""
     return tuple({"file": str(row.get("file", "")), "row": row["row"], "value": _json(row.get("values"))} for row in rejected)
 
 
 def _rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
-    """Convert the first rows of a frame to the examples that a note of the log contains."""
+    """Convert the first rows of a frame to examples of a `Note`: dicts with `file`, `row` and `value`."""
     own = [name for name in frame.columns if name not in MARKS]
     return tuple(
         {"file": row["__file"], "row": row["__row"], "value": _json({name: row[name] for name in own})}
@@ -364,7 +389,7 @@ def _rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
 
 
 def _json(value: Any) -> Any:
-    """Convert a value of a row to one that JSON can store; long texts and lists are shortened."""
+    """Convert a value of a row to one that JSON can store; texts are cut to 200 characters, and lists to 200 entries."""
     if isinstance(value, Mapping):
         return {str(key): _json(item) for key, item in value.items()}
     if isinstance(value, list):

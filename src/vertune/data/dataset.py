@@ -30,11 +30,13 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise StorageError(f"{path} can't be read ({str(error).splitlines()[0]}): the dataset is damaged. Prepare it again.") from error
+        raise StorageError(
+            f"{path} can't be read ({str(error).splitlines()[0]}): the dataset is damaged. Prepare the dataset again."
+        ) from error
 
 
 def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
-    """Read the records of a split with only the columns that the task declares; empty if there is no such split."""
+    """Read the rows of a split as records (dicts) with only the task's columns; return an empty list if there is no such split."""
     try:
         frame = read(dataset, split)
     except NotFound:
@@ -44,7 +46,10 @@ def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
 
 
 def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
-    """Return the dataset that a model was trained on, which the model's manifest names; None if it is not in this home folder."""
+    """Return the dataset that a model was trained on; None if it is not in the folder `home`, where vertune stores datasets and models.
+
+    `manifest` describes the model, and its entry `parents` contains the id of the dataset.
+    """
     for parent in manifest.get("parents", ()):
         try:
             return home.get("datasets", parent)
@@ -54,7 +59,7 @@ def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
 
 
 def rejected(dataset: Artifact) -> list[dict[str, Any]]:
-    """Read the rejected rows, each with `file`, `row`, `reason` and `values`."""
+    """Read the list of rows that were rejected when the dataset was made; each is a dict with `file`, `row`, `reason` and `values`."""
     path = dataset.folder / "rejected.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
@@ -73,7 +78,7 @@ def write_rejected(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def fingerprint(frames: Mapping[str, pl.DataFrame]) -> str:
-    """Return a hash of the content of every split; it depends neither on the order of the rows nor on the files they were read from."""
+    """Return one hash of the rows of all splits. The order of the rows and the files that they were read from don't change the hash."""
     parts = []
     for name in sorted(frames):
         columns = sorted(column for column in frames[name].columns if column not in MARKS)

@@ -1,7 +1,8 @@
-"""Computes the statistics of splits: label counts, duplicates, conflicting answers, leakage, text lengths; reads and writes no files.
+"""Computes statistics of training, validation and test rows, such as label counts, duplicates, leakage and text lengths.
 
-All rows are counted. Only text lengths and unknown tokens, which need the tokenizer of the pretrained model, are measured on a
-sample of evenly spaced rows if a split is large; the report shows the size of the sample.
+Leakage means that equal inputs occur in two splits. Most statistics count all rows. Only text lengths and unknown tokens, which need the
+tokenizer of the pretrained model, are measured on a sample if a split has 40,000 rows or more: on 20,000 to 30,000 evenly spaced rows.
+The report shows the size of the sample.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ def describe(
 ) -> dict[str, Any]:
     """Compute the statistics of all splits: labels, duplicates, conflicting answers, leakage, text lengths, and unknown tokens.
 
-    `task` must be fitted to the training rows. `tokens` maps a split to the token ids of all its rows; splits that it lacks are
-    tokenised here.
+    Answers conflict if rows with equal inputs have different expected answers. `splits` maps the name of each split to its rows. `task`
+    must be the result of `task.fit(training rows)`. `tokens` maps a split to the token ids of all its rows; the texts of a split that
+    is not in this mapping are tokenised here.
     """
     frames = {name: splits[name] for name in SPLITS if splits[name].height}
     keys = {name: _keys(frame, task) for name, frame in frames.items()}
@@ -59,7 +61,7 @@ def describe(
 
 
 def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Return, for each of these columns, the fraction of rows in which it is null or a blank text."""
+    """Return, for each column in `names`, the fraction (0 to 1) of rows whose value is null or a blank text."""
     blank = {name: pl.col(name).is_null() for name in names}
     for name in names:
         if frame.schema[name] == pl.String:
@@ -69,9 +71,11 @@ def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
 
 
 def labels(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """List the labels in a target column, as a frame with the columns `row` (index from 0) and `label`, one row per label.
+    """List the labels that the rows of `frame` have in the target column `name`.
 
-    For a column of text answers, the label is `answer` or `no answer`. For a column of numbers, the frame is empty.
+    Returns a frame with the columns `row` (index of the row in `frame`, from 0) and `label`; a row with several labels has several
+    entries. If the column contains text answers (question answering), the label is `answer` or `no answer`. If the column contains
+    numbers, the result is empty.
     """
     values = frame[name]
     table = pl.DataFrame({"row": pl.int_range(frame.height, eager=True), "label": values})
@@ -89,7 +93,7 @@ def labels(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
-    """Return a message for each problem of a dataset, which describes the problem and what to do about it."""
+    """Return warnings about a dataset: each describes one problem in the statistics `report`, and what to do about the problem."""
     rows = report["rows"]
     found = []
     if rows["rejected"]:
@@ -121,7 +125,7 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
 
 
 def _about_labels(target: Mapping[str, Any]) -> list[str]:
-    """Return the warnings about rare and unbalanced labels."""
+    """Return warnings about rare labels and unbalanced label counts; `target` contains the statistics of one target column."""
     found = []
     if target["few"]:
         shown = ", ".join(f"'{item['label']}' ({item['rows']})" for item in target["few"][:10])
@@ -136,12 +140,15 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
 
 
 def _targets(task: Task, frame: pl.DataFrame) -> list[Column]:
-    """Return the columns with expected answers that a frame has."""
+    """Return the definitions of those target columns (columns with expected answers) of the task that exist in the frame."""
     return [column for column in task.target_columns if column.name in frame.columns]
 
 
 def _keys(frame: pl.DataFrame, task: Task) -> pl.DataFrame:
-    """Return a frame with a hash of the inputs and a hash of the expected answers of each row, to find equal rows."""
+    """Return a frame with two hashes for each row, to find equal rows: `input` for its inputs, `target` for its expected answers.
+
+    Inputs that differ only in case or white space have equal hashes.
+    """
     targets = [column.name for column in _targets(task, frame)]
     answers = content.of_rows(frame, targets) if targets else np.zeros(frame.height, np.uint64)
     inputs = content.of_inputs(frame, [column.name for column in task.input_columns])
@@ -149,7 +156,7 @@ def _keys(frame: pl.DataFrame, task: Task) -> pl.DataFrame:
 
 
 def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
-    """Return the statistics of a target column: the number of rows of each label in each split, or the distribution of its numbers."""
+    """Return the statistics of a target column for each split: the number of rows of each label, or the distribution of numbers."""
     if frames["train"].schema[name].is_numeric():
         return {"name": name, "numbers": {split: _spread(frame[name].to_numpy()) for split, frame in frames.items()}, "labels": [],
                 "few": [], "imbalance": None}  # fmt: skip
@@ -162,7 +169,11 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
 
 
 def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:
-    """Return the number of inputs that occur with different expected answers, the number of rows with such an input, and examples."""
+    """Find inputs that occur in several rows, of any splits, with different expected answers.
+
+    `keys` maps each split to the result of `_keys`. Returns the number of these inputs (`texts`), the number of rows that contain one
+    of them (`rows`), and up to 20 examples with their answers.
+    """
     table = pl.concat([keys[name].with_columns(pl.lit(name).alias("split")).with_row_index("row") for name in keys])
     groups = table.group_by("input").agg(pl.col("target").n_unique().alias("answers"), pl.len().alias("rows")).filter(pl.col("answers") > 1)
     chosen = groups.sort("rows", "input", descending=[True, False]).head(_EXAMPLES)["input"]
@@ -176,9 +187,10 @@ def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFra
 
 
 def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], pair: tuple[str, str], task: Task) -> dict[str, Any]:
-    """Describe the inputs that occur in both splits of a pair.
+    """Find the inputs that occur in both splits of `pair`.
 
-    Returns the number of these inputs, the number and the fraction of rows of the second split that contain one, and examples.
+    `keys` maps each split to the result of `_keys`. Returns the number of these inputs (`texts`), the number of rows of the second
+    split that contain one of them (`rows`), the same number as a fraction of all rows of this split (`share`), and up to 20 examples.
     """
     first, second = pair
     hit = keys[second].with_row_index("row").filter(pl.col("input").is_in(keys[first]["input"].unique().implode()))
@@ -193,7 +205,11 @@ def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], 
 
 
 def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens]) -> dict[str, Any]:
-    """Measure text lengths in tokens and the fractions of truncated rows and of unknown tokens, on evenly spaced rows of each split."""
+    """Measure text lengths in tokens and the fraction of truncated rows, on evenly spaced rows of each split.
+
+    Also measures which fraction of the tokens of training texts is unknown to the tokenizer. `tokens` maps a split to the token ids of
+    all its rows, if these are available. Returns the entries `encoder`, `lengths`, `truncated_labels` and `unknown` of the statistics.
+    """
     train = frames["train"]
     inputs = [column for column in task.input_columns if column.name in train.columns]
     inputs = [column for column in inputs if train[column.name].null_count() < train.height]
@@ -222,7 +238,11 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, 
 
 
 def _sizes(features: Sequence[Feature], records: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return, for each record, the length of its longest model input in tokens before truncation, and whether any input is truncated."""
+    """Return two arrays with one value per record: the number of tokens of its longest model input, and whether an input was cut.
+
+    The number of tokens is that before truncation. `features` are the model inputs, and `records` is the number of records that they
+    were made from.
+    """
     size, cut = np.zeros(records, np.int64), np.zeros(records, bool)
     for feature in features:
         size[feature.record] = max(size[feature.record], feature.cost + feature.truncated)
@@ -231,7 +251,10 @@ def _sizes(features: Sequence[Feature], records: int) -> tuple[NDArray[np.int64]
 
 
 def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Return the fraction of truncated rows for each label, highest first."""
+    """Return, for each label of the first target column, its number of rows and the fraction of them with a truncated input.
+
+    The label with the highest fraction is first. `cut` is true for the rows of `sample` with a truncated input.
+    """
     targets = _targets(task, sample)
     if not targets:
         return []
@@ -242,14 +265,14 @@ def _cut_by_label(sample: pl.DataFrame, task: Task, cut: NDArray[np.bool_]) -> l
 
 
 def _spread(values: NDArray[Any]) -> dict[str, float]:
-    """Return the mean, minimum, maximum and some quantiles of these values."""
+    """Return the mean, minimum and maximum of these values, and the quantiles 0.5 (median), 0.9 and 0.99."""
     at = np.quantile(values, [0.5, 0.9, 0.99])
     return {"mean": float(values.mean()), "least": float(values.min()), "median": float(at[0]), "p90": float(at[1]), "p99": float(at[2]),
             "most": float(values.max())}  # fmt: skip
 
 
 def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
-    """Return a histogram of these values up to their 99.9 % quantile; larger values are counted in the last bin."""
+    """Return a histogram: a list of bins with `low`, `high` and `count`. Values above the 99.9 % quantile are counted in the last bin."""
     edge = float(np.quantile(values, 0.999)) + 1
     counts, edges = np.histogram(np.minimum(values, edge), bins=min(_BINS, max(1, int(edge))), range=(0, edge))
     return [
@@ -258,7 +281,10 @@ def _histogram(values: NDArray[np.int64]) -> list[dict[str, float]]:
 
 
 def _shown(record: Mapping[str, Any], task: Task) -> str:
-    """Format the inputs of a record as one line for the report: texts unchanged, other values as `name: value`."""
+    """Format the inputs of a record for the report, joined by ` | ` and cut to 200 characters.
+
+    A text is shown unchanged, any other value as `name: value`; bytes are left out.
+    """
     filled = [column for column in task.input_columns if record.get(column.name) not in (None, "")]
     line = " | ".join(
         str(record[column.name]) if column.type == "text" else f"{column.name}: {record[column.name]}"
@@ -275,7 +301,10 @@ def _expected(record: Mapping[str, Any], task: Task) -> str:
 
 
 def _in_words(value: Any, text: str) -> str:
-    """Format one expected value of a record; `text` is the record's first text, in which spans have their positions."""
+    """Format the value of one target column, such as a label or a list of spans, for the report.
+
+    `text` is the record's first text, to which the offsets of spans refer.
+    """
     if not isinstance(value, list):
         return str(value)
     entries = [

@@ -25,7 +25,7 @@ Fields = Mapping[str, str | list[str]]
 
 @dataclass(frozen=True, slots=True)
 class MappedTable:
-    """A table whose columns are the fields of a task."""
+    """A table of data after its columns were renamed to the fields of a task, with the original column names."""
 
     frame: pl.DataFrame
     origin: dict[str, list[str]]
@@ -34,14 +34,14 @@ class MappedTable:
 
 @dataclass(frozen=True, slots=True)
 class _SourceTable:
-    """The schema of a source's table, and the name of the source for messages."""
+    """The column names and types of a table that was read from a data source, and the name of the source for messages."""
 
     schema: pl.Schema
     where: str
 
     @property
     def names(self) -> list[str]:
-        """The column names, without the columns that vertune adds."""
+        """The names of the columns of the data, without the columns that vertune adds (`__file`, `__row`, `__error`)."""
         return [name for name in self.schema if name not in MARKS]
 
     def require(self, name: str) -> None:
@@ -53,10 +53,11 @@ class _SourceTable:
 def map_fields(
     frame: pl.DataFrame | pl.LazyFrame, fields: Fields, task: Task, keep: Iterable[str] = (), targets: bool = True
 ) -> MappedTable:
-    """Select the columns that a task's fields are read from, rename each to its field, and join columns if several form one field.
+    """Select the columns that a task needs and rename each to its field; several columns of one field are joined to one text.
 
-    The columns in `keep` and in `MARKS` are kept. With `targets=False`, the columns of expected answers may be missing. Raises
-    UnknownName if `fields` or `keep` names a column that does not exist, DataError if the data lacks a column that the task needs.
+    `fields` maps a field to its column or columns. The columns in `keep`, and `__file`, `__row` and `__error`, are kept as well. With
+    `targets=False`, the columns of expected answers may be missing. Raises UnknownName if `fields` or `keep` contains a name that does
+    not exist, DataError if a column that the task needs is missing, ConfigError if columns can't be joined or kept.
     """
     import polars as pl
 
@@ -72,8 +73,8 @@ def map_fields(
         if name in origin:
             if origin[name] != [name] and name in source.names:
                 raise ConfigError(
-                    f"The column '{name}' can't be kept under its name, because the task's field '{name}' is read from other columns "
-                    f"({', '.join(origin[name])}). Rename the column."
+                    f"The column '{name}' can't be kept under its name, because the task's field of the same name is read from other "
+                    f"columns ({', '.join(origin[name])}). Rename the column in the data."
                 )
             continue
         source.require(name)
@@ -83,7 +84,11 @@ def map_fields(
 
 
 def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, source: _SourceTable, targets: bool) -> list[str]:
-    """Return the source columns of one field; empty if an optional field has none. Raises DataError if a required field has none."""
+    """Return the names of the data's columns that one field of the task is read from; empty if an optional field has no column.
+
+    `chosen` contains the columns that the config names for this field, or is None. If `targets` is false, fields with expected answers
+    are optional. Raises DataError if a required field has no column, UnknownName if a chosen column does not exist.
+    """
     if chosen is not None:
         columns = [chosen] if isinstance(chosen, str) else list(chosen)
         if column.role == "target" and not targets and not set(columns) <= set(source.names):
@@ -98,15 +103,16 @@ def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, sour
     near = difflib.get_close_matches(column.name, source.names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise DataError(
-        f"The task '{task.name}' reads the column '{column.name}', but {source.where} has: {', '.join(source.names) or 'none'}.{hint} "
-        f"Name the column to read: `fields: {{{column.name}: {near[0] if near else 'COLUMN'}}}`."
+        f"The task '{task.name}' reads the column '{column.name}', but {source.where} has only these columns: "
+        f"{', '.join(source.names) or 'none'}.{hint} Name the column to read: `fields: {{{column.name}: {near[0] if near else 'COLUMN'}}}`."
     )
 
 
 def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
-    """Return the Polars expression of a field that is read from these columns.
+    """Return the Polars expression that computes the field `name` from these columns of the data.
 
-    A single column is unchanged. Several columns are joined as `name: value`, without the columns that are blank in a row.
+    A single column is used unchanged. Several columns are joined to one text such as `title: Card; body: It is lost`, without columns
+    that are blank in a row. Raises ConfigError if a column to join contains lists or mappings.
     """
     import polars as pl
 
@@ -115,7 +121,8 @@ def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
     nested = [column for column in columns if schema[column].is_nested()]
     if nested:
         raise ConfigError(
-            f"The field '{name}' joins the column '{nested[0]}', which holds {schema[nested[0]]}. Join only texts and numbers."
+            f"The field '{name}' joins several columns, but the column '{nested[0]}' has the type {schema[nested[0]]}. "
+            "Join only texts and numbers."
         )
     texts = [pl.col(column).cast(pl.String).str.strip_chars() for column in columns]
     parts = [pl.when(text != "").then(pl.lit(f"{column}: ") + text) for column, text in zip(columns, texts, strict=True)]
@@ -123,7 +130,7 @@ def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
 
 
 def _name_of(frame: pl.DataFrame | pl.LazyFrame) -> str:
-    """Return the name of the file that the first row was read from, for messages."""
+    """Return the name of the file that the first row was read from, for messages; `the data` if it is unknown."""
     if "__file" not in frame.lazy().collect_schema():
         return "the data"
     first = frame.lazy().select("__file").head(1).collect()

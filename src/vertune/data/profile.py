@@ -1,4 +1,7 @@
-"""Guesses the kind of each column of a table (such as text, word, number or spans), and how likely it is the text or the label."""
+"""Guesses what each column of a table contains (such as text, single words, numbers or spans), for the command `vertune init`.
+
+The command uses the guesses to choose the columns with the input text and the label.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _MOST_WORDS = 2000
 
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
-    """The guessed properties of a column."""
+    """What a column seems to contain: its kind, a description, and scores for how likely it is the label or the input text."""
 
     name: str
     kind: Kind
@@ -46,13 +49,13 @@ class ColumnProfile:
 
 
 def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
-    """Guess the properties of every column that is not empty."""
+    """Guess what the columns of a table contain; return one profile for each column that is not empty."""
     profiles = [_profile(frame[name], name == frame.columns[-1]) for name in frame.columns]
     return [profile for profile in profiles if profile is not None]
 
 
 def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
-    """Return whether all values of a column are names of splits: train, and at least one other such as test."""
+    """Return whether a column assigns rows to splits: all its values are names of splits, among them train and at least one other."""
     if column.kind != "word" or column.unique > len(_SPLITS):
         return False
     values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()}
@@ -60,7 +63,10 @@ def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
 
 
 def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
-    """Guess the properties of one column; None if it is empty. `last` is true for the table's last column, which is often the label."""
+    """Guess what one column contains; return None if it is empty.
+
+    `last` is true for the last column of the table, which is often the label.
+    """
     values = series.drop_nulls()
     if values.dtype == pl.String:
         values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
@@ -90,7 +96,10 @@ def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
 
 
 def _nested_kind(values: pl.Series) -> Kind | None:
-    """Guess the kind of a column of lists or mappings, which may be written as JSON; return None if its values are neither."""
+    """Guess the kind of a column of lists or mappings from its first values; return None for a column of other values.
+
+    Texts with JSON lists are recognised too, but only if they contain spans or answers.
+    """
     first: Any = values[0]
     if isinstance(first, pl.Series):
         rows = [list(row) for row in values.head(100)]
@@ -107,9 +116,10 @@ def _nested_kind(values: pl.Series) -> Kind | None:
 
 
 def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
-    """Guess the kind of a column of plain values (not lists or mappings) from its values, written as texts.
+    """Guess the kind of a column of plain values (not lists or mappings).
 
-    `unique` is the number of distinct texts, and `length` is their mean length in characters.
+    `texts` are the values as texts, `unique` is the number of distinct texts, and `length` is the mean length of all texts in
+    characters.
     """
     numbers = texts.cast(pl.Float64, strict=False)
     if not numbers.null_count():
@@ -125,7 +135,10 @@ def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kin
 
 
 def _pieces(texts: pl.Series) -> Counter[str]:
-    """Count the words in cells such as `red|blue`; return an empty counter if fewer than 5 % of the cells have a delimiter."""
+    """Count the words in cells that list several, such as `red|blue`; the delimiter is `|` or `;`.
+
+    Returns an empty counter if fewer than 5 % of the cells contain the delimiter; the column is then not regarded as lists.
+    """
     for delimiter in _DELIMITERS:
         if float(texts.str.contains(delimiter, literal=True).mean() or 0.0) >= 0.05:  # type: ignore[arg-type]
             return Counter(piece.strip() for row in texts.str.split(delimiter) for piece in row if piece.strip())
@@ -133,7 +146,7 @@ def _pieces(texts: pl.Series) -> Counter[str]:
 
 
 def _describe(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
-    """Describe the content of a column in a few words."""
+    """Describe the content of a column in a few words, such as `numbers from 1 to 5`, for a comment in a config."""
     if kind == "text":
         return f"text of {length:.0f} characters on average, {unique:,} different"
     if kind == "number":
@@ -153,8 +166,8 @@ def _short(word: str) -> str:
 def _rank(name: str, candidates: Sequence[str]) -> float:
     """Score how well a column's name matches these candidates, which are ordered from the most to the least typical.
 
-    A name that equals a candidate scores 1 for the first candidate, down to 0.5 for the last; a name that only contains a candidate
-    as a word scores 0.3, any other name 0.
+    The score is 1 if the name equals the first candidate, and decreases to about 0.5 if it equals the last one. It is 0.3 if the name
+    only contains a candidate as a word (such as `label` in `ticket_label`), and 0 for any other name.
     """
     lower = name.strip().lower()
     words = re.split(r"[^a-z0-9一-鿿]+", lower)

@@ -17,9 +17,10 @@ _SLICE = 100_000
 
 
 def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], columns: Sequence[str]) -> dict[str, Tokens]:
-    """Tokenise the rows of each split; return a mapping from split to tokens, which is empty for an encoder without a tokenizer.
+    """Tokenise the texts of each split; return a mapping from the name of a split to its tokens.
 
-    `columns` are the task's columns that have values in the training rows: they decide which fields the model reads.
+    The mapping is empty if the encoder has no tokenizer. `columns` are the task's columns that have values in the training rows: they
+    decide which fields the model reads, and only these fields are tokenised.
     """
     fields = list(dict.fromkeys(field for view in task.views(columns) for field in view.fields))
     tokens: dict[str, Tokens] = {}

@@ -1,7 +1,7 @@
-"""Checks the records of a request, and converts them to the fields that a model's task reads, before they are predicted.
+"""Checks the records that a user sends for prediction, and converts them to the fields that the model's task reads.
 
 A few records of plain text are checked one by one. All others are converted to a Polars frame and checked by the task's method
-`clean`. Both ways have the same result, but for a single text the frame takes ten times as long.
+`clean`. Both ways have the same result, but for a single text the way with a frame takes ten times as long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _INTEGER_LIMIT = 1 << 63
 
 
 def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> list[Record]:
-    """Check records and convert them to the task's fields, in order; raise DataError for the first one that the model can't read."""
+    """Check records and convert them to the fields of the model's task; the order is kept.
+
+    Raises DataError for the first record that the model can't read.
+    """
     if not records:
         return []
     texts = text_records(predictor, records)
@@ -40,9 +43,10 @@ def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]])
 
 
 def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Record] | None:
-    """Convert a few records of plain text without a Polars frame, which is faster; return None if the records need a frame.
+    """Convert a few records of plain text to the task's fields without making a Polars frame of them, which is faster.
 
-    They need one if there are more than `MAX_RECORDS_WITHOUT_FRAME`, or if an input is empty or not a text.
+    Returns None if a frame is needed, for example if there are more than `MAX_RECORDS_WITHOUT_FRAME` records, if an input is empty or
+    not a text, or if the records do not all have the same fields.
     """
     inputs = predictor.task.input_columns
     if not isinstance(records, (list, tuple)) or not 0 < len(records) <= MAX_RECORDS_WITHOUT_FRAME:
@@ -88,7 +92,7 @@ def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     """Rename the columns of a frame to the task's input fields, drop columns of expected answers, and clean the texts as in training.
 
-    A column may be named as in the training data or as the task's field.
+    A column may have the name that it had in the training data, or the name of the task's field.
     """
     import polars as pl
 
@@ -127,21 +131,24 @@ def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str
 def records_of_texts(task: Task, vertical: str, texts: Sequence[str]) -> list[dict[str, str]]:
     """Make one record per text, in which the text is the task's first input field; raise DataError if the task needs more fields.
 
-    `vertical` is the model's name for the message.
+    `vertical` is the name of the model, for the error message.
     """
     inputs = task.input_columns
     required = [column.name for column in inputs if column.required]
     if len(required) > 1:
         fields = ", ".join(f"{name}: …" for name in required)
-        raise DataError(f"'{vertical}' reads {' and '.join(required)}, so one text per record is not enough. Send records: [{{{fields}}}].")
+        raise DataError(
+            f"The model '{vertical}' reads the fields {' and '.join(required)}, so one text per record is not enough. "
+            f"Send records: [{{{fields}}}]."
+        )
     return [{inputs[0].name: text} for text in texts]
 
 
 def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Reduce records to the fields that any of the models reads.
 
-    A few other fields are kept with the value None, so that an error message can name a misspelt field. Raises DataError if a field
-    that a model reads contains a list, a mapping, or an integer of more than 64 bits.
+    Up to 100 other fields are kept with the value None, because a misspelt field may be among them and an error message can then name
+    it. Raises DataError if a field that a model reads contains a list, a mapping, or an integer of more than 64 bits.
     """
     read = {name for predictor in predictors for name in _input_names(predictor)}
     others = set(islice(dict.fromkeys(name for record in records for name in record if name not in read), _MAX_UNREAD_FIELDS))
@@ -149,17 +156,21 @@ def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str
 
 
 def raise_first(errors: Mapping[int, str]) -> None:
-    """Raise DataError for the first of these errors, if there is any; keys are row indices (from 0), values are the reasons."""
+    """Raise DataError for the first of these errors, if there is any.
+
+    `errors` maps the index of a record (from 0) to the reason why the model can't read the record.
+    """
     if errors:
         row, reason = next(iter(errors.items()))
-        count = f" ({len(errors)} such records)" if len(errors) > 1 else ""
+        count = f" ({len(errors)} records can't be answered)" if len(errors) > 1 else ""
         raise DataError(f"Record {row + 1} can't be answered: {reason}{count}. Correct or remove it.")
 
 
 def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[str]) -> Mapping[str, Any]:
     """Return a copy of a record with only the fields in `read`, unchanged, and the fields in `others`, set to None.
 
-    Raises DataError for a value that is not allowed; `number` is the record's number, counted from 1, for the message.
+    Raises DataError if a field in `read` contains a list, a mapping, or an integer of more than 64 bits. `number` is the number of the
+    record, counted from 1, for the message.
     """
     for key in read:
         value = record.get(key)
@@ -169,7 +180,10 @@ def _select(record: Mapping[str, Any], number: int, read: Set[str], others: Set[
 
 
 def _input_names(predictor: Predictor) -> set[str]:
-    """Return all names that the model's inputs may have in a record: the task's fields, and the columns of the training data."""
+    """Return all names that the inputs of a model may have in a record.
+
+    These are the names of the task's fields, and of the columns in the training data that the fields were read from.
+    """
     inputs = {column.name for column in predictor.task.input_columns}
     return inputs.union(*(_as_list(source) for name, source in predictor.fields.items() if name in inputs))
 

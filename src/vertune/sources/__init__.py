@@ -1,1 +1,1 @@
-"""Sources, which read the rows of a dataset from files, databases or hubs: one file per source."""
+"""Sources: components that read the rows of a dataset from files, a database or the Hugging Face hub; one module per source."""

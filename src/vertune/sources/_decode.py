@@ -1,8 +1,9 @@
-"""Detects the encoding of text files and opens them, for sources of any file format.
+"""Detects the encoding of text files and opens them; independent of the file format.
 
-Detection tries in this order: a byte order mark; UTF-16, recognised by NUL bytes; UTF-8 if the whole file is valid; else GB18030 or
-the guess of charset-normalizer, decided by the lines that are not UTF-8. A byte that is invalid in the encoding is read as a lone
-surrogate, so that a source can reject the row that contains it and keep the others.
+These encodings are tried in this order: the encoding of a byte order mark; UTF-16, recognised by NUL bytes; UTF-8, if all or most
+lines with non-ASCII characters are valid UTF-8; GB18030, if the other lines look like Chinese; else the guess of charset-normalizer
+for these lines. A byte that is invalid in the encoding is read as a lone surrogate (error handler `surrogateescape`), so that a source
+can reject only the row with this byte.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TOLERATED_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text file and its encoding."""
+    """The path of a text file, and its encoding, which was detected or given by the user."""
 
     path: Path
     encoding: str
@@ -48,15 +49,18 @@ class Text:
         return self.path.open(encoding=self.encoding, errors="surrogateescape", newline=newline)
 
     def flaw(self, text: str) -> str | None:
-        """Return the reason why this part of the file can't be used; None if it can."""
+        """Return the reason why a part of the file, such as a line, can't be used because of its bytes; None if it can be used.
+
+        `text` is the decoded part of the file.
+        """
         if self.is_valid or not (_SURROGATE.search(text) or self._hides_utf8(text)):
             return None
         return f"holds bytes that are not valid in {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
 
     def _hides_utf8(self, text: str) -> bool:
-        """Return whether this text is UTF-8 that was decoded with another encoding.
+        """Return whether the bytes of this text are UTF-8, although the file was decoded with another encoding.
 
-        Such a mistake need not lead to a decoding error: GB18030 decodes nearly all bytes.
+        The wrong encoding does not always raise an error: GB18030 can decode nearly all bytes.
         """
         if self.encoding.startswith("utf") or text.isascii():
             return False
@@ -67,18 +71,23 @@ class Text:
             return False
 
     def refuse_mixed(self, flawed: int, rows: int) -> None:
-        """Raise DataError if more than one row and more than 10 % of all rows have invalid bytes: the encoding is probably wrong then."""
+        """Raise DataError if many rows have invalid bytes, because the encoding is probably wrong then.
+
+        `flawed` is the number of these rows, and `rows` is the number of all rows. One such row is always tolerated, and up to 10 % of
+        all rows.
+        """
         if flawed > max(1, _TOLERATED_SHARE * rows):
             raise DataError(
-                f"{self.path} mixes encodings, or is not {self.encoding.upper()}: {flawed} of {rows} rows have bytes that are not valid "
-                "in it. Save it in UTF-8, or name its encoding with the source's option 'encoding'."
+                f"{self.path} mixes encodings, or its encoding is not {self.encoding.upper()}: {flawed} of {rows} rows contain "
+                "invalid bytes. Save the file in UTF-8, or name its encoding with the source's option 'encoding'."
             )
 
 
 def text(path: Path, encoding: str, wanted: str) -> Text:
-    """Return the file with its encoding, which is detected if `encoding` is `auto`; `wanted` names the file format in messages.
+    """Return a text file with its encoding, which is detected if `encoding` is `auto`.
 
-    Raise ConfigError for an unknown encoding, DataError for a binary file or an encoding that can't be detected.
+    `wanted` is the expected file format for error messages, such as `CSV file`. Raises ConfigError for an unknown encoding, DataError for a
+    binary file or an encoding that can't be detected.
     """
     head = refuse_binary(path, wanted)
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
@@ -101,7 +110,10 @@ def text(path: Path, encoding: str, wanted: str) -> Text:
 
 
 def decode(path: Path, encoding: str) -> tuple[str, str | None]:
-    """Return the content of a small file, and the reason why it can't be used (None if it can)."""
+    """Return the content of a small text file, and None; or, if the content has invalid bytes, the reason why it can't be used.
+
+    If the content can't be used, its invalid bytes are replaced by U+FFFD.
+    """
     source = text(path, encoding, "text")
     with source.open() as file:
         content = file.read()
@@ -110,7 +122,10 @@ def decode(path: Path, encoding: str) -> tuple[str, str | None]:
 
 
 def printable(value: str) -> str:
-    """Replace each byte that was invalid in the encoding by U+FFFD, for messages and lists of rejected rows."""
+    """Replace each lone surrogate, which stands for an invalid byte of a file, by U+FFFD.
+
+    Messages and lists of rejected rows can contain the result, because it can be encoded.
+    """
     return _SURROGATE.sub("\ufffd", value)
 
 
@@ -129,7 +144,8 @@ def _fits(path: Path, encoding: str) -> bool:
 def _wide(path: Path, head: bytes, wanted: str) -> str:
     """Return `utf-16-le` or `utf-16-be` for a file with NUL bytes but no byte order mark; raise DataError if it is not UTF-16.
 
-    In UTF-16, every ASCII character has one NUL byte: at an odd position in little-endian files, at an even one in big-endian files.
+    `head` contains the first bytes of the file. In UTF-16, every ASCII character has one NUL byte: in little-endian files at an odd
+    position (counted from 0), in big-endian files at an even position.
     """
     zeros = [head[offset::2].count(0) for offset in (0, 1)]
     name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
@@ -143,9 +159,10 @@ def _wide(path: Path, head: bytes, wanted: str) -> str:
 
 
 def _legacy(path: Path) -> tuple[str, bool]:
-    """Return the encoding of a file that is not valid UTF-8, and whether some of its lines are UTF-8.
+    """Guess the encoding of a file that is not valid UTF-8; also return whether some lines with non-ASCII characters are UTF-8.
 
-    If most lines with non-ASCII characters are UTF-8, the file is read as UTF-8, and the other lines are rejected.
+    If most of these lines are valid UTF-8, the encoding is UTF-8, and the other lines will be rejected. Raises DataError if the encoding
+    can't be guessed.
     """
     valid, invalid, sample = 0, 0, bytearray()
     with path.open("rb") as file:
@@ -174,9 +191,10 @@ def _legacy(path: Path) -> tuple[str, bool]:
 
 
 def _chinese(sample: bytes) -> bool:
-    """Return whether these bytes are GB18030: at least 80 % of the non-ASCII characters are in GB 2312, its oldest part.
+    """Guess whether these bytes are Chinese text in GB18030: at least 80 % of the non-ASCII characters must be in GB 2312.
 
-    Both bytes of a GB 2312 character are above 0xA0; in Western encodings they would be two accented letters in a row, which is rare.
+    GB 2312 is the oldest part of GB18030. Both bytes of such a character are above 0xA0; in Western encodings, these bytes would be two
+    accented letters in a row, which is rare.
     """
     characters = [char for char in sample.decode("gb18030", errors="replace") if char > "\x7f"]
     common = 0

@@ -1,4 +1,4 @@
-"""Finds and hashes the local files that a data source reads, of any format."""
+"""Finds and hashes the local files that a data source reads; independent of the file format."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _HEAD_BYTES = 1 << 16
 
 
 def find(path: str) -> list[Path]:
-    """Return the sorted files of a path or of a pattern such as `data/*.csv`.
+    """Return the file of a path, or the files that match a pattern such as `data/*.csv`, sorted.
 
-    Raise NotFound if there are none, DataError for a folder or an empty file.
+    Raises NotFound if there is no such file, DataError for a folder or an empty file.
     """
     file = Path(path).expanduser()
     if file.is_dir():

@@ -1,4 +1,4 @@
-"""Builds Polars frames from Python values and adds the columns that every source returns; does not read files."""
+"""Builds Polars frames from Python values, and adds the columns `__file`, `__row` and `__error` that every source returns."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ SAMPLE = (("the card was swallowed", "card"), ("wie hoch ist der Zins, bitte?", 
 
 
 def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None = None, first: int = 1) -> pl.DataFrame:
-    """Add the columns `__file`, `__row` (the row's number, counted from `first`) and `__error` (null in all rows if `errors` is None)."""
+    """Add the columns that every source returns: `__file` (file name), `__row` (row number) and `__error`.
+
+    Rows are numbered from `first`. `__error` is the reason why a row can't be read, or null if it can; without `errors`, it is null in
+    all rows.
+    """
     rows = pl.Series(ROW, range(first, first + frame.height), dtype=pl.Int64)
     why = pl.Series(ERROR, errors if errors is not None else [None] * frame.height, dtype=pl.String)
     return frame.with_columns(pl.lit(file, dtype=pl.String).alias(FILE), rows, why)
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Concatenate frames vertically; columns that a frame lacks become null in its rows, and different types become a common one."""
+    """Concatenate frames vertically.
+
+    A column that one of the frames lacks is null in the rows of this frame. A column that has different types gets a common type.
+    """
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed", rechunk=False)
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Convert rows to lists of values by column; a key that a row lacks becomes None."""
+    """Convert rows (dicts) to a dict from each key to the list of its values in all rows; if a row lacks the key, the value is None."""
     table: dict[str, list[Any]] = {}
     count = 0
     for row in rows:
@@ -40,9 +47,9 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def series(name: str, values: list[Any]) -> pl.Series:
-    """Build a column of the type that all of these JSON values have in common; integers beside floats become floats.
+    """Build a Polars column of a type that can store all of these JSON values; a mixture of integers and floats becomes floats.
 
-    Values without a common type are stored as JSON strings, so that none is lost.
+    If there is no such type, all values are stored as strings (other values than strings as JSON), so that no value is lost.
     """
     kind = _kind(values)
     if kind is not None:

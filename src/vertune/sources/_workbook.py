@@ -10,7 +10,10 @@ from xml.sax.saxutils import escape
 
 
 def write(path: Path, sheets: Mapping[str, Sequence[Sequence[Any]]]) -> None:
-    """Write a workbook of named sheets; a sheet is a list of rows of texts and numbers, where None is an empty cell."""
+    """Write a workbook; `sheets` maps the name of each sheet to its rows.
+
+    A row is a list of texts and numbers, in which None is an empty cell.
+    """
     main, office = (
         "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
         "http://schemas.openxmlformats.org/officeDocument/2006/relationships",

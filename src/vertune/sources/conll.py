@@ -1,7 +1,8 @@
 """Tagged sentences in CoNLL format: one token and its tag per line, in the schemes IOB1, BIO, BIOES or BMES.
 
 Each sentence becomes a row with its text and its spans, whose offsets are in code points. One rule reads all four schemes (Tjong
-Kim Sang and Buchholz, 2000): B and S open a span; E and S close it; I, M and E also open a span if none with their label is open.
+Kim Sang and Buchholz, 2000): a tag such as B-PER starts a span if it begins with B or S, and ends the span if it begins with E or S.
+Tags with I, M or E continue the open span of the same label, or start one if there is none. U and L (scheme BILOU) are read like S and E.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _CJK = (
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """The lines of one sentence, each split into columns; the number of its document, and the number of its first line in the file."""
+    """One sentence: its lines, each split into columns; the number of its document; the number of its first line in the file (from 1)."""
 
     document: int
     line: int
@@ -43,7 +44,7 @@ class _Sentence:
 
 
 class Conll(Source):
-    """Source that reads files with one token per line; the fields below are its options."""
+    """Source that reads files with one token and its tag per line; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".conll", ".bio", ".iob", ".bioes", ".bmes")
     path: str
@@ -83,7 +84,7 @@ class Conll(Source):
         documents, texts, spans, errors = (list(column) for column in zip(*found, strict=True))
         if all(errors):
             raise DataError(
-                f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read; the first block {errors[0]}. "
+                f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read, the first because it {errors[0]}. "
                 "Write a token and its tag on each line, or name the source that reads this format."
             )
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
@@ -93,7 +94,10 @@ class Conll(Source):
         return _table.marked(frame, str(path), errors)
 
     def _row(self, text: _decode.Text, sentence: _Sentence) -> tuple[str | None, list[dict[str, Any]] | None, str | None]:
-        """Return text, spans and error of one sentence; text and spans are None if there is an error."""
+        """Convert one sentence of the file `text` to its text and its spans; the third returned value is None.
+
+        If the sentence can't be read, the first two values are None, and the third is the reason.
+        """
         width = len(sentence.lines[0])
         columns = (self.token, self.tag)
         for number, fields in enumerate(sentence.lines, sentence.line):
@@ -114,7 +118,10 @@ class Conll(Source):
 
 
 def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") -> tuple[str, list[tuple[int, int]]]:
-    """Join tokens to a text; return it with the start and end of each token in code points."""
+    """Join the tokens of a sentence; return the text, and the start and end (exclusive) of each token in code points.
+
+    `how` is what to put between tokens: a space, nothing, or `auto`: a space except between two Chinese or Japanese characters.
+    """
     if how == "auto" and any(map(_cjk, (token[0] for token in tokens))) and all(len(token) == 1 for token in tokens):
         how = "none"
     parts: list[str] = []
@@ -130,7 +137,10 @@ def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") 
 
 
 def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Convert the tags of a sentence to labelled spans, in order; `offsets` are the start and end of each token in the text."""
+    """Convert the tags of a sentence, such as B-PER, to spans with `start`, `end` and `label`, in the order of the text.
+
+    `offsets` contains the start and end of each token in the text.
+    """
     found: list[dict[str, Any]] = []
     inside: str | None = None
     for tag, (start, end) in zip(tags, offsets, strict=True):
@@ -177,5 +187,5 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
 
 
 def _comment(fields: list[str]) -> bool:
-    """Return whether a line is a comment such as `# sent_id = 4`; a line with a tagged token never has this form."""
+    """Return whether a line, split into `fields`, is a comment such as `# sent_id = 4`; a line with a tagged token has another form."""
     return fields[0] == "#" and len(fields) > 2 and fields[2] == "="

@@ -1,6 +1,6 @@
 """Tables in delimited text, such as CSV and TSV; delimiter and encoding are detected.
 
-Every column is read as text, and the task converts it. A line that can't be read becomes a row with an error.
+All values are read as texts; the task converts them later. A line that can't be read becomes a row with an error.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Csv(Source):
     """Whether the first line contains the column names; otherwise columns are named column_1, column_2 and so on."""
 
     def read(self) -> pl.DataFrame:
-        """Return all rows of all files; raise NotFound for a missing file, DataError for one that is not delimited text."""
+        """Return all rows of all files; raise NotFound for a missing file, DataError for a file that is not delimited text."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -74,8 +74,8 @@ class Csv(Source):
             return self._table(text, self._dialect(text))
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path} ends in the middle of a character: it is incomplete, or it is not {text.encoding.upper()}. "
-                "Copy it again, or name its encoding with the option 'encoding'."
+                f"{path} ends in the middle of a character: the file is incomplete, or its encoding is not {text.encoding.upper()}. "
+                "Copy the file again, or name its encoding with the option 'encoding'."
             ) from error
         finally:
             csv.field_size_limit(limit)
@@ -105,7 +105,7 @@ class Csv(Source):
                 frames.append(_table.marked(pl.DataFrame(table), str(text.path), chunk.errors, first))
                 first += len(chunk.rows)
         if not frames:
-            raise DataError(f"{text.path} has a header ({', '.join(names)}) and no rows. Check how the file was written.")
+            raise DataError(f"{text.path} has a header ({', '.join(names)}), but no rows. Check how the file was written.")
         text.refuse_mixed(flawed, first - 1)
         return pl.concat(frames)
 
@@ -130,16 +130,16 @@ class Csv(Source):
 
 @dataclass(frozen=True, slots=True)
 class _RowCheck:
-    """Checks whether a row has as many fields as the header."""
+    """Checks whether a row of the file `text` has as many fields as the header, that is, `width` fields."""
 
     text: _decode.Text
     width: int
     delimiter: str
 
     def count(self, row: list[str]) -> str | None:
-        """Return the reason why a row with a wrong number of fields can't be used.
+        """Return the reason why a row with another number of fields than the header can't be used; None if it can be used.
 
-        None means that the row can be used, because it has only extra fields and all of these are empty.
+        A row that is longer than the header can be used if all additional fields are empty.
         """
         if len(row) > self.width and not any(row[self.width :]):
             return None
@@ -150,7 +150,10 @@ class _RowCheck:
 
 @dataclass(slots=True)
 class _Chunk:
-    """A block of rows, each padded or cut to the number of columns of the header, and an error or None for each row."""
+    """Consecutive rows of a file, with an error message or None for each row.
+
+    Every row has as many values as the header: shorter rows are padded, and longer rows are cut.
+    """
 
     rows: list[list[str]]
     errors: list[str | None]
@@ -158,7 +161,7 @@ class _Chunk:
     """Number of rows that contain invalid bytes."""
 
     def add(self, row: list[str], check: _RowCheck) -> None:
-        """Add a row, with an error if its number of fields or its bytes are wrong."""
+        """Add a row, with an error if it has a wrong number of fields or contains bytes that are invalid in the encoding."""
         error = None
         if len(row) != check.width:
             error = check.count(row)
@@ -177,12 +180,15 @@ class _Chunk:
         self.errors.append(error)
 
     def columns(self) -> Iterator[tuple[str, ...]]:
-        """Yield the values of each column."""
+        """Yield, for each column, a tuple of its values in all rows."""
         return zip(*self.rows, strict=True)
 
 
 def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
-    """Yield the rows after the header in chunks; blank lines are skipped."""
+    """Yield the rows of a file in chunks of up to 50,000 rows; blank lines and, if `header` is true, the header are skipped.
+
+    `reader` is the iterator that `csv.reader` returns. Lines that can't be parsed become an empty row with an error.
+    """
     chunk, at_header, before = _Chunk([], []), header, 0
     while True:
         before = reader.line_num
@@ -206,7 +212,11 @@ def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """Return the delimiter with which the most lines have as many fields as the first line; a comma if that line has no delimiter."""
+    """Guess the delimiter: comma, tab, semicolon or vertical bar.
+
+    Returns the one that gives the largest fraction of lines with as many fields as the first line. If several are equally good, the one
+    that gives more fields is returned. If the first line contains none of them, the comma is returned.
+    """
     best, chosen = (0.0, 0), ","
     for candidate in _DELIMITERS:
         counts = _counts(lines, candidate)
@@ -218,13 +228,13 @@ def _delimiter(lines: list[str]) -> str:
 
 
 def _counts(lines: list[str], delimiter: str) -> list[int]:
-    """Return the number of fields of each line that is not blank."""
+    """Return the number of fields of each line that is not blank, if lines are divided at `delimiter`."""
     reader = csv.reader(lines, delimiter=delimiter)
     return [len(row) for row in reader if row]
 
 
 def _pairs(lines: list[str]) -> bool:
-    """Return whether double quotes in these tab-separated lines always enclose a whole field."""
+    """Return whether double quotes in these tab-separated lines always enclose a whole field; if not, they are ordinary characters."""
     try:
         for _ in csv.reader(lines, delimiter="\t", strict=True):
             pass

@@ -25,9 +25,9 @@ class Folder(Source):
     """The text encoding, such as gb18030; auto detects it for each file."""
 
     def read(self) -> pl.DataFrame:
-        """Return rows with `text`, `label` (name of the folder) and `document` (path of the file).
+        """Return a row per file, or per line: `text`, `label` (name of the folder) and `document` (path of the file).
 
-        Raise NotFound if the folder does not exist, DataError if it contains no text files.
+        Raises NotFound if the folder does not exist, DataError if it contains no text files.
         """
         root = Path(self.path).expanduser()
         return pl.concat([self._file(root, label, file) for label, file in self._labelled(root)])
@@ -45,7 +45,10 @@ class Folder(Source):
         return cls(path=str(folder / "texts"))
 
     def _labelled(self, root: Path) -> list[tuple[str, Path]]:
-        """Return pairs of a label and one of its files, sorted by label and path."""
+        """Find the text files in the folders of all labels; return a pair (label, file) for each file, sorted by label and path.
+
+        Raises NotFound if the folder does not exist, DataError if it contains no text files.
+        """
         if not root.is_dir():
             raise NotFound(f"There is no folder {root}. Name the folder that contains one folder for each label.")
         labels = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

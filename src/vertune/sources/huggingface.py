@@ -39,7 +39,8 @@ class Huggingface(Source):
         frame = pl.from_arrow(chosen.with_format("arrow")[:])
         if not isinstance(frame, pl.DataFrame) or frame.is_empty():
             raise DataError(
-                f"The split '{self.split}' of {self.path} has no rows, but at least one is needed. Name another with the option 'split'."
+                f"The split '{self.split}' of {self.path} has no rows, but at least one is needed. "
+                "Name another split with the option 'split'."
             )
         named = [
             pl.col(name).map_elements(feature.int2str, return_dtype=pl.String) if frame.schema[name].is_integer() else pl.col(name)
@@ -88,8 +89,8 @@ class Huggingface(Source):
             return datasets.load_dataset(self.path, self.subset, split=self.split, revision=self.revision)
         except (OSError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
             raise NotFound(
-                f"The dataset '{self.path}' is not a local folder, and the hub does not return it ({type(error).__name__}). "
-                "Check the name and the network, or name a local file with the source csv, jsonl or parquet."
+                f"The dataset '{self.path}' is not a local folder, and can't be loaded from the Hugging Face hub ({type(error).__name__}). "
+                "Check the name and the network, or read a local file with the source csv, jsonl or parquet."
             ) from error
         except ValueError as error:  # the datasets library raises this for an unknown subset or split
             reason = str(error).splitlines()[0].rstrip(".")

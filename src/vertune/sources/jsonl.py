@@ -26,7 +26,7 @@ class Jsonl(Source):
     """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
 
     def read(self) -> pl.DataFrame:
-        """Return one row per object; a key that an object lacks becomes null, and lists and objects keep their structure."""
+        """Return one row per object. If an object lacks a key, the value is null; nested lists and objects keep their structure."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def fingerprint(self) -> str:
@@ -54,13 +54,13 @@ class Jsonl(Source):
         if not any(table.values()):
             first = next(filter(None, errors), None)
             reason = f" ({first})" if first else ""
-            raise DataError(f'{path} contains no JSON objects{reason}. Write one in each line, such as {{"text": "…"}}.')
+            raise DataError(f'{path} contains no JSON objects{reason}. Write one object in each line, such as {{"text": "…"}}.')
         text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
         return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
 
 
 def _objects(text: _decode.Text) -> Iterator[_Row]:
-    """Yield a pair for each JSON value of the file: (object, None), or (empty object, reason) if the value can't be used."""
+    """Yield a pair for each JSON value of the file: (object, None), or (empty object, error message) if the value can't be used."""
     with text.open() as file:
         start = file.read(1)
         while start.isspace():
@@ -75,7 +75,10 @@ def _objects(text: _decode.Text) -> Iterator[_Row]:
 
 
 def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
-    """Parse one line; return (object, None), or (empty object, error) if it is not a valid JSON object."""
+    """Parse one line; return (object, None), or (empty object, error message) if the line is not a valid JSON object.
+
+    `number` is the number of the line, for the message.
+    """
     flaw = text.flaw(line)
     if flaw:
         return {}, flaw
@@ -86,21 +89,25 @@ def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
 
 
 def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
-    """Yield (object, None) or (empty object, error) for each value of a JSON array; raise DataError if the array can't be parsed."""
+    """Yield a pair for each value of a JSON array: (object, None), or (empty object, error message) if the value can't be used.
+
+    `content` is the text of the array. Raises DataError if it can't be parsed.
+    """
     try:
         values = json.loads(content, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{text.path} begins like a JSON array, but is not one: {error}. Write one object in each line, or repair the array."
+            f"{text.path} begins like a JSON array, but can't be parsed: {error}. Write one object in each line, or repair the array."
         ) from error
     for value in values:
         yield _checked(value, "\\ud" if "\\ud" in content else "")
 
 
 def _checked(value: Any, written: str) -> _Row:
-    """Return (object, None), or (empty object, error) if the value is no JSON object or contains a lone surrogate (invalid Unicode).
+    """Check a parsed JSON value; return (value, None), or (empty object, error message) if the value can't be used.
 
-    `written` is the JSON text of the value; it is searched for escapes of surrogates.
+    The value must be an object and must not contain a lone surrogate, which is invalid Unicode. `written` is the JSON text of the value;
+    the value is searched for surrogates only if this text contains the escape of a surrogate.
     """
     if not isinstance(value, dict):
         return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
@@ -114,4 +121,4 @@ def _checked(value: Any, written: str) -> _Row:
 
 def _refused(name: str) -> Any:
     """Raise ValueError for NaN and Infinity, which the JSON parser of Python accepts, although JSON does not define them."""
-    raise ValueError(f"{name} is not a JSON value")
+    raise ValueError(f"{name} is not a JSON value; write null or a number instead")

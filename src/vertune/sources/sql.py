@@ -1,7 +1,7 @@
 """Results of a query to any database that SQLAlchemy supports.
 
-Passwords are never written into a config, a manifest or a log: the URL names an environment variable, as in
-`postgresql://reader:${DB_PASSWORD}@host/tickets`, whose value is read when the query runs.
+Passwords are never written into a config, into the manifest of a dataset (its description on disk) or into a log. Instead, the URL
+names an environment variable, as in `postgresql://reader:${DB_PASSWORD}@host/tickets`. Its value is read when the query runs.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Sql(Source):
         for match in _PASSWORD.finditer(value):
             if not _REFERENCE.fullmatch(match["password"] or match["option"]):
                 raise ConfigError(
-                    "The url of the source 'sql' contains a password, which would be written into the manifest. Put it into an environment "
-                    "variable and write its name instead: postgresql://user:${DB_PASSWORD}@host/name."
+                    "The url of the source 'sql' contains a password, which would be stored with the dataset. Put the password into an "
+                    "environment variable, and write the name of the variable instead: postgresql://user:${DB_PASSWORD}@host/name."
                 )
         return value
 
     def read(self) -> pl.DataFrame:
-        """Return all rows of the query with the types of the database.
+        """Run the query and return all rows of its result, with the column types of the database.
 
-        Raise StorageError if the database can't be reached, ConfigError for a wrong URL or query, DataError if there are no rows.
+        Raises StorageError if the database can't be reached, ConfigError for a wrong URL or query, DataError if there are no rows.
         """
         try:
             import sqlalchemy
@@ -80,7 +80,11 @@ class Sql(Source):
 
 
 def _with_environment(url: str) -> str:
-    """Replace each `${NAME}` in the URL by its environment variable; a value is percent-encoded unless it is at the start of the URL."""
+    """Replace each `${NAME}` in the URL by the value of this environment variable; raise ConfigError if the variable is not set.
+
+    Values are percent-encoded, because special characters of a password would change the meaning of the URL. Only a value at the start
+    of the URL is inserted unchanged, because it may be a complete URL.
+    """
     from urllib.parse import quote
 
     def value(reference: re.Match[str]) -> str:
@@ -96,9 +100,10 @@ def _with_environment(url: str) -> str:
 
 @contextmanager
 def _translated_errors(source: Sql) -> Iterator[None]:
-    """Convert errors of SQLAlchemy and its drivers to errors of vertune, with values of environment variables masked.
+    """Convert errors of SQLAlchemy and of database drivers, raised in a `with` block, to errors of vertune.
 
-    The original error is not attached (`from None`), because a driver's message can quote the password.
+    The messages contain `***` instead of the values of environment variables. The original error is not attached (`from None`), because
+    its message can contain the password.
     """
     import sqlalchemy.exc as errors
 
@@ -121,7 +126,10 @@ def _translated_errors(source: Sql) -> Iterator[None]:
 
 
 def _phrase(source: Sql, what: str, error: Exception) -> str:
-    """Format an error message in which the values of environment variables are masked, because they can be passwords."""
+    """Format an error message from `what`, the URL of the source, and the reason that the database gave.
+
+    Values of environment variables are replaced by `***`, because they can be passwords.
+    """
     reason = str(getattr(error, "orig", None) or error).splitlines()[0]
     for name in _REFERENCE.findall(source.url):
         reason = reason.replace(os.environ.get(name) or "\0", "***")

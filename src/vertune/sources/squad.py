@@ -26,7 +26,8 @@ class Squad(Source):
     def read(self) -> pl.DataFrame:
         """Return one row per question with `id`, `title`, `question`, `context` and `answers`.
 
-        `answers` is a list of answer texts with their starts in the context, in code points; it is empty for an unanswerable question.
+        `answers` is a list of dicts with `text` and `start`, the offset of the answer in the context in code points. The list is empty
+        for an unanswerable question.
         """
         return _table.stacked([_file(path) for path in _files.find(self.path)])
 
@@ -57,18 +58,18 @@ def _file(path: Path) -> pl.DataFrame:
         reason = flaw or f"{type(error).__name__}: {error}"
         raise DataError(
             f'{path} is not a SQuAD file ({reason}). Expected {{"data": [{{"title", "paragraphs": [{{"context", "qas": […]}}]}}]}}, '
-            'each of "qas" with "id", "question" and "answers". Correct the file, or name the source that reads this format.'
+            'where each entry of "qas" has "id", "question" and "answers". Correct the file, or name the source that reads this format.'
         ) from error
     if not rows:
-        raise DataError(f"{path} contains no questions. Check that its paragraphs have 'qas'.")
+        raise DataError(f"{path} contains no questions. Check that its paragraphs have lists 'qas' of questions.")
     frame = pl.DataFrame([pl.Series(name, [row[name] for row, _ in rows], dtype=kind) for name, kind in _SCHEMA.items()])
     return _table.marked(frame, str(path), [error for _, error in rows])
 
 
 def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Yield a pair (row, error) for each question.
+    """Yield a pair (row, error) for each question of the articles (the list `data` in a SQuAD file).
 
-    The error is a message if an answer is not in the context at the position where it should start, else None.
+    The error is None, or a message if the context does not contain an answer at the position where it should start.
     """
     for article in articles:
         for paragraph in article["paragraphs"]:

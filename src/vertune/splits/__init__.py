@@ -1,1 +1,1 @@
-"""Splits, which divide records into training, validation and test records: one file per split."""
+"""Splits: components that divide records into training, validation and test records; one module for each way to divide them."""

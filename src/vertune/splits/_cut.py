@@ -23,7 +23,10 @@ Codes = NDArray[np.int64]
 
 
 def column(frame: pl.DataFrame, name: str, purpose: str) -> pl.Series:
-    """Return the column `name`; raise ConfigError if it is missing. `purpose` completes the message `needs the column … for`."""
+    """Return the column `name`; raise ConfigError if it is missing.
+
+    `purpose` is what the column is needed for, such as `its groups`, for the error message.
+    """
     if name not in frame.columns:
         known = ", ".join(column for column in frame.columns if not column.startswith("__"))
         raise ConfigError(
@@ -33,17 +36,17 @@ def column(frame: pl.DataFrame, name: str, purpose: str) -> pl.Series:
 
 
 def inputs(columns: Sequence[Column]) -> list[str]:
-    """Return the names of the columns with the role `input`."""
+    """Return the names of the input columns, which the model reads."""
     return [column.name for column in columns if column.role == "input"]
 
 
 def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> Codes:
-    """Return a class number for each row; a stratified split gives all splits the same proportions of these classes.
+    """Return a class number for each row; in a stratified split, training, validation and test have equal proportions of classes.
 
-    The class is the value in the column `by`, or in the column of the first target if `by` is `auto`. Numbers are divided into up
-    to ten ranges with equal numbers of rows, which are the classes. If a row has several labels, its class is the rarest of them,
-    so that every split gets rare labels. For question answering there are two classes: rows with an answer and rows without. If
-    there is no target, all rows have the same class.
+    The class is the value in the column `by`, or in the first column of expected answers if `by` is `auto`. If the values are numbers,
+    the classes are up to ten ranges of values with equal numbers of rows. If a row has several labels, its class is the rarest of
+    them, so that every split gets rare labels. For question answering there are two classes: rows with an answer and rows without
+    one. If there is no column of expected answers, all rows have the same class.
     """
     targets = (column.name for column in columns if column.role == "target" and column.name in frame.columns)
     name = next(targets, None) if by == "auto" else by
@@ -59,7 +62,11 @@ def strata(frame: pl.DataFrame, columns: Sequence[Column], by: str = "auto") -> 
 
 
 def _rarest(values: pl.Series) -> pl.Series:
-    """Return, for each row, the one of its labels that is rarest in all rows; an empty text for a row without labels."""
+    """Return, for each row, the one of its labels that occurs least often in all rows; an empty text for a row without labels.
+
+    `values` contains a list of labels, spans or answers for each row. Answers have no labels, so the result is `true` for a row with
+    an answer.
+    """
     table = pl.DataFrame({"row": range(len(values)), "item": values}).explode("item", empty_as_null=True)
     if isinstance(table.schema["item"], pl.Struct):
         fields = table["item"].struct.fields
@@ -71,11 +78,12 @@ def _rarest(values: pl.Series) -> pl.Series:
 
 
 def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, float], by: str = "auto", salt: str = "") -> pl.Series:
-    """Return the split of each row; `wanted` maps splits to the fraction of each class that they get; `train` gets the rest.
+    """Divide rows at random into splits with equal proportions of classes (see `strata`); return the name of the split of each row.
 
-    `train` gets at least one text of each class. All rows with equal inputs get the same split. The texts of a class are assigned
-    in order of their hashes (with `salt`), so that the order of rows and files does not matter. Raises DataError if there are fewer
-    than 4 distinct texts.
+    `wanted` maps the name of a split to the fraction of each class that it gets; `train` gets the rest, at least one text of each
+    class. Rows whose inputs are equal, except for case and white space, get the same split. The texts of a class are assigned in the
+    order of their hashes, so that the order of rows and files does not matter; another `salt` gives other hashes. Raises DataError if
+    there are fewer than 4 distinct texts.
     """
     if not any(wanted.values()):
         return pl.Series("split", ["train"], dtype=pl.String).new_from_index(0, frame.height)
@@ -100,10 +108,11 @@ def shares(frame: pl.DataFrame, columns: Sequence[Column], wanted: Mapping[str, 
 
 
 def _rounded(sizes: Codes, share: float, room: Codes) -> Codes:
-    """Return how many texts of each class a split gets: the fraction `share` of the texts in the class, but at most `room`.
+    """Return how many texts of each class a split gets: about the fraction `share` of the class, but at most `room` texts.
 
-    The numbers are rounded so that their sum is the fraction `share` of all texts, and at least 1 unless `share` is 0. If `room` makes
-    the sum too small, one more text is taken from each of the classes with the most room left.
+    `sizes` is the number of texts in each class, and `room` is the number of them that are not yet assigned and may be taken. The
+    results are rounded so that their sum is the fraction `share` of all texts, and at least 1 unless `share` is 0. If the sum is too
+    small because of `room`, one more text is taken from some classes, first from those with the most texts left.
     """
     if share == 0:
         return np.zeros_like(sizes)
@@ -116,16 +125,17 @@ def _rounded(sizes: Codes, share: float, room: Codes) -> Codes:
 
 
 def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
-    """Return the split of each block (group of rows that stay together): first test, then validation, then train.
+    """Return the split of each block (group of rows that stay together): `test` for the first ones, then `validation`, then `train`.
 
-    `sizes` are the numbers of rows of the blocks; `test` is a fraction of all rows, `validation` a fraction of the other rows. A
-    block goes to the split whose range of rows contains its middle row; each split whose fraction is not 0 gets at least one block.
-    Raises DataError if there are fewer blocks than splits.
+    `sizes` is the number of rows of each block. The test gets the fraction `test` of all rows, and the validation the fraction
+    `validation` of the other rows. If a block crosses the border between two splits, its middle row decides. Training, and each split
+    whose fraction is not 0, get at least one block. Raises DataError if there are fewer blocks than these splits.
     """
     wanted = 1 + (test > 0) + (validation > 0)
     if len(sizes) < wanted:
         raise DataError(
-            f"The rows have only {len(sizes)} different groups or times; expected at least {wanted}. Choose another split, or add rows."
+            f"The rows have only {len(sizes)} different groups or times; expected at least {wanted}, one for each split of the data. "
+            "Choose another way to split the data, or add rows."
         )
     middle = np.cumsum(sizes) - sizes / 2
     edge = test * sizes.sum()
@@ -136,9 +146,10 @@ def blocks(sizes: Codes, test: float, validation: float) -> NDArray[np.object_]:
 
 
 def _class_of_text(classes: Codes, place: Codes, texts: int) -> Codes:
-    """Return, for each text, the most frequent class of its rows; if several are equally frequent, the one with the smallest number.
+    """Return, for each distinct text, the most frequent class of its rows; among equally frequent classes, the smallest number.
 
-    For each row, `classes` contains its class, and `place` the index of its text.
+    For each row, `classes` contains the number of its class, and `place` contains the index of its text. `texts` is the number of
+    distinct texts.
     """
     count = int(classes.max()) + 1
     pairs, rows = np.unique(place * count + classes, return_counts=True)

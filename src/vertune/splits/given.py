@@ -35,7 +35,7 @@ class Given(Split):
     @field_validator("values", mode="before")
     @classmethod
     def _as_text(cls, values: object) -> object:
-        """Convert numbers in the lists to text, because the column is compared as text."""
+        """Convert numbers in the option `values` to texts, because they are compared with the values of the column as texts."""
         if not isinstance(values, dict):
             return values
         return {name: [str(value) for value in listed] if isinstance(listed, list) else listed for name, listed in values.items()}
@@ -46,9 +46,10 @@ class Given(Split):
         return (self.by,) if self.by else ()
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row, or `unused`. If no row is in the split `validation`, some training rows are moved to it.
+        """Return `train`, `validation`, `test` or `unused` for each row.
 
-        Raises DataError if the column contains a value that is not the name of a split.
+        If the data assigns no row to `validation`, a random part of the training rows is moved to it, of the size that the option
+        `validation` sets. Raises DataError if the column `by` contains a value that is not the name of a split.
         """
         names = self._named(frame)
         if not self.validation or (names == "validation").any():

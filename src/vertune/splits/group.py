@@ -28,11 +28,11 @@ class Group(Split):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column that names the group of each row."""
+        """The name of the column that contains the group of each row (option `by`), in a tuple."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; all rows of a group get the same split, and groups are assigned in random order.
+        """Return the name of the split of each row; all rows of a group get the same split, and groups are assigned in random order.
 
         Raises DataError if there are fewer groups than splits.
         """

@@ -25,7 +25,7 @@ class Stratified(Split):
     """Seed of the random order in which rows are assigned to splits."""
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; rows with equal inputs get the same split.
+        """Return the name of the split of each row; rows with equal inputs get the same split.
 
         Raises DataError if there are fewer than 4 distinct inputs.
         """

@@ -30,11 +30,11 @@ class Time(Split):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The column with the time of each row."""
+        """The name of the column that contains the time of each row (option `by`), in a tuple."""
         return (self.by,)
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return the split of each row; rows with equal times get the same split.
+        """Return the name of the split of each row; the newest rows are in `test`, and rows with equal times are in the same split.
 
         Raises DataError if a time is invalid, or if there are fewer different times than splits.
         """
@@ -43,7 +43,10 @@ class Time(Split):
         return pl.Series("split", _cut.blocks(latest_first, self.test, self.validation)[::-1][time_of_row], dtype=pl.String)
 
     def _times(self, values: pl.Series) -> NDArray[np.float64]:
-        """Convert times (dates, numbers or texts) to numbers, of which a larger one means a later time."""
+        """Convert times (dates, numbers or texts) to numbers; the larger a number is, the later is the time.
+
+        Raises DataError for a missing time, or for a text that is not a time.
+        """
         missing = values.is_null() | (values.cast(pl.String).str.strip_chars() == "").fill_null(False)
         if missing.any():
             raise DataError(f"The column '{self.by}' has no time in {missing.sum()} rows. Fill these cells, or remove the rows.")
