@@ -34,7 +34,7 @@ def test_auto_is_a_method_and_a_typo_is_not():
         ({"data": {}, "training": {"epochs": -1}}, "is -1"),
         ({"data": {}, "training": {"epochs": float("inf")}}, "is inf"),
         ({"data": {}, "optimiser": {"rate": 0}}, "is 0"),
-        ({"data": {}, "base": "one", "encoder": {"name": "text", "base": "other"}}, "has two values of base"),
+        ({"data": {}, "base": "one", "encoder": {"name": "text", "base": "other"}}, "names two pretrained models"),
         ({"data": {}, "name": "../x"}, "expected 1 to 80 characters"),
         ({}, "'data' is missing"),
         ({"data": {"source": "a.unknown"}}, "No source reads files"),

@@ -105,7 +105,7 @@ def test_other_fields_and_tasks_are_refused(views: list[View], message: str) -> 
 def test_one_state_a_position_is_refused_and_so_is_encoding_without_fields(encoder: Table) -> None:
     with pytest.raises(ConfigError, match="one vector per record"):
         encoder.pooling_of("tokens")
-    with pytest.raises(ConfigError, match="does not know its fields"):
+    with pytest.raises(ConfigError, match="has no bins or categories yet"):
         Table().encode(ROWS, [VIEW])
     with pytest.raises(ConfigError, match="no vocabulary"):
         encoder.trimmed(ROWS, [VIEW], Path())

@@ -1,1 +1,1 @@
-"""Groups features (model inputs) into batches; imports NumPy and no torch."""
+"""Groups the inputs of a model (features) into batches; uses NumPy and never imports torch."""

@@ -1,4 +1,4 @@
-"""Groups features (model inputs) of similar length into batches and calls a function for each batch; independent of models."""
+"""Groups model inputs (features) of similar length into batches and runs a function on each batch; independent of the model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Forward = Callable[[Sequence[int], "dict[str, NDArray[Any]]"], "NDArray[Any]"]
 
 
 def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows: int = 256) -> list[list[int]]:
-    """Divide row indices, in the given order, into batches of at most `rows` rows and `tokens` tokens (padding included).
+    """Divide rows into batches of at most `rows` rows and at most `tokens` tokens, padding included.
 
-    `costs` contains the number of tokens of each row. A row with more than `tokens` tokens is put into a batch alone.
+    `order` contains the row indices in the order in which they are put into batches; `costs[i]` is the number of tokens of row i. A row
+    with more than `tokens` tokens gets a batch of its own. Returns the row indices of each batch.
     """
     batches: list[list[int]] = []
     current: list[int] = []
@@ -33,11 +34,11 @@ def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows:
 
 
 def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ...]) -> list[NDArray[np.int64]]:
-    """Return the row indices of each batch of one epoch, in random order but with rows of similar cost in the same batch.
+    """Divide all rows into the batches of one epoch: in random order, but with rows of similar length in the same batch.
 
-    `costs` contains the number of tokens of each row. The rows are shuffled and divided into groups of `window` batches; the rows
-    of each group are sorted by cost, to reduce padding, and divided into batches; then all batches are shuffled. Every row occurs
-    once. Every batch has `batch` rows, except one with the remaining rows.
+    `costs[i]` is the number of tokens of row i. The rows are shuffled and divided into groups of `batch * window` rows. Each group is
+    sorted by length, which reduces padding, and cut into batches of `batch` rows. Then the batches are shuffled. Every row occurs once;
+    one batch is smaller if the rows can't be divided evenly. Returns the row indices of each batch; `seed` makes them repeatable.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(costs))
@@ -51,10 +52,10 @@ def epoch(costs: NDArray[np.int64], batch: int, window: int, seed: tuple[int, ..
 
 
 def collated(encoder: Encoder, features: Sequence[Feature], tokens: int) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
-    """Divide features into batches of at most `tokens` tokens; yield the feature indices and the collated arrays of each batch.
+    """Divide features (model inputs) into batches; yield, for each batch, the indices of its features and its padded input arrays.
 
-    Longer features come first, so that memory use is highest at the start. A feature with more than `tokens` tokens is a batch
-    alone.
+    A batch has at most `tokens` tokens, padding included; a feature with more tokens gets a batch of its own. The longest features
+    come first, so that memory use is highest at the start.
     """
     costs = np.array([feature.cost for feature in features], dtype=np.int64)
     for rows in by_tokens(np.argsort(-costs, kind="stable"), costs, tokens):
@@ -62,9 +63,10 @@ def collated(encoder: Encoder, features: Sequence[Feature], tokens: int) -> Iter
 
 
 def outputs(encoder: Encoder, features: Sequence[Feature], tokens: int, forward: Forward) -> list[NDArray[Any]]:
-    """Return the model output of each feature, in the order of `features`.
+    """Run a model on features (model inputs) in batches and return its output for each feature, in the order of `features`.
 
-    If the model returns one vector per token, the vectors of padding tokens are removed. A batch has at most `tokens` tokens.
+    `forward` runs the model on one batch. A batch has at most `tokens` tokens, padding included; a feature with more tokens gets a
+    batch of its own. If the model returns one vector per token, the vectors of padding are removed.
     """
     result: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(features)
     for rows, arrays in collated(encoder, features, tokens):

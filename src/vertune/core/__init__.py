@@ -1,1 +1,1 @@
-"""What all other folders of vertune build on: pluggable components, config, files, records and errors; imports none of those folders."""
+"""The code that all other folders of vertune use: pluggable components, config, files, records, errors. It imports no other folder."""

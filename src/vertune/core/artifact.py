@@ -1,8 +1,8 @@
-"""Artifacts and the home folder that contains them; independent of what an artifact contains.
+"""Stores artifacts (datasets, models, reports and backbones) below one folder, the home; independent of what an artifact contains.
 
-An artifact is a folder with a manifest and a log of events: a dataset, model, report or backbone (pretrained model). An
-unfinished artifact is a run: it is written below `runs/`, and moved to its shelf (`models/`, `datasets/` …) when it is complete,
-so that an artifact on a shelf is never incomplete, even after a crash.
+A backbone is a pretrained model that several trained models share. An artifact is a folder with a manifest and a log of events.
+While an artifact is being written, it is called a run, and its folder is below `runs/`. When it is complete, the folder is moved to
+the folder of its type, called a shelf: `models/`, `datasets/` … So a shelf never contains an incomplete artifact, even after a crash.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
 
 
 def check_name(name: str) -> str:
-    """Return the name unchanged; raise ConfigError if it is not safe as a folder name."""
+    """Check a name that becomes a part of folder and file names: return it unchanged, or raise ConfigError if it is not safe."""
     if not _NAME.fullmatch(name) or ".." in name:
         raise ConfigError(
-            f"The name {name!r} can't be used; expected 1 to 80 characters (a-z, 0-9, '-', '_', '.'), the first a letter or digit. "
-            "Choose another name."
+            f"The name {name!r} can't be used; expected 1 to 80 characters (a-z, 0-9, '-', '_', '.') that begin with a letter or digit and "
+            "do not contain '..'. Choose another name."
         )
     return name
 
 
 def owner_entries() -> dict[str, Any]:
-    """Return manifest entries with the status `running`, this process's id and this machine's name, to mark an unfinished artifact."""
+    """Return the manifest entries that mark an artifact as being written: status `running`, this process's id, this machine's name."""
     return {"status": "running", "pid": os.getpid(), "host": platform.node()}
 
 
@@ -61,12 +61,12 @@ class Artifact:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest, read from disk at each access; raises StorageError if it is missing, broken or of a newer format."""
+        """The content of manifest.json, read at each access; raises StorageError if it is missing, damaged or in a newer format."""
         value = read_json(self.folder / "manifest.json")
         if not isinstance(value, dict) or value.get("format", FORMAT + 1) > FORMAT:
             raise StorageError(
-                f"The artifact in {self.folder} can't be read by this version: expected a manifest of format {FORMAT} or older. "
-                "If a newer vertune wrote it, install that version."
+                f"The manifest.json in {self.folder} is damaged, or a newer version of vertune wrote it; expected a mapping whose entry "
+                f"'format' is {FORMAT} or less. If a newer version wrote it, install that version."
             )
         return value
 
@@ -80,7 +80,7 @@ class Artifact:
 
     @property
     def in_use(self) -> bool:
-        """Whether another process, which is still running on this machine, is writing this artifact."""
+        """Whether another process is writing this artifact: the manifest names the process, and it still runs on this machine."""
         manifest = self.manifest_or_empty
         pid = manifest.get("pid")
         if manifest.get("status") != "running" or manifest.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
@@ -117,7 +117,10 @@ class Artifact:
 
 
 class Home:
-    """The folder with all artifacts and the aliases of models; by default the path in `VERTUNE_HOME`, or else `./.vertune`."""
+    """The folder that contains all artifacts (datasets, models, reports and backbones) and the aliases of models.
+
+    By default, it is the folder that the environment variable `VERTUNE_HOME` names, or `./.vertune` if the variable is not set.
+    """
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
@@ -134,7 +137,10 @@ class Home:
         return [Artifact(path) for path in sorted(folder.iterdir())] if folder.exists() else []
 
     def begin(self, shelf: Shelf, name: str, **entries: Any) -> Artifact:
-        """Create an unfinished artifact below `runs/`, with `entries` in its manifest; `finish` later moves it to the folder `shelf`."""
+        """Create the folder and manifest of a new artifact called `name` below `runs/`, and return the artifact.
+
+        The manifest contains `entries`. When the artifact is complete, `finish` moves it to the folder `shelf`, such as `models/`.
+        """
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         with storage_errors(run.folder):
@@ -144,7 +150,10 @@ class Home:
         return run
 
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
-        """Mark an unfinished artifact as done, move it from `runs/` to the folder (such as `models/`) in its manifest, and return it."""
+        """Mark an artifact as done, move it from `runs/` to its final folder, such as `models/`, and return it.
+
+        The manifest names the final folder. `entries` are added to the manifest.
+        """
         manifest = run.manifest
         run.update(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
@@ -154,10 +163,11 @@ class Home:
         return Artifact(target)
 
     def get(self, shelf: Shelf, name: str) -> Artifact:
-        """Return the artifact with this id, alias (`name@live`), name or path; raise NotFound if there is none.
+        """Return the artifact that `name` stands for: an id, an alias such as `messages@live`, a name or a path.
 
-        If `shelf` is `models` and a name without a tag is given, the model that the alias `name@live` points to is returned. If there
-        is no such alias, or for another shelf, the newest artifact with this name is returned.
+        Several artifacts can have the same name. If `name` is the name of models, such as `messages`, the model that the alias
+        `messages@live` points to is returned. If there is no such alias, and for the other types of artifact, the newest artifact with
+        the name is returned. Raises NotFound if there is no such artifact.
         """
         folder = self.folder / shelf / name
         if _ID.fullmatch(name) and (folder / "manifest.json").exists():
@@ -178,7 +188,7 @@ class Home:
         hint = f"Did you mean '{near[0]}'? " if near else ""
         listed = ", ".join(f"{vertical} (newest: {id})" for vertical, id in list(newest.items())[-10:])
         advice = f"{hint}Choose from: {listed}." if newest else f"There are no {shelf} yet."
-        raise NotFound(f"There is no '{name}' among the {shelf} of {self.folder}. {advice}")
+        raise NotFound(f"There is no '{name}' among the {shelf} in {self.folder}. {advice}")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
         """Return the artifact that an alias points to; raise NotFound if there is no such alias."""
@@ -206,7 +216,7 @@ class Home:
         """Make an alias such as `name@live` point to a model; the file of the alias is replaced atomically."""
         name, at, tag = alias.partition("@")
         if not at:
-            raise ConfigError(f"'{alias}' is not an alias. Write it as name@tag, such as support-intent@live.")
+            raise ConfigError(f"'{alias}' is not an alias, because it contains no '@'. Write it as name@tag, such as support-intent@live.")
         target = self.get("models", model)
         write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
@@ -218,13 +228,13 @@ class Home:
             (self.folder / "aliases" / alias).unlink(missing_ok=True)
 
     def remove(self, shelf: Shelf, name: str) -> Artifact:
-        """Delete an artifact and return it; raise Conflict if an alias points to it."""
+        """Delete the folder of an artifact and return the artifact; raise Conflict if an alias points to the artifact."""
         artifact = self.get(shelf, name)
         holders = [alias for alias, target in self.aliases().items() if target == artifact.id]
         if holders:
             raise Conflict(
-                f"{artifact.id} can't be removed: {' and '.join(holders)} {'points' if len(holders) == 1 else 'point'} to it. "
-                f"Point the alias to another model first: vertune alias {holders[0]} MODEL"
+                f"{artifact.id} can't be removed: {' and '.join(holders)} {'points' if len(holders) == 1 else 'point'} to this model. "
+                f"Let every such alias point to another model first: vertune alias {holders[0]} MODEL"
             )
         with storage_errors(artifact.folder):
             doomed = artifact.folder.with_name(f".{artifact.id}.removed")
@@ -238,7 +248,10 @@ Progress = Callable[..., None]
 
 
 class Recorder:
-    """Writes the events of a step, such as training, into its artifact, and passes them to a listener, such as a progress bar."""
+    """Writes the events of a step, such as training, into the artifact that the step makes, and passes them to a listener.
+
+    The listener is a callback, for example of a progress bar; it may be None.
+    """
 
     def __init__(self, artifact: Artifact, listener: Progress | None = None) -> None:
         self.artifact = artifact
@@ -253,7 +266,11 @@ class Recorder:
 
 @contextmanager
 def recording(home: Home, run: Artifact, listener: Progress | None = None) -> Iterator[Recorder]:
-    """Yield a recorder that writes events into `run`; an error in the `with` block is written to the manifest of `run` and raised again."""
+    """Yield a `Recorder` for the artifact `run`; if the `with` block fails, note this in the manifest of `run`.
+
+    The manifest then gets the status `stopped` for a KeyboardInterrupt, else the status `failed` and the error. The exception is raised
+    again.
+    """
     recorder = Recorder(run, listener)
     try:
         yield recorder

@@ -1,9 +1,9 @@
-"""Banks: stacked tensors of the changes that several fine-tuned models make to one shared backbone; independent of torch.
+"""Banks: arrays with the changes that several fine-tuned models make to one pretrained model, which they share; independent of torch.
 
-A fine-tuned model is called a vertical, the pretrained model that several share a backbone, and a module of it a site. There is
-one bank for each site and kind of change, named `site:kind`. The first dimension of a bank is the *slot*: each slot contains the
-change of one vertical, and slot 0 changes nothing. A batch contains one slot number per sequence, so that sequences of different
-verticals can be computed together.
+The pretrained model is called the backbone, a module of the backbone a site, and a fine-tuned model a vertical. There is one bank for
+each site and kind of change, and its name is `site:kind`. A bank is divided along its first dimension into slots. Each slot contains
+the change of one fine-tuned model, and slot 0 changes nothing. A batch contains a slot number for each sequence, so that sequences of
+different fine-tuned models can be computed together.
 """
 
 from __future__ import annotations
@@ -29,27 +29,35 @@ for each layer and added position: 0 if the layer can't attend to it, 1 if it ca
 
 
 def states(depth: int) -> str:
-    """Return the name of the ONNX tensor with the hidden states after the first `depth` layers, which the next layer reads."""
+    """Return the name of the ONNX tensor that contains the hidden states after the first `depth` layers of the pretrained model."""
     return f"states_{depth}"
 
 
 def neutral(name: str) -> float:
-    """Return the value that has no effect in the bank `name`: 1 if the model multiplies by the bank's values, 0 if it adds them."""
+    """Return the value that changes nothing if it is stored in a bank (array of changes to a shared model); `name` is the bank's name.
+
+    It is 1 for a bank by whose values the model multiplies, and 0 for a bank whose values the model adds.
+    """
     return 1.0 if kind(name) in ("gain", "input") else 0.0
 
 
 def kind(name: str) -> str:
-    """Return the part after the last colon of a bank's name `site:kind`: the kind of change."""
+    """Return the kind of change, such as `shift`, from the name `site:kind` of a bank, which is an array of changes to a model."""
     return name.rpartition(":")[2]
 
 
 def site(name: str) -> str:
-    """Return the part before the last colon of a bank's name `site:kind`: the site, which is a module of the backbone."""
+    """Return the site, which is the changed module, from the name `site:kind` of a bank, which is an array of changes to a model."""
     return name.rpartition(":")[0]
 
 
 def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
-    """Return, for each bank name, the smallest slot shape into which the arrays of all these fine-tuned models for this bank fit."""
+    """Return how large the slots of each bank (array of changes to a shared model) must be for all these fine-tuned models.
+
+    A slot is the part of a bank for one fine-tuned model. `verticals` contains the arrays of each fine-tuned model, by bank name. The
+    result is the shape of one slot by bank name: in each dimension, the largest size of any array. Banks that add positions to
+    sequences all get the largest number of added positions.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     for rows in verticals:
         for name, array in rows.items():
@@ -59,17 +67,21 @@ def merge_shapes(verticals: Iterable[BankRows]) -> dict[str, tuple[int, ...]]:
 
 
 def fits_into(rows: BankRows, shapes: Shapes) -> bool:
-    """Return whether each array fits into the bank with its name: the bank exists, and its slots are large enough in every dimension."""
+    """Return whether the arrays of a fine-tuned model fit into the banks (arrays of changes to a shared model) with the same names.
+
+    `shapes` contains the shape of one slot (the part for one fine-tuned model) by bank name. An array fits if its bank exists and the
+    slot is large enough in every dimension.
+    """
     return all(
         name in shapes and all(size <= room for size, room in zip(array.shape, shapes[name], strict=True)) for name, array in rows.items()
     )
 
 
 def write(slot: NDArray[np.float32], name: str, array: NDArray[np.float32] | None) -> None:
-    """Write an array into one slot of the bank `name` and fill the rest of the slot with values that have no effect.
+    """Write the array of one fine-tuned model into its part (slot) of the bank `name`; a bank contains the changes of several models.
 
-    If `array` is None, the whole slot is filled with such values. If the bank contains positions that are inserted before the text,
-    they are written to the end of the slot, so that they are next to the text: in some models, attention depends on distance.
+    The rest of the slot, or the whole slot if `array` is None, is filled with values that change nothing. Positions that are inserted
+    before a text are written to the end of the slot, directly before the text, because in some models attention depends on distance.
     """
     slot[...] = neutral(name)
     if array is not None:

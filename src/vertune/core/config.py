@@ -1,4 +1,4 @@
-"""The config of a training run: a pydantic model of the file run.yaml; independent of the pluggable components that it names."""
+"""The config of a training run: a pydantic model of the file run.yaml, and functions that read it; independent of what the options do."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A group of options in the config."""
+    """Base class of each group of options in the config, such as `training`; unknown options are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 def source_of(path: str) -> dict[str, Any]:
-    """Return the config of the data source that reads the file or folder at a path; raise ConfigError for an unknown file ending."""
+    """Return the config of the data source for a file or folder: a mapping of the source's name and the path.
+
+    The source of a file is chosen by the file's ending; ConfigError is raised if no source reads files with this ending.
+    """
     if Path(path).is_dir():
         return {"name": "folder", "path": path}
     for name in part.names("sources"):
@@ -34,8 +37,8 @@ def source_of(path: str) -> dict[str, Any]:
         if issubclass(kind, Source) and path.lower().endswith(kind.suffixes or ("\0",)):
             return {"name": name, "path": path}
     raise ConfigError(
-        f"No source reads files with the ending of '{path}'. Name the source, one of {', '.join(part.names('sources'))}: "
-        f"`source: {{name: …, path: {path}}}`."
+        f"No source reads files with the ending of '{path}'. Name the data source in the config as `source: {{name: NAME, path: {path}}}`; "
+        f"NAME is one of: {', '.join(part.names('sources'))}."
     )
 
 
@@ -177,7 +180,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        """Convert older spellings to the current ones, and move a top-level `base` to `encoder.base`."""
+        """Replace the keys of older versions of vertune by the current ones, and move a top-level `base` to `encoder.base`."""
         if not isinstance(value, dict):
             return value
         value = modernise(value)[0]
@@ -188,7 +191,8 @@ class Config(Section):
         options = {"name": encoder} if isinstance(encoder, str) else encoder
         if isinstance(options, dict) and options.get("base", value["base"]) != value["base"]:
             raise ConfigError(
-                f"The config has two values of base: base is '{value['base']}', encoder.base is '{options['base']}'. Remove one."
+                f"The config names two pretrained models: base is '{value['base']}', encoder.base is '{options['base']}'. "
+                "Remove one of these two options."
             )
         return {**rest, "encoder": {**options, "base": value["base"]}}
 
@@ -201,8 +205,8 @@ class Config(Section):
 def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Return a copy of the config mapping in which each setting `key=value`, such as `method.rank=16`, is applied.
 
-    The value of a setting is parsed as YAML. Older spellings of keys are converted to the current ones; if the key of a setting has an
-    older spelling, a warning is logged too.
+    The value of a setting is parsed as YAML. Keys of older versions of vertune are replaced by the current keys; if a setting has such a
+    key, a warning is logged too.
     """
     value = modernise(value)[0]
     for setting in settings:
@@ -222,14 +226,15 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _put(value: Any, steps: Sequence[str], item: Any) -> dict[str, Any]:
-    """Return a copy of a mapping in which the value at the path `steps` (keys) is `item`.
+    """Return a copy of a nested mapping in which the value at the path `steps` is `item`; `steps` are the keys from the outside in.
 
-    If the path leads into a value that is a text `NAME`, that value is replaced by `{name: NAME}` first. Raises ConfigError if it
-    leads into any other value that is not a mapping.
+    On the way, a text such as `lora` becomes the mapping `{name: lora}`, and None becomes an empty mapping. Raises ConfigError if any
+    other value on the way is not a mapping.
     """
     if not isinstance(value, (str, dict, type(None))):
         raise ConfigError(
-            f"--set can't set '{steps[0]}' inside the value {value!r}, which has no options: expected a mapping. Check the key."
+            f"--set can't set '{steps[0]}' inside the value {value!r}, because this value is not a mapping of options. "
+            "Check the key before the sign =."
         )
     inner = {"name": value} if isinstance(value, str) else dict(value or {})
     inner[steps[0]] = item if len(steps) == 1 else _put(inner.get(steps[0]), steps[1:], item)
@@ -258,14 +263,17 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
 
 
 def parse(value: dict[str, Any]) -> Config:
-    """Build the config from a mapping; for each key in an older spelling, log a warning that names the current spelling."""
+    """Build the config from a mapping; for each key of an older version of vertune, log a warning that names the current key."""
     current, notes = modernise(value)
     log_notes(notes)
     return build(Config, current)
 
 
 def is_same(written: Any, config: Config) -> bool:
-    """Return whether `written`, a config from a manifest (of this or an older version), equals `config`; False if `written` is invalid."""
+    """Return whether `written`, the config in a manifest, is equal to `config`; False if `written` is not a valid config.
+
+    An older version of vertune may have written the manifest, so older keys are converted first.
+    """
     try:
         return written is not None and dump(build(Config, written)) == dump(config)
     except ConfigError:
@@ -273,7 +281,10 @@ def is_same(written: Any, config: Config) -> bool:
 
 
 def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a copy of the config in which relative paths (of data sources, and of `base` if that is a folder) are joined to `folder`."""
+    """Return a copy of the config in which relative paths are joined to `folder`, the folder of the config file.
+
+    These are the paths of the data sources, and `base`, the pretrained model, if it is a folder and not a name.
+    """
     data = value.get("data")
     if isinstance(data, dict):
         anchored = dict(data)
@@ -291,14 +302,17 @@ def _anchor(value: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_beside(source: dict[str, Any], folder: Path) -> bool:
-    """Return whether the `path` of a data source is a path relative to `folder`, and not the name of a data set on a hub."""
+    """Return whether the option `path` of a data source is a path relative to `folder` and not the name of a data set on a hub."""
     name = source.get("name")
     kind = part.find("sources", name) if isinstance(name, str) and name in part.names("sources") else None
     return (folder / source["path"]).exists() or not getattr(kind, "remote", False)
 
 
 def _anchored_base(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the mapping with `base` replaced by `folder / base` if that is an existing folder; otherwise, return it unchanged."""
+    """Return a copy of a config mapping in which `base`, the pretrained model, is `folder / base`, if that folder exists.
+
+    Otherwise, `base` is not a relative path, and the mapping is returned unchanged.
+    """
     base = value.get("base")
     return {**value, "base": str(folder / base)} if isinstance(base, str) and (folder / base).is_dir() else value
 

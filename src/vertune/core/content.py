@@ -1,6 +1,6 @@
-"""Hashes the content of rows; the hashes are the same on every machine and for every order of the rows; independent of tasks.
+"""Hashes the content of data rows; the hash of a row is the same on every machine and at every position; independent of tasks.
 
-The code that divides, describes and hashes datasets uses these functions, so that all of it agrees on which rows are equal.
+All code that compares rows (to divide, describe or identify datasets) uses these functions, so the same rows count as equal everywhere.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ def of_rows(frame: pl.DataFrame, columns: Sequence[str], salt: str = "") -> NDAr
 
 
 def _writable(name: str, kind: pl.DataType) -> pl.Expr:
-    """Return an expression for the column `name` that can be encoded as JSON: bytes are written as hexadecimal text."""
+    """Return a Polars expression for the column `name` whose values can be encoded as JSON; bytes become hexadecimal text."""
     import polars as pl
 
     return pl.col(name).bin.encode("hex") if kind == pl.Binary else pl.col(name)
 
 
 def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
-    """Return one 64-bit hash per row, computed from its values in the columns `names`, shape (rows,); absent columns are skipped.
+    """Return one 64-bit hash per row, computed from the row's values in the columns `names`, shape (rows,).
 
-    Texts are compared in lower case and with single spaces, so that rows that differ only in case or white space get equal hashes.
+    Columns that the frame lacks are skipped. Texts are hashed in lower case and with single spaces, so that rows that differ only in
+    case or white space get equal hashes.
     """
     import polars as pl
 
@@ -58,7 +59,7 @@ def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDAr
 
 
 def of_table(frame: pl.DataFrame, columns: Sequence[str]) -> str:
-    """Return a SHA-256, in hexadecimal, of the values of all rows in these columns; it does not depend on the order of the rows."""
+    """Return the SHA-256, in hexadecimal, of the values of all rows in these columns; the order of the rows does not change it."""
     digest = hashlib.sha256("\0".join(columns).encode())
     digest.update(np.sort(of_rows(frame, columns)).tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Edits: descriptions of the changes that fine-tuning made to a pretrained model, in a fixed set of kinds; independent of torch."""
+"""Describes each change that fine-tuning made to a pretrained model as an `Edit` of one of a few kinds; independent of torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EDIT_KINDS: tuple[str, ...] = get_args(EditKind)
 class Edit:
     """One change that a fine-tuning method made to one module (the site) of a model.
 
-    The code that saves, merges or exports models reads only edits, so it works for every fine-tuning method.
+    The code that saves, merges or exports fine-tuned models reads only these objects, so it works for every fine-tuning method.
     """
 
     kind: EditKind

@@ -5,7 +5,7 @@ Each class has an exit code of the command line and an HTTP status of the server
                    exit HTTP  who must act
 VertuneError
 ├── ConfigError      2  422   the author of the config or command
-│   └── UnknownName   2  422   the same, who misspelt a name: of a component, field, model or label
+│   └── UnknownName   2  422   the same author, who misspelt the name of a component, field, model or label
 ├── DataError        3  422   the supplier of the records
 ├── MissingExtra     4  501   whoever installs packages: an optional package is missing
 ├── NotFound         5  404   the caller, who named something that does not exist
@@ -41,7 +41,7 @@ class ConfigError(VertuneError):
 class UnknownName(ConfigError):
     """A name that does not exist; the message lists the known names and suggests the most similar one.
 
-    `what` is the kind of thing that is named, such as "metric"; `where` is the place in which the name is unknown.
+    `what` is the kind of thing that has such names, such as "metric"; `where`, if given, is the place that was searched, such as a file.
     """
 
     def __init__(self, what: str, name: str, known: Iterable[str], where: str = "") -> None:
@@ -60,7 +60,10 @@ class DataError(VertuneError):
 
 
 class MissingExtra(VertuneError):
-    """An optional package that an operation needs is not installed."""
+    """An optional package that an operation needs is not installed; the message contains the pip command that installs it.
+
+    `purpose` is the operation, such as "Drawing a chart"; `extra` is the extra of vertune, such as `train`, that includes the package.
+    """
 
     exit_code = 4
     http_status = 501

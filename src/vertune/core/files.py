@@ -1,4 +1,4 @@
-"""Reads files, and writes files atomically: under a temporary name, which is then renamed; independent of their content."""
+"""Reads files and writes them atomically: a new file gets a temporary name first and is then renamed; independent of the content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"Can't write {path}: {error.strerror or error}. Free some space there, or choose another folder (VERTUNE_HOME for artifacts)."
+            f"Can't write {path}: {error.strerror or error}. Free some space on this disk, or choose another folder; the environment "
+            "variable VERTUNE_HOME sets the folder of datasets, models and reports."
         ) from error
 
 
@@ -43,7 +44,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value into a JSON file, atomically; raise ValueError if it contains NaN, which JSON can't express."""
+    """Write a value into a JSON file, atomically; raise ValueError if it contains NaN or infinity, which JSON can't express."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=json_value) + "\n")
 
 
@@ -84,7 +85,7 @@ def folder_size(folder: Path) -> int:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder, which is renamed to `folder` after the `with` block, or deleted if the block raises.
+    """Yield a temporary folder to write into; it is renamed to `folder` after the `with` block, or deleted if the block raises.
 
     Raises Conflict if `folder` exists and is not an empty folder.
     """
@@ -116,7 +117,7 @@ def check_writable(file: Path) -> None:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to, which is renamed to `file` after the `with` block, or deleted if the block raises."""
+    """Yield a path for a temporary file, which is renamed to `file` after the `with` block, or deleted if the block raises."""
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The base class of each kind of pluggable component (called a part), with the methods that components of that kind implement.
+"""The base class of each kind of pluggable component (part), such as `Method`, with the methods that its components implement.
 
-The largest kind, `Task`, is defined in core/task.py; other modules import it from here, like the other kinds.
+The base class `Task` is large, so it is defined in core/task.py; other modules import it from here, like the other base classes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pooling = Literal["mean", "cls", "tokens", "native"]
 
 
 class Source(Part):
-    """Where records are read from, such as CSV files or a database."""
+    """A component that reads records, for example from CSV files or a database."""
 
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -39,12 +39,16 @@ class Source(Part):
     def read(self) -> pl.DataFrame | pl.LazyFrame:
         """Return all rows, with the columns of the data and three more: `__file`, `__row` and `__error`.
 
-        `__row` is the number of the row, from 1; `__error` says why the row can't be read, and is null if it can be read.
+        `__file` names the origin of the row, such as a file, and `__row` is the row's number in it, from 1. `__error` says why the row
+        can't be read; it is null for a row that can be read.
         """
         raise NotImplementedError
 
     def fingerprint(self) -> str | None:
-        """Return a hash of the content that `read` returns; None if it can't be known, so that `prepare` must read the data again."""
+        """Return a hash of the data that `read` returns, which shows whether the data has changed since a dataset was made from it.
+
+        None means that the hash can't be computed before the data is read; then the dataset is made again.
+        """
         return None
 
     @classmethod
@@ -63,13 +67,13 @@ class Cleaner(Part):
     def clean(self, frame: pl.DataFrame, columns: Sequence[Column]) -> Cleaned:
         """Return the rows that remain, the dropped rows with their reasons, and notes on changed values.
 
-        `columns` are the fields of the task. A cleaner whose `at_prediction` is true must not drop rows; it applies `edit` to every input
-        text.
+        `columns` are the fields of the task. If the class attribute `at_prediction` is true, the cleaner must not drop rows: it applies
+        `edit` to every input text, and nothing else.
         """
         raise NotImplementedError
 
     def edit(self, text: str) -> str:
-        """Return the cleaned text, which the model reads instead of `text`; `edit` applied to its own result must change nothing."""
+        """Return the cleaned text, which the model reads instead of `text`; cleaning the result again must not change it."""
         return text
 
     def edit_inputs(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
@@ -85,10 +89,11 @@ class Augmenter(Part):
     folder: ClassVar[str] = "augmenters"
 
     def augment(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> pl.DataFrame:
-        """Return only the new rows, with the columns of the frame; each new row has the targets of the row that it was made from.
+        """Return additional training rows, made from the rows of `frame`; they have the same columns, and `frame` is not repeated.
 
-        If targets contain offsets of spans, they are adapted to the new text. The new rows depend on the seed and the content of
-        the rows, never on the order of the rows. Raises ConfigError if this augmenter does not support these columns.
+        A new row has the targets (expected answers) of the row that it was made from; if these contain the offsets of spans, the offsets
+        are adapted to the new text. The new rows depend on the seed and the content of the rows, never on the order of the rows. Raises
+        ConfigError if this augmenter does not support these columns.
         """
         raise NotImplementedError
 
@@ -104,13 +109,17 @@ class Split(Part):
         return ()
 
     def without(self, names: frozenset[str]) -> Self:
-        """Return a copy that assigns no rows to the splits in `names` (`validation`, `test`); their rows are read from separate sources."""
+        """Return a copy of this component that assigns no rows to the sets in `names`, which are `validation`, `test` or both.
+
+        It is used if the rows of these sets are read from sources of their own.
+        """
         return self.model_copy(update={name: 0.0 for name in names if name in type(self).model_fields})
 
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-        """Return `train`, `validation`, `test` or `unused` for each row; the result depends on the content of rows, not on their order.
+        """Return, for each row, the set that it is assigned to: `train`, `validation`, `test` or `unused`.
 
-        `columns` are the task's fields. A split should put rows with equal inputs together, so that no test row was trained on.
+        `columns` are the task's fields. The result depends on the content of the rows, not on their order. Rows with equal inputs should
+        get the same set, so that no test row is also a training row.
         """
         raise NotImplementedError
 
@@ -136,7 +145,7 @@ class Tokens(Protocol):
 
 
 class Encoder(Part):
-    """Converts the fields of a record to features (inputs of the model), and provides the pretrained model that reads them."""
+    """A component that converts the fields of records to features (model inputs), and provides the model that reads the features."""
 
     folder: ClassVar[str] = "encoders"
     input_names: ClassVar[InputNames] = InputNames()
@@ -146,7 +155,7 @@ class Encoder(Part):
 
     @property
     def base_name(self) -> str:
-        """The pretrained model as the config names it (alias, hub id or path); empty if the encoder has none."""
+        """The name of the pretrained model in the config: alias, hub id or path; an empty text if the encoder has no such model."""
         return ""
 
     @property
@@ -156,25 +165,27 @@ class Encoder(Part):
 
     @property
     def max_cost(self) -> int:
-        """The largest cost (for a text: number of tokens) of a feature (model input) that `encode` makes; longer inputs are cut."""
+        """The largest cost (size; for a text, the number of tokens) of the model inputs that `encode` makes; larger inputs are cut."""
         return 1
 
     @property
     def max_base_cost(self) -> int:
-        """The largest cost (for a text: number of tokens) of a feature (model input) that the pretrained model accepts."""
+        """The largest cost (size; for a text, the number of tokens) of a model input that the pretrained model accepts."""
         return self.max_cost
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """Return a copy in which options that are `auto` have values chosen for these records.
+        """Return a copy in which each option with the value `auto` has a definite value, which is chosen for these records.
 
-        `tokens` is the result of `read` for the same records.
+        `views` are the definitions of the task's model inputs. `tokens`, if given, is the result of `read` for the same records, so that
+        they are not tokenised again.
         """
         return self
 
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
         """Return the tokens of these fields, to be stored and reused; None if this encoder stores no tokens.
 
-        The tokens must not depend on any option except `base`, so that they can be reused after other options were changed.
+        The tokens may depend on the option `base` (the pretrained model), but on no other option, so that they can be reused after other
+        options have changed.
         """
         return None
 
@@ -185,17 +196,21 @@ class Encoder(Part):
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
         """Return the features (model inputs) of all records, in the order of the records.
 
-        A record has one feature for each view (group of fields that the task requires as one input), or several if a long text is
-        divided into overlapping windows. `tokens` is the result of `read` for the same records, with at least the fields of the views.
+        A view defines a model input of the task: it names the record fields that form the input. A record has one feature for each view,
+        or several if a long text is divided into overlapping windows. `tokens`, if given, is the result of `read` for the same records
+        and at least the fields of the views.
         """
         raise NotImplementedError
 
     def collate(self, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
-        """Combine features into one batch, padded to the largest one; the arrays are named like the arguments of the model's `forward`."""
+        """Combine features (model inputs) into one batch, padded to the largest feature.
+
+        Returns the arrays of the batch by name; the names are those of the arguments of the model's `forward`.
+        """
         raise NotImplementedError
 
     def mask(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-        """Return a boolean array of shape (rows, positions): true for input and false for padding in this collated batch."""
+        """Return, for a batch that `collate` made, a boolean array of shape (rows, positions): true for input, false for padding."""
         import numpy as np
 
         if self.input_names.mask is not None:
@@ -203,66 +218,96 @@ class Encoder(Part):
         return np.ones((len(next(iter(arrays.values()))), 1), bool)
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a collated batch of artificial inputs, one for each cost (text: number of tokens), to trace, time or inspect a model."""
+        """Return a batch of artificial inputs, in the form that `collate` returns, with which a model is traced, timed or inspected.
+
+        The batch has one input for each item of `costs`, which is the size of the input: for a text, its number of tokens.
+        """
         raise NotImplementedError
 
     def content(self, feature: Feature) -> bytes:
-        """Return everything that the model reads of a feature, as bytes, so that features with equal bytes have equal outputs."""
+        """Return everything that the model reads of a feature (model input), as bytes; features with equal bytes have equal outputs."""
         return b"".join(array.tobytes() for _, array in sorted(self.collate([feature]).items()))
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
-        """Return the cost (text: number of tokens) of each view of each record before long inputs are cut, shape (records * views,)."""
+        """Return the size of each model input before long inputs are cut (for a text, its number of tokens), shape (records * views,).
+
+        Each record has one input for each view (definition of a model input of the task). The inputs are ordered by record, then by view.
+        `tokens`, if given, is the result of `read` for the same records.
+        """
         import numpy as np
 
         return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Return the fraction (0 to 1) of these texts' tokens that is not in the vocabulary; `tokens`, if given, are the texts' tokens."""
+        """Return the fraction, from 0 to 1, of unknown tokens among the tokens of these texts.
+
+        The unknown token stands for text that can't be written with the vocabulary. `tokens`, if given, are the tokens of these texts, so
+        that the texts are not tokenised again.
+        """
         return 0.0
 
     def model(self) -> torch.nn.Module:
-        """Return the model that training starts from, without a head, as `vertune.nn.inputs.declare` returns it.
+        """Return the torch model that training starts from, without the head (last layer), which the task adds.
 
-        Its `config` has `hidden_size` and `num_hidden_layers`; its output has `last_hidden_state`, shape (rows, positions, width).
+        The model must have been passed to `vertune.nn.inputs.declare`, which stores the names of the input arrays in it. The attribute
+        `config` of the model has `hidden_size` and `num_hidden_layers`. The output of the model has `last_hidden_state`, shape (rows,
+        positions, width).
         """
         raise NotImplementedError
 
     def write(self, folder: Path) -> None:
-        """Write the files that encoding needs (text: tokenizer and configuration; no weights) into a folder, for use by `at`."""
+        """Write the files that this encoder needs to encode records into a folder, from which the method `at` reads them.
+
+        For texts, these are the tokenizer and the configuration of the pretrained model, but no weights.
+        """
 
     def at(self, folder: Path) -> Self:
-        """Return a copy that reads its files from this folder, which was written by `write` or is a copy of the pretrained model."""
+        """Return a copy of this encoder that reads its files from `folder`.
+
+        The folder was written by the method `write`, or it contains a copy of the pretrained model's files.
+        """
         return self
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
-        """Return an encoder with a smaller vocabulary, and for each new token id the old id of the same token.
+        """Return an encoder with a smaller vocabulary, and an array whose element i is the old id of the token with the new id i.
 
-        The vocabulary contains the tokens that occur in these records, and those (such as single characters) with which any other
-        text can be written. It is written into `folder`. Raises ConfigError if the encoder has no vocabulary of a supported type.
+        The new vocabulary contains the tokens that occur in these records, and tokens such as single characters, from which all other
+        texts can be made. The files of the new encoder are written into `folder`. Raises ConfigError if the encoder has no vocabulary of
+        a supported type.
         """
         raise ConfigError(
-            f"The encoder '{self.name}' has no vocabulary that could be trimmed; expected a text encoder. Remove trim_vocabulary."
+            f"The encoder '{self.name}' has no vocabulary that could be trimmed; expected a text encoder. Remove trim_vocabulary from "
+            "compress.chain."
         )
 
     def native(self, states: str, size: int) -> torch.nn.Module:
-        """Return the pretrained model with the head that its transformers architecture defines, with `size` outputs.
+        """Return the pretrained model together with the classification head that transformers defines for such models.
 
-        Raises ConfigError if the architecture defines no such head.
+        The head has `size` outputs for each model input, or for each token if `states` is `tokens`. Raises ConfigError if transformers
+        defines no such head.
         """
         raise ConfigError(
-            f"The encoder '{self.name}' has no pretrained head, but 'pooling: native' keeps that head. Choose another pooling."
+            f"The encoder '{self.name}' has no classification head of transformers, but 'pooling: native' needs such a head. "
+            "Choose another pooling."
         )
 
     def pooling_of(self, states: str) -> Pooling:
-        """Return how the vectors that a task's head reads are computed; `states` is the task's requirement, `pooled` or `tokens`."""
+        """Return how the vectors that the task's head (last layer) reads are computed from the model's vectors for single tokens.
+
+        `states` is what the task needs: `pooled` (one vector for each model input) or `tokens` (one vector for each token). The result is
+        `mean`, `cls` (vector of the first token), `tokens` (no change) or `native` (the head of transformers reads all token vectors).
+        """
         raise NotImplementedError
 
     def sharing_with(self, other: Self) -> Self:
-        """Return a copy that uses objects (such as the tokenizer) of `other`, which has the same pretrained model, to save memory."""
+        """Return a copy of this encoder that, to save memory, uses the tokenizer and other objects of the encoder `other`.
+
+        Both encoders must have the same pretrained model.
+        """
         return self
 
     def fingerprint(self) -> dict[str, str]:
-        """Return hashes of what the encoder uses, such as weights (`base`) and tokenizer, to detect changes after training."""
+        """Return hashes, by name, of what the encoder uses, such as weights (`base`) and tokenizer, to detect later changes."""
         raise NotImplementedError
 
 
@@ -279,14 +324,18 @@ class Method(Part):
     """The default learning rate for fewer than 3,000 training rows; None means `learning_rate`."""
 
     def depth(self, layers: int) -> int:
-        """Return the lowest model stage that this method changes: 0 for embeddings, 1 for the first layer, `layers` + 1 for the head.
+        """Return the lowest stage of a model with `layers` layers that this fine-tuning method changes.
 
-        The outputs of the stage below it do not change in training, so they are computed once and cached.
+        Stage 0 is the embeddings, stage 1 the first layer, and stage `layers` + 1 the head. The stages below the returned one do not
+        change in training, so their outputs are computed once and cached.
         """
         return 0
 
     def prepare(self, model: torch.nn.Module, task: Task, steps: int) -> None:
-        """Add the method's modules to the model and mark the weights to train; raise ConfigError if the architecture is not supported."""
+        """Add the modules of this fine-tuning method to the model, and mark the weights to train.
+
+        `steps` is the number of training steps. Raises ConfigError if the method does not support the model's architecture.
+        """
         raise NotImplementedError
 
     def after_backward(self, model: torch.nn.Module, step: int) -> None:
@@ -309,7 +358,10 @@ class Method(Part):
 
 
 def method_that_moves(weights: Literal["head", "top", "all"], **options: Any) -> Method:
-    """Return a fine-tuning method whose attribute `moves` equals `weights`, with these options; used to choose one for `method: auto`."""
+    """Return a fine-tuning method, with these options, that trains `weights`: the `head`, the `top` (head and last layers) or `all`.
+
+    It is the first method whose class attribute `moves` is `weights`. Raises ConfigError if there is no such method.
+    """
     kind = having(Method.folder, moves=weights)
     assert issubclass(kind, Method)
     return kind(**options)
@@ -327,7 +379,7 @@ class StandaloneModel:
 
 @dataclass(frozen=True, slots=True)
 class CompressionContext:
-    """Data and functions that `vertune compress` passes to compressors, because these must not import training or inference code."""
+    """Data and functions that `vertune compress` passes to compressors, which must not import code for training and inference."""
 
     train: Sequence[Record]
     """The training records of the model."""
@@ -352,7 +404,7 @@ class CompressionContext:
 
 
 class Compressor(Part):
-    """A component that makes a trained model smaller, such as quantisation or pruning."""
+    """A component that makes a trained model smaller, for example by quantisation or pruning."""
 
     folder: ClassVar[str] = "compressors"
     precision: ClassVar[Literal["float32", "int8"]] = "float32"
@@ -381,5 +433,5 @@ class Export(Part):
         raise NotImplementedError
 
     def check(self, model: Any, folder: Path) -> None:
-        """Load the exported files with the other software; raise ModelError if its outputs differ from those of the original model."""
+        """Load the exported files with the software they are made for; raise ModelError if the outputs differ from those of `model`."""
         raise NotImplementedError

@@ -16,7 +16,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def build(model: type[Model], value: Any, owner: str = "") -> Model:
-    """Build a pydantic model from a mapping; if fields are wrong, raise one ConfigError that names them all, each prefixed with `owner`."""
+    """Build a pydantic model from a mapping; if fields are wrong, raise one ConfigError that names all of them.
+
+    The error's message begins with `owner`, such as `method 'lora'`, if that is given.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -41,7 +44,10 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """Return the pydantic model of the section at this path of field names; None if there is none."""
+    """Return the pydantic model that checks the options at a path of field names inside `model`.
+
+    Steps that are not field names, such as list indices, are skipped. Returns None if a field on the path has no pydantic model.
+    """
     section: type[BaseModel] | None = model
     for step in path:
         info = section.model_fields.get(step) if section else None

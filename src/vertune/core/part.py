@@ -22,7 +22,10 @@ from vertune.core.parse import build
 
 
 class Part(BaseModel):
-    """Base class of pluggable components. A subclass that sets `folder` is a kind (`Method`); its subclasses are components (`Lora`)."""
+    """Base class of pluggable components.
+
+    A subclass that sets `folder`, such as `Method`, is a kind of component. The subclasses of a kind, such as `Lora`, are the components.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
@@ -30,7 +33,10 @@ class Part(BaseModel):
     """Name of the folder, in the package `vertune`, that contains the parts (components) of this kind."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Turn off the slow search for docstrings of options in the source code (by pydantic) if every option has a description already."""
+        """Turn off pydantic's search for descriptions of options in the source code if every option already has a description.
+
+        The search reads the docstring below each option; it is slow.
+        """
         super().__init_subclass__(**options)
         declared = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
         cls.model_config["use_attribute_docstrings"] = any(not getattr(cls.__dict__.get(name), "description", None) for name in declared)
@@ -50,8 +56,8 @@ class Part(BaseModel):
     def _parse(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Convert `lora`, or a mapping such as `{name: lora, rank: 16}`, to the component with this name.
 
-        A class that is not a kind, but one component, validates the options in the mapping. Raises ConfigError if the value names
-        no component of the kind.
+        On a kind of component, such as `Method`, the class of the component is found by the name. On one component, such as `Lora`, the
+        name is ignored and the options are validated. Raises ConfigError if the value names no component of the kind.
         """
         if not cls.is_kind():
             if isinstance(value, dict) and "name" in value and "name" not in cls.model_fields:
@@ -111,7 +117,8 @@ def find(folder: str, name: str) -> type[Part]:
     ]
     if len(parts) != 1:
         raise ConfigError(
-            f"The module {target} defines {len(parts)} public subclasses of Part; expected exactly one. Move the others to other modules."
+            f"The module {target} defines {len(parts)} public subclasses of Part; expected exactly one, the component. Define the "
+            "component there, and move any other subclass to a module of its own."
         )
     return parts[0]
 
@@ -119,8 +126,8 @@ def find(folder: str, name: str) -> type[Part]:
 def having(folder: str, **attributes: Any) -> type[Part]:
     """Return the class of the first component in a folder such as `methods` whose class attributes have these values.
 
-    Components of vertune are searched before those of other packages, both in the order of their names. Raises ConfigError if
-    there is none.
+    The components of vertune are searched first, then those of other packages, each group in the order of the names. Raises ConfigError
+    if no component has these values.
     """
     modules = _modules(folder)
     for name in sorted(modules, key=lambda name: not modules[name].startswith("vertune.")):
@@ -128,11 +135,14 @@ def having(folder: str, **attributes: Any) -> type[Part]:
         if all(getattr(kind, attribute, None) == value for attribute, value in attributes.items()):
             return kind
     wanted = ", ".join(f"{attribute} = {value!r}" for attribute, value in attributes.items())
-    raise ConfigError(f"None of the {folder} has {wanted}. Install a package that provides one.")
+    raise ConfigError(f"None of the components in {folder} has {wanted}. Install a package that provides such a component.")
 
 
 def about(folder: str, name: str) -> str:
-    """Return the first line of the docstring of a component's module; modules of vertune itself are parsed instead of imported."""
+    """Return the help text of a component: the first line of its module's docstring.
+
+    The modules of vertune itself are read as text instead of imported.
+    """
     target = _modules(folder).get(name, "")
     path = Path(__file__).resolve().parents[1] / folder
     for file in (path / f"{name}.py", path / name / "__init__.py"):

@@ -31,7 +31,10 @@ class Span(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The definition of one field of a task's records; raises ValueError if the role does not allow the type."""
+    """Definition of one field of a task's records: its name, its role (input, target or extra) and the type of its values.
+
+    Raises ValueError if the role does not allow the type; for example, an input can't have the type `spans`.
+    """
 
     name: str
     about: str
@@ -92,11 +95,11 @@ class Feature:
     role: str
     """The `role` of the view (input definition) that it was made for."""
     cost: int
-    """Size by which inputs are batched: the number of tokens of a text; other encoders define their own measure."""
+    """Size of this input, by which batches are limited: the number of tokens of a text; other encoders define their own measure."""
     payload: Any
     """The encoded values, such as token ids."""
     places: Places | None = None
-    """The characters that each token covers, if the task reads one output vector per token; None if it reads one per feature."""
+    """For each token, the characters that it covers; None if the input does not consist of tokens."""
     truncated: int = 0
     """Number of tokens of the record that were cut off because the text was too long; no other feature contains them."""
     window: int = 0
@@ -104,13 +107,13 @@ class Feature:
 
     @property
     def positions(self) -> int:
-        """The number of output vectors that the model returns for this feature: one per token, or 1 if `places` is None."""
+        """The number of tokens of this feature, for models that return one vector per token; 1 if `places` is None."""
         return 1 if self.places is None else len(self.places.segments)
 
 
 @dataclass(frozen=True, slots=True)
 class InputNames:
-    """The names of two arrays in a collated batch: the sequences, such as token ids, and their attention mask."""
+    """The names of two arrays in a batch of model inputs: the sequences, such as token ids, and their attention mask."""
 
     sequence: str | None = None
     """Name of an array of shape (rows, positions), such as token ids; None if the inputs of the model are no sequences."""
@@ -130,7 +133,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """How many values one step of data preparation dropped or changed (their rows are kept), with a few examples."""
+    """Reports how many values one step of data preparation dropped or changed, with a few examples; the rows of the values are kept."""
 
     where: str
     """The name of the task, cleaner or augmenter that dropped or changed the values."""
@@ -179,7 +182,11 @@ ROUNDING = 1e-4
 
 
 def equal_values(one: Any, other: Any) -> bool:
-    """Return whether two answers, or values in them, are equal; floats may differ by at most `ROUNDING` times the larger of 1 and `one`."""
+    """Return whether two answers, or two values in answers, are equal apart from rounding.
+
+    Two floats count as equal if they differ by at most `ROUNDING`, or by at most `ROUNDING` times `one` if `one` is greater than 1.
+    Lists and mappings are compared item by item.
+    """
     if isinstance(one, Mapping):
         return isinstance(other, Mapping) and one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):

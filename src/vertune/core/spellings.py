@@ -42,7 +42,7 @@ def modernise(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def modernise_setting(setting: str) -> tuple[str, list[str]]:
-    """Return a setting such as `optimiser.rate=1e-4` with the current key, and a list with a warning if its key was an older one."""
+    """Return a setting such as `optimiser.rate=1e-4` with the current key, and a list of warnings: one if the key was an older key."""
     key, equals, text = setting.partition("=")
     first, dot, rest = key.partition(".")
     if first in _MOVED:
@@ -55,7 +55,10 @@ def modernise_setting(setting: str) -> tuple[str, list[str]]:
 
 
 def moved_value(config: Mapping[str, Any], place: str, default: Any) -> Any:
-    """Return the value of a current key, such as `compress.tolerance`, in a config of any version; `default` if it is not set."""
+    """Return the value of an option in a config that this or an older version of vertune wrote; `default` if it is not set.
+
+    `place` is the current key of the option, such as `compress.tolerance`; the option is found under its older key too.
+    """
     found: Any = modernise(config)[0]
     for step in place.split("."):
         if not isinstance(found, Mapping) or step not in found:

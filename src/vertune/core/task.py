@@ -1,4 +1,4 @@
-"""The base class of tasks: a task defines a model's fields of records, head (last layer), loss, answers and metrics.
+"""The base class of tasks: a task defines the record fields that a model reads, and its head (last layer), loss, answers and metrics.
 
 `decode`, `tally` and `summarise` must use NumPy only, because they also run in processes in which torch is not installed.
 """
@@ -25,7 +25,7 @@ Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
 
 
 class Task(Part):
-    """A component that defines what a model predicts: the fields of records, head (last layer), loss, answers and metrics."""
+    """A component that defines what a model predicts: the record fields, the head (last layer), the loss, the answers and the metrics."""
 
     folder: ClassVar[str] = "tasks"
     columns: ClassVar[tuple[Column, ...]] = ()
@@ -102,7 +102,7 @@ class Task(Part):
 
     @property
     def known_labels(self) -> tuple[str, ...]:
-        """The labels that an answer can contain, in order; empty if answers contain none, or before `fit`."""
+        """The labels that an answer can contain, in a fixed order; empty if answers contain no labels, and before `fit` is called."""
         return ()
 
     def head(self, width: int) -> torch.nn.Module:
@@ -123,7 +123,10 @@ class Task(Part):
         return None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each feature (model input), shape (features,); targets per token are padded with -100."""
+        """Return the loss of each feature (model input), shape (features,).
+
+        If there is one target per token, the value -100 marks padding, which must not add to the loss.
+        """
         raise NotImplementedError
 
     @property
@@ -132,7 +135,7 @@ class Task(Part):
         return self.decoder is not None and type(self).decode is Task.decode
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return, by name, the arguments of the decoder's `decode` other than records, features and outputs, as JSON values."""
+        """Return further arguments, as JSON values by name, for the function `decode` of the module that the attribute `decoder` names."""
         return {}
 
     def decode(
@@ -144,7 +147,9 @@ class Task(Part):
         `run` computes the model's outputs for further features, for tasks that need them.
         """
         if self.decoder is None:
-            raise NotImplementedError(f"The task '{self.name}' has no decoder and does not override decode.")
+            raise NotImplementedError(
+                f"The task '{self.name}' has no decoder and does not override decode. Set the class attribute decoder, or override decode."
+            )
         module: Any = importlib.import_module(self.decoder)
         answers: list[Answer] = module.decode(records, features, outputs, **self.decoder_options())
         return answers
@@ -159,7 +164,7 @@ class Task(Part):
         return type(self).named is not Task.named
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the probability, from 0 to 1, that the model assigned to this answer; None if it contains no probability."""
+        """Return the probability, from 0 to 1, that the model assigned to this answer; None if the answer contains no probability."""
         return None
 
     def agrees(self, one: Answer, other: Answer) -> bool:
@@ -176,14 +181,19 @@ class Task(Part):
         return self
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return statistics, float64 of shape (n, k), from whose sum over the n rows `summarise` computes the metrics.
+        """Return rows of statistics on the answers, float64 of shape (n, k); `summarise` computes the metrics from the sum of the rows.
 
-        There is one row for each unit, such as a record or a query, that is resampled (bootstrap) to compute confidence intervals.
+        Confidence intervals are computed by bootstrap, which draws from these rows. So there is one row for each unit that is drawn as a
+        whole: in most tasks a record, in others, for example, a query.
         """
         raise NotImplementedError
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return every metric by name, with shape (...); `total` contains one or more sums of rows of `tally`, with shape (..., k)."""
+        """Compute all metrics from sums of the rows that `tally` returns; return them by name.
+
+        `total` contains one sum, shape (k,), or many, such as one for each bootstrap sample, shape (..., k). Each metric has the shape
+        (...), without the last dimension.
+        """
         raise NotImplementedError
 
     def score(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, float]:

@@ -18,7 +18,7 @@ class TableConfig:
 
 @dataclass(frozen=True, slots=True)
 class TableOutput:
-    """The output of TableBackbone, with the same attribute name as outputs of transformers."""
+    """The output of TableBackbone; its attribute has the same name as in the outputs of transformers."""
 
     last_hidden_state: Tensor
     """The vector of each row, shape (rows, 1, width)."""
@@ -39,7 +39,7 @@ class TableSizes:
 
 
 class FieldVectors(nn.Module):
-    """Map each field to a vector: a linear layer with ReLU per numeric field, an embedding per value of a categorical field."""
+    """Map each field of a row to a vector: with a linear layer and ReLU per numeric field, an embedding per categorical value."""
 
     def __init__(self, sizes: TableSizes, width: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class FieldVectors(nn.Module):
 
 
 class Layer(nn.Module):
-    """A residual layer: layer norm, a linear layer to twice the width with ReLU and dropout, and one back to the width."""
+    """A residual layer: layer norm, a linear layer to twice the width, ReLU, dropout, and a linear layer back to the width."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -94,7 +94,10 @@ class TableBackbone(nn.Module):
         return self.fields
 
     def forward(self, numbers: Tensor, categories: Tensor) -> TableOutput:
-        """Return one vector per row; the shape of `numbers` is (rows, numeric fields, bins), of `categories` (rows, categorical fields)."""
+        """Return one vector per row, shape (rows, 1, width).
+
+        `numbers` has the shape (rows, numeric fields, bins), and `categories` the shape (rows, categorical fields).
+        """
         states = self.input(self.fields(numbers, categories).flatten(1)).unsqueeze(1)
         for layer in self.layers:
             states = layer(states)

@@ -1,11 +1,11 @@
-"""Truncates tokenised texts to the size of a model's input and collates them into batches.
+"""Truncates tokenised texts to the size of a model's input and combines them into batches.
 
-Uses only NumPy and the tokenizers library, because portable bundles ship a copy of this module.
+Uses only NumPy and the tokenizers library, because exported models are shipped with a copy of this module.
 
-Texts are tokenised in full and truncated here rather than by the tokenizers library, for three reasons: the limit is chosen from
-the lengths of the full texts, stored tokens can be used with other limits, and models with different limits can use one tokenizer
-in memory. The tokenizers library also can't keep both ends of a text (`head_tail`), can't set a limit for each text of a pair, and
-can't split only one of the two texts into overlapping windows.
+The tokenizers library tokenises texts in full, and this module truncates the tokens, for three reasons: the maximum length is chosen
+from the lengths of the full texts, stored tokens can be reused with another maximum, and models with different maxima can use one
+tokenizer in memory. Besides, the library can't keep both ends of a text (`head_tail`), set a maximum for each text of a pair, or split
+only one text of a pair into overlapping windows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROBED_IDS = range(5, 45)
 
 
 class Fields(Protocol):
-    """The attributes of a view that this module reads; a view names the one or two record fields that form one input of the model."""
+    """The attributes of a view that this module reads; a view defines a model input by the one or two record fields that form it."""
 
     @property
     def role(self) -> str: ...
@@ -48,7 +48,10 @@ class Fields(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The special tokens before, between and after one or two texts, as pairs (id, type id), and the type id of each text."""
+    """The special tokens, such as [CLS] and [SEP], that a tokenizer puts before, between and after one or two texts.
+
+    Each special token is a pair of token id and token type id. `types` contains the token type id of the tokens of each text.
+    """
 
     before: tuple[tuple[int, int], ...]
     between: tuple[tuple[int, int], ...]
@@ -63,7 +66,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How texts that exceed the limit are truncated, and which special tokens are added."""
+    """How model inputs with too many tokens are truncated, and which special tokens are added to the texts."""
 
     size: int
     """Maximum number of tokens of one model input, special tokens included."""
@@ -91,7 +94,7 @@ class Piece:
     offsets: NDArray[np.int32]
 
     def take(self, index: NDArray[np.int64] | slice) -> Piece:
-        """Return the tokens at these positions."""
+        """Return the tokens at these positions of the text."""
         return Piece(self.ids[index], self.offsets[index])
 
     def __len__(self) -> int:
@@ -129,7 +132,7 @@ class FieldTokens:
         return FieldTokens(self.ids[index], self.offsets[index], starts)
 
     def joined(self, other: FieldTokens) -> FieldTokens:
-        """Return the tokens of these records followed by those of `other`."""
+        """Return the tokens of the records of this object, followed by those of the records of `other`."""
         starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
         return FieldTokens(np.concatenate([self.ids, other.ids]), np.concatenate([self.offsets, other.offsets]), starts)
 
@@ -164,10 +167,10 @@ def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
 def encode(
     records: Sequence[Mapping[str, Any]], views: Sequence[Fields], tokens: Mapping[str, FieldTokens], cutting: Cutting
 ) -> list[Feature]:
-    """Return the model inputs of all records.
+    """Return the model inputs of all records, ordered by record, then by view, then by window.
 
-    They are ordered by record, then by view (the fields that form one input), then by window (overlapping piece of a long text). An
-    absent or empty second field of a view is skipped. `tokens` contains the tokens of each field for all records.
+    A view names the fields of a record that form one input; its second field is skipped in a record that has no value for it. Windows are
+    overlapping pieces of a long text. `tokens` contains, for each field, the tokens of all records.
     """
     features: list[Feature] = []
     for row, record in enumerate(records):
@@ -178,9 +181,10 @@ def encode(
 
 
 def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> list[Feature]:
-    """Return the model inputs made from the fields of one view in the record with the index `row`.
+    """Return the model inputs that are made from one record for one view, which names the fields that form an input.
 
-    There is one input, or, if a long text is split into windows (overlapping pieces), one input per window.
+    `row` is the index of the record, and `pieces` are the tokens of each field. There is one input, or, if a long text is split into
+    windows (overlapping pieces), one for each window.
     """
     template = cutting.templates[len(pieces)]
     room = cutting.size - template.size
@@ -212,14 +216,20 @@ def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> 
 
 
 def _side(view: Fields, pieces: Sequence[Piece]) -> int:
-    """Return the index of the text to truncate: `view.cut` if it is set, else that of the longest text."""
+    """Return the index, in `pieces`, of the text that is truncated if a model input is too long.
+
+    It is `view.cut` if the view (definition of the input) sets this, else the index of the longest text.
+    """
     if view.cut is not None and view.cut < len(pieces):
         return view.cut
     return max(range(len(pieces)), key=lambda place: len(pieces[place]))
 
 
 def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
-    """Return an array or slice that selects at most `room` of `length` tokens; `how` decides: the first, the last, or half at each end."""
+    """Return an array or slice that selects the tokens to keep of a text with `length` tokens: at most `room` tokens.
+
+    `how` decides which tokens are kept: the first (`head`), the last (`tail`), or half of `room` at each end (`head_tail`).
+    """
     if length <= room:
         return slice(None)
     if how == "head":
@@ -230,9 +240,9 @@ def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:
 
 
 def _windows(length: int, room: int, stride: float) -> list[slice]:
-    """Return overlapping slices of at most `room` tokens that together cover all tokens; one empty slice if `length` is 0.
+    """Divide a text of `length` tokens into overlapping slices of at most `room` tokens, which together cover the text.
 
-    `stride` is the fraction of a slice that the next slice overlaps.
+    `stride` is the fraction of a slice that the next slice overlaps. A text without tokens gives one empty slice.
     """
     step = max(1, int(room * (1 - stride)))
     starts = range(0, max(1, length - room + step), step)
@@ -240,7 +250,7 @@ def _windows(length: int, room: int, stride: float) -> list[slice]:
 
 
 def _assembled(feature: Feature, pieces: Sequence[Piece], template: Template) -> Feature:
-    """Fill a model input with the tokens of these texts and the special tokens around them, and return it."""
+    """Fill the model input `feature` with the tokens of these texts and the special tokens around them; return the model input."""
     count = template.size + sum(map(len, pieces))
     ids, types = np.empty(count, np.int32), np.zeros(count, np.int8)
     segments, offsets = np.full(count, -1, np.int8), np.zeros((count, 2), np.int32)
@@ -274,9 +284,9 @@ def collate(features: Sequence[Feature], padding: int) -> dict[str, NDArray[np.i
 
 
 def probe(costs: Sequence[int]) -> dict[str, NDArray[np.int64]]:
-    """Return a collated batch of dummy sequences with these lengths (`costs`), in tokens.
+    """Return a padded batch of artificial token sequences with which a model can be run; `costs` are their lengths in tokens.
 
-    It contains only token ids that every vocabulary has.
+    The batch contains only token ids that every vocabulary has.
     """
     positions = np.arange(max(costs))[None]
     mask = (positions < np.array(costs)[:, None]).astype(np.int64)

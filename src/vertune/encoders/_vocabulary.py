@@ -1,7 +1,7 @@
-"""Reduces the vocabulary of a tokenizer to the tokens in use, such that it can still encode every text.
+"""Reduces the vocabulary of a tokenizer to the tokens in use, such that the tokenizer can still encode every text.
 
-Works on the parsed content of `tokenizer.json`. It keeps the tokens in use, the special tokens, and those needed to encode any
-other text: single characters, byte tokens, and for BPE the shorter tokens that a kept token is merged from.
+Works on the parsed content of `tokenizer.json`. The tokens in use and the special tokens are kept, and so are the tokens that are needed
+to encode any other text: single characters, byte tokens, and for BPE the shorter tokens that a kept token is merged from.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Described = dict[str, Any]
 
 
 def trimmed(described: Described, used: Collection[int]) -> tuple[Described, NDArray[np.int64]]:
-    """Return the content of a smaller tokenizer.json, and an array that maps each new token id to the old one.
+    """Return the content of a smaller tokenizer.json, and an array whose element i is the old id of the token with the new id i.
 
-    The new tokenizer has the tokens with ids in `used`, the added tokens, and the tokens that its type of tokenizer always needs.
-    Raise ConfigError if the tokenizer is neither WordPiece, Unigram nor BPE.
+    `described` is the content of the original tokenizer.json. The new tokenizer has the tokens with ids in `used`, the added tokens, and
+    the tokens that its type of tokenizer always needs. Raise ConfigError if the tokenizer is neither WordPiece, Unigram nor BPE.
     """
     kind = described["model"].get("type")
     if kind not in _KEEP:
@@ -44,7 +44,7 @@ def trimmed(described: Described, used: Collection[int]) -> tuple[Described, NDA
 
 
 def _wordpiece(model: Described, used: set[int]) -> set[int]:
-    """Return the ids that WordPiece always needs.
+    """Return the ids of the tokens that a WordPiece tokenizer always needs, so that it can encode any text.
 
     These are the tokens of single characters (at the start of a word, and with the prefix `##`), the unknown token, and all tokens
     that contain a character for which there is no single-character token.
@@ -62,15 +62,15 @@ def _wordpiece(model: Described, used: set[int]) -> set[int]:
 
 
 def _unigram(model: Described, used: set[int]) -> set[int]:
-    """Return the ids that Unigram always needs: single characters, byte tokens and the unknown token."""
+    """Return the ids of the tokens that a Unigram tokenizer always needs: single characters, byte tokens and the unknown token."""
     kept = {place for place, (token, _) in enumerate(model["vocab"]) if len(token) == 1 or _is_byte(token)}
     return kept | ({int(model["unk_id"])} if model.get("unk_id") is not None else set())
 
 
 def _bpe(model: Described, used: set[int]) -> set[int]:
-    """Return the ids that BPE always needs.
+    """Return the ids of the tokens that a BPE tokenizer always needs, so that it can encode any text.
 
-    These are single characters, byte tokens, the unknown token, and all tokens that the used ones are merged from.
+    These are single characters, byte tokens, the unknown token, and all tokens that the tokens in `used` are merged from.
     """
     vocabulary = model["vocab"]
     parts = {
@@ -119,7 +119,7 @@ _CUT = {"WordPiece": _cut_words, "Unigram": _cut_pieces, "BPE": _cut_merges}
 
 
 def _renamed(value: Any, places: dict[int, int]) -> Any:
-    """Return a copy of the tokenizer's post-processor in which the old ids of special tokens are replaced by the new ids in `places`."""
+    """Return a copy of a tokenizer's post-processor with new ids of the special tokens; `places` maps each old id to the new id."""
     if not isinstance(value, dict):
         return value
     made = dict(value)

@@ -65,13 +65,14 @@ class Table(Encoder):
 
     @property
     def is_resolved(self) -> bool:
-        """Whether bins and categories have been fitted."""
+        """Whether the bins of numeric fields or the known values of categorical fields have been computed from training rows."""
         return bool(self.bins or self.categories)
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """Return a copy with bins and categories fitted on the records.
+        """Return a copy with the bins of numeric fields and the known values of categorical fields, computed from these records.
 
-        Raise ConfigError if the task needs several model inputs per record, or a field that is neither a number nor a category.
+        An encoder that has bins or known values already is returned unchanged. Raise ConfigError if the task needs several model inputs
+        per record, or a field that is neither a number nor a category.
         """
         if len(views) != 1:
             raise ConfigError(
@@ -96,8 +97,8 @@ class Table(Encoder):
         """Return one model input per record; a missing number becomes NaN, and a missing category has a separate embedding."""
         if not self.is_resolved:
             raise ConfigError(
-                "The encoder 'table' does not know its fields yet, because it was not fitted. "
-                "Train a model, or call resolve with training records."
+                "The encoder 'table' has no bins or categories yet, because it was not fitted. "
+                "Train a model, or call the encoder's method resolve with training records."
             )
         numbers = np.empty((len(records), len(self.bins)))
         for column, name in enumerate(self.bins):
@@ -110,9 +111,9 @@ class Table(Encoder):
 
     @cached_property
     def _rows(self) -> dict[str, dict[str | None, int]]:
-        """For each categorical field, a mapping from its values to their row indices in the embedding table.
+        """For each categorical field, a mapping from each known value to the index of its row in the embedding table.
 
-        The key "" stands for a missing value, None for an unknown one.
+        The key "" is for a missing value, and the key None for a rare or unknown value.
         """
         found: dict[str, dict[str | None, int]] = {}
         start = 0
@@ -124,7 +125,7 @@ class Table(Encoder):
 
     @cached_property
     def _edges(self) -> NDArray[np.float64]:
-        """Lower edge and width of every bin, shape (2, numeric fields, bins); fields with fewer bins are padded with infinite edges."""
+        """Lower edges [0] and widths [1] of all bins, shape (2, numeric fields, bins); missing bins have infinite lower edges."""
         size = max((len(edges) - 1 for edges in self.bins.values()), default=0)
         found = np.stack([np.full((len(self.bins), size), np.inf), np.ones((len(self.bins), size))])
         for row, edges in enumerate(self.bins.values()):
@@ -135,7 +136,7 @@ class Table(Encoder):
         """Return `numbers`, float32 of shape (rows, numeric fields, bins + 1), and `categories`, int64 of shape (rows, categorical fields).
 
         A number becomes one value per bin: the fraction of the bin that lies below the number, from 0 to 1 (piecewise linear encoding,
-        Gorishniy et al. 2022). One more value is 1 if the number is missing; then all others are 0.
+        Gorishniy et al. 2022). The last value is 1 if the number is missing, else 0; for a missing number, all other values are 0.
         """
         numbers = np.stack([feature.payload.numbers for feature in features])
         low, width = self._edges
@@ -150,7 +151,10 @@ class Table(Encoder):
         return payload.numbers.tobytes() + payload.categories.tobytes()
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a batch of dummy rows, one per entry of `costs`, to export the model or measure its speed; all categories are unknown."""
+        """Return a batch of artificial rows, with which the model is exported or timed; all their categories are unknown values.
+
+        The batch has one row for each item of `costs`; the values of `costs` have no effect.
+        """
         shape = (len(costs), len(self.bins), self._edges.shape[2] + 1)
         unknown = np.array([places[None] for places in self._rows.values()], np.int64)
         return {"numbers": np.full(shape, 0.5, np.float32), "categories": np.tile(unknown, (len(costs), 1))}
@@ -168,7 +172,7 @@ class Table(Encoder):
         return declare(backbone, self)
 
     def _first_weights(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Yield the initial weights with their names in the network, drawn with NumPy so that a process without torch can hash them."""
+        """Yield the name and array of each initial weight; weights are drawn with NumPy, so that they can be hashed without torch."""
         random = np.random.default_rng(self.seed)
         fields, inner = len(self.bins) + len(self.categories), 2 * self.width
 
@@ -193,7 +197,7 @@ class Table(Encoder):
         yield from _norm("norm", self.width)
 
     def pooling_of(self, states: str) -> Pooling:
-        """Return `mean`, because there is only one vector per record; raise ConfigError for a task that needs one vector per token."""
+        """Return `mean`, which leaves the single vector of a record unchanged; raise ConfigError if the task needs token vectors."""
         if states == "tokens":
             raise ConfigError(
                 "The encoder 'table' makes one vector per record, but this task needs one per token. "

@@ -37,7 +37,7 @@ _PARTS = ("ids", "offsets", "starts")
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
-    """The tokens of some fields of many records, not truncated, and the sha256 of the tokenizer that made them."""
+    """The tokens of some fields of many records, not truncated, and the sha256 of the tokenizer that made the tokens."""
 
     fields: dict[str, FieldTokens]
     tokenizer: str
@@ -50,7 +50,10 @@ class TextTokens:
         return TextTokens({name: field.take(rows) for name, field in self.fields.items()}, self.tokenizer)
 
     def joined(self, other: TextTokens) -> TextTokens:
-        """Return the tokens of these records followed by those of `other`, for the fields that both contain."""
+        """Return the tokens of the records of this object, followed by those of the records of `other`.
+
+        Only the fields that occur in both objects are contained.
+        """
         names = [name for name in self.fields if name in other.fields]
         return TextTokens({name: self.fields[name].joined(other.fields[name]) for name in names}, self.tokenizer)
 
@@ -155,7 +158,10 @@ class Text(Encoder):
 
     @cached_property
     def pooled(self) -> Literal["mean", "cls", "native"]:
-        """The pooling in use; `auto` is replaced by the pooling that the pretrained model's files name, or by `mean` if they name none."""
+        """How token vectors become one vector (pooling): the value of the option `pooling` or, for `auto`, a choice made for the model.
+
+        The choice is `cls`, the vector of the first token, if the pretrained model's file 1_Pooling/config.json names it, else `mean`.
+        """
         if self.pooling != "auto":
             return self.pooling
         file = self.path / "1_Pooling" / "config.json"
@@ -163,11 +169,15 @@ class Text(Encoder):
         return "cls" if config.get("pooling_mode_cls_token") or config.get("pooling_mode") == "cls" else "mean"
 
     def pooling_of(self, states: str) -> Pooling:
-        """Return `native` if that is configured; else `tokens` if the task reads one vector per token; else `mean` or `cls`."""
+        """Return how the vectors that the task's head (last layer) reads are computed from the token vectors of the pretrained model.
+
+        The result is `native` if that is configured. Else it is `tokens` (no change) if `states` is `tokens`, and `mean` or `cls`
+        (vector of the first token) for a task that reads one vector per model input.
+        """
         return "tokens" if states == "tokens" and self.pooled != "native" else self.pooled
 
     def sharing_with(self, other: Self) -> Self:
-        """Return a copy that uses the tokenizer and settings of `other`, so that they are in memory only once."""
+        """Return a copy that uses the tokenizer and settings of the encoder `other`, so that they are in memory only once."""
         copy = self.model_copy()
         for name in ("path", "settings", "tokenizer", "templates", "longest", "pad", "unknown"):
             copy.__dict__[name] = getattr(other, name)
@@ -180,8 +190,9 @@ class Text(Encoder):
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
         """Return a copy in which max_tokens and truncation are definite values instead of `auto`.
 
-        The automatic max_tokens is a multiple of 8 that covers 99.5 % of a sample of the records. Raises ConfigError if a configured
-        max_tokens is larger than the pretrained model allows.
+        The automatic max_tokens is so large that 99.5 % of the model inputs in a sample of the records are not truncated. It is rounded up
+        to a multiple of 8, but never exceeds 512 or the maximum of the pretrained model. Raises ConfigError if a configured max_tokens
+        exceeds the maximum of the pretrained model.
         """
         bases.check_weights(self.path)
         _check_views(views)
@@ -203,16 +214,16 @@ class Text(Encoder):
         return self.model_copy(update={"max_tokens": size, "truncation": how})
 
     def cutting(self, views: Sequence[View]) -> str:
-        """Return the configured way to truncate texts that are too long.
+        """Return how texts that are too long are truncated: the value of the option `truncation`, if that is not `auto`.
 
-        If that is `auto`, return `window` for a task that predicts spans of text, `head` for any other.
+        For `auto`, return `window` (overlapping pieces) if the task predicts spans of the text, else `head` (only the beginning is kept).
         """
         return ("window" if any(view.places for view in views) else "head") if self.truncation == "auto" else self.truncation
 
     def lengths(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> NDArray[np.int64]:
         """Return the length of every model input in tokens before truncation, special tokens included; shape (records * views,).
 
-        A view names the fields that form one input.
+        A view names the record fields that form one input. The inputs are ordered by record, then by view.
         """
         fields = self._fields(records, _fields_of(views), tokens)
         counts = np.zeros((len(records), len(views)), np.int64)
@@ -227,7 +238,10 @@ class Text(Encoder):
         return counts.reshape(-1)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Return the fraction of unknown tokens in these texts, or in `tokens` if given; 0 if the tokenizer has no unknown token."""
+        """Return the fraction, from 0 to 1, of unknown tokens in these texts; 0 if the tokenizer has no unknown token.
+
+        `tokens`, if given, are the tokens of these texts, so that the texts are not tokenised again.
+        """
         fields = [_tokens.tokenise(self.tokenizer, strings)] if not isinstance(tokens, TextTokens) else list(tokens.fields.values())
         total = sum(len(field.ids) for field in fields)
         return sum(int((field.ids == self.unknown).sum()) for field in fields) / total if total and self.unknown is not None else 0.0
@@ -237,7 +251,7 @@ class Text(Encoder):
         return TextTokens({field: _tokens.tokenise(self.tokenizer, texts(records, field)) for field in fields}, self.tokenizer_hash)
 
     def load_tokens(self, file: Path) -> TextTokens | None:
-        """Load tokens from a file; return None if another tokenizer made them. Raise StorageError if the file can't be read."""
+        """Load tokens from a file; return None if another tokenizer made the tokens. Raise StorageError if the file can't be read."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -251,7 +265,10 @@ class Text(Encoder):
         return TextTokens(fields, self.tokenizer_hash)
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the model inputs of all records, ordered by record, then view (fields of an input), then window (piece of a long text)."""
+        """Return the model inputs of all records, ordered by record, then by view, then by window.
+
+        A view names the record fields that form one input. Windows are the overlapping pieces into which a long text may be divided.
+        """
         fields = self._fields(records, _fields_of(views), tokens)
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
 
@@ -270,7 +287,7 @@ class Text(Encoder):
         return _tokens.collate(features, self.pad)
 
     def probe(self, costs: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return a collated batch of dummy sequences with these lengths (`costs`), to export the model or measure its speed."""
+        """Return a padded batch of artificial texts with these lengths in tokens (`costs`), to export, time or inspect a model."""
         return _tokens.probe(costs)
 
     def model(self) -> torch.nn.Module:
@@ -291,9 +308,10 @@ class Text(Encoder):
             write_json(folder / "1_Pooling" / "config.json", read_json(pooling))
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:
-        """Write a tokenizer with only the tokens that these records need into a folder.
+        """Write a tokenizer with a smaller vocabulary, and a matching config.json, into a folder.
 
-        Returns an encoder that uses this tokenizer, and an array that maps each new token id to the old one.
+        The vocabulary contains the tokens in these records and the tokens that are needed to encode any other text. Returns an encoder
+        that uses this tokenizer, and an array whose element i is the old id of the token with the new id i.
         """
         from vertune.encoders import _vocabulary
 
@@ -311,9 +329,10 @@ class Text(Encoder):
         return self.at(folder), ids
 
     def native(self, states: str, size: int) -> torch.nn.Module:
-        """Load the pretrained model as a classification model of transformers with `size` outputs, per token if `states` is `tokens`.
+        """Load the pretrained model as a classification model of transformers, whose last layer has `size` outputs.
 
-        Raises ConfigError if transformers has no such model for this model family.
+        It returns the outputs for each token if `states` is `tokens`, else for each model input. Raises ConfigError if transformers has
+        no such classification model for this model family.
         """
         from vertune.nn.inputs import declare
 
@@ -337,7 +356,7 @@ class Text(Encoder):
 
 
 def _check_views(views: Sequence[View]) -> None:
-    """Raise ConfigError unless each view (the fields that form one model input) consists of one or two text fields."""
+    """Raise ConfigError unless each model input consists of one or two text fields; a view names the fields of one model input."""
     for view in views:
         others = [name for name, kind in zip(view.fields, view.types, strict=False) if kind != "text"]
         if others:
@@ -347,7 +366,7 @@ def _check_views(views: Sequence[View]) -> None:
             )
         if len(view.fields) > 2:
             raise ConfigError(
-                f"The encoder 'text' reads one or two texts per input, but the task has {len(view.fields)}: {', '.join(view.fields)}. "
+                f"The encoder 'text' reads one or two texts, but the task has {len(view.fields)} input fields: {', '.join(view.fields)}. "
                 "Join columns into one text under data.fields."
             )
 
@@ -366,7 +385,10 @@ def _transformers() -> Any:
 
 
 def _converted(folder: Path) -> tokenizers.Tokenizer:
-    """Load the tokenizer of a folder without tokenizer.json, converted for the tokenizers library; raise ConfigError if that fails."""
+    """Load the tokenizer of a model folder that has no tokenizer.json, and convert it for the tokenizers library.
+
+    Raise ConfigError if the tokenizer can't be loaded or converted.
+    """
     try:
         tokenizer = _transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         fast: tokenizers.Tokenizer = tokenizer.backend_tokenizer
