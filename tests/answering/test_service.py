@@ -78,7 +78,7 @@ def test_texts_and_records_may_be_mixed(service, alone):
 
 
 def test_errors_are_those_of_the_steps(service):
-    with pytest.raises(NotFound, match="No vertical 'nobody' is served"):
+    with pytest.raises(NotFound, match="No model is served under the name 'nobody'"):
         service.ask("nobody", ["a"])
     with pytest.raises(DataError, match="Record 2 can't be answered"):
         service.ask("intent", ["a", " "])

@@ -91,7 +91,7 @@ def test_a_key_bound_to_verticals_sees_no_others(keys, by) -> None:
         said = problem(found, 404)
         assert not [name for name in ("intent", "find", "spans", "faq") if name in said]
     assert problem(by(secret, path="/v1/verticals/nobody/predict"), 403)  # nor which others there are not
-    assert "restricted to some verticals" in problem(by(secret, "GET", "/metrics"), 403)  # nor what they answer
+    assert "restricted to some models" in problem(by(secret, "GET", "/metrics"), 403)  # nor what they answer
 
 
 def test_a_revoked_key_ends_at_once(keys, by) -> None:
@@ -123,7 +123,7 @@ def test_a_rate_is_kept_and_told(keys, by, server, path, body) -> None:
     before = server.metric("vertune_rejections_total", reason="rate")
     assert [by(secret, "POST", path, json=body).status_code for _ in range(3)] == [200, 200, 200]
     found = by(secret, "POST", path, json=body)
-    assert "Rate limit of 3/minute exceeded for key" in problem(found, 429)
+    assert "The rate limit of 3/minute is exceeded for the key" in problem(found, 429)
     assert 1 <= int(found.headers["retry-after"]) <= 60
     assert server.metric("vertune_rejections_total", reason="rate") == before + 1
     other, _ = keys.create("another", ["predict"])

@@ -42,7 +42,7 @@ def test_what_is_served(client) -> None:
 
 
 def test_errors_are_raised_as_the_step_raises_them(client, alone, server) -> None:
-    with pytest.raises(NotFound, match=r"No vertical 'nobody' is served here\. Choose from: faq"):
+    with pytest.raises(NotFound, match=r"No model is served under the name 'nobody'\. Choose from: faq"):
         client.predict("nobody", "a")
     with pytest.raises(NotFound):
         client.predict("../../etc/passwd", "a")

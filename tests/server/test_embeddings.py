@@ -65,7 +65,7 @@ def test_the_size_of_a_vector_is_the_models_own(official) -> None:
 @pytest.mark.parametrize(
     ("kind", "asked", "says"),
     [
-        (openai.NotFoundError, {"model": "nobody", "input": "soup"}, "No vertical 'nobody'"),
+        (openai.NotFoundError, {"model": "nobody", "input": "soup"}, "No model is served under the name 'nobody'"),
         (openai.UnprocessableEntityError, {"model": "intent", "input": "soup"}, "does not return vectors: its task is classify"),
         (openai.UnprocessableEntityError, {"model": "find", "input": ["soup", " "]}, "text is empty"),
     ],

@@ -1,1 +1,1 @@
-"""Predictions with many verticals (fine-tuned models) in one process, computed in common batches; independent of HTTP."""
+"""Predicts with many fine-tuned models in one process, with inputs of different requests in common batches; independent of HTTP."""

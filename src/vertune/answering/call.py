@@ -1,4 +1,4 @@
-"""Holds the data of one call (a request for predictions), from its arrival to its end; does not depend on how predictions are computed."""
+"""Defines Call, the data of one request from its arrival to its end; does not depend on how predictions are computed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class ClientDisconnected(DataError):
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One request for predictions: its sender, input records, predictions and times. Each step that handles it sets some fields.
+    """The data of one request: its sender, its input records, the predictions, and the times that the steps took.
 
-    All times are in seconds. Listeners (functions called with every finished call) must not change the call.
+    Each step of the processing sets some fields. All times are in seconds. The functions in `listeners` are called with the
+    finished call and must not change it.
     """
 
     listeners: Sequence[Listener] = ()
@@ -78,9 +79,9 @@ class Call:
     """The reason for a refusal in one word, such as `rate`; empty if the call was not refused."""
 
     def finish(self, status: int) -> None:
-        """Store the HTTP status and the total time, and call the listeners, whose exceptions are only logged.
+        """Mark this call as finished: store its HTTP status and total time, then call each function in `listeners` with it.
 
-        Has no effect on a finished call.
+        An exception of such a function is only logged. If the call is finished already, nothing happens.
         """
         if self.status:
             return

@@ -1,4 +1,4 @@
-"""Computes predictions for threads and for asyncio, with a cache, the encoders (tokenisers) and a batch queue; independent of HTTP."""
+"""Computes predictions for callers in threads and in asyncio: uses a cache, tokenises, queues for batches; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class AnswerOptions:
     workers: int = 1
     """Number of batches that are computed at the same time."""
     queued: int = 65_536
-    """Maximum number of queued tokens; clients that use at most an equal part of the queue may fill it up to twice this number."""
+    """Maximum number of tokens in the queue; twice this number for clients that use no more than an equal part of it."""
     memory: int = 1 << 30
     """Maximum memory in bytes of the ONNX graphs of models that do not run on a shared backbone (pretrained model)."""
     cache: int = 10_000
@@ -60,11 +60,11 @@ class AnswerOptions:
 
 
 class AnswerService:
-    """Loads verticals (fine-tuned models) and predicts with them through one queue; usable from many threads and from asyncio.
+    """Loads fine-tuned models and predicts with them. Many threads and asyncio tasks may use one service at the same time.
 
-    In an application, `with AnswerService.open(Home()) as service:` loads all verticals that have a live model, and
-    `service.ask("support-intent", ["I lost my card"])` returns predictions. Simultaneous calls of several threads or tasks are
-    computed in common batches.
+    In an application, `with AnswerService.open(Home()) as service:` loads each model to which an alias NAME@live points. Then
+    `service.ask("support", ["I lost my card"])` returns predictions of the model with the alias `support@live`. The inputs of
+    simultaneous calls are put into one queue and computed in common batches.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class AnswerService:
     ) -> None:  # fmt: skip
         """Create a service; call `start` before the first prediction.
 
-        The functions `listeners` are called with every call that `ask` or `ask_async` finishes, `on_batch` with every computed batch.
+        Each function in `listeners` is called with every request that `ask` or `ask_async` finishes. The function `on_batch` is
+        called with the statistics of every computed batch.
         """
         threads = options.threads or max(1, (usable_processors() - 1) // options.workers)  # leaves one processor to the caller
         self.options, self.listeners, self._on_batch = options, tuple(listeners), on_batch
@@ -83,18 +84,21 @@ class AnswerService:
 
     @classmethod
     def open(cls, home: Home, names: Sequence[str] = (), options: AnswerOptions = AnswerOptions()) -> Self:
-        """Return a started service for the verticals (fine-tuned models) in `names`; if `names` is empty, for all with a live model.
+        """Load the models of a home folder (.vertune) that have these names, and return a started service for them.
 
-        The live model of a vertical is the one that the alias NAME@live points to.
-
-        Raises NotFound for a vertical without a live model, and ModelError for one that can't be loaded.
+        The model with the name NAME is the one to which the alias NAME@live points. If `names` is empty, all models that have such
+        an alias are loaded. Raises NotFound for a name without such an alias, or if there is no such alias at all. Raises
+        ModelError for a model that can't be loaded.
         """
         service = cls(home, options)
         live = service.fleet.live()
         missing = sorted(set(names) - set(live))
         if missing or not live:
             what = f"'{missing[0]}'" if missing else f"any vertical in {home.folder}"
-            raise NotFound(f"There is no live model of {what}. Make a model live: vertune alias NAME@live MODEL")
+            raise NotFound(
+                f"There is no live model of {what}; expected an alias NAME@live that points to one. "
+                "Create it: vertune alias NAME@live MODEL"
+            )
         errors = service.fleet.follow({name: model for name, model in live.items() if not names or name in names})
         if errors:
             raise ModelError(" ".join(f"'{name}' can't be served: {error}" for name, error in errors.items()))
@@ -108,9 +112,10 @@ class AnswerService:
         self.close()
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Warm up the executors (which run the models) and start to accept calls.
+        """Run the pretrained models in memory once to warm them up, measure the best batch size, and start to accept calls.
 
-        If `loop` is given, all callbacks of a batch are scheduled together in that event loop, which is cheaper than one by one.
+        `loop` is the event loop of callers that use asyncio. With it, the callbacks of all requests in a batch are scheduled in
+        that loop together, which is cheaper than one by one.
         """
         self._loop = loop
         executors = [deployment.executor for deployment in self.fleet.deployments.values() if deployment.shared]
@@ -120,14 +125,14 @@ class AnswerService:
         self.batcher = Batcher(_compute, limits, self.options.workers, self._post if loop else None, self._on_batch)
 
     def close(self) -> None:
-        """End waiting calls with the error Busy, let running batches finish, and stop the workers."""
+        """Stop the service: requests that wait in the queue end with the error Busy; batches that are being computed still finish."""
         self.batcher.close()
 
     def ask(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
-        """Return a vertical's prediction for each record or text, as copies that the caller may change; block at most `deadline` seconds.
+        """Return one prediction per record or text, made by the model that is served under the name `vertical`.
 
-        Raises NotFound for a vertical that is not served, DataError for an invalid record, and Busy if the queue is full or the
-        deadline can't be met.
+        Blocks for at most `deadline` seconds. The predictions are copies, which the caller may change. Raises NotFound if no model
+        is served under this name, DataError for an invalid record, and Busy if the queue is full or the deadline can't be met.
         """
         call = Call(self.listeners, "ask", deadline=deadline)
         with _finishing(call):
@@ -141,7 +146,7 @@ class AnswerService:
         return self._copy_answers(call)
 
     async def ask_async(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
-        """Do the same as `ask` without blocking the event loop; if the task is cancelled, its records are removed from the queue."""
+        """Do the same as `ask` without blocking the event loop. If the calling task is cancelled, its records leave the queue."""
         call = Call(self.listeners, "ask", deadline=deadline)
         with _finishing(call):
             self._fill(call, vertical, records)
@@ -149,14 +154,17 @@ class AnswerService:
         return self._copy_answers(call)
 
     def _copy_answers(self, call: Call) -> list[Answer]:
-        """Return a copy of the predictions of a call to one vertical, because the cache and the listeners use the originals."""
+        """Return copies of the predictions of a call that uses a single model.
+
+        A caller may change the copies; the originals are still used by the cache and by the functions in `listeners`.
+        """
         return cast(list[Answer], copy.deepcopy(call.answers[0]))
 
     async def answer(self, call: Call) -> list[list[Answer]]:
-        """Compute the predictions of a call, store them in it, and return one list per vertical, each with one prediction per record.
+        """Compute the predictions for the records of a call with each of its models, and store them in the call.
 
-        Raises DataError for an invalid record, Busy if the queue is full or the deadline can't be met, and ClientDisconnected if the
-        client closes its connection.
+        Returns one list per model, each with one prediction per record. Raises DataError for an invalid record, Busy if the queue
+        is full or the deadline can't be met, and ClientDisconnected if the client closes its connection.
         """
         self._begin(call)
         size = sum(count_characters(value) for record in call.records for value in record.values())
@@ -170,9 +178,9 @@ class AnswerService:
         return cast(list[list[Answer]], call.answers)
 
     def _fill(self, call: Call, vertical: str, records: Sequence[Mapping[str, Any] | str]) -> None:
-        """Set the vertical and the records of a call made by `ask` or `ask_async`.
+        """Set the model and the records of a call made by `ask` or `ask_async`; each text becomes a record.
 
-        Raises NotFound for a vertical that is not served, and DataError for an invalid record.
+        Raises NotFound if no model is served under the name `vertical`, and DataError for an invalid record.
         """
         deployment = self.fleet.get(vertical)
         rows = [one if isinstance(one, Mapping) else records_of_texts(deployment.task, vertical, [one])[0] for one in records]
@@ -184,11 +192,11 @@ class AnswerService:
         call.cache_hits = [0] * len(call.verticals)
 
     def _prepare(self, call: Call) -> list[Share]:
-        """Copy cached predictions to the call, and tokenise the records of which a vertical has no cached prediction.
+        """Validate the records of a call, copy cached predictions to it, and tokenise the records that have none.
 
-        Returns one Share with these records for each vertical that must compute at least one prediction.
-
-        Records are validated once for all verticals with equal validation rules, and tokenised once for all with equal tokenisation.
+        Each model of the call has its own cached predictions. For each model without a cached prediction of at least one record,
+        the result contains a Share: the records that this model must compute, with their tokenised inputs. Models with equal
+        validation rules or equal tokenisation use the same validated records or tokenised inputs.
         """
         started = time.perf_counter()
         features: dict[Hashable, list[Feature]] = {}
@@ -216,16 +224,20 @@ class AnswerService:
         return shares
 
     def _check_capacity(self, call: Call, records: Sequence[Record]) -> None:
-        """Raise Busy, before these records are tokenised, if the queue has no room for the estimated minimum of their tokens."""
+        """Raise Busy if the queue can't accept these records now, before time is spent to tokenise them.
+
+        Their exact number of tokens is not known yet; a low estimate, made from their numbers of characters, is used instead.
+        """
         sizes = (count_characters(value) for record in records for value in record.values())
         least = sum(min(size // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION) for size in sizes)
         if least >= _MIN_CHECKED_TOKENS:
             self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
 
     def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
-        """Queue one request per executor (which runs models), and add its ticket (the handle of the queued request) to `tickets`.
+        """Queue the inputs of a call: one request for each executor, an object that runs one or more models.
 
-        If a request is refused, the context manager `tickets` cancels the others.
+        `shares` are the parts of the call, one per model. The ticket (handle) of each queued request is added to `tickets`. If a
+        request is refused, the context manager `tickets` cancels the others.
         """
         for group in by_executor(shares):
             work = work_of(group)
@@ -237,9 +249,11 @@ class AnswerService:
             tickets.submitted.append((self.batcher.submit(request), group))
 
     def _collect(self, call: Call, ticket: Ticket[list[list[Answer]]], shares: Sequence[Share]) -> None:
-        """Copy the predictions of a ticket (the handle of a queued request) to the call and the cache.
+        """Copy the predictions of a queued request to the call and the cache.
 
-        If the request failed, raises its error. If the ticket is not completed, its deadline has passed: cancels it and raises Busy.
+        `ticket` is the handle of the request; `shares` are the parts of the call that it computed, one per model. If the request
+        failed, its error is raised, or ClientDisconnected if it was cancelled. If it is not completed yet, its deadline has
+        passed; it is then cancelled, and Busy is raised.
         """
         if not ticket.completed:
             ticket.cancel()
@@ -265,7 +279,10 @@ class AnswerService:
                     self.cache.put(_cache_key(share.deployment, record), answer)
 
     async def _completed(self, ticket: Ticket[Any], call: Call) -> None:
-        """Wait until a queued request (ticket) is completed or its deadline has passed; cancel it if the client disconnects meanwhile."""
+        """Wait until a queued request is completed or its deadline has passed; `ticket` is the handle of the request.
+
+        If the client disconnects meanwhile, the request is cancelled.
+        """
         loop = asyncio.get_running_loop()
         end: asyncio.Future[None] = loop.create_future()
 
@@ -298,7 +315,7 @@ class AnswerService:
         self._loop.call_soon_threadsafe(call)
 
     def _probe(self, executor: Executor, rows: int) -> list[Payload]:
-        """Return `rows` equal payloads of about 16 tokens for an executor (which runs models), to measure its speed."""
+        """Return a test batch of `rows` equal inputs of about 16 tokens, to measure the speed of an executor (which runs models)."""
         deployment = next(one for one in self.fleet.deployments.values() if one.executor is executor)
         record = example_record(deployment, _PROBE_TEXT)
         feature = deployment.predictor.encoder.encode([record], deployment.predictor.views(record))[0]
@@ -306,13 +323,13 @@ class AnswerService:
 
 
 def example_record(deployment: Deployment, text: str) -> dict[str, Any]:
-    """Return a valid input record for a model, with `text` in each required text field and 0 in each required number field."""
+    """Return a valid input record for a test prediction: `text` in each required text field, and 0 in each required number field."""
     inputs = [column for column in deployment.task.input_columns if column.required]
     return {column.name: 0.0 if column.type == "number" else text for column in inputs}
 
 
 def count_characters(value: Any) -> int:
-    """Return the number of characters of all strings in a JSON value, nested lists and objects included."""
+    """Return the total number of characters in all strings of a JSON value, including nested strings and the keys of objects."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -321,13 +338,19 @@ def count_characters(value: Any) -> int:
 
 
 def _compute(executor: Any, payloads: Sequence[Payload]) -> list[Any]:
-    """Compute one batch with an executor (which runs models); the batcher calls this function in its worker threads."""
+    """Compute a batch of model inputs with an executor, an object that runs one or more models; return one result per input.
+
+    The batcher calls this function in its worker threads.
+    """
     outputs: list[Any] = executor.compute(payloads)
     return outputs
 
 
 def _cache_key(deployment: Deployment, record: Record) -> bytes:
-    """Return the cache key of a prediction: a hash of model, precision and record, so that the cache keeps no long or private texts."""
+    """Return the key of a prediction in the cache: a hash of the model's id, the precision and the input record.
+
+    The cache stores the hash instead of the record, because a record may be long or private.
+    """
     content = repr((deployment.model.id, deployment.precision, sorted(record.items())))
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
@@ -341,10 +364,10 @@ def _cancel_after(disconnected: Callable[[], Awaitable[None]], ticket: Ticket[An
 
 
 class _Tickets:
-    """A context manager that holds the tickets (handles of queued requests) of a call; on exit it cancels those that are not completed.
+    """A context manager with the queued requests of one call; on exit, it cancels the requests that are not completed.
 
-    `submitted` has each ticket with the parts of the call (shares) that it computes. This is a class, because a context manager made
-    from a generator would take as long as all other work for a short call.
+    `submitted` has one pair per request: its ticket (handle), and the shares (parts of the call, one per model) that it computes.
+    This is a class, because a context manager made from a generator would take as long as all other work for a short call.
     """
 
     __slots__ = ("_call", "submitted")
@@ -365,7 +388,10 @@ class _Tickets:
 
 @contextmanager
 def _finishing(call: Call) -> Iterator[None]:
-    """When the block ends, finish a call made by `ask` or `ask_async` with the HTTP status that matches its outcome."""
+    """A context manager that finishes a call made by `ask` or `ask_async` when its block ends.
+
+    The call gets the HTTP status 200, or the status that belongs to the exception with which the block ended.
+    """
     status = 500
     try:
         yield

@@ -1,4 +1,4 @@
-"""Divides the inputs of a call among the executors (which run the models) and merges equal inputs; independent of queues and caches."""
+"""Divides the inputs of a request among the executors, which run the models, and merges equal inputs; independent of queues and caches."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ from vertune.runtime.fleet import Deployment, decode_outputs
 
 @dataclass(slots=True)
 class Share:
-    """The part of a call that one model must compute: the records without a cached answer, and their features (tokenised inputs)."""
+    """The part of a request that one model must compute: records without a cached prediction, and their features (tokenised inputs)."""
 
     deployment: Deployment
     answers: list[Answer | None]
-    """The list of the call that receives the predictions of this vertical (model), one per record."""
+    """The list of the call that receives the predictions of this model, one per record of the call."""
     positions: list[int]
     """The index of each record in `answers`."""
     records: list[Record]
     features: list[Feature]
     outputs: list[tuple[int, int]] = field(default_factory=list)
-    """Where the output of each feature is: the index of its payload, and the index of this vertical's slot in that payload."""
+    """Where the output of each feature is: the index of its payload in the work, and the index of this model in that payload."""
 
 
 @dataclass(slots=True)
 class Work:
-    """The payloads that one executor must compute: each distinct tokenised input once, with the slots of all verticals that need it.
+    """What one executor, an object that runs one or more models, must compute for a request.
 
-    A slot refers to the weights of one vertical (fine-tuned model) in a pretrained model that several verticals share.
+    Each payload consists of one tokenised input and the slots of all models that need its outputs. A slot identifies one
+    fine-tuned model among those that run on the same pretrained model; it is None for a model that runs alone.
     """
 
     shares: Sequence[Share]
     payloads: list[tuple[Feature, list[Any]]] = field(default_factory=list)
     costs: list[int] = field(default_factory=list)
-    """The cost of each payload in tokens; layers that the verticals share count once, and other layers once per vertical."""
+    """The cost of each payload in tokens; layers that the models share count once, and other layers once per model."""
     tokens: int = 0
     """The number of tokens of all distinct inputs."""
 
     def finish(self, results: list[Any]) -> list[list[Answer]]:
-        """Decode the outputs of all payloads; return a list of predictions for each share (part of a call for one vertical)."""
+        """Convert the outputs of the models to predictions; return one list per share (the part of a request for one model).
+
+        `results` has one entry per payload: a list with the output of each model that the payload names.
+        """
         return [
             decode_outputs(share.deployment, share.records, share.features, [results[row][slot] for row, slot in share.outputs])
             for share in self.shares
@@ -48,7 +52,7 @@ class Work:
 
 
 def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
-    """Group shares (parts of a call, each for one model) by the executor that computes them."""
+    """Group shares (the parts of a request, one per model) by the executor that runs their models; return the groups."""
     groups: dict[int, list[Share]] = {}
     for share in shares:
         groups.setdefault(id(share.deployment.executor), []).append(share)
@@ -56,9 +60,10 @@ def by_executor(shares: Sequence[Share]) -> list[list[Share]]:
 
 
 def work_of(shares: Sequence[Share]) -> Work:
-    """Return the payloads that the common executor of these shares must compute.
+    """Return the Work for these shares (parts of a request, one per model), whose models all run on the same executor.
 
-    Appends to `outputs` of each share, for each of its features, the indices at which the result of this feature will be.
+    Equal inputs of several models become one payload. For each feature (tokenised input) of a share, a pair is
+    appended to the share's list `outputs`: the index of the feature's payload, and the index of the model in this payload.
     """
     work = Work(shares)
     distinct = _Distinct(work.payloads, compare=len(shares) > 1)
@@ -74,7 +79,7 @@ def work_of(shares: Sequence[Share]) -> Work:
                 costs.append((1 - own) * cost)
                 work.tokens += cost
             row_slots = work.payloads[row][1]
-            slot = slots.setdefault((row, id(share)), len(row_slots))  # a text that occurs twice is computed once per vertical
+            slot = slots.setdefault((row, id(share)), len(row_slots))  # a text that occurs twice is computed once per model
             if slot == len(row_slots):
                 row_slots.append(deployment.slot)
                 costs[row] += own * cost
@@ -84,7 +89,10 @@ def work_of(shares: Sequence[Share]) -> Work:
 
 
 class _Distinct:
-    """Assigns each feature (tokenised input) to a payload; if `compare` is set, features of equal content use the same payload."""
+    """Assigns each feature (tokenised input) to a payload, an input that is computed once for one or more models.
+
+    With `compare`, features of equal content get the same payload; without it, each feature gets its own.
+    """
 
     def __init__(self, payloads: list[tuple[Feature, list[Any]]], compare: bool) -> None:
         self._payloads, self._compare = payloads, compare
@@ -92,7 +100,10 @@ class _Distinct:
         self._by_identity: dict[int, int] = {}
 
     def row(self, feature: Feature, content: Callable[[Feature], bytes]) -> int:
-        """Return the index of the payload of a feature (tokenised input); append a payload if the feature is new."""
+        """Return the index of the payload for a feature (tokenised input); append a payload if no existing one can be used.
+
+        The function `content` returns the bytes by which features are compared.
+        """
         row = self._by_identity.get(id(feature)) if self._compare else None
         if row is None:
             row = len(self._payloads)

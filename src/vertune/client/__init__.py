@@ -1,4 +1,4 @@
-"""A typed client of a vertune server; imports no other package of vertune than `vertune.core`."""
+"""A client of a vertune server, with type annotations; of vertune itself, it imports only `vertune.core`."""
 
 from vertune.client.client import Client
 

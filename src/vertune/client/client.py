@@ -1,4 +1,4 @@
-"""A client that calls a vertune server over HTTP and ends each call by its deadline; independent of models."""
+"""A Python client that calls a vertune server over HTTP, each call within a deadline; independent of models."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Client:
     ) -> None:
         """Create a client; raise ConfigError for an invalid argument, and MissingExtra if httpx is not installed.
 
-        `key` defaults to the environment variable VERTUNE_KEY. `deadline` is the maximum number of seconds per call, including a
-        second attempt; it does not limit the time to resolve a host name. `transport` replaces the network connections
-        of httpx, for tests, and must enforce the deadline itself.
+        `key` is the API key; it defaults to the environment variable VERTUNE_KEY. `deadline` is the maximum number of seconds per
+        call, including a second attempt. It does not limit the time to resolve a host name. `transport` replaces the network
+        connections of httpx in tests; such a transport must enforce the deadline itself.
         """
         try:
             import httpx
@@ -67,7 +67,7 @@ class Client:
         from vertune.client import deadline as deadline_module
 
         if not 0 < deadline < math.inf:
-            raise ConfigError(f"The deadline is {deadline}; expected a number of seconds over 0. Pass for example deadline=10.")
+            raise ConfigError(f"The deadline is {deadline}; expected a finite number of seconds over 0. Pass for example deadline=10.")
         checked_url = _checked_url(url)
         self.url = str(checked_url).rstrip("/")
         self.deadline = deadline
@@ -93,7 +93,7 @@ class Client:
         self._http.close()
 
     def predict(self, vertical: str, inputs: Inputs) -> list[Answer]:
-        """Return, for each input, the prediction of the vertical (fine-tuned model on the server) with this name.
+        """Return one prediction per input, made by the model that the server serves under the name `vertical`.
 
         Raises the error (a class of `vertune.core.errors`) that the server reports, Busy if no server can be reached, and ModelError
         if the response is invalid or does not arrive before the deadline.
@@ -102,7 +102,7 @@ class Client:
         return _answers(self._call("POST", f"/v1/verticals/{quote(vertical, safe='')}/predict", body), body)
 
     def ask(self, verticals: Sequence[str], inputs: Inputs) -> dict[str, list[Answer]]:
-        """Predict for the same inputs with several verticals (fine-tuned models); return, for each name, one prediction per input.
+        """Predict for the same inputs with several served models, given by name; return one prediction per input for each name.
 
         Raises the same errors as `predict`.
         """
@@ -111,7 +111,9 @@ class Client:
         return {_field(result, "vertical", str): _answers(result, body) for result in results}
 
     def embed(self, vertical: str, texts: str | Sequence[str]) -> list[list[float]]:
-        """Return one embedding vector per text, computed by the vertical (fine-tuned model) with this name, whose task must be `embed`.
+        """Return one embedding vector per text, in the same order.
+
+        `vertical` is the name of the served model that computes the vectors; its task must be `embed`.
 
         Raises the same errors as `predict`.
         """
@@ -123,14 +125,15 @@ class Client:
         return [vectors[index] for index in range(len(inputs))]
 
     def verticals(self) -> list[dict[str, Any]]:
-        """Return a dict for each vertical (fine-tuned model) that the API key may use, with its name, model, task, precision and more.
+        """Return a dict for each vertical (a name under which the server serves a model) that the API key may use.
 
+        Each dict contains the name, the id of the model, its task, its precision and more.
         Raises the same errors as `predict`.
         """
         return _field(self._call("GET", "/v1/verticals"), "verticals", list)
 
     def ready(self) -> bool:
-        """Ask the server once, and return whether it accepts requests now; return False if no server responds."""
+        """Return whether the server accepts requests now, by a single attempt; return False if no server responds."""
         try:
             return _field(self._attempt("GET", "/health/ready", None, time.monotonic() + self.deadline), "ready", bool)
         except (Busy, ModelError):
@@ -139,8 +142,8 @@ class Client:
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Send a request and return the decoded response.
 
-        If the server is busy or unreachable, try once more after the retry delay, or raise Busy if that delay ends after the
-        deadline.
+        If the server is busy or unreachable, the request is sent once more after a delay, which a busy server states in its
+        response. If the delay would end after the deadline, Busy is raised at once.
         """
         end = time.monotonic() + self.deadline
         try:
@@ -152,7 +155,10 @@ class Client:
         return self._attempt(method, path, body, end)
 
     def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, end: float) -> Any:
-        """Send a request once and return the decoded response; if the response describes an error, raise that error."""
+        """Send a request once and return the decoded response; if the response describes an error, raise that error.
+
+        `end` is the deadline as a monotonic time.
+        """
         remaining = max(end - time.monotonic(), 0.001)
         # The timeout for connecting is shorter than the others, so that a missing server is distinguished from a slow one.
         timeouts = (0.9 * remaining, remaining, remaining, remaining)
@@ -172,9 +178,10 @@ class Client:
             raise ModelError(f"The response of {self.url} is not JSON. {_CHECK_URL}.") from error
 
     def _exchange(self, request: httpx.Request, end: float) -> tuple[httpx.Response, bytes]:
-        """Send a request and return the response and its body, received before `end` (monotonic time).
+        """Send a request; return the response and its body. `end` is the deadline as a monotonic time.
 
-        Raises Busy if the connection fails before the response begins, and ModelError if it fails later or at the deadline.
+        Raises Busy if the connection fails before the response begins. Raises ModelError if the connection fails later, or if the
+        body is not complete at the deadline.
         """
         import httpx
 
@@ -204,7 +211,10 @@ class Client:
         return ModelError(f"{self.url} did not answer within {self.deadline:g} s. Send fewer inputs per call, or set a longer deadline.")
 
     def _problem(self, response: httpx.Response, content: bytes) -> VertuneError:
-        """Return the error that a response of application/problem+json describes."""
+        """Convert an error response to an exception, whose class depends on the HTTP status.
+
+        The message of the exception is the one in the response (application/problem+json), if there is one.
+        """
         status = response.status_code
         problem = None
         with suppress(ValueError):
@@ -222,20 +232,23 @@ def _checked_url(url: str) -> httpx.URL:
     import httpx
 
     if "@" in url:  # the message does not repeat it, because it may contain a password
-        raise ConfigError("The URL contains a user name or a password; expected none. Remove it, and pass the key as VERTUNE_KEY.")
+        raise ConfigError("The URL contains a user name or a password; expected none. Remove it, and set VERTUNE_KEY to the API key.")
     with suppress(httpx.InvalidURL):
         parsed = httpx.URL(url)
         usable = parsed.scheme in {"http", "https"} and parsed.host and (parsed.port is None or 0 < parsed.port < 65536)
         if usable and not parsed.query and not parsed.fragment:
             return parsed
-    raise ConfigError(f"The URL {url!r} is not a valid address of a server. Write it such as http://127.0.0.1:8000.")
+    raise ConfigError(f"The URL {url!r} is not valid; expected http or https, a host and no query. Use one such as http://127.0.0.1:8000.")
 
 
 def _headers(key: str | None) -> dict[str, str]:
-    """Return the Authorization header for an API key; raise ConfigError, without showing the key, if it is not valid."""
+    """Return the header Authorization for an API key, or no header if there is no key.
+
+    Raises ConfigError if the key has characters that no API key has; the message does not contain the key.
+    """
     key = (key or "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError("The API key contains characters other than letters, digits, '-' and '_'. Copy it again completely.")
+        raise ConfigError("The API key contains characters other than ASCII letters, digits, '-' and '_'. Copy it again completely.")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
@@ -246,11 +259,16 @@ def _body(inputs: Inputs) -> dict[str, list[Any]]:
     if all(isinstance(one, Mapping) for one in several):
         return {"records": [dict(one) for one in several if isinstance(one, Mapping)]}
     types = ", ".join(sorted({type(one).__name__ for one in several}))
-    raise DataError(f"The inputs are of types {types}. Expected only texts or only records (mappings). Write a text as {{'text': …}}.")
+    raise DataError(
+        f"The inputs have the types {types}. Expected only texts or only records (dicts). Write a text among records as {{'text': …}}."
+    )
 
 
 def _answers(result: Any, body: Mapping[str, list[Any]]) -> list[Answer]:
-    """Return the predictions in a decoded response; raise ModelError if their number differs from the number of inputs."""
+    """Return the predictions of one model from a decoded response; `body` is the body of the request.
+
+    Raises ModelError if the number of predictions differs from the number of inputs in the request.
+    """
     expected = sum(map(len, body.values()))
     answers: list[Answer] = _field(result, "answers", list)
     if len(answers) != expected:
@@ -259,7 +277,7 @@ def _answers(result: Any, body: Mapping[str, list[Any]]) -> list[Answer]:
 
 
 def _field(response: Any, name: str, kind: type[T]) -> T:
-    """Return a field of a decoded JSON object; raise ModelError if it is missing or of another type."""
+    """Return the field `name` of a decoded response; raise ModelError if it is missing or not of the type `kind`."""
     value = response.get(name) if isinstance(response, dict) else None
     if isinstance(value, kind):
         return value
@@ -267,7 +285,10 @@ def _field(response: Any, name: str, kind: type[T]) -> T:
 
 
 def _retry_delay(headers: Mapping[str, str]) -> float:
-    """Return the seconds to wait before the next attempt, from the header Retry-After-Ms or Retry-After; if there is none, a default."""
+    """Return the seconds to wait before the next attempt, as stated by the response header Retry-After-Ms or Retry-After.
+
+    If neither header has a valid value, this is `_RETRY_DELAY`.
+    """
     for name, parts in (("Retry-After-Ms", 1000), ("Retry-After", 1)):
         with suppress(ValueError):
             seconds = float(headers.get(name, "")) / parts

@@ -1,7 +1,7 @@
 """Applies one deadline to everything that a connection sends and receives during a call; independent of HTTP.
 
 httpx applies its timeouts to each read and write separately, so a server that sends its headers byte by byte could delay a call
-for any time. The streams of this module shorten each timeout to the time that remains until the deadline.
+without limit. The connections of this module shorten each timeout to the time that remains until the deadline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ _deadline: ContextVar[float] = ContextVar("deadline")
 
 @contextmanager
 def until(deadline: float) -> Iterator[None]:
-    """Make all reads and writes of this thread inside the block time out at `deadline` (monotonic time)."""
+    """A context manager that sets the deadline of one call, as a monotonic time.
+
+    Inside its block, all reads and writes of this thread time out at the deadline. This applies only to the connections of clients
+    that were passed to `apply_to`.
+    """
     token = _deadline.set(deadline)
     try:
         yield
@@ -31,9 +35,10 @@ def until(deadline: float) -> Iterator[None]:
 
 
 def apply_to(client: httpx.Client) -> None:
-    """Make the connections of a client, including those through a proxy, obey the deadline set by `until`.
+    """Make the connections of an httpx client, including those through a proxy, time out at the deadline set by `until`.
 
-    Uses private attributes, because httpx does not expose the network backend of httpcore as an option.
+    The network backend, the object that opens connections for httpx, is replaced. httpx has no option for this, so private
+    attributes are set.
     """
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
@@ -41,7 +46,10 @@ def apply_to(client: httpx.Client) -> None:
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens TCP connections that obey the deadline; if a host has several addresses, one timeout covers the attempts on all of them."""
+    """Opens TCP connections whose reads and writes time out at the deadline set by `until`.
+
+    If a host has several addresses, they are tried in turn, and all attempts together must end within the timeout for connecting.
+    """
 
     def connect_tcp(
         self,
@@ -67,7 +75,7 @@ class _Backend(httpcore.SyncBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads and writes time out at the deadline."""
+    """A network connection whose reads and writes time out at the deadline set by `until`."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -93,5 +101,5 @@ class _Stream(httpcore.NetworkStream):
             return timeout
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise error("the deadline of the call has passed")
+            raise error("the deadline of this call has passed")
         return remaining if timeout is None else min(timeout, remaining)

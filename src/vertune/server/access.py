@@ -1,4 +1,4 @@
-"""Authentication, permissions and rate limits of requests; does not depend on what a request contains."""
+"""Checks API keys, permissions and rate limits of requests; does not depend on what a request contains."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ _HOST = re.compile(r"(\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(:\d{
 
 
 def call_of(request: Request) -> Call:
-    """Return the Call (sender, inputs, predictions and times) that the application created for a request."""
+    """Return the Call of a request: the object in which its sender, inputs, predictions and times are stored."""
     return cast(Call, request.scope[CALL])
 
 
 class Access:
-    """Checks the API key of each request and its rate limit."""
+    """Checks whether a request has an API key with the required permission, and whether the rate limit of this key allows it."""
 
     def __init__(self, keys: Keys | None, rate: str | None = None) -> None:
-        """If `keys` is None, all requests from this machine are allowed.
+        """`keys` is the database of API keys; None allows all requests from this machine without a key.
 
-        `rate`, such as `600/minute`, is the rate limit of each key that has no rate limit of its own.
+        `rate`, such as `600/minute`, is the rate limit of each key that has none of its own. If `keys` is None, it is the limit of
+        each client address.
         """
         self._keys = keys
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -48,11 +49,11 @@ class Access:
         self._rate = rate
 
     def authorize(self, request: Request, scope: Scope | None, verticals: Sequence[str] = ()) -> None:
-        """Check that the API key of a request has the permission `scope` for all these verticals (fine-tuned models).
+        """Check that the API key of a request has the permission `scope` for each model that is named in `verticals`.
 
-        Stores the id of the key in the Call of the request. If `scope` is None, does nothing.
-
-        Raises AccessError if the key is missing, unknown, expired, revoked or lacks the permission, and Busy if its rate limit is exceeded.
+        If `verticals` is empty, the permission for any one model is enough. If `scope` is None, nothing is checked. The id of the
+        key is stored in the Call of the request. Raises AccessError if the key is missing, unknown, expired or revoked, or if it
+        lacks the permission. Raises Busy if the rate limit of the key is exceeded.
         """
         if scope is None:
             return
@@ -70,14 +71,18 @@ class Access:
                 )
 
     def sees(self, request: Request, vertical: str | None = None) -> bool:
-        """Return whether the key of a request may see this vertical (fine-tuned model) or, if `vertical` is None, all verticals."""
+        """Return whether the API key of a request may see the model that is served under the name `vertical`.
+
+        If `vertical` is None, return whether the key may see all models.
+        """
         key = self._key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
     def _key(self, request: Request) -> Key | None:
         """Return the API key of a request, or None if the server requires no keys.
 
-        The first call for a request looks up the key and counts the request for the rate limit; later calls do not repeat this.
+        Only the first call for a request looks up the key and counts the request for the rate limit. Raises AccessError for an
+        invalid key, and Busy if the rate limit is exceeded.
         """
         scope = request.scope
         if _KEY not in scope:
@@ -103,7 +108,10 @@ class Access:
         return self._keys.check(secret.strip())
 
     def _count(self, request: Request, key: Key | None) -> None:
-        """Count a request for the rate limit, before its body is read, so that invalid requests count too; raise Busy above the limit."""
+        """Count a request for the rate limit of its key, or of its client address if it has no key; raise Busy above the limit.
+
+        Requests are counted before their bodies are read, so requests with invalid bodies count too.
+        """
         rate = (key and key.rate) or self._rate
         if rate is None:
             return
@@ -114,7 +122,7 @@ class Access:
             call_of(request).refusal = "rate"
             seconds = max(0.05, self._limiter.get_window_stats(item, name).reset_time - time.time())
             who = f"key {key.id}" if key else f"address {name}"
-            raise Busy(f"Rate limit of {rate} exceeded for {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
+            raise Busy(f"The rate limit of {rate} is exceeded for the {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
 
 
 def _client_host(request: Request) -> str:
@@ -122,21 +130,26 @@ def _client_host(request: Request) -> str:
 
 
 def _refuse_other_sites(request: Request) -> None:
-    """Raise AccessError for a request that a web page of another site sends through a browser on this machine.
+    """Raise AccessError if a web page of another site sent this request through a browser on this machine.
 
-    Such a request names the other site in its Host header (DNS rebinding) or in its Origin header.
+    A server that requires no keys would otherwise answer such pages. Their requests name the other site in the header Origin, or
+    in the header Host if the site made its own host name resolve to this machine (DNS rebinding).
     """
     origin = request.headers.get("origin")
     hosts = [request.headers.get("host", "localhost"), *([] if origin is None else [urlsplit(origin).netloc])]
     if not all(map(_is_this_machine, hosts)):
         raise AccessError(
-            "This server requires no API key, so it accepts only requests to and from localhost and 127.0.0.1; the header Host or Origin "
-            "of this request has another host. Use one of these names, or start the server with keys."
+            "The header Host or Origin of this request names another machine. A server without API keys accepts only localhost and "
+            "127.0.0.1 in these headers, because a web page of another site could have sent the request. Use localhost in the URL, or "
+            "start the server with keys."
         )
 
 
 @lru_cache(64)
 def _is_this_machine(host: str) -> bool:
-    """Return whether the value of a Host header names this machine; cached, because nearly all requests send the same value."""
+    """Return whether `host`, a host name or address with an optional port, is that of this machine, such as `localhost:8000`.
+
+    The results are cached, because nearly all requests have the same value in their header Host.
+    """
     match = _HOST.fullmatch(host)
     return match is not None and loopback(match["bracketed"] or match["name"])

@@ -51,11 +51,10 @@ class _SendError(Exception):
 
 
 class Application:
-    """An ASGI application that routes each request, and records the data and times of the request in a Call.
+    """The ASGI application of the server: routes each request to its endpoint, and stores data and times of the request in a Call.
 
-    The Call ends when the response begins.
-
-    It replaces Starlette's own application, whose three additional layers each take as long as the endpoint of a short request.
+    The Call is finished when the response begins. This class is used instead of Starlette's application class, which adds three
+    layers of middleware; for a short request, each of them takes as long as the endpoint.
     """
 
     def __init__(self, routes: Sequence[ScopedRoute], state: State) -> None:
@@ -88,10 +87,10 @@ class Application:
                 raise Busy("This server is stopping. Send the request to another server, or retry in 1 s.", 1.0)
             await self._router(routed, receive, send_with_headers)
         except _SendError as error:
-            _log.info("The client of %s closed its connection before the response was sent: %r", scope["path"], error.__cause__)
+            _log.info("The client that requested %s closed its connection before the response was sent: %r", scope["path"], error.__cause__)
         except Exception as error:
             if responding and isinstance(error, ClientDisconnect):
-                _log.info("The client of %s closed its connection before the response was sent.", scope["path"])
+                _log.info("The client that requested %s closed its connection before the response was sent.", scope["path"])
             elif responding:
                 raise
             else:
@@ -99,14 +98,20 @@ class Application:
 
 
 def build(service: Service, keys: Keys | None) -> Application:
-    """Return the ASGI application of a service with the endpoints of all installed resources; if `keys` is None, it requires no API key."""
+    """Return the ASGI application that serves the models of `service`, with the endpoints of all resources (groups of endpoints).
+
+    `keys` is the database of API keys; if it is None, requests need no key.
+    """
     routes, settings = find_routes(), service.settings
     access = Access(keys, settings.rate)
     return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
 
 
 def openapi_document(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
-    """Return the OpenAPI document of these routes; if `open` is set, it does not mention API keys."""
+    """Return the OpenAPI document that describes these routes.
+
+    If `open` is set, the server requires no API keys, and the document does not mention them.
+    """
     about = "Predictions of verticals (fine-tuned models). Error responses are problem+json (RFC 9457)."
     document = get_openapi(title="vertune", version=__version__, routes=routes, description=about)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})

@@ -38,15 +38,18 @@ class JSONResponse(fastapi.responses.JSONResponse):
 
 
 def json_response(content: Any) -> Response:
-    """Return a JSON response, created in half the time of `JSONResponse`; for endpoints that bypass FastAPI (DirectRoute)."""
+    """Return a JSON response for an endpoint of a DirectRoute, whose requests FastAPI does not parse.
+
+    This takes half as long as creating a `JSONResponse`.
+    """
     return Response(_dumped(content), media_type=_JSON)
 
 
 def check_headers(request: Request, limit: int, json: bool) -> None:
     """Check the headers that describe a request body; `limit` is the maximum size of the body in bytes.
 
-    Raises UnsupportedBody if the body is encoded (for example compressed) or, with `json` set, its content type is not JSON. Raises
-    TooLarge if the header Content-Length is above the limit.
+    Raises UnsupportedBody if the body is compressed or encoded in another way. If `json` is set, raises it also for a content
+    type other than JSON. Raises TooLarge if the header Content-Length is above the limit.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if json and kind != _JSON:  # browsers let a page of another site send a body of another type, but not of this one
@@ -56,7 +59,7 @@ def check_headers(request: Request, limit: int, json: bool) -> None:
     for header, allowed in _ALLOWED_CODINGS.items():
         if (coding := request.headers.get(header, allowed).strip().lower()) != allowed:
             raise UnsupportedBody(
-                f"The header {header} is '{coding[:80]}'; expected '{allowed}', because bodies are not decoded. Send the body without it."
+                f"The header {header} is '{coding[:80]}'; expected '{allowed}', because bodies are not decoded. Send the body uncompressed."
             )
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
@@ -64,7 +67,7 @@ def check_headers(request: Request, limit: int, json: bool) -> None:
 
 
 def limited(receive: Receive, limit: int) -> Receive:
-    """Wrap an ASGI `receive` function so that it raises TooLarge when the body exceeds `limit` bytes."""
+    """Return an ASGI `receive` function that does the same as the given one, but raises TooLarge if the body exceeds `limit` bytes."""
     size = 0
 
     async def receive_within_limit() -> Message:
@@ -79,9 +82,10 @@ def limited(receive: Receive, limit: int) -> Receive:
 
 
 async def read_json(request: Request, limit: int) -> bytes:
-    """Return the body of a request, which must have the content type JSON and at most `limit` bytes; does not parse it.
+    """Return the body of a request, unparsed. It must have the content type JSON and at most `limit` bytes.
 
-    Raises UnsupportedBody for another content type, TooLarge if the body exceeds the limit, and DataError if the connection ends too early.
+    Raises UnsupportedBody for another content type, TooLarge if the body exceeds the limit, and DataError if the connection ends
+    before the body is complete.
     """
     check_headers(request, limit, json=True)
     chunks: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Finds the resources (groups of endpoints) of the server, in `server/resources/` and in other packages; independent of any single one."""
+"""Finds the resources (groups of endpoints) of the server, in vertune and in other packages; independent of any single resource."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ ENTRY_POINTS = "vertune.resources"
 
 
 def find_routes() -> list[ScopedRoute]:
-    """Return the routes of all resources (groups of endpoints), with DirectRoutes first.
+    """Import the modules of all resources (groups of endpoints) and return their routes.
 
-    Raises ConfigError for a module without a Resource called `resource`, or for a route without a required permission (scope).
+    Routes that are called most often come first, because routes are tried in this order for each request. Raises ConfigError for a
+    module without a variable `resource` of the type Resource, or for a route that does not declare which permission it requires.
     """
     targets = {module.name: f"{resources.__name__}.{module.name}" for module in pkgutil.iter_modules(resources.__path__)}
     for entry in entry_points(group=ENTRY_POINTS):
@@ -25,11 +26,12 @@ def find_routes() -> list[ScopedRoute]:
     for _, target in sorted(targets.items()):
         resource = getattr(import_module(target), "resource", None)
         if not isinstance(resource, Resource):
-            raise ConfigError(f"The module {target} has no `resource` of the type Resource. Add one: resource = Resource('TAG')")
+            raise ConfigError(f"The module {target} has no `resource` variable of the type Resource. Add it: resource = Resource('TAG')")
         unscoped = [route for route in resource.routes if not isinstance(route, ScopedRoute)]
         if unscoped:
             raise ConfigError(
-                f"The route {unscoped[0]!r} of {target} declares no scope (required permission). Add it by a method such as `resource.get`."
+                f"The route {unscoped[0]!r} of {target} declares no scope (the permission that it requires). Add the route with a method "
+                "such as `resource.get`, whose argument `scope` declares it."
             )
         routes += resource.routes
     # the router takes the first route that matches, and the direct route of a single vertical is called most often

@@ -1,4 +1,4 @@
-"""Serves the models named by the aliases NAME@live of a home folder, and updates them when an alias changes; independent of HTTP."""
+"""Loads the models to which the aliases NAME@live of a home folder point, and others when an alias changes; independent of HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Stamp = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A model that an alias NAME@live points to, but that is not served yet."""
+    """A model that is not served yet, although an alias NAME@live points to it."""
 
     model: str
     """The id of the model; empty if the alias points to a model that does not exist."""
@@ -35,13 +35,13 @@ class Pending:
 
 @dataclass(slots=True)
 class AliasFollower:
-    """Loads and unloads the served models so that they match the aliases NAME@live, each of which points to the model to serve as NAME."""
+    """Loads and unloads models when aliases change. An alias NAME@live points to the model that is served under the name NAME."""
 
     fleet: Fleet
     only: frozenset[str] = frozenset()
-    """The names of the verticals (fine-tuned models) to serve; empty serves every vertical with a live model."""
+    """The names under which models are served; empty serves all models to which an alias NAME@live points."""
     pending: dict[str, Pending] = field(default_factory=dict)
-    """The models that are not served yet, by the name of their vertical."""
+    """The models that are not served yet, by the name under which they will be served."""
     _preparation: subprocess.Popen[bytes] | None = None
     _stamps: tuple[Stamp, ...] = ()
     _attempted: set[str] = field(default_factory=set)
@@ -51,31 +51,40 @@ class AliasFollower:
 
     @property
     def home(self) -> Home:
-        """The home folder whose aliases are followed."""
+        """The home folder (.vertune), which contains the aliases and models."""
         return self.fleet.home
 
     def serves(self, name: str) -> bool:
-        """Return whether this server is configured to serve a vertical of this name."""
+        """Return whether this server is configured to serve a model under this name."""
         return not self.only or name in self.only
 
     def live(self) -> dict[str, Artifact]:
-        """Return the live model of each vertical that this server is configured to serve, by name."""
+        """Return, by NAME, the model to which each alias NAME@live points; skip names that this server is not configured to serve."""
         return {name: model for name, model in self.fleet.live().items() if self.serves(name)}
 
     def required(self) -> dict[str, Artifact]:
-        """Return the same models as `live`, but raise NotFound if a vertical in `only` has no live model."""
+        """Return the same models as `live`; raise NotFound if a name in `only` has no such model."""
         live = self.live()
         missing = sorted(self.only - set(live))
         if missing:
-            raise NotFound(f"There is no live model of {', '.join(missing)}. Make a model live: vertune alias {missing[0]}@live MODEL")
+            raise NotFound(
+                f"There is no live model of {', '.join(missing)}; expected an alias NAME@live that points to one. "
+                f"Create it: vertune alias {missing[0]}@live MODEL"
+            )
         return live
 
     def unprepared(self, live: Mapping[str, Artifact] | None = None) -> list[str]:
-        """Return the names of the verticals whose live models `vertune share` must prepare before they can be served."""
+        """Return the names whose models can't be served until the command `vertune share` has prepared them.
+
+        `live` contains the models by name; if it is None, those returned by the method `live` are used.
+        """
         return [name for name, model in (self.live() if live is None else live).items() if not self.fleet.ready(model)]
 
     def load(self) -> dict[str, str]:
-        """Load the live models that need no preparation; return the error of each vertical that can't be served, by name."""
+        """Load the models to which aliases NAME@live point and which need no preparation.
+
+        Returns error messages by NAME, for models that can't be loaded or do not exist.
+        """
         return self._load(self.live())
 
     async def watch(self) -> None:
@@ -85,12 +94,17 @@ class AliasFollower:
             try:
                 await asyncio.to_thread(self.update)
             except VertuneError as error:
-                _log.warning("The models that live aliases now point to could not be loaded: %s Trying again in %g s.", error, INTERVAL)
+                _log.warning(
+                    "Models to which aliases NAME@live point could not be loaded: %s The next attempt is in %g s.", error, INTERVAL
+                )
             except Exception:
-                _log.exception("The models that live aliases now point to could not be loaded. Trying again in %g s.", INTERVAL)
+                _log.exception("Models to which aliases NAME@live point could not be loaded. The next attempt is in %g s.", INTERVAL)
 
     def update(self) -> None:
-        """Load the models that became live since the last update; start a process that prepares those that can't be loaded yet."""
+        """Load the models to which an alias NAME@live was moved since the last update, and unload those to which none points now.
+
+        For models that must be prepared before they can be loaded, a process is started that runs `vertune share`.
+        """
         with self._updating:
             stamps = self._read_stamps()
             if stamps == self._stamps and self._preparation is None:
@@ -118,7 +132,11 @@ class AliasFollower:
         return {**errors, **{name: error for name, error in self.fleet.dangling().items() if self.serves(name)}}
 
     def _prepare(self, live: Mapping[str, Artifact]) -> None:
-        """Start a process that prepares the live models that can't be loaded yet, unless one runs; record their states in `pending`."""
+        """Start a process that prepares the models that can't be loaded yet, unless such a process is running already.
+
+        `live` contains all models that should be served, by name. The states of those that can't be loaded yet are stored in
+        `pending`. A model whose preparation was started before does not cause a new start.
+        """
         unprepared = self.unprepared(live)
         new = [name for name in unprepared if live[name].id not in self._attempted]
         if self._preparation is not None:
@@ -132,12 +150,13 @@ class AliasFollower:
                 self.pending[name] = Pending(live[name].id, f"it could not be prepared; run `vertune share {name}` to see why")
 
     def _read_stamps(self) -> tuple[Stamp, ...]:
-        """Return the stamps (inode and modification time) of all live aliases and of the folders of models and pretrained models.
+        """Return path, inode and modification time of each alias NAME@live and of the folders of models and pretrained models.
 
-        Equal stamps mean that nothing changed; to read the files themselves every second would cost more than the rest of an update.
+        If two results are equal, no alias or model has changed between them. Reading the files themselves every second would take
+        longer than the rest of an update.
         """
         folder = self.home.folder
-        # the gate writes its results to the folders `verticals/*`
+        # `vertune share` writes the precision in which a model is served to the folders `verticals/*`
         shelves = [folder / "models", folder / "backbones", *(folder / "backbones").glob("*/verticals/*")]
         stamps = []
         for path in (*(folder / "aliases").glob("*@live"), *shelves):
@@ -149,6 +168,9 @@ class AliasFollower:
 
 
 def prepare(home: Home, names: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start `vertune share`, which prepares the models of these verticals, in a separate process, because preparing may need torch."""
+    """Start a process that runs `vertune share`, which prepares the models with these names for serving; return the process.
+
+    The preparation may need torch, so it does not run in the process of the server.
+    """
     command = [sys.executable, "-P", "-m", "vertune", "share", *names, "--home", str(home.folder)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command, no shell

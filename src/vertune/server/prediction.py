@@ -1,4 +1,4 @@
-"""The request body, limits and deadline of all endpoints that predict; does not depend on how predictions are computed."""
+"""What all prediction endpoints share: request body, limits and deadline; does not depend on how predictions are computed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DEADLINE = {
 
 
 class PredictRequest(BaseModel):
-    """The inputs of a prediction: texts, or records with the input fields of the model."""
+    """The inputs of a prediction: either texts, or records with the input fields of the model."""
 
     # pydantic would collect one error per unknown field; they are allowed here and refused together below
     model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False, "examples": [{"texts": ["I lost my card"]}]})
@@ -45,15 +45,15 @@ class PredictRequest(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> PredictRequest:
         if (self.texts is None) == (self.records is None):
-            raise ValueError("expected either 'texts' or 'records', but not both")
+            raise ValueError("expected exactly one of the fields 'texts' and 'records'")
         if self.model_extra:
             raise ValueError("the request contains an unknown field")
         return self
 
     def rows(self, deployments: Sequence[Deployment]) -> Sequence[Mapping[str, Any]]:
-        """Return the inputs as records for these models; each text becomes one record.
+        """Return the inputs as records, reduced to the fields that these models read; each text becomes a record.
 
-        Raises DataError if the inputs are texts and the first model needs more than one input field.
+        A text becomes the first input field of the first model. Raises DataError if that model needs more than one field.
         """
         if self.records is not None:
             return select_fields([deployment.predictor for deployment in deployments], self.records)
@@ -61,10 +61,10 @@ class PredictRequest(BaseModel):
 
 
 def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]:
-    """Return the deployment (the served model) of each of these names.
+    """Return the deployment (a served model with its name) for each of these names.
 
-    Raises NotFound if nothing is served under one of the names; the message lists the served verticals only
-    to a key that may see all of them.
+    Raises NotFound if no model is served under one of the names. The message lists the names that are served only if the API key of
+    the request may see all models.
     """
     state = request.app.state
     try:
@@ -73,20 +73,22 @@ def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]
         if state.access.sees(request):
             raise
         raise NotFound(
-            f"Not all of these verticals are served here now: {', '.join(names)[:200]}. Ask the operator of the server for valid names."
+            f"At least one of these names has no served model: {', '.join(names)[:200]}. Ask the operator of the server for valid names."
         ) from error
 
 
 async def answer(request: Request, resource: str, deployments: Sequence[Deployment], body: PredictRequest) -> list[list[Answer]]:
-    """Compute the predictions of each deployment (served model) for a request; return a list per deployment, with one answer per record.
+    """Compute and return one list of answers per deployment (served model), with one answer for each input of a request.
 
-    Raises TooLarge if the request exceeds the limits of the server, DataError for invalid records, and Busy if the deadline can't be met.
+    `resource` is the name of the endpoint in the metrics. Raises TooLarge if the request exceeds the limits of the server, DataError
+    for invalid records, and Busy if the queue is full or the deadline can't be met.
     """
     state = request.app.state
     number = len(body.texts or body.records or ()) * len(deployments)
     if number > state.limits.items:
         raise TooLarge(
-            f"The request needs {number} predictions; at most {state.limits.items} records times verticals are allowed. Divide it."
+            f"The request needs {number} predictions; at most {state.limits.items} records times models are allowed. "
+            "Divide it into several requests."
         )
     call = call_of(request)
     call.resource, call.verticals, call.records = resource, deployments, body.rows(deployments)
@@ -101,9 +103,9 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
 
 
 def _deadline(request: Request, limit: float) -> float:
-    """Return the deadline in seconds: that of the header X-Deadline-Ms, but at most `limit` seconds, and `limit` without the header.
+    """Return the seconds within which a request must be answered: the value of its header X-Deadline-Ms, but at most `limit`.
 
-    Raises DataError if the value of the header is not a number of milliseconds above 0.
+    Without this header, returns `limit`. Raises DataError if its value is not a finite number of milliseconds above 0.
     """
     header = request.headers.get("x-deadline-ms")
     if header is None:
@@ -113,7 +115,7 @@ def _deadline(request: Request, limit: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise DataError(f"The header X-Deadline-Ms is {header[:20]!r}, but must be a number of milliseconds above 0. Correct it.")
+        raise DataError(f"The header X-Deadline-Ms is {header[:20]!r}; expected a number of milliseconds above 0. Correct it.")
     return min(seconds, limit)
 
 
@@ -121,7 +123,7 @@ def _check_length(records: Sequence[Mapping[str, Any]], limit: int) -> None:
     for number, record in enumerate(records, 1):
         for value in record.values():
             if (size := count_characters(value)) > limit:
-                raise TooLarge(f"A text of record {number} has {size} characters; at most {limit} are allowed. Shorten it.")
+                raise TooLarge(f"A text of record {number} has {size} characters; at most {limit} are allowed. Shorten the text.")
 
 
 async def _disconnected(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Turns errors into problem+json responses (RFC 9457) with the same texts as on the command line; does not depend on any resource."""
+"""Turns errors into problem+json responses (RFC 9457) with the same messages as on the command line; does not depend on any endpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def response(status: int, title: str, detail: str, headers: dict[str, str] | Non
 
 
 def response_to(error: Exception, scope: Scope, routes: Sequence[BaseRoute]) -> Response:
-    """Return the response for any error of a request; an unexpected error is logged, and its text is not sent."""
+    """Return the error response for an exception that ended a request; `routes` are all routes of the server.
+
+    An unexpected exception is logged. The response then has the status 500 and a general message without the text of the exception.
+    """
     if isinstance(error, HTTPException) and isinstance(error.__cause__, VertuneError):
         error = error.__cause__  # FastAPI wraps every exception that is raised while it reads a body
     if isinstance(error, VertuneError):
@@ -59,7 +62,7 @@ def response_to(error: Exception, scope: Scope, routes: Sequence[BaseRoute]) -> 
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI entries of problem+json responses with these HTTP statuses."""
+    """Return entries for the OpenAPI document of an endpoint that can send error responses with these HTTP statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": http.HTTPStatus(status).phrase, "content": content} for status in statuses}
 
@@ -75,21 +78,28 @@ def _known(error: VertuneError) -> Response:
 
 
 def _invalid(error: ValidationError | RequestValidationError) -> Response:
-    """Return the response to a request that fails validation; it repeats no part of the request, which may be private."""
+    """Return the response to a request that fails validation, with a list of the errors.
+
+    The response repeats no part of the request, because requests may contain private data.
+    """
     listed = [f"{_location(one) or 'body'}: {one['msg']}" for one in error.errors()[:_MAX_LISTED]]
     return response(422, "DataError", f"The body or the parameters of the request are not valid. {'; '.join(listed)}. See /docs.")
 
 
 def _location(error: Any) -> str:
-    """Return the path of the field with a validation error, without the name of an unknown field, which is part of the request."""
+    """Return the path of the field that has a validation error, such as `texts.0`.
+
+    If the field is unknown, its name is left out, because it is part of the request and may be private.
+    """
     location = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
     return ".".join(map(str, location))
 
 
 def _http(scope: Scope, error: HTTPException, routes: Sequence[BaseRoute]) -> Response:
-    """Return the response for an HTTPException.
+    """Return the error response for an HTTPException of Starlette or FastAPI.
 
-    It was raised because no route has this path, because the body can't be parsed, or by an endpoint.
+    Such an exception means that no route has the path or method of the request, or that its body can't be parsed; an endpoint may
+    raise it for other reasons.
     """
     path, status = scope["path"], error.status_code
     phrase = http.HTTPStatus(status).phrase

@@ -1,4 +1,4 @@
-"""Prometheus metrics: counters and histograms of finished calls and batches; does not depend on HTTP requests or models."""
+"""Prometheus metrics: counters and histograms of finished calls (requests) and of batches; does not depend on HTTP or models."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 class PrometheusMetrics:
-    """The metrics of one server, in a separate registry, so that the metrics of two servers in one process do not mix."""
+    """The metrics of one server. They have a registry of their own, so the metrics of two servers in one process do not mix."""
 
     def __init__(self, queued_tokens: Callable[[], float], verticals: Callable[[], float]) -> None:
-        """`queued_tokens` and `verticals` return the current values of two gauges; `page` calls them."""
+        """`queued_tokens` returns the number of tokens that wait in the queue, and `verticals` the number of served models.
+
+        Both functions are called each time the metrics are read.
+        """
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Finished requests, by resource (endpoint) and HTTP status.", "resource", "status")
         self._rejections = self._counter("rejections", "Refused requests, by reason.", "reason")
@@ -42,7 +45,7 @@ class PrometheusMetrics:
         self._child = cache(self._labelled)
 
     def count_call(self, call: Call) -> None:
-        """Update the metrics with a finished call that requested predictions or was refused."""
+        """Update the metrics with a finished call. Only requests for predictions, and failed requests of any kind, are counted."""
         refused = call.status >= 400
         if call.resource or refused:
             self._child(self._requests, "refused" if refused else call.resource, str(call.status)).inc()
@@ -61,7 +64,7 @@ class PrometheusMetrics:
                 self._count_answers(deployment, answers)
 
     def count_batch(self, batch: Batch) -> None:
-        """Update the metrics with a computed batch."""
+        """Update the metrics with the statistics of a computed batch."""
         self._tokens.inc(batch.tokens)
         self._fill.observe(batch.tokens / batch.padded)
         self._rows.observe(batch.items)

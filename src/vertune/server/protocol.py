@@ -1,7 +1,7 @@
 """HTTP/1.1 connections with limits on the size of headers, the time to receive a request and the time to send a response.
 
 uvicorn's protocol has none of these limits: a client that sends its headers byte by byte could keep a connection open for ever.
-Does not depend on any resource.
+Does not depend on any endpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_PIPELINED = 64
 
 
 class _Phase(enum.Enum):
-    """The part of a request that a connection receives at the moment."""
+    """The part of a request that a connection is receiving: headers or body; IDLE between two requests."""
 
     IDLE = enum.auto()
     HEADERS = enum.auto()
@@ -32,7 +32,7 @@ class _Phase(enum.Enum):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One HTTP/1.1 connection; uvicorn calls its methods when data arrives and when the state of the connection changes."""
+    """One HTTP/1.1 connection with limits. Its methods are called when data arrives and when the state of the connection changes."""
 
     limits: ClassVar[RequestLimits] = RequestLimits()
     response_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
@@ -54,7 +54,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first request; refuse the connection if more than the maximum number are open."""
+        """Begin to wait for the first request of a new connection, or refuse the connection if the server has too many open."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self._refuse(503, f"The server has {self.limits.connections} open connections, which is its maximum. Try again in 1 s.")
@@ -86,38 +86,42 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._header_size - body_size > self.limits.header
 
     def on_message_begin(self) -> None:
-        """Begin to receive a request; raise BufferError, which stops the parser, if `_MAX_PIPELINED` requests are waiting already."""
+        """Begin to receive a request.
+
+        If `_MAX_PIPELINED` earlier requests of this connection are still waiting for a response, raises BufferError, which stops
+        the parser.
+        """
         if len(self.pipeline) >= _MAX_PIPELINED:
-            raise BufferError("too many pipelined requests")  # ends the parser
+            raise BufferError("too many requests of this connection are waiting for a response")  # ends the parser
         if self._phase is _Phase.IDLE:  # the request arrived in the same packet as the previous one
             self._begin_request()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Accept a header; ignore a trailer, which must not be treated as a header."""
+        """Accept a header. Ignore a trailer (a field that follows a chunked body), because it must not be treated as a header."""
         if self._phase is _Phase.HEADERS:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Record that the body begins; the application limits its size."""
+        """Record that the headers are complete and the body begins. The application, not this class, limits the size of the body."""
         super().on_headers_complete()
         self._phase, self._framing_size = _Phase.BODY, 0
 
     def on_body(self, body: bytes) -> None:
-        """Reset the count of bytes between pieces of body (chunk extensions), because a piece of body has arrived."""
+        """Accept a piece of the body, and restart the count of bytes received outside the body, such as chunk extensions."""
         self._framing_size = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Record that the request was received completely, and cancel its timer."""
+        """Record that the request was received completely, and cancel the timer that limits the time to receive it."""
         self._end_request()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Start a timer if the connection is closing or the client has begun another request.
+        """Start a timer for the next action of the client, after a response was sent.
 
-        The timer ends a closing connection unless the client reads the last response in time, and any other connection unless the
-        client sends the rest of the request in time.
+        If the connection is closing, it is aborted unless the client reads the response in time. If the client has already begun to
+        send another request, the connection is closed unless the rest of this request arrives in time.
         """
         super().on_response_complete()
         if self.transport.is_closing():
@@ -126,25 +130,29 @@ class LimitedProtocol(HttpToolsProtocol):
             self._start_request_timer()
 
     def pause_writing(self) -> None:
-        """Start a timer that ends the connection unless the client reads, in time, what was sent."""
+        """Start a timer when the send buffer is full; it aborts the connection unless the client reads enough data in time."""
         super().pause_writing()
         self._start_response_timer()
 
     def resume_writing(self) -> None:
-        """Cancel the timer of `pause_writing`, because the client has read enough."""
+        """Cancel the timer that `pause_writing` started, because the client has read enough data."""
         super().resume_writing()
         if self._response_timer is not None and not self.transport.is_closing():
             self._response_timer.cancel()
             self._response_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even if the client has not read the entire response."""
+        """Close a connection that was idle for too long, even if the client has not read the entire last response."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse input that is not HTTP, after the requests that were received completely before it have been answered."""
+        """Refuse input that is not valid HTTP/1.1.
+
+        If an earlier request, which was received completely, has no response yet, the connection is closed after that response.
+        Otherwise the connection is closed at once, if possible after an error response with status 400.
+        """
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             self._refuse(400, "The request is not valid HTTP/1.1. Check the client.")
             return
@@ -153,7 +161,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel all timers."""
+        """Cancel all timers, because the connection has ended."""
         self._end_request()
         if self._response_timer is not None:
             self._response_timer.cancel()
@@ -186,9 +194,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._response_timer = self.loop.call_later(self.limits.idle, self.transport.abort)
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Close the connection.
+        """Refuse the current request and close the connection.
 
-        Sends an error response first if all earlier requests have been answered and the response to this one has not begun.
+        An error response with this status and text is sent first, unless an earlier request has no complete response yet or the
+        response to the current request has begun.
         """
         if self.transport.is_closing():
             return
@@ -209,9 +218,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Return headers without the header Upgrade, because the parser would ignore the body of a request that has one.
+    """Return received header bytes without the header Upgrade.
 
-    The HTTP client of Java sends this header with its first request.
+    The parser would ignore the body of a request with this header, which the HTTP client of Java sends with its first request.
     """
     if b"pgrade" not in data:
         return data

@@ -31,13 +31,16 @@ class Readiness:
 
 @dataclass(slots=True)
 class ReadinessProbe:
-    """Checks the readiness of a service; simultaneous checks wait for the same test prediction."""
+    """Checks whether a service can answer requests. Simultaneous checks wait for the same test prediction."""
 
     service: AnswerService
     _probe: asyncio.Task[None] | None = None
 
     async def check(self) -> Readiness:
-        """Return the readiness of the service; if the last batch is older than `MAX_AGE` seconds, compute a test prediction first."""
+        """Return whether the service can answer requests, with the reason if it can't.
+
+        If no batch was computed in the last `MAX_AGE` seconds, a test prediction is computed first.
+        """
         if not self.service.batcher.alive:
             return Readiness(False, "no worker thread is running")
         if not self.service.fleet.deployments:
@@ -57,16 +60,19 @@ class ReadinessProbe:
         return None if last is None else time.monotonic() - last
 
     async def _answer_example(self) -> None:
-        """Predict for an example record, with one model after another until one succeeds, so that one broken model does not matter."""
+        """Compute a test prediction with the first model; if it raises an exception, with the next one, until a model succeeds.
+
+        So a single broken model does not make the server appear unready. If the service is busy, no further model is tried.
+        """
         for deployment in self.service.fleet.deployments.values():
             call = Call(verticals=[deployment], records=[example_record(deployment, "ready?")], deadline=_PROBE_DEADLINE, bypass_cache=True)
             try:
                 await self.service.answer(call)
             except Busy as error:
                 _log.warning("The test prediction of a readiness check was not answered: %s", error)
-            except Exception as error:  # of any type, because the other verticals may still work
+            except Exception as error:  # of any type, because the other models may still work
                 _log.warning(
-                    "The test prediction of a readiness check with the vertical '%s' raised an exception: %s", deployment.name, error
+                    "In a readiness check, the test prediction with the model '%s' raised an exception: %s", deployment.name, error
                 )
                 continue
             return

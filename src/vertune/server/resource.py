@@ -1,9 +1,11 @@
 """Routes that declare a required permission and check it before the body is read; does not depend on any single resource.
 
-A resource is a module with a `Resource` called `resource`: a file in `server/resources/`, or a module that another package names by
-an entry point in the group `vertune.resources`. Its endpoints are FastAPI endpoints. `Resource.direct_post` is for the few that are
-called thousands of times per second: FastAPI documents them like all others, but does not parse their requests, because that would
-take longer than everything else that is done for a short text before it is queued.
+A resource is a module with a group of FastAPI endpoints and a variable `resource` of the type Resource. The module is a file in
+`server/resources/`, or is named by an entry point of another package, in the group `vertune.resources`.
+
+A few endpoints are called thousands of times per second; they are added by `Resource.direct_post`. FastAPI documents these
+endpoints like all others, but does not parse their requests. For a short text, this parsing would take longer than everything else
+that is done before the text is queued.
 """
 
 from __future__ import annotations
@@ -32,14 +34,14 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 class ScopedRoute(APIRoute):
     """A FastAPI route that calls its endpoint only if the API key has the required scope (permission) and the body is not too large.
 
-    If the path has a parameter `{vertical}`, it is the name of a vertical (fine-tuned model), and the key must be allowed to use this
-    vertical. OpenAPI lists the error responses that the route can send.
+    If the path has a parameter `{vertical}`, the key must have the permission for the model that is served under this name. The
+    OpenAPI document lists the error responses that the route can send.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: KeyScope | None, max_body: int | None = None, **options: Any):
-        """`scope` is the permission that a key needs, or None if no key is needed.
+        """`scope` is the permission that the API key of a request needs; None means that no key is needed.
 
-        `max_body` is the maximum size of a body in bytes; None uses the limit of the server.
+        `max_body` is the maximum size of a request body in bytes; None uses the limit of the server. `options` are those of FastAPI.
         """
         super().__init__(path, endpoint, **{"response_class": JSONResponse, "operation_id": endpoint.__name__, **options})
         self.required_scope = scope
@@ -49,7 +51,7 @@ class ScopedRoute(APIRoute):
         self.app = self._guarded()
 
     def _guarded(self) -> ASGIApp:
-        """Return the ASGI application of the route, which checks the key, the headers and the size of the body first."""
+        """Return an ASGI application that first checks the API key, the headers and the body size, and then calls the endpoint."""
         served = AsyncExitStackMiddleware(self.app)  # closes uploaded files
 
         async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +82,11 @@ class ScopedRoute(APIRoute):
 
 
 class DirectRoute(ScopedRoute):
-    """A route whose requests FastAPI does not parse, to save time; its endpoint takes the path parameters, `body` and `request`."""
+    """A route whose requests FastAPI does not parse, to save time.
+
+    Its endpoint is called with the parameters of the path, the `request`, and the `body`, validated by the pydantic model that is the
+    type annotation of `body`.
+    """
 
     def _guarded(self) -> ASGIApp:
         endpoint: Any = self.endpoint
@@ -99,10 +105,10 @@ class DirectRoute(ScopedRoute):
 
 
 class Resource:
-    """The routes of one resource (a group of endpoints), and the tag under which OpenAPI lists them.
+    """The routes of one resource (a group of endpoints), and the tag under which the OpenAPI document lists them.
 
-    The methods named after HTTP methods return decorators. Their `scope` is the permission that a key needs, None if no key is needed;
-    their `options` are those of FastAPI.
+    Methods such as `get` return a decorator for the function of an endpoint. Their `scope` is the permission that an API key needs;
+    None means that no key is needed. Their `options` are those of a FastAPI route.
     """
 
     def __init__(self, tag: str) -> None:
@@ -142,7 +148,11 @@ class Resource:
 
 
 def _takes_values(dependant: Dependant) -> bool:
-    """Return whether an endpoint or one of its dependencies has a parameter, outside the body, whose value can have a wrong type."""
+    """Return whether an endpoint has a parameter outside the request body whose value can be invalid.
+
+    These are all query, header and cookie parameters, and path parameters of other types than str. The parameters of FastAPI
+    dependencies of the endpoint are included.
+    """
     taken = dependant.query_params or dependant.header_params or dependant.cookie_params
     typed = [field for field in dependant.path_params if field.field_info.annotation is not str]
     return bool(taken or typed) or any(map(_takes_values, dependant.dependencies))

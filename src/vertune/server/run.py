@@ -1,4 +1,4 @@
-"""Runs the server process: listens, loads models when aliases change, and finishes requests before it stops; independent of endpoints."""
+"""Runs the server process: listens, loads models when aliases change, finishes requests before it stops; independent of endpoints."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ _CLOSE_TIMEOUT = 5.0
 
 
 def keys_of(home: Home) -> Keys:
-    """Open the database of API keys in a home folder."""
+    """Open the database of API keys in a home folder (.vertune); create it if it does not exist."""
     return Keys(home.folder / FILE)
 
 
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the running requests; `started` is called with the URL.
+    """Run the server until SIGTERM or SIGINT, then finish the running requests.
 
-    Raises StorageError if the port is not available, and ConfigError if `keys` is None and the setting `open` is false.
+    `keys` is the database of API keys; if it is None, requests need no key. `started` is called with the URL when the server
+    listens. Raises StorageError if the port is not available, and ConfigError if `keys` is None and the setting `open` is false.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signalled(service, keys, started))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory if it is installed, else None for asyncio's own loop."""
+    """Return the function of uvloop that creates event loops, or None, which means asyncio's own loop, if it is not installed."""
     try:
         import uvloop
     except ImportError:
@@ -63,7 +64,8 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     settings.check()
     if keys is None and not settings.open:
         raise ConfigError(
-            "The server has no API keys; expected open=true, which allows requests without a key. Pass --open, or create a key."
+            "The server has no API keys; expected keys or the setting open=true, which allows requests without a key. Pass --open, or "
+            "create a key: vertune key create NAME"
         )
     loop = asyncio.get_running_loop()
     service.start(loop)
@@ -94,14 +96,20 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
 
 
 def _spare_collector() -> None:
-    """Run garbage collection 30 times less often, and never on the objects loaded so far; it took a tenth of the event loop's time."""
+    """Run garbage collection 30 times less often, and never on the objects that exist now.
+
+    Without this, garbage collection took a tenth of the time of the event loop.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
 def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
-    """Return the uvicorn configuration of this server, with LimitedProtocol and without uvicorn's own logs."""
+    """Return the configuration of uvicorn for this server.
+
+    Connections are handled by LimitedProtocol, which applies the limits of the settings. uvicorn itself logs nothing.
+    """
     settings = service.settings
     app = build(service, keys)
     protocol = type("Protocol", (LimitedProtocol,), {"limits": settings.limits, "response_headers": HEADERS})
@@ -112,23 +120,26 @@ def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that handles no signals, raises StorageError for a port in use, and can wait for running requests."""
+    """A uvicorn server that handles no signals, raises StorageError if its port is not available, and can wait for running requests."""
 
     @property
     def port(self) -> int:
-        """The port on which the server listens; if the configured port is 0, the one that the system chose."""
+        """The port on which the server listens; if the configured port is 0, the port that the operating system chose."""
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen; raise StorageError if the port is not available, whereas uvicorn would exit the process."""
+        """Start to listen. If the port is not available, raise StorageError instead of ending the process as uvicorn does."""
         try:
             await super().startup(sockets)
         except SystemExit as error:
             address = f"{self.config.port} of {self.config.host}"
-            raise StorageError(f"Port {address} is not available: another program uses it. Choose another: --port 8001") from error
+            raise StorageError(f"Port {address} is not available; another program may use it. Choose another port: --port 8001") from error
 
     async def drain(self) -> None:
-        """Wait until the running requests are finished, including those that are not queued yet, for at most `_DRAIN_TIMEOUT` seconds."""
+        """Wait until all running requests are finished, but at most `_DRAIN_TIMEOUT` seconds.
+
+        Requests whose inputs have not been queued for a batch yet are included.
+        """
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_DRAIN_TIMEOUT)
 
@@ -147,5 +158,5 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        """Install no signal handlers, because `serve` handles the signals and first waits for running requests."""
+        """Install no signal handlers, unlike uvicorn: `serve` handles the signals, and first waits for running requests."""
         yield

@@ -21,7 +21,7 @@ class Service:
     settings: Settings
     home: Home
     only: frozenset[str] = frozenset()
-    """The names of the verticals (fine-tuned models) to serve; empty serves every vertical with a live model."""
+    """The names under which models are served; empty serves all models to which an alias NAME@live points."""
     draining: bool = False
     """Whether the server is stopping and accepts no more requests."""
     answers: AnswerService = field(init=False)
@@ -39,14 +39,14 @@ class Service:
         self.listeners = [self.metrics.count_call]
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start to accept calls from this event loop."""
+        """Start to compute predictions for requests that are handled in this event loop."""
         self.answers.start(loop)
 
     def stop(self) -> None:
-        """Stop the workers and the preparation of models."""
+        """Stop the threads that compute batches, and the process that prepares models if it is running."""
         self.answers.close()
         self.aliases.stop()
 
     async def ready(self) -> Readiness:
-        """Return whether the server can answer requests."""
+        """Return whether the server can answer requests, with the reason if it can't."""
         return Readiness(False, "the server is stopping") if self.draining else await self.probe.check()

@@ -23,7 +23,7 @@ class RequestLimits:
     body: Positive = 4 << 20
     """Maximum size of a request body in bytes."""
     items: Positive = 1024
-    """Maximum number of predictions per request: its number of records times its number of verticals (fine-tuned models)."""
+    """Maximum number of predictions per request: its number of records times its number of models."""
     characters: Positive = 200_000
     """Maximum length of one text in characters."""
     deadline: Annotated[float, Field(gt=0)] = 30.0
@@ -57,7 +57,7 @@ class Settings:
     workers: Positive | None = None
     """Number of batches that are computed at the same time; None means one."""
     queued: Positive = 65_536
-    """Maximum number of queued tokens; clients that use at most an equal part of the queue may fill it up to twice this number."""
+    """Maximum number of tokens in the queue; twice this number for clients that use no more than an equal part of it."""
     memory: Positive = 1 << 30
     """Maximum memory in bytes of the ONNX graphs of models that do not run on a shared backbone (pretrained model)."""
     cache: Annotated[int, Field(ge=0)] = 10_000
@@ -73,18 +73,18 @@ class Settings:
         return AnswerOptions(self.threads, self.workers or 1, self.queued, self.memory, self.cache, exact=self.exact, device=self.device)
 
     def check(self) -> None:
-        """Raise ConfigError for an invalid rate limit, or for a server without keys that other machines can reach."""
+        """Raise ConfigError for an invalid rate limit, or if the server requires no API keys although other machines can reach it."""
         if self.rate is not None:
             checked_rate(self.rate)
         if self.open and not loopback(self.host):
             raise ConfigError(
-                f"--open answers requests without a key, and other machines can reach {self.host}. Leave --open out and create a key "
-                "(vertune key create NAME), or listen on 127.0.0.1."
+                f"--open answers requests without a key, but other machines can reach the address {self.host}. Leave --open out and create "
+                "a key (vertune key create NAME), or listen on 127.0.0.1."
             )
 
 
 def loopback(host: str) -> bool:
-    """Return whether a host name or IP address can be reached from this machine only."""
+    """Return whether a host name or IP address is a loopback address, which can be reached from this machine only."""
     name = host.lower().removesuffix(".")
     if name == "localhost":
         return True
@@ -96,7 +96,10 @@ def loopback(host: str) -> bool:
 
 
 def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:
-    """Return settings from `values` and KEY=VALUE strings such as `workers=2` or `limits.items=64`; raise ConfigError for invalid ones."""
+    """Return server settings made from `values` (settings by name), changed by `settings`.
+
+    `settings` are KEY=VALUE strings such as `workers=2` or `limits.items=64`. Raises ConfigError for an unknown or invalid setting.
+    """
     limits: dict[str, object] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")

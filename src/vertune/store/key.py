@@ -38,10 +38,10 @@ class Key:
         return "expired" if self.expires and self.expires <= utc_now() else "live"
 
     def may(self, scope: Scope, vertical: str | None = None) -> bool:
-        """Return whether the key has this scope (permission) for the vertical (fine-tuned model) with this name.
+        """Return whether the key has the scope (permission) for the model that is served under the name `vertical`.
 
-        If `vertical` is None, return whether the key has the scope for any vertical. The scope `admin` includes all other scopes, for
-        all verticals.
+        If `vertical` is None, return whether the key has the scope for at least one model. The scope `admin` includes all other
+        scopes, for all models.
         """
         if "admin" in self.scopes:
             return True
@@ -54,17 +54,23 @@ def utc_now() -> datetime:
 
 
 def checked_name(name: str) -> str:
-    """Return a name without surrounding spaces; raise ConfigError if it is empty, too long or not printable."""
+    """Return the name of a key without surrounding spaces.
+
+    Raises ConfigError if the name is empty, has more than 80 characters, or contains characters that can't be printed.
+    """
     name = name.strip()
     if not name or len(name) > 80 or not name.isprintable():
         raise ConfigError(
-            f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the person or service that uses it."
+            f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the key after its user."
         )
     return name
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """Return the scopes (permissions) without duplicates; raise UnknownName for an unknown scope, and ConfigError if there is none."""
+    """Return the scopes (permissions) of a key without duplicates.
+
+    Raises UnknownName for a scope that does not exist, and ConfigError if `scopes` is empty.
+    """
     unique = frozenset(scopes)
     for scope in sorted(unique):
         if scope not in SCOPES:
@@ -75,7 +81,10 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
-    """Return the time of expiry in UTC, or None if it is None; raise ConfigError if it has no time zone or is not in the future."""
+    """Return the time at which a key expires, converted to UTC; None means that it never expires, and is returned unchanged.
+
+    Raises ConfigError if the time has no time zone or is not later than `now`.
+    """
     if expires is None:
         return None
     if expires.tzinfo is None:
@@ -86,9 +95,9 @@ def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
 
 
 def checked_rate(rate: str) -> str:
-    """Return a rate limit unchanged; raise ConfigError if it is not valid.
+    """Return a rate limit, such as `600/minute`, unchanged; raise ConfigError if it is not valid.
 
-    Uses the parser of the package `limits` if it is installed, else a regular expression of this module.
+    It is parsed by the package `limits` if that is installed, otherwise by a regular expression.
     """
     try:
         from limits import parse_many
@@ -102,6 +111,6 @@ def checked_rate(rate: str) -> str:
             valid = False
     if not valid:
         raise ConfigError(
-            f"The rate limit is {rate!r}; expected a number of requests per unit of time. Write it such as 600/minute or 10/second."
+            f"The rate limit is {rate!r}; expected a number of requests per unit of time. Write a limit such as 600/minute or 10/second."
         )
     return rate

@@ -1,10 +1,10 @@
 """Stores API keys in SQLite, each with its permissions and its expiry; independent of HTTP and models.
 
-A secret is `vt_`, the id of the key, `_` and 256 random bits in base64. Only the SHA-256 of the random part is stored: 256 random
-bits can't be guessed, so no slow password hash is needed.
+A client sends the secret of its key: `vt_`, the id of the key, `_`, and 256 random bits in base64. Only the SHA-256 hash of the
+random bits is stored. They can't be guessed, so no slow password hash is needed.
 
-Keys that were looked up are cached. If another process revokes a key, it is refused at the latest `REVOCATION_DELAY` seconds later;
-a key that another process creates works at once.
+The contents of the database are cached for `REVOCATION_DELAY` seconds. A key that another process revokes may therefore be accepted
+for this time. A key that another process creates works at once.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Keys:
     """The API keys in one database file; safe for use from many threads and processes."""
 
     def __init__(self, file: Path) -> None:
-        """Open or create the database, which only the owner of the file can read.
+        """Open a database file, or create it if it does not exist; only the owner of the file may read it.
 
-        Raises StorageError if it is damaged, locked or not writable.
+        Raises StorageError if the database is damaged, locked or not writable.
         """
         self.file = file
         self._lock = threading.Lock()
@@ -72,7 +72,10 @@ class Keys:
         self._open()
 
     def _create_database(self) -> None:
-        """Create the database under a temporary name, then give it its final name, so that no other process opens a partly created file."""
+        """Create the database under a temporary name, then give it its final name.
+
+        So no other process can open a database that is only partly created.
+        """
         temporary = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
         # Closing any descriptor of a file drops the locks that SQLite holds on it in this process, so only a new file is opened here.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o600))
@@ -88,7 +91,7 @@ class Keys:
             temporary.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        """Connect to the database file and remember its identity (device and inode)."""
+        """Connect to the database file, and store its device and inode, by which a later replacement of the file is noticed."""
         identity = _identity(self.file)  # read first, so that the next query notices if the file is replaced meanwhile
         self._db = self._connect(self.file)
         self._file_identity, self._log_identity = identity, _identity(self._log_file)
@@ -123,10 +126,11 @@ class Keys:
         expires: datetime | None = None,
         rate: str | None = None,
     ) -> tuple[str, Key]:
-        """Create an API key and return two values: its secret and the key.
+        """Create an API key; return its secret, which the client must send, and the key.
 
-        The secret is stored nowhere and can't be shown again. Raises ConfigError for an invalid argument, UnknownName for an
-        unknown scope, and StorageError if the database can't be used.
+        `scopes` are the permissions of the key. `verticals` are the names of the models that it may use; None allows all. The secret
+        is stored nowhere and can't be shown again. Raises ConfigError for an invalid argument, UnknownName for an unknown scope,
+        and StorageError if the database can't be used.
         """
         now = utc_now()
         key = Key(
@@ -136,11 +140,11 @@ class Keys:
         )  # fmt: skip
         if key.verticals == ():
             raise ConfigError(
-                "The key's list of allowed verticals (models) is empty; expected one or more. Leave the list out to allow all."
+                "The key's list of allowed verticals (names of models) is empty; expected one or more. Leave the list out to allow all."
             )
         if key.verticals and "admin" in key.scopes:
             raise ConfigError(
-                "An admin key can't be restricted to verticals, because 'admin' includes all of them. "
+                "An admin key can't be restricted to some verticals (names of models), because 'admin' includes all of them. "
                 "Leave out the verticals or the scope 'admin'."
             )
         with self._transaction():
@@ -171,7 +175,10 @@ class Keys:
         return key
 
     def _matching(self, id: str, digest: bytes, max_age: float) -> Key | None:
-        """Return the key with this id and SHA-256 hash, or None; the comparison takes as long for an unknown id as for a known one."""
+        """Return the key with this id if its secret has this SHA-256 hash, else None; cached rows may be `max_age` seconds old.
+
+        The comparison takes as long for an unknown id as for a known one, so its time does not reveal which ids exist.
+        """
         with self._lock:
             stored, key = self._rows_not_older_than(max_age).get(id, _UNKNOWN_ID)
         return key if hmac.compare_digest(digest, stored) else None
@@ -179,13 +186,14 @@ class Keys:
     def rotate(self, id: str, overlap: timedelta) -> tuple[str, Key]:
         """Replace a key by a new one with the same name, permissions and lifetime; return the new secret and the new key.
 
-        The old key expires after `overlap`, or earlier if it would have expired earlier anyway. Raises NotFound for an unknown id,
-        Conflict for a key that is not live or was replaced before, ConfigError for a negative overlap, and StorageError if the
-        database can't be used.
+        The old key remains valid for the time `overlap`, but not longer than it would have been anyway. Raises NotFound for an
+        unknown id, Conflict for a key that is expired, revoked or already replaced, ConfigError for a negative overlap, and
+        StorageError if the database can't be used.
         """
         if overlap < timedelta(0):
             raise ConfigError(
-                f"The overlap of both keys is {overlap.total_seconds():g} s; expected 0 seconds or more. Pass for example --overlap 24h."
+                f"The overlap, for which the old key remains valid, is {overlap.total_seconds():g} s; expected 0 seconds or more. "
+                "Pass for example --overlap 24h."
             )
         now = utc_now()
         with self._transaction():
@@ -202,7 +210,7 @@ class Keys:
         return secret, new
 
     def revoke(self, id: str) -> Key:
-        """Make a key invalid permanently: at once in this process, and within `REVOCATION_DELAY` seconds in other processes.
+        """Make a key permanently invalid, and return it. Other processes refuse it at the latest `REVOCATION_DELAY` seconds later.
 
         If the key is already revoked, its time of revocation does not change. Raises NotFound for an unknown id, and StorageError if
         the database can't be used.
@@ -231,7 +239,10 @@ class Keys:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Run the `with` block in one write transaction; `_rows` is read from the database first. If the block raises, roll back."""
+        """Run the `with` block in one write transaction, which is rolled back if the block raises an exception.
+
+        Before the block, the cached rows (`_rows`) are read from the database again.
+        """
         with self._lock:
             self._reopen_if_replaced()
             try:
@@ -252,7 +263,8 @@ class Keys:
     def _reopen_if_replaced(self) -> None:
         """Open the database file again if it was replaced, for example by a restored backup; the caller holds the lock.
 
-        Raises StorageError if the file is gone, or if the write-ahead log of the replaced file would be applied to the new one.
+        Raises StorageError if the file does not exist. Raises it too if the write-ahead log of the previous file is still there,
+        because SQLite would apply that log to the new file.
         """
         identity = _identity(self.file)
         if identity is None:
@@ -262,18 +274,18 @@ class Keys:
         log = _identity(self._log_file)
         if log is not None and log == self._log_identity:
             raise StorageError(
-                f"The database {self.file} was replaced while in use, and the log of the previous one, {self._log_file.name}, is still "
-                f"beside it. Delete {self._log_file.name} and {self.file.name}-shm."
+                f"The database {self.file} was replaced while in use, but the write-ahead log of the previous one is still there; SQLite "
+                f"would apply it to the new one. Delete {self._log_file.name} and {self.file.name}-shm."
             )
         previous = self._db
         self._open()
         previous.close()
 
     def _rows_not_older_than(self, max_age: float) -> dict[str, _StoredKey]:
-        """Return all rows as they were at most `max_age` seconds ago, by key id; the caller holds the lock.
+        """Return all rows of the table of keys, by key id, as they were at most `max_age` seconds ago; the caller holds the lock.
 
-        Rows are cached, because even a short query makes the interpreter switch threads, which costs a busy server more than the rest
-        of the check of a key.
+        Rows are cached, because even a short query makes the interpreter switch threads. On a busy server, that takes longer than
+        everything else that is done to check a key.
         """
         now = time.monotonic()
         if now - self._queried_at < max_age:
@@ -310,7 +322,7 @@ class Keys:
         raise NotFound(f"There is no key {id} in {self.file}. List the keys: vertune key list")
 
     def _insert(self, key: Key) -> str:
-        """Insert a key inside a transaction and return its secret."""
+        """Insert a key into the database and return its new secret; the caller has begun a transaction."""
         random_part = secrets.token_urlsafe(32)
         row = (
             key.id, hashlib.sha256(random_part.encode()).digest(), key.name, " ".join(sorted(key.scopes)),
@@ -321,7 +333,7 @@ class Keys:
         return f"vt_{key.id}_{random_part}"
 
     def _storage_error(self, error: sqlite3.Error) -> StorageError:
-        """Return a StorageError for an error of SQLite, with advice on how to fix it."""
+        """Convert an error of SQLite to a StorageError whose message contains advice on how to fix the problem."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits hold the extended code
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return StorageError(
@@ -333,7 +345,7 @@ class Keys:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Return device and inode of a file; None if it does not exist."""
+    """Return the device and inode of a file, which change if the file is replaced; None if it does not exist."""
     try:
         status = file.stat()
     except OSError:

@@ -26,7 +26,7 @@ _POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inlin
 
 @resource.get("/openapi.json", scope=None, include_in_schema=False)
 async def openapi(request: Request) -> dict[str, Any]:
-    """Return the OpenAPI document."""
+    """Return the OpenAPI document, which describes all endpoints of the server."""
     document: dict[str, Any] = request.app.state.document
     return document
 
@@ -39,7 +39,7 @@ async def page() -> Response:
 
 @resource.get("/docs/start.js", scope=None, include_in_schema=False)
 async def start() -> Response:
-    """Return the script that starts Swagger UI."""
+    """Return the script that starts Swagger UI in the page `/docs`."""
     return Response(_START, media_type="text/javascript")
 
 

@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: embeds texts, compatible with the clients of OpenAI; does not depend on how vectors are computed."""
+"""`/v1/embeddings`: converts texts to vectors, for the client libraries of OpenAI; does not depend on how vectors are computed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ resource = Resource("answers")
 
 
 class EmbeddingsRequest(BaseModel):
-    """The texts to embed, and the vertical (fine-tuned model) that embeds them."""
+    """The texts to convert to vectors, and the name of the served model that computes the vectors."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"model": "search", "input": ["I lost my card"]}]})
 
     model: Name
-    """The name of the vertical; its task must be `embed`."""
+    """The name under which the model is served; its task must be `embed`."""
     input: Annotated[str, Field(min_length=1)] | Texts
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
@@ -44,7 +44,7 @@ class Embedding(BaseModel):
 
 
 class Usage(BaseModel):
-    """The number of tokens that were computed; a text whose vector was cached counts as 0 tokens."""
+    """The number of tokens that the model computed for this request; a text whose vector was cached counts as 0 tokens."""
 
     prompt_tokens: int
     total_tokens: int
@@ -63,19 +63,20 @@ class EmbeddingsResponse(BaseModel):
     "/v1/embeddings", scope="predict", response_model=EmbeddingsResponse, responses=problems.documented(404), openapi_extra=DEADLINE
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
-    """Embed texts as vectors of norm 1; the inner product of two vectors is the similarity of their texts."""
+    """Convert texts to vectors of norm 1; the inner product of two vectors is the similarity of their texts."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     request.app.state.access.authorize(request, "predict", [body.model])
     (deployment,) = deployments = find_deployments(request, [body.model])
     if not deployment.task.gives_vectors:
         raise ConfigError(
-            f"'{body.model}' does not return vectors: its task is {deployment.task.name}. Call /v1/verticals/{body.model}/predict instead."
+            f"The model '{body.model}' does not return vectors: its task is {deployment.task.name}. "
+            f"Call /v1/verticals/{body.model}/predict instead."
         )
     (answers,) = await answer(request, "embeddings", deployments, PredictRequest(texts=texts))
     size = len(answers[0]["vector"])
     if body.dimensions not in (None, size):
         raise DataError(
-            f"`dimensions` is {body.dimensions}, but the vectors of '{body.model}' have {size} numbers. Leave `dimensions` out."
+            f"`dimensions` is {body.dimensions}, but the vectors of the model '{body.model}' have {size} numbers. Leave `dimensions` out."
         )
     encode = _base64 if body.encoding_format == "base64" else list
     data = [{"object": "embedding", "index": index, "embedding": encode(answer["vector"])} for index, answer in enumerate(answers)]

@@ -14,10 +14,10 @@ resource = Resource("running")
 
 @resource.get("/metrics", scope="predict", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Return all metrics in the text format of Prometheus; requires a key that is not restricted to some verticals (models)."""
+    """Return all metrics in the text format of Prometheus. The API key must not be restricted to some models."""
     state = request.app.state
     if not state.access.sees(request):
         raise AccessError(
-            "The key is restricted to some verticals, but metrics cover all. Ask the operator of the server for a key for all verticals."
+            "The API key is restricted to some models, but the metrics cover all. Ask the operator of the server for an unrestricted key."
         )
     return Response(state.service.metrics.page(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""`/v1/verticals/{vertical}/predict` and `/v1/predict`: predictions for records; does not depend on how they are computed."""
+"""`/v1/verticals/{vertical}/predict` and `/v1/predict`: predictions for texts or records; does not depend on how they are computed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ resource = Resource("answers")
 
 
 class MultiPredictRequest(PredictRequest):
-    """The inputs of a prediction, and the verticals (fine-tuned models) to predict with."""
+    """The inputs of a prediction, and the names of the served models that predict."""
 
     verticals: Annotated[list[Name], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True, examples=[["intent", "mood"]])]
 
 
 class PredictResponse(BaseModel):
-    """One answer per record, in order; the fields of an answer depend on the task of the model."""
+    """The predictions of one model: one answer per input, in order. The fields of an answer depend on the task of the model."""
 
     vertical: str
     model: str
@@ -34,14 +34,14 @@ class PredictResponse(BaseModel):
 
 
 class MultiPredictResponse(BaseModel):
-    """The answers of each vertical (fine-tuned model), in the order of the verticals in the request."""
+    """The predictions of each model, in the order in which the request names the models."""
 
     results: list[PredictResponse]
 
 
 @resource.direct_post("/v1/verticals/{vertical}/predict", scope="predict", response_model=PredictResponse, openapi_extra=DEADLINE)
 async def predict(vertical: str, body: PredictRequest, request: Request) -> Response:
-    """Return the predictions of one vertical (fine-tuned model) for texts or records."""
+    """Return one prediction per text or record, made by the model that is served under the name in the path."""
     (deployment,) = deployments = find_deployments(request, [vertical])
     (answers,) = await answer(request, "predict", deployments, body)
     return json_response(_described(deployment, answers))
@@ -51,7 +51,7 @@ async def predict(vertical: str, body: PredictRequest, request: Request) -> Resp
     "/v1/predict", scope="predict", response_model=MultiPredictResponse, responses=problems.documented(404), openapi_extra=DEADLINE
 )
 async def predict_with_many(body: MultiPredictRequest, request: Request) -> Response:
-    """Return the predictions of several verticals (models) for the same texts or records; layers that they share are computed once."""
+    """Return the predictions of several models for the same texts or records. Layers that the models share are computed once."""
     names = list(dict.fromkeys(body.verticals))
     request.app.state.access.authorize(request, "predict", names)
     deployments = find_deployments(request, names)

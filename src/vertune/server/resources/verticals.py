@@ -1,4 +1,4 @@
-"""`/v1/verticals`: lists verticals (fine-tuned models) and changes their live models; does not depend on how models are loaded."""
+"""`/v1/verticals`: lists and changes which model is served under which name; does not depend on how models are loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ resource = Resource("verticals")
 
 
 class PendingModel(BaseModel):
-    """A model that the alias NAME@live of a vertical points to, but that is not served yet."""
+    """A model that is not served yet, although the alias NAME@live points to it."""
 
     model: str
     state: str
@@ -27,7 +27,7 @@ class PendingModel(BaseModel):
 
 
 class VerticalInfo(BaseModel):
-    """One vertical (the name of a line of models), with the model that is served for it."""
+    """One vertical (a named line of models, one of which is served), with the model that is served now."""
 
     name: str
     model: str | None = None
@@ -46,13 +46,13 @@ class VerticalInfo(BaseModel):
 
 
 class VerticalList(BaseModel):
-    """The verticals (fine-tuned models) that the API key of the request may see."""
+    """The verticals (named lines of models, each with one that is served) that the API key of the request may see."""
 
     verticals: list[VerticalInfo]
 
 
 class Version(BaseModel):
-    """One model of a vertical (a named line of models)."""
+    """One model of a vertical (a named line of models, one of which is served)."""
 
     model: str
     created: str | None
@@ -61,7 +61,7 @@ class Version(BaseModel):
 
 
 class VersionList(BaseModel):
-    """All models of a vertical in the home folder, oldest first."""
+    """All models of a vertical (a named line of models, one of which is served), oldest first."""
 
     versions: list[Version]
 
@@ -75,7 +75,7 @@ class Card(BaseModel):
 
 
 class LiveModel(BaseModel):
-    """The model that becomes the live (served) one of a vertical."""
+    """The model that is to be served under the name in the path."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,7 +85,7 @@ class LiveModel(BaseModel):
 
 @resource.get("/v1/verticals", scope="predict")
 async def verticals(request: Request) -> VerticalList:
-    """List all verticals (fine-tuned models) that the API key may see."""
+    """List the verticals (named lines of models, each with one that is served) that the API key may see."""
     service, access = _service(request), request.app.state.access
     names = sorted({*service.answers.fleet.deployments, *service.aliases.pending})
     return VerticalList(verticals=[_info(service, name) for name in names if access.sees(request, name)])
@@ -93,21 +93,21 @@ async def verticals(request: Request) -> VerticalList:
 
 @resource.get("/v1/verticals/{vertical}", scope="predict")
 async def vertical(vertical: str, request: Request) -> VerticalInfo:
-    """Return one vertical with the model that is served for it."""
+    """Describe one vertical (a named line of models, one of which is served) and the model that is served now."""
     _check_known(request, vertical)
     return _info(_service(request), vertical)
 
 
 @resource.get("/v1/verticals/{vertical}/versions", scope="predict")
 async def versions(vertical: str, request: Request) -> VersionList:
-    """List all models of a vertical, oldest first."""
+    """List all models of a vertical (a named line of models, one of which is served), oldest first."""
     _check_known(request, vertical)
     return VersionList(versions=await run_in_threadpool(_versions, _service(request), vertical))
 
 
 @resource.get("/v1/verticals/{vertical}/card", scope="predict")
 async def card(vertical: str, request: Request) -> Card:
-    """Return the model card of the model that is served for a vertical."""
+    """Return the model card of the model that is served under the name in the path."""
     (deployment,) = find_deployments(request, [vertical])
     file = deployment.model.folder / "README.md"
     text = await run_in_threadpool(file.read_text, "utf-8") if file.exists() else ""
@@ -116,7 +116,7 @@ async def card(vertical: str, request: Request) -> Card:
 
 @resource.put("/v1/verticals/{vertical}", scope="admin", status_code=202)
 async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalInfo:
-    """Make a model the live (served) one of a vertical; the previous model is served until the new one is loaded."""
+    """Serve another model under the name in the path. The previous model is served until the new one is loaded."""
     service = _service(request)
     _check_served(service, vertical)
     models = {model.id for model in await run_in_threadpool(service.home.shelf, "models")}
@@ -129,14 +129,14 @@ async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalIn
 
 @resource.delete("/v1/verticals/{vertical}", scope="admin", status_code=204)
 async def retire(vertical: str, request: Request) -> Response:
-    """Stop serving a vertical; its models are not deleted."""
+    """Stop serving a model under the name in the path. No model is deleted."""
     service = _service(request)
     _check_served(service, vertical)
     try:
         check_name(vertical)
         await run_in_threadpool(service.home.unalias, f"{vertical}@live")
     except (ConfigError, NotFound) as error:
-        raise NotFound(f"The vertical '{vertical[:80]}' has no live model here. List the live ones with GET /v1/verticals.") from error
+        raise NotFound(f"No model is served here under the name '{vertical[:80]}'. List the names with GET /v1/verticals.") from error
     await run_in_threadpool(service.aliases.update)
     return Response(status_code=204)
 
@@ -147,14 +147,16 @@ def _service(request: Request) -> Service:
 
 
 def _check_served(service: Service, name: str) -> None:
-    """Raise NotFound for a vertical that this server is not configured to serve."""
+    """Raise NotFound if this server is not configured to serve a model under this name."""
     if not service.aliases.serves(name):
         only = ", ".join(sorted(service.aliases.only))
-        raise NotFound(f"'{name[:80]}' is not served here: this server serves only {only}. Send the request to another server.")
+        raise NotFound(
+            f"No model is served here under the name '{name[:80]}': this server serves only {only}. Send the request to another server."
+        )
 
 
 def _check_known(request: Request, name: str) -> None:
-    """Raise NotFound for a vertical that is not served and has no model that waits to be served."""
+    """Raise NotFound if no model is served under this name, and none waits to be served under it."""
     if name not in _service(request).aliases.pending:
         find_deployments(request, [name])
 
