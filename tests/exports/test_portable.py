@@ -130,5 +130,5 @@ def test_a_bundle_that_answers_otherwise_is_not_kept(bases, tmp_path):
     described = json.loads((folder / "labels.json").read_text())
     described["options"]["labels"] = described["options"]["labels"][::-1]
     (folder / "labels.json").write_text(json.dumps(described))
-    with pytest.raises(ModelError, match=r"for record 1, predict\.py predicts"):
+    with pytest.raises(ModelError, match=r"for example record 1, its script predict\.py predicts"):
         build(Export, "onnx").check(model, folder)

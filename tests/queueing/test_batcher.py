@@ -156,7 +156,7 @@ def test_a_cost_is_at_least_one_token_and_each_payload_has_one(start):
 
 
 def test_no_worker_is_an_error_of_the_config():
-    with pytest.raises(ConfigError, match="have 0 workers; it needs at least 1"):
+    with pytest.raises(ConfigError, match="number of worker threads is 0; expected at least 1"):
         Batcher(Engine(), workers=0)
 
 

@@ -1,1 +1,1 @@
-"""Exports, which write a trained model for other software: one file per target format."""
+"""Exports: components that write a trained model in a format of other software; each format is one module of this package."""

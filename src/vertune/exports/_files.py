@@ -1,4 +1,4 @@
-"""Writes the files that several exports share: weights, tokenizer, README; independent of the individual export formats."""
+"""Writes the files that several export formats have in common: weights, tokenizer and README; independent of any single format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress progress bars, log lines below the level ERROR and deprecation warnings of transformers while a model is loaded or saved."""
+    """Return a context manager in which the library transformers shows no progress bars and no log lines below the level ERROR.
+
+    It also suppresses deprecation warnings of all libraries. It is used while a model is loaded or saved.
+    """
     logging: Any = importlib.import_module("transformers.utils.logging")
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -37,7 +40,10 @@ def quiet() -> Iterator[None]:
 
 
 def need(package: str, extra: str, form: str) -> Any:
-    """Import and return the package that an export needs; raise MissingExtra if it is not installed."""
+    """Import and return the Python package `package`, which an export needs; raise MissingExtra if it is not installed.
+
+    The error names the export (`form`) and the optional dependency to install: `pip install vertune[EXTRA]`.
+    """
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -45,15 +51,15 @@ def need(package: str, extra: str, form: str) -> Any:
 
 
 def write_model(model: Any, folder: Path) -> None:
-    """Write the weights of a transformers model as safetensors, and its config.json."""
+    """Write a transformers model into a folder: its weights in the safetensors format, and its config.json."""
     with storage_errors(folder), quiet():
         model.save_pretrained(folder)
 
 
 def write_tokenizer(model: TrainedModel, folder: Path) -> None:
-    """Write the tokenizer that the model was trained with; it truncates at the maximum length of training.
+    """Write the tokenizer that the model was trained with, set to truncate texts at the maximum number of tokens of the training.
 
-    The tokenizer is written unchanged, not rebuilt by the tokenizer class of its model family, so that token ids stay the same.
+    The tokenizer is saved as it is. The tokenizer class of the model family might build it differently and so change token ids.
     """
     import transformers
 
@@ -67,9 +73,10 @@ def write_tokenizer(model: TrainedModel, folder: Path) -> None:
 
 
 def _special(encoder: Any) -> dict[str, str]:
-    """Return the special tokens that the files of the pretrained model name, by their use, such as `cls_token`.
+    """Return the tokenizer's special tokens by their use, for example `{"cls_token": "[CLS]"}`.
 
-    `pad_token` is always included.
+    They are read from the configuration files of the pretrained model; those that the vocabulary lacks are omitted. `pad_token` is
+    always included.
     """
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -83,7 +90,11 @@ def _special(encoder: Any) -> dict[str, str]:
 
 
 def write_readme(model: TrainedModel, folder: Path, form: str, code: str, about: str) -> None:
-    """Write README.md with the code that loads the folder, and `task.json` with the settings that turn outputs into predictions."""
+    """Write README.md and task.json; the latter contains the settings with which the model's outputs are converted to predictions.
+
+    `form` is the name of the other software, `code` the Python code that loads the exported folder, and `about` a text for the
+    README. The word FOLDER in `code` is replaced by the name of the folder.
+    """
     from vertune import __version__
 
     write_json(folder / "task.json", {"task": dump(model.task), "outputs": list(model.task.output_names), "encoder": dump(model.encoder)})

@@ -1,7 +1,8 @@
-"""ONNX Runtime: a graph, its tokenizer and a script that predicts with only numpy, onnxruntime and tokenizers.
+"""ONNX Runtime: the model as an ONNX graph, its tokenizer, and a script that predicts with only numpy, onnxruntime and tokenizers.
 
-Works for trained and for compressed models. The script uses a copy of the task's decoder, which turns outputs into predictions. If
-the task has no decoder, or has inputs other than texts, the graph and its tokenizer are written without the script.
+Works for trained and for compressed models. The script contains a copy of the task's decoder, the code that converts the outputs of
+the graph to predictions. If the decoder does not work without vertune, or if the task has inputs other than texts, the graph and its
+tokenizer are written without the script.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Onnx(Export):
     takes_graphs: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write the graph, the tokenizer, a README and, if it can predict for this task, the script predict.py.
+        """Write the ONNX graph, the tokenizer and a README; also the script predict.py if it can make the predictions of this model.
 
         Raises ConfigError if a module that the script needs can't be copied.
         """
@@ -54,9 +55,10 @@ class Onnx(Export):
             _write_graph_readme(model, folder)
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Predict the example records of the task with predict.py in a new process or, if it was not written, with the graph.
+        """Check that the exported files give the same results as the model for the example records of the task; else raise ModelError.
 
-        Raises ModelError if the results differ from those of the model.
+        If predict.py was written, it is run in a new process and the predictions are compared. Otherwise, the graph is run and its
+        outputs are compared.
         """
         if _is_portable(model):
             _check_answers(model, folder)
@@ -65,12 +67,20 @@ class Onnx(Export):
 
 
 def _is_portable(model: TrainedModel) -> bool:
-    """Return whether the script predict.py can predict: the decoder of the task is portable, and all inputs of the task are texts."""
+    """Return whether the exported script predict.py can make the predictions of this model.
+
+    For this, the decoder of the task (the code that converts outputs to predictions) must work without vertune, and all inputs of the
+    task must be texts.
+    """
     return model.task.portable and all(column.type == "text" for column in model.task.input_columns)
 
 
 def _write_script(model: TrainedModel, folder: Path) -> None:
-    """Write predict.py and its other scripts, copies of the modules that these need, labels.json, requirements.txt and a README."""
+    """Write the script predict.py with its helper scripts, which predict without vertune, and the files that they need.
+
+    These files are copies of the vertune modules that the scripts import, labels.json (the settings of decoder and tokenizer),
+    requirements.txt and a README.
+    """
     assert model.task.decoder is not None
     source = Path(__file__).parent / "portable"
     (folder / "parts").mkdir()
@@ -91,13 +101,17 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
 
 
 def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
-    """Write a README that shows how to run the ONNX graph and explains why the folder has no predict.py."""
+    """Write a README that shows how to run the ONNX graph and explains why the folder has no predict.py; also log this reason."""
     why = (
         f"The task '{model.task.name}' has no decoder that works without vertune"
         if not model.task.portable
         else f"The task '{model.task.name}' reads fields that are not texts"
     )
-    _log.warning("%s, so the export has no predict.py. Predict with vertune, or decode the outputs of model.onnx yourself.", why)
+    _log.warning(
+        "The export has no script predict.py. Reason: %s. Predict with vertune, or "
+        "convert the outputs of model.onnx to predictions yourself.",
+        why,
+    )
     _files.write_readme(
         model,
         folder,
@@ -109,28 +123,28 @@ def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
 
 
 def _check_answers(model: TrainedModel, folder: Path) -> None:
-    """Raise ModelError unless predict.py returns the same predictions as the model for the example records of the task."""
+    """Run predict.py on the example records of the task; raise ModelError if it fails or predicts something else than the model."""
     records = model.records()
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
     if done.returncode:
         raise ModelError(
-            f"The export was not kept, because predict.py fails: {done.stderr.strip()[-300:]}. "
-            "Report this as a bug, with the names of the base and the task."
+            f"The export was not kept, because its script predict.py ends with this error: {done.stderr.strip()[-300:]}. "
+            "Report this as a bug, with the names of the pretrained model and the task."
         )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     expected = [json.loads(json.dumps(answer)) for answer in model.answers(records)]
     for place, (ours, theirs) in enumerate(zip(expected, answers, strict=True)):
         if not equal_values(ours, theirs):
             raise ModelError(
-                f"The export was not kept: for record {place + 1}, predict.py predicts {theirs}, but the model predicts {ours}. "
-                "Report this as a bug, with the names of the base and the task."
+                f"The export was not kept: for example record {place + 1}, its script predict.py predicts {theirs}, but the model predicts "
+                f"{ours}. Report this as a bug, with the names of the pretrained model and the task."
             )
 
 
 def _check_outputs(model: TrainedModel, folder: Path) -> None:
-    """Raise ModelError unless the graph returns the same outputs as the model for the example records of the task."""
+    """Run the exported graph on the example records of the task; raise ModelError if its outputs differ from those of the model."""
     import onnxruntime
 
     from vertune.nn.trained import check_same_outputs
@@ -150,12 +164,16 @@ _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[:] = ['predict
 
 
 def _required(model: TrainedModel) -> list[str]:
-    """Return the names of the fields that every record must have."""
+    """Return the names of the input fields that every record of the task must have."""
     return [column.name for column in model.task.input_columns if column.required]
 
 
 def _graph(model: TrainedModel) -> bytes:
-    """Build the ONNX graph of a model, compare its outputs with the model's for the example records of the task, and return its bytes."""
+    """Convert a model to an ONNX graph and return the serialised graph.
+
+    Raises ConfigError if the model can't be converted, and ModelError if the outputs of the graph differ from those of the model for
+    the example records of the task.
+    """
     from vertune.graphs import tracing as graph
     from vertune.nn import edits
     from vertune.nn.build import build
@@ -169,7 +187,11 @@ def _graph(model: TrainedModel) -> bytes:
 
 
 def _described(model: TrainedModel) -> dict[str, Any]:
-    """Return the content of labels.json: the decoder with its options, the model's inputs, and how texts are truncated."""
+    """Return the content of labels.json, from which the exported predict.py reads its settings.
+
+    It describes the decoder (the code that converts outputs to predictions) with its options, the record fields of each model input,
+    and how texts are truncated.
+    """
     encoder: Any = model.encoder
     views = model.task.views([column.name for column in model.task.input_columns])
     templates = {

@@ -1,7 +1,7 @@
-"""PEFT: an adapter for the pretrained model, from models that were trained with lora, dora, adalora or ia3.
+"""PEFT: an adapter for the pretrained model; works for models that were trained with lora, dora, adalora or ia3.
 
-Writes adapter_config.json and adapter_model.safetensors. A model of the first three methods is written as a LoRA adapter with a
-rank per module, a model of ia3 as an IA3 adapter.
+Writes adapter_config.json and adapter_model.safetensors. A model that was trained with lora, dora or adalora becomes a LoRA adapter,
+whose rank may differ between modules. A model that was trained with ia3 becomes an IA3 adapter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class Peft(Export):
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write the adapter, and the head to a separate file if PEFT can't store it; raise ConfigError if PEFT has no such adapter."""
+        """Write the adapter, the tokenizer and a README; write the head to a separate file if the adapter can't contain it.
+
+        Raises ConfigError if PEFT has no adapter for the changes that training made to this model.
+        """
         import torch
         from safetensors.torch import save_file
 
@@ -81,22 +84,26 @@ class Peft(Export):
 
 
 def _changes(edits: Sequence[Edit]) -> list[Edit]:
-    """Return the edits (trained changes) outside the head; raise ConfigError unless all are of one kind that PEFT supports."""
+    """Return the trained changes to the pretrained model's modules, without those that belong to the head.
+
+    Raises ConfigError unless all of them are low-rank changes, or all are scaling changes; PEFT has adapters for these two kinds.
+    """
     inside = [edit for edit in edits if edit.kind != "head"]
     kinds = sorted({edit.kind for edit in inside})
     if kinds not in (["low_rank"], ["scale"]):
         changed = ", ".join(kinds) or "the head alone"
         raise ConfigError(
-            f"PEFT has adapters for the methods lora, dora, adalora and ia3, but this model was trained with other changes: {changed}. "
-            "Choose the export transformers or sentence_transformers, or train with method: lora."
+            f"PEFT has no adapter for the kind of change that training made to this model: {changed}. PEFT has adapters for the methods "
+            "lora, dora, adalora and ia3. Choose the export transformers or sentence_transformers, or train with method: lora."
         )
     return inside
 
 
 def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: str, heads: list[str]) -> Any:
-    """Return the PEFT config.
+    """Return the configuration of the PEFT adapter: an IA3Config or a LoraConfig.
 
-    It has the names of the changed modules, the most common rank and scaling, and those of the modules where they are different.
+    It contains the names of the changed modules, each with `prefix` in front, and the names of the modules that PEFT saves with all
+    their weights (`heads`). A LoraConfig also contains the most common rank and alpha, and other values for the modules that differ.
     """
     names = [prefix + edit.site.removeprefix(_BACKBONE) for edit in changes]
     common = {
@@ -123,7 +130,7 @@ def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: 
 
 
 def _fill(module: Any, edit: Edit) -> None:
-    """Copy the tensors of an edit (the trained change of one module) into the layer that PEFT created for it."""
+    """Copy the trained change of one module (`edit`) into `module`, the PEFT layer that was created in its place."""
     if edit.kind == "scale":
         module.ia3_l[_ADAPTER].copy_(edit.tensors["scale"].reshape(module.ia3_l[_ADAPTER].shape))
         return
@@ -134,18 +141,29 @@ def _fill(module: Any, edit: Edit) -> None:
 
 
 def _load_base(model: TrainedModel) -> Any:
-    """Load the pretrained model as a user of PEFT does: without a head or, for native pooling, with the head of its transformers class."""
+    """Load the pretrained model to which the adapter will be applied.
+
+    It is loaded without a head or, if the model was trained with `pooling: native`, with the head that its transformers class
+    defines.
+    """
     encoder = model.encoder
     return (encoder.model() if model.model.native is None else encoder.native(model.task.states, model.task.size)).eval()
 
 
 def _prefix(model: TrainedModel, whole: Any) -> str:
-    """Return the prefix of the backbone's module names inside the loaded model; empty if the model is loaded without a head."""
+    """Return what precedes the names of the pretrained model's modules inside the loaded model `whole`, such as `bert.`.
+
+    The prefix is empty if the model was loaded without a head.
+    """
     return "" if model.model.native is None else f"{whole.base_model_prefix}."
 
 
 def _native_heads(model: TrainedModel, whole: Any) -> dict[str, dict[str, Any]]:
-    """Return the trained weights of a native head (that of transformers), grouped by the modules that PEFT must save completely."""
+    """Return the trained weights of the head that the transformers class defines; empty if the model has another head.
+
+    The keys are the names of the modules that PEFT must save with all their weights; each value maps the names of a module's weights
+    to their tensors.
+    """
     heads: dict[str, dict[str, Any]] = {}
     if model.model.native is None:
         return heads
@@ -166,7 +184,10 @@ def _native_heads(model: TrainedModel, whole: Any) -> dict[str, dict[str, Any]]:
 
 
 def _usage(model: TrainedModel, native: bool) -> tuple[str, str]:
-    """Return the Python code that loads the adapter, and a sentence about where the head is."""
+    """Return two texts for the README of the export: Python code that loads the adapter, and a sentence that says where the head is.
+
+    `native` is whether the head is the one that the transformers class defines; the adapter then contains it.
+    """
     kind = "AutoModel"
     if native:
         kind = "AutoModelForTokenClassification" if model.task.states == "tokens" else "AutoModelForSequenceClassification"

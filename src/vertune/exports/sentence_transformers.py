@@ -1,7 +1,8 @@
 """sentence-transformers: a folder that SentenceTransformer loads, for models with mean or cls pooling.
 
-The folder contains the backbone, its pooling and, if the head is one linear layer, a Dense module. `encode` returns the vectors of
-an embedding model, and the raw outputs of the head for any other task.
+The folder contains the fine-tuned encoder model, its pooling and a module for the head: Dense for one linear layer, Normalize for
+normalised vectors. The method `encode` of the loaded model returns the vectors of an embedding model; for a model of any other task,
+it returns the raw outputs of the head.
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ class SentenceTransformers(Export):
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write backbone, pooling and head as modules; raise ConfigError if sentence-transformers does not support the pooling or head."""
+        """Write the fine-tuned encoder model, its pooling and its head as modules of sentence-transformers, with tokenizer and README.
+
+        Raises ConfigError if sentence-transformers has no module for this pooling or this head.
+        """
         from vertune.exports import _files
 
         plain = model.plain()
         if plain.native is not None or plain.pooling not in {"mean", "cls"}:
             raise ConfigError(
                 f"sentence-transformers has no module for pooling '{'native' if plain.native is not None else plain.pooling}'. "
-                "Choose the export transformers, or train with encoder.pooling=mean to export to sentence-transformers."
+                "It has modules for mean and cls. Choose the export transformers, or train with encoder.pooling=mean to export to "
+                "sentence-transformers."
             )
         kind = _module_of(plain.head)
         encoder: Any = model.encoder
@@ -67,7 +72,7 @@ class SentenceTransformers(Export):
         )
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load the folder with SentenceTransformer; raise ModelError unless its vectors equal the model's outputs."""
+        """Load the folder with SentenceTransformer; raise ModelError unless its vectors equal the outputs of the trained model."""
         import numpy as np
 
         from vertune.exports import _files
@@ -82,7 +87,10 @@ class SentenceTransformers(Export):
 
 
 def _module_of(head: Any) -> str:
-    """Return the sentence-transformers module for the head (empty for an identity head); raise ConfigError if there is none."""
+    """Return the name of the sentence-transformers module, such as `Dense`, that computes the same as the head of the model.
+
+    The name is empty if the head is an identity, which needs no module. Raises ConfigError if there is no module for the head.
+    """
     import torch
 
     from vertune.nn.contrastive import Normalise
@@ -94,13 +102,14 @@ def _module_of(head: Any) -> str:
     if isinstance(head, torch.nn.Linear):
         return "Dense"
     raise ConfigError(
-        f"sentence-transformers supports a linear head or normalised vectors, but the model's head is {type(head).__name__}. Train with "
-        "encoder.pooling=native and export transformers, or write the model and its base to one folder: vertune bundle MODEL."
+        f"The model's head is {type(head).__name__}, but sentence-transformers can load only one linear layer or a normalisation of "
+        "vectors. Train with encoder.pooling=native and choose the export transformers, or copy the model and its pretrained model "
+        "into one folder for vertune: vertune bundle MODEL."
     )
 
 
 def _write_dense(head: Any, folder: Path) -> None:
-    """Write the weights of the head as a Dense module without activation."""
+    """Write the weights of a linear head into a folder, as a Dense module of sentence-transformers without activation function."""
     from safetensors.torch import save_file
 
     bias = head.bias is not None

@@ -1,7 +1,7 @@
-"""transformers: a folder that its AutoModel classes load, for models with native pooling or a linear head per token.
+"""transformers: a folder that an AutoModel class loads, for models with native pooling or with one linear layer per token as head.
 
-The classes are AutoModelForSequenceClassification, AutoModelForTokenClassification and AutoModelForQuestionAnswering. With `pooling:
-native`, the head is that of the model family.
+The class is AutoModelForSequenceClassification, AutoModelForTokenClassification or AutoModelForQuestionAnswering. A model with
+`pooling: native` has the head that the transformers class of its pretrained model defines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Transformers(Export):
     needs_sequences: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
-        """Write config, weights and tokenizer; raise ConfigError if transformers has no class with a head like that of the model."""
+        """Write config, weights, tokenizer and README; raise ConfigError if no transformers class has a head like that of the model."""
         from vertune.exports import _files
 
         plain = model.plain()
@@ -45,7 +45,7 @@ class Transformers(Export):
         )
 
     def check(self, model: TrainedModel, folder: Path) -> None:
-        """Load model and tokenizer with transformers; raise ModelError unless the outputs equal those of the trained model."""
+        """Load model and tokenizer with transformers; raise ModelError unless the loaded model has the outputs of the trained model."""
         import torch
         import transformers
 
@@ -65,7 +65,7 @@ class Transformers(Export):
 
 
 def _auto(model: TrainedModel) -> str:
-    """Return the name of the transformers class that loads the folder."""
+    """Return the name of the transformers class that loads the exported folder; it depends on the model's task."""
     if model.task.states == "pooled":
         return "AutoModelForSequenceClassification"
     has_answers = any(column.type == "answers" for column in model.task.columns)
@@ -73,9 +73,10 @@ def _auto(model: TrainedModel) -> str:
 
 
 def _token_head(model: TrainedModel, plain: Any) -> Any:
-    """Load the pretrained model with the transformers class for the task, and copy the trained head into it.
+    """Return a transformers model with one output vector per token, which contains the trained weights.
 
-    The class returns one output vector per token. Raises ConfigError if its head differs from that of the trained model.
+    `plain` is the trained model with all its changes merged into the weights. Raises ConfigError unless the trained head is one
+    linear layer per token, and the head of the transformers class is a linear layer of the same size.
     """
     import torch
     import transformers
@@ -84,8 +85,9 @@ def _token_head(model: TrainedModel, plain: Any) -> Any:
 
     if plain.pooling != "tokens" or not isinstance(plain.head, torch.nn.Linear):
         raise ConfigError(
-            f"The library transformers has no class for '{plain.pooling}' pooling. Train with encoder.pooling=native to use this export, "
-            "or choose the export sentence_transformers (mean or cls pooling) or peft (lora, dora, adalora, ia3)."
+            f"The library transformers has no class for a model with '{plain.pooling}' pooling and the head of this model. Train with "
+            "encoder.pooling=native to use this export, or choose the export sentence_transformers (for mean or cls pooling) or peft "
+            "(for the methods lora, dora, adalora and ia3)."
         )
     encoder: Any = model.encoder
     with _files.quiet():
@@ -100,8 +102,8 @@ def _token_head(model: TrainedModel, plain: Any) -> Any:
     others = sum(parameter.numel() for parameter in whole.parameters() if id(parameter) not in inside)
     if len(own) != 1 or own[0].weight.shape != plain.head.weight.shape or others != own[0].weight.numel() + own[0].out_features:
         raise ConfigError(
-            f"{type(whole).__name__} has another head than the single linear layer of the trained model. "
-            "Train with encoder.pooling=native to export to transformers."
+            f"The transformers class {type(whole).__name__} has a different head than the trained model, whose head is a single linear "
+            "layer. Train with encoder.pooling=native to export to transformers."
         )
     own[0].load_state_dict(plain.head.state_dict())
     whole.base_model.load_state_dict(plain.backbone.state_dict(), strict=False)

@@ -1,8 +1,8 @@
 """Queues requests and computes them in batches in worker threads; independent of texts, models and HTTP.
 
-A batch is formed when a worker becomes free, from the requests that arrived meanwhile; no request waits for others to fill a batch.
-Every ticket (the handle of a queued request) is completed exactly once, with a value or an error, even if its worker dies or another
-request of its batch fails.
+A batch is formed when a worker becomes free, from the requests that are then waiting; no request waits for others to fill a batch.
+The caller of a request waits with a ticket. Every ticket is completed exactly once, with a value or an error, even if the worker that
+computes the request dies or another request of the same batch fails.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A thread that computes batches, and the items and tickets that must be rescued if it dies."""
+    """A thread that computes batches.
+
+    It stores the items (model inputs) of its current batch and the tickets (handles of requests) that it must still notify, so that
+    these are not lost if the thread dies.
+    """
 
     items: list[Item] = field(default_factory=list)
     """The items of the batch that it computes."""
@@ -58,7 +62,7 @@ class _Worker:
 
 
 class Batcher:
-    """Queues requests, computes them in batches with worker threads, and completes their tickets; thread-safe."""
+    """Queues requests, computes them in batches with worker threads, and completes their tickets (handles); thread-safe."""
 
     def __init__(
         self,
@@ -70,12 +74,13 @@ class Batcher:
     ) -> None:
         """Start the worker threads; raise ConfigError if `workers` is below 1.
 
-        `compute(executor, payloads)` returns one result per payload, in order. After each batch, `post` is called with a function that
-        runs the callbacks of the completed tickets, and may pass this function to another thread; if `post` is None, the worker thread
-        runs the callbacks. `watch` is called with the statistics of every computed batch.
+        `compute(executor, payloads)` runs the executor (usually a model) on one batch of inputs and returns one result per input, in
+        order. When tickets are completed, `post` is called with a function that runs their callbacks. It may pass this function to
+        another thread; if `post` is None, the worker thread runs the callbacks. `watch` is called with the statistics of every batch
+        that was computed.
         """
         if workers < 1:
-            raise ConfigError(f"A batcher can't have {workers} workers; it needs at least 1. Raise `workers`.")
+            raise ConfigError(f"The number of worker threads is {workers}; expected at least 1. Raise `workers`.")
         self.limits = limits
         self.last_success: float | None = None
         self._compute, self._post, self._watch = compute, post or (lambda call: call()), watch
@@ -95,7 +100,7 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """The number of tokens that wait for a worker."""
+        """The total number of tokens of the inputs that wait in the queue."""
         return self._queue.tokens
 
     @property
@@ -105,18 +110,19 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Whether at least one worker is alive."""
+        """Whether at least one worker thread is running."""
         return any(worker.thread.is_alive() for worker in tuple(self._workers))
 
     def submit(self, request: BatchRequest) -> Ticket[Any]:
         """Queue a request and return its ticket, with which the caller waits for the result.
 
-        Raises Busy if the queue is full or closed or the deadline can't be met. Raises DataError if the request has more tokens than the
-        whole queue may hold, or if the cost (in tokens) of one of its payloads is below 1.
+        Raises Busy if the queue is full or closed, or if the result can't be ready before the deadline of the request. Raises
+        DataError if the request has more tokens than the whole queue may hold, or if the cost (number of tokens) of one of its
+        payloads is below 1.
         """
         ticket: Ticket[Any] = Ticket(request, self._withdraw)
         if min(request.costs, default=1) < 1:
-            raise DataError(f"A payload has the cost {min(request.costs)}; it must be at least 1 token. Correct the costs.")
+            raise DataError(f"A payload of the request has the cost {min(request.costs)}; it must be at least 1 token. Correct `costs`.")
         with self._lock:
             if self._closed:
                 raise Busy("The queue is stopping and accepts no more requests. Send the request to another server, or retry in 1 s.")
@@ -129,15 +135,19 @@ class Batcher:
         return ticket
 
     def check(self, customer: str, tokens: int, deadline: float | None) -> None:
-        """Raise Busy if `submit` would refuse a request with this number of tokens now; `tokens` may be an estimate."""
+        """Raise Busy or DataError if the queue can't accept a request of this size now; nothing is queued.
+
+        `tokens` is the number of tokens of the request, which may be an estimate. `deadline` is the number of seconds within which
+        the result must be ready; None sets no limit.
+        """
         with self._lock:
             self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
 
     def close(self) -> None:
         """Complete waiting requests with the error Busy, wait for running batches, and stop the threads.
 
-        Requests that are not computed within `limits.hang` seconds are completed with a ModelError. If a worker thread calls this
-        method, it returns without waiting.
+        Requests that are still not computed after `limits.hang` seconds are completed with a ModelError. If the caller is a worker
+        thread, the method returns without waiting.
         """
         with self._lock:
             self._closed = True
@@ -161,18 +171,22 @@ class Batcher:
         self._announce(late)
 
     def _serve(self, worker: _Worker) -> None:
-        """Compute batches until the batcher is closed; runs in the thread of a worker."""
+        """Compute batches until the batcher is closed; this is the function that a worker thread runs."""
         try:
             while self._take(worker):
                 self._announce(worker.owed)
                 if worker.items:
                     self._run(worker)
         except BaseException as error:  # even a SystemExit must not lose the batch
-            _log.exception("A worker thread that computes batches ended with an exception; a new one replaces it.")
+            _log.exception("A worker thread that computes batches ended with an exception; a new thread replaces it.")
             self._replace(worker, error)
 
     def _take(self, worker: _Worker) -> bool:
-        """Wait for queued items and move a batch of them to `worker`; return False if the worker must end."""
+        """Wait until items (model inputs) are queued, and assign a batch of them to `worker`.
+
+        Returns False if the worker must end because it was replaced, or because the batcher is closed and no items remain; otherwise
+        True.
+        """
         with self._lock:
             worker.items, worker.owed, worker.since = [], [], None
             while not worker.lost:
@@ -198,7 +212,11 @@ class Batcher:
             return False
 
     def _drop_late(self, worker: _Worker) -> None:
-        """Remove from a new batch the items that can't meet their deadline or whose ticket is completed; the caller holds the lock."""
+        """Remove from a worker's new batch the items (model inputs) that need not be computed; the caller holds the lock.
+
+        These are the items of requests that are completed already, for example cancelled, and of requests whose result would be ready
+        only after their deadline. The latter requests are completed with the error Busy.
+        """
         now = monotonic()
         rate = self._trusted(now)
         worker.since = now
@@ -225,7 +243,8 @@ class Batcher:
             results = list(self._compute(items[0].ticket.request.executor, [item.payload for item in items]))
             if len(results) != len(items):
                 raise ModelError(
-                    f"The model returned {len(results)} results for {len(items)} items; it must return one per item. Correct `compute`."
+                    f"`compute` returned {len(results)} results for a batch of {len(items)} payloads; expected one per payload. "
+                    "Correct `compute`."
                 )
         except Exception as error:
             self._fail(worker, error, began)
@@ -233,7 +252,10 @@ class Batcher:
             self._deliver(worker, results, began)
 
     def _deliver(self, worker: _Worker, results: list[Any], began: float) -> None:
-        """Store the results of a batch, complete the tickets that have all their results, and report the batch to `watch`."""
+        """Store the results of a batch, complete the requests that have all their results, and call `watch` with the batch's statistics.
+
+        `began` is the time at which the batch began, in seconds of the monotonic clock.
+        """
         items, now = worker.items, monotonic()
         costs = [item.cost for item in items]
         with self._lock:
@@ -256,13 +278,15 @@ class Batcher:
                 self._watch(Batch(items[0].ticket.request.executor, len(items), sum(costs), max(costs) * len(items), now - began))
             except Exception:
                 _log.exception(
-                    "The function that is called with the statistics of every batch raised an exception; batches are still computed."
+                    "The function `watch`, which is called with the statistics of every batch, raised an exception; batches are still "
+                    "computed."
                 )
 
     def _fail(self, worker: _Worker, error: Exception, began: float) -> None:
-        """Queue the items of a failed batch again as two smaller batches, so that in the end only the item that causes the error fails.
+        """Divide a failed batch into two smaller batches and queue both again.
 
-        If the batch had only one item, the ticket of this item is completed with an error made from `error`.
+        Batches are divided until the item (model input) that causes the error is alone, so that the other items succeed. If the
+        failed batch had only one item, the request of this item is completed with an error made from `error`.
         """
         items = worker.items
         with self._lock:
@@ -278,9 +302,9 @@ class Batcher:
         self._announce(worker.owed)
 
     def _spend(self, items: Sequence[Item], seconds: float) -> list[Ticket[Any]]:
-        """Add the seconds that a batch took to `computed` of each ticket with items in it; return these tickets.
+        """Add the duration of a batch, in seconds, to the computing time of each ticket (request) that has items in the batch.
 
-        The caller holds the lock.
+        Returns these tickets. The caller holds the lock.
         """
         tickets = list(dict.fromkeys(item.ticket for item in items))
         for ticket in tickets:
@@ -288,21 +312,25 @@ class Batcher:
         return tickets
 
     def _halve(self, items: list[Item]) -> None:
-        """Queue each half of these items as one batch, to be computed before all other items; the caller holds the lock."""
+        """Queue the two halves of `items` as two batches, which are computed before all other items; the caller holds the lock."""
         middle = (len(items) + 1) // 2
         self._returned.extend(half for half in (items[:middle], items[middle:]) if half)
 
     def _conclude(self, tickets: Iterable[Ticket[Any]]) -> None:
-        """Complete tickets whose results are all present; the value of each is what the `finish` function of its request returns."""
+        """Complete tickets (handles of requests) whose results are all present.
+
+        The value of a ticket is what the function `finish` of its request makes of the results. If `finish` fails, the ticket is
+        completed with the error.
+        """
         for ticket in tickets:
             value, error = ticket.outcome()
             with self._lock:
                 self._settle(ticket, value, error)
 
     def _settle(self, ticket: Ticket[Any], value: Any = None, error: BaseException | None = None) -> None:
-        """Complete a ticket with a value or an error, and remove its remaining items from the queue.
+        """Complete a ticket (the handle of a request) with a value or an error; after an error, remove its waiting items from the queue.
 
-        Has no effect on a completed ticket. The caller holds the lock.
+        A ticket that is already completed is not changed. The caller holds the lock.
         """
         if ticket.completed:
             return
@@ -322,12 +350,13 @@ class Batcher:
             self._post(partial(_call_back, calling))
         except Exception:
             _log.exception(
-                "The function that runs the callbacks of %d completed requests could not be scheduled, so these callbacks are not run.",
+                "The function `post`, which runs the callbacks of %d completed requests, raised an exception; these callbacks may not "
+                "be run.",
                 len(calling),
             )
 
     def _withdraw(self, ticket: Ticket[Any]) -> None:
-        """Complete a ticket with CancelledError unless it is completed already."""
+        """Cancel a request: complete its ticket with CancelledError, unless it is completed already."""
         with self._lock:
             if ticket.completed:
                 return
@@ -335,38 +364,44 @@ class Batcher:
         self._announce([ticket])
 
     def _trusted(self, now: float) -> float:
-        """Return the throughput in tokens per second, or 0 if no recent measurement exists; the caller holds the lock."""
+        """Return the measured throughput in tokens per second, or 0 if there is no recent measurement; the caller holds the lock.
+
+        A measurement counts as recent while a worker computes a batch, and for `_STALE` seconds after the last batch.
+        """
         if self._speed.stale(now) and not any(worker.since for worker in self._workers):
             return 0.0
         return self._speed.rate
 
     def _wake(self) -> None:
-        """Wake one sleeping worker; the caller holds the lock."""
+        """Wake one of the workers that wait for items, if any; the caller holds the lock."""
         if self._sleeping:
             self._sleeping -= 1
             self._work.notify()
 
     def _staff(self) -> None:
-        """Start missing workers, unless the batcher is closed and no work remains; the caller holds the lock."""
+        """Start worker threads until the wanted number is running; the caller holds the lock.
+
+        If the batcher is closed, threads are started only if batches of dead or failed workers must still be repeated.
+        """
         while len(self._workers) < self._wanted and (self._returned or not self._closed):
             worker = _Worker()
             worker.thread = Thread(target=self._serve, args=(worker,), name="batcher-worker", daemon=True)
             try:
                 worker.thread.start()
             except RuntimeError:
-                _log.exception("A worker thread that computes batches could not be started; another attempt follows shortly.")
+                _log.exception("A worker thread that computes batches could not be started; the batcher tries again within seconds.")
                 return
             self._workers.append(worker)
         if not self._workers:
             self._ended.set()
 
     def _supervise(self) -> None:
-        """Check the workers repeatedly until all have ended; runs in its own thread."""
+        """Check the worker threads repeatedly until all have ended; this function runs in a thread of its own."""
         while not self._ended.wait(min(_TICK, self.limits.hang / 4)):
             try:
                 self._inspect()
             except Exception:
-                _log.exception("The periodic check of the worker threads raised an exception; it is repeated shortly.")
+                _log.exception("The periodic check of the worker threads raised an exception; the check is repeated within seconds.")
 
     def _inspect(self) -> None:
         """Replace workers whose thread has ended or whose batch takes longer than `limits.hang` seconds."""
@@ -375,27 +410,27 @@ class Batcher:
             now = monotonic()
             for worker in tuple(self._workers):
                 if worker.since is not None and now - worker.since > hang:
-                    _log.error("A worker thread has computed one batch for more than %s s; a new one replaces it.", hang)
+                    _log.error("A worker thread has been computing one batch for more than %s s; a new thread replaces it.", hang)
                     why = f"The batch with this request took longer than the {hang} s allowed. Send fewer records, or increase `hang`."
                     tickets += self._release(worker, why, again=False)
                 elif not worker.thread.is_alive():
-                    _log.error("A worker thread that computes batches has ended unexpectedly; a new one replaces it.")
+                    _log.error("A worker thread that computes batches has ended unexpectedly; a new thread replaces it.")
                     tickets += self._release(worker, _death("it ended without an exception"), again=True)
             self._staff()
         self._announce(tickets)
 
     def _replace(self, worker: _Worker, cause: BaseException) -> None:
-        """Replace a worker whose thread ends with an error, and queue its batch again."""
+        """Replace a worker whose thread ends with the exception `cause`, and queue its batch again."""
         with self._lock:
             tickets = self._release(worker, _death(f"{type(cause).__name__}: {cause}"), again=True)
             self._staff()
         self._announce(tickets)
 
     def _release(self, worker: _Worker, why: str, again: bool) -> list[Ticket[Any]]:
-        """Mark a worker as lost; return the tickets of its items, whose waiting threads the caller must notify.
+        """Remove a worker that died or takes too long; return the tickets (handles of requests) whose callers must be notified.
 
-        If `again` is set, the items with which fewer than `_DEATHS` workers have died are queued again, as two batches. The tickets of all
-        other items are completed with a ModelError that has the message `why`. The caller holds the lock.
+        If `again` is true, the items of its batch are queued again as two batches, except items with which `_DEATHS` workers have
+        died. All other requests of the worker are completed with a ModelError with the message `why`. The caller holds the lock.
         """
         if worker.lost:
             return []
@@ -415,13 +450,16 @@ class Batcher:
 
 
 def _call_back(tickets: Iterable[Ticket[Any]]) -> None:
-    """Run the callbacks of tickets."""
+    """Call the callbacks that were registered for these requests; `tickets` are the handles of the requests."""
     for ticket in tickets:
         ticket.call_back()
 
 
 def _alone(error: Exception) -> VertuneError:
-    """Return the error with which to complete the ticket of an item that failed as the only item of its batch."""
+    """Return the error for a request after a batch that contained only one item (model input) of this request failed.
+
+    A VertuneError is returned unchanged; any other exception is wrapped in a ModelError.
+    """
     if isinstance(error, VertuneError):
         return error
     wrapped = ModelError(f"The model raised an error in a batch with only this record: {type(error).__name__}: {error}. Change the record.")
@@ -430,5 +468,5 @@ def _alone(error: Exception) -> VertuneError:
 
 
 def _death(cause: str) -> str:
-    """Return the error message for a request whose worker died."""
+    """Return the error message for a request whose worker thread ended while it computed the request; `cause` says why it ended."""
     return f"A worker thread died with this request in its batch ({cause}). Send the records one by one to find the one that causes this."

@@ -1,11 +1,14 @@
-"""A queue that is fair among customers (API keys or client addresses), and refuses requests above its capacity; independent of workers.
+"""A queue that is fair among customers (API keys or client addresses) and refuses requests above its capacity; independent of workers.
 
-The order is start-time fair queueing (Goyal, Vin and Cheng 1996) over tokens: the next item of a customer starts at the virtual time
-at which its last one ended, and the item with the earliest start is computed next. Tokens are charged to a customer when an item
-leaves the queue for a batch, so a cancelled item costs nothing. The virtual clock also advances with the tokens served; otherwise a
-stream of new customers could stop it and so block all others.
+The order is start-time fair queueing (Goyal, Vin and Cheng 1996). It uses a virtual time that is counted in tokens: an item of a
+customer starts when the customer's previous item ends, and its duration is its number of tokens. The item with the earliest start is
+computed next. Tokens are charged to a customer when an item leaves the queue for a batch, so a cancelled item costs nothing.
 
-A request has one or more items, which are batched independently. Its ticket is the handle by which the caller waits for the result.
+The virtual clock also advances with the tokens that are served. Otherwise, it could stand still while new customers keep arriving:
+each of them would start at the time of the clock, and all would be served before the other customers.
+
+A request has one or more items (model inputs), which may be computed in different batches. The caller waits for the result with a
+ticket.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Limits of the queue and of one batch; raises ConfigError for invalid values."""
+    """The limits of a queue and of one batch; raises ConfigError for invalid values."""
 
     tokens: int = 1024
     """Maximum tokens of one batch with padding: its longest item times its number of items. A larger item is computed alone."""
@@ -60,13 +63,14 @@ class BatchLimits:
     def __post_init__(self) -> None:
         if min(self.tokens, self.items, self.queued) < 1 or self.hang <= 0 or not 0 <= self.fill <= 1:
             raise ConfigError(
-                f"{self} is not valid: `tokens`, `items` and `queued` must be at least 1, `hang` above 0, and `fill` 0 to 1. Correct it."
+                f"The limits {self} are not valid: `tokens`, `items` and `queued` must be at least 1, `hang` above 0, and `fill` from 0 to "
+                "1. Correct the limits."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """Payloads (model inputs) that one executor must compute, each with its cost in tokens."""
+    """A request to compute payloads (model inputs) with one executor (usually a model); each payload has a cost in tokens."""
 
     payloads: Sequence[Any]
     costs: Sequence[int]
@@ -81,11 +85,11 @@ class BatchRequest:
 
 
 class Ticket(Generic[Result]):
-    """The handle of a queued request, by which a caller waits for its value or error.
+    """The handle of a queued request, with which a caller waits for the value or the error of the request.
 
-    `waited` is the number of seconds until a batch with one of its items began (0 before that); `computed` is the total duration, in
-    seconds, of the batches that contained its items; `until` is the monotonic time of its deadline, in seconds. `results` is in the
-    order of the payloads, and `left` is the number of missing results.
+    `waited` is the number of seconds until the first batch with one of its items began (0 before that); `computed` is the total
+    duration, in seconds, of the batches that contained its items. `until` is the time at which its deadline ends, in seconds of the
+    monotonic clock. `results` is in the order of the payloads, and `left` is the number of missing results.
     """
 
     __slots__ = (
@@ -94,7 +98,7 @@ class Ticket(Generic[Result]):
     )  # fmt: skip
 
     def __init__(self, request: BatchRequest, withdraw: Callable[[Ticket[Any]], None]) -> None:
-        """`withdraw` is the function that cancels a ticket in its batcher."""
+        """Create the ticket of a request; `withdraw` is the function that `cancel` calls to cancel it."""
         self.request = request
         self.submitted = monotonic()
         self.until = math.inf if request.deadline is None else self.submitted + request.deadline
@@ -129,16 +133,16 @@ class Ticket(Generic[Result]):
         Raises the error of the request if it failed, and TimeoutError if the ticket is not completed in this time.
         """
         if not self.wait(timeout):
-            raise TimeoutError(f"The result was not ready within {timeout} s; wait longer, or cancel the ticket.")
+            raise TimeoutError(f"The result of the request was not ready within {timeout} s. Wait longer, or cancel the ticket.")
         if self.error is not None:
             raise self.error
         return self.value
 
     def done(self, callback: Callable[[Ticket[Any]], None]) -> None:
-        """Register a callback for the completion of the ticket.
+        """Register a function that is called once, with this ticket, when the ticket is completed.
 
-        The batcher calls the callback once, through its function `post`. If the ticket is completed already, the callback is called
-        immediately.
+        The batcher passes the call to its function `post`, which may run it in another thread. If the ticket is completed already,
+        the callback is called immediately.
         """
         self._callbacks.append(callback)
         if self.completed:
@@ -149,9 +153,10 @@ class Ticket(Generic[Result]):
         self._withdraw(self)
 
     def outcome(self) -> tuple[Any, BaseException | None]:
-        """Call the function `finish` of the request with the results.
+        """Convert the results to the value of the ticket with the function `finish` of the request.
 
-        Returns the pair (value, None) if it succeeds, and the pair (None, error) if it raises an error.
+        Returns the pair (value, None), or (None, error) if `finish` raises an error. If the request has no `finish`, the value is the
+        list of results.
         """
         if self.request.finish is None:
             return self.results, None
@@ -167,7 +172,7 @@ class Ticket(Generic[Result]):
             return None, wrapped
 
     def wake(self) -> bool:
-        """Wake the threads in `wait`, and return whether there are callbacks to call."""
+        """Wake the threads that wait in `wait`, and return whether there are callbacks that were not called yet."""
         for waiter in tuple(self._waiters):
             waiter.set()
         return bool(self._callbacks)
@@ -187,7 +192,7 @@ class Ticket(Generic[Result]):
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One payload of a ticket, with its index among the payloads and its cost in tokens."""
+    """One payload (model input) of a request: the request's ticket, the index among its payloads, and the cost in tokens."""
 
     ticket: Ticket[Any]
     index: int
@@ -200,7 +205,10 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class Customer:
-    """A customer and its waiting items, oldest first; `tag` is the virtual time (of fair queueing) at which its next item starts."""
+    """A customer (API key or client address) and its waiting items, oldest first.
+
+    `tag` is the virtual time, in tokens, at which its next item starts; `tokens` is the total number of tokens of its waiting items.
+    """
 
     name: str
     tag: float
@@ -224,7 +232,10 @@ class Throughput:
         return self._tokens / self._seconds if self._seconds else 0.0
 
     def add(self, tokens: int, began: float, now: float) -> None:
-        """Add a batch that ran from `began` to `now` (monotonic times in seconds); time in which two batches overlap counts once."""
+        """Add a batch of `tokens` tokens that was computed from `began` to `now`, in seconds of the monotonic clock.
+
+        If two batches were computed at the same time, the time in which they overlap counts once.
+        """
         seconds = now - max(began, self.last)
         decay = 0.5 ** (seconds / _HALF_LIFE) if began - self.last <= _STALE else 0.0
         self._tokens = self._tokens * decay + tokens
@@ -232,12 +243,12 @@ class Throughput:
         self.last = now
 
     def stale(self, now: float) -> bool:
-        """Return whether the last batch ended so long ago that the measured throughput may be outdated."""
+        """Return whether the last batch ended so long before `now` (more than `_STALE` seconds) that the throughput may have changed."""
         return now - self.last > _STALE
 
 
 class FairQueue:
-    """The waiting items of all customers, in fair order; not thread-safe, so callers hold a lock."""
+    """The waiting items (model inputs) of all customers, in fair order; not thread-safe, so callers hold a lock."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self.tokens = 0
@@ -255,18 +266,25 @@ class FairQueue:
 
     @property
     def customers(self) -> int:
-        """The number of customers with waiting items, or whose virtual time is still later than the virtual clock."""
+        """The number of customers that the queue keeps in memory.
+
+        These are the customers with waiting items, and the recently served customers, whose virtual time is later than the virtual
+        clock.
+        """
         return len(self._customers)
 
     def admit(self, name: str, tokens: int, deadline: float | None, rate: float) -> None:
-        """Check whether a request of a customer may be queued.
+        """Raise an error if a request of `tokens` tokens by the customer `name` may not be queued.
 
-        Raises Busy if the tokens of the request exceed the capacity that is free for this customer, or if they can't be computed within
-        `deadline` seconds at `rate` (tokens per second, 0 if unknown). Raises DataError if they exceed the capacity of an empty queue.
+        Raises DataError if the request has more tokens than the empty queue accepts. Raises Busy if its tokens exceed the capacity
+        that is free for this customer, or can't be computed within `deadline` seconds at `rate` tokens per second. If `rate` is 0, it
+        is unknown, and the deadline is not checked.
         """
         limit = self._limits.queued
         if tokens > limit:
-            raise DataError(f"The request has {tokens} tokens; at most {limit} may wait in the queue. Divide it into several.")
+            raise DataError(
+                f"The request has {tokens} tokens; at most {limit} tokens may wait in the queue. Divide it into several requests."
+            )
         customer = self._customers.get(name)
         waiting = customer.tokens if customer is not None else 0
         of_customer, total = waiting + tokens, self.tokens + tokens
@@ -283,9 +301,10 @@ class FairQueue:
                 )
 
     def busy(self, reason: str, rate: float, own: bool = False) -> Busy:
-        """Return the error for a refusal; its message contains the reason, the queue length, the throughput and the time to retry.
+        """Return the error for a request that is refused; its message contains `reason`, the number of waiting tokens, and when to retry.
 
-        `own` is set if the customer uses more than an equal part of the queue; the HTTP status is then 429 instead of 503.
+        `rate` is the throughput in tokens per second, 0 if unknown. `own` is set if the customer of the request uses more than an
+        equal part of the queue; the HTTP status is then 429 instead of 503.
         """
         # if the rate is unknown, 1 s is an arbitrary choice
         seconds = min(max(self.tokens / rate, 0.05), 60.0) if rate else 1.0
@@ -293,7 +312,7 @@ class FairQueue:
         return Busy(f"{reason}: {self.tokens} tokens wait, {speed}. Retry in {seconds:.2f} s.", seconds, own)
 
     def add(self, name: str, items: Sequence[Item]) -> None:
-        """Append items to the queue of one customer."""
+        """Append items (model inputs) to the waiting items of the customer `name`."""
         customer = self._customers.get(name)
         if customer is None or not customer.items:
             due = self._due()
@@ -313,7 +332,7 @@ class FairQueue:
         self.tokens += tokens
 
     def remove(self, item: Item) -> None:
-        """Remove an item, if it still waits, without charging its tokens to its customer."""
+        """Remove an item (model input) if it still waits; its tokens are not charged to its customer."""
         customer = item.customer
         if item not in customer.items:
             return
@@ -328,7 +347,7 @@ class FairQueue:
                 self._heap.clear()
 
     def take(self, items: Sequence[Item]) -> None:
-        """Remove a chosen batch from the queue and charge its tokens to its customers."""
+        """Remove the items of a batch, which `choose` returned, from the queue and charge their tokens to their customers."""
         # divided by one more than the active customers, so that a new customer always precedes one that was just served
         share = 1 / (self.active + 1)
         for item in items:
@@ -337,9 +356,10 @@ class FairQueue:
             self.remove(item)
 
     def choose(self) -> list[Item]:
-        """Return a batch: the next item in fair order, and the waiting items for the same executor with the most similar costs.
+        """Return the items (model inputs) of the next batch; the list is empty if no item waits.
 
-        The items remain in the queue until `take` removes them. The list is empty if no item waits.
+        The batch contains the item that is next in fair order, and those waiting items for the same executor (model) whose costs in
+        tokens are most similar, within the limits of a batch. All these items remain in the queue until `take` removes them.
         """
         due = self._due()
         if due is None:
@@ -356,7 +376,11 @@ class FairQueue:
         return self._fitting(near)
 
     def _fitting(self, near: list[Item]) -> list[Item]:
-        """Return the first item and, in the given order, others that keep the batch within its limits of tokens, items and padding."""
+        """Return those items of `near` that form one batch within the limits of tokens, items and padding.
+
+        `near` begins with the item that is next in fair order; the others follow, most similar cost first. The first is always
+        returned.
+        """
         chosen, longest, filled = near[:1], near[0].cost, near[0].cost
         for item in near[1:]:
             size, padded = max(longest, item.cost), max(longest, item.cost) * (len(chosen) + 1)
@@ -370,9 +394,10 @@ class FairQueue:
         return chosen
 
     def _due(self) -> Customer | None:
-        """Return the customer whose item is next, or None if no item waits.
+        """Return the customer whose item is next in fair order, or None if no item waits.
 
-        Removes customers that have no items and whose virtual time the clock has reached.
+        Customers without waiting items that precede this customer in the order are removed, and the virtual clock advances to their
+        time.
         """
         while self._heap:
             tag, _, customer = self._heap[0]

@@ -1,8 +1,9 @@
-"""One base model in memory that many fine-tuned models share, with common batches; independent of texts, predictions and HTTP.
+"""One base model in memory that many fine-tuned models share, also within one batch; independent of texts, predictions and HTTP.
 
-The trained changes of each fine-tuned model are stored at one index (its slot) of arrays that all of them share, the banks
-(core/banks.py). At first, a batch contains one row per text. A fine-tuned model gets a row of its own for the text only at the lowest
-layer that it changes, so the layers below run once per text.
+Arrays called banks (core/banks.py) contain the trained changes of all these fine-tuned models; the index of one model in the banks is
+its slot. Several models may have to be run on the same text. In the lowest layers, a batch has one row per text, which all models
+share. At the lowest layer that a model changes, the batch gets an additional row for this text and this model. So the layers below
+are computed once per text instead of once per model.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Banks:
-    """Arrays (banks) with the trained changes of all models on one base model, one index (slot) per model; slot 0 changes nothing."""
+    """Arrays (banks) that contain the trained changes of all fine-tuned models on one base model.
+
+    Each model has one index (slot) of the first dimension. Slot 0 belongs to no model; it contains values that change nothing.
+    """
 
     def __init__(self, shapes: Shapes) -> None:
         self.shapes = dict(shapes)
@@ -45,7 +49,7 @@ class Banks:
         self._lock = threading.Lock()
 
     def put(self, rows: BankRows) -> int:
-        """Write the trained changes of a model at a free index (slot) of the arrays; return the index."""
+        """Write the trained changes of a model (`rows`, arrays by bank name) at a free index (slot) of the banks; return the index."""
         with self._lock:
             if not self._free:
                 self._grow()
@@ -55,11 +59,11 @@ class Banks:
             return slot
 
     def free(self, slot: int) -> None:
-        """Release a slot, so that another model can use it; call this only when no running batch reads the slot."""
+        """Release a slot (index in the banks), so that another model can use it; call this only when no running batch reads the slot."""
         self._free.append(slot)
 
     def _grow(self) -> None:
-        """Double the number of slots (models that fit into the arrays) by copying the arrays into larger ones."""
+        """Double the number of slots (indices, one per model) by copying the banks into larger arrays."""
         before = len(next(iter(self.arrays.values()), (None,) * _SLOTS))
         grown = {}
         for name, array in self.arrays.items():
@@ -70,15 +74,16 @@ class Banks:
 
 
 def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Allocate an array in memory pages of its own, which take memory only once written and return to the system with the array.
+    """Allocate an array of zeros in memory pages of its own, outside the heap.
 
-    On the heap, growing arrays would leave unused holes: a third of their size with a hundred models.
+    A page takes memory only after it was written, and all pages return to the system when the array is deleted. On the heap, arrays
+    that are replaced by larger ones would leave unused gaps: with a hundred models, a third of the size of the arrays.
     """
     return np.frombuffer(mmap.mmap(-1, max(1, math.prod(shape)) * 4), np.float32, math.prod(shape)).reshape(shape)
 
 
 class Segment(Protocol):
-    """Consecutive layers of a backbone (a shared base model) that run together."""
+    """Consecutive layers of a shared base model (backbone) that are computed in one call."""
 
     end: int
     """Depth (layer number) at which the segment ends; the hidden states that it returns enter the next layer."""
@@ -94,7 +99,10 @@ class Segment(Protocol):
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Slot:
-    """One fine-tuned model on a shared base model; its index in the banks is reserved as long as this object is referenced."""
+    """One fine-tuned model that uses a shared base model.
+
+    Its index in the banks (arrays of trained changes) is reserved as long as this object is referenced.
+    """
 
     begin: int
     """Layer from which the model's hidden states differ from the base model's, so that it needs its own rows; or START or END."""
@@ -111,10 +119,10 @@ class Slot:
 
 @dataclass(slots=True)
 class _Batch:
-    """The rows of a batch between two segments (groups of layers).
+    """The rows of a batch between two segments (groups of consecutive layers), with their hidden states.
 
-    `items` contains the index of the text of each row, `places` the fine-tuned model that the row is for. None in `places` marks the
-    common row of a text, for all models that have no row of their own yet.
+    For each row, `items` contains the index of its text, and `places` contains the fine-tuned model for which the row is computed. If
+    this is None, the row is the common row of the text: it is used by all models that have no row of their own yet for this text.
     """
 
     items: list[int]
@@ -128,7 +136,7 @@ class _Batch:
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Backbone:
-    """A base model in memory, from the embeddings to the last layer, with the trained changes of all models that share it."""
+    """A base model in memory, from the embeddings to the last layer, with the trained changes of all fine-tuned models that share it."""
 
     encoder: Encoder
     segments: Sequence[Segment]
@@ -137,11 +145,18 @@ class Backbone:
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """The depths (layer numbers) at which the common row of a text can be split into one row per model."""
+        """The layer numbers at which a model can get rows of its own.
+
+        These are START (before the embeddings) and the ends of all segments except the last.
+        """
         return (START, *(segment.end for segment in self.segments[:-1]))
 
     def add(self, rows: BankRows, place: Slot) -> Slot:
-        """Add a model with the trained changes `rows`; return its `place`. The changes are removed when `place` is no longer referenced."""
+        """Add the fine-tuned model `place`, whose trained changes are `rows` (arrays by bank name); return `place`.
+
+        `place.begin` is set to the nearest layer, at or below it, at which a model can get rows of its own. The changes are removed
+        from memory when `place` is no longer referenced.
+        """
         place.begin = place.begin if place.begin == END else max(cut for cut in self.cuts if cut <= place.begin)
         if rows:
             place.slot = self.banks.put(rows)
@@ -150,9 +165,10 @@ class Backbone:
         return place
 
     def compute(self, payloads: Sequence[tuple[Feature, Sequence[Slot]]]) -> list[list[NDArray[Any]]]:
-        """Return, for each feature (model input), one array per model that is requested for it: the outputs of the model's head.
+        """Compute one batch; each payload is a feature (model input) with the fine-tuned models that must run on it.
 
-        If a head has one output vector per token, its array has one row for each token of the feature.
+        Returns, for each payload, one array per model, in the order of the models: the outputs of the model's head. If the head has
+        one output vector per token, the array has one row for each token of the feature.
         """
         arrays = self.encoder.collate([feature for feature, _ in payloads])
         front = max((place.positions for _, places in payloads for place in places), default=0)
@@ -169,7 +185,10 @@ class Backbone:
         return _apply_heads(payloads, batch, own, self.encoder.mask(arrays))
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature], place: Slot, tokens: int = 2048) -> list[NDArray[Any]]:
-        """Return one model's outputs for many features (model inputs), computed in batches of similar lengths."""
+        """Return one model's outputs for many features (model inputs), computed in batches of similar lengths.
+
+        `place` is the model; `tokens` is the maximum number of tokens of one batch, padding included.
+        """
         from vertune.batching.batches import by_tokens
 
         costs = np.array([feature.cost for feature in features], np.int64)
@@ -180,9 +199,10 @@ class Backbone:
         return results
 
     def _segment_inputs(self, batch: _Batch, arrays: Arrays, front: int) -> tuple[Arrays, NDArray[Any] | None, NDArray[np.int64], Arrays]:
-        """Return the arguments of `Segment.run`.
+        """Return the arguments with which `Segment.run` computes the next layers of this batch.
 
-        Of the trained vectors that a model puts before a text, only the last `front` are included.
+        Some models put trained vectors before a text. The banks (arrays) of these vectors are reduced to the rows of this batch and
+        to the last `front` vectors, the largest number that a model of the batch needs.
         """
         slots = batch.slots()
         same = batch.items == list(range(len(next(iter(arrays.values())))))
@@ -192,16 +212,18 @@ class Backbone:
         return taken, batch.states, slots, {**banks, **fronts} if fronts else banks
 
     def _run_replaced(self, batch: _Batch, arrays: Arrays, own: list[_Batch], front: int) -> _Batch:
-        """Run the rows of the models that replace all layers from this depth upwards by layers of their own.
+        """Compute the rows of those models that, from this layer upwards, use layers of their own instead of the base model's.
 
-        Appends a batch with the result of each such model to `own`; returns a batch with the rows of the other models.
+        Appends one batch with the final hidden states of each such model to `own`; returns a batch with the rows of the other models.
+        `front` is the number of positions that were inserted before each text for other models; the models' own layers don't read
+        them.
         """
         tops = {place for place in batch.places if place and place.top}
         for top in tops:
             rows = [row for row, place in enumerate(batch.places) if place is top]
             items = [batch.items[row] for row in rows]
             taken = {name: array[items] for name, array in arrays.items()}
-            states = None if batch.states is None else batch.states[rows, front:]  # without the positions of other verticals
+            states = None if batch.states is None else batch.states[rows, front:]  # without the positions for other models
             for segment in top.top:
                 states = segment.run(taken, states, np.zeros(len(rows), np.int64), {})
             own.append(_Batch(items, [top] * len(rows), states))
@@ -212,12 +234,20 @@ class Backbone:
 
 
 def _select(states: NDArray[Any] | None, rows: list[int]) -> NDArray[Any] | None:
-    """Return these rows of the hidden states; avoid a copy if they are all rows in order."""
+    """Return the hidden states of these rows; None stays None.
+
+    If `rows` lists all rows in order, `states` itself is returned, without a copy.
+    """
     return None if states is None else states if rows == list(range(len(states))) else states[rows]
 
 
 def _split(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[bool]) -> _Batch:
-    """Add a row for each model whose changes begin at the layer `here`; keep the common row of a text while other models need it."""
+    """Return a batch with an additional row for each model whose changes begin at the layer with the number `here`.
+
+    `waiting` lists, for each text, the models that have no row of their own yet; those that get one are removed from it. The common
+    row of a text is kept while models wait. It is also kept if `plain` is true for the text: then a model that changes only the head
+    reads this row.
+    """
     rows: list[int] = []
     places: list[Slot | None] = []
     for row, (item, place) in enumerate(zip(batch.items, batch.places, strict=True)):
@@ -235,9 +265,10 @@ def _split(batch: _Batch, here: int, waiting: list[list[Slot]], plain: list[bool
 def _apply_heads(
     payloads: Sequence[tuple[Feature, Sequence[Slot]]], batch: _Batch, own: Sequence[_Batch], mask: NDArray[np.bool_]
 ) -> list[list[NDArray[Any]]]:
-    """Apply each model's head to the final hidden states of the model's rows.
+    """Apply the head of each model to the final hidden states of the model's rows.
 
-    `own` contains the batches of the models with layers of their own, which `_run_replaced` computes separately.
+    Returns, for each payload, one array of outputs per requested model. `own` contains the batches of the models that have layers of
+    their own; `_run_replaced` has computed these. `mask` is true for tokens that are not padding.
     """
     results: dict[tuple[int, Slot], NDArray[Any]] = {}
     for part in (batch, *own):
@@ -259,9 +290,10 @@ def _apply_heads(
 
 
 def _pool(states: NDArray[Any], mask: NDArray[np.bool_], pooling: Pooling) -> NDArray[Any]:
-    """Return the inputs of a head, calculated as in nn/vertical.py.
+    """Return the values that a head reads: hidden states, pooled in the same way as in training (nn/vertical.py).
 
-    Depending on `pooling`, these are the hidden states of all tokens, that of the first token, or the mean over the tokens.
+    `states` has the shape (rows, tokens, width). For the pooling `tokens` it is returned unchanged. Otherwise, the result has the
+    shape (rows, width): for `cls` the state of the first token, else the mean over the tokens that are not padding.
     """
     if pooling == "tokens":
         return states

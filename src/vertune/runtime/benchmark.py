@@ -2,8 +2,9 @@
 
     python -m vertune.runtime.benchmark GRAPH BATCHES '{"features": 512, "threads": 1}'
 
-prints one JSON object. BATCHES is a safetensors file of collated batches, with arrays named `batch/array`. A batch named `one-COST`
-contains a single model input, with which latency is measured. Throughput is measured with the batches named `many-NUMBER`.
+This command prints the results as one JSON object. BATCHES is a safetensors file of collated batches, whose arrays are named
+`batch/array`. A batch named `one-COST` contains a single model input of COST tokens; it is used to measure latency. The batches named
+`many-NUMBER` are used to measure throughput; `features` is the total number of model inputs in them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _ONE, _MANY = "one-", "many-"
 
 @dataclass(frozen=True, slots=True)
 class GraphWorkload:
-    """An ONNX graph, and the costs (in tokens) of the model inputs with which the graph is measured."""
+    """An ONNX graph to measure, and the costs (for texts, numbers of tokens) of typical model inputs."""
 
     graph: Path
     encoder: Encoder
@@ -51,10 +52,11 @@ class GraphWorkload:
 
 
 def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, Any]:
-    """Measure a graph in a new process; raise ModelError if that fails.
+    """Measure a graph in a new process with `threads` threads; raise ModelError if that fails.
 
-    Returns a dict: `latency` (the median seconds for a single model input, for each of several costs in tokens), `throughput` (typical
-    model inputs per second), `memory` (resident memory in bytes) and `threads` (number of threads).
+    Returns a dict. `latency` maps each of several costs (numbers of tokens) to the median seconds for a single model input of this
+    cost. `throughput` is the number of typical model inputs per second, `memory` the resident memory in bytes, `threads` the number
+    of threads.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "batches.safetensors"
@@ -64,15 +66,19 @@ def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, 
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
     if done.returncode:
         reason = done.stderr.strip()[-300:]
-        raise ModelError(f"The speed of {workload.graph} could not be measured: {reason}. Free memory and try again, or compress again.")
+        raise ModelError(
+            f"The speed of the ONNX graph {workload.graph} could not be measured: {reason}. Free memory and try again, or compress the "
+            "model again."
+        )
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
 def _batches(workload: GraphWorkload) -> dict[str, Batch]:
-    """Return two kinds of batches by name: those of a single model input, for each of several costs (in tokens), and the others.
+    """Return, by name, the batches with which a graph is measured.
 
-    The others contain the typical model inputs of the workload, those of similar costs in the same batch.
+    A batch `one-COST` contains a single model input of COST tokens, for latency. The batches `many-NUMBER` contain the typical model
+    inputs of the workload, for throughput; model inputs of similar costs are in the same batch.
     """
     encoder, costs = workload.encoder, np.array(workload.costs[:_FEATURES])
     largest = encoder.max_base_cost
@@ -84,7 +90,10 @@ def _batches(workload: GraphWorkload) -> dict[str, Batch]:
 
 
 def _measure(graph: Graph, batches: dict[str, Batch], features: int) -> dict[str, Any]:
-    """Measure a graph in this process; `features` is the total number of model inputs in the batches for throughput."""
+    """Measure the latency, throughput and memory of a graph in this process; return the dict that `benchmark` describes.
+
+    `features` is the total number of model inputs in the batches for throughput.
+    """
     latency = {name.removeprefix(_ONE): _seconds(graph, batch) for name, batch in batches.items() if name.startswith(_ONE)}
     many = [batch for name, batch in batches.items() if name.startswith(_MANY)]
     rounds = 0
@@ -98,7 +107,10 @@ def _measure(graph: Graph, batches: dict[str, Batch], features: int) -> dict[str
 
 
 def _load(file: str) -> dict[str, Batch]:
-    """Return the batches of a file: first those of a single model input, from small to large, then the others in order."""
+    """Return the batches of a safetensors file, by name.
+
+    The batches of a single model input come first, from small to large; the batches for throughput follow in order.
+    """
     batches: dict[str, Batch] = {}
     for name, array in load_file(file).items():
         batch, _, part = name.partition("/")

@@ -58,9 +58,9 @@ class AnswerCache(Generic[Key, Value]):
     def get_or_compute(self, keys: Sequence[Key], compute: Callable[[list[int]], Sequence[Value]]) -> list[Value]:
         """Return one value per key, in order; call `compute` for the keys that are not cached.
 
-        `compute` gets the indices of these keys in `keys`, one index per distinct key, and returns one value per index. If another thread
-        is already computing the value of a key, wait for this value. An error of `compute` is raised in every waiting thread and is not
-        cached.
+        `compute` gets a list of indices in `keys`, one for each distinct key that is not cached, and returns one value per index. If
+        another thread is already computing the value of a key, this thread waits for that value. If `compute` raises an error, the
+        error is raised in every thread that waits for the values, and nothing is cached.
         """
         values: dict[Key, Value] = {}
         waiting: dict[Key, Future[Value]] = {}
@@ -83,7 +83,10 @@ class AnswerCache(Generic[Key, Value]):
         return [values[key] for key in keys]
 
     def _compute(self, claimed: dict[Key, int], compute: Callable[[list[int]], Sequence[Value]]) -> dict[Key, Value]:
-        """Compute the values of the keys that this thread has reserved, and pass them to the threads that wait for them."""
+        """Compute the values of the keys that this thread has reserved, and pass these values to other threads that wait for them.
+
+        `claimed` maps each reserved key to its index in the list that the caller requested.
+        """
         try:
             values = dict(zip(claimed, compute(list(claimed.values())), strict=True))
         except BaseException as error:
@@ -97,14 +100,14 @@ class AnswerCache(Generic[Key, Value]):
         return values
 
     def _take_pending(self, claimed: dict[Key, int]) -> list[Future[Value]]:
-        """Remove and return the futures of the keys that this thread has reserved."""
+        """Remove and return the futures of the keys that this thread has reserved; other threads may be waiting for these futures."""
         with self._lock:
             return [self._pending.pop(key) for key in claimed]
 
 
 @dataclass(frozen=True)
 class CachedPredictor:
-    """A predictor with a cache of its predictions."""
+    """A predictor that stores its predictions in a cache and returns them for equal inputs."""
 
     predictor: Predictor
     model: str

@@ -24,14 +24,19 @@ def check_device(device: str) -> None:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError if torch was built without this kind of device
         there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
-        raise ConfigError(f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Choose from: {there}.") from error
+        raise ConfigError(
+            f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Choose a device of this machine: {there}."
+        ) from error
 
 
 class Eager:
-    """One model in memory, on the GPU if there is one."""
+    """A trained model that computes its outputs in torch, on the GPU if there is one."""
 
     def __init__(self, model: Any, tokens: int, device: str | None = None) -> None:
-        """Move `model`, a VerticalModel, to the device (default: a GPU if there is one); `tokens` limits the size of one forward pass."""
+        """Move `model`, a torch model of the class VerticalModel, to the device; the default is a GPU if there is one.
+
+        `tokens` is the maximum number of tokens, padding included, in one forward pass.
+        """
         import torch
 
         self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -39,7 +44,10 @@ class Eager:
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder, task: Task, tokens: int) -> Self:
-        """Load the base model and apply the trained changes that the folder contains."""
+        """Load the base model and apply the trained changes that the folder contains.
+
+        `tokens` is the maximum number of tokens, padding included, in one forward pass.
+        """
         from vertune.nn import delta, edits
         from vertune.nn.build import build
 
@@ -55,10 +63,13 @@ class Eager:
 
 
 class TorchSegment:
-    """All layers of a shared base model in torch, on the GPU if there is one."""
+    """All layers of a shared base model, computed in torch, on the GPU if there is one."""
 
     def __init__(self, mixed: Any, device: str | None = None) -> None:
-        """Move `mixed`, a MixedBackbone (nn/banks.py), to the device (default: a GPU if there is one)."""
+        """Move the base model to the device; the default is a GPU if there is one.
+
+        `mixed` is a MixedBackbone (nn/banks.py), which applies the changes of several fine-tuned models within one batch.
+        """
         import torch
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -70,7 +81,11 @@ class TorchSegment:
     def run(
         self, arrays: Mapping[str, NDArray[Any]], states: NDArray[Any] | None, slots: NDArray[Any], banks: Mapping[str, NDArray[Any]]
     ) -> NDArray[Any]:
-        """Return the final hidden states, shape (rows, tokens, width); only the trained changes of this batch's models go to the device."""
+        """Return the final hidden states of a collated batch, shape (rows, tokens, width).
+
+        `slots` contains, for each row, the index of its model in `banks`, the arrays of all models' trained changes; only the changes
+        of models in this batch are copied to the device. `states` is ignored, because these layers begin with the embeddings.
+        """
         import torch
 
         from vertune.nn.banks import gather

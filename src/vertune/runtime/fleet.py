@@ -32,25 +32,29 @@ Payload = tuple[Feature, Sequence[Any]]
 
 
 class Executor(Hashable, Protocol):
-    """Computes model outputs for batches: either a base model that several models share, or the graph of a single model."""
+    """Computes batches: either a base model that several fine-tuned models share, or the ONNX graph of a single model."""
 
     encoder: Encoder
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """Return, for each feature (model input), one array per model that must run on it: the outputs of the model's head."""
+        """Compute one batch; each payload is a feature (model input) with the models that must run on it.
+
+        Returns, for each payload, one array per model: the outputs of the model's head.
+        """
         ...
 
 
 class DedicatedGraph:
-    """The ONNX graph of a single model, which shares no base model. The graph cache may evict it from memory and load it again."""
+    """The ONNX graph of a model that shares no base model; the graph cache may evict it from memory and load it again."""
 
     def __init__(self, model: Artifact, encoder: Encoder, cache: GraphCache) -> None:
         self.model, self.encoder, self._cache = model, encoder, cache
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
-        """Return, for each feature (model input), a list with one array: the outputs of the model's head.
+        """Compute one batch; each payload is a feature (model input) for the single model of this graph.
 
-        If the head has one output vector per token, the array has one row for each token of the feature.
+        Returns, for each payload, a list with one array, the outputs of the model's head. If the head has one output vector per
+        token, the array has one row for each token of the feature.
         """
         features = [feature for feature, _ in payloads]
         out = self._cache.graph(self.model).run(self.encoder.collate(features))
@@ -62,7 +66,7 @@ class DedicatedGraph:
 
 
 class _LoadedGraph(NamedTuple):
-    """An ONNX graph in memory."""
+    """An ONNX graph in memory, and the size of its file."""
 
     graph: Graph
     size: int
@@ -70,10 +74,16 @@ class _LoadedGraph(NamedTuple):
 
 
 class GraphCache:
-    """Keeps the most recently used graphs in memory, up to a total size. An evicted graph remains until its running batches finish."""
+    """Keeps the most recently used ONNX graphs in memory, up to a total size of their files.
+
+    A graph that is evicted while it computes batches remains in memory until these batches are finished.
+    """
 
     def __init__(self, limit: int, threads: int | None = None) -> None:
-        """`limit` is the total size of the graph files in bytes; a single graph may exceed it."""
+        """`limit` is the maximum total size of the graph files in bytes; a graph that is larger is still loaded, as the only one.
+
+        `threads` is the number of threads that compute one batch; None uses all processors that this process may use.
+        """
         self.limit, self.threads = limit, threads
         # unbounded, because graphs are evicted before a new one is loaded: the old and the new one are never in memory together
         self._graphs: cachetools.LRUCache[str, _LoadedGraph] = cachetools.LRUCache(math.inf, getsizeof=lambda loaded: loaded.size)
@@ -83,7 +93,7 @@ class GraphCache:
         return model in self._graphs
 
     def graph(self, model: Artifact) -> Graph:
-        """Return the graph of a model, loading it if it is not in memory."""
+        """Return the ONNX graph of a model; load it if it is not in memory."""
         with self._lock:
             if model.id not in self._graphs:
                 size = self._make_room(model)
@@ -91,7 +101,10 @@ class GraphCache:
             return self._graphs[model.id].graph
 
     def opened(self, model: Artifact) -> Predictor:
-        """Open a model and put its graph into the cache; raise ModelError if the graph has changed since it was measured."""
+        """Load a compressed model, put its ONNX graph into the cache, and return a predictor that reads the graph from the cache.
+
+        Raises ModelError if the graph has changed since the model was compressed.
+        """
         with self._lock:
             size = self._make_room(model)
             predictor = Predictor.open(model, self.threads)
@@ -100,7 +113,10 @@ class GraphCache:
         return replace(predictor, engine=DedicatedGraph(model, predictor.encoder, self))
 
     def _make_room(self, model: Artifact) -> int:
-        """Evict graphs from memory until this model's graph fits or none is left; return the size of its file in bytes."""
+        """Evict graphs until the graph of `model` fits into the cache or no other is left; return the file size of this graph in bytes.
+
+        Raises StorageError if the file can't be read.
+        """
         try:
             size = (model.folder / GRAPH).stat().st_size
         except OSError as error:
@@ -108,7 +124,10 @@ class GraphCache:
             raise StorageError(message) from error
         while self._graphs and self.bytes + size > self.limit:
             evicted, _ = self._graphs.popitem()
-            _log.info("Removed the graph of %s from memory: all graphs used by only one model may take %d bytes.", evicted, self.limit)
+            _log.info(
+                "Removed the ONNX graph of the model %s from memory: the graphs in memory may have at most %d bytes together.",
+                evicted, self.limit,
+            )  # fmt: skip
         return size
 
     @property
@@ -119,7 +138,7 @@ class GraphCache:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Deployment:
-    """A name under which predictions are served (a vertical), with the model that currently makes them."""
+    """A name under which clients request predictions, with the model that currently makes these predictions."""
 
     name: str
     model: Artifact
@@ -146,7 +165,7 @@ class Deployment:
 
     @property
     def artifact_id(self) -> str:
-        """The id of what makes the predictions: a shared base model, or a model with a graph of its own."""
+        """The id of the stored folder that makes the predictions: a shared base model, or a model with an ONNX graph of its own."""
         return self.executor.model.id if isinstance(self.executor, DedicatedGraph) else str(self.shared)
 
 
@@ -174,26 +193,30 @@ class Fleet:
         self._keeper = GraphCache(self.limit, self.threads)
 
     def get(self, name: str) -> Deployment:
-        """Return what is served under this name; raise NotFound, which lists the existing names, if there is nothing."""
+        """Return the deployment (served model) with this name; raise NotFound, with a list of the served names, if there is none."""
         deployment = self.deployments.get(name)
         if deployment is None:
             served = ", ".join(sorted(self.deployments)[:20])
             advice = f"Choose from: {served}." if served else "Serve a model under this name: vertune alias NAME@live MODEL"
-            raise NotFound(f"No vertical '{name}' is served here. {advice}")
+            raise NotFound(f"No model is served under the name '{name}'. {advice}")
         return deployment
 
     def live(self) -> dict[str, Artifact]:
-        """Return, by NAME, the model of each alias NAME@live in the home folder (.vertune); skip aliases whose model does not exist."""
+        """Return the models that are to be served, by the name under which clients request them.
+
+        An alias NAME@live in the home folder (.vertune) marks a model as to be served under NAME. Aliases whose model does not exist
+        are omitted; `dangling` reports these.
+        """
         return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
 
     def dangling(self) -> dict[str, str]:
-        """Return an error message, by NAME, for each alias NAME@live whose model does not exist."""
+        """Return an error message for each alias NAME@live that points to a model that does not exist; the keys are the NAMEs."""
         return {
             name: f"{error} Choose a model: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
         }
 
     def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
-        """Yield NAME and its model for each alias NAME@live; if the model does not exist, yield the error message instead of it."""
+        """Yield NAME and the model for each alias NAME@live; if the model does not exist, yield NAME and an error message."""
         for alias, id in self.home.aliases().items():
             name, _, kind = alias.partition("@")
             if kind == "live":
@@ -203,9 +226,10 @@ class Fleet:
                     yield name, str(error)
 
     def follow(self, models: Mapping[str, Artifact]) -> dict[str, str]:
-        """Serve exactly these models, given by name; return error messages, by name, for the models that can't be served.
+        """Serve exactly these models, each under its key in `models`; return error messages, by name, for models that can't be served.
 
-        A name whose new model can't be served keeps its previous model. A running batch finishes with the models that it started with.
+        A name whose new model can't be served keeps its previous model. A name that is not in `models` is no longer served. A running
+        batch finishes with the models that it started with.
         """
         errors: dict[str, str] = {}
         for name in set(self.deployments) - set(models):
@@ -215,7 +239,7 @@ class Fleet:
                 backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
                 artifact = backbone or graph_of(self.home, model)
                 if artifact is None:
-                    raise NotFound(f"{model.id} has not been prepared for serving yet. Prepare it: vertune share {name}")
+                    raise NotFound(f"The model {model.id} has not been prepared for serving yet. Prepare it: vertune share {name}")
                 current = self.deployments.get(name)
                 if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
                     deploy = self._deploy_shared if backbone else self._deploy_dedicated
@@ -225,16 +249,19 @@ class Fleet:
         return errors
 
     def ready(self, model: Artifact) -> bool:
-        """Return whether this model can be served without torch, because it is stored on a shared base model or has an ONNX graph."""
+        """Return whether this model can be served without torch: it is stored with a shared base model, or it has an ONNX graph."""
         return self._backbone_of(model) is not None or graph_of(self.home, model) is not None
 
     def _backbone_of(self, model: Artifact) -> Artifact | None:
-        """Return the newest backbone (shared base model) that contains this model's changes; None if there is none."""
+        """Return the newest shared base model (backbone) that is stored with the changes of this model; None if there is none."""
         shelf = reversed(self.home.shelf("backbones"))
         return next((artifact for artifact in shelf if shared_store.read_verdict(artifact, model.id) is not None), None)
 
     def _deploy_shared(self, name: str, model: Artifact, artifact: Artifact) -> Deployment:
-        """Add a model to its shared base model (backbone) in memory; load the backbone first if necessary."""
+        """Add a fine-tuned model to its shared base model (backbone) in memory, and return it as the deployment `name`.
+
+        `artifact` is the stored folder of the backbone, which is loaded first if it is not in memory.
+        """
         verdict = shared_store.read_verdict(artifact, model.id)
         assert verdict is not None
         on_device = self.device is not None and not shared_store.replaces_layers(artifact, model.id)
@@ -263,7 +290,10 @@ class Fleet:
         )  # fmt: skip
 
     def _deploy_dedicated(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
-        """Load the ONNX graph of a model that does not share a base model."""
+        """Load the ONNX graph of a model that shares no base model, and return the model as the deployment `name`.
+
+        `graph` is the stored compressed model that contains the graph.
+        """
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]
@@ -275,9 +305,9 @@ class Fleet:
 
 
 def _precision(chain: Sequence[str]) -> Precision:
-    """Return the precision of a model that these compressors have changed, one after the other.
+    """Return the precision (float32 or int8) of a model after these compressors were applied to it in order.
 
-    A compressor that is not installed counts as one that does not change the precision.
+    `chain` contains the names of the compressors. One that is not installed is assumed not to change the precision.
     """
     precision = Compressor.precision
     for name in chain:
@@ -288,12 +318,15 @@ def _precision(chain: Sequence[str]) -> Precision:
 
 
 def _options(encoder: Encoder) -> str:
-    """Return the options of an encoder as JSON, without the path of its base model."""
+    """Return all options of an encoder except the path of its base model, as JSON."""
     return encoder.model_dump_json(exclude={"base"})
 
 
 def _record_key(predictor: Predictor) -> Hashable:
-    """Return everything that affects how a record is read: the class and columns of the task, the names of its fields, and the cleaners."""
+    """Return a key that is equal for models that read records in the same way.
+
+    The key consists of the class and the columns of the task, the data column from which each field is read, and the cleaners.
+    """
     columns = tuple((column.name, column.type, column.required) for column in predictor.task.columns)
     return (type(predictor.task), columns, repr(sorted(predictor.fields.items())), predictor.cleaners)
 
@@ -312,7 +345,10 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
 def decode_outputs(
     deployment: Deployment, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
 ) -> list[Answer]:
-    """Return one prediction per record; `outputs` are those of the model's head for all features (model inputs) of the records."""
+    """Convert outputs of a served model to predictions; return one prediction per record.
+
+    `features` are all model inputs made from these records, and `outputs` contains the output of the model's head for each of them.
+    """
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
         return [row[0] for row in deployment.executor.compute([(feature, (deployment.slot,)) for feature in more])]

@@ -28,10 +28,10 @@ TOKENS = 2048
 
 
 class Graph:
-    """An ONNX Runtime session with one graph."""
+    """An ONNX graph, loaded into an ONNX Runtime session."""
 
     def __init__(self, graph: Path | bytes, threads: int | None = None) -> None:
-        """Load a file or a serialised graph; raise StorageError if it can't be read or run.
+        """Load an ONNX graph from a file or from bytes; raise StorageError if it can't be read or run.
 
         `threads` is the number of threads that compute one batch; None uses one per processor that this process may use.
         """
@@ -55,13 +55,15 @@ class Graph:
         try:
             out: NDArray[Any] = self.session.run(None, {name: arrays[name] for name in self.names})[0]
         except Exception as error:
-            raise ModelError(f"The model could not compute a batch: {str(error)[:300]}. Send fewer texts, or compress it again.") from error
+            raise ModelError(
+                f"The model could not compute a batch: {str(error)[:300]}. Send fewer texts, or compress the model again."
+            ) from error
         return out
 
     def values(self, arrays: dict[str, NDArray[Any]], names: Sequence[str], mask: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """Return the outputs with these names for one collated batch.
+        """Return, by name, the outputs `names` of the graph for one collated batch.
 
-        Of an output with one row per token, only the rows of tokens that are not padding are returned.
+        `mask` is true for tokens that are not padding. An output with one row per token is reduced to the rows of these tokens.
         """
         values = self.session.run(list(names), {name: arrays[name] for name in self.names})
         return {name: value[mask] if value.shape[:2] == mask.shape else value for name, value in zip(names, values, strict=True)}
@@ -74,12 +76,13 @@ class Graph:
 
 
 class GraphSegment:
-    """Consecutive layers of a shared base model as an ONNX graph; thread-safe."""
+    """Consecutive layers of a shared base model, computed by an ONNX graph; thread-safe."""
 
     def __init__(self, graph: Path, start: int | None, end: int, threads: int | None = None) -> None:
-        """Load a graph file.
+        """Load an ONNX graph that computes the layers from `start` to `end` of a base model.
 
-        The graph computes the hidden states of layer `end` from those of layer `start` or, if `start` is None, from a collated batch.
+        The input of the graph is the hidden states after the first `start` layers. If `start` is None, the input is a collated batch,
+        and the graph begins with the embeddings. The output is the hidden states after the first `end` layers.
         """
         self.graph, self.start, self.end = Graph(graph, threads), start, end
         self._start = None if start is None else states(start)
@@ -87,10 +90,11 @@ class GraphSegment:
         self._local = threading.local()
 
     def run(self, arrays: Arrays, given: NDArray[Any] | None, slots: NDArray[np.int64], banks: Arrays) -> NDArray[Any]:
-        """Return the hidden states of layer `end`, shape (rows, tokens, width); raise ModelError if the graph can't process the batch.
+        """Return the hidden states after the first `end` layers, shape (rows, tokens, width); raise ModelError if the graph fails.
 
-        `given` are the hidden states of layer `start`. Each thread passes `banks`, the trained changes of all models, to the session
-        only when they have been replaced since its last batch.
+        `given` is the hidden states after the first `start` layers, None if the graph begins with the embeddings. `slots` contains,
+        for each row, the index of its model in `banks`, the arrays of all models' trained changes. A thread passes `banks` to the
+        ONNX Runtime session again only if the arrays were replaced since its last batch.
         """
         local = self._local
         if not hasattr(local, "binding"):
@@ -110,12 +114,17 @@ class GraphSegment:
             out: NDArray[Any] = binding.get_outputs()[0].numpy()
         except Exception as error:  # the only common base of ONNX Runtime's errors
             local.banks = None
-            raise ModelError(f"The model could not compute a batch: {str(error)[:300]}. Send fewer texts, or compress it again.") from error
+            raise ModelError(
+                f"The model could not compute a batch: {str(error)[:300]}. Send fewer texts, or compress the model again."
+            ) from error
         return out
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
-    """Return session options: idle threads don't spin between calls, and no memory plan is stored for each input shape."""
+    """Return options for an ONNX Runtime session with `threads` threads.
+
+    Its threads don't spin (wait actively) between calls, and it stores no memory plan for each input shape.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -37,7 +37,7 @@ _log = logging.getLogger("vertune")
 
 
 class Engine(Protocol):
-    """Computes the outputs of a model for features (model inputs)."""
+    """Computes the outputs of a model for features (model inputs), either in torch or with an ONNX graph."""
 
     def outputs(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """Return the outputs of the model's head, one array per feature (model input)."""
@@ -46,7 +46,7 @@ class Engine(Protocol):
 
 @dataclass
 class Predictor:
-    """One model in memory, ready to predict."""
+    """A trained model in memory that predicts records."""
 
     written: dict[str, Any]
     """The complete config, as the manifest of the model contains it."""
@@ -69,7 +69,8 @@ class Predictor:
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
         if lacking:
             raise StorageError(
-                f"The manifest of {artifact.id} has no {' and no '.join(lacking)}: it is damaged. Restore it, or train again."
+                f"The manifest of the model {artifact.id} is damaged: it has no {' and no '.join(lacking)}. Restore the manifest, "
+                "or train again."
             )
         config, base = manifest["config"], artifact.folder / BASE
         encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
@@ -92,17 +93,20 @@ class Predictor:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The column of the training data from which each field of the task was read, by the name of the field."""
+        """The column of the training data that each field of the task was read from; the keys are the names of the fields."""
         return dict(self.written.get("data", {}).get("fields") or {})
 
     @cached_property
     def cleaners(self) -> tuple[Cleaner, ...]:
-        """The cleaners that edited the texts of the training data, in order; they edit texts in the same way before prediction."""
+        """The cleaners (components that edit texts) of the training that must also edit every text before prediction, in their order."""
         written = self.written.get("data", {}).get("clean") or ()
         return tuple(cleaner for cleaner in map(Cleaner.model_validate, written) if cleaner.at_prediction)
 
     def untrained(self) -> Self | None:
-        """Return a predictor that uses the base model before training; None if the head needs training or the model is an ONNX graph."""
+        """Return a predictor that uses the base model as it was before training.
+
+        Returns None if the head has trained weights, without which it can't predict, or if the model is an ONNX graph.
+        """
         if not isinstance(self.engine, Eager):
             return None
         from vertune.nn.build import build as assemble
@@ -113,9 +117,9 @@ class Predictor:
         return type(self)(self.written, self.encoder, self.task, Eager(model, self.config.device.tokens), self.columns)
 
     def views(self, fields: Iterable[str]) -> tuple[View, ...]:
-        """Return the views of records with these fields; each view lists fields that form one model input.
+        """Return the views of records with these fields; a view is a list of fields that form one model input.
 
-        The views are kept in memory, because each request needs them.
+        The result is kept in memory, because every request needs it.
         """
         names = frozenset(fields)
         views = self._views.get(names)
@@ -139,27 +143,34 @@ class Predictor:
 
 
 def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int | None) -> Engine:
-    """Load the ONNX graph of a model; raise ModelError if it has changed since it was measured, or does not fit the task."""
+    """Load the ONNX graph of a compressed model.
+
+    `known` contains the sha256 of the graph, tokenizer and task when the model was compressed. Raises ModelError if one of them has
+    changed since then, or if the graph's number of outputs is not the one that the task expects.
+    """
     from vertune.runtime.graph import Graph
 
     found = {**hashes(artifact.folder, "tokenizer" in known), "task": task_hash(artifact.manifest["config"]["task"])}
     for what, value in found.items():
         if known.get(what) != value:
             raise ModelError(
-                f"The {what} of {artifact.id} has changed since the model was compressed: "
-                f"expected sha256 {str(known.get(what))[:12]}…, found {value[:12]}…. Restore the folder, or compress again."
+                f"The {what} of the model {artifact.id} has changed since the model was compressed: expected sha256 "
+                f"{str(known.get(what))[:12]}…, found {value[:12]}…. Restore the folder of the model, or compress the model again."
             )
     graph = Graph(artifact.folder / GRAPH, threads)
     if task.size and graph.size not in (None, task.size):
-        raise ModelError(f"The graph of {artifact.id} returns {graph.size} numbers, but its task expects {task.size}. Compress again.")
+        raise ModelError(
+            f"The ONNX graph of the model {artifact.id} has {graph.size} outputs, but the task of the model expects {task.size}. "
+            "Compress the model again."
+        )
     return graph
 
 
 def _threads(artifact: Artifact, many: bool) -> int | None:
     """Return the number of threads with which the graph was fastest on this machine; None if this was not measured.
 
-    If `many` is set, it is the number that was fastest for many texts at once, otherwise the one that was fastest for single texts. Logs
-    a warning if the graph was measured only on another type of processor, or if the model is less accurate on this one.
+    If `many` is set, this is the number that was fastest for many texts at once, otherwise the number that was fastest for single
+    texts. Logs a warning if the graph was measured only on another type of processor, or if the model is less accurate on this one.
     """
     here, manifest = list(cpu_features()), artifact.manifest_or_empty
     measured = read_json(artifact.folder / HOST) if (artifact.folder / HOST).exists() else {}
@@ -167,39 +178,50 @@ def _threads(artifact: Artifact, many: bool) -> int | None:
         lost = measured.get("lost")
         if lost is not None and lost > manifest["gate"]["tolerance"]:
             _log.warning(
-                "%s scores %.4f lower on this processor than on the one where it was compressed. Compress it again here.", artifact.id, lost
-            )
+                "The score of the model %s is worse by %.4f on this processor than on the one where the model was compressed. "
+                "Compress the model again on this machine.",
+                artifact.id, lost,
+            )  # fmt: skip
         return int(measured["threads_of_many" if many else "threads"])
     made = manifest.get("processor")
     if made and made != here:
         lacking = ", ".join(sorted({*made} ^ {*here}))
         _log.warning(
-            "%s was measured on a processor that differs from this one in %s; int8 may round differently here. Measure it: vertune tune %s",
+            "The model %s was measured on a processor that differs from this one in its instruction sets (%s), so int8 numbers may be "
+            "rounded differently here. Measure the model on this machine: vertune tune %s",
             artifact.id, lacking, manifest.get("name"),
         )  # fmt: skip
     return None
 
 
 def hashes(folder: Path, tokenizer: bool) -> dict[str, str]:
-    """Return the sha256 of the graph in a folder and, if `tokenizer` is set, of its tokenizer; raise StorageError if one is missing."""
+    """Return the sha256 of the ONNX graph in a model's folder and, if `tokenizer` is set, of the tokenizer.
+
+    Raises StorageError if one of these files is missing.
+    """
     files = {"graph": folder / GRAPH, **({"tokenizer": folder / BASE / "tokenizer.json"} if tokenizer else {})}
     for file in files.values():
         if not file.exists():
-            raise StorageError(f"{file} is missing: the folder of the model is damaged. Restore it, or compress again.")
+            raise StorageError(
+                f"The file {file} is missing, so the folder of the model is damaged. Restore the folder, or compress the model again."
+            )
     return {what: file_hash(file) for what, file in files.items()}
 
 
 def task_hash(written: dict[str, Any]) -> str:
-    """Return the sha256 of a task's options as written in a manifest, including its labels and thresholds."""
+    """Return the sha256 of a task's options, including its labels and thresholds; `written` is the task as the manifest contains it."""
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
 def check_base(model: str, trained: dict[str, str], encoder: Encoder) -> None:
-    """Raise ModelError if the base model or the tokenizer is not the one with which the model was trained."""
+    """Raise ModelError if the encoder's base model or tokenizer is not the one with which a model was trained.
+
+    `model` is the id that the error names, and `trained` contains the hashes of the base model and tokenizer when it was trained.
+    """
     for what, expected in trained.items():
         found = encoder.fingerprint()[what]
         if found != expected:
             raise ModelError(
                 f"The {what} of {model} has changed since training: expected sha256 {expected[:12]}…, found {found[:12]}…. "
-                "Restore the original base model, or train again on this one."
+                "Restore the original files, or train again with the present ones."
             )

@@ -4,7 +4,7 @@ The folder of a backbone contains:
 
 base/                    tokenizer and settings
 float32/, int8/          the base model in each precision, as ONNX graphs of consecutive layers
-verticals/MODEL/         what differs in one fine-tuned model: trained changes, head, own layers, and the precision to serve it in
+verticals/MODEL/         one fine-tuned model: its trained changes, its head, layers that it replaces, the precision to serve it in
 """
 
 from __future__ import annotations
@@ -61,14 +61,20 @@ class PrecisionVerdict:
 
 
 def load_backbone(artifact: Artifact, precision: Precision, threads: int | None = None) -> Backbone:
-    """Load a backbone (shared base model) into memory, without the changes of the models that share it."""
+    """Load a shared base model (backbone) into memory, without the changes of the fine-tuned models that share it.
+
+    `threads` is the number of threads that compute one batch; None uses all processors that this process may use.
+    """
     manifest = artifact.manifest
     encoder = Encoder.model_validate(manifest["encoder"]).at(artifact.folder / BASE)
     return Backbone(encoder, _segments(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
 
 
 def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
-    """Load a backbone (shared base model) in torch; raise ModelError if it has changed since the models were trained."""
+    """Load a shared base model (backbone) in torch, without the changes of the fine-tuned models that share it.
+
+    Raises ModelError if the files of the base model have changed since these models were trained.
+    """
     from vertune.nn.banks import MixedBackbone
     from vertune.nn.vertical import headless_backbone
     from vertune.runtime import eager
@@ -82,25 +88,29 @@ def load_torch_backbone(artifact: Artifact, device: str) -> Backbone:
 
 
 def _banks(manifest: dict[str, Any]) -> Banks:
-    """Allocate the banks (arrays for the trained changes of all models) with the shapes in the backbone's manifest."""
+    """Allocate the banks, arrays for the trained changes of all fine-tuned models, with the shapes in the backbone's manifest."""
     return Banks({name: tuple(shape) for name, shape in manifest["banks"].items()})
 
 
 def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, threads: int | None = None) -> Predictor:
-    """Add a fine-tuned model to a backbone (shared base model) in memory; return a predictor for it.
+    """Add a fine-tuned model to a shared base model (backbone) in memory; return a predictor for the fine-tuned model.
 
-    Raises StorageError if the model's folder is damaged or was made for another task.
+    `artifact` is the stored folder of the backbone, which also contains the trained changes. Raises StorageError if these changes
+    can't be read or were made for another task.
     """
     folder = artifact.folder / VERTICALS / model.id
     served, manifest = read_json(folder / _SERVED), model.manifest
     if served.get("task") != task_hash(manifest["config"]["task"]):
         raise StorageError(
-            f"The changes of {model.id} stored in {artifact.id} are for another task. Remove {folder} and run vertune share again."
+            f"The trained changes of the model {model.id} that are stored in {artifact.id} were made for another task. "
+            f"Remove the folder {folder} and run vertune share again."
         )
     try:
         tensors = load_file(folder / _ROWS)
     except (OSError, SafetensorError) as error:
-        raise StorageError(f"The trained changes of {model.id} in {folder} can't be read: {error}. Run vertune share again.") from error
+        raise StorageError(
+            f"The trained changes of the model {model.id} in {folder} can't be read: {error}. Run vertune share again."
+        ) from error
     encoder = Encoder.model_validate(manifest["config"]["encoder"]).sharing_with(backbone.encoder)
     task = Task.model_validate(manifest["config"]["task"])
     head = {name.removeprefix(_HEAD): array for name, array in tensors.items() if name.startswith(_HEAD)}
@@ -112,9 +122,10 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
 
 
 def write_entry(folder: Path, entry: SharedEntry, task: dict[str, Any], top: Sequence[dict[str, Any]]) -> None:
-    """Write the trained changes and the head of a model into its folder.
+    """Write the trained changes and the head of a fine-tuned model into its folder within a shared backbone.
 
-    `write_verdict` writes the precision in which the model is served.
+    `task` is the task in the model's config. `top` lists the files with layers of the model's own, and the layer numbers at which
+    each file starts and ends. The precision in which the model is served is written later, by `write_verdict`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {**entry.rows, **{f"{_HEAD}{name}": array for name, array in entry.head.items()}}
@@ -124,13 +135,16 @@ def write_entry(folder: Path, entry: SharedEntry, task: dict[str, Any], top: Seq
 
 
 def write_verdict(folder: Path, verdict: PrecisionVerdict) -> None:
-    """Write the precision in which the model of this folder is served."""
+    """Write the precision in which a model is served, and the reason, into the model's folder; `write_entry` must come first."""
     entries = {"precision": verdict.precision, "why": verdict.why, "loss": verdict.loss, "same": verdict.same}
     write_json(folder / _SERVED, {**read_json(folder / _SERVED), **entries})
 
 
 def read_verdict(artifact: Artifact, model: str) -> PrecisionVerdict | None:
-    """Return the precision in which a model is served on this shared base model, and why; None if the model does not share it."""
+    """Return the precision in which a model is served on this shared base model, and why.
+
+    Returns None if the shared base model is not stored with the changes of this model.
+    """
     file = artifact.folder / VERTICALS / model / _SERVED
     served = read_json(file) if file.exists() else {}
     return PrecisionVerdict(served["precision"], served["why"], served["loss"], served["same"]) if "precision" in served else None
@@ -142,7 +156,10 @@ def replaces_layers(artifact: Artifact, model: str) -> bool:
 
 
 def _segments(folder: Path, listed: Sequence[dict[str, Any]], threads: int | None) -> list[GraphSegment]:
-    """Load segments (graphs of consecutive layers) from a folder; each entry of `listed` names a file, its start and its end."""
+    """Load segments (ONNX graphs of consecutive layers) from a folder.
+
+    Each entry of `listed` contains the file of one segment and the layer numbers at which it starts and ends.
+    """
     return [GraphSegment(folder / one["file"], one["start"], one["end"], threads) for one in listed]
 
 

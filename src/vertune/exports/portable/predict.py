@@ -39,27 +39,39 @@ class Model:
         self.names = [entry.name for entry in self.session.get_inputs()]
         last = self.session.get_outputs()[0].shape[-1]
         if labels["size"] and isinstance(last, int) and labels["size"] != last:
-            raise ValueError(f"labels.json describes {labels['size']} outputs, but model.onnx has {last}: they don't belong together.")
+            raise ValueError(
+                f"labels.json describes {labels['size']} outputs, but model.onnx has {last} outputs. These two files don't belong "
+                "together. Export the model again."
+            )
 
     def answer(self, records: list[Record]) -> list[Record]:
-        """Return one prediction per record; raise ValueError if a record lacks a text field that labels.json lists under `views`."""
+        """Return one prediction per record.
+
+        Raises ValueError if a text field that labels.json lists under `required` is missing, or if a field that the model reads is
+        empty or is not a text.
+        """
         fields = {name for view in self.views for name in view["fields"]}
         for place, record in enumerate(records):
             for name in fields:
                 needed = name in record or name in self.required
                 if needed and not (isinstance(record.get(name), str) and record[name].strip()):
-                    raise ValueError(f"Record {place + 1} needs a text under '{name}', but it is {record}.")
+                    raise ValueError(
+                        f"Record {place + 1} needs a text under '{name}', but this record is {record}. Write a text that is not empty."
+                    )
         features = self.texts.encode(records, self.views)
         return self.decode(records, features, [self.output(feature) for feature in features], **self.options)
 
     def output(self, feature: Feature) -> np.ndarray:
-        """Return the output of the graph for one token sequence."""
+        """Return the graph's output for one token sequence: one vector, or one vector per token if the task reads tokens."""
         arrays = self.texts.arrays(feature)
         return self.session.run(None, {name: arrays[name] for name in self.names})[0][0]
 
 
 def main() -> None:
-    """Predict the texts of the command line, or each line of standard input, and print the result as JSON."""
+    """Print the prediction for the texts on the command line, one text per field, as JSON.
+
+    Without such texts, print one prediction for each line of standard input.
+    """
     model = Model()
     fields = list(dict.fromkeys(name for view in model.views for name in view["fields"]))
     if sys.argv[1:]:

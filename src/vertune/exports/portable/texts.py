@@ -18,7 +18,7 @@ tokens = parts.load("vertune.encoders._tokens")
 
 
 class Texts:
-    """The tokenizer of the model, with the truncation settings of its training."""
+    """The tokenizer of the model; it truncates texts with the settings that were used in training."""
 
     def __init__(self, file: Path, settings: Record) -> None:
         self.tokenizer = Tokenizer.from_file(str(file))
@@ -28,14 +28,15 @@ class Texts:
         self.cutting = tokens.Cutting(settings["max_tokens"], settings["truncation"], settings["stride"], templates)
 
     def arrays(self, feature: Feature) -> dict[str, np.ndarray]:
-        """Convert one token sequence to the inputs of the graph, a batch of one without padding."""
+        """Return the input arrays of the graph, by name, for one token sequence: a batch of one, without padding."""
         return tokens.collate([feature], 0)
 
     def encode(self, records: list[Record], views: list[Record]) -> list[Feature]:
-        """Return the token sequences of all records.
+        """Return the token sequences of all records, ordered by record, then by view, then by window.
 
-        They are ordered by record, then by view (the fields that form one model input), then by window (piece of a long text). A view
-        of a record is skipped if the first field of the view is missing or empty.
+        A view is a group of fields that form one model input; `views` are those in labels.json. A window is one piece of a text that
+        is too long for one sequence. If the first field of a view is missing or empty in a record, this view of the record is
+        skipped.
         """
         features = []
         for row, record in enumerate(records):

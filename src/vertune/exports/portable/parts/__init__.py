@@ -1,7 +1,8 @@
-"""Copies of modules of vertune, and of the package that provides the task; they need only numpy.
+"""Copies of the Python modules that predict.py needs, from vertune and from the package that defines the task; they need only numpy.
 
-Each file is named by the full name of its module, such as `vertune.decoders.tag.py`. `load` imports it under a different name, even
-where copied modules import one another. So vertune need not be installed; if it is, it is not affected.
+The name of each file is the full name of its module, such as `vertune.decoders.tag.py`. The function `load` imports a copy under
+another module name, also when one copy imports another. So the copies work without vertune, and where vertune is installed, its own
+modules are not replaced.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def load(name: str) -> Any:
-    """Import and return the copied module with this full name; raise ImportError if there is none."""
+    """Import and return the copy of the module `name`, such as `vertune.decoders.tag`; raise ImportError if there is no copy."""
     own = f"{__name__}.{name.replace('.', '_')}"
     if own not in sys.modules:
         spec = importlib.util.spec_from_file_location(own, FOLDER / f"{name}.py")
         if spec is None or spec.loader is None:
-            raise ImportError(f"{FOLDER} has no file {name}.py.")
+            raise ImportError(f"The folder {FOLDER} has no file {name}.py, which the model needs. Export the model again.")
         module = importlib.util.module_from_spec(spec)
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}
         sys.modules[own] = module
@@ -35,7 +36,11 @@ def _is_here(name: str) -> bool:
 
 
 def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-    """Replace `__import__`: import a.b or a.b.c from this folder if it has such a file, and any other module as usual."""
+    """Import a module; the copied modules use this function instead of Python's `__import__`, which has the same arguments.
+
+    If this folder has a copy of the module, the copy is imported: that of `a.b` for `import a.b` and for `from a import b`. Any other
+    module is imported as usual.
+    """
     inside = [item for item in fromlist or () if _is_here(f"{name}.{item}")]
     if inside:
         return SimpleNamespace(**{item: load(f"{name}.{item}") for item in inside})
