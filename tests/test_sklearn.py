@@ -139,7 +139,7 @@ def test_a_home_keeps_the_model(new, tmp_path):
 @pytest.mark.parametrize(
     ("texts", "labels", "said"),
     [
-        ([1, 2, 3, 4], [0, 1, 0, 1], "must contain only texts"),
+        ([1, 2, 3, 4], [0, 1, 0, 1], "expected only texts"),
         (["a", "b"], [0], "one label"),
         (np.full((2, 3), "a", dtype=object), [0, 1], "shape"),
         (TEXTS, np.zeros(36), "label"),

@@ -1,4 +1,4 @@
-"""vertune fine-tunes pretrained models for tasks of one field of work, and evaluates, compresses and serves the fine-tuned models."""
+"""vertune fine-tunes pretrained models on your own labelled data, and evaluates, compresses and serves them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["Vertical", "__version__", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python interface when one of its names is first used, so that `import vertune` is fast."""
+    """Import `Vertical`, `fit` or `load` when the name is first used; raise AttributeError for other names.
+
+    `import vertune` alone stays fast, because it does not import their module.
+    """
     if name in {"Vertical", "fit", "load"}:
         from vertune import api
 

@@ -1,4 +1,4 @@
-"""Runs the command line for `python -m vertune`, like the command `vertune`."""
+"""Makes `python -m vertune` run the same command line as the command `vertune`."""
 
 from vertune.cli import main
 

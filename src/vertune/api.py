@@ -43,28 +43,40 @@ class Vertical:
 
     @property
     def cache(self) -> AnswerCache[Any, Any] | None:
-        """The cache of predictions that `remember` created; None before that. `hit_rate` is the fraction of inputs found in it."""
+        """The cache of predictions that `remember` created; None if `remember` was not called.
+
+        The attribute `hit_rate` of the cache is the fraction (0 to 1) of inputs whose prediction did not have to be
+        computed.
+        """
         return None if self._cached is None else self._cached.cache
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config that the model was trained with, as a dict; options that were `auto` have the values that were chosen in training."""
+        """The config that the model was trained with, as a dict.
+
+        Each option that was set to `auto` has the value that training chose for it.
+        """
         return dict(self.artifact.manifest["config"])
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics that were measured at the end of training, for each split."""
+        """The metrics on the validation rows, as `{"validation": {metric: value}}`.
+
+        They were measured when the model was trained or compressed; `evaluate` measures on other rows.
+        """
         return dict(self.artifact.manifest.get("metrics") or {})
 
     @property
     def labels(self) -> list[str]:
-        """The labels that the model can predict; empty if the task has none."""
+        """The labels that the model can predict; an empty list if the model's task has no labels."""
         return list(self._task().known_labels)
 
     def predict(self, data: Any) -> Any:
-        """Return the prediction for a text or a record; for a list, a pandas or Polars frame, or a path, return a list of predictions.
+        """Return the prediction for one text or one record, or a list of predictions for several of them.
 
-        A prediction is a dict, whose keys depend on the task. Raises DataError if a record can't be used; it names the first such record.
+        Several texts or records are passed as a list, as a pandas or Polars frame, or as the path of a file. A
+        prediction is a dict, whose keys depend on the task: for classification, they include `label`. Raises DataError
+        for the first record that can't be used.
         """
         from vertune.steps.predict import predict
 
@@ -73,27 +85,34 @@ class Vertical:
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
-        """Cache the predictions for up to `entries` inputs from now on, and return self; raise ConfigError if `entries` is less than 1."""
+        """Keep the predictions for up to `entries` inputs in memory, and return self.
+
+        From now on, `predict` does not compute the prediction for one of these inputs again. If there are more inputs,
+        the input that was used longest ago is forgotten. Raises ConfigError if `entries` is less than 1.
+        """
         from vertune.runtime.cache import AnswerCache, CachedPredictor
 
         self._cached = CachedPredictor(self._predictor(), self.id, AnswerCache(entries))
         return self
 
     def compress(self, *settings: str, accept: bool = False) -> Vertical:
-        """Return a smaller, faster model, whose value of the task's metric is worse by at most `compress.tolerance`.
+        """Return a smaller, faster version of the model that is nearly as accurate on the validation records.
 
-        `settings` override the config, for example `compress.chain=[trim_vocabulary, int8]`. Raises ModelError if the
-        smaller model loses more, or if there are too few validation records to decide this; with `accept`, the model is returned in
-        the second case too.
+        The value of the task's main metric may become worse by at most the option `compress.tolerance` of the model's
+        config. Each of `settings` changes one option, for example `compress.chain=[trim_vocabulary, int8]`. Raises
+        ModelError if the smaller model loses too much accuracy, or if there are too few validation records to decide
+        this. With `accept=True`, the smaller model is returned in the second case.
         """
         from vertune.steps.compress import CompressOptions, compress
 
         return Vertical(compress(self.artifact, self.home, settings, None, CompressOptions(accept)), self.home)
 
     def evaluate(self, data: Any = None, split: str = "test") -> dict[str, Any]:
-        """Evaluate the model on `data`, which must be labelled, or if that is None, on a split of the dataset that it was trained on.
+        """Measure the model on labelled data, and return the metrics.
 
-        Return a dict with the metrics and, under the key `report`, the path of an HTML report.
+        `data` has one of the forms that `fit` accepts for a split. If it is None, the model is measured on `split`
+        (train, validation or test) of the dataset that was prepared for its training. The result is the content of the
+        report's metrics.json and, under the key `report`, the path of the same report as an HTML page.
         """
         from vertune.steps.evaluate import evaluate
 
@@ -101,7 +120,11 @@ class Vertical:
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     def save(self, folder: str | Path, base: bool = False) -> Path:
-        """Copy the model into a new or empty folder, from which `load` can load it; if `base` is true, also copy the pretrained model."""
+        """Copy the model into a new or empty folder, and return the path of this folder for `load`.
+
+        With `base=True`, the pretrained model is copied too, so that the folder can be used on a machine without a
+        network.
+        """
         from vertune.core.files import new_folder
         from vertune.steps.bundle import bundle
 
@@ -112,7 +135,11 @@ class Vertical:
         return Path(folder).absolute()
 
     def export(self, form: str, folder: str | Path) -> Path:
-        """Write the model in a format (`form`) of other software, such as `transformers`, and check that its outputs are equal."""
+        """Write the model in a format of other software into a new or empty folder; return the folder's path.
+
+        `form` is the name of the format, such as `transformers`. Raises ModelError if the written model has other
+        outputs.
+        """
         from vertune.steps.export import export
 
         return export(self.artifact, form, Path(folder))
@@ -130,10 +157,10 @@ class Vertical:
         return self._opened
 
     def _records(self, data: Any) -> Any:
-        """Convert data to a list of records, or to a data frame if the data is neither a list nor an array.
+        """Convert data to a list of records; data that is neither a list nor an array becomes a Polars frame.
 
-        Each item of a list becomes one record: a text is the value of the task's first input; a list of texts contains the values
-        of the task's first inputs, in their order; a record is not changed.
+        Each item of a list becomes one record. An item that is a text becomes the value of the task's first input
+        field; a list of texts becomes the values of the task's input fields, in their order; a record is not changed.
         """
         from vertune.data.validate import record_of_texts
 
@@ -158,15 +185,17 @@ def fit(
     home: str | Path | None = None,
     **config: Any,
 ) -> Vertical:
-    """Train and evaluate a model on labelled data, and return the model; all arguments except `data` have defaults.
+    """Train a model on labelled data, evaluate it on rows that are held out, and return the model.
 
-    `data` is a path, a pandas or Polars frame, a list of records, a pair (texts, labels), or a mapping of splits
-    (`{"train": …, "test": …}`) to any of these. `text` and `label` are the names of the columns with the texts and the labels;
-    for pairs of texts, `text` is a list of two names. Columns that are not named are guessed. `time_limit` is in seconds.
+    `data` is a path, a pandas or Polars frame, a list of records, a pair (texts, labels), or a dict that maps the names
+    of splits to such data: `{"train": …, "validation": …, "test": …}`. `text` and `label` are the names of the columns
+    with the texts and the labels; for a task on pairs of texts, `text` is a list of two names. Columns that are not
+    named are guessed from the data. `time_limit` limits the training, in seconds. Models, datasets and reports are
+    stored in the folder `home` (default: the environment variable VERTUNE_HOME, else `.vertune`).
 
-    `config` accepts every section of the config file run.yaml as a keyword, such as `task="regress"`, `method="lora"`, `base="…"`
-    or `training={"epochs": 3}`. It also accepts `progress`, a callback `progress(kind, **fields)`, which is called for each event of
-    the training. Raises ConfigError, DataError or NotFound.
+    The other keywords are sections of the config file run.yaml, such as `task="regress"`, `method="lora"`, `base="…"`
+    or `training={"epochs": 3}`. The keyword `progress` is different: it is a callback `progress(kind, **fields)`, which
+    is called to report each event of the work. Raises ConfigError, DataError or NotFound.
     """
     from vertune.steps.fit import fit as run
 
@@ -174,7 +203,7 @@ def fit(
     parts = _parts(data)
     frames = {name: _frame(part, _named_task(config)) for name, part in parts.items() if not _is_path(part)}
     if frames and len(frames) < len(parts):
-        raise ConfigError("Some splits are paths, others are frames or lists. Pass all splits as paths, or none.")
+        raise ConfigError("Some splits of the data are paths, others are frames or lists. Pass either all splits as paths, or none.")
     from vertune.core.config import parse
 
     if time_limit is not None:
@@ -186,7 +215,12 @@ def fit(
 
 
 def load(name: str | Path, home: str | Path | None = None) -> Vertical:
-    """Return the trained model with this name, alias (such as `name@live`) or id, or the model that was saved in the folder `name`."""
+    """Return a trained model by its name, its alias, its id, or the folder in which it was saved.
+
+    `home` is the folder with all models (default: the environment variable VERTUNE_HOME, else `.vertune`). An alias is
+    a movable name for a model, such as `messages@live`. The name `messages` alone means the model of the alias
+    `messages@live` or, if there is no such alias, the newest model with this name. Raises NotFound if there is none.
+    """
     path = Path(name).expanduser()
     if (path / "manifest.json").exists():
         return Vertical(Artifact(path.absolute()), Home(home))
@@ -196,14 +230,20 @@ def load(name: str | Path, home: str | Path | None = None) -> Vertical:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The column names that the caller passed; those that are missing (empty list, None) are guessed from the data."""
+    """The column names that the caller of `fit` passed.
+
+    If the caller did not pass them, `texts` is empty or `label` is None, and the columns are guessed from the data.
+    """
 
     texts: list[str]
     label: str | None
 
 
 def _parts(data: Any) -> dict[str, Any]:
-    """Return the data of each split; if the data is not a mapping of splits, return all of it as `train`."""
+    """Return the data of each split as a dict whose keys are train, validation or test.
+
+    If `data` is not a dict of splits, all of it becomes `train`. Raises ConfigError if a dict of splits has no `train`.
+    """
     if isinstance(data, Mapping) and data and set(data) <= set(_SPLITS):
         if "train" not in data:
             raise ConfigError(
@@ -214,7 +254,11 @@ def _parts(data: Any) -> dict[str, Any]:
 
 
 def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], columns: _Columns, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the caller's settings as a mapping, in which missing ones (such as the columns) are guessed from the data."""
+    """Return the config for a training: the caller's settings, completed by guesses from the data.
+
+    `parts` maps the names of splits to the caller's data; `frames` contains the same data as Polars frames, and is
+    empty if the data are paths. The task, the columns and the split are guessed, unless the caller set them.
+    """
     from vertune.steps.init import guess_frame, init
 
     settings = dict(config)
@@ -233,7 +277,7 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
 
 
 def _named_task(config: Mapping[str, Any]) -> Task | None:
-    """Return the task that the caller's settings name; None if they name no task."""
+    """Return the task (such as classify) that the caller's settings name; None if they name no task."""
     from vertune.core.kinds import Task
 
     return None if config.get("task") is None else Task.model_validate(config["task"])
@@ -259,9 +303,10 @@ def _is_array(value: Any) -> bool:
 
 
 def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
-    """Convert data to a Polars frame; read it from the file or folder if it is a path.
+    """Convert data to a Polars frame; if the data is the path of a file or folder, read it.
 
-    A pair (texts, labels) becomes two columns with the names of the task's first input and first target.
+    A pair (texts, labels) becomes two columns, named like the first input field and the first target field of `task`.
+    Raises NotFound if a path does not exist, DataError for data of an unknown type.
     """
     import polars as pl
 
@@ -290,9 +335,10 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
 
 
 def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
-    """Return a frame with a column of texts and a column of labels, named like the task's first input and first target.
+    """Return a frame with one column of texts and one column of labels.
 
-    If `task` is None, the names are `text` and `label`. Raises DataError if there is not one label for each text.
+    The columns are named like the first input field and the first target field of `task`, or `text` and `label` if
+    `task` is None. Raises DataError if the numbers of texts and labels differ.
     """
     import polars as pl
 

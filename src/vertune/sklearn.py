@@ -29,13 +29,14 @@ _NAME = "vertical"
 class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier that fine-tunes a pretrained encoder on texts.
 
-    `base` (the pretrained model), `method` (of fine-tuning), `time_limit` (seconds) and `seed` mean the same as in the config file
-    run.yaml; `config` accepts its other sections, such as `{"training": {"epochs": 3}}`. No rows are set aside for testing; a tenth
-    of the rows is used for validation, to choose the best weights. The model is stored in the folder `home`; if that is None, it is
-    stored in a temporary folder, which is deleted together with the estimator.
+    `base` (the pretrained model), `method` (of fine-tuning), `time_limit` (seconds) and `seed` mean the same as in the
+    config file run.yaml; `config` accepts the other sections of this file, such as `{"training": {"epochs": 3}}`. A
+    tenth of the rows is used for validation, to choose the best weights; no rows are set aside for testing. The model
+    is stored in the folder `home`. If `home` is None, it is stored in a temporary folder, which is deleted with the
+    estimator.
 
-    `X` is a sequence, array or series of texts, or has two columns for pairs of texts. `fit` sets `classes_`, and `vertical_`,
-    which is the trained `vertune.Vertical`.
+    `X` is a sequence, array or series of texts; for pairs of texts, it has two columns. `fit` sets two attributes:
+    `classes_`, the sorted labels, and `vertical_`, the trained model as a `vertune.Vertical`.
     """
 
     def __init__(
@@ -55,7 +56,10 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.home = home
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
-        """Train on the texts `X` and their labels `y`, and return self; raise DataError if there is not one label for each text."""
+        """Train on the texts `X` and their labels `y`, and return self.
+
+        Raises DataError if `y` does not contain exactly one label for each text.
+        """
         import polars as pl
 
         from vertune.api import Vertical
@@ -66,7 +70,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         columns = _columns(X, settings.task)
         texts, labels = len(next(iter(columns.values()))), np.asarray(y)
         if labels.ndim != 1 or len(labels) != texts:
-            raise DataError(f"There are {texts} texts but labels of shape {labels.shape}. Pass one label for each text.")
+            raise DataError(f"X has {texts} texts, but y has the shape {labels.shape}; expected ({texts},). Pass one label for each text.")
         self.classes_, indices = np.unique(labels, return_inverse=True)
         frame = pl.DataFrame({**columns, settings.task.target_columns[0].name: [str(index) for index in indices]})
         home = Home(self.home or self._temporary_folder())
@@ -85,13 +89,17 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.array(rows, np.float64).reshape(len(answers), len(names))
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """Return the most probable label of each text."""
+        """Return the most probable label of each text, shape (texts,)."""
         probabilities = self.predict_proba(X)
         labels: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return labels
 
     def _settings(self) -> dict[str, Any]:
-        """Return the config of the training: the sections in the parameter `config`, overridden by the estimator's other parameters."""
+        """Return the config of the training as a dict of sections.
+
+        The sections of the parameter `config` are used, but the other parameters of the estimator, such as `base`,
+        override them.
+        """
         config = dict(self.config or {})
         limit = {"time_limit": self.time_limit} if self.time_limit is not None else {}
         data = {"split": {"name": "stratified", "test": 0.0, "seed": self.seed}, **config.get("data", {})}
@@ -106,7 +114,10 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return folder
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the parameters and the content of the model's files, so that a pickle of the estimator contains the trained model."""
+        """Return the state for pickling: the parameters and the content of the model's files.
+
+        A pickle of the estimator therefore contains the trained model, and does not depend on the folder `home`.
+        """
         state = dict(super().__getstate__())  # a copy, because scikit-learn returns the estimator's own dictionary
         vertical = state.pop("vertical_", None)
         state.pop("_discard", None)
@@ -118,7 +129,10 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the parameters, and write the model's files, if there are any, into a new temporary folder."""
+        """Restore a pickled estimator from its state.
+
+        If the state contains the files of a trained model, they are written into a new temporary folder.
+        """
         from vertune.api import Vertical
         from vertune.core.artifact import Artifact
 
@@ -135,7 +149,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.vertical_ = Vertical(Artifact(folder))
 
     def __sklearn_tags__(self) -> Any:
-        """Return tags by which scikit-learn knows that the input is a one-dimensional array of strings."""
+        """Return the estimator's tags for scikit-learn: the input is a one-dimensional array of strings."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
@@ -144,22 +158,30 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
-    """Return the one or two columns of texts in `texts`, named like the task's inputs; raise DataError if `texts` contains other data."""
+    """Return a dict that maps the names of the task's input fields to lists of texts, one list per column of `texts`.
+
+    `texts` has one column, or two columns for pairs. Raises DataError if it has another shape or contains other values.
+    """
     values = texts.to_numpy() if hasattr(texts, "to_numpy") else np.asarray(texts, dtype=object)
     if values.ndim == 1:
         columns = [values]
     elif values.ndim == 2 and values.shape[1] in (1, 2):
         columns = list(values.T)
     else:
-        raise DataError(f"X has the shape {values.shape}. Pass a one-dimensional array of texts, or one or two columns of texts.")
+        raise DataError(
+            f"X has the shape {values.shape}; expected (texts,), (texts, 1) or (texts, 2). "
+            "Pass the texts as one list, or as one or two columns."
+        )
     other = next((value for column in columns for value in column if not isinstance(value, str)), None)
     if other is not None:
         raise DataError(
-            f"X contains {other!r} of type {type(other).__name__}, but must contain only texts. Convert the values to str first."
+            f"X contains the value {other!r} of type {type(other).__name__}; expected only texts. Convert the values to str first."
         )
     names = [column.name for column in task.input_columns]
     if len(columns) > len(names):
-        raise DataError(f"X has {len(columns)} columns, but the task '{task.name}' reads only {names[0]}. Pass the texts in one column.")
+        raise DataError(
+            f"X has {len(columns)} columns, but the task '{task.name}' has only one input, '{names[0]}'. Pass the texts in one column."
+        )
     return {name: [str(value) for value in column] for name, column in zip(names, columns, strict=False)}
 
 

@@ -99,7 +99,9 @@ def test_a_chain_goes_from_torch_to_onnx(home, loose):
     assert sizes == sorted(sizes, reverse=True)
     assert len(predict(made, records(["a text of words that nobody trained on: 🙂 naïve"]))) == 1
     with pytest.raises(
-        ConfigError, match=r"a torch compressor comes after one for ONNX graphs\. Put torch .*{chain: \[trim_vocabulary, int8\]}"
+        ConfigError,
+        match=r"a compressor of torch models comes after one of ONNX graphs\. "
+        r"Put .* torch models first: .*{chain: \[trim_vocabulary, int8\]}",
     ):
         compress(trained(home), home, ["compress.chain=[int8, trim_vocabulary]"])
 
@@ -191,7 +193,7 @@ def damaged(matrix, axis):
 
 def test_where_validation_can_t_tell_a_hand_decides_and_nothing_is_done_twice(home, monkeypatch):
     monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
-    with pytest.raises(ModelError, match=r"Validation can't decide whether .*: nobody knows.*--accept"):
+    with pytest.raises(ModelError, match=r"The validation rows can't decide whether .*: nobody knows.*--accept"):
         compress(trained(home), home)
     (run,) = [run for run in home.runs() if run.manifest_or_empty.get("status") == "undecided"]
     monkeypatch.setattr(step, "_Compression", None)  # a second computation would fail

@@ -272,7 +272,11 @@ BAD = {
     "binary": ("PK\x03\x04 and more", DataError, r"is not a CSV file: it begins like a zip"),
     "all texts empty": ("text,label\n" + ",card\n" * 9, DataError, r"text is empty"),
     "measurements": ("text,label\n" + "".join(f"t {p},{p / 7:.3f}\n" for p in range(30)), DataError, r"task: regress"),
-    "one class": ("text,label\n" + "".join(f"t {p},card\n" for p in range(30)), DataError, r"at least two labels, but all have 'card'"),
+    "one class": (
+        "text,label\n" + "".join(f"t {p},card\n" for p in range(30)),
+        DataError,
+        r"at least two different labels in the training rows, but of these rows, all have the label 'card'",
+    ),
     "two rows": ("text,label\nhello,a\nbye,b\n", DataError, r"2 distinct texts can't be divided"),
 }
 

@@ -1,6 +1,7 @@
-"""The command line: one file per command, which parses arguments, calls a step and prints its result.
+"""The command line: each file defines one command, which parses arguments, calls a function and prints its result.
 
-Commands contain no logic of the steps. They import what they need when they are called, so that `vertune --help` is fast.
+The functions that do the work are in other packages, mostly in `vertune.steps`. A command imports what it needs only
+when it is called, so that `vertune --help` is fast.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ _SHARED = frozenset({"options", "output", "progress"})
 
 
 def commands() -> dict[str, ModuleType]:
-    """Return all commands by name, in the order of the help: the files of this folder, and the entry points of other packages."""
+    """Return the modules of all commands by the command's name, in the order of `vertune --help`.
+
+    The commands are the modules of this folder, and those that other packages register as entry points of the group
+    `vertune.cli`.
+    """
     targets = {found.name: f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__) if found.name not in _SHARED}
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         targets.setdefault(entry.name, entry.value)
@@ -33,16 +38,17 @@ def commands() -> dict[str, ModuleType]:
 
 
 def panel(command: ModuleType) -> tuple[str, int]:
-    """Return the heading under which the help lists a command, and the command's position under this heading.
+    """Return where `vertune --help` lists a command: the heading, and the position under this heading.
 
-    A command whose heading is unknown is listed under the last heading.
+    A command's module defines both in its variable `PANEL`. Without it, or with an unknown heading, the command is
+    listed under the last heading.
     """
     heading, place = getattr(command, "PANEL", (HEADINGS[-1], 0))
     return (heading, place) if heading in HEADINGS else (HEADINGS[-1], place)
 
 
 def application() -> typer.Typer:
-    """Build the Typer application with all commands."""
+    """Return the Typer application with all commands."""
     app = typer.Typer(
         name="vertune",
         help="Turn a general pretrained model into one for your field: from a labelled file to a model that you can serve.",
@@ -62,7 +68,7 @@ def application() -> typer.Typer:
 
 
 def _version(requested: bool) -> None:
-    """Print the version and exit, if requested."""
+    """If the option `--version` was given, print the version and exit."""
     if requested:
         from vertune import __version__
 
@@ -74,11 +80,19 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. Can also follow any command.")] = False,
 ) -> None:
-    """Declare the options that precede a command; `main` handles `--debug` and removes it before Typer parses the arguments."""
+    """Declare the options that can be written before a command.
+
+    The function does nothing itself: `_version` handles `--version`, and `main` removes `--debug` before Typer parses
+    the arguments.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit; an error is printed to standard error without a traceback, and its class decides the exit code."""
+    """Run one command and exit the process; `arguments` are by default those of the process.
+
+    An error is printed to standard error, and its class decides the exit code. With `--debug`, it is raised instead, so
+    that Python prints the traceback.
+    """
     words = [*(sys.argv[1:] if arguments is None else arguments)]  # not list(): that name is a command's module here
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]
@@ -93,7 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _report(error: Exception) -> int:
-    """Print an error to standard error and return the exit code of its class."""
+    """Print an error to standard error, and return the exit code for errors of its class.
+
+    A missing optional package is reported as MissingExtra, and a file that can't be read or written as StorageError.
+    Any other error that is not a VertuneError is reported as a bug of vertune, with the exit code 1.
+    """
     from vertune.core.errors import MissingExtra, StorageError, VertuneError
 
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
@@ -117,6 +135,6 @@ _EXTRAS = {
 
 
 def _print_error(text: str) -> None:
-    """Write a message to standard error after the word Error, which is red on a terminal."""
+    """Write a message to standard error after the word `Error:`, which is red on a terminal."""
     red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
     sys.stderr.write(f"{red}Error:{reset} {text}\n")

@@ -1,4 +1,4 @@
-"""`vertune alias`: points an alias such as `support-intent@live` to a model, or lists all aliases."""
+"""`vertune alias`: points an alias (a movable name such as `messages@live`) to a model, or lists all aliases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`vertune bundle`: copies a model and its pretrained base into one folder, for machines without a network."""
+"""`vertune bundle`: copies a model into one folder, together with the pretrained model that it needs.
+
+The folder can be used on machines without a network.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ def run(
     ] = None,
     home: options.Home = None,
 ) -> None:
-    """Copy a model and its pretrained base, for offline use."""
+    """Copy a model and its pretrained base, for offline use.
+
+    The folder contains everything that is needed to use the model on a machine without a network.
+    """
     from vertune.core.artifact import Home
     from vertune.core.files import folder_size
     from vertune.steps.bundle import bundle

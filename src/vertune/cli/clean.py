@@ -1,4 +1,8 @@
-"""`vertune clean`: frees disk space by deleting failed runs, and datasets, models and reports that no alias needs."""
+"""`vertune clean`: deletes failed and stopped runs and, with --unused, all artifacts that no alias needs.
+
+Artifacts are datasets, models, reports and backbones (pretrained models that several models share). An alias needs the
+model that it points to, the dataset of this model, and the reports on this model.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ def run(
 ) -> None:
     """Delete failed and stopped runs.
 
-    Deleted runs can't be resumed. A model that an alias points to is never deleted.
+    A run is the folder of a training, or of another step, that did not finish. Once it is deleted, the step can't be
+    resumed. A model that an alias points to is never deleted.
     """
     from vertune.core.artifact import Home
     from vertune.steps.clean import clean

@@ -38,7 +38,10 @@ def run(
 
 
 def _row(name: str, entry: dict[str, Any]) -> list[Any]:
-    """Return the table row of one metric, with its values, difference and confidence interval."""
+    """Return the table row of one metric: its values for A and B, their difference, its interval and the better model.
+
+    `entry` is the entry of this metric in the result of the function `compare`.
+    """
     difference = entry["difference"]
     interval = "" if difference.get("low") is None else f"{difference['low']:+.4f} – {difference['high']:+.4f}"
     shown = "" if difference.get("value") is None else f"{difference['value']:+.4f}"

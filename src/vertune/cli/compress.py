@@ -25,8 +25,8 @@ def run(
 ) -> None:
     """Make a model smaller and faster, and check its accuracy.
 
-    The compressors are those of `compress.chain` in the model's config, by default int8. Choose others with
-    --set compress.chain='[{name: distill, layers: 3}, int8]'.
+    The methods of compression are those of `compress.chain` in the model's config, by default only int8. Choose others
+    with --set compress.chain='[{name: distill, layers: 3}, int8]'.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
@@ -39,7 +39,7 @@ def run(
 
 
 def show(model: Artifact) -> None:
-    """Print the accuracy, speed and size after each compressor, and the final model's id and report."""
+    """Print the accuracy, speed and size after each method of compression, and the final model's id and report."""
     from vertune.core.files import folder_size
 
     manifest = model.manifest

@@ -1,4 +1,4 @@
-"""`vertune doctor`: shows installed packages, the machine, and whether a pretrained base model is available."""
+"""`vertune doctor`: shows the machine, the installed packages, and whether a pretrained model is available."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _version(package: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    """Return the versions of vertune and Python, the number of processors, the memory, and the device that training would use."""
+    """Describe the machine: vertune and Python versions, processors, memory, and the device for training."""
     import platform
 
     from vertune import __version__
@@ -76,7 +76,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _memory() -> str:
-    """Format the physical and the free memory; "unknown" if the operating system does not report them."""
+    """Return a text with the total and the free memory; "unknown" if the operating system does not report them."""
     try:
         page, total, free = (os.sysconf(name) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
@@ -85,7 +85,7 @@ def _memory() -> str:
 
 
 def _device() -> str:
-    """Name the device that torch would train on."""
+    """Name the device on which torch would train: cuda, mps or cpu; the text says so if torch is not installed."""
     try:
         import torch
     except ImportError:
@@ -96,7 +96,11 @@ def _device() -> str:
 
 
 def _base(base: str) -> dict[str, str]:
-    """Return the folder of a pretrained model, or the reason why none was found; search this machine first, then the Hugging Face hub."""
+    """Return a dict with one entry, `base`: the folder of a pretrained model, or the reason why it was not found.
+
+    `base` is an alias, a folder or a Hugging Face hub id. A model that is not on this machine is downloaded from the
+    hub.
+    """
     from vertune.core.base import resolve
     from vertune.core.errors import VertuneError
 
@@ -107,7 +111,10 @@ def _base(base: str) -> dict[str, str]:
 
 
 def _disk(folder: Any) -> dict[str, str]:
-    """Return the home folder, which contains all datasets, models and reports, and the free space on its disk."""
+    """Return a dict with one entry, `home`: the path of the home folder, and the free space on its disk.
+
+    The home folder contains all datasets, models and reports.
+    """
     import shutil
 
     existing = next(path for path in (folder, *folder.parents) if path.exists())

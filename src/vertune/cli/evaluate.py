@@ -36,7 +36,10 @@ def run(
 
 
 def show(report: Artifact, json: bool = False) -> None:
-    """Print the metrics of the model with their intervals, those of the baselines, and the path of the report."""
+    """Print the model's metrics with their 95 % intervals, the metrics of the baselines, and the report's path.
+
+    With `json`, print the content of the report's metrics.json instead.
+    """
     from vertune.core.files import read_json
 
     measured = read_json(report.folder / "metrics.json")
@@ -60,13 +63,13 @@ def show(report: Artifact, json: bool = False) -> None:
 
 
 def _value(entry: Any) -> float | None:
-    """Return the value of a metric; `entry` is the value itself, or a mapping with the keys `value`, `low` and `high`."""
+    """Return the value of a metric: `entry` is this value, or a dict with the keys `value`, `low` and `high`."""
     value = entry.get("value") if isinstance(entry, dict) else entry
     return float(value) if value is not None else None
 
 
 def _interval(entry: Any) -> str:
-    """Format the confidence interval of a metric from its keys `low` and `high`; empty if it has none."""
+    """Format the confidence interval of a metric, from `low` to `high`; an empty string if the metric has none."""
     if not isinstance(entry, dict) or entry.get("low") is None:
         return ""
     return f"{entry['low']:.4f} – {entry['high']:.4f}"

@@ -10,7 +10,8 @@ PANEL = ("From a file to a model", 2)
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
     """Prepare the data, train a model and evaluate it.
 
-    If the alias NAME@live, which selects the model to serve, does not exist yet, it is created for the new model.
+    The alias NAME@live selects the model that is served; NAME is the name in the config. If this alias does not exist
+    yet, it is created and points to the new model.
     """
     from vertune.cli import evaluate, prepare, train
     from vertune.cli.progress import show_progress

@@ -44,9 +44,10 @@ def create(
     rate: Annotated[str | None, typer.Option("--rate", help="Rate limit, such as 600/minute.", show_default="that of the server")] = None,
     home: options.Home = None,
 ) -> None:
-    """Create a key and print its secret; standard output contains nothing else.
+    """Create an API key and print its secret.
 
-    The secret can't be shown again, so store it: KEY=$(vertune key create NAME --scope predict)
+    Standard output contains only the secret. Store it, because it can't be shown again:
+    KEY=$(vertune key create NAME --scope predict)
     """
     from vertune.store.keys import Keys
 
@@ -116,17 +117,23 @@ def _database(home: Path | None) -> Path:
 
 
 def _parse_duration(text: str) -> timedelta:
-    """Parse a duration such as 30m, 24h or 90d; raise ConfigError for any other text."""
+    """Parse a duration such as 30m, 24h or 90d (minutes, hours, days); raise ConfigError for any other text."""
     from vertune.core.errors import ConfigError
 
     match = _DURATION.fullmatch(text)
     if not match:
-        raise ConfigError(f"The time is '{text}'; expected a whole number followed by m, h or d. Write it such as 30m, 24h or 90d.")
+        raise ConfigError(
+            f"The duration is '{text}'; expected a whole number followed by m (minutes), h (hours) or d (days). "
+            "Write, for example, 30m, 24h or 90d."
+        )
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _print_secret(secret: str, key: Key) -> None:
-    """Print the secret alone to standard output, so that `$(…)` captures it, and describe the key on standard error."""
+    """Print a key's secret to standard output, and a description of the key to standard error.
+
+    Because standard output contains only the secret, a shell script can store it with `$(…)`.
+    """
     output.say(secret)
     rate = f", at most {key.rate}" if key.rate else ""
     validity = f"until {_minute(key.expires)} UTC" if key.expires else "until it is revoked"
@@ -136,17 +143,17 @@ def _print_secret(secret: str, key: Key) -> None:
 
 
 def _verticals(key: Key) -> str:
-    """Format the names of the models that a key may use."""
+    """Format the names of the models that a key may use; "all" if the key is not restricted to some models."""
     return "all" if key.verticals is None else ", ".join(key.verticals)
 
 
 def _minute(time: datetime | None) -> str:
-    """Format a time as date, hours and minutes; empty for None."""
+    """Format a time as date, hours and minutes; an empty string for None."""
     return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 def _json_of(key: Key) -> dict[str, Any]:
-    """Convert a key to a mapping of JSON values, without its secret."""
+    """Return the properties of a key as a dict that can be written as JSON; the secret is not among them."""
     times = {name: time and time.isoformat() for name in ("created", "expires", "revoked") for time in [getattr(key, name)]}
     permissions = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate}
     return {"id": key.id, "name": key.name, **permissions, **times, "state": key.state}

@@ -1,4 +1,7 @@
-"""`vertune list`: lists the datasets, models, reports, backbones and unfinished runs in the home folder."""
+"""`vertune list`: lists the datasets, models, reports, backbones and unfinished runs in the home folder.
+
+A backbone is a pretrained model that several fine-tuned models share in one server.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,16 @@ def run(
 
 
 def contents(home: Home, shelf: str) -> list[Artifact]:
-    """Return the artifacts of one kind (datasets, models, reports or backbones); for `runs`, the unfinished runs."""
+    """Return all artifacts (folders with a manifest) of one kind in the home folder.
+
+    `shelf` names the kind: datasets, models, reports or backbones (pretrained models that several models share); for
+    `runs`, the unfinished artifacts are returned.
+    """
     return home.runs() if shelf == "runs" else home.shelf(shelf)  # type: ignore[arg-type]
 
 
 def _by_model(home: Home) -> dict[str, list[str]]:
-    """Map the id of each model to the aliases that point to it."""
+    """Return a dict that maps the id of a model to the list of aliases that point to it."""
     aliases: dict[str, list[str]] = {}
     for alias, model in home.aliases().items():
         aliases.setdefault(model, []).append(alias)
@@ -56,7 +63,10 @@ def _by_model(home: Home) -> dict[str, list[str]]:
 
 
 def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[str]:
-    """Return the table row of one artifact; if its manifest can't be read, the row says so."""
+    """Return the table row of one artifact: its kind, id, time, size and a summary.
+
+    `aliases` maps ids of models to their aliases. If the artifact's manifest can't be read, the row says so.
+    """
     from vertune.core.errors import StorageError
     from vertune.core.files import folder_size
 
@@ -69,7 +79,10 @@ def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[
 
 
 def _summary(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]
-    """Summarise an artifact in one line: its aliases, rows and first metric; if it is unfinished, its status and error."""
+    """Summarise an artifact in one line: its aliases, its number of rows, and the first metric of each split.
+
+    For an unfinished artifact, the line contains its status and error instead.
+    """
     if manifest.get("status") != "done":
         return f"{manifest.get('status')}: {manifest.get('error') or 'not finished'}"
     parts = list(aliases)

@@ -1,4 +1,7 @@
-"""Functions for terminal output: results go to standard output in aligned columns, notes to standard error; shared by all commands."""
+"""Functions with which all commands print to the terminal.
+
+Results go to standard output, in aligned columns. Hints, warnings and progress go to standard error.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def screen(error: bool = False) -> Console:
-    """Return a Rich console that never wraps lines, so that a path or an id can be copied in one piece."""
+    """Return a Rich console for standard output or, if `error` is true, for standard error.
+
+    It never wraps lines, so that a path or an id can be copied in one piece.
+    """
     from rich.console import Console
 
     return Console(stderr=error, soft_wrap=True, highlight=False, emoji=False, markup=False)
@@ -26,7 +32,10 @@ def say(text: str = "", style: str = "") -> None:
 
 
 def note(text: str, style: str = "dim") -> None:
-    """Print a line that is not part of a command's result, to standard error, so that a pipe does not pass it on."""
+    """Print a line to standard error: a hint or a warning that is not part of the command's result.
+
+    It is not printed to standard output, so that it does not get into a file or pipe that receives the result.
+    """
     screen(error=True).print(text, style=style)
 
 
@@ -38,7 +47,10 @@ def next_steps(*commands: str) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table: columns of numbers are right-aligned, others left-aligned; wide characters count as two columns."""
+    """Print a table; columns that contain only numbers are right-aligned, the others left-aligned.
+
+    Wide characters, such as Chinese ones, are counted as two, because they fill two cells of the terminal.
+    """
     from rich.cells import cell_len
 
     body = [[format_cell(cell) for cell in row] for row in rows]
@@ -59,7 +71,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def facts(pairs: Mapping[str, Any]) -> None:
-    """Print names and values in two columns; names with the value None are left out."""
+    """Print names and values in two columns; a name whose value is None is left out."""
     shown = {name: format_cell(value) for name, value in pairs.items() if value is not None}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
@@ -72,7 +84,10 @@ def as_json(value: Any) -> None:
 
 
 def format_cell(value: Any) -> str:
-    """Format a value for the terminal: integers with thousands separators, floats with four decimals, lists joined by commas."""
+    """Format a value for the terminal.
+
+    Integers get thousands separators, floats four decimals; the items of a list are joined by commas.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -87,16 +102,16 @@ def format_cell(value: Any) -> str:
 
 
 def size(count: float) -> str:
-    """Format a number of bytes, such as 1.2 MB."""
+    """Format a number of bytes in B, kB, MB or GB, such as 1.2 MB; a kB is 1000 bytes."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit in {"B", "kB"} else f"{count:.1f} {unit}"
         count /= 1000
-    raise AssertionError("unreachable")
+    raise AssertionError("The loop returns at the unit GB at the latest, so this line is never run.")
 
 
 def relative(path: Path) -> str:
-    """Format a path: relative if it is inside the working folder, else unchanged."""
+    """Format a path: relative to the working folder if it is inside this folder, else unchanged."""
     try:
         return os.fspath(path.absolute().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,7 @@
-"""`vertune parts`: lists the parts (pluggable components, such as tasks or methods) that a config can choose, and their options."""
+"""`vertune parts`: lists the components (such as tasks or methods) that a config can choose, and their options.
+
+In the code, these components are called parts.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def run(
 
 
 def _options(cls: type[Part], kind: str) -> None:
-    """Print the options of a part (a pluggable component): name, type, default and description."""
+    """Print the options of a component: their names, types, defaults and descriptions."""
     from vertune.core import part
 
     name = cls.__module__.rpartition(".")[2]
@@ -69,7 +72,10 @@ def _options(cls: type[Part], kind: str) -> None:
 
 
 def _type(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """Describe the type and bounds of an option; `entry` is its JSON schema, `definitions` the schemas that it refers to."""
+    """Describe the type and the bounds of an option in words.
+
+    `entry` is the JSON schema of the option; `definitions` contains other schemas, to which `entry` refers by name.
+    """
     if "$ref" in entry:
         return _type(definitions.get(entry["$ref"].rpartition("/")[2], {}), definitions)
     if "anyOf" in entry:
@@ -85,7 +91,10 @@ def _type(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 
 def _default(option: str, entry: dict[str, Any], schema: dict[str, Any]) -> str:
-    """Format the default of an option."""
+    """Return the default of an option as text; "(required)" if the option has no default.
+
+    `entry` is the JSON schema of the option, `schema` that of the component.
+    """
     if option in schema.get("required", []):
         return "(required)"
     value = entry.get("default")

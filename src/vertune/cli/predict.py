@@ -62,7 +62,10 @@ def run(
 
 
 def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
-    """Run a model on one record, made of one or more texts, and print the prediction."""
+    """Run a model on one record, and print the prediction.
+
+    `texts` are the values of the record's fields: one text, or two for a task on pairs.
+    """
     from vertune.data.validate import record_of_texts
     from vertune.steps.predict import opened, predict
 
@@ -76,7 +79,10 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
-    """Run a model on each line, and print one JSON object per line; a line that starts with `{` is a JSON record, any other a text."""
+    """Run a model on each line of standard input, and print one prediction per line, as JSON.
+
+    A line that starts with `{` is read as a record in JSON; any other line is a text. Empty lines are skipped.
+    """
     import json
 
     from vertune.core.errors import DataError
@@ -101,7 +107,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
 
 
 def _utf8(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines unchanged; raise DataError at the first line that is not UTF-8."""
+    """Yield the lines of standard input unchanged; raise DataError at the first line that is not UTF-8."""
     from vertune.core.errors import DataError
 
     number = 0
@@ -133,7 +139,10 @@ def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
 
 
 def show(answer: dict[str, Any], text: str = "") -> None:
-    """Print a prediction of any task: first single values, then probabilities, spans of `text`, and vectors."""
+    """Print a prediction of any task: first single values, then probabilities, spans and vectors.
+
+    `text` is the text for which the prediction was made; the spans are shown as parts of it.
+    """
     spans = {name: value for name, value in answer.items() if _has_entries(value, Mapping)}
     vectors = {name: value for name, value in answer.items() if _has_entries(value, float)}
     tables = {name: value for name, value in answer.items() if isinstance(value, Mapping)}
@@ -156,7 +165,7 @@ def _has_entries(value: Any, kind: type) -> bool:
 
 
 def _show_likely(probabilities: Mapping[str, float]) -> None:
-    """Print the most probable labels, if there are at least two labels."""
+    """Print the most probable labels, at most five; print nothing if there are fewer than two labels."""
     if len(probabilities) < 2:
         return
     output.say()

@@ -1,4 +1,4 @@
-"""`vertune prepare`: makes a dataset from the files that a config names, and prints the number of rows in each split."""
+"""`vertune prepare`: makes a dataset from the files that a config names, and prints the size of each split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _NOTES = 12
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
     """Read, clean, check and split the records.
 
-    Every row that is dropped is counted in the output and the report, and listed in rejected.jsonl; changed rows are counted too.
+    The output and the report contain the number of dropped rows and of changed rows. Each dropped row is also listed in
+    rejected.jsonl.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
@@ -33,7 +34,7 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
 
 
 def show(dataset: Artifact) -> None:
-    """Print the number of rows in each split, notes on dropped and changed rows, and the path of the report."""
+    """Print the number of rows of each split, notes on dropped and changed rows, and the path of the report."""
     from vertune.core.records import Note
 
     manifest = dataset.manifest

@@ -16,23 +16,30 @@ if TYPE_CHECKING:
 
 
 class _Display(Protocol):
-    """The methods that a Listener calls to show progress: on a terminal as a bar, otherwise as lines."""
+    """The methods that `Listener` calls to show progress; `_Bar` and `_Lines` have them.
+
+    `_Bar` is for a terminal, `_Lines` for any other output.
+    """
 
     def stage(self, text: str) -> None:
         """Show the name of the current stage."""
 
     def move(self, done: int, total: int, facts: str, seconds_left: float | None) -> None:
-        """Show how much of the current stage is done."""
+        """Show that `done` of `total` units of the current stage are done, and the estimated time until its end.
+
+        `facts` is a text that is shown beside the progress, such as the loss.
+        """
 
     def line(self, text: str) -> None:
         """Print a line that later progress does not overwrite."""
 
 
 class Listener:
-    """Receives the progress events of a step and shows them on a display.
+    """A callback that receives the progress events of a step, such as a training, and shows them on a display.
 
-    The event `evaluated` updates the metric that is shown. Events in `_PERMANENT` are printed as lines that are not overwritten. Any
-    other event with the fields `step` and `steps` moves the bar; one without these fields is shown as the current stage.
+    An event of a kind in `_PERMANENT`, or an event `evaluated` with a metric, is printed as a line that is not
+    overwritten. Any other event with the fields `step` and `steps` moves the progress bar. The kinds in `_SILENT` are
+    not shown. The remaining events are shown as the current stage.
     """
 
     def __init__(self, display: _Display) -> None:
@@ -40,7 +47,7 @@ class Listener:
         self.metric = ""
 
     def __call__(self, kind: str, **fields: Any) -> None:
-        """Show one event of this kind with its fields."""
+        """Show one event; `kind` is its name, such as `training`, and `fields` are its values."""
         if kind == "evaluated" and "metric" in fields:
             self.metric = f"{fields.get('name', 'metric')} {fields['metric']:.4f}"
             self.display.line(f"  step {fields.get('step', 0):,}: {self.metric}")
@@ -52,7 +59,10 @@ class Listener:
             self.display.stage(_sentence(kind, fields))
 
     def _facts(self, fields: dict[str, Any]) -> str:
-        """Format the loss, the last metric and the speed; unknown ones are left out."""
+        """Return a text with the loss, the newest metric and the speed, to be shown beside the progress.
+
+        Values that are not known yet are left out.
+        """
         parts = [
             f"loss {fields['loss']:.3f}" if isinstance(fields.get("loss"), float) else "",
             self.metric,
@@ -91,7 +101,11 @@ _SENTENCES = {
 
 
 def _sentence(kind: str, fields: dict[str, Any]) -> str:
-    """Describe an event in one line of text."""
+    """Describe an event in one line of text.
+
+    The line is the text for this kind in `_SENTENCES`, filled with the event's fields. If `_SENTENCES` has no text for
+    the kind, or if a field is missing, the line consists of the kind and the fields.
+    """
     try:
         return _SENTENCES[kind].format(**fields)
     except (KeyError, ValueError, IndexError):
@@ -128,7 +142,10 @@ class _Bar:
 
 
 class _Lines:
-    """Prints progress as lines, at most one every ten seconds, for output that is not a terminal."""
+    """Prints progress as lines, for output that is not a terminal, such as a log file.
+
+    The progress within a stage is printed at most every ten seconds; all other lines are printed at once.
+    """
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -149,7 +166,11 @@ class _Lines:
 
 @contextmanager
 def show_progress(title: str, quiet: bool = False) -> Iterator[Progress | None]:
-    """Yield a listener that shows the progress events of a step on standard error in the `with` block; yield None if quiet."""
+    """Yield a callback that shows the progress events of a step on standard error, during the `with` block.
+
+    On a terminal, it shows a progress bar with the text `title`, otherwise lines. If `quiet` is true, None is yielded,
+    and nothing is shown.
+    """
     console = output.screen(error=True)
     if quiet:
         yield None
@@ -162,7 +183,7 @@ def show_progress(title: str, quiet: bool = False) -> Iterator[Progress | None]:
 
 
 def clock(seconds: float) -> str:
-    """Format a duration such as 2:05, or 1:02:05 with hours."""
+    """Format a number of seconds as minutes and seconds, such as 2:05, or with hours, such as 1:02:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -52,9 +52,10 @@ def run(
 
 
 def _load(service: Service) -> None:
-    """Load all live models (an alias NAME@live points to a live model); first, export those that are not ready to be served.
+    """Load the models to serve: those that an alias NAME@live points to.
 
-    Raises NotFound if there is no live model, ModelError if none can be served.
+    Models are served as ONNX graphs; those that were not converted to ONNX yet are converted first. Raises NotFound if
+    there is no model to serve, ModelError if none of the models can be served.
     """
     from vertune.core.errors import ModelError, NotFound
     from vertune.server.following import prepare
@@ -78,7 +79,10 @@ def _load(service: Service) -> None:
 
 
 def _greet(url: str, service: Service, keys: Keys | None) -> None:
-    """Print the served models and an example request; on the first start, also create and print the admin's key."""
+    """Print the served models and an example request.
+
+    If there are no API keys yet, also create a key for the administrator and print its secret.
+    """
     deployments = sorted(service.answers.fleet.deployments.values(), key=lambda one: one.name)
     rows = [[one.name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id] for one in deployments]
     output.table(["vertical", "task", "precision", "backbone", "model"], rows)

@@ -1,4 +1,7 @@
-"""`vertune share`: prepares models for serving from one process, where models of the same base share one copy of it."""
+"""`vertune share`: prepares models so that one process can serve them.
+
+Models that were fine-tuned from the same pretrained model then share one copy of it in memory.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ def run(
 ) -> None:
     """Prepare models for serving from one process.
 
-    Models of the same pretrained base share one copy of it, a backbone, if they can; every other model gets its own ONNX graph.
+    Models that were fine-tuned from the same pretrained model share one copy of it, called a backbone, where this is
+    possible. Every other model gets its own ONNX graph.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home

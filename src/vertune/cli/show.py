@@ -1,4 +1,4 @@
-"""`vertune show`: prints the manifest of a dataset, model, report or run."""
+"""`vertune show`: prints the manifest (the description in manifest.json) of a dataset, model, report or run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Show the manifest of a dataset, model, report or run."""
+    """Show the manifest of a dataset, model, report or run.
+
+    The manifest is a file that describes how this dataset, model, report or run was made: the config, the metrics, the
+    versions of packages and the like.
+    """
     import yaml
 
     from vertune.core.artifact import Home

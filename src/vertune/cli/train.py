@@ -1,4 +1,4 @@
-"""`vertune train`: trains the model of a config on its dataset, and prints the validation metrics."""
+"""`vertune train`: trains the model that a config describes on its dataset, and prints the validation metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(
 ) -> None:
     """Train a model on the prepared dataset.
 
-    The dataset is prepared first if this config has none yet.
+    If no dataset was prepared with this config and these files yet, it is prepared first.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
@@ -51,7 +51,10 @@ def run(
 
 @contextmanager
 def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str] | None) -> Iterator[None]:
-    """If the `with` block is interrupted with Ctrl-C, print the command that resumes the training with the same config and settings."""
+    """If Ctrl-C interrupts the training in the `with` block, print the command that resumes it.
+
+    The command contains the path of the config and the same `--set` options (`changes`).
+    """
     from vertune.core.config import is_same
 
     try:
@@ -66,7 +69,7 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
 
 
 def show(model: Artifact) -> None:
-    """Print the model's validation metrics, its size, and the method that `method: auto` chose."""
+    """Print the model's id, training method, validation metrics and size, and why `method: auto` chose the method."""
     from vertune.core.files import folder_size
 
     manifest = model.manifest
@@ -86,7 +89,10 @@ def show(model: Artifact) -> None:
 
 
 def _reason(chosen: object) -> str | None:
-    """Format the reason why `method: auto` chose the training method; None if the config named a method itself."""
+    """Return a text with the reason why `method: auto` chose the training method.
+
+    `chosen` is the entry of the model's manifest about this choice. Returns None if the config names a method itself.
+    """
     if isinstance(chosen, dict):
         reason = chosen.get("reason") or chosen.get("why")
         return (

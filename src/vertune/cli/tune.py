@@ -1,4 +1,7 @@
-"""`vertune tune`: measures compressed models on this machine, and finds the fastest model and thread count."""
+"""`vertune tune`: measures the speed of a model's compressed versions on this machine.
+
+It finds the fastest version, and the best number of threads.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ PANEL = ("Use a model", 3)
 
 
 def run(model: options.Model, home: options.Home = None) -> None:
-    """Find the fastest model and thread count on this machine."""
+    """Find the fastest model and thread count on this machine.
+
+    All compressed models that have the same name as MODEL are measured.
+    """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.steps.tune import TEMPORARY, tune

@@ -1,5 +1,5 @@
 """The steps of making and using a model, such as prepare, train and evaluate: one file and one main function per step.
 
-Steps take and return artifacts (folders with a dataset, a model or a report), report their progress as events, and don't depend on
-the command line or on HTTP.
+A step gets and returns artifacts, which are folders with a dataset, a model or a report. It reports its progress
+through a callback. It does not depend on the command line or on HTTP.
 """

@@ -16,10 +16,11 @@ _SKIPPED_SUFFIXES = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".
 
 
 def bundle(model: Artifact, folder: Path) -> Path:
-    """Copy a fine-tuned model and the pretrained model that it is based on into a new or empty folder; return the folder's path.
+    """Copy a fine-tuned model and the pretrained model that it is based on into a new or empty folder.
 
-    `predict` and `vertune.load` accept this path. Raises Conflict if the folder is not empty, ModelError if the outputs of the
-    copy differ from those of the original. If there is an error, no files remain in the folder.
+    Returns the path of the folder, which `vertune predict` and `vertune.load` accept in place of a model's name. Raises
+    Conflict if the folder is not empty, ModelError if the outputs of the copy differ from those of the original. If
+    there is an error, no files remain in the folder.
     """
     predictor = Predictor.open(model)
     base = predictor.encoder.base_folder
@@ -33,12 +34,19 @@ def bundle(model: Artifact, folder: Path) -> Path:
 
 
 def _skipped(folder: str, names: list[str]) -> set[str]:
-    """Return the names of files and folders that `shutil.copytree` should skip in the folder of the pretrained model."""
+    """Return which of `names`, the content of `folder`, should not be copied; a callback for `shutil.copytree`.
+
+    These are hidden files, weights in formats that are not used, code, and pickles.
+    """
     return {name for name in names if name.startswith(".") or name in {"onnx", "openvino"} or name.lower().endswith(_SKIPPED_SUFFIXES)}
 
 
 def _check(model: Predictor, bundled: Artifact) -> None:
-    """Raise ModelError unless the bundle loads the pretrained model from its own folder and has the same outputs as the original."""
+    """Compare the copy of a model (`bundled`) with the original (`model`).
+
+    Raises ModelError if the copy uses a pretrained model from outside its folder, or has other outputs than the
+    original.
+    """
     import numpy as np
 
     inputs = [column.name for column in model.task.input_columns]
@@ -47,12 +55,11 @@ def _check(model: Predictor, bundled: Artifact) -> None:
     copy = Predictor.open(bundled)
     if copy.encoder.base_folder not in (None, bundled.folder / BASE):
         raise ModelError(
-            f"The bundle of {bundled.id} loaded the pretrained model in {copy.encoder.base_folder} instead of the copy inside the bundle. "
+            f"The copy of {bundled.id} loaded its pretrained model from {copy.encoder.base_folder}, not from the folder of the bundle. "
             "Report this as a bug."
         )
     for ours, theirs in zip(*(one.outputs(one.encoder.encode(records, views)) for one in (model, copy)), strict=True):
         if not np.array_equal(ours, theirs):
             raise ModelError(
-                "The outputs of the bundle differ from those of the original model, so the bundle was deleted. "
-                "Check the disk and try again."
+                "The copied model has other outputs than the original model, so the copy was deleted. Check the disk and try again."
             )

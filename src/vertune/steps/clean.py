@@ -1,4 +1,9 @@
-"""clean: deletes failed runs and, on request, all datasets, models and reports that no alias (a name that points to a model) needs."""
+"""clean: deletes failed runs and, on request, all artifacts that no alias needs.
+
+Artifacts are datasets, models, reports and backbones (pretrained models that several models share). An alias, such as
+`messages@live`, is a name that points to a model. The alias needs this model, the dataset of the model, and the reports
+on the model.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ _QUIET = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """One item that `clean` deleted, or would delete without `dry`."""
+    """A folder that `clean` deleted or, with `dry`, would have deleted."""
 
     id: str
     size: int
@@ -27,11 +32,15 @@ class Freed:
 
 
 def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
-    """Delete failed and stopped runs, and folders that an interrupted removal left behind; return the deleted items.
+    """Delete failed and stopped runs, and folders that interrupted removals left behind; return the deleted items.
 
-    With `unused`, also delete the datasets, models and reports that no alias needs (a model that an alias points to needs its
-    dataset and the reports on it), and cached outputs of frozen layers, which training can compute again. With `dry`, delete
-    nothing and only return what would be deleted. A run is kept if it is active, or if its files changed in the last ten minutes.
+    With `unused`, also delete all datasets, models, reports and backbones that no alias needs, and the cached outputs
+    of frozen layers, which training can compute again. An alias, such as `messages@live`, needs the model that it
+    points to, the dataset of this model, and the reports on it. With `dry`, delete nothing, and return what would be
+    deleted.
+
+    A run is kept while a process is working on it, and while its result waits for the user to accept it. A run with the
+    status `running` is also kept if one of its files changed in the last ten minutes.
     """
     unneeded = [(run, _status(run)) for run in home.runs() if not _alive(run)]
     if unused:
@@ -50,7 +59,11 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
 
 
 def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
-    """Unless `dry`, delete the cached outputs of frozen layers that no training used in the last ten minutes; return these items."""
+    """Delete the cached outputs of frozen layers; return the deleted folders.
+
+    A cache that was used in the last ten minutes is kept, because a training may still need it. With `dry`, delete
+    nothing, and return the folders that would be deleted.
+    """
     folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= _QUIET]
     freed = [Freed(f"trunk cache {path.name[:8]}", folder_size(path), "training can compute it again") for path in folders]
     if not dry:
@@ -61,10 +74,10 @@ def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
 
 
 def _alive(run: Artifact) -> bool:
-    """Return whether a run must be kept.
+    """Return whether an unfinished run must be kept.
 
-    This is so if a process is working on it, if its result waits for the user to accept it, or if its status is `running` and one
-    of its files changed in the last ten minutes.
+    This is so if a process is working on it, if it is a compression whose result waits for the user to accept it, or if
+    its status is `running` and one of its files changed in the last ten minutes.
     """
     if run.in_use or _status(run) == UNDECIDED:
         return True
@@ -80,9 +93,9 @@ def _status(run: Artifact) -> str:
 
 
 def _needed(home: Home) -> set[str]:
-    """Return the ids of all artifacts that aliases need.
+    """Return the ids of all artifacts that must not be deleted, because an alias needs them.
 
-    These are the models that aliases point to, the reports on these models, and all artifacts from which these models and
+    These are the models that aliases point to, the reports on these models, and everything from which these models and
     reports were made.
     """
     needed = set(home.aliases().values())
@@ -102,7 +115,10 @@ def _needed(home: Home) -> set[str]:
 
 
 def _interrupted_removals(home: Home, dry: bool) -> list[Freed]:
-    """Unless `dry`, delete the folders that remained because a removal was interrupted; return these items."""
+    """Delete the folders that remained because a removal was interrupted; return the deleted folders.
+
+    With `dry`, delete nothing, and return the folders that would be deleted.
+    """
     folders = [path for shelf in SHELVES for path in (home.folder / shelf).glob(".*.removed")]
     freed = [Freed(path.name, folder_size(path), "left over from a removal") for path in folders]
     if not dry:

@@ -21,19 +21,21 @@ from vertune.reports.words import comparison_sentence
 
 
 def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
-    """Compute the paired difference b − a of every metric with its 95 % bootstrap interval, and describe each in a sentence.
+    """Compare two models by the metrics that were measured on the same rows.
 
-    `a` and `b` are evaluation reports or models; for a model, its newest report that measured the same rows as the other report is
-    used. Returns `{"a", "b", "units", "goal", "metrics": {name: {"a", "b", "difference": {"value", "low", "high"}, "winner",
-    "sentence"}}}`, where `units` is the number of records (or of queries, for retrieval) that the bootstrap resamples, and `goal`
-    is the name of the task's main metric. Raises NotFound if a model has no report, Conflict if the reports measured different rows.
+    `a` and `b` are models or evaluation reports; for a model, its newest report on the same rows as the other report is
+    used. The result is `{"a", "b", "units", "goal", "metrics": {name: {"a", "b", "difference": {"value", "low",
+    "high"}, "winner", "sentence"}}}`. The difference of each metric is b − a, with its 95 % interval from a paired
+    bootstrap; `winner` is `a`, `b` or None. `units` is the number of records (or of queries, for retrieval) that the
+    bootstrap resamples; `goal` is the name of the task's main metric. Raises NotFound if a model has no report,
+    Conflict if the reports measured different rows.
     """
     left, right = _reports(a, b)
     left_metrics, right_metrics = (read_json(report.folder / "metrics.json") for report in (left, right))
     if left_metrics["rows_hash"] != right_metrics["rows_hash"] or left_metrics["units"] != right_metrics["units"]:
         raise Conflict(
-            f"Only reports on the same rows can be compared: {left.id} measured {left_metrics['rows']} {left_metrics['split']} rows, "
-            f"{right.id} measured {right_metrics['rows']} {right_metrics['split']} rows, and these rows are not the same. "
+            f"Only reports on the same rows can be compared. {left.id} measured {left_metrics['rows']} rows ({left_metrics['split']}), and "
+            f"{right.id} measured {right_metrics['rows']} rows ({right_metrics['split']}) that are not the same. "
             "Evaluate both models on one file: vertune evaluate MODEL --data FILE"
         )
     task = _task(right)
@@ -54,9 +56,10 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
 def _compared(
     name: str, measured: Mapping[str, Mapping[str, Any]], difference: Mapping[str, float | None], names: tuple[str, str], lower: bool
 ) -> dict[str, Any]:
-    """Return the result entry of one metric: both values, their difference, the winner, and a sentence that describes them.
+    """Return the entry of one metric in the result of `compare`: values, difference, winner and a sentence.
 
-    `lower` is true if lower values of the metric are better.
+    `measured` contains the content of both reports' metrics.json, `names` the ids of their models. `lower` is true if
+    lower values of the metric are better.
     """
     winner, sentence = comparison_sentence(difference, lower, *reversed(names))
     values = {side: report["metrics"].get(name, {}).get("value") for side, report in measured.items()}
@@ -64,7 +67,11 @@ def _compared(
 
 
 def _reports(a: Artifact, b: Artifact) -> tuple[Artifact, Artifact]:
-    """Return the two reports to compare: the newest pair that measured the same rows; without such a pair, the newest report of each."""
+    """Return the two reports to compare: one on the model `a`, and one on the model `b`.
+
+    Of all pairs that measured the same rows, this is the newest one. If there is none, it is the newest report on each
+    model, although these reports can't be compared.
+    """
     lefts, rights = _candidates(a), _candidates(b)
     hashes = {report.id: read_json(report.folder / "metrics.json")["rows_hash"] for report in (*lefts, *rights)}
     pairs = [(left, right) for right in rights for left in lefts if hashes[left.id] == hashes[right.id]]
@@ -72,7 +79,10 @@ def _reports(a: Artifact, b: Artifact) -> tuple[Artifact, Artifact]:
 
 
 def _candidates(artifact: Artifact) -> list[Artifact]:
-    """Return the reports on a model, newest first; if a report is passed, return only that one. Raises NotFound if a model has none."""
+    """Return all reports on a model, newest first; if `artifact` is a report itself, return only this report.
+
+    Raises NotFound if there is no report on the model.
+    """
     manifest = artifact.manifest
     if manifest["shelf"] == "reports":
         return [artifact]
@@ -84,10 +94,14 @@ def _candidates(artifact: Artifact) -> list[Artifact]:
 
 
 def _task(report: Artifact) -> Task:
-    """Return the task that the config in a report's manifest names."""
+    """Return the task (such as classify) on which the model of a report was measured."""
     return build(Config, report.manifest["config"]).task
 
 
 def _tally(report: Artifact) -> NDArray[np.float64]:
-    """Return the counts from which a report's metrics were computed: one row per record (or per query, for retrieval)."""
+    """Return the counts from which the metrics of a report were computed.
+
+    There is one row per record (or per query, for retrieval). The columns depend on the task; for classification, they
+    count true positives, false positives and false negatives of each class.
+    """
     return pl.read_parquet(report.folder / "tally.parquet").to_numpy().astype(np.float64)

@@ -1,8 +1,9 @@
 """compress: makes a smaller, faster model from a trained one by a chain of compressors, such as distillation and int8.
 
-Compressors that work on torch modules run first; then the model is exported to ONNX, and those that work on ONNX graphs run.
-After every compressor the model is compared with the original on the validation rows, and its speed is measured. The final model
-must pass the gate, a check that it loses no more accuracy than the option `compress.tolerance` allows.
+Compressors that change a torch module run first. Then the model is exported to ONNX, and compressors that change an
+ONNX graph run. After every compressor, the model is compared with the original on the validation rows, and its speed is
+measured. The final model must not lose more accuracy than the option `compress.tolerance` allows; this check is called
+the gate.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _ACCEPTED_BY_USER = "by hand: validation could not tell"
 
 @dataclass(frozen=True, slots=True)
 class CompressOptions:
-    """Options of a compression run."""
+    """Options of a compression that are not part of the config."""
 
     accept: bool = False
     """Accept the result even if there are too few validation rows to decide whether it is accurate enough."""
@@ -63,12 +64,12 @@ class CompressOptions:
 def compress(
     model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, options: CompressOptions | None = None
 ) -> Artifact:
-    """Run the compressors that the model's config lists, and return the smaller model; `settings` change values of that config.
+    """Run the compressors (such as int8) that the model's config lists, and return the smaller model.
 
-    An example of a setting is `compress.chain=[int8]`. Raises ConfigError for compressors that can't run in the given order,
-    DataError if there are no validation rows, and ModelError if the result loses too much accuracy or if there are too few
-    validation rows to decide this. In the last case the unfinished run is kept; to accept its result, make the same call with
-    `accept=True` in the options.
+    Each of `settings` changes one value of this config, for example `compress.chain=[int8]`. Raises ConfigError for
+    compressors that can't run in the given order, DataError if there are no validation rows, and ModelError if the
+    result loses too much accuracy or if there are too few validation rows to decide this. In the last case the
+    unfinished run is kept: make the same call with `accept=True` in the options to accept its result.
     """
     options = options or CompressOptions()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
@@ -97,7 +98,7 @@ def compress(
             advice = "" if last.loss <= compression.gate.tolerance.loss else ", or allow a larger loss with --set compress.tolerance=…"
             raise ModelError(
                 f"The smaller model did not pass the check on the validation rows: {last.why}. {run.folder / 'report.html'} shows the loss "
-                f"after each compressor. Change the options of the one that loses too much, or leave it out{advice}."
+                f"after each compressor. Change the options of the compressor that loses too much, or leave this compressor out{advice}."
             )
         if last.verdict == ACCEPTED:
             return home.finish(run)
@@ -105,13 +106,13 @@ def compress(
             return home.finish(run, accepted=_ACCEPTED_BY_USER)
         run.update(status=UNDECIDED)
     raise ModelError(
-        f"Validation can't decide whether the smaller model is accurate enough: {last.why}. Add validation rows, or accept the model "
-        "as it is with --accept."
+        f"The validation rows can't decide whether the smaller model is accurate enough: {last.why}. Add validation rows, or accept the "
+        "model without a decision: --accept"
     )
 
 
 def float32(model: Artifact, home: Home) -> bytes:
-    """Export a trained model to ONNX without compression, and return the serialised graph.
+    """Export a trained model to ONNX in float32, without any compression, and return the serialised graph.
 
     Raises ModelError if the outputs of the graph differ from those of the trained model.
     """
@@ -127,7 +128,10 @@ def float32(model: Artifact, home: Home) -> bytes:
 
 
 def _check_settings(settings: Sequence[str]) -> None:
-    """Raise ConfigError if a setting changes a config section that is not in `_SETTINGS`; a compression may change only those sections."""
+    """Raise ConfigError if one of the settings (`KEY=VALUE`) changes more than the compression.
+
+    Only config keys in the sections in `_SETTINGS` may change; other keys would change the trained model.
+    """
     for setting in settings:
         key = modernise_setting(setting)[0].partition("=")[0]
         if not any(key == section or key.startswith(f"{section}.") for section in _SETTINGS):
@@ -138,21 +142,22 @@ def _check_settings(settings: Sequence[str]) -> None:
 
 
 def _check_order(chain: Sequence[Compressor]) -> None:
-    """Raise ConfigError if a compressor for torch modules comes after one for ONNX graphs."""
+    """Raise ConfigError if a compressor that changes a torch module comes after one that changes an ONNX graph."""
     kinds = [part.works_on for part in chain]
     if kinds != sorted(kinds, reverse=True):
         names = ", ".join(part.name for part in chain)
         ordered = [part.name for part in chain if part.works_on == "torch"] + [part.name for part in chain if part.works_on == "onnx"]
         raise ConfigError(
-            f"The compressors {names} can't run in this order, because a torch compressor comes after one for ONNX graphs. "
-            f"Put torch compressors first: compress: {{chain: [{', '.join(ordered)}]}}."
+            f"The compressors {names} can't run in this order, because a compressor of torch models comes after one of ONNX graphs. "
+            f"Put the compressors of torch models first: compress: {{chain: [{', '.join(ordered)}]}}."
         )
 
 
 def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str]) -> Artifact | None:
-    """Return the newest unfinished run with this config, these parents and a status in `states`; None if there is none.
+    """Return the newest unfinished run that was started with the same config and parents; None if there is none.
 
-    Parents are the ids of the artifacts that a run reads. A run that a process is working on is not returned.
+    Parents are the ids of the artifacts that a run reads: the model and its dataset. Only runs with a status in
+    `states` are considered, and only if no process is working on them.
     """
     runs = [
         run
@@ -163,9 +168,10 @@ def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str
 
 
 def _asks(asked: Any, config: Config, parents: list[str]) -> bool:
-    """Return whether `asked`, the request in a run's manifest, contains this config and these parents.
+    """Return whether a run was started with this config and these parents.
 
-    Parents are the ids of the artifacts that a run reads.
+    `asked` is the entry of the run's manifest that contains its config and its parents (the ids of the artifacts that
+    it reads).
     """
     return isinstance(asked, dict) and asked.get("parents") == parents and is_same(asked.get("config"), config)
 
@@ -192,7 +198,7 @@ class _Folders:
 
 
 class _Compression:
-    """Runs compressors one after the other, and compares the model after each of them with the original model."""
+    """One compression: runs the compressors in turn, and compares the model after each of them with the original."""
 
     def __init__(self, model: Artifact, config: Config, dataset: Artifact, progress: Recorder, folders: _Folders) -> None:
         self.config, self.progress, self.folders = config, progress, folders
@@ -206,7 +212,7 @@ class _Compression:
         if not self.validation:
             raise DataError(
                 f"The dataset {dataset.id} has no validation rows, but the loss of accuracy is measured on them. "
-                "Prepare it with a validation split."
+                "Prepare the data again, with a validation split."
             )
         self.unlabelled = _unlabelled(config, predictor)
         options = GateOptions(config.compress.tolerance, bool((model.manifest.get("chosen") or {}).get("refit")), config.seed)
@@ -216,7 +222,10 @@ class _Compression:
         """For each candidate, its graph file and the input lengths with which its speed is measured."""
 
     def run(self, chain: Sequence[Compressor]) -> tuple[StandaloneModel, onnx.ModelProto]:
-        """Run the compressors in order; return the final torch model (with its encoder and task) and the final ONNX graph."""
+        """Run the compressors in order, and return the final torch model and the final ONNX graph.
+
+        The torch model comes with its encoder and its task.
+        """
         model = self.parent
         graph = self._export(model)
         self._evaluate("float32", model, graph)
@@ -235,19 +244,25 @@ class _Compression:
         return model, graph
 
     def check_written(self, run: Artifact, measured: StandaloneModel) -> None:
-        """Raise ModelError unless the model in the folder of `run` makes the same predictions as `measured`, the model in memory."""
+        """Compare the model that was written to the folder of `run` with `measured`, the same model in memory.
+
+        Raises ModelError if their predictions differ.
+        """
         records, task = self.validation[:_BATCH], self.parent.task
         in_memory, on_disk = (
             task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured), Predictor.open(run))
         )
         if not np.allclose(in_memory, on_disk, atol=1e-3):
             raise ModelError(
-                f"The model written to {run.folder} makes other predictions than the one that was measured, so it is not kept. "
-                "Report this as a bug, with the names of the pretrained model and of the compressors."
+                f"The compressed model in {run.folder} makes other predictions after it is loaded from disk than it made in memory, "
+                "so it is not kept. Report this as a bug, with the names of the pretrained model and of the compressors."
             )
 
     def _context(self) -> CompressionContext:
-        """Return the data and the functions that compressors may use."""
+        """Return the data and the functions that a compressor may use.
+
+        These are, for example, the training records, and a function that trains a smaller model by distillation.
+        """
         from vertune.learning.distil import DistillationInput, distil
 
         def train_student(student: StandaloneModel, teacher: StandaloneModel, epochs: float) -> None:
@@ -272,11 +287,11 @@ class _Compression:
         return export(model.body, model.encoder, features)
 
     def _features(self, model: StandaloneModel) -> list[Feature]:
-        """Return the first validation records, at most `_TEXTS`, encoded as inputs of the model."""
+        """Return the first `_TEXTS` validation records (or all, if there are fewer), encoded as inputs of the model."""
         return model.encoder.encode(self.validation[:_TEXTS], model.task.views(self.columns))
 
     def _engine(self, model: StandaloneModel) -> Any:
-        """Return an object that computes the outputs of the model, whether its body is a torch module or an ONNX graph."""
+        """Return an object that computes the outputs of the model; the model is a torch module or an ONNX graph."""
         from vertune.nn.vertical import VerticalModel
 
         if isinstance(model.body, VerticalModel):
@@ -295,7 +310,10 @@ class _Compression:
         return self._predictor(model).answer(self.validation)
 
     def _activations(self, model: StandaloneModel, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
-        """Run an ONNX graph on these records and yield the values of the named tensors for each batch, for the calibration of int8."""
+        """Run an ONNX graph on these records, and yield the values of the named tensors.
+
+        Each item is for one batch, and maps the name of a tensor to its values. They are used to calibrate int8.
+        """
         from vertune.graphs.editing import with_outputs
 
         graph = Graph(with_outputs(model.body, names).SerializeToString())
@@ -308,7 +326,7 @@ class _Compression:
     def _evaluate(self, name: str, model: StandaloneModel, graph: onnx.ModelProto) -> None:
         """Compare the predictions of `model` with those of the original model, and append the result to `candidates`.
 
-        `name` is the name of the compressor that returned `model`.
+        `name` is the name of the compressor that returned `model`. `graph` is the ONNX graph of this model.
         """
         candidate = self.gate.verdict(name, self._answers(StandaloneModel(model.encoder, model.task, graph)))
         file = self.folders.scratch / f"{len(self.candidates)}.onnx"
@@ -321,9 +339,9 @@ class _Compression:
 
 
 def _standalone(model: Artifact, predictor: Predictor) -> StandaloneModel:
-    """Return the trained torch model, with its weight changes merged into the pretrained weights.
+    """Return the trained model as one torch model: its weight changes are merged into the pretrained weights.
 
-    Raises ConfigError if `model` is already a compressed one.
+    Raises ConfigError if `model` is a compressed model, because such a model has no torch weights.
     """
     from vertune.nn import delta, edits
     from vertune.nn.build import build as assemble
@@ -336,9 +354,9 @@ def _standalone(model: Artifact, predictor: Predictor) -> StandaloneModel:
 
 
 def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
-    """Return the readable rows of the source in the option `data.unlabelled` as records with the task's input fields.
+    """Return the rows that the config option `data.unlabelled` names, as records with the task's input fields.
 
-    The list is empty if the option is not set.
+    Rows that can't be read are left out. The list is empty if the option is not set.
     """
     import polars as pl
 
@@ -352,7 +370,7 @@ def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
 
 
 def _entries(compression: _Compression, model: Artifact) -> dict[str, Any]:
-    """Return the manifest entries that describe the compressed model."""
+    """Return the manifest entries of the compressed model, such as its config, its metrics and its loss of accuracy."""
     manifest = model.manifest
     last, gate, task = compression.candidates[-1], compression.gate, compression.parent.task
     inherited = ("data_hash", "chosen", "columns", "seed")
@@ -377,7 +395,10 @@ def _entries(compression: _Compression, model: Artifact) -> dict[str, Any]:
 
 
 def _write(run: Artifact, model: StandaloneModel, graph: onnx.ModelProto, entries: dict[str, Any]) -> None:
-    """Write the graph, the encoder's files, the manifest and the report into the folder of a run."""
+    """Write the compressed model into the folder of a run: the graph and the encoder's files.
+
+    The manifest entries and the HTML report are written too.
+    """
     with storage_errors(run.folder):
         (run.folder / GRAPH).write_bytes(graph.SerializeToString())
     model.encoder.write(run.folder / BASE)

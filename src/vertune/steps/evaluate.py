@@ -1,8 +1,7 @@
-"""evaluate: measures a model on labelled rows and writes a report.
+"""evaluate: measures a model on labelled rows, and writes a report.
 
-The report has metrics with confidence intervals, comparisons with simple baselines, and metrics per group of rows.
-
-Everything that the HTML page shows is in metrics.json, so that the page can be rendered again without the model.
+The report contains metrics with confidence intervals, comparisons with simple baselines, and metrics per group of rows.
+Everything that its HTML page shows is also in metrics.json, so that the page can be rendered again without the model.
 """
 
 from __future__ import annotations
@@ -95,18 +94,26 @@ def evaluate(
 
 
 def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact | None:
-    """Find the dataset that the model was trained on; if it is missing, return None, or raise NotFound if it is needed."""
+    """Return the dataset that the model with this manifest was trained on.
+
+    If it is not in the home folder, return None or, if `needed` is true, raise NotFound.
+    """
     found = of_model(manifest, home)
     if found is None and needed:
         raise NotFound(
-            f"The dataset of {manifest['id']} ({', '.join(manifest.get('parents', ())) or 'none named'}) is not in {home.folder}. "
+            f"The dataset that {manifest['id']} was trained on is not in {home.folder}; the model was made from "
+            f"{', '.join(manifest.get('parents', ())) or 'unnamed data'}. "
             f"Give labelled rows instead: vertune evaluate {manifest['id']} --data FILE"
         )
     return found
 
 
 def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any]) -> _Rows:
-    """Return the rows of a split; if there is no test split, return the validation rows. Raises DataError if the split is empty."""
+    """Return the rows of a split of the dataset; if there is no test split, return the validation rows instead.
+
+    The result contains notes for the report, for example if the model was trained on these rows. Raises DataError if
+    the split is empty.
+    """
     assert dataset is not None
     notes, used = [], split
     try:
@@ -124,14 +131,16 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
     if used == "train":
         notes.append("These are the rows that the model was trained on: the figures say nothing about new rows.")
     if not frame.height:
-        raise DataError(f"The {used} split of {dataset.id} has no rows to measure. Prepare a dataset with test rows.")
+        raise DataError(
+            f"The {used} split of the dataset {dataset.id} has no rows, so nothing can be measured. Prepare a dataset with test rows."
+        )
     return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used)])
 
 
 def _leaks(dataset: Artifact, split: str) -> list[str]:
-    """Return a list with one warning if at least 1 % of the split's rows have a text that is also in the training rows, else an empty list.
+    """Return a warning, as a list of one text, if many rows of a split have a text that is also in the training rows.
 
-    `prepare` has counted these rows.
+    Many means at least 1 % of the rows of the split, as the step `prepare` counted them. Otherwise, the list is empty.
     """
     path = dataset.folder / "report.json"
     found = read_json(path).get("leakage", []) if path.exists() else []
@@ -143,9 +152,10 @@ def _leaks(dataset: Artifact, split: str) -> list[str]:
 
 
 def _learnt(frame: pl.DataFrame, dataset: Artifact | None, task: Task) -> list[str]:
-    """Return a list with one warning if at least 1 % of the frame's rows have a text that is also in the training rows.
+    """Return a warning, as a list of one text, if many rows of `frame` have a text that is also in the training rows.
 
-    Otherwise, return an empty list.
+    Many means at least 1 % of the rows. Otherwise, or if the dataset with the training rows is missing, the list is
+    empty.
     """
     if dataset is None:
         return []
@@ -164,7 +174,11 @@ def _too_kind(rows: int, share: float) -> str:
 
 
 def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) -> _Rows:
-    """Return the usable rows of a frame; each column may be named as in the training data or as the task's field."""
+    """Return the rows of `frame` that can be measured; the others are listed as rejected, with the reasons.
+
+    The columns of the frame are named like the columns of the training data, or like the task's fields. Raises
+    DataError if no row can be measured.
+    """
     config, task = predictor.config, predictor.task
     there = set(frame.columns)
     fields = {name: value for name, value in config.data.fields.items() if ({value} if isinstance(value, str) else {*value}) <= there}
@@ -189,7 +203,7 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
 def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) -> tuple[dict[str, Any], NDArray[Any]]:
     """Return the content of metrics.json, and the counts from which the metrics are computed.
 
-    The counts have one row per record, or, for retrieval, one row per query.
+    The counts are an array with one row per record (or per query, for retrieval).
     """
     rows, task, config = subject.rows, subject.predictor.task, subject.predictor.config
     sample = Sample(task, rows.records, config.seed)
@@ -232,10 +246,11 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
 
 
 def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[Answer]], dict[str, int]]:
-    """Return the predictions of the baselines by name, and the number of training rows that they were fitted on.
+    """Return the predictions of each baseline, by its name, and the numbers of training rows.
 
-    Baselines are fitted on the rows that the final model was trained on. A model without a trained output layer, such as an
-    embedding model, is also compared with its pretrained model before fine-tuning.
+    Baselines are fitted on the rows on which the final model was trained, or on a random sample of them. The second
+    result contains the number of these rows (`of`) and of those that were used (`used`). A model without a trained
+    output layer, such as an embedding model, is also compared with its pretrained model, under the name `base`.
     """
     untrained = {} if (plain := subject.predictor.untrained()) is None else {"base": plain.answer(subject.rows.records)}
     if subject.dataset is None:
@@ -254,14 +269,17 @@ def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[An
 
 
 def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Return a random sample of at most BASELINE_ROWS rows, in their original order."""
+    """Return a random sample of at most `BASELINE_ROWS` rows, in their original order."""
     if frame.height <= BASELINE_ROWS:
         return frame
     return frame[np.sort(np.random.default_rng(seed).choice(frame.height, BASELINE_ROWS, replace=False))]
 
 
 def _hash(task: Task, records: Sequence[Record]) -> str:
-    """Return the sha256 hex digest of the inputs and expected answers in order; reports with equal digests measured the same rows."""
+    """Return the SHA-256, in hexadecimal, of the inputs and the expected answers of all records, in order.
+
+    Two reports with the same hash measured the same rows.
+    """
     names = [column.name for column in task.columns]
     digest = hashlib.sha256()
     for record in records:
@@ -270,7 +288,7 @@ def _hash(task: Task, records: Sequence[Record]) -> str:
 
 
 def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str, Any]:
-    """Return the report's entries on how the model was trained: pretrained model, method, rows and learning curves."""
+    """Return what the report shows about the training: pretrained model, method, rows and learning curves."""
     manifest = model.manifest
     config = manifest["config"]
     method = config.get("method")
@@ -285,7 +303,11 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
 
 
 def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequence[Answer], tally: NDArray[Any]) -> None:
-    """Write the files of a report: metrics, HTML page, predictions, rejected rows, and the counts that metrics are computed from."""
+    """Write the files of a report into its folder.
+
+    They contain the metrics, the HTML page, the predictions, the rejected rows, and the counts from which the metrics
+    were computed (`tally`).
+    """
     write_json(folder / "metrics.json", measured)
     write_text(folder / "report.html", evaluation.page(measured))
     pairs = zip(rows.records, answers, strict=True)
@@ -298,13 +320,16 @@ def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequenc
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line."""
+    """Write the values into a file as JSON lines: one JSON object per line."""
     with storage_errors(path), path.open("w", encoding="utf-8") as file:
         file.writelines(_line(value) + "\n" for value in values)
 
 
 def _rounded(value: Any) -> Any:
-    """Return a copy of a JSON value with floats rounded to 6 decimals: further digits are noise and would make up most of the file."""
+    """Return a copy of a JSON value in which floats are rounded to 6 decimals.
+
+    Further digits are noise, and would make up most of the file.
+    """
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):

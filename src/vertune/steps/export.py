@@ -20,8 +20,8 @@ _log = logging.getLogger("vertune")
 def export(model: Artifact, form: str | Export, folder: Path) -> Path:
     """Write a model in the format `form` into a new or empty folder, and return the folder's path.
 
-    Raises Conflict if the folder is not empty, ConfigError if the format can't express the model, ModelError if the outputs of
-    the exported model differ. If there is an error, no files remain in the folder.
+    Raises Conflict if the folder is not empty, ConfigError if a model of this kind can't be written in the format,
+    ModelError if the outputs of the exported model differ. If there is an error, no files remain in the folder.
     """
     from vertune.nn import delta
     from vertune.nn.trained import TrainedModel
@@ -31,7 +31,7 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
         predictor = Predictor.open(model)
         if exporter.needs_sequences and predictor.encoder.input_names.sequence is None:
             raise ConfigError(
-                f"The model reads no token sequences, but the format {exporter.name} supports only models that do. Export to onnx instead."
+                f"{model.id} reads no token sequences, but the format {exporter.name} needs a model that does. Export to onnx instead."
             )
         described: dict[str, Any] = {
             "name": str(model.manifest["name"]),
@@ -51,7 +51,8 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
         if predictor.cleaners:
             names = ", ".join(cleaner.name for cleaner in predictor.cleaners)
             _log.warning(
-                "%s edits each text with the cleaners %s before predicting, but other software won't do this. Make the same edits there.",
+                "The model %s changes each text with the cleaners %s before it predicts, but the exported model does not. "
+                "Change the texts in the same way before you pass them to the exported model.",
                 model.id,
                 names,
             )

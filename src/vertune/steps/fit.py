@@ -29,13 +29,15 @@ class Fitted:
 
 
 def fit(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Fitted:
-    """Prepare a dataset, train a model on it, and evaluate the model on the test split (on validation if there is no test split).
+    """Prepare a dataset, train a model on it, and evaluate the model on the test split.
 
-    If the alias `NAME@live`, which selects the model to serve, does not exist yet, it is created and points to the new model.
+    If there is no test split, the model is evaluated on the validation split. If the alias `NAME@live` does not exist
+    yet (NAME is the name in the config), it is created and points to the new model; this alias selects the model to
+    serve.
     """
     if team.size() > 1:
         raise ConfigError(
-            f"`fit` was started in {team.size()} processes, but it works only in one. "
+            f"`fit` was started in {team.size()} processes, but it works only in one process. "
             "Train with: accelerate launch -m vertune train run.yaml, then run vertune evaluate."
         )
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)
@@ -48,15 +50,19 @@ def fit(config: Config, home: Home, progress: Progress | None = None, frames: Ma
 
 
 def measured_on(dataset: Artifact) -> str:
-    """Return the name of the split to measure a model of this dataset on: test, or validation if there are no test rows."""
+    """Return the name of the split on which a model of this dataset is measured.
+
+    This is `test`, or `validation` if there are no test rows.
+    """
     return "test" if dataset.manifest["rows"].get("test") else "validation"
 
 
 def prepared(config: Config, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
     """Return an earlier dataset that was made from the same files with the same options, or prepare a new one.
 
-    With `resume`, return the dataset of the newest unfinished training of this config, so that this training continues on the same
-    rows. In distributed training only the leading process prepares the dataset; the other processes wait and then open it.
+    With `resume`, the dataset of the newest unfinished training of this config is returned, so that this training
+    continues on the same rows. In distributed training, only the leading process prepares the dataset; the other
+    processes wait, and then open this dataset.
     """
     if not team.is_leader():
         return home.get("datasets", team.broadcast_text())

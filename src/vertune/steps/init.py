@@ -1,4 +1,7 @@
-"""init: guesses the task (such as classify) for a file of labelled rows and the columns that it reads, and writes a commented config."""
+"""init: guesses the task (such as classify) and the columns of a file of labelled rows.
+
+The guesses are written into a commented config, which the user can correct.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ _SIBLINGS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test
 
 @dataclass(slots=True)
 class DatasetGuess:
-    """The guessed task for a table, the columns that each field of the task is read from, and the reason for each guess."""
+    """What was guessed about a table of labelled rows: the task, and the columns of the task's fields.
+
+    Each guess comes with its reason.
+    """
 
     where: str
     """Name of the table in messages."""
@@ -53,13 +59,14 @@ class DatasetGuess:
 
 
 def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None) -> DatasetGuess:
-    """Guess the task for a file of labelled rows and the columns that it reads, and find the validation and test files beside it.
+    """Guess the task for a file of labelled rows, and the columns that contain the inputs and the labels.
 
-    Columns and a task that are passed are used instead of guesses. Raises NotFound if the path does not exist, UnknownName for a
-    column that does not exist, DataError if no column can be the text or the label.
+    Files with validation and test rows are searched in the same folder. If the caller passes column names (`texts`,
+    `label`) or a task, these are not guessed. Raises NotFound if the path does not exist, UnknownName for a column that
+    does not exist, DataError if no column can be the text or the label.
     """
     if not path.exists():
-        raise NotFound(f"There is no file or folder '{path}'. Name the file of your labelled records.")
+        raise NotFound(f"There is no file or folder '{path}'. Name the file with your labelled records.")
     guess = guess_frame(read_rows(path).filter(pl.col("__error").is_null()), str(path), texts, label, task)
     for split, names in _SIBLINGS.items():
         setattr(guess, split, None if guess.split else _sibling(path, names))
@@ -69,9 +76,10 @@ def init(path: Path, texts: Sequence[str] = (), label: str | None = None, task: 
 def guess_frame(
     frame: pl.DataFrame, where: str, texts: Sequence[str] = (), label: str | None = None, task: Task | str | None = None
 ) -> DatasetGuess:
-    """Guess the task for a frame of labelled rows and the columns that it reads; `where` names the frame in messages.
+    """Guess the task for a frame of labelled rows, and the columns that contain the inputs and the labels.
 
-    Columns and a task that are passed are used instead of guesses.
+    `where` names the frame in messages. If the caller passes column names (`texts`, `label`) or a task, these are not
+    guessed.
     """
     frame = frame.select(pl.exclude("^__.*$"))
     profiles = profile.profile_columns(frame.head(_SAMPLE_ROWS))
@@ -97,11 +105,12 @@ def guess_frame(
 def _fill_requested(
     guess: DatasetGuess, profiles: list[ColumnProfile], columns: Sequence[Column], named: tuple[Sequence[str], str | None]
 ) -> None:
-    """Choose the columns for each field of the task that the user requested.
+    """Choose the columns for each field of the task, if the user named the task; write them into `guess`.
 
-    `named` contains the text columns and the label column that the user chose. If the user chose no text columns, the inputs are read
-    from the columns with the names of the inputs, or, if there are none, from the columns that look most like texts. If
-    the user chose no label column, the label is read in the same way: from a column with its name, or from one that looks like it.
+    `named` contains the text columns and the label column that the user named. Columns that the user did not name are
+    chosen here. For the inputs, these are the columns that have the names of the task's input fields or, if there are
+    none, the columns that look most like texts. For the label, it is a column with the name of the target field, or one
+    that looks like a label.
     """
     texts, label = named
     by_name = {column.name: column for column in profiles}
@@ -125,10 +134,10 @@ def _fill_requested(
 
 
 def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[ColumnProfile]) -> None:
-    """Assign the columns in `read` to the inputs of the task: one column to each input, in order.
+    """Assign the columns in `read` to the task's input fields in `inputs`: one column to each field, in order.
 
-    If there are more columns than inputs, or if one of several columns contains neither texts nor words, all columns are joined and
-    assigned to the first input.
+    If there are more columns than fields, or if one of several columns contains neither texts nor words, all columns
+    are joined to one text for the first field.
     """
     if len(read) > len(inputs) or (len(read) > 1 and not all(column.kind in {"text", "word"} for column in read)):
         guess.fields[inputs[0]] = [column.name for column in read]
@@ -139,9 +148,10 @@ def _assign_inputs(guess: DatasetGuess, inputs: Sequence[str], read: Sequence[Co
 
 
 def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool:
-    """Set the task and its columns if a column contains labelled spans of a text, or answers with their positions in a context.
+    """Guess a task whose labels are not plain values, and write it and its columns into `guess`.
 
-    Returns whether there is such a column.
+    The task is `extract` if a column contains answers with their positions in a context, or `tag` if a column contains
+    labelled spans of a text. Returns False, and changes nothing, if there is no such column.
     """
     spans = next((column for column in profiles if column.kind == "spans"), None)
     answers = next((column for column in profiles if column.kind == "answers"), None)
@@ -164,9 +174,9 @@ def _fill_structured(guess: DatasetGuess, profiles: list[ColumnProfile]) -> bool
 
 
 def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str], label: str | None) -> None:
-    """Choose the label column, one or two text columns, and the task that predicts the label.
+    """Choose the label column, one or two text columns, and the task that predicts the label; write them into `guess`.
 
-    Columns that the user named (`texts`, `label`) are used instead of guesses.
+    If the user named columns (`texts`, `label`), these are used instead of guesses.
     """
     target_column = next((column for column in profiles if column.name == label), None) or _target(guess, profiles, texts)
     others = [column for column in profiles if column is not target_column]
@@ -182,7 +192,7 @@ def _fill_labelled(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Se
 
 
 def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[str]) -> ColumnProfile:
-    """Return the column that looks most like the label; raise DataError if none does."""
+    """Return the column that looks most like a label, without the columns in `texts`; raise DataError if none does."""
     candidates = [column for column in profiles if column.label_score > 0 and column.name not in texts]
     if not candidates or len(profiles) < 2:
         raise DataError(
@@ -195,7 +205,7 @@ def _target(guess: DatasetGuess, profiles: list[ColumnProfile], texts: Sequence[
 def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
     """Guess the task that predicts this column: from two texts if `pair` is true, else from one text.
 
-    Returns the name of the task, the name of its field for the expected answers, and the reason for the guess.
+    Returns the name of the task, the name of the field that contains its labels, and the reason for the guess.
     """
     if column.kind == "words":
         return "multilabel", "labels", f"'{column.name}' has several words per row"
@@ -207,7 +217,10 @@ def _task(column: ColumnProfile, pair: bool) -> tuple[str, str, str]:
 
 
 def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
-    """Return the names of two columns that form a pair, such as `sentence1` and `sentence2`; empty if there is no pair."""
+    """Return the names of two columns whose names show that they form a pair, such as `sentence1` and `sentence2`.
+
+    Returns an empty tuple if there is no such pair.
+    """
     lower = {column.name.lower().replace(" ", "_"): column.name for column in columns if column.kind in {"text", "word"}}
     stems = {re.sub(r"_?(1|a)$", "", name): name for name in lower if re.search(r"_?(1|a)$", name)}
     for stem, first in stems.items():
@@ -218,9 +231,9 @@ def _pair(columns: Sequence[ColumnProfile]) -> tuple[str, ...]:
 
 
 def _best(profiles: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], count: int) -> list[ColumnProfile]:
-    """Return the `count` columns that look most like running text, without those in `taken`.
+    """Return the columns that look most like running text, at most `count`, without those in `taken`.
 
-    If no column looks like text, all columns that are not in `taken` are returned; DataError is raised if there are none.
+    If no column looks like text, all columns that are not in `taken` are returned. Raises DataError if there are none.
     """
     rest = [column for column in profiles if column not in taken]
     texts = sorted((column for column in rest if column.text_score > 0), key=lambda column: -column.text_score)
@@ -233,9 +246,10 @@ def _best(profiles: Sequence[ColumnProfile], taken: Sequence[ColumnProfile], cou
 
 
 def _sibling(path: Path, names: Sequence[str]) -> Path | None:
-    """Return the file of another split beside the training file, such as `x_test.csv` beside `x_train.csv`; None if there is none.
+    """Return the file with the rows of another split in the folder of the training file; None if there is none.
 
-    `names` are the words that may replace `train` in the file's name.
+    The name of this file is that of the training file, but with one of `names` in place of `train`: such as
+    `x_test.csv` beside `x_train.csv`.
     """
     if "train" not in path.name:
         return None
@@ -244,7 +258,10 @@ def _sibling(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
-    """Format a guess as a commented YAML config for `vertune fit`; paths in it are written relative to `folder`, the config's folder."""
+    """Return a guess as the text of a config in YAML, with the reasons as comments.
+
+    `path` is the data file. Paths in the config are written relative to `folder`, the folder of the config.
+    """
     shown = Counter(column.name for column in guess.columns)
     lines = [
         f"# Written by `vertune init` from {path.name}: {guess.rows:,} rows, columns {', '.join(shown)}.",
@@ -277,7 +294,10 @@ def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
 
 
 def _split_lines(guess: DatasetGuess) -> list[str]:
-    """Return the lines of the config that choose how rows are split; empty if there is a file of test rows."""
+    """Return the lines of the config that choose how the rows are split into training, validation and test rows.
+
+    The list is empty if there is a separate file of test rows.
+    """
     if guess.split:
         return [f"  split: {{name: given, by: {_quoted(guess.split)}}}  # this column names the split of each row"]
     if guess.test:
@@ -286,7 +306,10 @@ def _split_lines(guess: DatasetGuess) -> list[str]:
 
 
 def name_of(path: Path) -> str:
-    """Make a model name from the name of a file, or from its folder's name if the file has a general name such as train or data."""
+    """Return a name for the model, made from the name of its data file.
+
+    If the file has a general name, such as train or data, the name of its folder is used instead.
+    """
     stem = path.stem.lower()
     if stem in {"train", "training", "data", "dataset", "all"} and path.absolute().parent.name:
         stem = path.absolute().parent.name.lower()
@@ -295,13 +318,13 @@ def name_of(path: Path) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """Return the path relative to the folder if it is inside the folder's parent, else the absolute path."""
+    """Return `path` relative to `folder` if it is inside the parent of `folder`, else the absolute path."""
     absolute = path.absolute()
     return os.path.relpath(absolute, folder) if absolute.is_relative_to(folder.parent) else str(absolute)
 
 
 def _quoted(value: str) -> str:
-    """Format a string as a YAML scalar; it is put in quotes if YAML would otherwise read it as another value."""
+    """Return a string as a YAML scalar, with quotes if YAML would read it as another value without them."""
     try:
         plain = yaml.safe_load(f"a: {value}") == {"a": value} and yaml.safe_load(f"[{value}]") == [value]
     except yaml.YAMLError:

@@ -48,7 +48,8 @@ def predict(
 ) -> list[Answer]:
     """Return one prediction per record, in order; raise DataError for the first record that the model can't read.
 
-    Fields may be named as in the training data or as in the task. Predictions that are in the cache are not computed again.
+    The fields of a record are named like the columns of the training data, or like the task's fields. Predictions that
+    are in `cache` are not computed again.
     """
     predictor = opened(model)
     texts = text_records(predictor, records)
@@ -62,7 +63,11 @@ def predict(
 def answer(
     predictor: Predictor, frame: pl.DataFrame, progress: Progress | None = None, cache: CachedPredictor | None = None
 ) -> AnsweredRows:
-    """Compute the predictions for the rows of a frame; for a row that the model can't read, the result has None and the reason."""
+    """Return the predictions for the rows of a frame.
+
+    For a row that the model can't read, the result contains None and the reason. Predictions that are in `cache` are
+    not computed again.
+    """
     import polars as pl
 
     answers: list[Answer | None] = [None] * frame.height
@@ -88,7 +93,11 @@ def answer(
 
 
 def read_rows(path: Path) -> pl.DataFrame:
-    """Read all rows of a file, with the columns `__file`, `__row` and `__error`; raise NotFound if there is no such file."""
+    """Return all rows of a file, with three more columns: `__file`, `__row` and `__error`.
+
+    They contain the name of the file, the number of the row (from 1), and the reason why the row can't be read, if any.
+    Raises NotFound if there is no such file.
+    """
     import polars as pl
 
     if not path.exists():
@@ -100,10 +109,11 @@ def read_rows(path: Path) -> pl.DataFrame:
 
 
 def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> AnsweredRows:
-    """Run a model on every row of a file, and write the rows with additional `answer_…` columns to the file `out`.
+    """Run a model on every row of a file, and write the rows and their predictions to the file `out`.
 
-    The suffix of `out` decides the format; in CSV, lists and mappings are written as JSON. A row without a prediction is written
-    too, with the reason in the column `answer_error`.
+    The predictions are in additional columns, whose names begin with `answer_`. The suffix of `out` decides the format;
+    in CSV, lists and dicts are written as JSON. A row without a prediction is written too, with the reason in the
+    column `answer_error`.
     """
     if out.suffix.lower() not in FORMS:
         raise ConfigError(f"Predictions can't be written to '{out}'. Name a file that ends with one of {', '.join(FORMS)}.")
@@ -116,7 +126,10 @@ def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: P
 
 
 def write(frame: pl.DataFrame, result: AnsweredRows, out: Path) -> None:
-    """Write rows and their predictions as CSV, JSON lines or Parquet; raise StorageError if the file can't be written."""
+    """Write rows and their predictions as CSV, JSON lines or Parquet, depending on the suffix of `out`.
+
+    Raises StorageError if the file can't be written.
+    """
     import polars as pl
 
     names = list(dict.fromkeys(key for one in result.answers if one for key in one))
@@ -140,5 +153,5 @@ def write(frame: pl.DataFrame, result: AnsweredRows, out: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Convert a value for a CSV cell: lists and mappings become JSON, other values are returned unchanged."""
+    """Convert a value for a CSV cell: lists and dicts become JSON, other values are returned unchanged."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value

@@ -30,11 +30,14 @@ def prepare(
     frames: Mapping[str, pl.DataFrame] | None = None,
     fingerprint: str | None = None,
 ) -> Artifact:
-    """Read, clean, check and split the rows of the config's data sources, or of `frames`; return the dataset.
+    """Read, clean, check and split labelled rows, and return them as a dataset.
 
-    The keys of `frames` are train, validation and test. `fingerprint` is that of the config's `ChainInputs`, if the caller knows it:
-    computing it reads all files. Every row is in a split, counted as unused, or written to rejected.jsonl
-    with a reason. Raises NotFound or DataError if the rows can't be read, used or split, ConfigError if options of the config don't
+    The rows come from the config's data sources, or from `frames`, whose keys are train, validation and test. Every row
+    is in a split of the dataset, counted as unused (in no split), or written to rejected.jsonl with a reason.
+    `fingerprint` is the hash of the files and options (`ChainInputs.fingerprint`). A caller that has this hash should
+    pass it, because computing it reads all files.
+
+    Raises NotFound or DataError if the rows can't be read, used or split, ConfigError if options of the config don't
     suit the data. After such an error, the run's folder contains the rows that were rejected up to then.
     """
     run = home.begin("datasets", config.name, step="prepare", config=dump(config), parents=[])
@@ -68,7 +71,7 @@ def prepare(
 
 
 def _counts(result: ChainResult, log: ChainLog) -> dict[str, int]:
-    """Return the number of rows in each split, of unused rows, and of rejected rows."""
+    """Return the number of rows in each split, of unused rows (in no split), and of rejected rows."""
     return {**{name: result.splits[name].height for name in dataset.SPLITS}, "unused": result.unused, "rejected": len(log.rejected)}
 
 
@@ -90,7 +93,10 @@ def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainL
 
 
 def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the reasons for rejection, most frequent first, each with its number of rows and the file and row number of the first one."""
+    """Return the most frequent reasons why rows were rejected, at most `_REASONS`.
+
+    Each comes with the number of its rows, and with the file and the row number of its first row.
+    """
     counts = Counter(row["reason"] for row in rejected)
     first = {row["reason"]: row for row in reversed(rejected)}
     return [
@@ -100,7 +106,10 @@ def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _write(run: Artifact, result: ChainResult, report: Mapping[str, Any], progress: Recorder) -> None:
-    """Write the splits, their token ids and the report, and send one event per warning to `progress`."""
+    """Write the dataset into the folder of the run: the rows of each split, their token ids, and the report.
+
+    For each warning in the report, one event is sent to `progress`.
+    """
     dataset.write(run.folder, result.splits)
     tokens.write(run.folder, result.tokens)
     write_json(run.folder / "report.json", report)

@@ -1,4 +1,7 @@
-"""remove: finds and deletes the folders of datasets, models, reports, backbones (pretrained models in ONNX) and unfinished runs."""
+"""remove: finds and deletes the folders of artifacts and unfinished runs.
+
+An artifact is a dataset, a model, a report, or a backbone (a pretrained model in ONNX that several models share).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from vertune.core.files import folder_size, storage_errors
 
 
 def find(home: Home, name: str) -> Artifact:
-    """Return the artifact or unfinished run with this id, else the model, dataset or report with this name, alias or path.
+    """Return the artifact or unfinished run with the id `name`.
 
-    Raises UnknownName if there is none.
+    If there is none, return the model, dataset or report with this name, alias or path. Raises UnknownName if there is
+    none either.
     """
     for artifact in everything(home):
         if artifact.id == name:
@@ -31,10 +35,10 @@ def everything(home: Home) -> list[Artifact]:
 
 
 def remove(home: Home, name: str) -> int:
-    """Delete the artifact with this id, and return the number of bytes freed.
+    """Delete the artifact or unfinished run with this id, and return the number of bytes freed.
 
-    Raises UnknownName for anything but an id, because several artifacts can share a name, and Conflict if an alias points to
-    the artifact.
+    Raises UnknownName for a name that is not an id, because several artifacts can share a name. Raises Conflict if an
+    alias points to the artifact.
     """
     artifacts = {artifact.id: artifact for artifact in everything(home)}
     if name not in artifacts:

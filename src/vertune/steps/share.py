@@ -1,8 +1,9 @@
-"""share: lets models that were fine-tuned from the same pretrained model share one copy of it, the backbone, in one serving process.
+"""share: lets models that were fine-tuned from the same pretrained model share one copy of it when they are served.
 
-A backbone is an ONNX graph that takes the weight changes of each model as inputs. It is exported once, in float32 and in int8;
-a further model whose changes fit these inputs is added without a new export. The outputs of every model on the backbone are compared
-with its outputs in torch. A model that loses accuracy in int8 on its validation records is served in float32.
+This copy, the backbone, is an ONNX graph that gets the weight changes of each model as inputs. It is exported once, in
+float32 and in int8; a further model is added without a new export if its changes fit these inputs. The outputs of every
+model on the backbone are compared with its outputs in torch. A model that loses too much accuracy in int8 on its
+validation records is served in float32.
 """
 
 from __future__ import annotations
@@ -72,11 +73,12 @@ class _Member:
 
 
 def share(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Add each model to a backbone, the shared copy of its pretrained model; export a new backbone if no existing one fits.
+    """Add each model to a backbone, the shared copy of its pretrained model; export a new one if none fits.
 
-    Returns the id of each model that can't share a backbone, with the reason: training changed all layers, the model uses the
-    classification head of its model family in transformers, or it is compressed and has its own ONNX graph. Raises MissingExtra
-    if torch or onnx is not installed.
+    Returns a dict that maps the ids of the models that can't share a backbone to the reasons. A model can't share if,
+    for example, training changed all its layers, if it uses the classification head of its model family in
+    transformers, or if it is compressed and has its own ONNX graph. Raises MissingExtra if torch or onnx is not
+    installed.
     """
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
         raise MissingExtra("Putting trained models on a shared backbone", "train", "onnx")
@@ -105,9 +107,10 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
 
 @contextmanager
 def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix: str = "") -> Iterator[None]:
-    """Catch an error in the `with` block and store it in `reasons` for these models, so that the caller can continue with others.
+    """Catch a VertuneError in the `with` block, so that the caller can continue with other models.
 
-    MissingExtra is raised again, because it concerns all models.
+    The error is stored in `reasons` for each of `models`, with `prefix` before its text. MissingExtra is raised again,
+    because it concerns all models.
     """
     try:
         yield
@@ -118,10 +121,11 @@ def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix:
 
 
 def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
-    """Convert every model to ONNX, so that it is served without torch; return the ids of models for which this failed, with the reasons.
+    """Convert every model to ONNX, so that it is served without torch.
 
-    Models of the same pretrained model share one copy of it if they can. Any other model is exported as its own graph, in int8 if
-    that is accurate enough, else in float32.
+    Models of the same pretrained model share one copy of it, where this is possible. Any other model is exported as its
+    own graph, in int8 if that is accurate enough, else in float32. Returns a dict that maps the ids of the models for
+    which this failed to the reasons.
     """
     reasons: dict[str, str] = {}
     for id, why in share(models, home, progress).items():
@@ -133,7 +137,10 @@ def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | N
 
 
 def _make_own_graph(model: Artifact, home: Home, progress: Progress | None) -> None:
-    """Export the model as its own ONNX graph: in int8 if that is accurate enough, else in float32."""
+    """Export the model as its own ONNX graph: in int8 if that is accurate enough, else in float32.
+
+    If the model was trained on its validation records too, int8 can't be measured on them, so float32 is used.
+    """
     if not _trained_on_validation(model):  # otherwise no held-out record is left to measure int8 on
         try:
             compress(model, home, ["compress.chain=[int8]"], progress)
@@ -150,10 +157,11 @@ def _trained_on_validation(model: Artifact) -> bool:
 
 
 def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: Sequence[int]) -> Artifact | None:
-    """Return the newest backbone (shared ONNX graph of a pretrained model) that fits this model; None if there is none.
+    """Return the newest backbone (shared ONNX graph of a pretrained model) into which all given models fit.
 
-    A backbone fits if it was made from the pretrained model of `model`, if it can take the weight changes in `rows` (one entry per
-    model) as inputs, and if it is cut into separate graphs at the layers in `cuts`.
+    `model` is one of these models, `rows` contains the weight changes of each. The backbone must be made from their
+    pretrained model, its inputs must be large enough for the weight changes, and its graph must be cut at the layers in
+    `cuts`. Returns None if there is no such backbone.
     """
     for artifact in reversed(home.shelf("backbones")):
         manifest = artifact.manifest_or_empty
@@ -168,7 +176,7 @@ def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: S
 
 @dataclass(frozen=True)
 class _LoadedBackbone:
-    """A backbone (shared copy of a pretrained model) whose float32 and int8 graphs are loaded at first use."""
+    """A backbone (shared copy of a pretrained model); its graphs are loaded when they are first used."""
 
     artifact: Artifact
 
@@ -182,10 +190,10 @@ class _LoadedBackbone:
 
 
 def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -> _Member:
-    """Load a trained model and its weight changes; raise ConfigError if it can't share a backbone.
+    """Load a trained model and its weight changes; raise ConfigError if the model can't share a backbone.
 
-    `bases` maps the names of pretrained models to torch modules that were loaded before. If the pretrained model of `model` is not
-    in it, this function loads and adds it.
+    `bases` maps the names of pretrained models to torch modules that are loaded already. If the pretrained model of
+    `model` is not in `bases`, this function loads and adds it.
     """
     from vertune.nn import banks, delta
     from vertune.nn.vertical import headless_backbone
@@ -224,18 +232,22 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
 
 
 def _validation(model: Artifact, task: Task, home: Home) -> list[Record]:
-    """Return the model's validation records; empty if its dataset was deleted."""
+    """Return the validation records of the model; an empty list if its dataset was deleted."""
     dataset = of_model(model.manifest, home)
     return records_of(dataset, "validation", task) if dataset else []
 
 
 def _cuts(members: Sequence[_Member]) -> list[int]:
-    """Return the layers at which the weight changes of the models begin: the backbone is cut there, so that lower layers run unchanged."""
+    """Return the depths (numbers of layers, from the bottom) at which the graph of the backbone is cut.
+
+    For each model, the graph is cut below the lowest layer that its training changed, so that the unchanged layers
+    below run as a graph of their own. Models that change the embeddings, or only the head, need no cut.
+    """
     return sorted({member.entry.begin for member in members} - {START, END})
 
 
 def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | None) -> Artifact:
-    """Export a new backbone (shared copy of their pretrained model) for these models and return its artifact."""
+    """Export a new backbone (shared copy of the pretrained model) for these models, and return it as an artifact."""
     first = members[0]
     shapes = merge_shapes(member.entry.rows for member in members)
     name = Path(first.encoder.base_name).name.lower()
@@ -255,14 +267,18 @@ def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | 
 
 
 def _artifact_name(base: str) -> str:
-    """Convert the name of a pretrained model to an artifact name: characters that are not allowed there become hyphens."""
+    """Return a name for an artifact, made from the name of a pretrained model.
+
+    Characters that are not allowed in names of artifacts become hyphens.
+    """
     return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in base).strip("-")[:60] or "base"
 
 
 def _export(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: Sequence[Feature], edits: Sequence[Edit] = ()) -> Any:
     """Export the encoder's pretrained model to ONNX, with the weight changes in `edits` merged into its weights.
 
-    The graph has further inputs of the given shapes, through which each model passes its weight changes.
+    `shapes` describes further inputs of the graph, through which it gets the weight changes of other models: for each
+    name, the shape of one model's entry. `features` are encoded texts with which the graph is traced.
     """
     from vertune.graphs import shared
     from vertune.nn import edits as changes
@@ -277,9 +293,10 @@ def _export(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: S
 def _write_segments(
     folder: Path, graph: onnx.ModelProto, cuts: Sequence[int], precision: str, begin: int | None = None
 ) -> list[dict[str, Any]]:
-    """Cut a graph into segments (consecutive layers) at the layers in `cuts`, and write them; return their manifest entries.
+    """Cut a graph at the layers in `cuts`, and write each segment (consecutive layers) into a file.
 
-    With `begin`, only the segments from this layer on are written.
+    `precision` is the name of the subfolder, float32 or int8. With `begin`, only the segments from this layer on are
+    written. Returns a list of manifest entries: the file of each segment, and the layers at which it starts and ends.
     """
     import onnx
 
@@ -298,7 +315,10 @@ def _write_segments(
 def _quantise(
     graph: onnx.ModelProto, members: Sequence[_Member], shapes: Mapping[str, tuple[int, ...]], progress: Progress
 ) -> onnx.ModelProto:
-    """Quantise the graph to int8; calibration runs it on texts of all models, each text with the weight changes of its own model."""
+    """Quantise the graph to int8.
+
+    To calibrate int8, the graph is run on texts of all models, each text with the weight changes of its own model.
+    """
     banks = Banks(shapes)
     slots = [banks.put(member.entry.rows) if member.entry.rows else 0 for member in members]
     texts_each = max(4, _TEXTS // len(members))
@@ -333,12 +353,15 @@ def _quantise(
 
 
 def _unused(*arguments: Any) -> Any:
-    """Raise AssertionError; passed in place of functions that quantisation without a search never calls."""
-    raise AssertionError("quantisation without a search neither trains a model nor computes outputs")
+    """Raise AssertionError: a placeholder for functions that an int8 quantisation without a search never calls."""
+    raise AssertionError("This must not be called: int8 quantisation without a search neither trains a model nor computes outputs.")
 
 
 def _of_all_costs(features: Sequence[Feature], number: int) -> list[Feature]:
-    """Return up to `number` of these encoded texts, evenly spaced when sorted by cost (length in tokens), so that all lengths occur."""
+    """Return a sample of at most `number` encoded texts, in which all lengths occur.
+
+    The texts are sorted by cost (length in tokens), and then chosen at equal distances.
+    """
     ordered = sorted(features, key=lambda feature: feature.cost)
     return [ordered[rank] for rank in np.unique(np.linspace(0, len(ordered) - 1, number).astype(int))]
 
@@ -373,7 +396,8 @@ def _write_member(member: _Member, backbone: _LoadedBackbone, folder: Path) -> N
 def _check_outputs(member: _Member, attached: Predictor) -> None:
     """Compare the model's outputs on the backbone with those in torch; raise ModelError if they differ.
 
-    The outputs must also be equal if other models in the same batch add prompt vectors, which makes the sequences longer.
+    The model must also have the same outputs if other models in the same batch add prompt vectors, because these make
+    its sequences longer.
     """
     from vertune.runtime.eager import Eager
 
@@ -389,14 +413,19 @@ def _check_outputs(member: _Member, attached: Predictor) -> None:
         scale = max(1.0, max(float(np.abs(ours).max(initial=0.0)) for ours in expected))
         if not difference <= TOLERANCE * scale:
             raise ModelError(
-                f"{member.model.id} has other outputs on the shared pretrained model than alone in torch: they differ by {difference:.2g}, "
-                f"but at most {TOLERANCE * scale:.2g} is allowed. Report this as a bug, with the pretrained model and the method."
+                f"The outputs of {member.model.id} on the shared pretrained model differ from its outputs in torch by {difference:.2g}, "
+                f"but at most {TOLERANCE * scale:.2g} is allowed. Report this as a bug, with the names of the pretrained model and the "
+                "training method."
             )
     slot.positions = own
 
 
 def _choose_precision(member: _Member, backbone: _LoadedBackbone) -> PrecisionVerdict:
-    """Choose int8 if its loss of accuracy on the model's validation records is within `compress.tolerance`, else float32."""
+    """Choose the number format in which the model is served on the backbone: int8 or float32.
+
+    int8 is chosen if its loss of accuracy on the model's validation records is at most the option `compress.tolerance`.
+    float32 is chosen if the loss is larger, or if it can't be measured or decided.
+    """
     if backbone.int8 is None:
         return PrecisionVerdict("float32", "there was no dataset to calibrate int8 with")
     if not member.has_validation:

@@ -1,6 +1,7 @@
 """train: trains a model on a prepared dataset.
 
-The folder of the run contains the checkpoint, so that a killed training can be resumed and ends with the same weights.
+The folder of an unfinished training contains its checkpoint, so that a killed training can be resumed. It then ends
+with the same weights as an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy
 def train(config: Config, dataset: Artifact, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
     """Train the model that a config describes on a prepared dataset, and return it as an artifact (a folder).
 
-    With `resume`, the newest unfinished run of the same config and dataset continues from its checkpoint. Raises ConfigError
-    for a combination of options that can't work, ModelError if the outputs of the saved model differ from the trained one's.
+    With `resume`, the newest unfinished training with the same config and dataset is continued from its checkpoint.
+    Raises ConfigError for a combination of options that can't work, ModelError if the model has other outputs after it
+    is saved and loaded again.
     """
     started = time.monotonic()
     for package in ("torch", "transformers", "accelerate"):
@@ -69,7 +71,10 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
 
 
 def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Artifact:
-    """Train in a process that is not the leader of a distributed training; return the model, which only the leader writes."""
+    """Take part in a distributed training as one of the processes that are not the leader.
+
+    Only the leader writes files; this function returns the model that the leader wrote.
+    """
     from vertune.learning import session, team
     from vertune.learning.threads import use_threads
 
@@ -84,7 +89,7 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
 
 
 def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
-    """Find the newest unfinished training of this config and dataset.
+    """Return the newest unfinished training with this config and dataset.
 
     Raises Conflict if another process is working on it, NotFound if there is none.
     """
@@ -100,9 +105,11 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
 
 
 def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingData]:
-    """Read a dataset for training; return a copy of the config whose task and encoder are fitted to the training rows, and the records.
+    """Read a dataset for training.
 
-    Raises DataError for fewer than 2 training rows.
+    Returns a copy of the config, in which the task and the encoder are fitted to the training rows (for example, the
+    task has the list of labels), and the training and validation records. Raises DataError if there are fewer than 2
+    training rows.
     """
     from vertune.learning.session import TrainingData
 
@@ -124,7 +131,7 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
 
 
 def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, Encoder] | None:
-    """Return the fitted task and encoder that `prepare` stored with the dataset.
+    """Return the task and the encoder that the step `prepare` fitted to the training rows and stored with the dataset.
 
     Returns None if an older version of vertune made the dataset, or if the config has another task or encoder.
     """
@@ -137,7 +144,10 @@ def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, 
 
 
 def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
-    """Write the delta into the run's folder: the weights of the pretrained model that training changed, and those that it added."""
+    """Write what training changed into the run's folder: changed weights of the pretrained model, and added ones.
+
+    These weights are called the delta. The other weights are not saved, because they are in the pretrained model.
+    """
     from vertune.nn import delta
 
     method = result.config.method
@@ -167,7 +177,10 @@ def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[
 
 
 def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, data: TrainingData) -> None:
-    """Load the saved model and compare its outputs on a few records with the trained model's; raise ModelError if they differ."""
+    """Load the saved model, and compare its outputs with those of the trained model on a few training records.
+
+    Raises ModelError if the outputs differ.
+    """
     from vertune.nn.run import outputs
     from vertune.runtime.predictor import Predictor
 
@@ -181,13 +194,13 @@ def _verify(run: Artifact, entries: dict[str, Any], result: TrainingOutcome, dat
     worst = max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in zip(expected, loaded, strict=True))
     if not worst <= _TOLERANCE:
         raise ModelError(
-            f"The outputs of the saved model differ from those of the trained one by {worst:g}, but at most {_TOLERANCE:g} is allowed: "
-            "the training method changed weights that are not saved. Report this as a bug, with the config."
+            f"The outputs of the saved model differ from those of the trained model by {worst:g}, but at most {_TOLERANCE:g} is allowed. "
+            "The training method changed weights that were not saved. Report this as a bug, with the config."
         )
 
 
 def _card(manifest: dict[str, Any], dataset: Artifact) -> str:
-    """Return the model card as Markdown; `manifest` is that of the model."""
+    """Return the model card, a description of the model in Markdown; `manifest` is that of the model."""
     from vertune.reports.card import card
 
     return card(manifest, dataset.manifest)

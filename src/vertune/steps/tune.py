@@ -1,6 +1,7 @@
-"""tune: measures the speed of all compressed models with the same name on this machine, and stores the best thread count of each.
+"""tune: measures the speed of all compressed models with the same name on this machine.
 
-Processors differ in how they round int8 products, so the accuracy is measured again on this machine if the dataset is here.
+The best number of threads for each model is stored in its folder. Processors differ in how they round int8 products, so
+the accuracy is measured again too, if the dataset is on this machine.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TEMPORARY = "not saved"
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """The speed of one model with one number of threads."""
+    """The speed and the accuracy of one model with one number of threads."""
 
     model: str
     parent: str
@@ -46,11 +47,12 @@ class TuneResult:
 
 
 def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[TuneResult]:
-    """Measure every compressed model with the same name as `model` at 1, 2, 4 … threads; return the results, lowest latency first.
+    """Measure every compressed model with the same name as `model` with 1, 2, 4 … threads.
 
-    If all of these models are quantised and the trained model is in the home folder, its float32 graph is measured too, because
-    it can be faster on a processor without int8 instructions. The best thread counts for one text and for many texts are written
-    into each model's folder, where `Predictor.open` reads them. Raises NotFound if no model of this name is compressed.
+    Returns the results, lowest latency first. If none of these models is an uncompressed float32 graph, and the trained
+    model is in the home folder, its float32 graph is measured too, because it can be faster on a processor without int8
+    instructions. The best thread counts for one text and for many texts are written into each model's folder, where
+    `Predictor.open` reads them. Raises NotFound if no model of this name is compressed.
     """
     name = model.manifest["name"]
     graphs = [
@@ -79,7 +81,10 @@ def tune(model: Artifact, home: Home, progress: Progress | None = None) -> list[
 
 
 def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[TuneResult]:
-    """Measure the uncompressed model that `graph` was made from; return an empty list if that model or the package torch is missing."""
+    """Measure the model from which the compressed model `graph` was made, as an uncompressed ONNX graph.
+
+    Returns an empty list if this model, its dataset, torch or onnx is missing, or if the export fails.
+    """
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
         return []
     from vertune.steps.compress import float32
@@ -105,7 +110,11 @@ def _measure_float32(graph: Artifact, home: Home, counts: list[int]) -> list[Tun
 
 
 def _host_entries(measured: dict[int, dict[str, Any]], score: float | None, loss: float | None) -> dict[str, Any]:
-    """Return the content of host.json, the file in a model's folder with its best thread counts and its accuracy on this machine."""
+    """Return the content of host.json, a file in a model's folder that describes the model on this machine.
+
+    It contains the best numbers of threads, all measurements, the accuracy on this machine (`score`), and how much
+    worse this is than the accuracy on the machine where the model was compressed (`loss`).
+    """
     return {
         "processor": list(machine.cpu_features()),
         "usable": machine.usable_processors(),
@@ -118,9 +127,10 @@ def _host_entries(measured: dict[int, dict[str, Any]], score: float | None, loss
 
 
 def _score(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
-    """Return the model's main metric on the validation rows, and the graph with the input lengths on which to measure its speed.
+    """Return the compressed model's main metric on the validation rows, and a workload to measure its speed.
 
-    The metric is None if the dataset is not in the home folder.
+    The metric is None if the dataset is not in the home folder. The workload consists of the graph and of the lengths
+    of the texts, in tokens.
     """
     predictor = Predictor.open(graph)
     workload = GraphWorkload(graph.folder / GRAPH, predictor.encoder, [min(16, predictor.encoder.max_cost)] * _TEXTS)
@@ -155,5 +165,5 @@ def _result(graph: Artifact, threads: int, measurement: dict[str, Any], score: f
 
 
 def _latency(measurement: dict[str, Any]) -> float:
-    """Return the seconds for one text of the shortest measured length."""
+    """Return the seconds that one text of the shortest measured length takes."""
     return float(next(iter(measurement["latency"].values())))
