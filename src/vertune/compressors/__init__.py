@@ -1,1 +1,1 @@
-"""Compressors, which make a trained model smaller or faster: one file per compressor."""
+"""Compressors: components that make a trained model smaller or faster; one file per compressor."""

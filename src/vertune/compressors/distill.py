@@ -1,6 +1,7 @@
-"""Trains a smaller model (student), with fewer layers or on another base, to reproduce the model's outputs.
+"""Trains a smaller model (the student) to reproduce the outputs of the trained model (the teacher).
 
-The student is trained on the training texts and, if `data.unlabelled` is set, on further texts of the same kind that have no labels.
+The student has fewer layers than the teacher, or starts from another pretrained model. It is trained on the training
+texts and, if the option `data.unlabelled` is set, also on the texts without labels that this option names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _LAYERS = 3
 
 
 class Distill(Compressor):
-    """Distillation and its options."""
+    """Compressor that trains a smaller model to reproduce a trained model; its fields are options in the config."""
 
     layers: Annotated[int, Field(ge=1)] | None = None
     """Number of layers that the student keeps, evenly spaced. Default: 3 layers of the model, or all layers of the option `base`."""
@@ -26,9 +27,11 @@ class Distill(Compressor):
     """Number of training passes over the texts."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Train and return the student.
+        """Train a student to reproduce the outputs of `model`, and return the student.
 
-        Raise ConfigError if the student's pretrained model has too few layers, or another hidden size than `model`.
+        Raise ConfigError if the student's pretrained model has fewer layers than the option `layers`, or if its layers
+        can't be removed. Also raise ConfigError if the head of `model` can't be copied to the student, for example
+        because the hidden sizes differ.
         """
         from vertune.nn import shrink, structure
 
@@ -41,9 +44,11 @@ class Distill(Compressor):
         return student
 
     def _other(self, model: StandaloneModel) -> StandaloneModel:
-        """Return an untrained student: the pretrained model of the option `base`, with a copy of the head of `model`.
+        """Return the student before its training: the pretrained model of the option `base`, with a copied head.
 
-        Raise ConfigError if the head needs another hidden size, or if the pooling is `native`.
+        The head is a copy of the head of `model`. Raise ConfigError if the pretrained model has another hidden size
+        than `model`, because the head would not fit. Also raise ConfigError with the pooling `native`, where the head
+        belongs to a transformers model.
         """
         from vertune.nn.build import build
 
@@ -52,8 +57,9 @@ class Distill(Compressor):
         body = build(encoder, model.task)
         if body.width != model.body.width or body.native is not None:
             raise ConfigError(
-                f"The base '{self.base}' (hidden size {body.width}) can't be used with the model's head: expected hidden size "
-                f"{model.body.width} and pooling mean or cls. Choose such a base, or leave the option `base` out."
+                f"The head of the model can't be copied to a student with the base '{self.base}' (hidden size "
+                f"{body.width}). Expected a base with hidden size {model.body.width}, and a model with pooling mean or "
+                "cls. Choose another base, or leave out the option `base`."
             )
         body.head.load_state_dict(model.body.head.state_dict())
         return StandaloneModel(encoder, model.task, body.eval())

@@ -1,6 +1,7 @@
-"""Removes whole layers and trains the others to compensate.
+"""Removes whole layers, and trains the remaining layers to reproduce the outputs of the full model.
 
-Faster than `distill`, which trains for more epochs, and sufficient for easy texts.
+This takes less time than the compressor `distill`, which trains for more epochs. For easy texts, the result is good
+enough.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class DropLayers(Compressor):
-    """Removal of layers and its options."""
+    """Compressor that removes layers; its fields are options in the config."""
 
     number: int = Field(default=2, ge=1)
     """Number of layers to remove."""
@@ -28,12 +29,19 @@ class DropLayers(Compressor):
     """Number of training records on which `which: least` measures how much the outputs change."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the model with fewer layers; raise ConfigError if no layer would remain."""
+        """Return a copy of the model with fewer layers, trained to reproduce the outputs of the full model.
+
+        With the option `epochs: 0`, this training is skipped. Raise ConfigError if no layer would remain, or if the
+        layers can't be removed, for example because they share weights.
+        """
         from vertune.nn import shrink, structure
 
         count = structure.count(model.body.backbone)
         if self.number >= count:
-            raise ConfigError(f"Can't remove {self.number} of {count} layers: at least one must remain. Set number to at most {count - 1}.")
+            raise ConfigError(
+                f"The compressor drop_layers can't remove {self.number} layers from a model with {count} layers. At "
+                f"least one layer must remain. Set the option `number` to at most {count - 1}."
+            )
         if self.which == "even":
             kept = shrink.evenly(count, count - self.number)
         elif self.which == "top":
@@ -54,7 +62,11 @@ class DropLayers(Compressor):
         return StandaloneModel(model.encoder, model.task, body)
 
     def _least(self, model: StandaloneModel, context: CompressionContext, count: int) -> list[int]:
-        """Return the indices of the layers to keep: repeatedly remove the layer whose removal changes the outputs least."""
+        """Choose the layers whose removal changes the outputs least, and return the indices of all other layers.
+
+        One layer is removed per round: the one without which the outputs for training records differ least from those
+        of the full model. `count` is the number of layers of the full model.
+        """
         import numpy as np
 
         records = context.train[: self.rows]

@@ -1,9 +1,11 @@
-"""Quantises weights and activations to int8, with one scale per weight channel, per activation tensor and per embedding row.
+"""Quantises weights and activations to 8-bit integers (int8), and leaves sensitive layers in float32.
 
-The scales of activations are either calibrated once on training texts (`static`) or computed from every batch (`dynamic`). With
-calibrated scales, the output for a text does not depend on the other texts of its batch, and inference computes no ranges. The
-scale of outlier channels is moved into the weights (SmoothQuant, Xiao et al. 2023), by the amount that brings each product
-closest to its float32 value. A search finds the layers whose quantisation costs too much accuracy, and leaves them in float32.
+There is one scale for each output channel of a weight matrix, for each row of an embedding table, and for each
+activation tensor. The scales of activations are either calibrated once on training texts (`static`) or computed from
+every batch (`dynamic`). With calibrated scales, the output for a text does not depend on the other texts of its batch,
+and inference computes no ranges. Part of the scale of outlier channels is moved from the activations into the weights
+(SmoothQuant, Xiao et al. 2023); for each product, several strengths are tried, and the result must be closest to the
+float32 product. A search finds the layers whose quantisation costs too much accuracy.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ _SMOOTHING_GAIN = 0.9
 
 @dataclass(frozen=True, slots=True)
 class ActivationRange:
-    """The range of values that 8 bits represent in the input of a matrix product."""
+    """The value range of a matrix product's input that is mapped to 8-bit integers; values outside it are clipped."""
 
     low: float
     high: float
@@ -52,7 +54,7 @@ Scales = dict[str, ActivationRange]
 
 
 class Int8(Compressor):
-    """Quantisation to int8 and its options."""
+    """Compressor that quantises an ONNX graph to int8; its fields are options in the config."""
 
     precision: ClassVar[Literal["float32", "int8"]] = "int8"
     works_on: ClassVar[Literal["torch", "onnx"]] = "onnx"
@@ -69,15 +71,18 @@ class Int8(Compressor):
     """Whether to search for layers to leave in float32 if the fully quantised model loses more accuracy than allowed."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Quantise the ONNX graph, and leave only as many layers in float32 as are needed to pass the accuracy check.
+        """Return the model with its ONNX graph quantised to int8.
 
-        Raise ConfigError if no layer is large enough to be quantised.
+        Layers that the option `keep` names stay in float32. If the model then fails the accuracy check, and the option
+        `search` is on, further layers are left in float32, as few as possible. Raise ConfigError if no matrix of the
+        graph is large enough to be quantised.
         """
         kinds = sites(model.body)
         if not kinds:
             raise ConfigError(
-                "The graph has no matrix product that int8 could quantise. Expected one with at least 1,024 weights. "
-                "Remove int8 from the list of compressors: --set compress.chain=[]"
+                "The model's ONNX graph has no matrix product that int8 could quantise. Expected at least one product "
+                "with a constant matrix of 1,024 or more weights. Remove int8 from the list of compressors: --set "
+                "compress.chain=[]"
             )
         rows = np.random.default_rng(context.seed).permutation(len(context.train))[: self.rows]
         records = [context.train[row] for row in sorted(rows.tolist())]
@@ -94,15 +99,17 @@ class Int8(Compressor):
         return quantise_except(_fewest_in_float32(model, quantise_except, candidates, context, records))
 
     def _levels(self) -> int:
-        """Return the largest absolute value of a quantised weight: 127 for 8 bits, 63 for 7 bits."""
+        """Return the largest absolute value of a quantised weight: 127 with 8 bits per weight, 63 with 7 bits."""
         vnni = any(name in cpu_features() for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
         return 127 if self.bits == 8 or (self.bits == "auto" and vnni) else 63
 
 
 def sites(graph: onnx.ModelProto) -> dict[str, str]:
-    """Map the site (shortened name) of each node that int8 can quantise, in this ONNX graph, to the kind of the node.
+    """Find the nodes of an ONNX graph that can be quantised to int8.
 
-    The kind is `product` for a product with a constant matrix, `table` for a lookup in a large embedding table.
+    Returns a dictionary from the shortened name (site) of each such node to its kind: `product` for a matrix product
+    with a constant matrix of at least 1,024 numbers, `table` for a lookup in an embedding table of at least 65,536
+    numbers.
     """
     constants = {tensor.name: tensor.dims for tensor in graph.graph.initializer if tensor.data_type == 1}  # float32
     kinds = {}
@@ -115,26 +122,31 @@ def sites(graph: onnx.ModelProto) -> dict[str, str]:
 
 
 def _large(dims: Sequence[int] | None, minimum: int) -> bool:
-    """Return whether a constant is a matrix of at least `minimum` numbers."""
+    """Return whether these are the dimensions of a matrix with at least `minimum` numbers; False for None."""
     return dims is not None and len(dims) == 2 and dims[0] * dims[1] >= minimum
 
 
 def _site(node: onnx.NodeProto) -> str:
-    """Return the site of a graph node: the node's name without the prefix `/model` and the name of its operator."""
+    """Return the shortened name (site) of a graph node: without the prefix `/model` and the operator at the end.
+
+    For example, `/model/layer.0/query/MatMul` becomes `layer.0/query`. If nothing remains, return the name of the
+    node's output.
+    """
     return node.name.removeprefix("/model").strip("/").rpartition("/")[0] or node.output[0]
 
 
 def quantise(graph: onnx.ModelProto, scales: Scales | None, excluded: set[str], levels: int) -> onnx.ModelProto:
-    """Return a copy of the ONNX graph, quantised except for nodes whose sites (shortened names) are excluded.
+    """Return a copy of the ONNX graph that is quantised, except at the nodes in `excluded`.
 
-    `scales` are the calibrated ranges of activations; if None, the graph computes them from each batch. `levels` is the largest
-    absolute value of a quantised weight.
+    `excluded` contains the shortened names (sites) of these nodes. `scales` contains the calibrated range of each
+    activation tensor, by the tensor's name; if it is None, the quantised graph computes the ranges from each batch. The
+    weights of matrix products become integers from -`levels` to `levels`.
     """
     return _Quantiser(graph, scales, levels).run(excluded)
 
 
 class _Quantiser:
-    """Quantises a copy of a graph, node by node."""
+    """Creates the int8 version of an ONNX graph: in a copy of it, the nodes to quantise are replaced one by one."""
 
     def __init__(self, graph: onnx.ModelProto, scales: Scales | None, levels: int) -> None:
         self.model = copy.deepcopy(graph)
@@ -146,7 +158,7 @@ class _Quantiser:
         """The names of the integers, scale and zero point of each quantised activation, by the activation's name."""
 
     def run(self, excluded: set[str]) -> onnx.ModelProto:
-        """Quantise every node whose site (shortened name) is not excluded, and return the graph."""
+        """Quantise every node whose shortened name (site) is not in `excluded`, and return the quantised graph."""
         from onnx import helper, numpy_helper
 
         graph = self.model.graph
@@ -175,13 +187,17 @@ class _Quantiser:
         return self.model
 
     def _value(self, name: str) -> NDArray[Any]:
-        """Return the value of a constant of the graph."""
+        """Return the value of the graph's constant with this name."""
         from onnx import numpy_helper
 
         return numpy_helper.to_array(self.constants[name])
 
     def _biases(self) -> dict[str, tuple[str, str]]:
-        """Map the name of each tensor that only an Add node with a constant vector reads to the names of this vector and of the sum."""
+        """Find the Add nodes that add a constant vector (bias) to a tensor that no other node reads.
+
+        Returns a dictionary from the name of this tensor to two names: of the constant vector, and of the Add node's
+        output.
+        """
         readers: dict[str, list[Any]] = {}
         for node in self.model.graph.node:
             for name in node.input:
@@ -195,9 +211,11 @@ class _Quantiser:
         return biases
 
     def _product(self, node: Any, bias: tuple[str, str] | None) -> set[str]:
-        """Append an integer product that replaces a MatMul node and, if `bias` is given, the Add node after it.
+        """Replace a MatMul node by an integer product, which also adds the bias if `bias` is given.
 
-        `bias` contains the names of the constant vector to add and of the sum. Return the names of the outputs of replaced Add nodes.
+        `bias` contains two names: of the constant vector to add, and of the output of the Add node that adds it in the
+        float32 graph. That Add node is then replaced too. Return a set with the name of its output; without a bias, the
+        set is empty.
         """
         from onnx import helper
 
@@ -215,7 +233,10 @@ class _Quantiser:
         return {output} if bias else set()
 
     def _activation(self, name: str) -> tuple[str, str, str]:
-        """Quantise an activation tensor, only once if several products read it; return the names of its integers, scale and zero point."""
+        """Add a node that quantises an activation tensor; return the names of its integers, scale and zero point.
+
+        If several products read the same tensor, the node is added only once.
+        """
         from onnx import helper
 
         if name in self.quantised:
@@ -236,7 +257,7 @@ class _Quantiser:
         return names
 
     def _table(self, node: Any) -> None:
-        """Replace a lookup in an embedding table by a lookup in an int8 table with one scale per row."""
+        """Replace a lookup in a float32 embedding table by a lookup in an int8 table, which has one scale per row."""
         from onnx import helper
 
         table, ids, output = node.input[0], node.input[1], node.output[0]
@@ -252,7 +273,11 @@ class _Quantiser:
 
 
 def quantise_matrix(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return the matrix as integers from -levels to levels, and the scales: one per column if `axis` is 0, one per row if it is 1."""
+    """Quantise a matrix; return it as integers from -levels to levels, and the scales.
+
+    An integer times its scale is approximately the original value. There is one scale per column if `axis` is 0, and
+    one per row if `axis` is 1.
+    """
     scale = np.abs(matrix).max(axis=axis) / levels
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     divisor = scale[None, :] if axis == 0 else scale[:, None]
@@ -260,7 +285,11 @@ def quantise_matrix(matrix: NDArray[Any], levels: int, axis: int) -> tuple[NDArr
 
 
 def _calibrate(model: StandaloneModel, context: CompressionContext, records: Sequence[Record], kinds: dict[str, str]) -> Scales:
-    """Return the range to quantise of each matrix product's input, by the input's name, measured in the float32 graph on these records."""
+    """Measure, in the float32 graph, the value range of each tensor that is the input of a product to quantise.
+
+    The graph is run on `records` (training data). `kinds` is the result of `sites`. Return the range to map to 8 bits,
+    and the smoothing, by the tensor's name.
+    """
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.body.graph.initializer}
@@ -287,8 +316,9 @@ def _calibrate(model: StandaloneModel, context: CompressionContext, records: Seq
 
 
 def _best_range(states: NDArray[Any], extremes: NDArray[Any], matrix: NDArray[Any]) -> ActivationRange:
-    """Return the range and smoothing with which the quantised product of states and matrix is closest to the float32 product.
+    """Choose the value range and smoothing with which a quantised product comes closest to the float32 product.
 
+    `states` contains sampled inputs, shape (tokens, channels), and `matrix` the weights, shape (channels, outputs).
     `extremes` contains the smallest and the largest value observed in each channel, shape (2, channels).
     """
     product = states @ matrix
@@ -307,7 +337,10 @@ def _best_range(states: NDArray[Any], extremes: NDArray[Any], matrix: NDArray[An
 
 
 def _clip(values: NDArray[Any], extremes: NDArray[Any]) -> tuple[float, float]:
-    """Return the low and high end of the range that minimises the squared error of quantising these values; it always includes 0."""
+    """Return the low and high end of the range with the smallest squared error when quantising values to 8 bits.
+
+    The tried ranges are fractions, from 30% to 100%, of the range between the `extremes`, and always include 0.
+    """
     low, high = min(0.0, float(extremes.min())), max(0.0, float(extremes.max()))
     best = min(
         _CLIP_SHARES, key=lambda share: float(np.square(_dequantised(values, low * share, high * share) - values, dtype=np.float64).sum())
@@ -316,13 +349,17 @@ def _clip(values: NDArray[Any], extremes: NDArray[Any]) -> tuple[float, float]:
 
 
 def _step_and_zero(low: float, high: float) -> tuple[float, float]:
-    """Return the size of one of the 255 steps of a range, and the integer that represents 0."""
+    """Return the two parameters with which a value range is mapped to 8 bits: the step and the zero point.
+
+    The range is divided into 255 equal steps; the first value is the size of one step. The zero point is the integer,
+    from 0 to 255, that represents the value 0.
+    """
     step = max(high - low, 1e-8) / 255
     return step, float(np.clip(np.rint(-low / step), 0, 255))
 
 
 def _dequantised(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
-    """Return the values after quantisation to 8 bits and back."""
+    """Return the values quantised to 8 bits and converted back; they are clipped to the range `low` to `high`."""
     step, zero = _step_and_zero(low, high)
     result: NDArray[Any] = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
     return result.astype(np.float32)
@@ -335,11 +372,12 @@ def _fewest_in_float32(
     context: CompressionContext,
     records: Sequence[Record],
 ) -> set[str]:
-    """Return the sites (graph nodes) to leave in float32 so that the model passes the accuracy check; none of them is unnecessary.
+    """Search for the fewest graph nodes (sites) that must stay in float32 for the model to pass the accuracy check.
 
-    Sites are ranked by how close the model's outputs are to those of the float32 model if only that site is left in float32. A binary
-    search finds the smallest number of top-ranked sites with which the model passes; then each of these sites that proves unnecessary
-    is quantised after all. If no smaller set passes, all sites are returned.
+    `quantise_except` returns the quantised model with the given sites in float32. First, each site alone is left in
+    float32. Sites are ranked by how close the outputs then are to those of the float32 model. A binary search finds the
+    smallest number of top-ranked sites with which the model passes. Then each of these sites is quantised again, and
+    stays quantised if the model still passes. Return the remaining sites; if no smaller set passes, return all `sites`.
     """
     records = records[:_RANKED]
     expected = context.outputs(model, records)

@@ -15,7 +15,7 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class Prune(Compressor):
-    """Structured pruning and its options."""
+    """Compressor that removes feed-forward neurons and attention heads; its fields are options in the config."""
 
     rows: float = Field(default=0.5, ge=0, lt=1)
     """Fraction of the feed-forward neurons to remove in each layer."""
@@ -27,11 +27,18 @@ class Prune(Compressor):
     """Number of training records on which the importance of neurons and heads is measured."""
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the pruned model; raise ConfigError if the structure of its pretrained model does not allow pruning."""
+        """Return a copy of the model without its least important feed-forward neurons and attention heads.
+
+        The copy is trained to reproduce the outputs of `model`, unless the option `epochs` is 0. Raise ConfigError if
+        the structure of the pretrained model does not allow pruning.
+        """
         from vertune.nn import shrink, structure
 
         if structure.shares_layers(model.body.backbone):
-            raise ConfigError("The layers of this base share weights, so they can't be pruned separately. Choose the compressor int8.")
+            raise ConfigError(
+                "The layers of the pretrained model share weights, so they can't be pruned separately. Expected a "
+                "model in which each layer has its own weights. Choose the compressor int8 instead."
+            )
         body = shrink.copied(model.body)
         records = context.train[: self.sample]
 

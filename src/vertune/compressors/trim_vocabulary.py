@@ -1,6 +1,7 @@
-"""Removes tokens from the tokenizer and the embedding table that never occur in the training and unlabelled texts.
+"""Removes, from the tokenizer and the embedding table, the tokens that occur in no training or unlabelled text.
 
-A text that would need a removed token is split into shorter tokens that remain, so every text can still be encoded.
+The unlabelled texts are those that the option `data.unlabelled` names. A text that would need a removed token is split
+into shorter tokens that remain, so every text can still be encoded.
 """
 
 from __future__ import annotations
@@ -9,10 +10,16 @@ from vertune.core.kinds import CompressionContext, Compressor, StandaloneModel
 
 
 class TrimVocabulary(Compressor):
-    """Trimming of the vocabulary to tokens that occur in the training texts or in `data.unlabelled`; it has no options."""
+    """Compressor that removes unused tokens from the vocabulary; it has no options.
+
+    A token is unused if it occurs neither in the training texts nor in the texts of `data.unlabelled`.
+    """
 
     def shrink(self, model: StandaloneModel, context: CompressionContext) -> StandaloneModel:
-        """Return the model with the smaller vocabulary; raise ConfigError if the type of tokenizer is not supported."""
+        """Return a copy of the model with a smaller tokenizer vocabulary and embedding table.
+
+        Raise ConfigError if the type of tokenizer is not supported.
+        """
         import torch
 
         from vertune.nn import shrink

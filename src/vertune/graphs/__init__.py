@@ -1,1 +1,1 @@
-"""ONNX graphs of torch models: tracing, editing and splitting; independent of tasks."""
+"""Creates ONNX graphs from torch models, edits them, and splits them into segments of layers; independent of tasks."""

@@ -1,4 +1,4 @@
-"""Edits ONNX graphs without torch: selects outputs, makes shapes constant, and splits a graph after given layers."""
+"""Edits ONNX graphs without torch: selects outputs, makes shapes constant, and splits a graph between layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vertune.core.banks import states
 
 
 def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy of the graph that outputs only the tensors with these names."""
+    """Return a copy of the graph whose outputs are only the tensors with these names."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     del made.graph.output[:]
@@ -22,11 +22,12 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 
 def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of the graph in which Reshape nodes that only copy dimensions have constant shapes, which are faster.
+    """Return a faster copy of the graph, in which Reshape nodes have constant shapes where this is possible.
 
-    The trace of `x.view(rows, tokens, heads, -1)` reads `rows` and `tokens` from some tensor at run time. In ONNX, a 0 in the shape
-    of a Reshape node copies the size at the same index of the node's input without such a computation. This function does not prove that
-    the other tensor and the input have the same sizes, so the caller must compare the outputs of the graphs.
+    The trace of `x.view(rows, tokens, heads, -1)` contains nodes that read the sizes `rows` and `tokens` from some
+    tensor at run time. In the shape of an ONNX Reshape node, 0 means that the size at this index of the node's input is
+    kept. So these sizes are replaced by 0. This function does not prove that the tensor from which a size was read has
+    the same size as the node's input. Therefore the caller must check that both graphs have the same outputs.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -43,7 +44,11 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] | None:
-    """Return a constant shape that can replace the shape that the graph computes in the tensor `name`; None if a size must be computed."""
+    """Return a constant that can replace the computed shape of a Reshape node; None if there is none.
+
+    In the constant, 0 keeps the size at the same index of the node's input. `name` is the tensor that contains the
+    computed shape; `makers` maps the name of each tensor to the node that computes it.
+    """
     node = makers.get(name)
     if node is None or node.op_type != "Concat":
         return None
@@ -57,7 +62,11 @@ def _constant_shape(name: str, makers: dict[str, onnx.NodeProto]) -> list[int] |
 
 
 def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodeProto]) -> int | None:
-    """Return one entry of a shape: a constant, or 0 to copy the input's size at the same index; None if it must be computed."""
+    """Return one entry of a constant shape: a size, or 0 to keep the input's size; None if no constant fits.
+
+    `node` computes the entry, and `place` is its index in the shape. `makers` maps the name of each tensor to the node
+    that computes it.
+    """
     if node is None:
         return None
     if node.op_type == "Constant":
@@ -73,7 +82,7 @@ def _size(node: onnx.NodeProto | None, place: int, makers: dict[str, onnx.NodePr
 
 
 def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove the nodes and constants that no output depends on."""
+    """Remove the nodes and constants of the graph that do not affect any of its outputs."""
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -88,11 +97,12 @@ def _remove_unused(graph: onnx.GraphProto) -> None:
 
 
 def split_at(whole: onnx.ModelProto, depths: Sequence[int]) -> list[tuple[int | None, int, onnx.ModelProto]]:
-    """Split a graph into segments of consecutive layers, each of which reads the hidden states that the previous one outputs.
+    """Split the graph of a pretrained model into segments of consecutive layers.
 
-    `depths` are the numbers of the layers (0 for the embeddings) after which to split; the last segment always ends at the last
-    layer. Returns three values for each segment: the number of the layer before it (None for the first segment, which reads the
-    batch), the number of its last layer, and its graph.
+    The first segment reads the batch; each other segment also reads the hidden states that the previous segment
+    outputs. `depths` contains the numbers of the layers (0 for the embeddings) after which to split; the last segment
+    always ends at the last layer. Returns three values for each segment: the number of the layer before it (None for
+    the first segment), the number of its last layer, and its graph.
     """
     from onnx.utils import Extractor
 

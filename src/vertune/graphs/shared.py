@@ -1,6 +1,7 @@
-"""Exports the ONNX graph of a pretrained model that many fine-tuned models share; independent of tasks.
+"""Exports the ONNX graph of one pretrained model that many fine-tuned models share; independent of tasks.
 
-In a batch, each sequence is computed with the changes of its own fine-tuned model.
+A batch may contain sequences for different fine-tuned models. Each sequence is computed with the changes that
+fine-tuning made for its own model.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from vertune.nn.vertical import VerticalModel
 
 
 class _Gathering(nn.Module):
-    """Wraps a MixedBackbone so that all arguments are tensors, as an exporter requires: input arrays, slot numbers and whole banks."""
+    """Wraps a MixedBackbone so that each of its arguments is a single tensor, as torch's ONNX exporter requires.
+
+    The arguments are the input arrays, the banks (tensors that stack the changes of all fine-tuned models) and, for
+    each sequence, the index of its fine-tuned model in the banks.
+    """
 
     def __init__(self, mixed: MixedBackbone, names: Sequence[str]) -> None:
         super().__init__()
@@ -35,11 +40,13 @@ class _Gathering(nn.Module):
 
 
 def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Sequence[Feature]) -> onnx.ModelProto:
-    """Export the shared pretrained model as an ONNX graph; its outputs are the hidden states before and after every layer.
+    """Export a pretrained model that several fine-tuned models share as an ONNX graph.
 
-    The graph's inputs include the banks (tensors that stack the changes of all fine-tuned models). `model` contains a new backbone, on
-    which hooks are registered. The graph is compared with torch on these features (encoded inputs), each with its own random changes.
-    Raises ConfigError if the backbone can't be traced; raises ModelError if no variant of the graph has the same outputs as torch.
+    The graph's inputs are a batch, the banks (tensors that stack the changes of all fine-tuned models, with one entry
+    of shape `shapes` per model) and, for each sequence, the index of its model in the banks. The outputs are the hidden
+    states before and after every layer. `model` must be new, because hooks are registered on its backbone. The graph is
+    compared with torch on `features` (encoded inputs), each with its own random changes. Raises ConfigError if the
+    backbone can't be traced, and ModelError if no variant of the graph has the same outputs as torch.
     """
     import onnxruntime
 
@@ -68,6 +75,7 @@ def export(model: VerticalModel, encoder: Encoder, shapes: Shapes, features: Seq
         if gap <= TOLERANCE * max(1.0, float(np.abs(expected[-1]).max(initial=0.0))):
             return made
     raise ModelError(
-        f"The outputs of the ONNX graph of {type(model.backbone).__name__} for several models differ from torch's by {gap:.2g}. "
-        "Create a separate ONNX graph for each model: vertune compress MODEL"
+        f"The ONNX graph of {type(model.backbone).__name__}, which several fine-tuned models would share, does not "
+        f"have the same outputs as torch. The largest difference is {gap:.2g}. Create a separate ONNX graph for each "
+        "fine-tuned model: vertune compress MODEL"
     )

@@ -1,10 +1,11 @@
-"""Exports a model, with its pooling and head, as one ONNX graph with dynamic shapes; independent of tasks and of the graph's use.
+"""Exports a complete model (backbone, pooling and head) as one ONNX graph for batches of any size.
 
-torch has two exporters. The older one, which traces, is used here: it supports the hooks of every method and every model family,
-needs no second package that must match torch's version, and is twenty times faster. It is deprecated; its warnings are
-suppressed. The trace of a model of transformers is slow in three places, which are changed before or after tracing: attention is
-written as plain matrix products, which ONNX Runtime computes faster than its own fused attention; one additive mask replaces
-forty operations on positions, if the pretrained model accepts it; and shapes that only copy dimensions become constants.
+torch has two ONNX exporters. The older one, which traces the model, is used here: it supports the hooks of every
+fine-tuning method and every model family, needs no second package that must match torch's version, and is twenty times
+faster. It is deprecated; its warnings are suppressed. In the trace of a transformers model, three slow things are
+changed. Attention is traced as plain matrix products, which ONNX Runtime computes faster than its own fused attention.
+If the pretrained model accepts an additive mask, this mask replaces forty operations on positions. Shapes that only
+copy dimensions become constants.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) -> onnx.ModelProto:
-    """Export a model as an ONNX graph whose outputs equal torch's on these features and on the longest texts (at most 4,096 tokens).
+    """Export a model as an ONNX graph, and check that the graph has the same outputs as torch.
 
-    The graph's inputs have the names of the arrays in a batch; its output is named `outputs`. Raises ConfigError if the model can't
-    be traced, and ModelError, with the first text and the difference, if no variant of the graph has the same outputs as torch.
+    The check uses `features` (encoded inputs) and texts of the maximum length (at most 4,096 tokens). The graph's
+    inputs have the names of the arrays in a batch; its output is named `outputs`. Raises ConfigError if the model can't
+    be traced. Raises ModelError if no variant of the graph has the same outputs; the message contains the first text
+    with other outputs, and the difference.
     """
     model.to("cpu")  # graphs are compared on the CPU; training may have used another device
     expected = run.outputs(model, encoder, features)
@@ -63,17 +66,18 @@ def export(model: VerticalModel, encoder: Encoder, features: Sequence[Feature]) 
         if not where:
             return graph
     raise ModelError(
-        f"The ONNX graph does not match the model: {where}. The graph was not kept. Report this as a bug, and name the pretrained model."
+        f"The ONNX graph does not have the same outputs as the torch model: {where}. The graph was not kept. Report "
+        "this as a bug, with the name of the pretrained model."
     )
 
 
 def _first_difference(
     graph: onnx.ModelProto, near: tuple[Encoder, Sequence[Feature], list[NDArray[Any]]], far: tuple[Arrays, NDArray[Any]]
 ) -> str:
-    """Describe the first text whose outputs differ between graph and model; return an empty string if there is none.
+    """Describe the first text for which the graph and the model have different outputs; return "" if there is none.
 
-    `near` is the encoder, the features (encoded inputs) and the model's outputs for them; `far` is a batch of long texts and the
-    model's outputs for it.
+    `near` contains the encoder, features (encoded inputs) and the torch model's outputs for them. `far` contains a
+    batch of long texts and the torch model's outputs for it.
     """
     import onnxruntime
 
@@ -99,9 +103,17 @@ def _first_difference(
 
 
 def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator[onnx.ModelProto]:
-    """Yield variants of the graph to try, the fastest first; for some pretrained models, fast variants have wrong outputs."""
+    """Yield variants of the model's ONNX graph, the fastest first; the caller keeps the first correct variant.
+
+    For some pretrained models, the faster variants have wrong outputs. `example` is the batch with which the model is
+    traced; `roles` contains the names of its arrays with token ids and mask. Raise ConfigError if the model is too
+    large or can't be traced.
+    """
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LIMIT:
-        raise ConfigError(f"One ONNX file contains at most {LIMIT / 1e9:.1f} GB of weights, but the model has more. Choose a smaller base.")
+        raise ConfigError(
+            f"The weights of the model are too large for one ONNX file. Expected at most {LIMIT / 1e9:.1f} GB. Choose "
+            "a smaller pretrained model as base."
+        )
     names = [name for name in example if name in model.accepted]
     inputs = {name: torch.from_numpy(example[name]) for name in names}
     with torch.no_grad():
@@ -111,9 +123,10 @@ def _forms(model: VerticalModel, example: Arrays, roles: InputNames) -> Iterator
 
 
 def dynamic_axes(arrays: Arrays, roles: InputNames) -> dict[str, dict[int, str]]:
-    """Map each array's name to the names of its dimensions of variable size, by the dimension's index.
+    """Return which dimensions of the input arrays vary in size, in the form that torch's ONNX exporter expects.
 
-    The first dimension is `rows`; the second is `tokens` if the array has the shape of the token ids.
+    The result maps each array's name to a dictionary from a dimension's index to its name. The first dimension is
+    `rows`. The second is `tokens` if the array has the shape of the token ids, whose name is in `roles`.
     """
     shape = arrays[roles.sequence].shape if roles.sequence is not None else None
     return {name: {0: "rows", 1: "tokens"} if array.shape == shape else {0: "rows"} for name, array in arrays.items()}
@@ -121,7 +134,11 @@ def dynamic_axes(arrays: Arrays, roles: InputNames) -> dict[str, dict[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A module to trace, its example arguments, and the names and dynamic dimensions of the graph's inputs and outputs."""
+    """The arguments of one export to ONNX: the module to trace, and a description of its inputs and outputs.
+
+    The description consists of example inputs, the names of the graph's inputs and outputs, and their dimensions of
+    variable size.
+    """
 
     module: nn.Module
     inputs: dict[str, Tensor]
@@ -132,7 +149,10 @@ class Traced:
 
 
 def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
-    """Yield variants of the graph of a module that calls this model's backbone; raise ConfigError if none can be traced."""
+    """Trace a module that calls the backbone of `model`, and yield variants of its ONNX graph, the fastest first.
+
+    The last variants keep the backbone's original mask; raise ConfigError if the module can't be traced with it.
+    """
     failure: Exception | None = None
     for short in (True, False) if names_of(model.backbone).mask else (False,):
         try:
@@ -145,12 +165,12 @@ def forms(model: VerticalModel, what: Traced) -> Iterator[onnx.ModelProto]:
         failure = None
     if failure is not None:
         raise ConfigError(
-            f"{type(model.backbone).__name__} can't be written as an ONNX graph: {failure}. Choose another base."
+            f"The pretrained model {type(model.backbone).__name__} can't be converted to an ONNX graph: {failure}. Choose another base."
         ) from failure
 
 
 class _Plain(nn.Module):
-    """Wraps a model so that all arguments are tensors, as an exporter requires."""
+    """Wraps a model so that each array of a batch is a separate tensor argument, as torch's ONNX exporter requires."""
 
     def __init__(self, model: VerticalModel, names: Sequence[str]) -> None:
         super().__init__()
@@ -162,7 +182,10 @@ class _Plain(nn.Module):
 
 
 def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
-    """Trace the module once, and return its graph; `short` replaces the token mask by an additive mask."""
+    """Trace the module and return its ONNX graph.
+
+    With `short`, the mask (1 for tokens, 0 for padding) is replaced by an additive mask, which makes the graph shorter.
+    """
     with tempfile.TemporaryDirectory() as folder, _eager(model), _masked(model, short), _quiet(), torch.no_grad():
         file = Path(folder) / "model.onnx"
         torch.onnx.export(
@@ -174,7 +197,10 @@ def _traced(model: VerticalModel, what: Traced, short: bool) -> onnx.ModelProto:
 
 @contextmanager
 def _eager(model: VerticalModel) -> Iterator[None]:
-    """While the `with` block runs, transformers models inside `model` compute attention in plain matrix products, if they support it."""
+    """While the `with` block runs, transformers models in `model` compute attention as plain matrix products.
+
+    Models that do not support this are not changed.
+    """
     from transformers import PreTrainedModel
 
     changed = []
@@ -191,9 +217,11 @@ def _eager(model: VerticalModel) -> Iterator[None]:
 
 @contextmanager
 def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
-    """If `short`, while the `with` block runs, replace the token mask by an additive mask of shape (rows, 1, 1, tokens).
+    """If `short`, replace the backbone's mask by an additive mask while the `with` block runs.
 
-    The hook is registered last, so that the mask already includes positions that a fine-tuning method adds.
+    The additive mask has the shape (rows, 1, 1, tokens); it is 0 for tokens, and the lowest float32 number for padding.
+    The hook that creates it is registered last, so that the mask already includes positions that a fine-tuning method
+    adds.
     """
 
     def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -210,7 +238,7 @@ def _masked(model: VerticalModel, short: bool) -> Iterator[None]:
 
 
 def quiet() -> Any:
-    """Return the options of an ONNX Runtime session that logs only fatal errors."""
+    """Return options for an ONNX Runtime session that logs only fatal errors."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -220,7 +248,10 @@ def quiet() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """While the block runs, suppress the exporter's warnings about its deprecation, traced constants and constant folding."""
+    """Suppress warnings of torch's ONNX exporter while the `with` block runs.
+
+    They are about its deprecation, about values that become constants in the trace, and about constant folding.
+    """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

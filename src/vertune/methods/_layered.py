@@ -1,4 +1,4 @@
-"""The option `layers` of the fine-tuning methods that can change all layers or only the last ones."""
+"""Base class of the fine-tuning methods that have the option `layers`: to change all layers or only the last ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ Layers = Literal["all"] | Annotated[int, Field(ge=1)]
 
 
 class Layered(Method):
-    """Base class of methods with an option that selects the layers to change."""
+    """Base class of fine-tuning methods with the option `layers`, which selects the layers to change."""
 
     layers: Layers = "all"
     """Layers to change: `all`, or a number of layers, counted from the last. The outputs of the layers below are computed only once."""
 
     def depth(self, layers: int) -> int:
-        """Return the number (from 1) of the lowest changed layer in a model with `layers` layers; 0 if all layers are changed."""
+        """Return the number of the lowest changed layer, counted from 1; 0 if all layers are changed.
+
+        The argument `layers` is the number of layers of the model. The layers below the lowest changed layer always
+        have the same outputs, so they are computed only once.
+        """
         return 0 if self.layers == "all" else layers - self.layers + 1

@@ -1,6 +1,7 @@
-"""Code for the methods that train with the library PEFT: selects modules, and converts PEFT's layers to edits (changes to save).
+"""Code for the fine-tuning methods that use the library PEFT for training.
 
-PEFT is only needed for training; a trained model runs with vertune's own modules.
+It selects the modules to change. After training, it converts PEFT's layers to edits (records of trained changes, which
+are saved). PEFT is only needed for training; a trained model runs with vertune's own modules.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ def library() -> Any:
 
 
 def targets(model: VerticalModel, layers: Layers, roles: Sequence[str] | None = None) -> list[str]:
-    """Return the names (in the backbone) of the selected layers' linear modules that have one of these roles; None means any role."""
+    """Return the names of the linear modules in the selected layers that have one of these roles.
+
+    The role of a module is its function in a layer, such as `query` or `attention_output`; None selects every role. The
+    names are relative to the backbone (the pretrained model).
+    """
     from vertune.nn import structure
 
     return [
@@ -43,7 +48,10 @@ def targets(model: VerticalModel, layers: Layers, roles: Sequence[str] | None = 
 
 
 def inject(model: VerticalModel, config: Any) -> None:
-    """Insert PEFT's layers into the backbone, and make only them and the head trainable."""
+    """Insert PEFT's layers into the backbone (pretrained model), and make only them and the head trainable.
+
+    `config` is the PEFT configuration, which describes these layers.
+    """
     from vertune.nn import trainable
 
     trainable.train_only(model)
@@ -52,7 +60,11 @@ def inject(model: VerticalModel, config: Any) -> None:
 
 
 def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, Any]]:
-    """Yield name, depth (layer number) and module of each PEFT layer of one type, recognised by an attribute that only this type has."""
+    """Find the PEFT layers of one type in the model; yield the name, layer number and module of each.
+
+    `attribute` is the name of an attribute that only this type of PEFT layer has. The layer number is that of the
+    transformer layer (counted from 1) that contains the module.
+    """
     from vertune.nn import structure
 
     for name, module in model.named_modules():
@@ -61,7 +73,11 @@ def injected(model: VerticalModel, attribute: str) -> Iterator[tuple[str, int, A
 
 
 class LowRank(Layered):
-    """Base class of methods that add low-rank matrices to weights: their common options, and the conversion of the matrices to edits."""
+    """Base class of the fine-tuning methods that add low-rank matrices to weights, such as LoRA.
+
+    It defines their common options, and converts the trained matrices to edits (records of trained changes, which are
+    saved).
+    """
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the low-rank matrices; a larger rank trains more weights."""
@@ -73,7 +89,7 @@ class LowRank(Layered):
     """Linear modules to change: `attention` means those of attention, `all` every one, `auto` all except those for relative positions."""
 
     def target_modules(self, model: VerticalModel) -> list[str]:
-        """Return the names (in the backbone) of the modules to change."""
+        """Return the names of the modules to change, as the options `layers` and `sites` select them."""
         attention = ("query", "key", "value", "qkv", "attention_output")
         roles = {"attention": attention, "auto": (*attention, "up", "down"), "all": None}[self.sites]
         return targets(model, self.layers, roles)

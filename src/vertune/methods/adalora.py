@@ -1,7 +1,8 @@
-"""Trains low-rank matrices whose ranks adapt to each weight's importance, and the head (AdaLoRA, Zhang et al. 2023).
+"""Trains the head and low-rank matrices, whose ranks adapt to each weight's importance (AdaLoRA, Zhang et al. 2023).
 
-Uses PEFT. The change of a weight is stored as singular values between two nearly orthogonal matrices. The least important
-values are set to zero while the mean rank shrinks from `rank` to `target`.
+Uses PEFT. The change of a weight matrix is the product of three matrices: a diagonal matrix of singular values between
+two nearly orthogonal matrices. During training, the least important singular values are set to zero, until the mean
+rank has shrunk from the option `rank` to the option `target`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 class Adalora(LowRank):
-    """AdaLoRA and its options."""
+    """The fine-tuning method AdaLoRA; its fields are options in the config."""
 
     learning_rate: ClassVar[float] = 2e-3
     rank: int = Field(default=12, ge=1, le=1024)
@@ -34,21 +35,23 @@ class Adalora(LowRank):
     """Weight, in the loss, of a penalty that keeps the matrices nearly orthogonal."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the matrices to the model.
+        """Add the low-rank matrices to the model, and make only them and the head trainable.
 
-        Raise ConfigError if there are no training `steps` over which to reduce the ranks, or if `target` is not smaller than `rank`.
+        `steps` is the number of training steps in which the ranks are reduced. Raise ConfigError if it is 0, or if the
+        option `target` is not smaller than `rank`.
         """
         from peft.tuners.adalora.layer import RankAllocator
 
         if steps < 1:
             raise ConfigError(
-                f"The method 'adalora' reduces its ranks during training; expected at least 1 step, got {steps}. "
-                "Set training.epochs, or choose lora."
+                f"The method 'adalora' reduces the ranks of its matrices during training, but the training has {steps} "
+                "steps. Expected at least 1 step. Increase training.epochs, or choose the method lora."
             )
         if self.target >= self.rank:
             raise ConfigError(
-                f"The option 'target' of adalora is {self.target}, but must be smaller than 'rank' ({self.rank}). "
-                "Lower 'target', or choose lora."
+                f"The rank of adalora at the end of training (option 'target') is {self.target}, but must be smaller "
+                f"than the rank at the start (option 'rank'), which is {self.rank}. Lower 'target', or choose the "
+                "method lora."
             )
         config = library().AdaLoraConfig(
             init_r=self.rank, target_r=self.target, lora_alpha=self.alpha, lora_dropout=self.dropout,
@@ -58,9 +61,10 @@ class Adalora(LowRank):
         model.ranks = RankAllocator(model.backbone, config, ADAPTER)  # type: ignore[no-untyped-call]
 
     def after_backward(self, model: Any, step: int) -> None:
-        """Update the importance of each singular value from its gradient, and set the least important values to zero.
+        """Reduce the ranks of the matrices to the mean rank that is scheduled for this training step.
 
-        As many are set to zero as are needed to reach the mean rank that is scheduled for this step.
+        First, the importance of each singular value is updated from its gradient. Then the least important singular
+        values are set to zero. After the last scheduled reduction, the same singular values are kept at zero.
         """
         ranks = model.ranks
         config = ranks.peft_config
@@ -76,9 +80,10 @@ class Adalora(LowRank):
             ranks.reset_ipt()
 
     def penalty(self, model: Any) -> torch.Tensor | None:
-        """Return the penalty that keeps the matrices nearly orthogonal.
+        """Return a term for the loss that keeps the low-rank matrices `a` and `b` nearly orthogonal.
 
-        It is the mean Frobenius distance of their Gram matrices from the identity, times the option `orthogonal`.
+        It is the mean Frobenius norm of `a @ a.T - I` and `b.T @ b - I` (I is the identity) over all changed weights,
+        times the option `orthogonal`.
         """
         import torch
 
@@ -90,7 +95,11 @@ class Adalora(LowRank):
         return self.orthogonal * torch.stack(terms).mean()
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the trained changes (edits) to save: the matrices, with the singular values multiplied into `a`, and the head."""
+        """Return the trained changes (edits) to save: the low-rank matrices of each changed module, and the head.
+
+        The singular values are multiplied into the matrix `a`, so that the saved change has the same form as that of
+        LoRA.
+        """
         from vertune.nn import edits
 
         low_rank = []
@@ -101,7 +110,11 @@ class Adalora(LowRank):
         return [*low_rank, *edits.head_edits(model)]
 
     def state(self, model: Any) -> dict[str, torch.Tensor]:
-        """Return the state for resuming training: the running averages of importance, and the mask of the singular values in use."""
+        """Return what a checkpoint must contain, besides the weights, so that training can be resumed.
+
+        This is the running averages of the importance of each singular value, and a mask of the values that are not set
+        to zero.
+        """
         import torch
 
         ranks = model.ranks
@@ -110,7 +123,7 @@ class Adalora(LowRank):
         return averages | {f"pattern:{name}": torch.tensor(used) for name, used in pattern.items()}
 
     def restore(self, model: Any, state: dict[str, torch.Tensor]) -> None:
-        """Restore the averages and the mask that `state` returned."""
+        """Restore the running averages of importance and the mask of singular values that `state` returned."""
         ranks = model.ranks
         ranks.reset_ipt()
         pattern = {}

@@ -1,6 +1,7 @@
-"""Trains small bottleneck modules inside the layers, and the head (Houlsby et al. 2019; Pfeiffer et al. 2021).
+"""Trains the head and small bottleneck modules inside the layers (Houlsby et al. 2019; Pfeiffer et al. 2021).
 
-Each bottleneck starts as the identity, so training starts from the outputs of the pretrained model.
+Before training, each bottleneck returns its input unchanged. So training starts from the outputs of the pretrained
+model.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Adapter(Layered):
-    """Fine-tuning with bottleneck adapters, and its options."""
+    """The fine-tuning method with bottleneck adapters; its fields are options in the config."""
 
     learning_rate: ClassVar[float] = 1e-3
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
@@ -31,7 +32,10 @@ class Adapter(Layered):
     """Activation function of the bottleneck."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the bottlenecks to the model; raise ConfigError if the linear modules to change can't be identified."""
+        """Add the bottleneck modules to the selected layers, and make only them and the head trainable.
+
+        Raise ConfigError if the linear modules after which the bottlenecks are added can't be identified.
+        """
         from vertune.nn import bottleneck, structure, trainable
 
         trainable.train_only(model)
@@ -40,7 +44,8 @@ class Adapter(Layered):
             outputs = roles.get("attention_output", [])
             if self.placement == "houlsby" and not outputs:
                 raise ConfigError(
-                    f"The placement 'houlsby' needs a linear module after the attention, and {name} has none. Set placement: pfeiffer."
+                    "With the placement 'houlsby', an adapter follows the linear output module of attention, but the "
+                    f"layer {name} has no such module. Set placement: pfeiffer."
                 )
             for site in [*(outputs if self.placement == "houlsby" else []), *roles["down"]]:
                 linear = layer.get_submodule(site)
@@ -48,7 +53,7 @@ class Adapter(Layered):
                 bottleneck.attach(linear, added.to(linear.weight.device))  # type: ignore[arg-type]
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the trained changes (edits) to save: the bottlenecks and the head."""
+        """Return the trained changes (edits) to save: the bottleneck modules and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

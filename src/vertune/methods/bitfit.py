@@ -1,4 +1,4 @@
-"""Trains only the biases, about a thousandth of the weights, and the head (BitFit, Ben Zaken et al. 2022).
+"""Trains the head and the biases, which are about a thousandth of all weights (BitFit, Ben Zaken et al. 2022).
 
 Does not work with pretrained models that have no biases, such as ModernBERT.
 """
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 class Bitfit(Layered):
-    """BitFit and its option `layers`."""
+    """The fine-tuning method BitFit; its option `layers` selects the layers whose biases are trained."""
 
     learning_rate: ClassVar[float] = 3e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the biases of the selected layers trainable; raise ConfigError if there are none."""
+        """Make only the head and the biases of the selected layers trainable.
+
+        Raise ConfigError if these layers have no biases.
+        """
         from vertune.nn import structure, trainable
 
         backbone = model.backbone
@@ -29,11 +32,14 @@ class Bitfit(Layered):
         selected = set(map(id, trainable.parameters_from(model, self.depth(structure.count(backbone)))))
         biases = [item for name, item in backbone.named_parameters() if name.rpartition(".")[2] == "bias" and id(item) in selected]
         if not biases:
-            raise ConfigError(f"{type(backbone).__name__} has no biases, but '{self.name}' trains only biases. Choose ia3 or lora instead.")
+            raise ConfigError(
+                f"The pretrained model {type(backbone).__name__} has no biases, but the method '{self.name}' trains "
+                "only biases. Choose ia3 or lora instead."
+            )
         trainable.train_only(model, biases)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the trained changes (edits) to save: the biases and the head."""
+        """Return the trained changes (edits) to save: the trained biases and the head."""
         from vertune.nn import edits
 
         return [*edits.bias_edits(model), *edits.head_edits(model)]

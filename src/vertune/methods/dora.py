@@ -1,6 +1,6 @@
-"""Trains a low-rank change of the direction of weights, a magnitude per row, and the head (DoRA, Liu et al. 2024).
+"""Trains the head, low-rank changes of weight directions, and a magnitude per weight row (DoRA, Liu et al. 2024).
 
-Uses PEFT; the modules to change are found by the model's structure.
+Uses PEFT. The linear modules to change are found by the order in which the modules of the pretrained model run.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 
 class Dora(LowRank):
-    """DoRA and its options."""
+    """The fine-tuning method DoRA (weight-decomposed low-rank adaptation); its fields are options in the config."""
 
     learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the matrices and magnitudes to the model; raise ConfigError if the linear modules to change can't be identified."""
+        """Add the low-rank matrices and the magnitudes to the model, and make only them and the head trainable.
+
+        Raise ConfigError if the linear modules to change can't be identified.
+        """
         config = library().LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=self.target_modules(model), use_dora=True
         )

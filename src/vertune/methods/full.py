@@ -1,6 +1,6 @@
-"""Full fine-tuning trains every weight: the most accurate method if there is enough data and time.
+"""Trains every weight (full fine-tuning): the most accurate method if there is enough data and time.
 
-It works with every pretrained model (base); a saved model is as large as its base.
+It works with every pretrained model. The trained model is as large on disk as the pretrained model.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 class Full(Method):
-    """Full fine-tuning, which has no options."""
+    """Full fine-tuning, which trains every weight; this method has no options."""
 
     moves: ClassVar[Literal["head", "top", "all"] | None] = "all"
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_few_rows: ClassVar[float | None] = 2e-4
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make every weight that affects the head's output trainable."""
+        """Make every weight trainable that affects the head's output.
+
+        Unused poolers stay frozen, and so do position tables that the pretrained model itself never trained.
+        """
         from vertune.nn import trainable
 
         trainable.train_only(model, trainable.parameters_from(model))

@@ -1,6 +1,6 @@
 """Trains only the head (the output layer): the fastest method, and the smallest model on disk.
 
-The outputs of the pretrained model never change, so they are computed only once.
+The outputs of the pretrained model never change in training, so they are computed only once for each text.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
 
 class Head(Method):
-    """Training only the head, which has no options."""
+    """The fine-tuning method that trains only the head (the output layer); it has no options."""
 
     moves: ClassVar[Literal["head", "top", "all"] | None] = "head"
     learning_rate: ClassVar[float] = 3e-3
 
     def depth(self, layers: int) -> int:
-        """Return the depth of the head: one more than the number of layers."""
+        """Return the number of the lowest part of the model that is trained, which is the head.
+
+        Parts are numbered: 0 for the embeddings, 1 to `layers` for the layers, and `layers` + 1 for the head.
+        """
         return layers + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the head trainable; raise ConfigError if it has no weights."""
+        """Make only the head trainable; raise ConfigError if it has no weights."""
         from vertune.nn import trainable
 
         trainable.train_only(model)

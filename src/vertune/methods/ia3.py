@@ -1,6 +1,6 @@
-"""Trains factors that scale keys, values and feed-forward activations, and the head (IA3, Liu et al. 2022).
+"""Trains the head and factors that scale keys, values and feed-forward activations (IA3, Liu et al. 2022).
 
-Uses PEFT; if one linear module computes query, key and value together, all three are scaled.
+Uses PEFT. If one linear module computes query, key and value together, all three are scaled.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 class Ia3(Layered):
-    """IA3 and its option `layers`."""
+    """The fine-tuning method IA3; its option `layers` selects the layers in which activations are scaled."""
 
     learning_rate: ClassVar[float] = 5e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the factors, initially 1, to the model; raise ConfigError if the linear modules to change can't be identified."""
+        """Add the factors, which are 1 at first, to the model, and make only them and the head trainable.
+
+        Raise ConfigError if the linear modules to change can't be identified.
+        """
         outputs = targets(model, self.layers, ("key", "value", "qkv"))
         inputs = targets(model, self.layers, ("down",))
         inject(model, library().IA3Config(target_modules=outputs + inputs, feedforward_modules=inputs))

@@ -1,6 +1,6 @@
-"""Trains low-rank matrices that are added to the weights of linear modules, and the head (LoRA, Hu et al. 2021).
+"""Trains the head and low-rank matrices that are added to the weights of linear modules (LoRA, Hu et al. 2021).
 
-Uses PEFT; the modules to change are found by the model's structure.
+Uses PEFT. The linear modules to change are found by the order in which the modules of the pretrained model run.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 
 class Lora(LowRank):
-    """LoRA and its options."""
+    """The fine-tuning method LoRA (low-rank adaptation); its fields are options in the config."""
 
     learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the matrices to the model; raise ConfigError if the linear modules to change can't be identified."""
+        """Add the low-rank matrices to the model, and make only them and the head trainable.
+
+        Raise ConfigError if the linear modules to change can't be identified.
+        """
         modules = self.target_modules(model)
         config = library().LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=modules)
         inject(model, config)

@@ -1,6 +1,7 @@
-"""Trains vectors that are inserted in front of every text at each layer, and the head (P-tuning v2, Liu et al. 2022).
+"""Trains the head and vectors in front of every text, separately for each layer (P-tuning v2, Liu et al. 2022).
 
-Implemented in vertune, because several families of encoders silently ignore the prefix tuning of other libraries.
+vertune implements this method itself. With the prefix tuning of other libraries, the vectors silently have no effect in
+several families of encoders.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 
 
 class Prefix(Layered):
-    """Prefix tuning and its options."""
+    """The fine-tuning method prefix tuning (P-tuning v2); its fields are options in the config."""
 
     learning_rate: ClassVar[float] = 5e-3
     positions: int = Field(default=16, ge=1, le=256)
     """Number of trained vectors in front of each text, at each layer."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the trainable vectors, initialised with the hidden states of random words."""
+        """Insert the vectors at the input of each selected layer, and make only them and the head trainable.
+
+        The vectors are initialised with the hidden states of random words.
+        """
         from vertune.nn import prefix, structure, trainable
 
         trainable.train_only(model)

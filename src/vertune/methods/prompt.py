@@ -1,4 +1,4 @@
-"""Trains embedding vectors that are inserted in front of every text, and the head (prompt tuning, Lester et al. 2021).
+"""Trains the head and embedding vectors in front of every text (prompt tuning, Lester et al. 2021).
 
 The vectors are inserted once, after the embeddings, pass through all layers, and are removed before the head.
 """
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 
 class Prompt(Method):
-    """Prompt tuning and its options."""
+    """The fine-tuning method prompt tuning; its fields are options in the config."""
 
     learning_rate: ClassVar[float] = 1e-2
     positions: int = Field(default=20, ge=1, le=256)
     """Number of trained vectors in front of each text."""
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Add the trainable vectors, initialised with the embeddings of random words."""
+        """Insert the vectors in front of the embedded text, and make only them and the head trainable.
+
+        The vectors are initialised with the embeddings of random words.
+        """
         from vertune.nn import prefix, trainable
 
         trainable.train_only(model)
@@ -32,7 +35,7 @@ class Prompt(Method):
         prefix.attach_prompt(model.backbone, rows)
 
     def edits(self, model: Any) -> list[Edit]:
-        """Return the trained changes (edits) to save: the vectors and the head."""
+        """Return the trained changes (edits) to save: the trained vectors and the head."""
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]

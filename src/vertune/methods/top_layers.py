@@ -1,6 +1,6 @@
 """Trains only the last layers and the head: nearly as accurate as full fine-tuning in a fraction of the time.
 
-The outputs of the layers below never change, so they are computed only once.
+The outputs of the layers below never change in training, so they are computed only once for each text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TopLayers(Method):
-    """Training of the last layers, and its options."""
+    """The fine-tuning method that trains only the head and the last layers; its option `n` is their number."""
 
     moves: ClassVar[Literal["head", "top", "all"] | None] = "top"
     learning_rate: ClassVar[float] = 1e-4
@@ -26,11 +26,11 @@ class TopLayers(Method):
     """Number of layers to train, counted from the last."""
 
     def depth(self, layers: int) -> int:
-        """Return the number (from 1) of the lowest trained layer in a model with `layers` layers."""
+        """Return the number, counted from 1, of the lowest trained layer in a model with `layers` layers."""
         return layers - self.n + 1
 
     def prepare(self, model: Any, task: Task, steps: int) -> None:
-        """Make the last n layers and the norm after them trainable.
+        """Make only the last n layers, a norm that follows them, and the head trainable.
 
         Raise ConfigError if the model has fewer than n layers, or if its layers share weights.
         """

@@ -1,1 +1,4 @@
-"""Torch code that several parts (pluggable components, such as tasks) use. Importing only this package does not load torch."""
+"""Torch code that several components (such as tasks, fine-tuning methods and compressors) share.
+
+Importing only this package does not load torch; importing its modules does.
+"""

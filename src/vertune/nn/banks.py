@@ -1,10 +1,10 @@
-"""Runs one shared pretrained model (backbone) for many fine-tuned models; independent of tasks.
+"""Runs one pretrained model (backbone) for many fine-tuned models in the same batch; independent of tasks.
 
-A batch may mix sequences of several fine-tuned models; each sequence is computed with the changes of its own model. A bank is a
-tensor that stacks one kind of change of all these models (core/banks.py), and the entry of one model is its slot. For each
-sequence, the changes are gathered from the banks by slot number. The output of a linear module becomes
-`gain * (output + x @ a @ b) + shift`: LoRA needs only the product `x @ a @ b`, DoRA the product, gain and shift, IA3 the gain,
-BitFit the shift. S-LoRA (Sheng et al. 2023) does the same for LoRA products only.
+Each sequence of a batch is computed with the changes of its own fine-tuned model. A bank is a tensor that stacks one
+kind of change to one module, with one entry (slot) per fine-tuned model; see core/banks.py. For each sequence, the
+changes are gathered from the banks by the number of its model's slot. For its input x, a linear module then outputs
+`gain * (output + x @ a @ b) + shift`. LoRA needs only the product `x @ a @ b`; DoRA the product, gain and shift; IA3
+the gain, or factors for x; BitFit the shift. S-LoRA (Sheng et al. 2023) does the same for LoRA products only.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ _CHANGED = ("a", "b", "gain", "shift")
 
 
 def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
-    """Convert the edits (trained changes) of one fine-tuned model to the arrays to write into the banks (tensors that stack changes).
+    """Convert the trained changes (edits) of one fine-tuned model to the arrays to write into the banks.
 
-    Raise ConfigError if an edit can't be converted, for example because it replaces whole weight matrices.
+    A bank is a tensor that stacks one kind of change of all fine-tuned models. Returns one array per bank, by the
+    bank's name. Changes of the head are skipped. Raise ConfigError if another change can't be converted, for example
+    because training replaced whole weight matrices.
     """
     found: dict[str, Tensor] = {}
     for edit in edits:
@@ -42,8 +44,9 @@ def bank_rows(model: VerticalModel, edits: Iterable[Edit]) -> BankRows:
         write = _ROWS.get(edit.kind)
         if write is None:
             raise ConfigError(
-                f"Training replaced weights of {edit.site} ({edit.kind}), so the model can't share a pretrained model with other models. "
-                "Create a separate ONNX graph for it: vertune compress MODEL"
+                "The model can't share its pretrained model with other models, because training replaced the weights "
+                f"of {edit.site} (kind of change: {edit.kind}). Expected changes that are added to the pretrained "
+                "weights, as with the method lora. Create a separate ONNX graph for the model: vertune compress MODEL"
             )
         found |= {f"{place}:{name}": tensor for name, tensor in write(model.get_submodule(edit.site), edit).items()}
         if edit.kind == "prompt_rows":
@@ -71,8 +74,9 @@ def _scale(module: Any, edit: Edit) -> dict[str, Tensor]:
 def _bias(module: Any, edit: Edit) -> dict[str, Tensor]:
     if not isinstance(module, nn.Linear | nn.LayerNorm):
         raise ConfigError(
-            f"The model can't share a pretrained model with other models: {edit.site} is {type(module).__name__}, but a trained bias must "
-            "belong to Linear or LayerNorm. Create a separate ONNX graph for the model: vertune compress MODEL"
+            "The model can't share its pretrained model with other models, because training changed the bias of "
+            f"{edit.site}, which is a module of type {type(module).__name__}. Expected trained biases only in modules "
+            "of type Linear or LayerNorm. Create a separate ONNX graph for the model: vertune compress MODEL"
         )
     return {"shift": edit.tensors["bias"] - module.bias}
 
@@ -99,12 +103,16 @@ _ROWS = {
 
 
 class MixedBackbone(nn.Module):
-    """A pretrained model with forward hooks that apply, to each sequence of a batch, the changes of the fine-tuned model that it is for."""
+    """A pretrained model that runs batches with sequences for several fine-tuned models.
+
+    With forward hooks, it applies to each sequence the changes of the fine-tuned model that the sequence is for.
+    """
 
     def __init__(self, backbone: nn.Module, shapes: Shapes) -> None:
         """Register the hooks on `backbone`, which must not have hooks of vertune yet.
 
-        `shapes` maps the name of each bank (a tensor that stacks changes) to the shape of one slot (the entry of one model).
+        A bank is a tensor that stacks one kind of change of all fine-tuned models. `shapes` maps the name of each bank
+        to the shape of the entry (slot) of one model.
         """
         super().__init__()
         self.backbone = backbone
@@ -116,13 +124,12 @@ class MixedBackbone(nn.Module):
         self._hook()
 
     def forward(self, arrays: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return a list of the hidden states that enter each layer, followed by those that the last layer outputs.
+        """Run a batch; return the inputs of all layers, followed by the output of the last layer.
 
-        Each tensor has the shape (rows, tokens, width).
-
-        `given` maps the name of each bank (a tensor that stacks changes) to the changes gathered for this batch, one entry per row.
-        Changes that insert positions in front of a sequence may insert fewer than their bank has room for. The layers' inputs include
-        the inserted positions; the last layer's output does not.
+        Each of these hidden states has the shape (rows, tokens, width). `arrays` contains the inputs of the pretrained
+        model. `given` maps the name of each bank to the changes that `gather` selected, one per row. Some changes
+        insert positions in front of each sequence, at most as many as `shapes` allows. The inputs of layers include
+        these positions; the output of the last layer does not.
         """
         self._given, self._states = dict(given), []
         out: Tensor = self.backbone(**{name: array for name, array in arrays.items() if name in self.accepted}).last_hidden_state
@@ -130,9 +137,9 @@ class MixedBackbone(nn.Module):
         return states
 
     def _hook(self) -> None:
-        """Register hooks on every layer, to record its input, and on every module that a bank changes.
+        """Register hooks on every layer, to record its input, and on every module that a fine-tuned model changes.
 
-        If a layer has both hooks, its input is recorded before it is changed.
+        If a hook also changes the input of a layer, the input before this change is recorded.
         """
         backbone = self.backbone
         kinds: dict[str, set[str]] = {}
@@ -237,9 +244,10 @@ class MixedBackbone(nn.Module):
 
 
 def gather(banks: Mapping[str, Tensor], slots: Tensor) -> dict[str, Tensor]:
-    """Return, for every bank (a tensor that stacks changes), one entry per sequence; `slots` contains the entry's index in the bank.
+    """Select, from every bank, the change for each sequence of a batch.
 
-    Banks for changes that insert positions are returned as they are: the caller has already selected one entry per sequence, and cut
-    the entries to the number of positions that the batch needs.
+    A bank is a tensor that stacks one kind of change of all fine-tuned models. `slots` contains, for each sequence, the
+    index of its model in the banks. Banks for changes that insert positions are returned as they are: the caller has
+    already selected one entry per sequence, and shortened the entries to the number of positions that the batch needs.
     """
     return {name: bank if kind(name) in POSITIONS else bank[slots] for name, bank in banks.items()}

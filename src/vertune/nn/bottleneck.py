@@ -18,9 +18,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Bottleneck(nn.Module):
-    """A projection down to `size` dimensions, an activation, and a projection back up; the result is added to the module's input.
+    """A bottleneck adapter: a projection down to `size` dimensions, an activation, and a projection back up.
 
-    Initially, the second projection returns 0, so the module returns its input unchanged.
+    The result is added to the adapter's input. Before training, the second projection returns 0, so the adapter returns
+    its input unchanged.
     """
 
     def __init__(self, width: int, size: int, activation: str = "gelu") -> None:
@@ -40,7 +41,10 @@ class Bottleneck(nn.Module):
 
 
 def attach(linear: nn.Linear, bottleneck: Bottleneck) -> None:
-    """Register a hook that applies the bottleneck to the output of the linear module, before a dropout or norm that follows it."""
+    """Insert a bottleneck adapter after a linear module.
+
+    A forward hook applies the adapter to the output of the module, before a dropout or norm that follows the module.
+    """
     linear.add_module("bottleneck", bottleneck)
     linear.register_forward_hook(_adapted)
 

@@ -1,4 +1,7 @@
-"""Builds a model from the pretrained model (backbone) of an encoder and the output layer (head) of a task; independent of training."""
+"""Builds a model with an untrained head; independent of training.
+
+The model consists of the pretrained model (backbone) of an encoder and the output layer (head) of a task.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from vertune.nn.vertical import VerticalModel
 
 
 def build(encoder: Encoder, task: Task) -> VerticalModel:
-    """Build a new model: the pretrained model with an untrained head.
+    """Build a new model: the pretrained model of the encoder, with an untrained head for the task.
 
-    With the pooling `native`, the head is that of the transformers library; raise ConfigError if the task does not support this.
-    The head is initialised with torch's random generator; seed it for reproducible weights.
+    With the pooling `native`, the head is the one that the transformers library offers for this pretrained model. Raise
+    ConfigError if the task does not support such a head. The head is initialised with torch's random generator; seed
+    the generator for reproducible weights.
     """
     pooling = encoder.pooling_of(task.states)
     if pooling != "native":
@@ -24,7 +28,10 @@ def build(encoder: Encoder, task: Task) -> VerticalModel:
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
         return VerticalModel(backbone, task.head(width), pooling)
     if not task.native_head:
-        raise ConfigError(f"The task '{task.name}' does not support pooling: native (a head of transformers). Set pooling: mean or cls.")
+        raise ConfigError(
+            f"The task '{task.name}' does not support a head of the transformers library, which `pooling: native` "
+            "selects. Set pooling: mean or cls."
+        )
     whole: Any = encoder.native(task.states, task.size)
     return VerticalModel(whole.base_model, nn.Identity(), "tokens", native=whole)
 

@@ -1,6 +1,7 @@
-"""The contrastive loss that trains a bi-encoder on batches of queries and documents, and the head of a bi-encoder.
+"""The loss and the head of a bi-encoder, which embeds queries and documents as vectors.
 
-Independent of texts and of how batches are drawn.
+The loss is contrastive: it compares each query with all documents of a batch. The code is independent of texts and of
+how batches are drawn.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ class Normalise(nn.Module):
 
 
 def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Return the InfoNCE loss (van den Oord et al. 2018) of each row; rows that are not a query with label 1 have loss 0.
+    """Return the InfoNCE loss (van den Oord et al. 2018) of each row, of shape (rows,); a row is a query or a document.
 
-    Each row is a query or a document. Shapes: vectors (rows, width) of unit length; targets (rows, 4), integers: role (0 query,
-    1 document), id of the query's text, id of the document's text, label (1 relevant, 0 not). A query with label 1 is classified
-    among all documents of the batch; pairs with label 0 only contribute their document as a hard negative. A document that occurs
-    twice counts once, and other relevant documents of the same query are masked. The result has shape (rows,), scaled so that its
-    mean is the mean loss of the queries with label 1; if there are no such queries, all entries are 0.
+    `vectors` contains vectors of unit length, shape (rows, width). `targets` contains integers, shape (rows, 4): role
+    (0 query, 1 document), id of the query's text, id of the document's text, label (1 relevant, 0 not). The loss of a
+    query with label 1 is the cross-entropy of selecting its document among all documents of the batch. Documents with
+    label 0 are hard negatives. A document that occurs twice counts once, and other relevant documents of the same query
+    are left out. All other rows have loss 0. The losses are scaled so that the mean over all rows equals the mean over
+    queries with label 1.
     """
     role, query, document, label = targets.unbind(1)
     asking = torch.nonzero((role == 0) & (label == 1)).flatten()
@@ -45,7 +47,10 @@ def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
 
 
 def _first(rows: Tensor, ids: Tensor) -> Tensor:
-    """Return the row indices `rows` without those whose id occurs at an earlier one of them; `ids` contains the id of every row."""
+    """Remove duplicates from the row indices `rows`: of several rows with the same id, only the first is kept.
+
+    `ids` contains the id of every row of the batch.
+    """
     equal = ids[rows, None] == ids[None, rows]
     earlier = torch.tril(equal, diagonal=-1).any(1)
     return rows[~earlier]

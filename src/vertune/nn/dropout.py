@@ -1,7 +1,8 @@
-"""Fast dropout for CPUs: one random 64-bit number serves four elements of a tensor; independent of model families.
+"""Fast dropout for CPUs: one random 64-bit number decides which of four elements are dropped.
 
-torch draws one random number per element, which takes at least a tenth of the time of a training step. Here each element uses 16
-random bits, so the dropout rate is exact to 2^-16. The random numbers are reproducible with torch's seed.
+torch draws one random number per element, which takes at least a tenth of the time of a training step. Here each
+element uses 16 random bits, so the dropout rate is exact to 2^-16 (about 0.000015). With the same seed of torch, the
+random numbers are the same. Independent of model families.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _NAME = "vertune"
 
 
 class _Dropped(torch.autograd.Function):
-    """Autograd function that multiplies its input by a random mask of 0 and 1 / (1 - p)."""
+    """Autograd function that multiplies its input by a random mask: 0 with probability p, else 1 / (1 - p)."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
@@ -34,7 +35,7 @@ class _Dropped(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """A replacement for nn.Dropout that is faster on a CPU."""
+    """A replacement for nn.Dropout that is faster in training on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Zero each element with probability p and scale up the others; outside training, return the input unchanged."""
@@ -45,11 +46,12 @@ class Dropout(nn.Dropout):
 
 
 def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
-    """Return the result of scaled dot-product attention, and None instead of attention weights, as transformers expects it.
+    """Compute scaled dot-product attention, with the fast dropout if a model is trained on a CPU.
 
-    Query, key and value have shape (rows, heads, tokens, width), the result has shape (rows, tokens, heads, width). Training on a
-    CPU uses the fast dropout; torch has no fused kernel for attention with dropout on a CPU. All other cases, such as grouped keys,
-    causal masks or position biases, are passed to transformers' own function.
+    Query, key and value have shape (rows, heads, tokens, width). Return the result, of shape (rows, tokens, heads,
+    width), and None, because transformers expects attention weights as the second value. On a CPU, torch has no fused
+    kernel for attention with dropout. All other cases (no dropout, other devices, grouped keys, causal masks, position
+    biases) are passed to transformers' own function.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -70,7 +72,11 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask
 
 
 def use_fast_dropout(model: nn.Module) -> None:
-    """In a model, replace every nn.Dropout by the fast version, and torch's attention in transformers models by `attention`."""
+    """Make all parts of a model use the fast dropout.
+
+    Every nn.Dropout is replaced, and transformers models compute attention with the function `attention` instead of
+    torch's.
+    """
     _attend(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -81,7 +87,7 @@ def use_fast_dropout(model: nn.Module) -> None:
 
 
 def _attend(model: nn.Module) -> None:
-    """Switch each transformers model inside `model` from torch's attention to `attention`."""
+    """Make each transformers model inside `model` use the function `attention` if it uses torch's attention."""
     from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
     from transformers.masking_utils import sdpa_mask
 

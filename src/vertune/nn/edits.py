@@ -1,7 +1,8 @@
-"""Extracts edits (records of what training changed) from models, adds them to models or merges them into weights.
+"""Creates edits (records of what training changed) from a trained model, and applies edits to a model.
 
-The `site` of an edit is the name of the changed module inside the model. The tensors of edits are copies on the CPU. Independent
-of fine-tuning methods.
+An edit is applied either as a module that is added to the model, or by changing the model's weights (merging). The
+`site` of an edit is the name of the changed module inside the model. The tensors of edits are copies on the CPU.
+Independent of fine-tuning methods.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ def cpu_copy(tensor: Tensor) -> Tensor:
 
 
 def head_edits(model: VerticalModel) -> list[Edit]:
-    """Return the weights of the head as edits; if the model uses the head of the transformers library, include the pooler."""
+    """Return the weights of the head (output layer) as edits (records of trained changes).
+
+    If the head is one of the transformers library, the weights of the pooler are included.
+    """
     depth = structure.count(model.backbone) + 1
     if model.native is None:
         tensors = {name: cpu_copy(value) for name, value in model.head.state_dict().items()}
@@ -33,7 +37,10 @@ def head_edits(model: VerticalModel) -> list[Edit]:
 
 
 def layer_edits(model: VerticalModel) -> list[Edit]:
-    """Return the trainable weights of the backbone as edits, one per layer or other module with weights (`structure.stages`)."""
+    """Return the trainable weights of the backbone (pretrained model) as edits (records of trained changes).
+
+    There is one edit per layer, and one per other module with weights, such as the embeddings; see `structure.stages`.
+    """
     stages = structure.stages(model.backbone)
     result: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.backbone.named_parameters():
@@ -44,7 +51,10 @@ def layer_edits(model: VerticalModel) -> list[Edit]:
 
 
 def bias_edits(model: VerticalModel) -> list[Edit]:
-    """Return the trainable biases of the backbone as edits, one per bias; the biases of a pooler that belongs to the head are skipped."""
+    """Return the trainable biases of the backbone (pretrained model) as edits (records of trained changes).
+
+    There is one edit per bias. Biases of a pooler are skipped if the pooler belongs to the head.
+    """
     names = {
         f"{structure.BACKBONE}{name}": parameter
         for name, parameter in model.backbone.named_parameters()
@@ -56,7 +66,10 @@ def bias_edits(model: VerticalModel) -> list[Edit]:
 
 
 def module_edits(model: VerticalModel) -> list[Edit]:
-    """Return one edit per module that vertune added to the model: bottlenecks, and trained vectors in front of texts (prefix, prompt)."""
+    """Return the modules that vertune added to the model as edits (records of trained changes), one per module.
+
+    These modules are bottleneck adapters, and the vectors that the methods prefix and prompt insert in front of texts.
+    """
     result = []
     for name, module in model.named_modules():
         site = _owner(name)
@@ -71,7 +84,10 @@ def module_edits(model: VerticalModel) -> list[Edit]:
 
 
 def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Apply the edits (trained changes) to a newly built model with pretrained weights; raise ModelError if an edit does not fit."""
+    """Apply the edits (trained changes) to a newly built model, which still has the pretrained weights.
+
+    Raise ModelError if an edit does not fit the model.
+    """
     states: dict[str, Tensor] = {}
     for edit in edits:
         module = _module(model, edit)
@@ -87,36 +103,44 @@ def apply(model: VerticalModel, edits: Sequence[Edit]) -> None:
 
 @torch.no_grad()
 def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Merge the edits (trained changes) into the weights of a newly built model, so that the model needs no modules of vertune.
+    """Merge the edits (trained changes) into the weights of a newly built model; no modules of vertune are added.
 
-    Raise ConfigError if an edit can't be merged because it adds modules; raise ModelError if an edit does not fit the model.
+    Raise ConfigError if an edit can't be merged, because it consists of an added module. Raise ModelError if an edit
+    does not fit the model.
     """
     refused = sorted({edit.kind for edit in edits} - set(_MERGE))
     if refused:
         raise ConfigError(
-            f"Changes of kind {', '.join(refused)} can't be merged into weights, because they add modules to the model. "
-            "Use the model with vertune, or train it with the method full, top_layers, bitfit, lora, dora, adalora or ia3."
+            f"Trained changes of the kind {', '.join(refused)} can't be merged into the weights of the pretrained "
+            "model, because they add modules to it. Use the model with vertune, or train it with the method full, "
+            "top_layers, bitfit, lora, dora, adalora or ia3."
         )
     for edit in edits:
         _MERGE[edit.kind](_module(model, edit), edit)
 
 
 def apply_merged(model: VerticalModel, edits: Sequence[Edit]) -> None:
-    """Merge into the weights of a newly built model all edits that can be merged, and apply the other edits as added modules."""
+    """Apply edits (trained changes) to a newly built model, with as few added modules as possible.
+
+    Edits that can be merged are merged into the weights; all other edits are applied as added modules.
+    """
     merge(model, [edit for edit in edits if edit.kind in _MERGE])
     apply(model, [edit for edit in edits if edit.kind not in _MERGE])
 
 
 @torch.no_grad()
 def _write(module: nn.Module, edit: Edit) -> None:
-    """Overwrite the module's tensors with those of the edit; raise ModelError if the module lacks one or its shape differs."""
+    """Overwrite tensors of the module with those of the edit (trained change), by name.
+
+    Raise ModelError if the module has no tensor of that name, or one with another shape.
+    """
     existing = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name, tensor in edit.tensors.items():
         if name not in existing or existing[name].shape != tensor.shape:
             shape = f"a tensor of shape {tuple(existing[name].shape)}" if name in existing else "no tensor"
             raise ModelError(
-                f"The trained weights have a tensor of shape {tuple(tensor.shape)} for {edit.site}.{name}; the model has {shape} there. "
-                "Use the base model and the task of the training."
+                f"The trained weights have a tensor of shape {tuple(tensor.shape)} for {edit.site}.{name}; the model "
+                f"has {shape} there. Use the same pretrained model and the same task as in training."
             )
         existing[name].copy_(tensor)
 
@@ -171,26 +195,31 @@ def _module(model: VerticalModel, edit: Edit) -> nn.Module:
         return model.get_submodule(edit.site)
     except AttributeError as error:
         raise ModelError(
-            f"The trained weights change the module {edit.site}, which the model lacks. Use the base model and pooling of the training."
+            f"The trained weights change the module {edit.site}, which does not exist in this model. Use the same "
+            "pretrained model and the same pooling as in training."
         ) from error
 
 
 def _linear(module: nn.Module, edit: Edit) -> nn.Linear:
     if not isinstance(module, nn.Linear):
         raise ModelError(
-            f"The module {edit.site} is {type(module).__name__}, but the trained weights need Linear. Use the base model of the training."
+            f"The trained weights are for a module {edit.site} of type Linear, but in this model its type is "
+            f"{type(module).__name__}. Use the same pretrained model as in training."
         )
     return module
 
 
 def _on(module: nn.Module, edit: Edit) -> dict[str, Tensor]:
-    """Return copies of the edit's tensors on the module's device."""
+    """Return copies of the tensors of the edit (trained change), by name, on the device of the module."""
     device = next(module.parameters()).device
     return {name: cast(Tensor, tensor).clone().to(device) for name, tensor in edit.tensors.items()}
 
 
 def _grouped(kind: EditKind, tensors: Mapping[str, Tensor], owner: Callable[[str], str], depth: int) -> list[Edit]:
-    """Group tensors by the module that contains them, and return one edit per module; `tensors` maps names in the model to tensors."""
+    """Create edits (trained changes) from tensors: one edit for each module that contains some of them.
+
+    `tensors` maps names in the model to tensors; `owner` returns the name of the module for the name of a tensor.
+    """
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         found.setdefault(owner(name), {})[name.removeprefix(f"{owner(name)}.")] = cpu_copy(tensor)
@@ -202,5 +231,8 @@ def _owner(name: str) -> str:
 
 
 def _longest(name: str, stages: Iterable[str]) -> str | None:
-    """Return the name of the innermost stage (layer or other module) that contains the parameter; None if no stage does."""
+    """Return the innermost of these stages (names of layers or other modules) that contains the parameter `name`.
+
+    Return None if no stage contains the parameter.
+    """
     return max((piece for piece in stages if not piece or name.startswith(f"{piece}.")), key=len, default=None)

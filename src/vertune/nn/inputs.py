@@ -1,6 +1,7 @@
-"""Stores, on a pretrained model (backbone), the names of its input arrays and a small example batch.
+"""Stores, in a pretrained model (backbone), the names of its input arrays and a small example batch.
 
-Both are stored in an attribute of the module, so that copies of the module have them too. Independent of what the arrays contain.
+They are an attribute of the torch module, so that copies of the module have them too. Independent of what the arrays
+contain.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class BackboneInputs:
 
 
 def declare(backbone: Module, encoder: Encoder) -> Module:
-    """Store the names of the encoder's arrays and a small batch for trial forward passes in the backbone; return the backbone."""
+    """Store the names of the encoder's arrays, and a small batch for trial forward passes, in the backbone.
+
+    Return the backbone. An encoder must call this function for each pretrained model that it loads.
+    """
     accepted = inspect.signature(backbone.forward).parameters
     probe = {name: array for name, array in encoder.probe([_PROBED]).items() if name in accepted}
     setattr(backbone, _DECLARED, BackboneInputs(encoder.input_names, probe))
@@ -42,7 +46,7 @@ def declare(backbone: Module, encoder: Encoder) -> Module:
 
 
 def names_of(backbone: nn.Module) -> InputNames:
-    """Return the names of the input arrays that contain the sequences and their padding mask.
+    """Return the names of the backbone's input arrays with the sequences (such as token ids) and their padding mask.
 
     Raise ConfigError if `declare` was not called on the backbone.
     """
@@ -62,7 +66,7 @@ def _declared(backbone: nn.Module) -> BackboneInputs:
     found = getattr(backbone, _DECLARED, None)
     if not isinstance(found, BackboneInputs):
         raise ConfigError(
-            f"{type(backbone).__name__} declares no input arrays, but a backbone must. "
-            "In the method `model` of the encoder, return vertune.nn.inputs.declare(backbone, self)."
+            f"The pretrained model {type(backbone).__name__} declares no input arrays, so vertune can't run it. Return "
+            "vertune.nn.inputs.declare(backbone, self) in the method `model` of its encoder."
         )
     return found

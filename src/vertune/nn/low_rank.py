@@ -1,6 +1,7 @@
-"""Low-rank changes and scale factors of a linear module, for inference; independent of how they were trained.
+"""Low-rank changes and scale factors that are applied to linear modules in inference.
 
-Each is added to the linear module as a submodule with a forward hook, so that the names of the pretrained weights don't change.
+Each is added to the linear module as a submodule that a forward hook calls. So the names of the pretrained weights
+don't change. Independent of how the changes were trained.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch.nn import functional
 class LowRank(nn.Module):
     """A low-rank change `scaling * b @ a` of a linear module's weight (LoRA, Hu et al. 2021).
 
-    With `magnitude`, each row of the changed weight is also scaled to the norm given there (DoRA, Liu et al. 2024). Shapes: `a` (rank,
-    inputs), `b` (outputs, rank), `magnitude` (outputs,).
+    If `magnitude` is given, each row of the changed weight is then scaled to have the norm that `magnitude` contains
+    for this row (DoRA, Liu et al. 2024). Shapes: `a` (rank, inputs), `b` (outputs, rank), `magnitude` (outputs,).
     """
 
     def __init__(self, linear: nn.Linear, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor | None = None) -> None:
@@ -37,7 +38,7 @@ class LowRank(nn.Module):
 
 
 class ScaleVector(nn.Module):
-    """One factor per input or per output of a linear module (IA3, Liu et al. 2022)."""
+    """Factors by which each input or each output of a linear module is multiplied (IA3, Liu et al. 2022)."""
 
     def __init__(self, scale: Tensor) -> None:
         super().__init__()
@@ -50,19 +51,25 @@ class ScaleVector(nn.Module):
 
 
 def row_gain(weight: Tensor, a: Tensor, b: Tensor, scaling: float, magnitude: Tensor) -> Tensor:
-    """Return, for each row of the changed weight, the factor that makes its norm equal to `magnitude`; shape (outputs,)."""
+    """Return, for each row of a changed weight, the factor that makes the row's norm equal to its `magnitude` (DoRA).
+
+    The changed weight is `weight + scaling * b @ a`. The result has the shape (outputs,).
+    """
     norms: Tensor = torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1)
     return magnitude / norms
 
 
 def attach_low_rank(linear: nn.Linear, change: LowRank) -> None:
-    """Register a hook that adds the low-rank change to the output of the linear module."""
+    """Register a forward hook that applies the low-rank change to the output of the linear module."""
     linear.add_module("low_rank", change)
     linear.register_forward_hook(_changed)
 
 
 def attach_scale(linear: nn.Linear, scale: ScaleVector, side: str) -> None:
-    """Register a hook that scales the inputs of the linear module if `side` is "input", else its outputs including the bias."""
+    """Register a hook that multiplies the inputs or outputs of the linear module by factors.
+
+    If `side` is "input", the inputs are multiplied; otherwise the outputs, including the bias.
+    """
     linear.add_module("scaled", scale)
     if side == "input":
         linear.register_forward_pre_hook(_scaled_input)

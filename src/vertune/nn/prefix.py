@@ -1,10 +1,11 @@
-"""Trainable vectors at added positions in front of a sequence (prompt and prefix); independent of tasks and model families.
+"""Trainable vectors at added positions in front of every sequence, for the methods prompt and prefix.
 
-The real tokens are embedded as usual, and the positions are inserted afterwards. Therefore a real token keeps its position
-number, and the outputs do not depend on the padding of the batch. The vectors of a prompt (Lester et al. 2021) are inserted once
-and pass through all layers. A prefix (P-tuning v2, Liu et al. 2022, after Li & Liang 2021) has different vectors for each of the
-selected layers, which replace the hidden states at the added positions at the input of that layer; in the layers below the
-selected ones, tokens can't attend to these positions. In both cases the positions are removed before a pooler or head.
+The real tokens are embedded as usual, and the positions are inserted afterwards. So each real token keeps its position
+number, and the outputs do not depend on the padding of the batch. The vectors of a prompt (Lester et al. 2021) are
+inserted once and pass through all layers. A prefix (P-tuning v2, Liu et al. 2022, after Li & Liang 2021) has separate
+vectors for each selected layer: at the input of this layer, they replace the hidden states at the added positions. In
+all layers below the selected ones, tokens can't attend to the added positions. Both methods remove the positions before
+a pooler or head. Independent of tasks and model families.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from vertune.nn.inputs import names_of
 
 
 class PrefixRows(nn.Module):
-    """The trainable vectors at the added positions, of shape (positions, width)."""
+    """The trainable vectors at the added positions in front of a text, of shape (positions, width)."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
@@ -36,9 +37,11 @@ class PrefixRows(nn.Module):
 
 
 def initial(backbone: nn.Module, positions: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return two sets of initial vectors for added positions: a tensor for a prompt, and a tensor per layer name for a prefix.
+    """Return initial values for trainable vectors in front of a text: for a prompt, and for a prefix.
 
-    The vectors are the hidden states of random words of the vocabulary, a better initialisation than noise (Li & Liang 2021, section 7.4).
+    The first value is for a prompt: a tensor of shape (positions, width). The second is for a prefix: such a tensor for
+    each layer, by the layer's name. All vectors are the hidden states of random words of the vocabulary, which is a
+    better initialisation than noise (Li & Liang 2021, section 7.4).
     """
     seen: dict[str, Tensor] = {}
     sequence, mask = _names(backbone)
@@ -62,17 +65,27 @@ def _entering(seen: dict[str, Tensor], name: str, module: nn.Module, args: tuple
 
 
 def attach_prompt(backbone: nn.Module, rows: Tensor) -> None:
-    """Insert trainable vectors in front of the embedded tokens of every sequence."""
+    """Insert trainable vectors (a prompt) in front of the embedded tokens of every sequence.
+
+    `rows` contains the vectors, shape (positions, width).
+    """
     _, module = structure.embeddings(backbone)
     module.add_module("prompt", PrefixRows(rows))
     _open(backbone, len(rows), visible=True)
 
 
 def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
-    """Insert trainable vectors at the input of the named layers; raise ConfigError unless all layers have equally many vectors."""
+    """Insert trainable vectors (a prefix) at the input of layers, in front of every sequence.
+
+    `states` maps the name of each such layer to its vectors, shape (positions, width). Raise ConfigError unless all
+    layers have the same number of vectors.
+    """
     positions = {len(rows) for rows in states.values()}
     if len(positions) != 1:
-        raise ConfigError(f"The prefixes of the layers have different lengths: {sorted(positions)}. Give all layers the same length.")
+        raise ConfigError(
+            "The layers have prefixes (trained vectors in front of the text) of different lengths: "
+            f"{sorted(positions)}. Give all layers the same number of vectors."
+        )
     (number,) = positions
     _open(backbone, number, visible=False)
     for name, rows in states.items():
@@ -83,9 +96,9 @@ def attach_prefix(backbone: nn.Module, states: Mapping[str, Tensor]) -> None:
 
 
 def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
-    """Register hooks that insert positions after the embeddings and remove them after the layers.
+    """Register hooks that insert `positions` positions after the embeddings and remove them after the layers.
 
-    `visible` says whether layers without trained vectors may attend to the positions.
+    `visible` is whether layers without trained vectors may attend to these positions.
     """
     names = tuple(inspect.signature(backbone.forward).parameters)
     extend = partial(_extend, names, positions, int(visible), _limit(backbone))
@@ -99,18 +112,24 @@ def _open(backbone: nn.Module, positions: int, visible: bool) -> None:
 
 
 def _names(backbone: nn.Module) -> tuple[str, str]:
-    """Return the names of the input arrays with the sequences and their padding mask; raise ConfigError if the backbone lacks one."""
+    """Return the names of two input arrays: the sequences (such as token ids), and their padding mask.
+
+    Raise ConfigError if the backbone has no such arrays.
+    """
     names = names_of(backbone)
     if names.sequence is None or names.mask is None:
         raise ConfigError(
-            f"{type(backbone).__name__} reads no sequences, so the method can't insert vectors in front of them. "
-            "Expected the model of a text encoder. Choose the method full or head."
+            f"The pretrained model {type(backbone).__name__} reads no token sequences, so the method can't insert "
+            "vectors in front of them. Expected the model of a text encoder. Choose the method full or head."
         )
     return names.sequence, names.mask
 
 
 def _limit(backbone: nn.Module) -> int | None:
-    """Return the largest number of positions, added ones included, that the smallest fixed position table allows; None without tables."""
+    """Return the largest length of a sequence, with added positions, that the backbone's fixed position tables allow.
+
+    Such tables contain one vector per position. The smallest table decides; None means that there are no such tables.
+    """
     return min((table.num_embeddings for table in structure.fixed_positions(backbone).values()), default=None)
 
 
@@ -120,9 +139,11 @@ def _limit(backbone: nn.Module) -> int | None:
 def _extend(
     names: tuple[str, ...], positions: int, seen: int, limit: int | None, module: nn.Module, *call: Any
 ) -> tuple[tuple[()], dict[str, Any]]:
-    """Insert entries for the added positions into every input array that has one entry per token.
+    """Insert entries for the added positions into every input array of the backbone that has one entry per token.
 
-    In the mask, the new entries are `seen`: 1 if layers may attend to the added positions, else 0.
+    In the mask, the new entries are `seen`: 1 if all layers may attend to the added positions, else 0. In other arrays,
+    they repeat the entry of the first token. Raise ConfigError if the sequence becomes longer than `limit`. This is a
+    forward pre-hook; it returns the new arguments.
     """
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -131,8 +152,9 @@ def _extend(
     length = ids.shape[1] + positions
     if limit is not None and length > limit:
         raise ConfigError(
-            f"The input has {ids.shape[1]} tokens and {positions} trained positions ({length} in total); the pretrained "
-            f"model accepts at most {limit}. Set max_tokens: {limit - positions}, or reduce the number of positions."
+            f"The input has {ids.shape[1]} tokens and {positions} trained vectors in front of them, {length} positions "
+            f"in total. The pretrained model accepts at most {limit} positions. Set max_tokens: {limit - positions}, "
+            "or reduce the option `positions` of the method."
         )
     if inputs.get(mask) is None:
         inputs[mask] = torch.ones_like(ids)
@@ -146,7 +168,10 @@ def _extend(
 def _real_tokens(
     positions: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Remove the added positions from the arguments of the embeddings, which then embed only the real tokens."""
+    """Remove the added positions from the arguments of the embeddings module, which must embed only real tokens.
+
+    This is a forward pre-hook; it returns the new arguments.
+    """
 
     def cut(value: Any) -> Any:
         return value[:, positions:] if isinstance(value, Tensor) and value.dim() == 2 else value
@@ -155,7 +180,11 @@ def _real_tokens(
 
 
 def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tensor) -> Tensor:
-    """Insert the prompt's vectors in front of the embedded tokens; without a prompt, insert zeros, which a layer's prefix replaces."""
+    """Insert the added positions in front of the embedded tokens; a forward hook of the embeddings module.
+
+    With the method prompt, the positions contain the trained vectors. With the method prefix, they contain zeros, which
+    the trained vectors of a layer replace later.
+    """
     if hasattr(module, "prompt"):
         extended: Tensor = module.prompt.before(states)
         return extended
@@ -163,9 +192,10 @@ def _make_room(positions: int, module: Any, args: tuple[Any, ...], states: Tenso
 
 
 def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple[tuple[()], dict[str, Any]]:
-    """Replace the hidden states at the added positions by the layer's trained vectors, and let every token attend to them.
+    """Before a layer runs, replace the hidden states at the added positions by the layer's trained vectors.
 
-    `mask` is the name of the attention mask, which is the same among the arguments of the backbone and of a layer.
+    The attention mask is changed so that every token can attend to these positions. `mask` is the name of this mask,
+    which is the same in the arguments of the backbone and of a layer.
     """
     args, kwargs = call
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -177,16 +207,17 @@ def _replace(names: tuple[str, ...], mask: str, layer: Any, *call: Any) -> tuple
 
 
 def _seen(mask: Tensor, positions: int) -> Tensor:
-    """Return a layer's mask in which the entries of the added positions let all tokens attend to them.
+    """Return a copy of a layer's attention mask that lets all tokens attend to the added positions.
 
-    These entries are 0 in a float mask, which is added to the attention scores, and 1 or true in any other mask.
+    The entries of these positions become 0 in a float mask, which is added to the attention scores, and 1 (or true) in
+    any other mask.
     """
     value = 0 if mask.dtype.is_floating_point else 1
     return torch.cat([torch.full_like(mask[..., :positions], value), mask[..., positions:]], dim=-1)
 
 
 def close(positions: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-    """Remove the added positions from all hidden states in the output of the layers."""
+    """Remove the added positions, which come first, from all hidden states in the output of the layers."""
     first = output if isinstance(output, Tensor) else next(value for value in _values(output) if isinstance(value, Tensor))
     return _shortened(output, positions, first.shape[1])
 

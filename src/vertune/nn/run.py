@@ -32,10 +32,12 @@ def outputs(
     states: bool = False,
     around: Around | None = None,
 ) -> list[NDArray[Any]]:
-    """Return the model's outputs, or with `states` the inputs of its head: one float32 array per feature (encoded input), in order.
+    """Run the model on features (encoded inputs); return one float32 array per feature, in order.
 
-    `tokens` limits the total cost of a batch, which for texts is the number of tokens. If the model returns one output per token,
-    the outputs of padding tokens are removed.
+    The arrays are the model's outputs or, with `states`, the inputs of its head. If there is one output per token, the
+    outputs of padding are removed. `tokens` limits the total cost of a batch; for texts, the cost is the number of
+    tokens. `around` returns a context manager for the forward pass of a batch, from the indices of the batch's
+    features.
     """
 
     def forward(rows: Sequence[int], arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:

@@ -1,6 +1,7 @@
-"""Removes layers, feed-forward neurons, attention heads and vocabulary from a backbone; independent of training.
+"""Removes layers, feed-forward neurons, attention heads or vocabulary from a pretrained model (backbone).
 
-The functions change the model in place, so pass a copy (`copied`). They find the modules to change by the model's structure.
+The functions change the model in place, so pass a copy (see `copied`). They find the modules to change by the order in
+which the modules run. Independent of training.
 """
 
 from __future__ import annotations
@@ -30,24 +31,28 @@ def copied(model: VerticalModel) -> VerticalModel:
 
 
 def evenly(count: int, number: int) -> list[int]:
-    """Return `number` evenly spaced indices of `count` layers, including the first and the last; if `number` is 1, only the last.
+    """Choose `number` of `count` layers at even distances, and return their indices.
 
-    Raise ConfigError unless `number` is between 1 and `count`.
+    The first and the last layer are included; if `number` is 1, only the last. Raise ConfigError unless `number` is
+    between 1 and `count`.
     """
     if not 1 <= number <= count:
-        raise ConfigError(f"Can't keep {number} layers of a model with {count}. Choose 1 to {count}.")
+        raise ConfigError(f"A model with {count} layers can't be reduced to {number} layers. Choose a number of layers from 1 to {count}.")
     return [count - 1] if number == 1 else sorted({round(index * (count - 1) / (number - 1)) for index in range(number)})
 
 
 def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
-    """Keep only the layers with these indices; raise ConfigError if layers share weights or are not in one ModuleList."""
+    """Remove all layers of the model except those with the indices `places`.
+
+    Raise ConfigError if several layers share weights, or if the layers are not in a single ModuleList.
+    """
     backbone = model.backbone
     names = list(structure.layers(backbone))
     holders = {name.rpartition(".")[0] for name in names}
     if structure.shares_layers(backbone) or len(holders) != 1:
         raise ConfigError(
-            f"Layers of {type(backbone).__name__} can't be removed: they share weights or form no single list of modules. "
-            "Choose the compressor int8 instead."
+            f"Layers of the pretrained model {type(backbone).__name__} can't be removed, because they share weights or "
+            "are not all in one ModuleList. Choose the compressor int8 instead."
         )
     (holder,) = holders
     layers = cast(nn.ModuleList, backbone.get_submodule(holder))
@@ -62,10 +67,11 @@ def keep_layers(model: VerticalModel, places: Sequence[int]) -> None:
 
 
 def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Map the name of each layer's down projection to the importance of the layer's feed-forward neurons, shape (neurons,).
+    """Measure how important each feed-forward neuron of each layer is, while `feed` runs the model over texts.
 
-    Importance is the mean absolute activation over all tokens of the texts that `feed` runs, times the norm of the neuron's column
-    in the down projection.
+    Returns the importance of a layer's neurons, shape (neurons,), by the name of the layer's down projection (the last
+    linear module of the feed-forward network). The importance of a neuron is its mean absolute activation over all
+    tokens, times the norm of its column in the down projection.
     """
     importance: dict[str, Tensor] = {}
     with _activation_sums(model, _downs(model)) as sums:
@@ -77,10 +83,11 @@ def inner_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
-    """Map each layer's name to the importance of the layer's attention heads, shape (heads,).
+    """Measure how important each attention head of each layer is, while `feed` runs the model over texts.
 
-    Importance is measured as in `inner_weights`, but for each input of the attention's output projection. The importance of a head
-    is the sum over the inputs that come from this head.
+    Returns the importance of a layer's heads, shape (heads,), by the layer's name. First, the importance of each input
+    of attention's output projection is measured as in `inner_weights`. The importance of a head is the sum over the
+    inputs that come from this head.
     """
     importance: dict[str, Tensor] = {}
     outputs = {name: output for name, output in _outputs(model).items() if output}
@@ -95,9 +102,11 @@ def head_weights(model: VerticalModel, feed: Feed) -> dict[str, Tensor]:
 
 
 def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only some feed-forward neurons; `kept` maps the name of each layer's down projection to the indices to keep.
+    """Remove feed-forward neurons from every layer.
 
-    In a gated network (GLU), a neuron has two rows in the up projection; for a kept neuron, both rows are kept.
+    `kept` maps the name of each layer's down projection (the last linear module of the feed-forward network) to the
+    indices of the neurons to keep. In a gated network (GLU), a neuron has two rows in the up projection, which are kept
+    or removed together.
     """
     backbone = model.backbone
     for layer in structure.layers(backbone):
@@ -113,9 +122,10 @@ def keep_inner(model: VerticalModel, kept: dict[str, Tensor]) -> None:
 
 
 def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
-    """Keep only some attention heads; `kept` maps each layer's name to the indices of the heads to keep.
+    """Remove attention heads from layers; `kept` maps each layer's name to the indices of the heads to keep.
 
-    Raise ConfigError if query, key and value are not separate modules, or if other modules depend on the number of heads.
+    Raise ConfigError if query, key and value are not separate modules, if there is no output projection, or if other
+    modules depend on the number of heads.
     """
     backbone = model.backbone
     for layer, heads in kept.items():
@@ -124,7 +134,8 @@ def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
         output = sites.get("attention_output")
         if not all(parts) or not output:
             raise ConfigError(
-                f"Attention heads of {type(backbone).__name__} can't be pruned: one module computes query, key and value. {_ROWS}"
+                f"Attention heads of {type(backbone).__name__} can't be pruned, because one module computes query, key "
+                f"and value, or attention has no output projection. {_ROWS}"
             )
         first = cast(nn.Linear, backbone.get_submodule(f"{layer}.{parts[0][0]}"))  # type: ignore[index]
         size = first.out_features // _heads(model, first.out_features)
@@ -147,18 +158,22 @@ def keep_heads(model: VerticalModel, kept: dict[str, Tensor]) -> None:
             backbone(**probe_of(backbone))
     except RuntimeError as error:  # for example position biases per head, outside the layers
         raise ConfigError(
-            f"Attention heads of {type(backbone).__name__} can't be pruned: other modules depend on their number. {_ROWS}"
+            f"Attention heads of {type(backbone).__name__} can't be pruned, because other modules, such as position "
+            f"biases, depend on the number of heads. {_ROWS}"
         ) from error
 
 
 def largest(weights: Tensor, share: float) -> Tensor:
-    """Return the indices (in ascending order) of the largest weights: a fraction `share` of all weights, but at least one."""
+    """Return the indices of the largest weights, sorted in ascending order of the index.
+
+    `share` is the fraction of all weights to select, from 0 to 1; at least one index is returned.
+    """
     number = max(1, round(share * len(weights)))
     return weights.topk(number).indices.sort().values
 
 
 def keep_tokens(model: VerticalModel, ids: Tensor) -> None:
-    """Reduce the embedding table to the rows of these token ids, in this order."""
+    """Reduce the embedding table to the rows of these token ids; row i of the new table belongs to `ids[i]`."""
     backbone: Any = model.backbone
     table = backbone.get_input_embeddings()
     padding = table.padding_idx
@@ -171,7 +186,7 @@ def keep_tokens(model: VerticalModel, ids: Tensor) -> None:
 
 
 def _narrow(linear: nn.Linear, out: Tensor | None = None, into: Tensor | None = None) -> None:
-    """Keep only the outputs with the indices `out`, or the inputs with the indices `into`, of a linear module."""
+    """Reduce a linear module to the outputs with the indices `out`, or to the inputs with the indices `into`."""
     with torch.no_grad():
         if out is not None:
             linear.weight = nn.Parameter(linear.weight[out].clone())
@@ -187,7 +202,10 @@ def _downs(model: VerticalModel) -> list[str]:
 
 
 def _outputs(model: VerticalModel) -> dict[str, str]:
-    """Map each layer's name to the name of its attention output projection in the backbone, or to "" if the layer has none."""
+    """Find the output projection of attention in each layer.
+
+    Returns a dictionary from the layer's name to the projection's name in the backbone, which is "" if there is none.
+    """
     outputs = {}
     for layer in structure.layers(model.backbone):
         names = structure.sites(model.backbone, layer).get("attention_output") or []
@@ -196,21 +214,26 @@ def _outputs(model: VerticalModel) -> dict[str, str]:
 
 
 def _heads(model: VerticalModel, width: int) -> int:
-    """Return the number of attention heads; raise ConfigError if the config lacks this number, or it does not divide `width`."""
+    """Return the number of attention heads in the model's config; `width` is the total width of all heads.
+
+    Raise ConfigError if the config lacks this number, or if `width` is not divisible by it.
+    """
     config: Any = model.backbone.config
     heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", None)
     if not isinstance(heads, int) or width % heads:
         raise ConfigError(
-            f"The config of {type(model.backbone).__name__} gives {heads} attention heads; expected a number that divides {width}. {_ROWS}"
+            f"Attention heads of {type(model.backbone).__name__} can't be pruned, because the number of heads in its "
+            f"config is {heads}. Expected a number by which the width of all heads, {width}, is divisible. {_ROWS}"
         )
     return heads
 
 
 @contextmanager
 def _activation_sums(model: VerticalModel, names: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, int]]]:
-    """Yield a dictionary that the forward passes inside the `with` block fill.
+    """Sum up the absolute inputs of these modules in all forward passes inside the `with` block.
 
-    It maps the name of each module to a pair: the sum of the absolute values of its inputs over all tokens, and the number of tokens.
+    Yields a dictionary that these forward passes fill. It maps the name of each module to a pair: the sum over all
+    tokens, shape (inputs,), and the number of tokens.
     """
     sums: dict[str, tuple[Tensor, int]] = {}
 

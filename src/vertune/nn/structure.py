@@ -1,8 +1,9 @@
 """Finds the embeddings, the layers, and the linear modules by role (such as query) in a pretrained model (backbone).
 
-Independent of model families and methods. The structure is inferred from the modules and the order in which they run. The *depth*
-of a module is the number of its stage in the model: 0 for the embeddings and everything else that feeds all layers, i + 1 for
-layer i (counted from 0) and the modules that run between it and the next layer, and the number of layers + 1 for the head.
+The structure is inferred from the modules and the order in which they run, so it works for all model families and
+methods. A model is divided into stages, which are numbered; the *depth* of a module is the number of its stage. The
+depth is 0 for the embeddings and everything else that feeds all layers. It is i + 1 for layer i (counted from 0) and
+the modules that run between this layer and the next. It is the number of layers + 1 for the head.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ BACKBONE = "backbone."
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
-    """The structure of a backbone, observed in one small forward pass.
+    """The structure of a backbone (pretrained model), observed in one small forward pass.
 
-    It contains only names, and stays valid if fine-tuning methods add modules later.
+    It refers to modules only by name, so it stays valid if fine-tuning methods add modules later.
     """
 
     stages: dict[str, int]
@@ -47,9 +48,10 @@ _outlines: WeakKeyDictionary[nn.Module, _Outline] = WeakKeyDictionary()
 
 
 def layers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers by their names in the backbone, in the order in which they run; raise ConfigError if there are none.
+    """Return the layers, by their names in the backbone, in the order in which they run.
 
-    They are the entries of the largest ModuleList whose entries all contain linear modules; nested lists are flattened.
+    They are the entries of a ModuleList in which every entry contains linear modules; of several such lists, the one
+    with the most parameters is used. Nested lists are flattened. Raise ConfigError if there is no such list.
     """
     lists = [
         (name, module)
@@ -58,15 +60,18 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
     ]
     if not lists:
         raise ConfigError(
-            f"{type(backbone).__name__} can't be used as a base: it has no list of layers with linear modules. "
-            "Choose a transformer encoder as base."
+            f"The pretrained model {type(backbone).__name__} can't be used as a base, because it has no list of layers "
+            "with linear modules. Choose a transformer encoder as base."
         )
     name, module = max(lists, key=lambda item: _size(item[1]))
     return dict(_flattened(name, module))
 
 
 def count(backbone: nn.Module) -> int:
-    """Return the number of layers that a token passes through; a module that serves as several layers counts several times."""
+    """Return the number of layers that a token passes through.
+
+    If one module serves as several layers, as in ALBERT, each of these layers is counted.
+    """
     modules = len(layers(backbone))
     configured = getattr(getattr(backbone, "config", None), "num_hidden_layers", modules)
     return max(modules, configured if isinstance(configured, int) else modules)
@@ -78,26 +83,33 @@ def shares_layers(backbone: nn.Module) -> bool:
 
 
 def top(backbone: nn.Module, number: int | Literal["all"]) -> dict[str, nn.Module]:
-    """Return the last `number` layers by name; raise ConfigError if the model has fewer layers, or if its layers share weights."""
+    """Return the last `number` layers by name; "all" means all layers.
+
+    Raise ConfigError if the model has fewer layers. Also raise it if its layers share weights, unless `number` is
+    "all".
+    """
     every = layers(backbone)
     if number == "all":
         return every
     if shares_layers(backbone):
         raise ConfigError(
-            f"The top {number} layers of this base can't be trained separately: its {count(backbone)} layers share {len(every)} sets of "
-            "weights. Choose full, or a method with layers: all."
+            f"The last {number} layers of the pretrained model can't be trained separately, because its "
+            f"{count(backbone)} layers share {len(every)} sets of weights. Choose the method full, or a method with "
+            "the option layers: all."
         )
     if number > len(every):
         raise ConfigError(
-            f"The config selects the last {number} layers, but the pretrained model has only {len(every)}. Choose at most {len(every)}."
+            f"The config selects the last {number} layers for training, but the pretrained model has only {len(every)} "
+            f"layers. Choose at most {len(every)}."
         )
     return dict(list(every.items())[len(every) - number :])
 
 
 def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
-    """Return, for each role such as query, the names of a layer's linear modules with that role, relative to the layer.
+    """Find the linear modules of a layer by their role (function in the layer), such as `query`.
 
-    Roles are inferred from the order in which the modules run: first attention, then the feed-forward network, whose last module
+    `name` is the layer's name. Returns, for each role, the names of the modules relative to the layer. Roles are
+    inferred from the order in which the modules run: first attention, then the feed-forward network, whose last module
     has outputs of the hidden size. Raise ConfigError if the roles can't be determined.
     """
     layer = layers(backbone)[name]
@@ -112,17 +124,19 @@ def sites(backbone: nn.Module, name: str) -> dict[Role, list[str]]:
     if not ups or not rest or rest[0][1].in_features != hidden:
         shapes = ", ".join(f"{name} {module.in_features} to {module.out_features}" for name, module in linears)
         raise ConfigError(
-            f"The roles of the linear modules in {type(layer).__name__} ({shapes or 'none'}) can't be determined: expected attention, then "
-            "a feed-forward network. Choose full or top_layers."
+            f"The functions of the linear modules in {type(layer).__name__}, such as query or key, can't be "
+            "determined. Expected the modules of attention, then those of a feed-forward network. Found these, with "
+            f"their numbers of inputs and outputs: {shapes or 'none'}. Choose the method full or top_layers."
         )
     return {**_attention(rest, hidden), "up": ups, "down": [down]}
 
 
 def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Role, list[str]]:
-    """Return the names of attention's linear modules by role.
+    """Return the names of the linear modules of attention, by role (function in the layer).
 
-    If one module computes query, key and value, its role is `qkv`; otherwise the three modules have one role each.
-    `attention_output` is the last further module with outputs of the hidden size, and `position` contains all remaining modules.
+    `linears` contains the modules in the order in which they run. If one module computes query, key and value, its role
+    is `qkv`; otherwise each of the three modules has its own role. Of the remaining modules, the last one with outputs
+    of the hidden size has the role `attention_output`, and all others have the role `position`.
     """
     if linears[0][1].out_features == 3 * hidden:
         roles: dict[Role, list[str]] = {"qkv": [linears[0][0]]}
@@ -143,21 +157,26 @@ def _attention(linears: Sequence[tuple[str, nn.Linear]], hidden: int) -> dict[Ro
 
 
 def embeddings(backbone: nn.Module) -> tuple[str, nn.Module]:
-    """Return the name of the child module that contains the word embeddings, and this module.
+    """Return the child module of the backbone that contains the word embeddings: its name, and the module.
 
-    The module usually contains position embeddings and a norm too. Raise ConfigError if no child module contains them.
+    The module usually contains position embeddings and a norm too. Raise ConfigError if no child module contains word
+    embeddings.
     """
     word = backbone.get_input_embeddings()  # type: ignore[operator]
     for name, child in backbone.named_children():
         if any(module is word for module in child.modules()):
             return name, child
     raise ConfigError(
-        f"{type(backbone).__name__} can't be used as a base: none of its child modules contains the input embeddings. Choose another base."
+        f"The pretrained model {type(backbone).__name__} can't be used as a base, because none of its child modules "
+        "contains the input embeddings. Choose another base."
     )
 
 
 def word_table(backbone: nn.Module) -> nn.Embedding | None:
-    """Return the embedding table of token ids; None if the backbone does not read sequences or has no plain nn.Embedding for them."""
+    """Return the table of word embeddings, which has one row per token id.
+
+    Return None if the backbone does not read sequences, or if its table is not a plain nn.Embedding.
+    """
     if names_of(backbone).sequence is None:
         return None
     word = backbone.get_input_embeddings()  # type: ignore[operator]
@@ -165,10 +184,11 @@ def word_table(backbone: nn.Module) -> nn.Embedding | None:
 
 
 def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
-    """Return, by name, the tables of position vectors that are outside the embeddings module and are never trained, as in RoFormer.
+    """Return, by name, tables of position vectors that are never trained and not in the embeddings module.
 
-    Such a table is recognised as a subclass of nn.Embedding. A plain nn.Embedding outside the embeddings is skipped: it is a trained
-    table of relative distances, in which distances beyond its size are clamped.
+    RoFormer has such a table. It is recognised because its class is a subclass of nn.Embedding. Outside the embeddings
+    module, a plain nn.Embedding is a trained table of relative distances; it is skipped, because it does not limit the
+    length of a sequence: larger distances are clamped.
     """
     inside = set(embeddings(backbone)[1].modules())
     return {
@@ -179,24 +199,28 @@ def fixed_positions(backbone: nn.Module) -> dict[str, nn.Embedding]:
 
 
 def poolers(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Return the poolers by name: child modules that contain linear layers and run after the transformer layers or not at all.
+    """Return the poolers by name: child modules with linear layers that run after all transformer layers or never.
 
-    Only a native head (that of the transformers library) uses them.
+    Poolers are used only by a head of the transformers library (pooling `native`).
     """
     return {name: backbone.get_submodule(name) for name in _outline(backbone).poolers}
 
 
 def stages(backbone: nn.Module) -> dict[str, int]:
-    """Return the depth of each stage by the stage's name.
+    """Return the depth (stage number, 0 for the embeddings) of each stage, by the stage's name.
 
-    Stages are modules that together contain all parameters of the backbone except those of poolers. A stage is a layer, a module
-    that contains no layers, or a module that contains layers and also has direct parameters.
+    Stages are the modules into which the backbone is divided. Together they contain all its parameters except those of
+    poolers. A stage is a layer, a module that contains no layers, or a module that contains layers and also has
+    parameters of its own.
     """
     return dict(_outline(backbone).stages)
 
 
 def depth_of(model: VerticalModel, name: str) -> int:
-    """Return the depth (stage number, 0 for the embeddings) of the module or parameter with this name in the model."""
+    """Return the depth (stage number) of the module or parameter with this name in the model.
+
+    The depth is 0 for the embeddings, 1 for the first layer, and the number of layers + 1 for the head.
+    """
     outline = _outline(model.backbone)
     inside = name.removeprefix(BACKBONE)
     if not name.startswith(BACKBONE) or any(within(inside, pooler) for pooler in outline.poolers):
@@ -205,26 +229,38 @@ def depth_of(model: VerticalModel, name: str) -> int:
 
 
 def depth_within(pieces: Mapping[str, int], name: str) -> int:
-    """Return the depth (number) of the stage that contains the module or parameter with this name; 0 if no stage does."""
+    """Return the depth (stage number) of the stage that contains the module or parameter `name`; 0 if none does.
+
+    `pieces` maps the name of each stage (a layer or another module) to its depth.
+    """
     owners = [(len(piece), depth) for piece, depth in pieces.items() if within(name, piece)]
     return max(owners, default=(0, 0))[1]
 
 
 def lowest(model: VerticalModel) -> int:
-    """Return the lowest depth (stage number) at which parameters are trainable; if no parameter is, return the head's depth + 1."""
+    """Return the lowest depth at which the model has trainable parameters: 0 for the embeddings, 1 for the first layer.
+
+    If no parameter is trainable, return the depth of the head plus 1.
+    """
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return min((depth_of(model, name) for name in trained), default=_outline(model.backbone).above + 1)
 
 
 def quiet_below(model: VerticalModel, depth: int) -> None:
-    """Turn off dropout in every stage (layer, embeddings) below this depth, so that frozen layers have the same outputs in every epoch."""
+    """Turn off dropout in all stages of the model below this depth (0 is the embeddings, 1 the first layer).
+
+    These stages are frozen; without dropout, they have the same outputs in every epoch.
+    """
     for name, stage in _outline(model.backbone).stages.items():
         if stage < depth and name:
             model.backbone.get_submodule(name).eval()
 
 
 def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
-    """Return the head's parameters by their names in the model; a native head (that of transformers) includes the pooler."""
+    """Return the head's parameters by their names in the model.
+
+    If the head is one of the transformers library, the parameters of the pooler are included.
+    """
     if model.native is None:
         return {f"head.{name}": parameter for name, parameter in model.head.named_parameters()}
     inside = {id(parameter) for parameter in model.backbone.parameters()}
@@ -237,9 +273,10 @@ def head_parameters(model: VerticalModel) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def probing(backbone: nn.Module) -> Iterator[list[RemovableHandle]]:
-    """Turn off dropout and gradients while the `with` block runs.
+    """Turn off dropout and gradients while the `with` block runs, for trial forward passes.
 
-    Hooks that are added to the yielded list are removed at the end of the block, and every module's training mode is restored.
+    Yields an empty list: forward hooks that the block adds to this list are removed at the end. Every module's training
+    mode is then restored.
     """
     modes = [(module, module.training) for module in backbone.modules()]
     hooks: list[RemovableHandle] = []
@@ -262,7 +299,10 @@ def _outline(backbone: nn.Module) -> _Outline:
 
 
 def _calls(backbone: nn.Module) -> list[str]:
-    """Return the names of the modules in the order in which they run for a small batch; raise ConfigError if the forward pass fails."""
+    """Run the backbone on a small batch; return the names of its modules in the order in which they ran.
+
+    Raise ConfigError if the forward pass fails.
+    """
     called: list[str] = []
     with probing(backbone) as hooks:
         for name, module in backbone.named_modules():
@@ -271,7 +311,8 @@ def _calls(backbone: nn.Module) -> list[str]:
             backbone(**probe_of(backbone))
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"{type(backbone).__name__} can't run on the arrays of its encoder alone: {error}. Choose another base."
+                f"The pretrained model {type(backbone).__name__} can't run on the arrays of its encoder alone: "
+                f"{error}. Choose another base."
             ) from error
     return called
 
@@ -281,7 +322,10 @@ def _note(called: list[str], name: str, module: nn.Module, args: Any) -> None:
 
 
 def _observed(backbone: nn.Module) -> _Outline:
-    """Return the structure of a backbone, inferred from the order in which its modules run before, between and after the layers."""
+    """Determine the structure of a backbone (pretrained model) from the order in which its modules run.
+
+    The depth of a module depends on whether it runs before, between or after the layers.
+    """
     found, above = layers(backbone), count(backbone) + 1
     calls = _calls(backbone)
     owners = [next((layer for layer in found if within(name, layer)), None) for name in calls]
@@ -311,7 +355,10 @@ def _observed(backbone: nn.Module) -> _Outline:
 
 
 def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequence[str]) -> Iterator[str]:
-    """Yield the names of the stages: layers, outermost modules without layers, and modules with both layers and direct parameters."""
+    """Yield the names of the stages, which are the modules into which the backbone is divided (see `stages`).
+
+    `found` contains the layers by name. The modules `skipped` (poolers) and modules without parameters are no stages.
+    """
 
     def visit(name: str, module: nn.Module) -> Iterator[str]:
         if name in skipped or not any(True for _ in module.parameters()):
@@ -328,7 +375,10 @@ def _pieces(backbone: nn.Module, found: Mapping[str, nn.Module], skipped: Sequen
 
 
 def within(name: str, owner: str) -> bool:
-    """Return whether `name` is the module `owner` or inside it; an empty `owner` is the whole model and contains every name."""
+    """Return whether `name` is the name of the module `owner` or of something inside it.
+
+    An empty `owner` is the whole model, which contains every name.
+    """
     return not owner or name == owner or name.startswith(f"{owner}.")
 
 
@@ -337,7 +387,11 @@ def _is_linear(backbone: nn.Module, name: str) -> bool:
 
 
 def _flattened(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the entries of a ModuleList; an entry that is itself a list, or only wraps one, is replaced by the entries of that list."""
+    """Yield the entries of a ModuleList with their names in the backbone; nested lists are flattened.
+
+    If an entry is itself a ModuleList, or only wraps a ModuleList, the entries of this inner list are yielded instead.
+    `name` is the name of the list `module`.
+    """
     for place, entry in module.named_children():
         path = f"{name}.{place}" if name else place
         inner = [(inside, part) for inside, part in entry.named_modules() if isinstance(part, nn.ModuleList) and len(part)]

@@ -1,4 +1,7 @@
-"""Losses of models with one output per token; independent of tags, answers and text."""
+"""Loss functions for models with one output per token.
+
+They are independent of what the outputs mean, such as tags or answers, and of the text.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ IGNORED = -100
 
 
 def labelled(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: float = 0.0) -> Tensor:
-    """Return the cross-entropy of each sequence: the mean over its labelled tokens, or 0 if it has none.
+    """Return the mean cross-entropy of the labelled tokens of each sequence, of shape (sequences,).
 
-    Shapes: outputs (sequences, tokens, classes), targets (sequences, tokens) with IGNORED for tokens without a label.
-    `smoothing` is label smoothing; `gamma` is the exponent of the focal loss (Lin et al. 2017), 0 for plain cross-entropy.
+    It is 0 for a sequence without labelled tokens. Shapes: outputs (sequences, tokens, classes); targets (sequences,
+    tokens), which are class indices, or IGNORED for tokens without a label. `smoothing` is label smoothing; `gamma` is
+    the exponent of the focal loss (Lin et al. 2017), 0 for plain cross-entropy.
     """
     scores = outputs.transpose(1, 2)
     losses = functional.cross_entropy(scores, targets.long(), ignore_index=IGNORED, reduction="none", label_smoothing=smoothing)
@@ -26,10 +30,12 @@ def labelled(outputs: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: fl
 
 
 def pointed(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return, per sequence, the mean of the cross-entropies of an answer's start token and end token (Devlin et al. 2019).
+    """Return the loss of predicting where an answer starts and ends, per sequence (Devlin et al. 2019).
 
-    Shapes: outputs (sequences, tokens, 2), targets (sequences, tokens): IGNORED where no answer may start or end, else 1 at a
-    start, 2 at an end, 3 at both, 0 elsewhere. If several tokens are marked, predicting any of them is correct.
+    It is the mean of two cross-entropies over the tokens: for the start and for the end of the answer. Shapes: outputs
+    (sequences, tokens, 2), the scores of start and end; targets (sequences, tokens). A target is IGNORED where no
+    answer may start or end, else 1 at a start, 2 at an end, 3 at both, 0 elsewhere. If several tokens are marked,
+    predicting any of them is correct.
     """
     barred = targets == IGNORED
     bits = targets.masked_fill(barred, 0)

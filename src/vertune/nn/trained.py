@@ -1,4 +1,8 @@
-"""The trained model that exports write: its outputs, its edits, and a copy with edits merged into weights; independent of formats."""
+"""A trained model in the form that exports (components that write models for other software) need.
+
+The module also compares the outputs of an exported model with the original outputs. Independent of the formats of
+exports.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ TOLERANCE = 1e-4
 
 @dataclass(slots=True)
 class TrainedModel:
-    """A trained model with everything that an export needs."""
+    """A trained model with everything that an export to other software needs."""
 
     name: str
     encoder: Encoder
@@ -43,27 +47,39 @@ class TrainedModel:
 
     @property
     def base(self) -> str:
-        """The name of the pretrained model, as written in the config."""
+        """The name of the pretrained model, as written in the config of the training."""
         return self.encoder.base_name
 
     def plain(self) -> VerticalModel:
-        """Return a new model with all edits (trained changes) merged into its weights; raise ConfigError if an edit can't be merged."""
+        """Return a new model with all trained changes (edits) merged into its weights.
+
+        Raise ConfigError if a change can't be merged, because it consists of an added module.
+        """
         model = build(self.encoder, self.task)
         changes.merge(model, self.edits)
         return model.eval()
 
     def probes(self) -> list[list[str]]:
-        """Return the test inputs for an export, made from the task's examples: each is a list of the one or two texts of a sequence."""
+        """Return test inputs on which an exported model is checked, made from the example records of the task.
+
+        Each test input is a list of the one or two texts of which an input sequence of the model consists.
+        """
         records, views = self._examples()
         return [[record[field] for field in view.fields if record.get(field)] for record in records for view in views]
 
     def outputs(self, model: VerticalModel | None = None) -> list[NDArray[Any]]:
-        """Return the outputs for each input of `probes`, computed by `model` or, by default, by this trained model."""
+        """Return the outputs for the test inputs of `probes`, one array per input.
+
+        They are computed by `model` or, by default, by this trained model.
+        """
         records, views = self._examples()
         return self._outputs(self.encoder.encode(records, views), model or self.model)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the task's examples as records with the columns that the model reads."""
+        """Return the task's example records, with only the columns that the model reads.
+
+        The examples have no values for columns of type number; there, the index of the record is used.
+        """
         inputs = [column.name for column in self.task.input_columns]
         inputs = [name for name in inputs if not self.reads or name in self.reads]
         types = {column.name: column.type for column in self.task.input_columns}
@@ -83,16 +99,20 @@ class TrainedModel:
         return run.outputs(model, self.encoder, features)
 
     def _examples(self) -> tuple[list[dict[str, Any]], Sequence[View]]:
-        """Return example records and their views (lists of fields to encode).
+        """Return example records, and the views of the task: each lists the record fields to encode together.
 
-        The texts are shortened until the encoder truncates none of them, because other software may truncate differently.
+        The texts are shortened until the encoder truncates none of them, because other software may truncate
+        differently.
         """
         records = self.records()
         views = self.task.views(sorted({key for record in records for key in record}))
         while self._cut(records, views):
             records = [{key: text[: len(text) // 2].strip() for key, text in record.items()} for record in records]
             if not all(text for record in records for text in record.values()):
-                raise ConfigError("The export can't be checked: encoder.max_tokens is too small for any text. Train with a larger value.")
+                raise ConfigError(
+                    "The exported model can't be checked on test texts, because encoder.max_tokens is too small for "
+                    "any text. Train the model with a larger value of encoder.max_tokens."
+                )
         return records, views
 
     def _cut(self, records: Sequence[Record], views: Sequence[View]) -> bool:
@@ -101,7 +121,11 @@ class TrainedModel:
 
 
 def check_same_outputs(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str) -> None:
-    """Raise ModelError unless the outputs computed by other software (named `where`) equal the expected ones, up to rounding errors."""
+    """Check that other software computes the same outputs for an exported model.
+
+    Raise ModelError unless the outputs `found` equal the outputs `expected`, up to rounding errors. `where` is the name
+    of the other software, for the message.
+    """
     for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         if ours.shape != theirs.shape:
             raise ModelError(

@@ -1,8 +1,9 @@
 """The trunk of a model: its frozen lower layers, whose outputs can be cached; independent of files and training.
 
-The layers below the lowest trained layer always have the same outputs for the same sequence. Therefore the output of the last of
-them (or the head's input, if only the head is trained) can be cached. A forward pass with these cached states skips the frozen
-layers: each returns its input unchanged, and the last one returns the cached states.
+For the same sequence, the layers below the lowest trained layer always have the same outputs. So the output of the last
+frozen layer can be cached; if only the head is trained, the input of the head is cached. A forward pass with these
+cached states skips the frozen layers: each returns its input unchanged, except the last one, which returns the cached
+states.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from vertune.nn.vertical import VerticalModel
 
 
 class _Reached(Exception):
-    """Raised when the last frozen layer has run, to skip the layers above it."""
+    """Raised when the last frozen layer has run, to end the forward pass before the trained layers."""
 
 
 class Trunk:
-    """The frozen lower part of a model: all stages (embeddings and layers) below a given depth."""
+    """The frozen lower part of a model: the embeddings and all layers below the lowest trained one."""
 
     def __init__(self, model: VerticalModel, depth: int) -> None:
-        """`depth` is the depth of the lowest trained stage: at least 2; the number of layers + 1 means that only the head is trained."""
+        """`depth` is the number of the lowest trained layer, counted from 1; it must be at least 2.
+
+        The number of layers + 1 means that only the head is trained.
+        """
         self.model = model
         self.depth = depth
         above = structure.count(model.backbone) + 1
@@ -43,7 +47,7 @@ class Trunk:
         """
 
     def run(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the output of the frozen part for a batch, computed without dropout or gradients.
+        """Run the frozen part of the model on a batch, without dropout or gradients, and return its output.
 
         The shape is (rows, width) if `pooled`, else (rows, tokens, width).
         """
@@ -60,11 +64,14 @@ class Trunk:
             except _Reached:
                 self.forms = forms
                 return found[0]
-        raise AssertionError("a forward pass must reach every layer")
+        raise AssertionError("The forward pass ended before the last frozen layer ran. Every layer must run.")
 
     @contextmanager
     def given(self, states: Tensor) -> Iterator[None]:
-        """While the block runs, forward passes of the model use these cached states of their batch instead of computing the frozen part."""
+        """While the `with` block runs, forward passes skip the frozen part, and use `states` as its output.
+
+        `states` contains the cached output of the frozen part for the batch of the forward pass.
+        """
         if self.whole:
             patched: list[tuple[Any, str]] = [(self.model, "states")]
             self.model.states = lambda inputs: states  # type: ignore[method-assign]
@@ -80,9 +87,10 @@ class Trunk:
                 delattr(module, name)
 
     def works(self, inputs: dict[str, Tensor]) -> bool:
-        """Return whether the model has the same outputs with cached states as without.
+        """Test on a batch whether a forward pass with cached states has the same outputs as a complete forward pass.
 
-        The result is false, for example, if a layer passes other tensors than its hidden states to the next layer.
+        If the result is false, caching can't be used for this model. An example is a model in which layers pass further
+        tensors, besides the hidden states, to the next layer.
         """
         if self.depth < 2 or (not self.whole and structure.shares_layers(self.model.backbone)):
             return False
@@ -100,7 +108,10 @@ class Trunk:
 
 
 def _form(forms: list[int | None], layer: nn.Module, args: Any, output: Any) -> None:
-    """Append the type of a layer's output to `forms`, as a forward hook."""
+    """Forward hook that appends a code for the type of a layer's output to `forms`.
+
+    The code is 0 for a tensor, n for a tuple of n entries that starts with a tensor, and None for anything else.
+    """
     if isinstance(output, Tensor):
         forms.append(0)
     else:
@@ -114,12 +125,19 @@ def _reach(found: list[Tensor], layer: nn.Module, args: Any, output: Any) -> Non
 
 
 def _pass(form: int | None, *args: Any, **kwargs: Any) -> Any:
-    """Replace the forward function of a skipped layer: return the input states unchanged."""
+    """Forward function of a skipped layer: return the hidden states that the layer gets as input unchanged.
+
+    `form` is the type of the layer's output: 0 for a tensor, n for a tuple of n entries.
+    """
     return _formed(args[0] if args else next(iter(kwargs.values())), form)
 
 
 def _answer(states: Tensor, form: int | None) -> Callable[..., Any]:
-    """Return a forward function that outputs the cached states for any input; positions added in front are copied from the input."""
+    """Return a forward function that returns the cached states, whatever its input is.
+
+    Positions that a fine-tuning method adds in front of a text are not cached; they are copied from the input. `form`
+    is the type of the output: 0 for a tensor, n for a tuple of n entries.
+    """
 
     def answer(*args: Any, **kwargs: Any) -> Any:
         entering: Tensor = args[0] if args else next(iter(kwargs.values()))

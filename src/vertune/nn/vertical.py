@@ -1,4 +1,7 @@
-"""The torch model that is fine-tuned for a task: pretrained model (backbone), pooling and head; independent of tasks and methods."""
+"""The torch model that is fine-tuned for a task: a pretrained model (backbone), pooling, and the output layer (head).
+
+Independent of tasks and fine-tuning methods.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from vertune.nn.inputs import names_of
 class VerticalModel(nn.Module):
     """A pretrained model (backbone) with pooling and a head (the output layer).
 
-    `native` is a complete transformers model that contains `backbone`; if it is given, its own head is used instead of `head`.
-    Fine-tuning methods that add positions to a text do so with hooks on the backbone; the hooks remove them before pooling and head.
+    `native` is a complete transformers model that contains `backbone`. If it is given, its own head is used, and `head`
+    is not. Some fine-tuning methods insert positions in front of a text, with hooks on the backbone. The same hooks
+    remove these positions before pooling and head.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, pooling: Pooling, native: nn.Module | None = None) -> None:
@@ -32,9 +36,9 @@ class VerticalModel(nn.Module):
         return int(self.backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
 
     def states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the head's input: pooled hidden states of shape (rows, width).
+        """Return the input of the head for a batch: pooled hidden states of shape (rows, width).
 
-        With pooling `tokens`, return the hidden states of all positions, of shape (rows, positions, width).
+        With the pooling `tokens`, nothing is pooled: the hidden states have the shape (rows, positions, width).
         """
         hidden: Tensor = self.backbone(**self._take(inputs)).last_hidden_state
         if self.pooling == "tokens":
@@ -48,7 +52,7 @@ class VerticalModel(nn.Module):
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the head's outputs: one row per sequence, or one per token."""
+        """Return the outputs of the head for a batch: one row per sequence, or one row per token."""
         if self.native is not None:
             logits: Tensor = self.native(**self._take(inputs)).logits
             return logits
@@ -60,5 +64,5 @@ class VerticalModel(nn.Module):
 
 
 def headless_backbone(encoder: Encoder) -> VerticalModel:
-    """Return a new model without a head; its outputs are the hidden states of all tokens."""
+    """Return the encoder's pretrained model without a head; the outputs are the hidden states of all tokens."""
     return VerticalModel(encoder.model(), nn.Identity(), "tokens").eval()
