@@ -68,16 +68,18 @@ def test_bad_rows_are_rejected_with_their_values():
 
 
 def test_one_class_only_says_so():
-    with pytest.raises(DataError, match="at least two labels, but all have 'a'"):
+    with pytest.raises(DataError, match="at least two different labels in the training rows, but of these rows, all have the label 'a'"):
         fitted(ROWS[1:])
 
 
 def test_unknown_labels_are_named_with_their_rows():
     task, records = fitted()
     strange = [*records, {"text": "x", "label": "c"}, {"text": "y", "label": "c"}, {"text": "z", "label": "d"}]
-    with pytest.raises(DataError, match=r"3 rows have labels that the task does not know: 'c' \(2\), 'd' \(1\)\. The model knows: a, b"):
+    with pytest.raises(
+        DataError, match=r"3 rows have labels that the task does not have: 'c' \(2\), 'd' \(1\)\. The labels of the task are: a, b"
+    ):
         task.targets(strange, features_of(task, strange))
-    with pytest.raises(DataError, match="The config lists: a, c"):
+    with pytest.raises(DataError, match="The labels in the config are: a, c"):
         fitted(labels=["a", "c"])
 
 

@@ -65,7 +65,7 @@ def test_rows_to_predict_may_have_one_text_and_training_rows_may_not() -> None:
     assert [view.role for view in Embed().views(frame.columns)] == ["query"]
     with pytest.raises(DataError, match="text_pair"):
         Embed().fit(frame)
-    with pytest.raises(DataError, match="No training row has label 1"):
+    with pytest.raises(DataError, match="No training row has the value 1 in the column 'label'"):
         Embed().fit(pl.DataFrame([row("q", "d", 0)]))
     with pytest.raises(DataError, match="text_pair"):
         Embed().targets([{"text": "q"}], features([{"text": "q"}]))
@@ -146,5 +146,5 @@ def test_the_figures_of_trec_qa() -> None:
 
 
 def test_queries_without_documents_can_not_be_measured():
-    with pytest.raises(DataError, match="1 of 2 records have no text_pair"):
+    with pytest.raises(DataError, match="1 of 2 records have no value in the field 'text_pair'"):
         Embed().tally([row("a", "b"), {"text": "c"}], [{"vector": [1.0], "vector_pair": [1.0]}, {"vector": [1.0]}])

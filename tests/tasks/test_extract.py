@@ -59,7 +59,7 @@ def test_clean_places_answers_and_says_why_rows_are_rejected() -> None:
     assert note.examples == ({"row": 1, "value": [{"start": 0, "moved_to": 4, "text": "is"}]},)
     reasons = {item["row"]: item["reason"] for item in cleaned.rejected}
     assert sorted(reasons) == [3, 4, 6]
-    for row, word in ((3, "not in the context"), (4, "empty"), (6, "missing")):
+    for row, word in ((3, "the context does not contain the text"), (4, "empty"), (6, "missing")):
         assert word in reasons[row]
 
 

@@ -75,7 +75,7 @@ def test_a_field_that_is_missing_holds_words_or_has_the_name_of_the_answer_is_re
         task().clean(pl.DataFrame({"age": [1]}))
     with pytest.raises(DataError, match="contains words such as 'old'"):
         task().clean(pl.DataFrame({"age": ["old"], "job": ["cook"]}))
-    with pytest.raises(ConfigError, match="has an input named 'label', but that is the name of the field that it predicts"):
+    with pytest.raises(ConfigError, match="has an input named 'label', but the field that the task predicts has the same name"):
         task(inputs={"label": "number"})
 
 

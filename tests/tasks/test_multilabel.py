@@ -89,7 +89,7 @@ def test_options_out_of_range_are_refused():
 
 def test_unknown_labels_are_named():
     task, records = fitted()
-    with pytest.raises(DataError, match=r"1 row has a label that the task does not know: 'x' \(1\)"):
+    with pytest.raises(DataError, match=r"1 row has a label that the task does not have: 'x' \(1\)"):
         task.tally([{**records[0], "labels": ["股市", "x"]}], [{"labels": []}])
 
 

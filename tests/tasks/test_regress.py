@@ -32,7 +32,7 @@ def test_answers_keep_to_the_bounds():
     task, records = fitted(bounds=(1.5, 5))
     answers = task.decode(records, features_of(task, records), [np.array([value]) for value in (-9.0, 0.0, 9.0)])
     assert [answer["score"] for answer in answers] == pytest.approx([1.5, 3, 5])
-    with pytest.raises(ConfigError, match="the first must be less than the second"):
+    with pytest.raises(ConfigError, match="the first number must be less than the second"):
         Task.model_validate({"name": "regress", "bounds": [3, 3]})
 
 
@@ -63,7 +63,7 @@ def test_words_are_sent_to_classify():
 
 
 def test_scores_that_are_all_equal_teach_nothing():
-    with pytest.raises(DataError, match="All 3 training rows have the score 4"):
+    with pytest.raises(DataError, match="All 3 training rows have the value 4 in the column 'score'"):
         fitted([{"text": text, "score": 4.0} for text in "abc"])
 
 

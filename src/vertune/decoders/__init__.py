@@ -1,1 +1,5 @@
-"""Decoders convert the outputs of a model to answers, one module per task; they use only NumPy, so exports can include them unchanged."""
+"""Decoders: functions that convert the outputs of a model to answers, one module per task.
+
+Besides modules of vertune, they import only NumPy and the standard library, so an exported model can include their
+source files.
+"""

@@ -1,7 +1,8 @@
-"""Converts spans of characters to BIO tags and back; independent of models.
+"""Converts spans of characters to BIO tags (begin, inside, outside of a span) and back; independent of models.
 
-There is one tag per unit. A unit is a word (a run of letters and digits) in scripts with spaces, else one token. The borders of
-words depend on the characters, not on the tokenizer: all word-pieces of an English word are one unit.
+There is one tag per unit. In scripts that separate words by spaces, a unit is a word: a run of letters and digits. In
+other scripts, a unit is a token. The borders of words depend on the characters, not on the tokenizer, so all
+word-pieces of an English word belong to one unit.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Units:
 
 
 def inside(text: str) -> NDArray[np.bool_]:
-    """Return, for each character of the text, whether it continues the word of the previous one.
+    """Return, for each character of the text, whether it belongs to the same word as the character before it.
 
-    The array has one more element than the text; this last one, for the end of the text, is False.
+    The bool array has one more element than the text. This last element stands for the end of the text and is False.
     """
     marks = np.zeros(len(text) + 1, bool)
     for start, end in runs(text):
@@ -45,9 +46,10 @@ def inside(text: str) -> NDArray[np.bool_]:
 
 
 def units(text: str, feature: Feature, continues: NDArray[np.bool_]) -> Units:
-    """Return the units (words or tokens that get one tag each) that begin in this model input; `continues` is the result of `inside`.
+    """Return the units (words or tokens that get one tag each) that begin in this model input.
 
-    If a window of a long text begins within a word, the rest of the word is skipped: it belongs to the window where the word begins.
+    If the input is a window (piece) of a long text that begins within a word, the rest of this word is skipped, because
+    the word belongs to the window in which it begins. `continues` is the result of `inside` for the text.
     """
     tokens: list[int] = []
     starts: list[int] = []
@@ -71,7 +73,7 @@ def units(text: str, feature: Feature, continues: NDArray[np.bool_]) -> Units:
 
 
 def _visible(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the start and end of a token without surrounding white space, which some tokenizers include in the token."""
+    """Return the start and end of a token without the white space around it, which some tokenizers include in tokens."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
@@ -80,9 +82,9 @@ def _visible(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
-    """Return the spans without overlaps, sorted by start.
+    """Remove overlaps from the spans of one text, and return the remaining spans, sorted by start.
 
-    If spans overlap, the longest is kept; of equally long ones, the one that starts first.
+    If spans overlap, the longest is kept; of equally long ones, the one that starts first is kept.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span["start"] - span["end"], span["start"])):
@@ -92,10 +94,11 @@ def longest(spans: Sequence[Mapping[str, Any]]) -> list[Span]:
 
 
 def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, int]) -> tuple[NDArray[np.int64], list[bool]]:
-    """Return the BIO tag of each unit (word or token), and for each span whether it starts where a unit starts and ends where one ends.
+    """Convert spans to the BIO tags of all units (words or tokens), and return, for each span, whether its bounds fit the units.
 
-    Tag 0 means outside of spans, 1 + 2k begins a span with label k, and 2 + 2k continues it. A span that starts or ends within a
-    unit is extended to the whole unit.
+    Tag 0 means outside of spans, 1 + 2k begins a span with label k, and 2 + 2k continues it; `labels` maps each label
+    to its number k. The bounds of a span fit if it starts where a unit starts and ends where a unit ends. Otherwise,
+    the span is extended to whole units.
     """
     tagged = np.zeros(len(cut), np.int64)
     exact = []
@@ -110,7 +113,11 @@ def tags(spans: Sequence[Mapping[str, Any]], cut: Units, labels: Mapping[str, in
 
 
 def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[tuple[Span, slice]]:
-    """Convert a valid sequence of BIO tags to spans; return each span with the slice of the units (words or tokens) that it covers."""
+    """Convert the BIO tags of the units (words or tokens) of a text to spans.
+
+    `tagged` contains a valid sequence of tags, one per unit. Each span is returned with the slice of the units that it
+    covers.
+    """
     first = np.flatnonzero(tagged % 2 == 1)
     last = np.flatnonzero((tagged > 0) & (np.append(tagged[1:], 0) != tagged + tagged % 2))
     return [
@@ -120,11 +127,12 @@ def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[
 
 
 def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """Return the most probable valid BIO sequence for each array of log-probabilities; an array has the shape (units, tags).
+    """Return the most probable valid sequence of BIO tags for each text.
 
-    In a valid sequence, a tag that continues a label follows one that begins or continues the same label. If the most probable tags
-    of the single units already form a valid sequence, they are the result; otherwise, the Viterbi algorithm searches for the
-    sequence.
+    `scores` contains one array of log-probabilities per text, of shape (units, tags); a unit is a word or token. In a
+    valid sequence, a tag that continues a label follows a tag that begins or continues the same label. If the most
+    probable tags of the single units form a valid sequence, this is the result. Otherwise, the Viterbi algorithm finds
+    the result.
     """
     paths = [score.argmax(axis=1).astype(np.int64) if len(score) else np.zeros(0, np.int64) for score in scores]
     invalid = [number for number, path in enumerate(paths) if not _valid(path)]
@@ -134,16 +142,16 @@ def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 
 
 def _valid(path: NDArray[np.int64]) -> bool:
-    """Return whether every tag that continues a label follows a tag of the same label."""
+    """Return whether every tag in a sequence that continues a label follows a tag of the same label."""
     before = np.concatenate([[0], path[:-1]])
     continues = (path > 0) & (path % 2 == 0)
     return not bool((continues & (before != path) & (before != path - 1)).any())
 
 
 def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """Return the most probable valid tags of each sequence by the Viterbi algorithm.
+    """Find the most probable valid sequence of tags for each array of log-probabilities, with the Viterbi algorithm.
 
-    All sequences are computed together, in one padded array; the results are in the order of `scores`.
+    All sequences are computed together, in one padded array. The results have the order of `scores`.
     """
     lengths = np.array([len(score) for score in scores], dtype=np.int64)
     paths = [np.zeros(length, np.int64) for length in lengths]
@@ -180,8 +188,9 @@ def _searched(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 def merge(cuts: Sequence[Units], windows: Sequence[Feature]) -> tuple[Units, NDArray[np.int64]]:
     """Merge the units (words or tokens) of the overlapping windows of one text.
 
-    Returns each unit once, in the order of the text, and for each unit the index of the window where it has the most context (is
-    furthest from the nearer end of the window).
+    Returns each unit once, in the order of the text, and for each unit the index of the window whose outputs decide its
+    tag. If a unit is in several windows, this is the window where it has the most context: where it is furthest from
+    the nearer end of the window.
     """
     tokens = np.concatenate([cut.tokens for cut in cuts])
     starts = np.concatenate([cut.starts for cut in cuts])

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str]) -> list[Answer]:
-    """Return the most probable class of each record.
+    """Return, for each record, the most probable class and the probabilities of all classes.
 
-    If a long text was divided into windows (overlapping pieces), the probabilities of its windows are averaged; each window is
-    weighted by its number of tokens.
+    If a long text was divided into windows (overlapping pieces), the probabilities of its windows are averaged; each
+    window is weighted by its number of tokens.
     """
     logits = windows.stacked(outputs, len(labels))
     merged = windows.merge(len(records), features, windows.softmax(logits))
@@ -28,7 +28,7 @@ def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequ
 def answers(probabilities: NDArray[np.float64], labels: Sequence[str], truncated: Sequence[bool] = ()) -> list[Answer]:
     """Convert probabilities of shape (records, classes) to one answer per record.
 
-    `truncated` says for each record whether its input was truncated; if it is empty, no input was.
+    `truncated` contains, for each record, whether its input was truncated; if it is empty, no input was.
     """
     best = probabilities.argmax(axis=1).tolist() if len(probabilities) else []
     flags = truncated or [False] * len(probabilities)

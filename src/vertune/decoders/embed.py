@@ -1,4 +1,4 @@
-"""Decodes embeddings: returns the vectors of the query and the document of each record, and their cosine."""
+"""Decodes embeddings: returns the vectors of the query and the document of each record, and the cosine of the two vectors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def decode(records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], document: str) -> list[Answer]:
-    """Return the vector of each record's query and, if the record has a document, the document's vector and the cosine of the two.
+    """Return the vector of each record's query; with a document, also the document's vector and the cosine of the two.
 
-    `document` is the name of the field that contains the document. The outputs are unit vectors.
+    `document` is the name of the field that contains the document. `outputs` must contain vectors of length 1.
     """
     answers: list[Answer] = [{"truncated": flag} for flag in windows.truncated(len(records), features)]
     sides: list[dict[str, NDArray[Any]]] = [{} for _ in records]

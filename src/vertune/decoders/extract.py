@@ -1,4 +1,4 @@
-"""Decodes question answering: finds the answer in the context from each token's scores as its start and as its end."""
+"""Decodes question answering: finds the answer in the context from the scores of each token as start and as end of the answer."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def decode(
     longest: int,
     threshold: float | None,
 ) -> list[Answer]:
-    """Return, for each record, the most probable span of the context, or an empty answer.
+    """Return, for each record, the most probable span of the context as answer, or an empty answer.
 
-    A long context is divided into windows (overlapping pieces), each a model input; the best span of all windows is used. The
-    answer is empty if the log-probability of "no answer" exceeds that of the best span by more than `threshold`. If `threshold` is
-    None, the answer is empty only if no span is possible. `context` is the name of the field that contains the context, `longest`
-    the greatest length of a span in code points.
+    A long context is divided into windows (overlapping pieces), each a model input; the best span of all windows is
+    used. `context` is the name of the field with the context, and `longest` the greatest length of a span in code
+    points. The answer is empty if the log-probability that there is no answer exceeds that of the best span by more
+    than `threshold`. If `threshold` is None, the answer is empty only if no span is possible.
     """
     none, score, spans = best_spans(len(records), features, outputs, longest)
     refused = np.zeros(len(records), bool) if threshold is None else none - score > threshold
@@ -41,9 +41,9 @@ def decode(
 
 
 def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1.0, truncated: bool = False) -> Answer:
-    """Return the answer at `span`, a start and end in code points of the context; return an empty answer if `span` is None.
+    """Return the answer that consists of the part of the context at `span`, without white space at its ends.
 
-    White space at the ends of the span is left out.
+    `span` contains the start and end of this part in code points. If it is None, the answer is empty.
     """
     if span is None:
         return {"spans": [], "text": "", "probability": probability, "truncated": truncated}
@@ -58,10 +58,12 @@ def answer_at(context: str, span: tuple[int, int] | None, probability: float = 1
 def best_spans(
     count: int, features: Sequence[Feature], outputs: Sequence[NDArray[Any]], longest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int]]]:
-    """Return, per record, the log-probability that there is no answer, that of the best answer, and the best answer's start and end.
+    """Return three values per record: the log-probability of "no answer", that of the best answer, and this answer's bounds.
 
-    If a long context was divided into windows (overlapping pieces), the log-probability that there is no answer is the lowest of
-    all windows, and the best answer is the best of all windows. `longest` is the greatest length of an answer in code points.
+    The bounds are start and end in the context, in code points. If a long context was divided into windows (overlapping
+    pieces), the log-probability of "no answer" is the lowest in any window, and the best answer is the one with the
+    highest log-probability in any window. `count` is the number of records, `longest` the greatest length of an answer
+    in code points.
     """
     none, score = np.zeros(count), np.full(count, -np.inf)
     spans = [(0, 0)] * count
@@ -75,11 +77,12 @@ def best_spans(
 
 
 def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, float, int, int]:
-    """Return, for one model input, the log-probability of no answer, that of the best answer, and its start and end in the context.
+    """Return, for one model input, the log-probability of "no answer", that of the best answer, and this answer's start and end.
 
-    The log-probability of an answer is the sum of two: that of its start token and that of its end token, each from a softmax over
-    the tokens of the context and the no-answer token. If no answer is possible, it is minus infinity. `longest` is the greatest
-    length of an answer in code points; start and end are in code points too.
+    The log-probability of an answer is that of its start token plus that of its end token. Each comes from a softmax
+    over the tokens of the context and the special token that stands for "no answer". If no answer is possible, the
+    value is minus infinity. `longest`, the greatest length of an answer, and the returned start and end are in code
+    points of the context.
     """
     none = nowhere(feature)
     assert feature.places is not None
@@ -101,9 +104,10 @@ def best(feature: Feature, output: NDArray[Any], longest: int) -> tuple[float, f
 
 
 def nowhere(feature: Feature) -> int:
-    """Return the index of the token whose scores stand for "no answer": the first special token, in most models [CLS].
+    """Return the index of the token whose scores stand for "no answer".
 
-    Raises ModelError if the tokenizer added no special token.
+    It is the first special token, which is [CLS] in most models. Raises ModelError if the tokenizer added no special
+    token.
     """
     assert feature.places is not None
     special = np.flatnonzero(feature.places.segments < 0)

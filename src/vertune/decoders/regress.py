@@ -22,19 +22,19 @@ def decode(
     deviation: float,
     bounds: Sequence[float] | None,
 ) -> list[Answer]:
-    """Return the predicted number of each record: the output times `deviation` plus `mean`, clipped to `bounds` if they are given.
+    """Return the predicted number of each record: the model's output times `deviation` plus `mean`.
 
-    If a long text was divided into windows (overlapping pieces), the outputs for its windows are averaged; each window is weighted
-    by its number of tokens.
+    The number is clipped to `bounds` if they are given. If a long text was divided into windows (overlapping pieces),
+    the outputs for its windows are averaged; each window is weighted by its number of tokens.
     """
     merged = windows.merge(len(records), features, windows.stacked(outputs, 1))[:, 0] * deviation + mean
     return answers(merged, bounds, windows.truncated(len(records), features))
 
 
 def answers(values: NDArray[np.float64], bounds: Sequence[float] | None, truncated: Sequence[bool] = ()) -> list[Answer]:
-    """Clip the numbers to `bounds`, if given, and return one answer per number.
+    """Clip predicted numbers to `bounds`, if given, and return one answer per number.
 
-    `truncated` says for each number whether the input of its record was truncated; if it is empty, no input was.
+    `truncated` contains, for each number, whether the input of its record was truncated; if it is empty, no input was.
     """
     clipped = np.clip(values, bounds[0], bounds[1]) if bounds else values
     flags = truncated or [False] * len(values)

@@ -1,4 +1,4 @@
-"""Decodes tagging: converts the scores of BIO tags of each token to labelled spans of the text."""
+"""Decodes tagging: converts the scores of the BIO tags of each token to labelled spans of the text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _TOGETHER = 256
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The units (words or tokens that get one tag each) of one record: per window, and for the whole text without duplicates."""
+    """The units (words or tokens that get one tag each) of one record.
+
+    They are listed per window (piece of a long text), with duplicates where windows overlap, and for the whole text
+    without duplicates.
+    """
 
     numbers: list[int]
     """Indices of the record's features (model inputs, one per window of the text)."""
@@ -50,10 +54,10 @@ def read(records: Sequence[Record], features: Sequence[Feature], text: str) -> l
 def decode(
     records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str], text: str
 ) -> list[Answer]:
-    """Return the labelled spans of each record, from the most probable valid sequence of BIO tags.
+    """Return the labelled spans of each record, taken from its most probable valid sequence of BIO tags.
 
-    If windows of a long text overlap, the tag of a word comes from the window where the word has the most context. `text` is the
-    name of the text field.
+    If windows (pieces) of a long text overlap, the tag of a word comes from the window where the word has the most
+    context. `text` is the name of the text field.
     """
     readings = read(records, features, text)
     answers: list[Answer] = []

@@ -1,4 +1,4 @@
-"""Merges the outputs for the windows (overlapping pieces) into which a long text was divided; independent of labels."""
+"""Merges the outputs for the windows (overlapping pieces) into which a long text was divided; independent of tasks and labels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ if TYPE_CHECKING:
 
 
 def owners(features: Sequence[Feature]) -> NDArray[np.int64]:
-    """Return, for each feature (model input), the index of the record that it was made from."""
+    """Return, for each feature (model input), the index of the record that the feature was made from."""
     return np.fromiter((feature.record for feature in features), np.int64, len(features))
 
 
 def stacked(outputs: Sequence[NDArray[Any]], size: int) -> NDArray[np.float64]:
-    """Return the outputs for all features (model inputs) as one array of shape (features, size); there may be no features."""
+    """Return the outputs for all features (model inputs) as one array of shape (features, size).
+
+    `size` is the number of outputs per feature; it gives the array the right shape if there are no features.
+    """
     return np.array(outputs, np.float64) if len(outputs) else np.empty((0, size))
 
 
 def merge(count: int, features: Sequence[Feature], values: NDArray[Any]) -> NDArray[np.float64]:
-    """Average the values over the windows (pieces of a long text) of each record, weighted by the number of tokens of each window.
+    """Average the values over the windows (pieces of a long text) of each record, weighted by the windows' numbers of tokens.
 
-    `values` has the shape (features, k), one row per window; the result has the shape (records, k). `count` is the number of records.
+    `values` has the shape (features, k), with one row per window; the result has the shape (records, k). `count` is the
+    number of records.
     """
     if len(features) == count and all(feature.record == row for row, feature in enumerate(features)):
         return values.astype(np.float64, copy=False)  # one window per record: nothing to average
@@ -38,7 +42,10 @@ def merge(count: int, features: Sequence[Feature], values: NDArray[Any]) -> NDAr
 
 
 def truncated(count: int, features: Sequence[Feature]) -> list[bool]:
-    """Return, for each of `count` records, whether it was truncated, so that some of its tokens are in none of its model inputs."""
+    """Return, for each of `count` records, whether its text was truncated.
+
+    A text is truncated if some of its tokens were cut off and are in none of its model inputs.
+    """
     lost = {feature.record for feature in features if feature.truncated}
     return [row in lost for row in range(count)]
 

@@ -1,7 +1,7 @@
 """Renders HTML reports and model cards as self-contained files that open without a network.
 
-`templates/base.html` is the layout of every page. `templates/charts.html` contains the charts: macros that draw lists and mappings
-as inline SVG. A page needs no script and follows the browser's light or dark setting.
+`templates/base.html` is the layout of every HTML page. `templates/charts.html` contains macros that draw charts from
+lists and mappings, as inline SVG. A page contains no script, and uses light or dark colours as set in the browser.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @cache
 def _environment() -> jinja2.Environment:
-    """Return the Jinja environment of the templates, with the filters and functions of the module `scales`."""
+    """Return the Jinja environment in which the templates are rendered, with the filters and functions of the module `scales`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -34,8 +34,9 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template (such as `evaluate.html` or `card.md`) with values.
+    """Render a template, such as `evaluate.html` or `card.md`, with these values, and return the text.
 
-    In HTML templates, the values are escaped. Raises jinja2.UndefinedError if a value that the template uses is missing.
+    In HTML templates, the values are escaped. Raises jinja2.UndefinedError if the template uses a value that is
+    missing.
     """
     return _environment().get_template(template).render(**values)

@@ -1,6 +1,7 @@
-"""Writes the model card (Mitchell et al. 2019), the README.md in a model's folder.
+"""Writes the model card (Mitchell et al. 2019) of a model: the file README.md in the model's folder.
 
-Its content comes from manifest.json of the model and of its dataset. If a fact is missing there, the card says so.
+Its content comes from manifest.json of the model and manifest.json of the model's dataset. If a fact is missing in
+these files, the card states that it is missing.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ _LISTED = 40
 
 
 def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
-    """Return the model card in Markdown; `dataset` is the manifest of the model's dataset.
+    """Return the model card in Markdown.
 
-    In the manifest, `metrics` maps each split to the values of its metrics by name. `intervals` maps each split to the 95 %
-    confidence intervals of its metrics by name, each as a list of two ends.
+    `manifest` is the content of the model's manifest.json; `dataset` is the content of manifest.json of the model's
+    dataset. In `manifest`, `metrics` maps each split, such as `test`, to the values of its metrics by name. `intervals`
+    maps each split to the 95 % confidence intervals of its metrics by name, each as a list of lower and upper end.
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
@@ -51,9 +53,9 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) 
 
 
 def base_licence(base: str | None) -> str | None:
-    """Return the licence that the model card of the pretrained model `base` names.
+    """Return the licence of the pretrained model `base`, as its own model card states it.
 
-    Returns None if the card names no licence or can't be read, or if the pretrained model is not on this machine.
+    Returns None if the pretrained model is not on this machine, or if its card can't be read or states no licence.
     """
     try:
         text = (bases.resolve(base) / "README.md").read_text(encoding="utf-8") if base else ""
@@ -65,7 +67,10 @@ def base_licence(base: str | None) -> str | None:
 
 
 def data_licence(source: str | None) -> str | None:
-    """Return the first line of the licence file in the folder of the data file `source`; None if there is no licence file."""
+    """Return the first line that is not blank of the licence file in the folder of the data file `source`.
+
+    Returns None if there is no licence file.
+    """
     folder = Path(source).parent if source else None
     if folder is None or not folder.is_dir():
         return None
@@ -77,7 +82,7 @@ def data_licence(source: str | None) -> str | None:
 
 
 def _head(manifest: Mapping[str, Any], base: str | None) -> str:
-    """Return the YAML front matter of the card, which model hubs read."""
+    """Return the YAML front matter of the card, which model hubs read; `base` is the name of the pretrained model."""
     hub = bases.ALIASES.get(base, base) if base else None
     tags = ["vertune", manifest["config"]["task"]["name"]]
     entries = {"library_name": "vertune", "base_model": hub, "license": base_licence(base), "tags": tags}
@@ -85,21 +90,21 @@ def _head(manifest: Mapping[str, Any], base: str | None) -> str:
 
 
 def _labels(labels: Iterable[str]) -> str:
-    """List the labels in one line, up to `_LISTED` of them."""
+    """Return the labels as one line of text; of more than 40 labels (`_LISTED`), the first 40 and the number of the others."""
     quoted = [f"`{label}`" for label in labels]
     return ", ".join(quoted[:_LISTED]) + (f" and {len(quoted) - _LISTED} more" if len(quoted) > _LISTED else "")
 
 
 def _name(part: Any) -> str:
-    """Return the name of a part of the config, such as the method.
+    """Return the name of a component that the config selects, such as the method.
 
-    In the config, a part is either only its name, or a mapping with its name and options.
+    In the config, a component is either only its name, or a mapping with its name and its options.
     """
     return str(part["name"] if isinstance(part, Mapping) else part)
 
 
 def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the source of the records, their number by split, and their licence."""
+    """Return where the records come from, how many each split contains, and their licence, for the card."""
     source = (config.get("data") or {}).get("source") or {}
     path = source.get("path")
     return {
@@ -110,7 +115,10 @@ def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, An
 
 
 def _rows(metrics: Mapping[str, float], intervals: Mapping[str, list[float]]) -> list[dict[str, str]]:
-    """Return the metrics as rows of a table, formatted for the card; `intervals` has the ends of their confidence intervals."""
+    """Return the metrics as rows of a table, formatted for the card.
+
+    `intervals` maps the name of a metric to the two ends of its confidence interval, if this is known.
+    """
     return [
         {
             "title": metric(name).title,

@@ -18,9 +18,10 @@ _SIZES = ("16", "128", "512")
 
 
 def page(manifest: Mapping[str, Any]) -> str:
-    """Return the HTML of the page; `manifest` is that of a compressed model.
+    """Return the HTML of the report page; `manifest` is the content of manifest.json of a compressed model.
 
-    In the manifest, `candidates` describes the model after each compressor, and `gate` how the loss of accuracy was judged.
+    In it, `candidates` lists the results of the model before compression and after each compressor. `gate` describes
+    how the loss of accuracy was compared with the allowed loss.
     """
     gate, candidates = manifest["gate"], manifest["candidates"]
     first, last = candidates[0], candidates[-1]

@@ -1,4 +1,4 @@
-"""Renders the report page of an evaluation, of any task, from its metrics.json alone."""
+"""Renders the report page of an evaluation, for any task, from the content of metrics.json alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Measured = Mapping[str, Any]
 
 
 def page(measured: Measured) -> str:
-    """Return the HTML of the page; `measured` is the content of metrics.json."""
+    """Return the HTML of the report page; `measured` is the content of metrics.json, the result of an evaluation."""
     goal = metric(measured["goal"])
     confusion = measured["details"].get("confusion")
     differences = _differences(measured, goal)
@@ -52,7 +52,10 @@ def page(measured: Measured) -> str:
 
 
 def best_baseline(measured: Measured) -> str | None:
-    """Return the name of the baseline that is best in the task's main metric (`goal`); None if there is no baseline."""
+    """Return the name of the baseline with the best value of the task's main metric.
+
+    `measured["goal"]` is the name of this metric. Returns None if no baseline has a value of it.
+    """
     goal, baselines = measured["goal"], measured["baselines"]
     names = [name for name in baselines if baselines[name].get(goal, {}).get("value") is not None]
     sign = -1 if goal in measured["lower_is_better"] else 1
@@ -60,9 +63,10 @@ def best_baseline(measured: Measured) -> str | None:
 
 
 def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return all pairs of labels in which the second was predicted instead of the first, the most frequent pairs first.
+    """Return all pairs of different labels of which the first was expected, but the second was predicted.
 
-    A pair is `{"expected", "answered", "count", "of"}`; `of` is the number of rows with the expected label.
+    A pair is `{"expected", "answered", "count", "of"}`: it occurred in `count` of the `of` rows with the expected
+    label. The most frequent pairs come first.
     """
     labels, counts = confusion["labels"], confusion["matrix"]
     pairs = [
@@ -75,12 +79,16 @@ def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the pairs of confused labels to list: up to 12 that occur more than once or, if no pair does, the first 5 pairs."""
+    """Return the confused pairs of labels that the page lists.
+
+    They are the pairs that occur more than once, up to 12 of them; if each pair occurs only once, they are the first 5
+    pairs.
+    """
     return [pair for pair in pairs[:12] if pair["count"] > 1] or pairs[:5]
 
 
 def _summary(measured: Measured, goal: Metric) -> str:
-    """Return one sentence that says how good the model is and how it compares with the best baseline."""
+    """Return one sentence with the model's value of the main metric (`goal`) and a comparison with the best baseline."""
     value = format_value(measured["metrics"][goal.name]["value"], goal.unit)
     sentence = f"On {plural(measured['rows'], 'row')} of the {measured['split']} split, this model reaches {value} ({goal.title})"
     name = best_baseline(measured)
@@ -94,7 +102,11 @@ def _summary(measured: Measured, goal: Metric) -> str:
 
 
 def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
-    """Return the four boxes at the top of the page: the score, its confidence interval, the best baseline, and the largest weakness."""
+    """Return the four boxes at the top of the page.
+
+    They show the main metric (`goal`), its confidence interval, the comparison with the best baseline, and the largest
+    weakness.
+    """
     entry = measured["metrics"][goal.name]
     units = plural(measured["units"], "row" if measured["units"] == measured["rows"] else "unit")
     interval = {"title": "How certain is that?", "figure": format_interval(entry["low"], entry["high"], goal.unit)}
@@ -118,7 +130,7 @@ def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
 
 
 def _against_baseline(measured: Measured, goal: Metric) -> dict[str, str]:
-    """Return the box that says whether the model is better than the best baseline."""
+    """Return the box that shows whether the model is better than the best baseline in the main metric (`goal`)."""
     title = "Better than a simple baseline?"
     name = best_baseline(measured)
     if name is None:
@@ -136,7 +148,11 @@ def _against_baseline(measured: Measured, goal: Metric) -> dict[str, str]:
 
 
 def _weakness(measured: Measured) -> dict[str, str]:
-    """Return the box on the model's largest weakness: its most frequent mistake, weakest label or mean error, depending on the task."""
+    """Return the box that shows the largest weakness of the model.
+
+    Depending on the task, this is the most frequent mistake, the label with the lowest F1, or the mean error. For other
+    tasks, the box refers to the list of worst predictions.
+    """
     title, details = "What does it get wrong?", measured["details"]
     if details.get("confusion"):
         pairs = mistakes(details["confusion"])
@@ -165,7 +181,7 @@ def _weakness(measured: Measured) -> dict[str, str]:
 
 
 def _notices(measured: Measured) -> list[str]:
-    """Return the warnings that the page shows above the figures."""
+    """Return the warnings that the page shows above the figures, for example that many inputs were truncated."""
     notices = list(measured["notes"])
     if measured["truncated"] >= _CUT_SHARE:
         notices.append(
@@ -180,7 +196,7 @@ def _notices(measured: Measured) -> list[str]:
 
 
 def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Return the task's main metric (`goal`) for the model and each baseline, as rows of a bar chart."""
+    """Return the rows of a bar chart of the main metric (`goal`): one for the model, and one for each baseline."""
     rows = {"this model": measured["metrics"], **{baseline_name(name): values for name, values in measured["baselines"].items()}}
     return [
         {
@@ -196,7 +212,10 @@ def _bars(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Return the differences between the model and each baseline in the main metric (`goal`), each with a sentence that explains it."""
+    """Return, for each baseline, how much the model differs from it in the main metric (`goal`).
+
+    Each difference comes with its confidence interval, and with a sentence that explains it.
+    """
     tones = {"model": "good", "baseline": "bad"}
     return [
         {
@@ -213,7 +232,7 @@ def _differences(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _metric_table(measured: Measured) -> dict[str, Any]:
-    """Return a table with every metric of the model, its interval, and the values of the baselines."""
+    """Return a table with one row per metric: the model's value, its confidence interval, and the values of the baselines."""
     rows = []
     for name, entry in measured["metrics"].items():
         shown = metric(name)
@@ -226,7 +245,11 @@ def _metric_table(measured: Measured) -> dict[str, Any]:
 
 
 def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the confusion matrix to draw; if it has more than 150 labels, only the 150 labels with the most mistakes are kept."""
+    """Return the confusion matrix that the page draws.
+
+    If there are more than 150 labels, only the 150 with the most mistakes are kept; `left_out` is the number of the
+    others.
+    """
     labels, counts = confusion["labels"], confusion["matrix"]
     if len(labels) <= _LARGEST:
         return {"labels": labels, "matrix": counts, "left_out": 0}
@@ -240,7 +263,11 @@ def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the table of the worst predictions: input texts, expected and predicted value, then columns of numbers."""
+    """Return the table of the worst predictions, or None if there are none.
+
+    Its columns are the input texts, then the expected and the predicted value, then columns of numbers such as the
+    confidence.
+    """
     if not errors:
         return None
     names = [name for name in dict.fromkeys(name for row in errors for name in row) if name != "row"]
@@ -256,12 +283,15 @@ def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _format_figure(value: float | None, name: str) -> str:
-    """Format a number in the unit of the column `name`."""
+    """Format a number of the table of worst predictions in the unit that the column `name` has."""
     return format_value(value, "share" if name == "probability" else metric(name).unit)
 
 
 def _format_answer(value: Any) -> str:
-    """Format an expected or predicted value as text: items are joined by commas, an empty value is "nothing"."""
+    """Format an expected or predicted value as text.
+
+    The items of a list or mapping are joined by commas; an empty value becomes "nothing".
+    """
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
@@ -272,7 +302,10 @@ def _format_answer(value: Any) -> str:
 
 
 def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
-    """Return the bar charts of the main metric (`goal`) per group of rows: one chart per column of `evaluate.slices`, one bar per value."""
+    """Return one bar chart per column by which the rows were grouped, with one bar per group for the main metric (`goal`).
+
+    The columns are the length of the text and those that the option `evaluate.slices` lists.
+    """
     return [
         {
             "column": part["column"],
@@ -286,7 +319,11 @@ def _slices(measured: Measured, goal: Metric) -> list[dict[str, Any]]:
 
 
 def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the bins of the reliability diagram, the mean confidence, the accuracy, and whether the model is over- or underconfident."""
+    """Return what the page shows of the calibration; None if the predictions have no probabilities.
+
+    This is: the bins of the reliability diagram, the mean confidence, the accuracy, and whether the model is over- or
+    underconfident.
+    """
     if not calibration or not calibration["bins"]:
         return None
     bins = calibration["bins"]
@@ -298,7 +335,10 @@ def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
-    """Return the curves of the training loss and of the main metric (`goal`) on validation rows, each with its own axis."""
+    """Return the curves of the training loss, and of the main metric (`goal`) on the validation rows.
+
+    Each curve has its own axis. A curve with fewer than two points is left out.
+    """
     kinds = (
         ("loss", "Training loss", "on the training rows", "number", "plain"),
         ("metric", f"{goal.title} on validation", "on rows that the model was not trained on", goal.unit, "accent"),
@@ -311,7 +351,7 @@ def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
 
 
 def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return facts about the training as pairs of a name and a text."""
+    """Return facts about the training, such as the number of steps, as pairs of a title and a text."""
     chosen = training.get("chosen") or {}
     facts = [
         ("Base", training.get("base")),

@@ -24,9 +24,9 @@ def format_count(value: float | None) -> str:
 
 
 def format_value(value: float | None, unit: Unit = "number") -> str:
-    """Format a value: 0.9342 as `93.4 %` if its unit is `share`, and as `0.934` if its unit is `number`.
+    """Format a value in its unit: 0.9342 becomes `93.4 %` if the unit is `share`, and `0.934` if it is `number`.
 
-    An int with the unit `number` is formatted as a count.
+    An int with the unit `number` is formatted as a count, with thousands separators.
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -39,7 +39,10 @@ def format_value(value: float | None, unit: Unit = "number") -> str:
 
 
 def format_change(value: float | None, unit: Unit = "number") -> str:
-    """Format a difference with its sign: 0.041 as `+4.1 points` if its unit is `share`, and as `+0.041` if its unit is `number`."""
+    """Format a difference of two values, with its sign.
+
+    For example, 0.041 becomes `+4.1 points` if the unit of the values is `share`, and `+0.041` if it is `number`.
+    """
     if value is None or not math.isfinite(value):
         return MISSING
     text = format_value(value, unit).replace(PER_CENT, " points")
@@ -47,21 +50,30 @@ def format_change(value: float | None, unit: Unit = "number") -> str:
 
 
 def _minus(text: str) -> str:
-    """Replace a leading hyphen of a formatted number by a minus sign; drop it if the number is zero."""
+    """Replace the hyphen before a formatted negative number by a minus sign.
+
+    If the number was rounded to zero, the hyphen is dropped.
+    """
     if not text.startswith("-"):
         return text
     return f"−{text[1:]}" if any(digit in text for digit in "123456789") else text[1:]
 
 
 def format_interval(low: float | None, high: float | None, unit: Unit = "number") -> str:
-    """Format the ends of a range, such as `92.4 to 94.3 %` for shares; missing ends give a dash."""
+    """Format the two ends of an interval, for example as `92.4 to 94.3 %` for the unit `share`.
+
+    If an end is missing, the result is a dash.
+    """
     if low is None or high is None:
         return MISSING
     return f"{format_value(low, unit).removesuffix(PER_CENT)} to {format_value(high, unit)}"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round values between `low` and `high` for an axis; their distance is 1, 2 or 5 times a power of ten."""
+    """Return about `count` round values from `low` to `high`, at which an axis has ticks.
+
+    The distance between two ticks is 1, 2 or 5 times a power of ten.
+    """
     if not high > low:
         return [low]
     raw = (high - low) / max(1, count)
@@ -78,16 +90,17 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def tick(value: float, unit: Axis = "number") -> str:
-    """Format the label of an axis tick, without superfluous digits."""
+    """Format the value at a tick of an axis, in the unit of the axis and without superfluous digits."""
     sign = "+" if value > 0 and unit in {"points", "change"} else ""
     text = f"{100 * value:.6g}" if unit in {"share", "points"} else f"{value:,.6g}"
     return sign + _minus(text) + (PER_CENT if unit == "share" else "")
 
 
 def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = True) -> tuple[float, float]:
-    """Return the two ends of an axis that shows these values.
+    """Return the lower and upper end of an axis that shows these values.
 
-    With `zero`, the axis includes 0, and for shares also 1; without it, the axis begins slightly below the smallest value.
+    If `zero` is true, the axis includes 0 and, for the unit `share`, also 1. If it is false, the axis extends slightly
+    below the smallest and above the largest value.
     """
     finite = [value for value in values if value is not None and math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
@@ -100,16 +113,17 @@ def domain(values: Iterable[float | None], unit: Unit = "number", zero: bool = T
 
 
 def place(value: float, ends: Sequence[float]) -> float:
-    """Return the position of a value on an axis with these two ends, in per cent of the length of the axis, from 0 to 100.
+    """Return the position of a value on an axis, in per cent of the length of the axis, from 0 to 100.
 
-    A value outside of the axis is placed at its nearer end.
+    `ends` contains the values at the two ends of the axis. A value outside of the axis gets the position of the nearer
+    end.
     """
     low, high = ends
     return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 3)
 
 
 def width(text: str) -> int:
-    """Return the width of a text in terminal columns: a Chinese character takes two."""
+    """Return the width of a text in terminal columns; for example, a Chinese character takes two columns."""
     return sum(_columns(letter) for letter in text)
 
 
@@ -119,18 +133,24 @@ def _columns(letter: str) -> int:
 
 
 def ems(text: str) -> float:
-    """Return the approximate width of a text in a chart, in units of its font size."""
+    """Return the approximate width of a text in a chart, in multiples of the font size (em)."""
     return sum((0.0, 0.64, 1.0)[_columns(letter)] for letter in text)
 
 
 def short(text: Any, columns: int = 40) -> str:
-    """Shorten a text to this many terminal columns; a shortened text ends with an ellipsis."""
+    """Shorten a text to at most this many terminal columns; a shortened text ends with an ellipsis.
+
+    White space, such as a line break, becomes a single space.
+    """
     line = " ".join(str(text).split())
     return line if width(line) <= columns else _head(line, columns - 1).rstrip() + "…"
 
 
 def middle(text: Any, columns: int = 28) -> str:
-    """Shorten a name to this many terminal columns by replacing its middle by an ellipsis, because names often differ at the end."""
+    """Shorten a name to at most this many terminal columns, by replacing its middle by an ellipsis.
+
+    The end of the name is kept, because similar names often differ only there.
+    """
     line = " ".join(str(text).split())
     if width(line) <= columns:
         return line
@@ -139,7 +159,7 @@ def middle(text: Any, columns: int = 28) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Return the beginning of a text, up to this many terminal columns."""
+    """Return the beginning of a text that fits into this many terminal columns."""
     room = columns
     for position, letter in enumerate(text):
         room -= _columns(letter)
@@ -149,7 +169,7 @@ def _head(text: str, columns: int) -> str:
 
 
 def plural(number: float, one: str, many: str | None = None) -> str:
-    """Format a count with its noun: `1 row`, `2,000 rows`."""
+    """Format a number with its noun, as `1 row` or `2,000 rows`; `many` is the plural if it is not `one` with an s."""
     return f"{format_count(number)} {one if number == 1 else many or one + 's'}"
 
 

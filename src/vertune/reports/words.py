@@ -1,4 +1,4 @@
-"""Describes metrics and differences between models in words, for reports."""
+"""Describes metrics, and differences between models, in words for readers of reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INCLUDES = "the 95 % interval of the difference includes 0"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The title, unit and explanation with which reports show a metric."""
+    """How reports show a metric: its title, its unit, and an explanation of its value."""
 
     name: str
     title: str
@@ -26,33 +26,41 @@ class Metric:
     """The explanation; `{hundred}` is replaced by the metric's value times 100, `{value}` by the formatted value."""
 
     def explain(self, value: float | None) -> str:
-        """Return one sentence that says what a value of this metric means."""
+        """Return one sentence for readers without knowledge of statistics that explains this value of the metric."""
         hundred = "?" if value is None else f"{100 * value:.0f}"
         return self.about.format(hundred=hundred, value=format_value(value, self.unit))
 
 
 @cache
 def _read(file: str) -> dict[str, Any]:
-    """Read a YAML file of this folder."""
+    """Return the content of a YAML file in the folder of this module."""
     content: dict[str, Any] = yaml.safe_load((Path(__file__).parent / file).read_text(encoding="utf-8"))
     return content
 
 
 def baseline_name(name: str) -> str:
-    """Return the name under which reports show a baseline, from baselines.yaml; an unlisted baseline is shown under its own name."""
+    """Return the name under which reports show a baseline, such as `word search (BM25)` for `bm25`.
+
+    The names come from baselines.yaml; a baseline that is not listed there is shown under its own name.
+    """
     return str(_read("baselines.yaml").get(name, name))
 
 
 def metric(name: str) -> Metric:
-    """Return title, unit and explanation of a metric from metrics.yaml; an unlisted metric is shown as a number under its own name."""
+    """Return how reports show a metric, from metrics.yaml.
+
+    A metric that is not listed there is shown as a number, under its own name and without an explanation.
+    """
     words = _read("metrics.yaml").get(name, {})
     return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
 
 
 def comparison_sentence(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
-    """Return which of two models is better (1: `ours`, -1: `theirs`, 0: the data can't decide), and a sentence that says so.
+    """Return which of two models is better, and a sentence that states it.
 
-    `difference` is the difference ours − theirs of the metric, with its 95 % interval: `value`, `low`, `high`.
+    The first value is 1 if `ours` is better, -1 if `theirs` is, and 0 if the data is not sufficient to decide.
+    `difference` describes the metric of `ours` minus that of `theirs`: its `value`, and the ends `low` and `high` of
+    its 95 % interval. `ours` and `theirs` are the names of the models in the sentence.
     """
     low, high = difference["low"], difference["high"]
     if low is None or high is None or low <= 0 <= high:
@@ -64,6 +72,9 @@ def comparison_sentence(difference: Mapping[str, float | None], lower_is_better:
 
 
 def format_difference(difference: Mapping[str, float | None], shown: Metric) -> str:
-    """Format the difference of a metric between two models, with its interval: `+4.0 points (+3.1 to +4.9)`."""
+    """Format the difference between two models in a metric, with its confidence interval.
+
+    An example is `+4.0 points (+3.1 to +4.9)`.
+    """
     low, high = (format_change(difference[end], shown.unit).removesuffix(" points") for end in ("low", "high"))
     return f"{format_change(difference['value'], shown.unit)} ({low} to {high})"

@@ -1,1 +1,1 @@
-"""The tasks: what a model predicts, and how its predictions are scored. One file per task."""
+"""Tasks, such as classification: each defines what a model predicts and how predictions are scored. One module per task."""

@@ -1,6 +1,6 @@
 """Parses the expected answers of question answering, finds them in their context, and marks the tokens where they start and end.
 
-Independent of models.
+The context is the text that contains the answers. This module does not depend on any model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @cache
 def entry() -> dict[str, pl.DataType]:
-    """Return the fields of one expected answer with their Polars types."""
+    """Return the Polars types of the two fields of an expected answer: `start` (its position in the context) and `text`."""
     import polars as pl
 
     return {"start": pl.Int64(), "text": pl.String()}
@@ -42,12 +42,13 @@ START, END = 1, 2
 
 
 def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
-    """Return the frame with the column `name` parsed to lists of {start, text}, and two new columns, `__problem` and `__moved`.
+    """Parse the column `name` to lists of expected answers, and add the columns `__problem` and `__moved`.
 
-    A cell may contain a list of {start, text}, a mapping {text: […], answer_start: […]} as in SQuAD, one answer as text, or one of
-    these as JSON. `context` is the name of the context column. `__problem` is the reason why the answers of a row are invalid, else
-    null; no error is raised. If the context does not contain an answer at its `start`, but contains it exactly once elsewhere,
-    `start` is corrected; `__moved` lists these answers with their old and new start.
+    A cell may contain a list of {start, text} or of texts, a mapping {text: […], answer_start: […]} as in SQuAD, one
+    answer as text, or the JSON text of a list or mapping. `context` is the name of the column with the texts that
+    contain the answers. If a context does not contain an answer at its `start`, but contains it at exactly one other
+    position, `start` is set to that position, and `__moved` lists the answer as {start, moved_to, text}. If the answers
+    of a row are invalid, `__problem` contains the reason, and no error is raised; in other rows, `__problem` is null.
     """
     import polars as pl
 
@@ -74,7 +75,7 @@ def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """The expected answers of one row, parsed and found in the context."""
+    """The result of parsing the expected answers of one row and of finding them in the row's context."""
 
     answers: list[dict[str, Any]] | None
     """A {start, text} per answer; None if the cell is empty or invalid."""
@@ -85,7 +86,10 @@ class _Cell:
 
     @classmethod
     def of(cls, value: Any, context: str) -> _Cell:
-        """Parse the value of one cell and find its answers in the context of the row; if this fails, set `problem` and raise no error."""
+        """Parse one cell, `value`, and find its answers in the context of the row.
+
+        If this fails, the result contains the reason in `problem`; no error is raised.
+        """
         try:
             parsed = _parse(value)
             placed = None if parsed is None else [_placed(start, text, context) for start, text in parsed]
@@ -102,7 +106,7 @@ class _Cell:
 
 
 def _is_typed(kind: pl.DataType) -> bool:
-    """Return whether a column type is a list of structs with an integer `start` and a string `text`."""
+    """Return whether a Polars column type is a list of structs with an integer `start` and a string `text`."""
     import polars as pl
 
     inner = kind.inner if isinstance(kind, pl.List) else None
@@ -111,7 +115,11 @@ def _is_typed(kind: pl.DataType) -> bool:
 
 
 def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
-    """Return an expression that is true for a row if its context contains each answer at the answer's `start`, or if it has no answers."""
+    """Return a Polars expression that is true for each row whose answers need no correction.
+
+    These are the rows without answers, and the rows whose context contains each answer exactly at the answer's `start`.
+    A row with a blank answer is not among them. `numbered` must contain the row numbers in the column `__number`.
+    """
     import polars as pl
 
     long = (
@@ -127,13 +135,17 @@ def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
 
 
 class _Misplaced(ValueError):
-    """Raised if an answer is empty, or if its position in the context can't be found; its message is the reason why the row is rejected."""
+    """Raised if an answer is empty, does not occur in the context, or occurs there several times but not at its `start`.
+
+    The message of the error becomes the reason why the row is rejected.
+    """
 
 
 def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
     """Return (start, text) for each answer of one cell, or None if the cell is null.
 
-    The start of an answer is None if the cell gives only its text.
+    The start is None if the cell contains only the text of the answer. Raises ValueError, TypeError or KeyError if the
+    cell contains no answers in one of the forms that `read` lists.
     """
     if isinstance(cell, str):
         if cell.lstrip()[:1] not in ("[", "{"):
@@ -148,31 +160,33 @@ def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
 
 
 def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
-    """Return an answer as {start, text}, with a corrected `start` if needed.
+    """Find an answer in its context, and return it as {start, text}.
 
-    If the context does not contain the text at `start`, but contains it exactly once elsewhere, that is its start. Raises
-    _Misplaced if the text is empty, if the context does not contain it, or if the context contains it several times, but not at
-    `start`.
+    If the context contains the text at the given `start`, this start is kept. Otherwise, the text must occur exactly
+    once in the context, and the result contains the position where it occurs. Raises _Misplaced if the text is blank,
+    if it does not occur, or if it occurs several times but not at `start`. Raises TypeError if `text` is not a string.
     """
     if not isinstance(text, str):
         raise TypeError("the text of an answer must be a string")
     if not text.strip():
-        raise _Misplaced("an answer is empty; write [] if the context does not contain an answer")
+        raise _Misplaced("the text of an answer is empty; write [] instead if the context does not contain any answer")
     if start is not None and start >= 0 and context[start : start + len(text)] == text:
         return {"start": int(start), "text": text}
     position = context.find(text)
     if position < 0:
-        raise _Misplaced("an answer is not in the context")
+        raise _Misplaced("the context does not contain the text of an answer")
     if context.find(text, position + 1) >= 0:
-        raise _Misplaced(f"an answer is not at its start ({start}), and the context contains it more than once")
+        raise _Misplaced(f"the context contains the text of an answer more than once, but not at the given start ({start})")
     return {"start": position, "text": text}
 
 
 def mark(feature: Feature, answers: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], bool]:
-    """Return the training target of each token of a model input, shape (tokens,), and whether the input contains a whole answer.
+    """Return the training target of each token of a model input, and whether the input contains a complete answer.
 
-    A target combines the bits START and END. If the input contains no whole answer, the special token that stands for "no answer"
-    (see `decoders.extract.nowhere`) is marked as start and end.
+    The targets have the shape (tokens,). The target of a token of the context is the sum of START (1) if a complete
+    answer starts in the token and END (2) if one ends in it; it is 0 if neither is so. The special token that stands
+    for "no answer" (see `decoders.extract.nowhere`) has the target START + END if the input contains no complete
+    answer, else 0. All other tokens have -100, which the loss ignores.
     """
     assert feature.places is not None
     offsets = feature.places.offsets

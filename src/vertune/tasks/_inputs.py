@@ -1,4 +1,7 @@
-"""The inputs of a task: declares, checks and converts them, and formats them for reports; independent of what is predicted."""
+"""Defines the input fields of a task, checks and converts their values, and formats them for reports.
+
+Independent of what the task predicts.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _SHOWN = 300
 
 
 class SingleView(Task):
-    """A task that encodes all inputs of a record together, such as a text, a pair of texts, or the fields in `inputs`."""
+    """A task whose model reads all input fields of a record together, as one model input.
+
+    The fields are a text and an optional second text or, instead, the fields that the option `inputs` lists.
+    """
 
     inputs: dict[str, Literal["text", "number", "category"]] = Field(
         default={},
@@ -31,9 +37,10 @@ class SingleView(Task):
     )
 
     def model_post_init(self, context: Any) -> None:
-        """Replace the input columns of this instance by the fields in the option `inputs`, if there are any.
+        """Use the fields in the option `inputs`, if it lists any, as the input columns of this task.
 
-        Raises ConfigError if a field has the name of the target column.
+        Pydantic calls this method after it has validated the options. Raises ConfigError if a field has the same name
+        as the column that the task predicts.
         """
         if not self.inputs:
             return
@@ -41,17 +48,18 @@ class SingleView(Task):
         taken = sorted({column.name for column in others} & set(self.inputs))
         if taken:
             raise ConfigError(
-                f"The task '{self.name}' has an input named '{taken[0]}', but that is the name of the field that it predicts. "
+                f"The task '{self.name}' has an input named '{taken[0]}', but the field that the task predicts has the same name. "
                 "Rename the input in the option `inputs`."
             )
         # the model is frozen; an entry in __dict__ overrides the class's columns without becoming an option
         self.__dict__["columns"] = (*(Column(name, f"A {kind}.", type=kind) for name, kind in self.inputs.items()), *others)
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return one view, because the encoder reads all inputs of a record together.
+        """Return one view (the definition of a model input), because the model reads all input fields of a record together.
 
-        The view contains all required inputs, and those optional inputs that are in `columns`. If all of them are texts, a long
-        text may be divided into windows (overlapping pieces).
+        The view contains all required input fields, and those optional ones that are in `columns`, the names of the
+        columns of the data. If all fields in it are texts, a long text may be divided into windows (overlapping
+        pieces).
         """
         read = [column for column in self.input_columns if column.required or column.name in columns]
         texts = all(column.type == "text" for column in read)
@@ -59,7 +67,7 @@ class SingleView(Task):
         return (View("text" if texts else "record", tuple(column.name for column in read), windows=texts, types=types),)  # type: ignore[arg-type]
 
     def check_inputs(self, frame: pl.DataFrame) -> _rows.Checks:
-        """Return the checks and conversions of the input columns, without applying them.
+        """Return the checks and conversions of the input columns; `_rows.sift` applies them to the rows.
 
         Raises DataError if a required column is missing or a column has the wrong type.
         """
@@ -76,7 +84,10 @@ class SingleView(Task):
 
 
 def _check_input(checks: _rows.Checks, frame: pl.DataFrame, column: Column, may_be_empty: bool) -> None:
-    """Add the checks and conversions of one input column to `checks`."""
+    """Add the checks and conversions of one input column to `checks`.
+
+    A row whose text in a required column is blank is rejected, unless `may_be_empty` is true.
+    """
     name = column.name
     if column.type == "number":
         raw, number = _rows.number(frame, name)
@@ -93,20 +104,24 @@ def _check_input(checks: _rows.Checks, frame: pl.DataFrame, column: Column, may_
 
 
 def shown(record: Record, columns: Sequence[Column]) -> dict[str, Any]:
-    """Return the inputs of a record for a report: a mapping by name, without empty inputs, each shortened to 300 characters."""
+    """Return the input values of a record for a report, by column name.
+
+    Missing and empty values are left out. Each value is converted to text, and shortened if it has more than 300
+    characters.
+    """
     return {column.name: _cut(str(record[column.name])) for column in columns if record.get(column.name) not in (None, "")}
 
 
 def _cut(text: str) -> str:
-    """Shorten a text of more than 300 characters and add an ellipsis."""
+    """Return the text; if it has more than 300 characters, return its first 300 characters followed by an ellipsis."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def as_texts(records: Sequence[Record], columns: Sequence[Column]) -> list[Record]:
-    """Convert records to texts, for baselines that read only texts.
+    """Convert records to records with only the fields `text` and `text_pair`, for baselines that read only texts.
 
-    If the inputs are one or two texts, the first becomes the field `text`, and the second, if there is one, the field `text_pair`.
-    Otherwise, all inputs are joined into one text in the field `text`: `name: value; name: value`.
+    If the inputs are one or two texts, the first becomes `text`, and the second, if there is one, `text_pair`.
+    Otherwise, all inputs that have a value are joined in the field `text`, for example as `age: 30; job: nurse`.
     """
     names = [column.name for column in columns]
     if len(columns) <= 2 and all(column.type == "text" for column in columns):

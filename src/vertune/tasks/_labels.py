@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) -> pl.DataFrame:
-    """Add the checks and conversions of the label column `name` to `checks`; return the frame, with whole numbers as integers.
+    """Add the checks and conversions of the label column `name` to `checks`, and return the frame.
 
-    Whole numbers that were read as floats because a cell was empty (1.0 for 1) are converted back to integers. `known` are the
-    configured labels, if any. Raises DataError if a row has a list of labels, or if labels are numbers such as 0.5 that are not in
-    `known`.
+    If the labels are whole numbers that were read as floats (1.0 for 1, because a cell was empty), they are integers in
+    the returned frame. `known` are the labels that the config lists, if any. Raises DataError if the column contains
+    lists. Also raises DataError if labels are numbers such as 0.5, unless `known` contains all labels of the column.
     """
     import polars as pl
 
@@ -38,9 +38,10 @@ def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) 
 
 
 def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
-    """Return the frame; a label column of floats that are all whole numbers is converted to integers.
+    """If the label column `name` contains floats that are all whole numbers, return the frame with them as integers.
 
-    Raises DataError if a row has a list of labels, or if labels are numbers such as 0.5, unless all labels are in `known`.
+    Otherwise, return the frame unchanged. Raises DataError if the column contains lists. Also raises DataError if
+    labels are numbers such as 0.5, unless `known` (the labels that the config lists) contains all labels of the column.
     """
     import polars as pl
 
@@ -71,7 +72,7 @@ def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFr
 
 
 def ordered(labels: Iterable[str]) -> list[str]:
-    """Return the distinct labels, sorted as numbers if all are whole numbers, else as texts by code points."""
+    """Return the distinct labels in order: by number if all are whole numbers, otherwise as texts, by Unicode code points."""
     distinct = set(labels)
     if all(label.removeprefix("-").isdecimal() for label in distinct):
         return sorted(distinct, key=lambda label: (int(label), label))
@@ -79,16 +80,18 @@ def ordered(labels: Iterable[str]) -> list[str]:
 
 
 def learnt(counts: Mapping[str, int], given: Sequence[str], task: str) -> list[str]:
-    """Return the labels of a task: the configured ones (`given`) if any, else the sorted labels of the training rows.
+    """Return the labels of a task: those in the config (`given`) or, if it lists none, the sorted labels of the training rows.
 
-    `counts` is the number of training rows of each label. Raises ConfigError if a label is configured twice; DataError if a training
-    row has a label that is not configured, or if no labels are configured and the training rows have fewer than two distinct ones.
+    `counts` maps each label to its number of training rows. Raises ConfigError if the config lists a label twice.
+    Raises DataError if the config lists labels, but a training row has another one. Without labels in the config,
+    raises DataError if the training rows have fewer than two different labels. `task` is the name of the task, for the
+    messages.
     """
     if not given:
         if len(counts) < 2:
-            only = f"all have '{next(iter(counts))}'" if counts else "none has a label"
+            only = f"all have the label '{next(iter(counts))}'" if counts else "none has a label"
             raise DataError(
-                f"The task '{task}' needs training rows with at least two labels, but {only}. "
+                f"The task '{task}' needs at least two different labels in the training rows, but of these rows, {only}. "
                 "Check in `data.fields` of the config which column is read as the label."
             )
         return ordered(counts)
@@ -97,24 +100,34 @@ def learnt(counts: Mapping[str, int], given: Sequence[str], task: str) -> list[s
         raise ConfigError(f"The option `labels` of the task '{task}' lists {_some(twice)} more than once. Write each label only once.")
     unknown = {label: count for label, count in counts.items() if label not in set(given)}
     if unknown:
-        raise DataError(f"{_listed(unknown)}. The config lists: {_some(given)}. Add the label to the option `labels`, or correct the rows.")
+        raise DataError(
+            f"{_listed(unknown)}. The labels in the config are: {_some(given)}. "
+            "Add the unknown labels to the option `labels`, or correct the rows."
+        )
     return list(given)
 
 
 def index(names: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
-    """Return the index of each name in `labels`, shape (names,); raise DataError if a name is not in `labels`."""
+    """Convert label names to class indices, which are their positions in `labels`; the result has the shape (names,).
+
+    Raises DataError if a name is not in `labels`.
+    """
     known = {label: number for number, label in enumerate(labels)}
     indices = np.fromiter((known.get(name, -1) for name in names), np.int64, len(names))
     if (indices < 0).any():
         unknown = Counter(str(names[row]) for row in np.flatnonzero(indices < 0).tolist())
         raise DataError(
-            f"{_listed(unknown)}. The model knows: {_some(labels)}. Correct these rows, or train again with rows that have the label."
+            f"{_listed(unknown)}. The labels of the task are: {_some(labels)}. "
+            "Correct these rows, or train again with rows that have the new labels."
         )
     return indices
 
 
 def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.bool_]:
-    """Return a bool array of shape (rows, labels) that marks the labels of each row; raise DataError for a label not in `labels`."""
+    """Convert the set of labels of each row to a row of a bool array, true for each label that the set contains.
+
+    The array has the shape (rows, labels). Raises DataError if a set contains a label that is not in `labels`.
+    """
     present = np.zeros((len(sets), len(labels)), bool)
     rows = np.repeat(np.arange(len(sets)), [len(names) for names in sets])
     present[rows, index([name for names in sets for name in names], labels)] = True
@@ -122,14 +135,18 @@ def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.
 
 
 def _listed(unknown: Mapping[str, int]) -> str:
-    """Return the beginning of an error message that lists up to 10 unknown labels with their numbers of rows."""
+    """Return the first sentence of an error message, without its full stop: how many rows have unknown labels, and which.
+
+    `unknown` maps each unknown label to its number of rows; the sentence lists the 10 most frequent ones with these
+    numbers.
+    """
     total = sum(unknown.values())
     shown = ", ".join(f"'{label}' ({count})" for label, count in sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:10])
     more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-    return f"{total} {'row has a label' if total == 1 else 'rows have labels'} that the task does not know: {shown}{more}"
+    return f"{total} {'row has a label' if total == 1 else 'rows have labels'} that the task does not have: {shown}{more}"
 
 
 def _some(labels: Sequence[str]) -> str:
-    """Format labels for a message: the first 20, and how many more there are."""
+    """Format labels for an error message: the first 20 labels, and how many more there are."""
     shown = ", ".join(labels[:20])
     return f"{shown} and {len(labels) - 20} more" if len(labels) > 20 else shown or "none yet"

@@ -1,4 +1,7 @@
-"""Functions with which tasks check and convert their rows: bad rows are rejected with a reason, changed values are counted."""
+"""Functions with which tasks check and convert the rows of a data frame.
+
+Invalid rows are rejected with a reason. Values that a conversion changes are counted and reported.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
-    """Raise DataError if a required input column is missing, or if a text column contains lists or structs."""
+    """Raise DataError if a required input column is missing, or if a text column contains lists or structs.
+
+    `columns` are the columns that the task defines; `task` is its name, for the messages.
+    """
     for column in columns:
         if column.role == "input" and column.required and column.name not in frame.columns:
             raise DataError(missing(frame, column.name, task))
@@ -39,31 +45,38 @@ def missing(frame: pl.DataFrame, name: str, task: str) -> str:
 
 
 def target(frame: pl.DataFrame, name: str, task: str) -> pl.Series:
-    """Return the target column of the training rows; raise DataError if the data has no such column, or no rows."""
+    """Return the column `name` of the training rows, which contains the values to predict.
+
+    Raises DataError if the data has no such column, or no rows. `task` is the name of the task, for the messages.
+    """
     if name not in frame.columns:
         raise DataError(missing(frame, name, task))
     if not frame.height:
         raise DataError(
-            f"The task '{task}' has no training rows: all were rejected. Correct the rows listed in rejected.jsonl, or add rows."
+            f"The task '{task}' has no training rows, because all rows were rejected. "
+            "Correct the rows listed in rejected.jsonl, or add rows."
         )
     return frame[name]
 
 
 def string(name: str) -> pl.Expr:
-    """Return an expression that casts a column to text."""
+    """Return a Polars expression that converts the column `name` to text."""
     import polars as pl
 
     return pl.col(name).cast(pl.String)
 
 
 def blank(name: str) -> pl.Expr:
-    """Return an expression that is true where a column, as text, is null, empty or white space only."""
+    """Return a Polars expression that is true for rows whose value in the column `name` is null, empty or only white space."""
     return string(name).is_null() | (string(name).str.strip_chars() == "")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A conversion that changes or drops values in rows that are kept; a note counts the affected values and shows examples."""
+    """The description of a conversion that changes or drops values, but keeps the rows that contain them.
+
+    `sift` counts the affected values, and reports the count and some examples in a `Note`.
+    """
 
     what: str
     """What happened, as the end of a sentence that begins with counts: `labels had white space around them, which was removed`."""
@@ -77,7 +90,7 @@ class Change:
 
 @dataclass(slots=True)
 class Checks:
-    """The checks and conversions that `sift` applies to the rows of a frame."""
+    """The checks and conversions that a task defines for its rows, and that `sift` applies to a frame."""
 
     names: Sequence[str]
     """Columns whose values are reported for a rejected row."""
@@ -90,7 +103,7 @@ class Checks:
 
 
 def words(name: str) -> pl.Expr:
-    """Return an expression for a column as text without surrounding white space; null where nothing remains."""
+    """Return a Polars expression for the column `name` as text without surrounding white space; blank values become null."""
     import polars as pl
 
     text = string(name).str.strip_chars()
@@ -98,7 +111,10 @@ def words(name: str) -> pl.Expr:
 
 
 def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """Return an expression for a column as text without surrounding white space; whole numbers in a float column get no decimal point."""
+    """Return a Polars expression for a column of categories as text without surrounding white space.
+
+    Blank values become null. In a column of floats, whole numbers get no decimal point: 1.0 becomes `1`.
+    """
     import polars as pl
 
     if not frame.schema[name].is_float():
@@ -108,31 +124,35 @@ def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
 
 
 def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
-    """Return two expressions for a column: its values as text without surrounding white space, and its values as numbers.
+    """Return two Polars expressions for the column `name`: its values as trimmed text, and its values as numbers.
 
-    The second is null where a value is not a number. Raises DataError if the column contains lists, structs or dates, or if none of
-    its values is a number.
+    The second expression is null where a value is not a number. Raises DataError if the column contains lists, structs
+    or dates, or if none of its values is a number.
     """
     import polars as pl
 
     kind = frame.schema[name]
     if kind.is_nested() or kind.is_temporal():
-        raise DataError(f"The column '{name}' has the type {kind}, but the task needs numbers. Name a column of numbers.")
+        raise DataError(
+            f"The column '{name}' has the type {kind}, but the task needs numbers. "
+            f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`."
+        )
     raw = string(name).str.strip_chars()
     value = (raw if kind == pl.String else pl.col(name)).cast(pl.Float64, strict=False)
     filled = frame.select(raw=raw, value=value).filter(pl.col("raw").is_not_null() & (pl.col("raw") != ""))
     if len(filled) and filled["value"].is_null().all():
         raise DataError(
-            f"The column '{name}' contains words such as '{filled['raw'][0]}', but the task needs numbers. Name a column of numbers. "
-            "To predict words, use `task: classify`."
+            f"The column '{name}' contains words such as '{filled['raw'][0]}', but the task needs numbers. "
+            f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`. To predict words, use `task: classify`."
         )
     return raw, value
 
 
 def not_finite(name: str, raw: pl.Expr) -> pl.Expr:
-    """Return an expression for the reason why a row is rejected: its value in the column `name` is not a finite number.
+    """Return a Polars expression for the reason with which rows are rejected whose value is not a finite number.
 
-    `raw` is an expression for this value as text.
+    The reason is a text with the name of the column (`name`) and the value itself; `raw` is an expression for the value
+    as text.
     """
     import polars as pl
 
@@ -140,9 +160,9 @@ def not_finite(name: str, raw: pl.Expr) -> pl.Expr:
 
 
 def trimmed(name: str, values: str) -> Change:
-    """Return a `Change` that reports how many values of the column `name` had white space around them, which was removed.
+    """Return a `Change` that counts the values of the column `name` that had white space around them, which was removed.
 
-    `values` is the word for the values in the note, such as `labels`.
+    `values` is the plural noun for these values in the note, such as `labels`.
     """
     import polars as pl
 
@@ -151,9 +171,11 @@ def trimmed(name: str, values: str) -> Change:
 
 
 def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:
-    """Apply the checks to a frame: reject bad rows, each with the first reason that applies to it, and convert the other rows.
+    """Reject the invalid rows of a frame, and convert the other rows.
 
-    The result has a note for each change of values (see `Change`) that affects at least one row.
+    A row is rejected if a condition in `checks.problems` is true for it; the first such condition gives the reason. The
+    result contains the converted rows, the rejected rows with their reasons, and a note for each `Change` that affects
+    at least one value. `task` is the name of the task, which the notes contain.
     """
     import polars as pl
 
@@ -173,7 +195,10 @@ def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:
 
 
 def _note(good: pl.DataFrame, change: Change, task: str) -> Note | None:
-    """Return the note that reports one change of values, with counts and examples; None if no row is affected."""
+    """Return the note on one change: how many values of the kept rows (`good`) it affects, with examples.
+
+    Returns None if the change affects no value.
+    """
     import polars as pl
 
     marks = [name for name in ("__file", "__row", "__number") if name in good.columns]
@@ -192,12 +217,15 @@ def _note(good: pl.DataFrame, change: Change, task: str) -> Note | None:
 
 
 def _origin(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where a row comes from: its row number, counted from 1, and the file if the frame has it in the column `__file`."""
+    """Return where a row was read from, for a report: a dict with its row number, counted from 1, as `row`.
+
+    If the frame has a column `__file`, the dict also contains the name of the file, as `file`.
+    """
     return {**({"file": row["__file"]} if "__file" in row else {}), "row": row.get("__row", row["__number"])}
 
 
 def _writable(value: Any) -> Any:
-    """Convert a value to one that JSON can represent; NaN, bytes and dates become text."""
+    """Convert a value to one that JSON can represent; NaN, infinity, bytes and dates become text."""
     if isinstance(value, Mapping):
         return {key: _writable(item) for key, item in value.items()}
     if isinstance(value, list):

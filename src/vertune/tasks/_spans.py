@@ -1,4 +1,7 @@
-"""Parses and checks columns of labelled spans of a text, and removes overlapping spans; independent of tokens and models."""
+"""Parses and checks columns of labelled spans (marked parts of a text), and removes overlapping spans.
+
+Independent of tokens and models.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 @cache
 def entry() -> dict[str, pl.DataType]:
-    """Return the fields of a labelled span with their Polars types."""
+    """Return the Polars types of the fields of a labelled span: `start` and `end` (positions in the text), and `label`."""
     import polars as pl
 
     return {"start": pl.Int64(), "end": pl.Int64(), "label": pl.String()}
@@ -36,9 +39,10 @@ _LINE = 1 << 32
 
 
 def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Parse the column `name` to lists of spans, and add the column `__unread`: the reason why a value can't be parsed, else null.
+    """Parse the column `name` to lists of spans, and add the column `__unread`.
 
-    Raises DataError only if the type of the column can't contain spans, such as a column of numbers.
+    `__unread` contains, for each row, the reason why its value can't be parsed, or null if it can. Raises DataError
+    only if the type of the column can't contain spans, such as a column of numbers.
     """
     import polars as pl
 
@@ -65,9 +69,11 @@ def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """Parse one cell: a list whose items are mappings or tuples (start, end, label), or the JSON text of such a list.
+    """Parse one cell, and return its spans and the reason why the cell can't be parsed.
 
-    Returns (spans, None); (None, reason) if the cell can't be parsed; (None, None) if the cell is null.
+    A cell is a list of spans, each a mapping or a tuple (start, end, label), or the JSON text of such a list. If
+    parsing fails, the spans are None; if it succeeds, the reason is None; if the cell is null, both the spans and the
+    reason are None.
     """
     try:
         items = json.loads(value) if isinstance(value, str) else value
@@ -79,18 +85,21 @@ def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
 
 
 def _span(item: Any) -> dict[str, Any]:
-    """Convert a mapping or a tuple (start, end, label) to a span; raise ValueError if start or end is not a whole number."""
+    """Convert a mapping with `start`, `end` and `label`, or a tuple (start, end, label), to a span.
+
+    Raises ValueError if start or end is not a whole number.
+    """
     start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
     if int(start) != start or int(end) != end:
-        raise ValueError("offsets must be whole numbers")
+        raise ValueError("the start and the end of a span must be whole numbers")
     return {"start": int(start), "end": int(end), "label": str(label) if label is not None else None}
 
 
 def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
     """Check the spans in the column `name` against the texts in the column `text`; add the columns `__problem` and `__overlap`.
 
-    `__problem` is the reason why a span of the row is invalid, else null; no error is raised. `__overlap` is true if spans of the
-    row overlap.
+    `__problem` is the reason why a span of the row is invalid, such as bounds outside of the text; it is null if all
+    spans are valid. No error is raised. `__overlap` is true if at least two spans of the row overlap.
     """
     import polars as pl
 
@@ -125,9 +134,10 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
 
 
 def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Where spans overlap, keep only the longest, and list the removed ones in the new column `__dropped`.
+    """Remove spans that overlap a longer one of the same row, and list the removed spans in the new column `__dropped`.
 
-    Of equally long spans, the first is kept. Rows in which `check` found a problem are not changed.
+    If two spans of equal length overlap, the one that starts first is kept. Rows in which `check` found a problem are
+    not changed.
     """
     import polars as pl
 
@@ -145,10 +155,13 @@ def resolve(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def places(spans: Iterable[Mapping[str, Any]]) -> list[tuple[int, int, str]]:
-    """Return (start, end, label) of each span, sorted."""
+    """Return the spans as sorted tuples (start, end, label), so that two lists of spans can be compared."""
     return sorted((span["start"], span["end"], span["label"]) for span in spans)
 
 
 def in_words(text: str, spans: Sequence[Mapping[str, Any]]) -> str:
-    """Format the spans of a text for a report: the text of each span with its label in brackets, such as `Paris [city]`."""
+    """Format the spans of a text for a report, such as `Paris [city]; Anna [person]`; without spans, return `none`.
+
+    Each span is shown as the part of the text that it covers, followed by its label in brackets.
+    """
     return "; ".join(f"{text[span['start'] : span['end']]} [{span['label']}]" for span in spans) or "none"

@@ -1,7 +1,7 @@
-"""Assigns one of several labels to a text, to a pair of texts or to the fields in `inputs`.
+"""Assigns one of several labels to a text, to a pair of texts or to the fields that the option `inputs` lists.
 
-Independent of the encoder. A long text may be divided into windows (overlapping pieces): the probabilities of the classes in its
-windows are averaged.
+Independent of the encoder. A long text may be divided into windows (overlapping pieces); the probabilities that the
+model predicts for the windows are averaged.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _ERRORS = 30
 
 
 class ClassAnswer(TypedDict):
-    """The prediction for one record: the predicted label, its probability, and those of all classes.
+    """The prediction for one record: the predicted label, its probability, and the probability of every class.
 
-    `truncated` is whether the input was truncated.
+    `truncated` is whether the model input was truncated.
     """
 
     label: str
@@ -44,7 +44,7 @@ class ClassAnswer(TypedDict):
 
 
 class Classify(_inputs.SingleView):
-    """Options of the classification task."""
+    """Options of the classification task, which predicts one label for each record."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -78,10 +78,10 @@ class Classify(_inputs.SingleView):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the labels, if the data has them, to text; the result lists the rejected rows.
+        """Check the rows, and convert the labels to text if the data has a label column.
 
-        A row is rejected if, for example, it has no label. Raises DataError if labels are numbers such as 0.5 that are not in the
-        option `labels`.
+        The result contains the valid rows, and the rejected rows with reasons, such as a missing label. Raises
+        DataError if labels are numbers such as 0.5, unless the option `labels` contains all labels of the data.
         """
         checks = self.check_inputs(frame)
         if self._target in frame.columns:
@@ -91,7 +91,9 @@ class Classify(_inputs.SingleView):
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy with `labels`, `counts`, `positive` and `imbalance` set from the training rows.
 
-        Raises UnknownName if `positive` is not a label; ConfigError if the main metric is f1, but there is no positive class.
+        Values that the config sets for `labels`, `positive` or `imbalance` are kept. Raises UnknownName if the option
+        `positive` is not one of the labels. Raises ConfigError if the main metric is `f1`, which needs a positive
+        class, but there is none.
         """
         counts = dict(_rows.target(frame, self._target, self.name).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
@@ -100,8 +102,8 @@ class Classify(_inputs.SingleView):
             raise UnknownName("label", positive, labels)
         if self.goal == "f1" and positive is None:
             raise ConfigError(
-                f"The metric f1 measures one class, but there are {len(labels)} classes. Name the class in the options of the task: "
-                "`positive: LABEL`, or choose the metric macro_f1."
+                f"The metric f1 measures a single class, but the task has {len(labels)} classes. "
+                "Name that class in the options of the task: `positive: LABEL`, or choose the metric macro_f1."
             )
         rows = [counts.get(label, 0) for label in labels]
         imbalance = self.imbalance
@@ -120,30 +122,34 @@ class Classify(_inputs.SingleView):
         return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return a new classification head, a linear layer for input vectors of length `width`."""
+        """Return a new head (last layer): a linear layer from vectors of length `width` to one output per class."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return, for each feature (model input), the class index of the record that it was made from, as int64.
+        """Return, for each feature (model input), the class index (int64) of the record that the feature was made from.
 
-        If `imbalance` is `weight`, each feature also gets the weight of its class in the loss. Raises DataError if a record has a
-        label that is not in `labels`.
+        If the option `imbalance` is `weight`, each feature also gets the weight of its class in the loss. Raises
+        DataError if a record has a label that is not in `labels`.
         """
         truth = self._truth(records)[windows.owners(features)]
         weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
         return Targets(list(truth), weights)
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return how often, on average, each record is drawn per epoch, shape (records,), or None if `imbalance` is not `resample`.
+        """Return how often, on average, each record is drawn per epoch, shape (records,).
 
-        The numbers are chosen so that all classes are drawn equally often; the number of rows per epoch does not change.
+        The numbers are chosen so that all classes are drawn equally often; the number of rows per epoch does not
+        change. Returns None, which means once per record, if the option `imbalance` is not `resample`.
         """
         return self._evening()[self._truth(records)] if self.imbalance == "resample" else None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each model input, shape (inputs,): the focal loss with `imbalance: focal`, otherwise the cross-entropy."""
+        """Return the loss of each model input, shape (inputs,).
+
+        It is the focal loss if the option `imbalance` is `focal`, otherwise the cross-entropy.
+        """
         from vertune.nn import losses
 
         if self.imbalance == "focal":
@@ -151,11 +157,14 @@ class Classify(_inputs.SingleView):
         return losses.cross_entropy(outputs, targets, self.smoothing)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the keyword arguments with which the decoder converts model outputs to answers: the labels."""
+        """Return the keyword arguments of `decode` in `vertune.decoders.classify`, which makes answers from model outputs.
+
+        The only one is the list of labels.
+        """
         return {"labels": self.labels}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """Return the labels that an answer contains: a tuple of one."""
+        """Return the predicted label, the only label in an answer, as a tuple."""
         return (answer["label"],)
 
     def confidence(self, answer: Answer) -> float | None:
@@ -163,13 +172,16 @@ class Classify(_inputs.SingleView):
         return float(answer["probability"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return the true positives, false positives and false negatives of each class for each record, shape (records, 3 * classes)."""
+        """Return 0 or 1 for the true positives, false positives and false negatives of each class in each record.
+
+        The shape is (records, 3 * classes). `summarise` computes the metrics from the sum of the rows.
+        """
         return classification.tally(self._truth(records), self._guess(answers), len(self.labels))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the classification metrics by name; `total` is the sum of rows that `tally` returns.
+        """Return the classification metrics by name; `total` is the sum of the rows that `tally` returns.
 
-        If there is a positive class, they include its F1 as `f1`.
+        If the task has a positive class (`positive`), the metrics include the F1 of this class as `f1`.
         """
         values = classification.summarise(total, len(self.labels))
         if self.positive is not None:
@@ -177,7 +189,11 @@ class Classify(_inputs.SingleView):
         return values
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return the scores per class, the confusion matrix, the calibration and the most confident wrong predictions."""
+        """Return what the evaluation report shows besides metrics.
+
+        This is: the scores per class, the confusion matrix, the calibration, and up to 30 wrong predictions, the most
+        confident first.
+        """
         truth, guess = self._truth(records), self._guess(answers)
         confidence = np.array([answer["probability"] for answer in answers], np.float64)
         wrong = np.flatnonzero(truth != guess)
@@ -199,7 +215,11 @@ class Classify(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the test predictions of two baselines: the most frequent class, and logistic regression on TF-IDF features."""
+        """Fit two baselines, and return their predictions for the test records.
+
+        `majority` always predicts the most frequent class of the training records. `tfidf` is a logistic regression on
+        TF-IDF features; unless there are many training records, its regularisation is chosen on the validation records.
+        """
         from vertune.baselines import linear
 
         truth, held = self._truth(train), self._truth(validation)
@@ -212,7 +232,10 @@ class Classify(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: questions to a bank, each with one of three classes; one word of a question shows its class."""
+        """Return example rows: questions to a bank, each with one of three classes.
+
+        One word of each question, such as `card`, shows its class.
+        """
         cues = {"card": ("card", "cards"), "transfer": ("transfer", "transfers"), "exchange": ("rate", "currency")}
         frames = (
             "where is my {}",
@@ -229,17 +252,18 @@ class Classify(_inputs.SingleView):
         return made
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.int64]:
-        """Return the class index of each record's label."""
+        """Return the class index of the label of each record, shape (records,)."""
         return _labels.index([record.get(self._target) for record in records], self.labels)
 
     def _guess(self, answers: Sequence[Answer]) -> NDArray[np.int64]:
-        """Return the class index of each predicted label."""
+        """Return the class index of each predicted label, shape (answers,)."""
         return _labels.index([answer["label"] for answer in answers], self.labels)
 
     def _evening(self) -> NDArray[np.float64]:
-        """Return a weight per class, inverse to its number of training rows, so that all classes have equal influence.
+        """Return a weight for each class, inversely proportional to the class's number of training rows.
 
-        The mean of the weights over the training rows is 1. A class without training rows has the weight 1.
+        With these weights, all classes have equal influence. The mean of the weights over the training rows is 1. A
+        class without training rows has the weight 1.
         """
         counts = np.array(self.counts, np.float64)
         present = counts > 0

@@ -1,6 +1,7 @@
 """Embeds texts as vectors whose cosine measures relevance: a bi-encoder for retrieval and FAQ search.
 
-Query and document are encoded separately and only their vectors are compared, so the vectors of documents can be stored.
+Query and document are encoded separately, and only their vectors are compared. Therefore, the vectors of documents can
+be computed once and stored.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _IRRELEVANT = ("0", "0.0", "false", "no")
 
 
 class EmbedAnswer(TypedDict, total=False):
-    """The answer for one record; a record is a query with or without a document."""
+    """The answer for one record, which is a query with or without a document: their vectors, and the cosine of the two."""
 
     vector: list[float]
     """The unit vector of `text`."""
@@ -52,7 +53,7 @@ class EmbedAnswer(TypedDict, total=False):
 
 
 class Embed(Task):
-    """Options of the embedding task."""
+    """Options of the embedding task, which is trained on pairs of a query and a document."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("text", "The query."),
@@ -81,10 +82,11 @@ class Embed(Task):
         return _Fields(query.name, document.name, self.target_columns[0].name)
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the queries, and the documents and labels if the data has them; the result lists the rejected rows.
+        """Check the rows: the queries and, if the data has columns for them, the documents and the labels.
 
-        A row is rejected if its query or document is empty, or if its label is not 1 or 0 (or true or false, yes or no). Valid
-        labels are converted to 1 and 0.
+        The result contains the valid rows, and the rejected rows with reasons. A row is rejected if its query or
+        document is empty, or if its label is not 1 or 0 (or true or false, yes or no). Valid labels are converted to 1
+        and 0.
         """
         import polars as pl
 
@@ -103,20 +105,25 @@ class Embed(Task):
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return the task unchanged; raise DataError if no training row is a relevant pair (label 1)."""
+        """Check that the training rows contain documents and at least one relevant one; return the task unchanged.
+
+        A document is relevant to its query if the label of the row is 1, or if the data has no labels. Raises DataError
+        if the check fails.
+        """
         fields = self._fields
         _rows.target(frame, fields.document, self.name)
         if fields.label in frame.columns and not (frame[fields.label] == 1).any():
             raise DataError(
-                f"No training row has {fields.label} 1, but the task '{self.name}' needs pairs whose document is relevant to the query. "
-                f"Correct the column, or leave {fields.label} out if all documents are relevant."
+                f"No training row has the value 1 in the column '{fields.label}', but the task '{self.name}' needs pairs of a query "
+                "and a relevant document. Correct the column, or leave it out if all documents are relevant."
             )
         return self
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return a view for the query and, if `columns` contains the column of documents, a second view for the document.
+        """Return the views (definitions of the model inputs) of a record: one for the query, and one for the document.
 
-        The encoder reads each view separately.
+        The model reads each of them separately. The view of the document is left out if `columns`, the names of the
+        columns of the data, does not contain the column of documents.
         """
         fields = self._fields
         query = View("query", (fields.query,))
@@ -124,30 +131,32 @@ class Embed(Task):
 
     @property
     def size(self) -> int:
-        """The number of outputs of the head: 0, because the head only normalises the vectors of the encoder."""
+        """The number of outputs of the head (last layer): 0, because it only normalises the vectors of the encoder."""
         return 0
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return a module without weights that scales the output vectors of the encoder to unit length."""
+        """Return a head (last layer) without weights that scales the output vectors of the encoder to unit length."""
         from vertune.nn.contrastive import Normalise
 
         return Normalise()
 
     def apply(self, states: NDArray[Any], head: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the output vectors of the encoder, scaled to unit length."""
+        """Return the output vectors of the encoder (`states`), scaled to unit length; the head has no weights."""
         unit: NDArray[Any] = states / np.maximum(np.linalg.norm(states, axis=-1, keepdims=True), 1e-12)
         return unit
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return, for each feature (model input), four int64 numbers: its role, the id of the query, the id of the document, and the label.
+        """Return, for each feature (model input), four int64 numbers: role, id of the query, id of the document, and label.
 
-        The role is 0 for a query and 1 for a document; the label is 1 if the document is relevant to the query, else 0. Equal texts
+        The role is 0 if the feature is a query, and 1 if it is a document. The other numbers are those of the record
+        that the feature was made from. The label is 1 if the document is relevant to the query, else 0. Equal texts
         have equal ids. Raises DataError if a record has no document.
         """
         fields = self._fields
         if any(record.get(fields.document) is None for record in records):
             raise DataError(
-                f"A training row has no {fields.document}, but the task '{self.name}' is trained on pairs. Add it, or remove the row."
+                f"A training row has no value in the column '{fields.document}', but the task '{self.name}' is trained on pairs of a query "
+                "and a document. Add the document, or remove the row."
             )
         queries = [_number(record[fields.query]) for record in records]
         documents = [_number(record[fields.document]) for record in records]
@@ -159,49 +168,63 @@ class Embed(Task):
         return Targets(list(np.array(rows, np.int64).reshape(-1, 4)))
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return how often, on average, each record is drawn per epoch, so that half of the drawn pairs are relevant (label 1).
+        """Return how often, on average, each record is drawn per epoch, so that half of the drawn records are relevant pairs.
 
-        Returns None if at least half of the records are relevant, or if no record is relevant. A loss is computed only for the
-        relevant pairs; it uses the documents of the other pairs as hard negatives.
+        The loss is computed only for relevant pairs (label 1); it uses the documents of the other pairs as hard
+        negatives. Returns None, which means once per record, if at least half of the records are relevant pairs
+        already, or if none is.
         """
         fits = np.array([self._fields.fits(record) for record in records], bool)
         share = float(fits.mean()) if len(fits) else 1.0
         return np.where(fits, 0.5 / share, 0.5 / (1 - share)) if 0 < share < 0.5 else None
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the InfoNCE loss over the documents of the batch; the documents of pairs with label 0 are additional hard negatives."""
+        """Return the InfoNCE loss of each model input of a batch, shape (inputs,).
+
+        Each query is compared with all documents of the batch, among which its relevant document must get the highest
+        cosine. Documents of pairs with label 0 serve as additional hard negatives. The loss is 0 for documents, and for
+        queries with label 0.
+        """
         from vertune.nn.contrastive import info_nce
 
         return info_nce(outputs, targets, self.temperature)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the keyword arguments with which the decoder converts model outputs to answers: the name of the document field."""
+        """Return the keyword arguments of `decode` in `vertune.decoders.embed`, which makes answers from model outputs.
+
+        The only one is the name of the document field.
+        """
         return {"document": self._fields.document}
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Return whether the vectors of two answers are nearly equal.
+        """Return whether two answers have nearly equal vectors.
 
-        They are if the two query vectors have a cosine of at least 0.999 and, if both answers have document vectors, these do too.
+        The cosine of the two query vectors must be at least 0.999. If both answers have document vectors, the cosine of
+        these must be at least 0.999, too.
         """
         pairs = [(one[name], other[name]) for name in ("vector", "vector_pair") if name in one and name in other]
         return bool(pairs) and all(float(np.dot(left, right)) >= _SAME_DIRECTION for left, right in pairs)
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return one row of ranking metrics for each query that has a relevant document; other queries do not count.
+        """Return one row of ranking metrics for each query that has a relevant document; other queries are left out.
 
-        If the records have labels, only the documents of the records with the query are ranked for it. Otherwise, the documents of
-        all records are ranked for each query. The columns are those of `metrics.ranking.statistics`.
+        If the records have labels, a query is evaluated on a ranking of the documents in its own records only.
+        Otherwise, it is evaluated on a ranking of the documents of all records. The columns are those of
+        `metrics.ranking.statistics`.
         """
         return np.array([query.statistics for query in _queries(records, answers, self._fields)], np.float64).reshape(
             -1, 1 + len(ranking.NAMES)
         )
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the ranking metrics, each a mean over queries; `total` is the sum of rows that `tally` returns."""
+        """Return the ranking metrics, each a mean over queries; `total` is the sum of the rows that `tally` returns."""
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return the queries with the lowest average precision, each with a relevant document and the document that was ranked first."""
+        """Return up to 50 queries with imperfect rankings for the evaluation report, the lowest average precision first.
+
+        Each is shown with a relevant document and with the document that was ranked first.
+        """
         fields = self._fields
         queries = sorted(_queries(records, answers, fields), key=lambda query: float(query.statistics[1]))
         return {
@@ -219,7 +242,7 @@ class Embed(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the answers of the baseline BM25, which ranks the test documents for each test query.
+        """Return the answers of the baseline BM25 (a keyword search), which ranks the test documents for each test query.
 
         The terms that BM25 counts are words or, in scripts without spaces, characters and pairs of adjacent characters.
         """
@@ -241,9 +264,10 @@ class Embed(Task):
         return {"bm25": answers}
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: questions about things.
+        """Return example rows: questions about things such as tea, each with a sentence as document.
 
-        Two adjacent rows have the same question: the first row with a relevant sentence, the second with an irrelevant one.
+        Two adjacent rows have the same question. The sentence of the first row is relevant to it, that of the second is
+        not.
         """
         things = ("tea", "rain", "music", "bread", "茶", "雨", "音乐", "面包")
         records = []
@@ -264,19 +288,19 @@ class _Fields:
     label: str
 
     def fits(self, record: Record) -> bool:
-        """Return whether the document of a record is relevant to its query; a document without a label counts as relevant."""
+        """Return whether the document of a record is relevant to its query; without a label, it counts as relevant."""
         label = record.get(self.label)
         return label is None or int(label) == 1
 
 
 def _number(text: str) -> int:
-    """Return a non-negative 63-bit hash of a text, which serves as its id; it is the same in every process."""
+    """Return the id of a text: a non-negative hash of 63 bits, which is the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """The evaluated ranking of the documents for one query."""
+    """The evaluation of the ranking of the documents for one query, with examples for the report."""
 
     row: int
     """Index of the first record with this query."""
@@ -289,15 +313,17 @@ class _Query:
 
 
 def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fields) -> list[_Query]:
-    """Evaluate the ranking of the documents for each query that has a relevant document; queries are in order of first appearance.
+    """Rank the documents for each query, and compute the metrics of each ranking.
 
-    Raises DataError if a record has no document.
+    Returns one entry per query that has a relevant document, in the order in which the queries first appear in the
+    records. If the records have labels, only the documents in the query's own records are ranked, otherwise the
+    documents of all records. Raises DataError if a record has no document.
     """
     missing = sum(record.get(fields.document) is None for record in records)
     if missing:
         raise DataError(
-            f"{missing} of {len(records)} records have no {fields.document}, but the metrics need a document for each query. "
-            f"Name the column of the documents in the config: `data: {{fields: {{{fields.document}: COLUMN}}}}`."
+            f"{missing} of {len(records)} records have no value in the field '{fields.document}', but the metrics need a document "
+            f"for each query. Name the column of the documents in the config: `data: {{fields: {{{fields.document}: COLUMN}}}}`."
         )
     queries: dict[str, list[int]] = {}
     for row, record in enumerate(records):
@@ -317,9 +343,10 @@ def _queries(records: Sequence[Record], answers: Sequence[Answer], fields: _Fiel
 
 
 def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answer]) -> _Query | None:
-    """Evaluate a ranking for one query, of the documents in its records only; return None if none of them is relevant.
+    """Rank the documents in the records of one query, and compute the metrics of the ranking.
 
-    `rows` are the indices of these records; `fits` says for each of them whether its document is relevant.
+    `rows` are the indices of the records that contain the query. `fits` contains, for each of them, whether its
+    document is relevant. Returns None if none of the documents is relevant.
     """
     relevant = np.array(fits, bool)
     if not relevant.any():
@@ -332,10 +359,12 @@ def _among_own(rows: Sequence[int], fits: Sequence[bool], answers: Sequence[Answ
 def _among_all(
     relevant: Sequence[int], row: int, answers: Sequence[Answer], holders: NDArray[np.int64], vectors: NDArray[np.float32] | None
 ) -> _Query:
-    """Evaluate the ranking of all documents for one query, whose answer is `answers[row]`.
+    """Rank the documents of all records for one query, and compute the metrics of the ranking.
 
-    The documents are ranked by the cosine of their `vectors` with the vector of the query or, if `vectors` is None, by the `ranking` of
-    the answer. `relevant` are the indices of the relevant documents; `holders[i]` is the index of a record that contains document i.
+    `row` is the index of a record with the query, and of its answer. The documents are ranked by the cosine of their
+    `vectors` with the vector of the query. If `vectors` is None, they are ranked as in the `ranking` of the answer.
+    `relevant` are the indices of the relevant documents; `holders[i]` is the index of a record that contains document
+    i.
     """
     mask = np.zeros(len(holders), bool)
     mask[relevant] = True

@@ -1,4 +1,4 @@
-"""Finds the answer to a question as a span of a context, or predicts that the context has none.
+"""Finds the answer to a question as a span of a text (the context), or predicts that the context has no answer.
 
 The model reads question and context together; a long context is divided into windows (overlapping pieces).
 """
@@ -42,7 +42,7 @@ class ExtractAnswer(TypedDict):
 
 
 class Extract(Task):
-    """Options of the extraction (question answering) task."""
+    """Options of the extraction task, which answers questions with spans of a given text (the context)."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("question", "The question."),
@@ -64,15 +64,15 @@ class Extract(Task):
 
     @property
     def _fields(self) -> tuple[str, str, str]:
-        """The names of the question, context and answer columns."""
+        """The names of the question column, the context column and the answer column."""
         question, context = self.input_columns
         return question.name, context.name, self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check that the context of each row contains the row's answers; the result lists the rejected rows.
+        """Check that the context of each row contains the expected answers of the row, and reject other rows with a reason.
 
-        If the context contains an answer not at its `start`, but exactly once elsewhere, `start` is corrected; a note in the result
-        counts these corrections.
+        If the context does not contain an answer at its `start`, but at exactly one other position, `start` is
+        corrected to this position. A note in the result counts these corrections.
         """
         import polars as pl
 
@@ -95,7 +95,11 @@ class Extract(Task):
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy in which `longest` and `unanswerable`, if they are `auto`, are set from the training rows."""
+        """Return a copy in which `longest` and `unanswerable`, if they are `auto`, are set from the training rows.
+
+        `longest` becomes the length of the longest answer in code points, but at least 64. `unanswerable` becomes true
+        if any row has no answer.
+        """
         answers = _rows.target(frame, self._fields[2], self.name)
         lengths = answers.explode().drop_nulls().struct.field("text").str.len_chars()
         update: dict[str, Any] = {}
@@ -106,7 +110,10 @@ class Extract(Task):
         return self.model_copy(update=update)
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return what the encoder reads: question and context together; a long context is divided into windows (overlapping pieces)."""
+        """Return the view (the definition of the model input) of a record: question and context together.
+
+        A long context is divided into windows (overlapping pieces).
+        """
         return (View("pair", self._fields[:2], cut=1, windows=True, places=True),)
 
     @property
@@ -115,16 +122,20 @@ class Extract(Task):
         return 2
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return a new head, a linear layer that is applied to the output vector (of length `width`) of each token."""
+        """Return a new head (last layer): a linear layer that is applied to each token's output vector of length `width`.
+
+        Its two outputs are the token's scores as start and as end of the answer.
+        """
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return, for each token of each feature (model input), whether an answer starts or ends there.
+        """Return, for each token of each feature (model input), whether an answer starts or ends in it.
 
-        In a feature that contains no whole answer, the special token that stands for "no answer" is marked. Logs a warning if the
-        answers to some questions were truncated, so that no feature contains them.
+        If a feature contains no complete answer, the special token that stands for "no answer" is marked as start and
+        end instead. Logs a warning if the answers to some questions are in the truncated part of a text, so that no
+        feature contains them.
         """
         values, name = [], self._fields[2]
         visible = np.zeros(len(records), bool)
@@ -152,9 +163,10 @@ class Extract(Task):
         return pointed(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the keyword arguments with which the decoder converts model outputs to answers.
+        """Return the keyword arguments of `decode` in `vertune.decoders.extract`, which makes answers from model outputs.
 
-        They are the name of the context field, the greatest length of an answer, and the threshold (None if every context has an answer).
+        They are the name of the context field, the greatest length of an answer, and the threshold for "no answer"
+        (None if every context has an answer).
         """
         return {
             "context": self._fields[1],
@@ -163,7 +175,7 @@ class Extract(Task):
         }
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """Return (`answer`,) if the prediction contains an answer, and () if it is empty."""
+        """Return the tuple (`answer`,) if the prediction contains an answer, and an empty tuple if it contains none."""
         return tuple(span["label"] for span in answer["spans"])
 
     def confidence(self, answer: Answer) -> float | None:
@@ -171,14 +183,14 @@ class Extract(Task):
         return float(answer["probability"])
 
     def agrees(self, one: Answer, other: Answer) -> bool:
-        """Return whether two predictions are the same span of the context."""
+        """Return whether two predictions mark the same span of the context, or both mark none."""
         return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """Return a copy with the threshold for "no answer" that has the best mean F1 on these records.
+        """Return a copy with the threshold for "no answer" that gives the highest mean F1 on these validation records.
 
-        Returns the task unchanged if the option `unanswerable` is not true (every context has an answer), or if there are no
-        records.
+        Returns the task unchanged if there are no records, or if every context has an answer (the option `unanswerable`
+        is not true).
         """
         if self.unanswerable is not True or not records:
             return self
@@ -198,7 +210,10 @@ class Extract(Task):
         return self.model_copy(update={"threshold": float(edges[int(np.where(possible, total, -np.inf).argmax())])})
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return one row per question: 1 (so that the sum is the number of questions), F1 and exact match; shape (records, 3)."""
+        """Return one row per question with three numbers: 1, F1 and exact match; shape (records, 3).
+
+        The sum of the first column is the number of questions; `summarise` needs it to compute means.
+        """
         rows, name = [], self._fields[2]
         for record, answer in zip(records, answers, strict=True):
             accepted = [item["text"] for item in record[name]]
@@ -206,12 +221,12 @@ class Extract(Task):
         return np.array(rows, np.float64).reshape(-1, 3)
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the mean F1 and the mean exact match over questions; `total` is the sum of rows that `tally` returns."""
+        """Return the mean F1 and the mean exact match over questions; `total` is the sum of the rows that `tally` returns."""
         count = np.maximum(total[..., 0], 1)
         return {"f1": total[..., 1] / count, "exact_match": total[..., 2] / count}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return up to 50 predictions with an F1 below 1, the lowest F1 first.
+        """Return up to 50 predictions with an F1 below 1 for the evaluation report, the lowest F1 first.
 
         Of predictions with equal F1, the most confident come first.
         """
@@ -251,7 +266,7 @@ class Extract(Task):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: questions about the colour of a thing; each context names the colour."""
+        """Return example rows: questions about the colour of a thing, with contexts that name the colours of two things."""
         things, colours = ("car", "house", "door", "hat"), ("red", "blue", "green", "white")
         records = []
         for row in range(rows):

@@ -1,4 +1,4 @@
-"""Classifies how two texts relate, such as equivalence, entailment or relevance; the model reads both together.
+"""Classifies how two texts relate, such as equivalence, entailment or relevance; the model reads both texts together.
 
 Independent of the encoder. To search among many texts, use the task `embed` instead.
 """
@@ -13,7 +13,7 @@ from vertune.tasks.classify import Classify
 
 
 class Match(Classify):
-    """Options of the matching task, the same as those of classification; but here each record must have a second text."""
+    """Options of the matching task, which are those of classification; each record must have a second text."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -22,7 +22,10 @@ class Match(Classify):
     )
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: pairs of sentences; the second one says the same as the first, contradicts it, or says something else."""
+        """Return example rows: pairs of sentences with a label.
+
+        The second sentence has the same meaning as the first, contradicts it, or does neither.
+        """
         things = ("bank", "shop", "train", "river", "garden", "market")
         states = ("open", "quiet", "large", "old", "full")
         second = {"contradicts": "the {} is not {}", "entails": "the {} is really {}", "neutral": "perhaps a {} was {}"}

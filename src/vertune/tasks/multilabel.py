@@ -1,7 +1,8 @@
-"""Assigns any number of labels to a text, to a pair of texts or to the fields in `inputs`; thresholds are fitted on validation rows.
+"""Assigns any number of labels to a text, to a pair of texts or to the fields that the option `inputs` lists.
 
-Independent of the encoder. A long text may be divided into windows (overlapping pieces): the probabilities of the labels in its
-windows are averaged.
+A label is predicted if its probability reaches its threshold; the thresholds are fitted on validation rows. Independent
+of the encoder. A long text may be divided into windows (overlapping pieces); the probabilities that the model predicts
+for the windows are averaged.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
 
 
 class SetAnswer(TypedDict):
-    """The prediction for one record: the predicted labels, and the probabilities of all labels of the task.
+    """The prediction for one record: the predicted labels, and the probability of every label of the task.
 
-    The predicted labels are sorted by falling probability. `truncated` is whether the input was truncated.
+    The predicted labels are sorted by falling probability. `truncated` is whether the model input was truncated.
     """
 
     labels: list[str]
@@ -42,7 +43,7 @@ class SetAnswer(TypedDict):
 
 
 class Multilabel(_inputs.SingleView):
-    """Options of the multi-label task."""
+    """Options of the multi-label task, which predicts a set of labels for each record."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -67,8 +68,8 @@ class Multilabel(_inputs.SingleView):
     thresholds: list[float] = Field(default=[])
     """The fitted threshold of each label; set by training."""
     at_least: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Least number of labels per prediction: if fewer reach their threshold, the most probable ones are predicted anyway. auto is 1 if
-    every training row has a label, else 0."""
+    """Least number of labels per prediction: so many of the most probable labels are predicted even if they don't reach their
+    thresholds. auto is 1 if every training row has a label, else 0."""
     objective: Literal["binary_cross_entropy", "focal"] = "binary_cross_entropy"
     """The loss. `focal` gives less weight to labels that are already predicted well, which may help rare ones."""
     gamma: float = Field(default=2.0, ge=0)
@@ -80,10 +81,10 @@ class Multilabel(_inputs.SingleView):
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the labels, if the data has them, to lists; the result lists the rejected rows.
+        """Check the rows, and convert the labels to lists if the data has a label column.
 
-        A row with an empty list is valid; a row with null is rejected. Raises DataError if the type of the label column can't
-        contain labels.
+        The result contains the valid rows, and the rejected rows with reasons. A row with an empty list is valid; a row
+        with null instead of labels is rejected. Raises DataError if the type of the label column can't contain labels.
         """
         import polars as pl
 
@@ -94,9 +95,11 @@ class Multilabel(_inputs.SingleView):
         return _rows.sift(frame, checks, self.name)
 
     def _convert(self, kind: pl.DataType, checks: _rows.Checks) -> None:
-        """Add to `checks` the conversion of the labels to lists of distinct texts, and the notes that count dropped or trimmed labels.
+        """Add to `checks` the conversion of the labels to lists of different texts.
 
-        `kind` is the type of the label column; raises DataError if it can't contain labels.
+        Also adds the changes that notes report: empty and repeated labels that are left out, rows without labels, and
+        white space that is removed. `kind` is the type of the label column. Raises DataError if a column of this type
+        can't contain labels.
         """
         import polars as pl
 
@@ -131,7 +134,7 @@ class Multilabel(_inputs.SingleView):
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy in which `labels`, if empty, and `at_least`, if it is `auto`, are set from the training rows.
 
-        Thresholds that were fitted before are removed.
+        Thresholds from an earlier training are removed from the copy.
         """
         lists = _rows.target(frame, self._target, self.name)
         counts = dict(lists.explode(empty_as_null=True).drop_nulls().value_counts().iter_rows())
@@ -150,21 +153,26 @@ class Multilabel(_inputs.SingleView):
         return tuple(self.labels)
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return a new classification head, a linear layer for input vectors of length `width`."""
+        """Return a new head (last layer): a linear layer from vectors of length `width` to one output per label."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return, for each feature (model input), which labels its record has: 1 or 0 per label, float32 of shape (labels,).
+        """Return, for each feature (model input), the labels of the record that the feature was made from.
 
-        Raises DataError for a label that is not in `labels`.
+        They are a float32 array of shape (labels,): 1 for each label of the record, 0 for the others. Raises DataError
+        if a record has a label that is not in `labels`.
         """
         present = self._truth(records).astype(np.float32)
         return Targets(list(present[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each model input: the sum of the binary losses of all labels, shape (inputs,)."""
+        """Return the loss of each model input, shape (inputs,).
+
+        It is the sum over all labels of the binary cross-entropy or, if the option `objective` is `focal`, of the
+        binary focal loss.
+        """
         from vertune.nn import losses
 
         if self.objective == "focal":
@@ -172,7 +180,7 @@ class Multilabel(_inputs.SingleView):
         return losses.binary_cross_entropy(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the keyword arguments with which the decoder converts model outputs to answers.
+        """Return the keyword arguments of `decode` in `vertune.decoders.multilabel`, which makes answers from model outputs.
 
         They are the labels, their thresholds, and the least number of labels per prediction.
         """
@@ -193,26 +201,31 @@ class Multilabel(_inputs.SingleView):
         return float(min(sure, default=1.0))
 
     def calibrate(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Self:
-        """Return a copy with a threshold per label, fitted on these records.
+        """Return a copy with a threshold per label, fitted on these validation records and the model's outputs for them.
 
-        The thresholds are fitted for macro F1 if the main metric is `macro_f1` or `weighted_f1`, else for micro F1. Returns the
-        task unchanged if the option `threshold` is a number or there are no records.
+        The fit optimises macro F1 if the main metric is `macro_f1` or `weighted_f1`, otherwise micro F1. Returns the
+        task unchanged if the option `threshold` is a number, or if there are no records.
         """
         return self._learn(self._truth(records), decoder.merged(len(records), features, outputs, self.size))
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return one row of counts per record, shape (records, 3 * labels + 3); `summarise` computes the metrics from the sum of the rows.
+        """Return one row of counts per record, shape (records, 3 * labels + 3).
 
-        The counts are those of `metrics.classification.tally_sets`.
+        The counts, such as the true positives of each label, are those of `metrics.classification.tally_sets`.
+        `summarise` computes the metrics from the sum of the rows.
         """
         return classification.tally_sets(self._truth(records), self._guess(answers))
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return F1, precision, recall, subset accuracy and Hamming loss; `total` is the sum of rows that `tally` returns."""
+        """Return F1, precision, recall, subset accuracy and Hamming loss; `total` is the sum of the rows that `tally` returns."""
         return dict(classification.summarise_sets(total, self.size))
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return the scores per label, the calibration over all (record, label) pairs, and the records with the largest errors."""
+        """Return what the evaluation report shows besides metrics.
+
+        This is: the scores and threshold of each label, the calibration over all (record, label) pairs, and up to 30
+        wrong predictions. The predictions whose probabilities differ most from the true labels come first.
+        """
         truth, guess = self._truth(records), self._guess(answers)
         probability = np.array([list(answer["probabilities"].values()) for answer in answers]).reshape(truth.shape)
         surprise = np.where(truth != guess, np.abs(probability - truth), 0).sum(1)
@@ -233,9 +246,11 @@ class Multilabel(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the test predictions of two baselines: the most frequent set of labels, and logistic regressions on TF-IDF features.
+        """Fit two baselines, and return their predictions for the test records.
 
-        There is one regression per label; the threshold of each label is fitted in the same way as for the model.
+        `majority` always predicts the set of labels that is most frequent in the training records. `tfidf` is one
+        logistic regression per label on TF-IDF features; the thresholds of the labels are fitted on the validation
+        records, as those of the model are.
         """
         from vertune.baselines import linear
 
@@ -252,7 +267,10 @@ class Multilabel(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: market news, each on one or two of three topics; the text has a word for each of its topics."""
+        """Return example rows: market news with one or two of three topics as labels.
+
+        For each of its topics, a text contains one word, such as `oil` for the topic `energy`.
+        """
         cues = {"energy": ("oil", "gas"), "grain": ("wheat", "corn"), "metal": ("gold", "copper")}
         sets = (("grain",), ("energy", "metal"), ("energy",), ("metal",), ("energy", "grain"))
         frames = ("prices of {} rose today", "traders sell {} in large amounts", "the market for {} is quiet", "a report on {} is expected")
@@ -264,22 +282,30 @@ class Multilabel(_inputs.SingleView):
         return made
 
     def _learn(self, truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> Self:
-        """Return a copy with thresholds fitted on these rows; return the task itself if `threshold` is a number or there are no rows."""
+        """Return a copy with a threshold per label, fitted on true labels and predicted probabilities.
+
+        Both arrays have the shape (records, labels). Returns the task unchanged if the option `threshold` is a number,
+        or if there are no records.
+        """
         if self.threshold != "auto" or not len(truth):
             return self
         fitted = thresholds.learn(truth, probability, "macro" if self.goal in _PER_LABEL else "micro")
         return self.model_copy(update={"thresholds": fitted.tolist()})
 
     def _limits(self) -> NDArray[np.float64]:
-        """Return the threshold of each label: the number in the option `threshold`, else the fitted one, or 0.5 before training."""
+        """Return the probability from which each label is predicted, shape (labels,).
+
+        It is the option `threshold` if this is a number, otherwise the fitted threshold of the label. Before training,
+        it is 0.5.
+        """
         if self.threshold != "auto":
             return np.full(self.size, self.threshold)
         return np.array(self.thresholds) if self.thresholds else np.full(self.size, 0.5)
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.bool_]:
-        """Return a bool array of shape (records, labels) that marks the labels of each record."""
+        """Return a bool array of shape (records, labels) that is true for each label of a record."""
         return _labels.several([record.get(self._target) or [] for record in records], self.labels)
 
     def _guess(self, answers: Sequence[Answer]) -> NDArray[np.bool_]:
-        """Return a bool array of shape (records, labels) that marks the labels of each prediction."""
+        """Return a bool array of shape (answers, labels) that is true for each label that an answer predicts."""
         return _labels.several([answer["labels"] for answer in answers], self.labels)

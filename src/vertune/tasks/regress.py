@@ -1,7 +1,7 @@
-"""Predicts a number for a text, for a pair of texts or for the fields in `inputs`.
+"""Predicts a number for a text, for a pair of texts or for the fields that the option `inputs` lists.
 
-Independent of the encoder. A long text may be divided into windows (overlapping pieces): the numbers that are predicted for its
-windows are averaged.
+Independent of the encoder. A long text may be divided into windows (overlapping pieces); the numbers that the model
+predicts for the windows are averaged.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _POINTS = 500
 
 
 class NumberAnswer(TypedDict):
-    """The prediction for one record: its number, and whether the input was truncated."""
+    """The prediction for one record: the predicted number (`score`), and whether the model input was truncated."""
 
     score: float
     truncated: bool
 
 
 class Regress(_inputs.SingleView):
-    """Options of the regression task."""
+    """Options of the regression task, which predicts a number (score) for each record."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
@@ -62,20 +62,23 @@ class Regress(_inputs.SingleView):
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
-        """Raise ConfigError unless the lower bound is less than the upper one."""
+        """Check the option `bounds`; raise ConfigError unless the lower bound is less than the upper bound."""
         if self.bounds and self.bounds[0] >= self.bounds[1]:
-            raise ConfigError(f"The bounds are {list(self.bounds)}, but the first must be less than the second. Change `bounds`.")
+            raise ConfigError(
+                f"The option `bounds` is {list(self.bounds)}, but the first number must be less than the second. Change `bounds`."
+            )
         return self
 
     @property
     def _target(self) -> str:
-        """The name of the score column."""
+        """The name of the score column, which contains the numbers to predict."""
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check the rows and convert the score, if the data has it, to a float; the result lists the rejected rows.
+        """Check the rows, and convert the scores to floats if the data has a score column.
 
-        A row is rejected if, for example, its score is not a finite number. Raises DataError if no value of the column is a number.
+        The result contains the valid rows, and the rejected rows with reasons, such as a score that is not a finite
+        number. Raises DataError if no value of the score column is a number.
         """
         checks, name = self.check_inputs(frame), self._target
         if name in frame.columns:
@@ -86,14 +89,17 @@ class Regress(_inputs.SingleView):
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy with `mean` and `deviation` set from the training scores; raise DataError if all scores are equal."""
+        """Return a copy with `mean` and `deviation` set to the mean and standard deviation of the training scores.
+
+        Raises DataError if all training scores are equal.
+        """
         values = _rows.target(frame, self._target, self.name).to_list()
         mean = math.fsum(values) / len(values)  # fsum is exact, so the order of rows does not matter
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
         if not deviation > 1e-12 * max(1.0, abs(mean)):
             raise DataError(
-                f"All {len(values)} training rows have the {self._target} {values[0]:g}, but '{self.name}' needs different values. "
-                "Add rows with other values, or check the column."
+                f"All {len(values)} training rows have the value {values[0]:g} in the column '{self._target}', but the task "
+                f"'{self.name}' needs different values. Add rows with other values, or check which column is read."
             )
         return self.model_copy(update={"mean": mean, "deviation": deviation})
 
@@ -103,47 +109,53 @@ class Regress(_inputs.SingleView):
         return 1
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return a new regression head, a linear layer for input vectors of length `width`."""
+        """Return a new head (last layer): a linear layer from vectors of length `width` to one output."""
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return, for each feature (model input), the standardised score of the record that it was made from, as float32.
+        """Return, for each feature (model input), the standardised score (float32) of the record that the feature was made from.
 
-        A standardised score is the distance of the score from the mean of the training scores, in standard deviations.
+        A standardised score is the distance of the score from the mean of the training scores, in standard deviations
+        of these scores.
         """
         mean, deviation = self._scale()
         values = ((self._truth(records) - mean) / deviation).astype(np.float32)
         return Targets(list(values[windows.owners(features)]))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the squared or Huber loss of each model input, computed on standardised scores; shape (inputs,)."""
+        """Return the loss of each model input, shape (inputs,): the squared error or Huber loss on standardised scores."""
         from vertune.nn import losses
 
         return losses.huber(outputs, targets) if self.objective == "huber" else losses.squared_error(outputs, targets)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the keyword arguments with which the decoder converts model outputs to answers.
+        """Return the keyword arguments of `decode` in `vertune.decoders.regress`, which makes answers from model outputs.
 
-        They are the mean and standard deviation of the training scores, and the bounds.
+        They are the mean and standard deviation of the training scores, and the bounds of the predictions (None without
+        bounds).
         """
         mean, deviation = self._scale()
         return {"mean": mean, "deviation": deviation, "bounds": list(self.bounds) if self.bounds else None}
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
-        """Return one row of numbers per record, shape (records, 8); `summarise` computes the metrics from the sum of the rows.
+        """Return eight terms per record, such as the squared error, shape (records, 8).
 
-        The numbers are those of `metrics.regression.tally`.
+        The terms are those of `metrics.regression.tally`. `summarise` computes the metrics from the sum of the rows.
         """
         return regression.tally(self._truth(records), self._guess(answers), self._scale()[0])
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return Pearson's correlation, RMSE, MAE and R2; `total` is the sum of rows that `tally` returns."""
+        """Return Pearson's correlation, RMSE, MAE and R2; `total` is the sum of the rows that `tally` returns."""
         return dict(regression.summarise(total))
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return Spearman's correlation, a sample of (true score, prediction) pairs for a plot, and the largest errors."""
+        """Return what the evaluation report shows besides metrics.
+
+        This is: Spearman's correlation, a sample of (true score, predicted score) pairs for a plot, and up to 30
+        predictions with the largest errors.
+        """
         truth, guess = self._truth(records), self._guess(answers)
         worst = np.argsort(-np.abs(guess - truth), kind="stable")[:_ERRORS]
         return {
@@ -163,7 +175,11 @@ class Regress(_inputs.SingleView):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the test predictions of two baselines: the mean training score, and ridge regression on TF-IDF features."""
+        """Fit two baselines, and return their predictions for the test records.
+
+        `majority` always predicts the mean of the training scores. `tfidf` is a ridge regression on TF-IDF features;
+        unless there are many training records, its regularisation is chosen on the validation records.
+        """
         from vertune.baselines import linear
 
         values, held = self._truth(train), self._truth(validation)
@@ -177,7 +193,10 @@ class Regress(_inputs.SingleView):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: opinions on a service, each with a score from 1 to 5; one word of the text shows the score."""
+        """Return example rows: opinions on a service, each with a score from 1 to 5.
+
+        One word of each text, such as `excellent`, shows its score.
+        """
         cues = {5.0: "excellent", 1.0: "terrible", 4.0: "good", 2.0: "poor", 3.0: "average"}
         things = ("service", "food", "room", "staff")
         frames = ("the {} was {}", "we found the {} {}", "their {} is {} as always")
@@ -189,14 +208,14 @@ class Regress(_inputs.SingleView):
         return made
 
     def _scale(self) -> tuple[float, float]:
-        """Return the mean and standard deviation of the training scores, or 0 and 1 before training, when they are not known."""
+        """Return the mean and standard deviation of the training scores; before training, return 0 and 1."""
         return (0.0 if self.mean is None else self.mean), (1.0 if self.deviation is None else self.deviation)
 
     def _truth(self, records: Sequence[Record]) -> NDArray[np.float64]:
-        """Return the true score of each record."""
+        """Return the true score of each record, shape (records,)."""
         return np.fromiter((record[self._target] for record in records), np.float64, len(records))
 
     @staticmethod
     def _guess(answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return the predicted score of each answer."""
+        """Return the predicted score in each answer, shape (answers,)."""
         return np.fromiter((answer["score"] for answer in answers), np.float64, len(answers))

@@ -1,6 +1,7 @@
 """Finds named entities and other labelled spans in a text.
 
-Records and predictions contain spans of characters; BIO tags are used only in training targets and model outputs.
+Records and predictions contain spans as positions of characters in the text. BIO tags (begin, inside, outside of a
+span) are used only as training targets and model outputs.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ _ERRORS = 50
 
 
 class TaggedSpan(Span, total=False):
-    """A predicted span."""
+    """A span that the model predicted: a labelled part of a text, with its probability."""
 
     probability: float
     """The product of the probabilities of the tags of its words."""
 
 
 class TagAnswer(TypedDict):
-    """The prediction for one text: its spans, and whether the text was truncated."""
+    """The prediction for one text: its labelled spans, and whether the text was truncated."""
 
     spans: list[TaggedSpan]
     truncated: bool
 
 
 class Tag(Task):
-    """Options of the tagging task."""
+    """Options of the tagging task, which predicts labelled spans of each text."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("text", "The text."),
@@ -75,11 +76,11 @@ class Tag(Task):
 
     @property
     def _target(self) -> str:
-        """The name of the span column."""
+        """The name of the column with the expected spans."""
         return self.target_columns[0].name
 
     def clean(self, frame: pl.DataFrame) -> Cleaned:
-        """Check that all spans are inside their text; the result lists the rejected rows.
+        """Check the rows: all spans must be inside their text. Return the valid rows, and the rejected rows with reasons.
 
         If spans overlap, only the longest is kept; a note in the result counts the dropped spans.
         """
@@ -104,9 +105,10 @@ class Tag(Task):
         return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
-        """Return a copy in which `labels`, if empty, is set to the sorted labels of the training spans.
+        """Return a copy in which `labels`, if empty, is set to the sorted labels of the spans in the training rows.
 
-        Raises DataError if there are no training spans, or if `labels` is configured and lacks the label of a training span.
+        Raises DataError if the training rows contain no spans. Also raises DataError if the config lists `labels`, but
+        a training span has another label.
         """
         used = _rows.target(frame, self._target, self.name).explode().drop_nulls().struct.field("label").unique().sort().to_list()
         if not used:
@@ -117,19 +119,23 @@ class Tag(Task):
         unknown = sorted(set(used) - set(self.labels)) if self.labels else []
         if unknown:
             raise DataError(
-                f"The training spans have labels that are not in task.labels: {', '.join(unknown)}. Add them there, or correct the spans."
+                f"Spans in the training rows have labels that the option `labels` does not list: {', '.join(unknown)}. "
+                "Add these labels to the option, or correct the spans."
             )
         return self.model_copy(update={"labels": self.labels or tuple(used)})
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
-        """Return what the encoder reads: the text; a long text may be divided into windows (overlapping pieces)."""
+        """Return the view (the definition of the model input) of a record: its text.
+
+        A long text may be divided into windows (overlapping pieces).
+        """
         return (View("text", (self._text,), windows=True, places=True),)
 
     @property
     def size(self) -> int:
         """The number of outputs of the model per token: one per BIO tag.
 
-        The tags are: outside of spans, and for each label, the beginning of a span and the inside of a span.
+        There is one tag for "outside of spans", and two per label: for the beginning and for the inside of a span.
         """
         return 1 + 2 * len(self.labels)
 
@@ -144,16 +150,20 @@ class Tag(Task):
         return ("O", *(f"{prefix}-{label}" for label in self.labels for prefix in "BI"))
 
     def head(self, width: int) -> torch.nn.Module:
-        """Return a new head, a linear layer that is applied to the output vector (of length `width`) of each token."""
+        """Return a new head (last layer): a linear layer that is applied to each token's output vector of length `width`.
+
+        It has one output per BIO tag.
+        """
         from torch import nn
 
         return nn.Linear(width, self.size)
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
-        """Return the BIO tag of each word at its first token, and -100 at all other tokens; all words have the same weight in the loss.
+        """Return a training target per token: the index of the word's BIO tag at its first token, and -100 at other tokens.
 
-        Logs a warning if spans do not start and end at the borders of words, or if spans are in text that was truncated. Raises
-        DataError if a span has a label that is not in `labels`.
+        The loss ignores -100. Each model input gets a weight in the loss that makes all words count equally. Logs a
+        warning if spans do not start and end at the borders of words, or if spans are in the truncated part of a text.
+        Raises DataError if a span has a label that is not in `labels`.
         """
         known = self._numbers(records)
         readings = decoder.read(records, features, self._text)
@@ -165,46 +175,58 @@ class Tag(Task):
         fit = _alignment([record[self._target] for record in records], readings)
         if fit["misaligned"] or fit["truncated"]:
             _log.warning(
-                "%d of %d spans start or end inside a word or token, so they can't be found exactly; %d more are in text that is cut off.",
+                "%d of %d spans start or end inside a word or token, so the model can't find them exactly. "
+                "%d more spans are in the part of a text that is cut off because the text is too long.",
                 fit["misaligned"], fit["spans"], fit["truncated"],
             )  # fmt: skip
         counts = np.array([max(1, int((value != -100).sum())) for value in values], np.float32)
         return Targets(values, counts / counts.mean() if len(counts) else counts)
 
     def _numbers(self, records: Sequence[Record]) -> dict[str, int]:
-        """Return the index of each label in `labels`; raise DataError if a record has a span with a label that is not in it."""
+        """Return a mapping from each label to its index in `labels`.
+
+        Raises DataError if a span in the records has a label that is not in `labels`.
+        """
         known = {label: number for number, label in enumerate(self.labels)}
         unknown = [span["label"] for record in records for span in record[self._target] if span["label"] not in known]
         if unknown:
             raise DataError(
-                f"{len(unknown)} spans have labels that the task does not know: {', '.join(sorted(set(unknown))[:10])}. "
-                f"It knows: {', '.join(self.labels)}. Correct these spans, or train again with rows that have the label."
+                f"{len(unknown)} spans have labels that the task does not have: {', '.join(sorted(set(unknown))[:10])}. "
+                f"The labels of the task are: {', '.join(self.labels)}. "
+                "Correct these spans, or train again with rows that have the new labels."
             )
         return known
 
     def alignment(self, records: Sequence[Record], features: Sequence[Feature]) -> dict[str, int]:
-        """Return the number of `spans` in the records, and how many of them no model can find exactly: `misaligned` and `truncated`.
+        """Count the expected spans in the records (`spans`), and those that no model can find exactly.
 
-        Misaligned spans start or end inside a word or token; truncated spans are in text that is cut off.
+        The latter are `misaligned` spans, which start or end inside a word or token, and `truncated` spans, which are
+        in the part of a long text that was cut off.
         """
         return _alignment([record[self._target] for record in records], decoder.read(records, features, self._text))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each model input, shape (inputs,): the mean cross-entropy or focal loss of the tags of its words."""
+        """Return the loss of each model input, shape (inputs,): the mean loss of the BIO tags of its words.
+
+        The loss of a tag is the focal loss if the option `objective` is `focal`, otherwise the cross-entropy.
+        """
         from vertune.nn.token_losses import labelled
 
         return labelled(outputs, targets, self.smoothing, self.gamma if self.objective == "focal" else 0.0)
 
     def decoder_options(self) -> dict[str, Any]:
-        """Return the keyword arguments with which the decoder converts model outputs to answers: labels and name of the text field."""
+        """Return the keyword arguments of `decode` in `vertune.decoders.tag`, which makes answers from model outputs.
+
+        They are the labels and the name of the text field.
+        """
         return {"labels": list(self.labels), "text": self._text}
 
     def named(self, answer: Answer) -> tuple[str, ...]:
-        """Return the label of each predicted span."""
+        """Return the labels of the predicted spans, one per span."""
         return tuple(span["label"] for span in answer["spans"])
 
     def confidence(self, answer: Answer) -> float | None:
-        """Return the probability of the least certain span of an answer; None if the answer has no span."""
+        """Return the probability of the least certain span in an answer; None if the answer contains no span."""
         sure = [span["probability"] for span in answer["spans"] if "probability" in span]
         return float(min(sure)) if sure else None
 
@@ -213,19 +235,26 @@ class Tag(Task):
         return _spans.places(one["spans"]) == _spans.places(other["spans"])
 
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """Return the numbers of correct, predicted and gold spans of each label in each record, shape (records, 3 * labels)."""
+        """Return the numbers of correct, predicted and expected spans of each label in each record, shape (records, 3 * labels).
+
+        `summarise` computes the metrics from the sum of the rows.
+        """
         self._numbers(records)
         return metric.tally([record[self._target] for record in records], [answer["spans"] for answer in answers], self.labels)
 
     def summarise(self, total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return precision, recall and F1 of spans over all labels, as CoNLL and seqeval compute them.
+        """Return precision, recall and F1 over the spans of all labels, as CoNLL and seqeval compute them.
 
-        `total` is the sum of rows that `tally` returns.
+        `total` is the sum of the rows that `tally` returns.
         """
         return metric.micro(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return precision, recall, F1 and the number of gold spans per label, and the records with the most wrong or missed spans."""
+        """Return what the evaluation report shows besides metrics.
+
+        This is: precision, recall, F1 and the number of expected spans per label, and up to 50 records with wrong or
+        missed spans. The records with the most such spans come first.
+        """
         counts = self.tally(records, answers)
         right, predicted, gold = counts.reshape(len(records), -1, 3).sum(axis=1).T
         wrong = predicted + gold - 2 * right
@@ -244,9 +273,10 @@ class Tag(Task):
         }
 
     def baselines(self, train: Sequence[Record], validation: Sequence[Record], test: Sequence[Record]) -> dict[str, list[Answer]]:
-        """Return the test predictions of two baselines.
+        """Return the predictions of two baselines for the test records.
 
-        `gazetteer` finds the entities of the training texts again in the test texts; `majority` predicts no span in any text.
+        `gazetteer` looks up the spans of the training texts: it marks the same words in the test texts. `majority`
+        predicts no spans.
         """
         known = Gazetteer([{"text": record[self._text], "spans": record[self._target]} for record in train])
         return {
@@ -255,7 +285,10 @@ class Tag(Task):
         }
 
     def example(self, rows: int = 64) -> list[dict[str, Any]]:
-        """Return example rows: English and Chinese sentences that say where a person lives; the person and the place are spans."""
+        """Return example rows: English and Chinese sentences that name a person and the place where the person lives.
+
+        The names of the person and of the place are the labelled spans.
+        """
         people = ("Anna Smith", "Omar", "Li Na", "Jean-Luc", "王芳", "张伟", "李娜", "赵敏")
         places = ("Paris", "New York", "U.S.", "Oslo", "北京", "上海", "广州", "成都")
         records = []
@@ -275,7 +308,11 @@ class Tag(Task):
 
 
 def _alignment(spans: Sequence[Sequence[Mapping[str, Any]]], readings: Sequence[decoder.Reading]) -> dict[str, int]:
-    """Return the number of all gold spans, of those that start or end inside a word or token, and of those in text that was cut off."""
+    """Count the expected spans, those that start or end inside a word or token, and those in text that was cut off.
+
+    The result has the keys `spans`, `misaligned` and `truncated`. `readings` contains, for each record, the words or
+    tokens that get one tag each.
+    """
     counts = {"spans": 0, "misaligned": 0, "truncated": 0}
     for expected, reading in zip(spans, readings, strict=True):
         gold, units = bio.longest(expected), reading.merged

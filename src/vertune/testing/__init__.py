@@ -1,1 +1,4 @@
-"""Tiny models, and checks that a part (a pluggable component) obeys its contract, for the tests of vertune and of plugins."""
+"""Tiny models, and checks that components such as tasks and sources obey their contract.
+
+They serve to test the components of vertune and of plugins (other packages that add components).
+"""

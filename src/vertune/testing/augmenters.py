@@ -31,7 +31,11 @@ _PLACES = ("Paris", "New York", "北京", "上海")
 
 
 def rows(columns: tuple[Column, ...], count: int = 40) -> pl.DataFrame:
-    """Return sentences in English and Chinese about where people live, with the columns of a task and the origin of each row."""
+    """Return a frame of sentences, in English and Chinese, about where people live.
+
+    It has the task fields `columns`, and the columns `__file` and `__row`, which contain the file and the number of
+    each row.
+    """
     made = []
     for number in range(count):
         person, place = _PEOPLE[number % 4], _PLACES[number // 4 % 4]
@@ -49,7 +53,11 @@ def rows(columns: tuple[Column, ...], count: int = 40) -> pl.DataFrame:
 
 
 def check_rows(augmenter: Augmenter) -> None:
-    """Check that new rows have the columns and types of the frame, have the label of the original row, and differ from it in their text."""
+    """Check the rows that an augmenter makes.
+
+    They must have the same columns and types as the given rows. Each must have the label of the row that it was made
+    from, and another text, which is not blank.
+    """
     frame = rows(LABELLED)
     new = augmenter.augment(frame, LABELLED, 0)
     assert new.schema == frame.schema, f"{augmenter.name}: the new rows have other columns or types than the given rows"
@@ -62,7 +70,10 @@ def check_rows(augmenter: Augmenter) -> None:
 
 
 def check_content_decides(augmenter: Augmenter) -> None:
-    """Check that the order of the given rows has no effect on the new rows, and that another seed leads to other new rows."""
+    """Check that the new rows depend on the content of the given rows and on the seed, not on the order of the rows.
+
+    Two calls with the same rows in another order must return equal rows; a call with another seed must not.
+    """
     frame = rows(LABELLED)
     first = augmenter.augment(frame, LABELLED, 0)
     again = augmenter.augment(frame.reverse(), LABELLED, 0)
@@ -72,7 +83,10 @@ def check_content_decides(augmenter: Augmenter) -> None:
 
 
 def check_places_move_along(augmenter: Augmenter) -> None:
-    """Check that spans and answers mark the same words as in the original row; an augmenter may also raise ConfigError for such tasks."""
+    """Check that the spans and answers in a new row mark the same words as those in the row that it was made from.
+
+    Instead, an augmenter may raise ConfigError for tasks with spans or answers, if it does not support them.
+    """
     for columns, target in ((MARKED, "names"), (ANSWERED, "found")):
         frame = rows(columns)
         try:
@@ -89,7 +103,7 @@ def check_places_move_along(augmenter: Augmenter) -> None:
 
 
 def check_nothing_to_edit(augmenter: Augmenter) -> None:
-    """Check that no new rows are made from an empty frame, or from texts of one character."""
+    """Check that an augmenter makes no new rows from an empty frame, and none from texts of one character."""
     frame = rows(LABELLED)
     assert augmenter.augment(frame.clear(), LABELLED, 0).is_empty(), f"{augmenter.name}: rows are made from an empty frame"
     short = frame.with_columns(review=pl.lit("x"))
@@ -97,7 +111,7 @@ def check_nothing_to_edit(augmenter: Augmenter) -> None:
 
 
 def _marked(text: str, items: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return, for each span or answer, the words that it marks in the text, and its label or answer text."""
+    """Return, for each span or answer, the words that it marks in the text, and its label or, for an answer, its own text."""
     ends = [item["end"] if "end" in item else item["start"] + len(item["text"]) for item in items]
     return [(text[item["start"] : end], item.get("label") or item["text"]) for item, end in zip(items, ends, strict=True)]
 

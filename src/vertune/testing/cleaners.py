@@ -29,7 +29,10 @@ _TEXTS = (
 
 
 def rows() -> pl.DataFrame:
-    """Return texts in several scripts, some blank, duplicate or with invisible characters, with labels and the origin of each row."""
+    """Return a frame of texts in several scripts, with labels, other columns, and the file and number of each row.
+
+    Some texts are blank, occur twice or contain invisible characters.
+    """
     texts = [*_TEXTS, *_TEXTS[:4]]
     return pl.DataFrame(
         {
@@ -44,7 +47,10 @@ def rows() -> pl.DataFrame:
 
 
 def check_every_row_is_there_or_rejected(cleaner: Cleaner) -> None:
-    """Check that each row is either kept once, in order, or rejected with its file, its number and a reason."""
+    """Check that a cleaner either keeps a row or lists it as rejected, with its file, its number and a reason.
+
+    The rows that are kept must keep their order, and the columns their names and types.
+    """
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     kept = cleaned.frame["__row"].to_list()
@@ -58,7 +64,7 @@ def check_every_row_is_there_or_rejected(cleaner: Cleaner) -> None:
 
 
 def check_targets_stay(cleaner: Cleaner) -> None:
-    """Check that a cleaner changes values only in input columns, not in targets or other columns."""
+    """Check that a cleaner changes values only in the input columns of a task, not in its target or in other columns."""
     frame = rows()
     stayed = cleaner.clean(frame, COLUMNS).frame
     same = frame.join(stayed.select("__row"), on="__row", how="semi", maintain_order="left")
@@ -67,7 +73,10 @@ def check_targets_stay(cleaner: Cleaner) -> None:
 
 
 def check_changes_are_noted(cleaner: Cleaner) -> None:
-    """Check that the notes in the result contain the number of texts that the cleaner changed, and its name."""
+    """Check that the notes in the result of a cleaner report the right number of changed texts.
+
+    Each note must also contain the name of the cleaner.
+    """
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)
     before = frame.join(cleaned.frame.select("__row"), on="__row", how="semi", maintain_order="left")
@@ -79,15 +88,16 @@ def check_changes_are_noted(cleaner: Cleaner) -> None:
 
 
 def check_again(cleaner: Cleaner) -> None:
-    """Check that cleaning rows a second time changes nothing."""
+    """Check that a cleaner changes nothing if it is applied a second time, to its own result."""
     once = cleaner.clean(rows(), COLUMNS).frame
     assert cleaner.clean(once, COLUMNS).frame.equals(once, null_equal=True), f"{cleaner.name}: cleaning cleaned rows changes them again"
 
 
 def check_prediction(cleaner: Cleaner) -> None:
-    """Check the method `edit`, which is applied to texts before a prediction if `at_prediction` is true.
+    """Check that the method `edit` of a cleaner, which is applied to texts before a prediction, fits its `at_prediction`.
 
-    If it is true, `clean` must drop no row and `edit` must change texts as `clean` does. If it is false, `edit` must change nothing.
+    If `at_prediction` is true, `clean` must drop no row, `edit` must change each text as `clean` does, and a second
+    call of `edit` must change nothing. If `at_prediction` is false, `edit` must change nothing.
     """
     frame = rows()
     cleaned = cleaner.clean(frame, COLUMNS)

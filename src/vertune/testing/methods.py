@@ -1,7 +1,8 @@
-"""Checks that a training method, which decides which weights are trained, obeys its contract; authors of methods run them too.
+"""Checks that a fine-tuning method, which decides which weights are trained, obeys its contract.
 
-Each `check_…` accepts a method and a `MethodCase` (example records of a task, encoded for a pretrained model) and raises AssertionError
-if the method breaks the contract. A method that does not support the task or model raises ConfigError in `MethodCase.prepared`.
+Authors of a method run the checks on it. Each function `check_…` accepts a method and a `MethodCase` (example records
+of a task, encoded for a pretrained model), and raises AssertionError if the method breaks the contract. If a method
+does not support the task or the model, `MethodCase.prepared` raises ConfigError.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ _WEIGHTS = ("layers", "bias", "head")
 
 
 class MethodCase:
-    """Example records of a task, encoded for a pretrained model: all that is needed to test a training method."""
+    """Example records of a task, encoded as inputs of a pretrained model, with which fine-tuning methods are tested.
+
+    It builds models for the tests, and trains them on the records.
+    """
 
     def __init__(self, encoder: Encoder, task: Task, rows: int = 32) -> None:
         records = task.example(rows)
@@ -55,20 +59,24 @@ class MethodCase:
         self._trained: dict[str, tuple[VerticalModel, list[float]]] = {}
 
     def fresh(self) -> VerticalModel:
-        """Return a new copy of the untrained model; all copies are equal."""
+        """Return a new copy of the model before any training; the weights of all copies are equal."""
         return copy.deepcopy(self._template)
 
     def prepared(self, method: Method, steps: int = STEPS) -> VerticalModel:
-        """Return a new model that the method has prepared for training; raise ConfigError if the method does not support the model."""
+        """Return a new, untrained model that the method has prepared for training.
+
+        `steps` is the planned number of training steps. Raises ConfigError if the method does not support the model.
+        """
         model = self.fresh()
         torch.manual_seed(1)
         method.prepare(model, self.task, steps)
         return model
 
     def trained(self, method: Method) -> tuple[VerticalModel, list[float]]:
-        """Return a model trained on all example records, and its losses (measured without dropout) before and during training.
+        """Return a model trained with the method on all example records, and its losses.
 
-        The result is cached for each method with its options.
+        The losses are those before training and after every 5 steps, measured without dropout. Training ends early once
+        the loss has fallen enough for `check_loss_falls`. The result is cached for each method with its options.
         """
         key = f"{type(method).__module__} {method.model_dump_json()}"
         if key not in self._trained:
@@ -87,7 +95,7 @@ class MethodCase:
         return self._trained[key]
 
     def step(self, model: VerticalModel, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
-        """Do one training step, in the same order of operations as the training loop."""
+        """Do one training step, with the same operations in the same order as in vertune's training loop."""
         loss = self.task.loss(model(self.inputs), self.targets).mean()
         penalty = method.penalty(model)
         (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
@@ -109,20 +117,26 @@ class MethodCase:
 
 
 def _groups(model: VerticalModel, method: Method) -> list[dict[str, Any]]:
-    """Return two parameter groups, head and rest; learning rates are higher than usual, because the tested models have random weights."""
+    """Return two groups of parameters for the optimiser: those of the head (last layer), and all other trainable ones.
+
+    Their learning rates are higher than usual, because the tested models have random weights.
+    """
     heads = structure.head_parameters(model)
     rest = [parameter for name, parameter in trainable(model).items() if name not in heads]
     return [{"params": list(heads.values()), "lr": 1e-2}, {"params": rest, "lr": max(1e-2, 5 * method.learning_rate)}]
 
 
 def check_loss_falls(method: Method, case: MethodCase) -> None:
-    """Check that a short training lowers the loss on the example records by at least 3 %."""
+    """Check that a short training with the method lowers the loss on the example records by more than 3 %."""
     _, losses = case.trained(method)
     assert losses[-1] < _FALLEN * losses[0], f"{method.name}: the loss fell only from {losses[0]:.4f} to {losses[-1]:.4f}"
 
 
 def check_only_declared_weights_move(method: Method, case: MethodCase) -> None:
-    """Check that training changes only pretrained weights that `Method.edits` lists, and at least one tensor of each listed module."""
+    """Check that training changes only the modules that the result of `Method.edits` lists, and changes each of them.
+
+    No other weight of the original model may change, and at least one tensor of each listed module must change.
+    """
     model, _ = case.trained(method)
     before = case.fresh().state_dict()
     after = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
@@ -137,9 +151,10 @@ def check_only_declared_weights_move(method: Method, case: MethodCase) -> None:
 
 
 def _twin(name: str, case: MethodCase) -> str:
-    """Return the second name of a weight of the pretrained model if the model contains it under two names; else return the same name.
+    """Return the other name of a weight of the pretrained model if the whole model contains the weight under two names.
 
-    This is so for a classification model of transformers, which contains the pretrained model as a module.
+    This is so for a classification model of the transformers library, which contains the pretrained model as a module.
+    For other models, return the given name.
     """
     model = case.fresh()
     if model.native is None or not name.startswith(structure.BACKBONE):
@@ -149,7 +164,12 @@ def _twin(name: str, case: MethodCase) -> str:
 
 
 def check_edits_are_well_formed(method: Method, case: MethodCase) -> None:
-    """Check that the method's edits (trained changes) have known kinds, existing modules, correct depths, and tensors on the CPU."""
+    """Check the edits (descriptions of trained changes) that the method returns.
+
+    Each must have a known kind, name an existing module, and contain tensors on the CPU that need no gradient. Its
+    depth must be the number of the changed stage of the model: 0 for the embeddings, then one per layer, and the last
+    for the head. The lowest depth of all edits must be that of the lowest trainable weight.
+    """
     edits = method.edits(case.prepared(method))
     fresh = case.fresh()
     above = structure.count(fresh.backbone) + 1
@@ -165,7 +185,11 @@ def check_edits_are_well_formed(method: Method, case: MethodCase) -> None:
 
 
 def check_random_delta_changes_answers(method: Method, case: MethodCase) -> None:
-    """Check that noise in the trained changes (edits) of each kind and depth has an effect on the model's outputs."""
+    """Check that every edit (trained change) has an effect when it is applied to a model.
+
+    For each kind and depth (number of the stage in the model), noise is added to the tensors of the edits of this kind
+    and depth. The outputs of the model must then differ from those without noise.
+    """
     edits = method.edits(case.prepared(method))
     plain = _rebuilt(case, edits)
     random = torch.Generator().manual_seed(2)
@@ -176,22 +200,23 @@ def check_random_delta_changes_answers(method: Method, case: MethodCase) -> None
 
 
 def _noisy(edit: Edit, random: torch.Generator) -> Edit:
-    """Return a copy of an edit (a trained change) with normal noise of standard deviation 0.3 added to its tensors."""
+    """Return a copy of an edit (a trained change) whose tensors contain additional normal noise of standard deviation 0.3."""
     noise = {name: tensor + 0.3 * torch.randn(tensor.shape, generator=random) for name, tensor in edit.tensors.items()}
     return replace(edit, tensors=noise)
 
 
 def _rebuilt(case: MethodCase, edits: Sequence[Edit]) -> Tensor:
-    """Return the outputs of a new model to which these edits (trained changes) are applied."""
+    """Return the outputs of a new, untrained model to which these edits (trained changes) were applied."""
     model = case.fresh()
     changes.apply(model, edits)
     return case.answers(model)
 
 
 def check_saved_and_loaded_answers_are_equal(method: Method, case: MethodCase, folder: Path) -> None:
-    """Check that an untrained model has the outputs of the trained one once the saved edits (trained changes) are applied to it.
+    """Check that a trained model can be rebuilt from its edits (trained changes) after they were saved and loaded.
 
-    If the edits can be merged into the pretrained weights, check that the merged model has the same outputs, too.
+    An untrained model to which the loaded edits are applied must have the same outputs as the trained model. If the
+    kinds of the edits allow merging them into the pretrained weights, the merged model must have the same outputs, too.
     """
     model, _ = case.trained(method)
     edits = method.edits(model)
@@ -209,7 +234,10 @@ def check_saved_and_loaded_answers_are_equal(method: Method, case: MethodCase, f
 
 
 def _close(expected: Tensor, found: Tensor, what: str) -> None:
-    """Raise AssertionError unless the outputs are equal within `_SAME`; `what` names the compared model in the message."""
+    """Raise AssertionError unless the outputs of two models are equal up to a relative difference of 2e-5 (`_SAME`).
+
+    `what` names the method and the compared model in the message.
+    """
     gap = float((expected - found).abs().max())
     assert gap <= _SAME * max(1.0, float(expected.abs().max())), (
         f"{what} model: the outputs differ from those of the trained model by {gap:.1e}"
@@ -217,7 +245,10 @@ def _close(expected: Tensor, found: Tensor, what: str) -> None:
 
 
 def check_training_resumes_exactly(method: Method, case: MethodCase) -> None:
-    """Check that training that is stopped and then resumed ends with exactly the same weights as training without a stop."""
+    """Check that training that is stopped and resumed ends with exactly the same weights as training without a stop.
+
+    The state of the method is saved with `Method.state` and set with `Method.restore`.
+    """
     half, steps = 6, 12
     straight = _run(method, case, case.prepared(method, steps), range(steps))
     stopped = _run(method, case, case.prepared(method, steps), range(half))
@@ -235,7 +266,10 @@ def check_training_resumes_exactly(method: Method, case: MethodCase) -> None:
 
 
 def _run(method: Method, case: MethodCase, model: VerticalModel, steps: range) -> VerticalModel:
-    """Train for these steps and return the model; plain gradient descent is used, because it has no state that must be saved."""
+    """Train a model for these steps, and return it.
+
+    Plain gradient descent is used, because it has no state that would have to be saved for resuming.
+    """
     optimiser = torch.optim.SGD(trainable(model).values(), lr=0.05)
     for step in steps:
         model.train()
@@ -245,7 +279,13 @@ def _run(method: Method, case: MethodCase, model: VerticalModel, steps: range) -
 
 
 def check_depth_is_that_of_the_lowest_edit(method: Method, case: MethodCase) -> None:
-    """Check that `Method.depth` is the lowest trained layer, and that starting there from cached hidden states leads to equal outputs."""
+    """Check that `Method.depth` returns the number of the lowest model stage that the method changes.
+
+    Stage 0 is the embeddings, stage 1 the first layer. If `depth` returns 2 or more, the outputs of the frozen lower
+    layers are cached in training; then check also that a model that starts from such cached outputs has the same
+    outputs as a full forward pass. If it returns 0 or 1, the lowest changed stage may be higher, because nothing is
+    cached.
+    """
     model = case.prepared(method)
     declared, lowest = method.depth(structure.count(model.backbone)), structure.lowest(model)
     assert declared == lowest or declared < 2, f"{method.name}: depth() returns {declared}, but the lowest edit is at depth {lowest}"

@@ -25,7 +25,11 @@ MARKS = {"__file": pl.String, "__row": pl.Int64, "__error": pl.String}
 
 
 def check_marks(source: Source, folder: Path) -> None:
-    """Check that the columns `__file`, `__row` and `__error` exist, with the right types, and that row numbers increase within a file."""
+    """Check the columns `__file`, `__row` and `__error`, which contain the file, the number and the read error of each row.
+
+    They must exist, with the right types. Row numbers must count from 1 and increase within a file. Some rows must have
+    no error.
+    """
     frame = source.read().lazy().collect()
     for name, kind in MARKS.items():
         assert frame.schema.get(name) == kind, f"{source.name}: the column {name} must have the type {kind}, not {frame.schema.get(name)}"
@@ -39,21 +43,30 @@ def check_marks(source: Source, folder: Path) -> None:
 
 
 def check_columns(source: Source, folder: Path) -> None:
-    """Check that only the columns in `MARKS` have names with two leading underscores, which are reserved for vertune."""
+    """Check that no column of the data has a name that begins with two underscores.
+
+    Such names are reserved for the columns that vertune defines, which `MARKS` lists.
+    """
     frame = source.read().lazy().collect()
     reserved = [name for name in frame.columns if name.startswith("__") and name not in MARKS]
     assert not reserved, f"{source.name}: the names of the columns {reserved} must not begin with two underscores"
 
 
 def check_again(source: Source, folder: Path) -> None:
-    """Check that a source that is rebuilt from its options, written as JSON, reads the same rows again."""
+    """Check that a source can be rebuilt from its options.
+
+    The options are written as JSON, and a new source is built from them. It must read the same rows as the first one.
+    """
     first = source.read().lazy().collect()
     again = build(type(source), {key: value for key, value in json.loads(json.dumps(dump(source))).items() if key != "name"})
     assert again.read().lazy().collect().equals(first, null_equal=True), f"{source.name}: a second reading returns other rows"
 
 
 def check_suffixes(source: Source, folder: Path) -> None:
-    """Check that file name suffixes are in lower case and begin with a dot, because paths are compared with them in this form."""
+    """Check that the file name suffixes of a source, such as `.csv`, are in lower case and begin with a dot.
+
+    Vertune finds the source for a path by comparing the lower-case path with these suffixes.
+    """
     for suffix in source.suffixes:
         assert suffix == f".{suffix.lower().removeprefix('.')}", (
             f"{source.name}: the suffix '{suffix}' must begin with a dot and be in lower case, such as .csv"
@@ -61,7 +74,10 @@ def check_suffixes(source: Source, folder: Path) -> None:
 
 
 def check_fingerprint(source: Source, folder: Path) -> None:
-    """Check that the fingerprint, if there is one, depends on the content of the files but not on their modification times."""
+    """Check that the fingerprint (hash) of a source depends on the content of its files, not on their modification times.
+
+    A source that has no fingerprint (None) passes the check.
+    """
     first = source.fingerprint()
     if first is None:
         return

@@ -22,7 +22,10 @@ COLUMNS = (Column("review", "The text."), Column("opinion", "The class.", role="
 
 
 def rows(count: int = 300) -> pl.DataFrame:
-    """Return texts, one in five of them a duplicate, with labels and with the columns that the splits of vertune read."""
+    """Return a frame of texts, two of them equal, with labels and with the columns that the splits of vertune read.
+
+    These columns contain a group, a date and the name of a split for each row.
+    """
     draw = random.Random(0)  # noqa: S311 (not for cryptography)
     texts = [f"text number {row if row % 5 else max(0, row - 5)}" for row in range(count)]
     return pl.DataFrame(
@@ -37,7 +40,10 @@ def rows(count: int = 300) -> pl.DataFrame:
 
 
 def check_names(split: Split, frame: pl.DataFrame) -> None:
-    """Check that every row is assigned to one of `NAMES`, and that some rows are assigned to train and some to validation."""
+    """Check that a split returns one of the names in `NAMES` (train, validation, test, unused) for every row.
+
+    Some rows must be assigned to train, and some to validation.
+    """
     names = split.divide(frame, COLUMNS)
     assert len(names) == frame.height, f"{split.name}: {len(names)} split names were returned for {frame.height} rows"
     assert set(names) <= NAMES, f"{split.name}: {set(names) - NAMES} are not names of splits; expected some of {NAMES}"
@@ -45,7 +51,7 @@ def check_names(split: Split, frame: pl.DataFrame) -> None:
 
 
 def check_order(split: Split, frame: pl.DataFrame) -> None:
-    """Check that the order of the rows has no effect on the split to which each row is assigned."""
+    """Check that the order in which rows are given has no effect on the split to which each row is assigned."""
     marked = frame.with_row_index("place")
     other = marked.sample(fraction=1.0, shuffle=True, seed=1)
     names = pl.DataFrame({"place": other["place"], "name": split.divide(other.drop("place"), COLUMNS)}).sort("place")["name"]
@@ -55,7 +61,10 @@ def check_order(split: Split, frame: pl.DataFrame) -> None:
 
 
 def check_columns(split: Split, frame: pl.DataFrame) -> None:
-    """Check that `reads` names all columns that the split uses besides those of the task; only these are available when it runs."""
+    """Check that the attribute `reads` of a split names all columns that the split uses besides the task's fields.
+
+    When vertune divides rows, a split gets only the task's fields and the columns that `reads` names.
+    """
     needed = frame.select(*dict.fromkeys([*(column.name for column in COLUMNS), *split.reads]))
     assert split.divide(needed, COLUMNS).to_list() == split.divide(frame, COLUMNS).to_list(), (
         f"{split.name}: it uses columns that `reads` does not name"
@@ -63,7 +72,11 @@ def check_columns(split: Split, frame: pl.DataFrame) -> None:
 
 
 def check_without(split: Split, frame: pl.DataFrame) -> None:
-    """Check that no rows are assigned to validation or test if `without` was called with their names, because they have separate files."""
+    """Check the method `without`, which is called if the rows of validation or test come from separate sources.
+
+    After it was called with `validation` or `test`, the split must assign no rows to them. A split that takes the names
+    from a column of the data may still do so.
+    """
     for given in ({"validation"}, {"test"}, {"validation", "test"}):
         able = given & set(type(split).model_fields)
         found = able & set(split.without(frozenset(given)).divide(frame, COLUMNS))
@@ -73,7 +86,10 @@ def check_without(split: Split, frame: pl.DataFrame) -> None:
 
 
 def _by_column(split: Split, frame: pl.DataFrame) -> set[str]:
-    """Return all values of the columns that the split reads; a split may take the name of a row's split from them."""
+    """Return all values, as texts, in the columns of the data that the split reads.
+
+    If a split takes the name for each row from one of these columns, the values contain these names.
+    """
     return {str(value) for name in split.reads for value in frame[name].cast(pl.String).unique()}
 
 

@@ -1,6 +1,7 @@
 """Checks that a task class obeys its contract; independent of any one task.
 
-They need no pretrained model: tokens are whole words, and hidden states are random. Authors of a task run the checks on it:
+They need no pretrained model: tokens are whole words, and hidden states are random. Authors of a task run the checks on
+it:
 
     for check in CHECKS:
         check(MyTask)
@@ -31,17 +32,24 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
 
 
 class WordEncoder(Encoder):
-    """Encoder whose tokens are whole words (single characters in Chinese); if a view allows it, long texts become overlapping windows."""
+    """An encoder for tests, whose tokens are whole words or, in Chinese, single characters.
+
+    If the definition of a model input (`View`) allows it, a long text becomes several overlapping windows.
+    """
 
     room: int = 64
     """Largest number of words in a window (a piece of a long text)."""
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
-        """Return the features (model inputs) of all records, ordered by record, then by view (group of fields), then by window."""
+        """Return the features (model inputs) of all records.
+
+        They are ordered by record, then by view (definition of a model input), then by window (piece of a long text).
+        `tokens` is not used.
+        """
         return [feature for row, record in enumerate(records) for view in views for feature in self._view(row, record, view)]
 
     def _view(self, row: int, record: Record, view: View) -> list[Feature]:
-        """Return the model inputs of one view (group of fields) of one record, one per window (piece of a long text)."""
+        """Return the model inputs that one view (definition of an input) makes of one record: one per window of a long text."""
         fields = [field for place, field in enumerate(view.fields) if place == 0 or record.get(field)]
         pieces = [[found.span() for found in _WORD.finditer(str(record.get(field) or ""))] for field in fields]
         cut = len(pieces) - 1 if view.cut is None else view.cut
@@ -54,7 +62,11 @@ class WordEncoder(Encoder):
 
 
 def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], window: int) -> Feature:
-    """Build a feature (model input): a special token, then each piece of text followed by a special token."""
+    """Build a feature (model input) that consists of a special token and of several texts, each followed by a special token.
+
+    `pieces` contains the start and end of each word of each text. `row` is the index of the record, `window` that of
+    the window.
+    """
     segments, offsets = [-1], [(0, 0)]
     for place, piece in enumerate(pieces):
         segments += [place] * len(piece) + [-1]
@@ -64,7 +76,10 @@ def _feature(row: int, role: str, pieces: Sequence[Sequence[tuple[int, int]]], w
 
 
 def renamed(kind: type[Task]) -> type[Task]:
-    """Return a subclass of a task with other column names; the checks must pass for it too, as a task may not rely on fixed names."""
+    """Return a subclass of a task with other column names.
+
+    It must pass the same checks as the task itself, because a task must not rely on fixed column names.
+    """
     names = {column.name: f"{column.role} {place}°" for place, column in enumerate(kind.columns)}
 
     def example(self: Task, rows: int = 64) -> list[dict[str, Any]]:
@@ -75,13 +90,17 @@ def renamed(kind: type[Task]) -> type[Task]:
 
 
 def frame_of(kind: type[Task], rows: int = 60) -> pl.DataFrame:
-    """Return the task's example as a frame, with the columns that a source adds and with a column unknown to the task."""
+    """Return the example rows of a task as a frame, with additional columns.
+
+    They are the columns `__file` and `__row`, which a source adds, and the column `kept`, which the task does not
+    define.
+    """
     frame = pl.DataFrame(kind().example(rows))
     return frame.with_columns(pl.lit("example.csv").alias("__file"), pl.int_range(1, pl.len() + 1).alias("__row"), kept=pl.lit("kept"))
 
 
 def fitted(kind: type[Task], rows: int = 60) -> tuple[Task, list[dict[str, Any]]]:
-    """Return the task fitted on its own example after cleaning, and the records of this example."""
+    """Return the task after `fit` on its own example rows, and the records of these rows; the rows are cleaned first."""
     frame = kind().clean(frame_of(kind, rows)).frame
     return kind().fit(frame), frame.to_dicts()
 
@@ -92,7 +111,7 @@ def features_of(task: Task, records: Sequence[Record], room: int = 64) -> list[F
 
 
 def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[NDArray[Any]]:
-    """Return the outputs of an untrained head for random hidden states, one array per feature (model input)."""
+    """Return the outputs of an untrained head (last layer) for random hidden states, one array per feature (model input)."""
     import torch
 
     torch.manual_seed(seed)
@@ -103,13 +122,20 @@ def outputs_of(task: Task, features: Sequence[Feature], seed: int = 0) -> list[N
 
 
 def answers_of(task: Task, records: Sequence[Record], seed: int = 0) -> list[Answer]:
-    """Return the predictions that the task makes from the outputs of an untrained head for random hidden states."""
+    """Return the predictions of the task for these records, without a real model.
+
+    They are decoded from the outputs of an untrained head (last layer) for random hidden states.
+    """
     features = features_of(task, records)
     return task.decode(records, features, outputs_of(task, features, seed))
 
 
 def check_schema(kind: type[Task]) -> None:
-    """Check that names of columns and metrics are unique, answers have the field `truncated`, and unknown metrics raise ConfigError."""
+    """Check the declarations of a task class.
+
+    Names of columns and of metrics must be unique, the answer class must have the field `truncated`, and an unknown
+    metric must raise ConfigError.
+    """
     names = [column.name for column in kind.columns]
     assert len(set(names)) == len(names), f"columns are named twice: {names}"
     assert {"input", "target"} <= {column.role for column in kind.columns}, "a task needs an input column and a target column"
@@ -124,7 +150,11 @@ def check_schema(kind: type[Task]) -> None:
 
 
 def check_round_trip(kind: type[Task]) -> None:
-    """Check that a fitted task is unchanged by saving and loading it as JSON, and that fitting does not depend on the order of rows."""
+    """Check that a fitted task is unchanged after it was saved and loaded as JSON.
+
+    Also check that the result of `fit` does not depend on the order of the rows, and that a second `fit` changes
+    nothing.
+    """
     task, _ = fitted(kind)
     written = json.loads(json.dumps(dump(task), allow_nan=False))
     assert kind.model_validate(written) == task
@@ -134,7 +164,10 @@ def check_round_trip(kind: type[Task]) -> None:
 
 
 def check_clean(kind: type[Task]) -> None:
-    """Check that `clean` accepts the example, keeps other columns, changes no cleaned row again, and accepts rows without targets."""
+    """Check that `clean` accepts the example rows of the task, with and without targets.
+
+    Other columns must be kept, and cleaning the result again must change nothing.
+    """
     frame = frame_of(kind)
     cleaned = kind().clean(frame)
     assert not cleaned.rejected, f"the example has bad rows: {cleaned.rejected[:3]}"
@@ -151,7 +184,10 @@ def check_clean(kind: type[Task]) -> None:
 
 
 def check_rejects(kind: type[Task]) -> None:
-    """Check that a missing input column raises DataError with its name, and that an empty value leads to the rejection of its row only."""
+    """Check that a missing required input column raises DataError with its name.
+
+    Also check that a missing value in one row leads to the rejection of this row only.
+    """
     frame = frame_of(kind)
     for column in kind.columns:
         if not column.required:
@@ -171,7 +207,10 @@ def check_rejects(kind: type[Task]) -> None:
 
 
 def check_loss(kind: type[Task]) -> None:
-    """Check that the loss has one finite value per feature (model input), and that every weight of the head gets a gradient."""
+    """Check that the loss has one finite value per feature (model input).
+
+    Also check that every weight of the head (last layer) gets a gradient.
+    """
     import torch
 
     from vertune.learning.examples import encode
@@ -197,7 +236,7 @@ def check_loss(kind: type[Task]) -> None:
 
 
 def check_apply(kind: type[Task]) -> None:
-    """Check that `apply`, the NumPy version of the head, has the same outputs as the head in torch."""
+    """Check that `apply`, which computes the head (last layer) with NumPy, has the same outputs as the head in torch."""
     import torch
 
     task, _ = fitted(kind)
@@ -210,9 +249,10 @@ def check_apply(kind: type[Task]) -> None:
 
 
 def check_decode(kind: type[Task]) -> None:
-    """Check that `decode` returns one answer of the declared schema per record, which does not depend on the order of records.
+    """Check that `decode` returns one answer per record, with the fields that the answer class declares.
 
-    This is checked with whole texts and with texts that are cut into overlapping windows.
+    An answer may depend only on its own record, not on the order of the records. This is checked with whole texts, and
+    with texts that are divided into overlapping windows.
     """
     task, records = fitted(kind)
     known = get_type_hints(kind.answer)
@@ -239,7 +279,11 @@ def check_decode(kind: type[Task]) -> None:
 
 
 def check_answers(kind: type[Task]) -> None:
-    """Check that `named` returns known labels, `confidence` returns a number from 0 to 1, and `agrees` is symmetric and not always true."""
+    """Check the methods of a task that describe answers: `named`, `confidence` and `agrees`.
+
+    `named` must return known labels, and `confidence` a number from 0 to 1 or None. `agrees` must be symmetric, true
+    for an answer and itself, and not true for all pairs of answers.
+    """
     task, records = fitted(kind)
     first, second = answers_of(task, records), answers_of(task, records, seed=1)
     for answer in first:
@@ -256,7 +300,11 @@ def check_answers(kind: type[Task]) -> None:
 
 
 def check_decoder(kind: type[Task]) -> None:
-    """Check that the task's decoder module returns what `decode` returns, accepts options from JSON, and needs only exportable modules."""
+    """Check the decoder module of a task, which exported models use instead of the task's method `decode`.
+
+    Its function `decode` must return the same answers, and accept options that were written as JSON. The module may
+    import only what an export can include.
+    """
     task, records = fitted(kind)
     if task.decoder is None:
         return
@@ -271,7 +319,7 @@ def check_decoder(kind: type[Task]) -> None:
 
 
 def check_truncated(kind: type[Task]) -> None:
-    """Check that `truncated` is true in the answers of truncated records and in no others."""
+    """Check that `truncated` is true in the answers to truncated records, and false in all others."""
     task, records = fitted(kind)
     features = features_of(task, records)
     for feature in features:
@@ -281,7 +329,11 @@ def check_truncated(kind: type[Task]) -> None:
 
 
 def check_tally(kind: type[Task]) -> None:
-    """Check that the statistics returned by `tally` are finite and additive, and that metrics do not depend on the order of records."""
+    """Check that the statistics that `tally` returns are finite, and that the metrics are computed from their sum.
+
+    The metrics must not depend on the order of the records. The statistics of two halves of the records must add up to
+    those of all records, unless the task compares records with each other.
+    """
     task, records = fitted(kind)
     answers = answers_of(task, records)
     tally = task.tally(records, answers)
@@ -308,7 +360,10 @@ def check_tally(kind: type[Task]) -> None:
 
 
 def check_details(kind: type[Task]) -> None:
-    """Check that the details for a report can be written as JSON, and that each listed error contains the index of its record."""
+    """Check that the details that a task returns for the evaluation report can be written as JSON.
+
+    Each listed error must contain the index of its record, the expected and the predicted answer.
+    """
     task, records = fitted(kind)
     details = task.details(records, answers_of(task, records))
     json.dumps(details, allow_nan=False, default=lambda value: value.tolist())
@@ -318,7 +373,10 @@ def check_details(kind: type[Task]) -> None:
 
 
 def check_baselines(kind: type[Task]) -> None:
-    """Check that baselines return one answer of the declared schema per record, and that the best baseline beats an untrained head."""
+    """Check that a task has baselines, and that each returns one answer per record with all required fields.
+
+    The best baseline must have a better score than an untrained head (last layer).
+    """
     task, records = fitted(kind, 96)
     train, validation, test = records[:64], records[64:80], records[80:]
     found = task.baselines(train, validation, test)
@@ -334,7 +392,10 @@ def check_baselines(kind: type[Task]) -> None:
 
 
 def check_calibrate(kind: type[Task]) -> None:
-    """Check that a task with calibrated thresholds is unchanged, and decodes in the same way, after it was saved and loaded as JSON."""
+    """Check that a task with calibrated values, such as thresholds, can be saved and loaded as JSON.
+
+    The loaded task must be equal to the saved one, and decode outputs to the same answers.
+    """
     task, records = fitted(kind)
     features = features_of(task, records)
     outputs = outputs_of(task, features)
@@ -345,7 +406,10 @@ def check_calibrate(kind: type[Task]) -> None:
 
 
 def _refusal(call: Callable[[], object], error: type[Exception]) -> str:
-    """Return the message of the error of this type that a call raises; return an empty string if it raises none."""
+    """Call a function, and return the message of the error of type `error` that it raises.
+
+    Returns an empty text if it raises no error.
+    """
     try:
         call()
     except error as refused:
@@ -354,7 +418,7 @@ def _refusal(call: Callable[[], object], error: type[Exception]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value with all floats rounded to 6 digits, because sums in another order differ in the last digits."""
+    """Return the value with all floats rounded to 6 decimals, because sums in another order differ in the last digits."""
     return json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 6))
 
 

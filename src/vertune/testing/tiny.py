@@ -1,6 +1,6 @@
-"""Writes tiny models with random weights in the format of transformers, one per family of encoders such as BERT.
+"""Writes tiny models with random weights in the format of the transformers library, one per model family such as BERT.
 
-Their predictions are meaningless; they serve to test code that depends on the structure of a model.
+Their predictions are meaningless. The models serve to test code that depends on the structure of a model.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ _SENTENCE = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, **options: Any) -> Path:
-    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a tiny model and return the folder.
+    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a tiny model, and return the folder.
 
-    Each of `words` becomes one token; `options` override values of the config. Weights are larger than in a usual initialisation, so
-    that a change of the input changes the outputs noticeably.
+    `family` is a key of FAMILIES. Each of `words` becomes one token of the tokenizer; `options` override values of the
+    model's config. The random weights are larger than usual, so that a change of the input changes the outputs
+    noticeably.
     """
     import torch
     from transformers import AutoConfig, AutoModel
@@ -81,7 +82,10 @@ def write(family: str, folder: Path, words: Iterable[str] = (), seed: int = 0, *
 
 
 def _perturb_vectors(model: Any) -> None:
-    """Add noise to biases and norms, which are initialised to 0 or 1, so that tests notice a method that ignores them."""
+    """Add noise to the biases and the weights of normalisation layers.
+
+    They are initialised to 0 or 1, so tests would not notice a method that ignores them.
+    """
     import torch
 
     with torch.no_grad():
@@ -91,7 +95,11 @@ def _perturb_vectors(model: Any) -> None:
 
 
 def wordpiece(special: Sequence[str] = _CLASSIC, words: Iterable[str] = ()) -> tokenizers.Tokenizer:
-    """Build a WordPiece tokenizer; its vocabulary is the special tokens, letters, digits, punctuation and these words, in this order."""
+    """Build a WordPiece tokenizer.
+
+    Its vocabulary consists of the special tokens, letters, digits, punctuation and `words`, each of which becomes one
+    token.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     letters = string.ascii_lowercase + string.digits
@@ -117,7 +125,11 @@ Maker = Callable[..., Path]
 
 
 def maker(root: Path, words: Iterable[str] = ()) -> Maker:
-    """Return a function that writes a tiny model into a folder of `root`, if it is not there yet, and returns the folder."""
+    """Return a function `make(family, **options)` that returns the folder of a tiny model.
+
+    The first call for a family and options writes the model into a folder below `root`; later calls return the same
+    folder.
+    """
     vocabulary = sorted(set(words))
     made: dict[str, Path] = {}
 
