@@ -22,12 +22,12 @@ COLUMNS = (Column("review", "The text."), Column("opinion", "The class.", role="
 
 
 def rows(count: int = 300) -> pl.DataFrame:
-    """Return a frame of texts, two of them equal, with labels and with the columns that the splits of vertune read.
+    """Return a frame of texts, one in five equal to the text before it, with labels and with the columns that the splits of vertune read.
 
     These columns contain a group, a date and the name of a split for each row.
     """
     draw = random.Random(0)  # noqa: S311 (not for cryptography)
-    texts = [f"text number {row if row % 5 else max(0, row - 5)}" for row in range(count)]
+    texts = [f"text number {row if row % 5 else max(0, row - 1)}" for row in range(count)]
     return pl.DataFrame(
         {
             "review": texts,
