@@ -1,1 +1,4 @@
-"""Simple models (baselines) with which trained models are compared; scikit-learn is imported inside the functions that need it."""
+"""Simple models (baselines) with which trained models are compared.
+
+scikit-learn, an optional dependency, is imported inside the functions that need it.
+"""

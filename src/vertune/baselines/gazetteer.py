@@ -1,4 +1,4 @@
-"""A gazetteer: a list of the entities in the training texts, which finds the same words in other texts."""
+"""A baseline for entity recognition (gazetteer): searches texts for the entities that the training texts contain."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from vertune.metrics.words import pieces
 
 
 class Gazetteer:
-    """The labelled entities of the training texts, each with its most frequent label, and methods to find them in a text.
+    """A list of the entities that are labelled in the training texts, with methods to find them in other texts.
 
-    An entity whose words occur in the training texts more often unlabelled than labelled is omitted.
+    Each entity has its most frequent label. An entity whose words occur in the training texts more often without a
+    label than with one is omitted.
     """
 
     def __init__(self, train: Sequence[Record]) -> None:
@@ -33,14 +34,21 @@ class Gazetteer:
         self._index()
 
     def _index(self) -> None:
-        """Store, for each first word of known entities, how many words the entities with this first word have, in descending order."""
+        """Build the lookup table that `_matches` uses: for each word with which an entity begins, the lengths of these entities.
+
+        A length is a number of words; the longest comes first.
+        """
         lengths: dict[str, set[int]] = defaultdict(set)
         for name in self._labels:
             lengths[name[0]].add(len(name))
         self._lengths = {first: sorted(counts, reverse=True) for first, counts in lengths.items()}
 
     def _matches(self, text: str) -> Iterator[tuple[tuple[str, ...], Span]]:
-        """Yield the words and the labelled span of each known entity that occurs in a text; matches do not overlap."""
+        """Find the known entities in a text; yield, for each of them, its words and its labelled span.
+
+        The text is searched from left to right. The longest entity that begins at a word is taken, and the search
+        continues after it, so the spans do not overlap.
+        """
         bounds = pieces(text)
         words = tuple(text[start:end] for start, end in bounds)
         position = 0
@@ -54,10 +62,13 @@ class Gazetteer:
             position += 1
 
     def spans(self, text: str) -> list[Span]:
-        """Return the spans of the known entities in a text, from left to right; if several begin at the same word, only the longest."""
+        """Return the spans of the known entities in a text, from left to right, without overlaps.
+
+        If several entities begin at the same word, only the longest is returned.
+        """
         return [span for _, span in self._matches(text)]
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """Return the words and punctuation marks of a text."""
+    """Split a text into words and punctuation marks."""
     return tuple(text[start:end] for start, end in pieces(text))

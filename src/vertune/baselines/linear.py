@@ -34,17 +34,22 @@ _RIDGE_PENALTIES = (10.0, 1.0, 3.0, 30.0, 100.0)
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """Validation records, used to choose the regularisation, with their true values: class indices, or numbers for regression."""
+    """Validation records with their true values, for choosing the strength of the regularisation.
+
+    The true values are class indices for a classification, or numbers for a regression.
+    """
 
     records: Sequence[Record]
     truth: NDArray[Any]
 
 
 def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, validation: HoldOut) -> Answer:
-    """Fit a logistic regression, and return a function that returns the probabilities of the `count` classes for each record.
+    """Fit a logistic regression that assigns one class to each record, and return it as a function.
 
-    `truth` contains the class index of each training record. If there are at most SEARCH_ROWS training records, the regularisation
-    with the best accuracy on the validation records is chosen; otherwise, the default is used.
+    The function takes records and returns the probabilities of the `count` classes, shape (records, count). `truth`
+    contains the class index of each training record. The strength of the regularisation is the one with the best
+    accuracy on the validation records. If there are no validation records, or more than SEARCH_ROWS (5,000) training
+    records, a default strength is used.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -76,9 +81,10 @@ def classes(train: Sequence[Record], truth: NDArray[np.int64], count: int, valid
 
 
 def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
-    """Fit one logistic regression per label, and return a function that returns the probabilities of the labels for each record.
+    """Fit one logistic regression for each label that a record may have, and return them as one function.
 
-    `present`, of shape (records, labels), is true where a training record has a label.
+    The function takes records and returns the probability of each label, shape (records, labels). `present`, of the
+    same shape, is true where a training record has a label.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -103,10 +109,11 @@ def sets(train: Sequence[Record], present: NDArray[np.bool_]) -> Answer:
 
 
 def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: HoldOut) -> Answer:
-    """Fit a ridge regression, and return a function that predicts a number for each record.
+    """Fit a ridge regression that predicts a number for each record, and return it as a function.
 
-    `values` contains the true number of each training record. If there are at most SEARCH_ROWS training records, the penalty with
-    the smallest squared error on the validation records is chosen; otherwise, the default is used.
+    The function takes records and returns numbers of shape (records,). `values` contains the true number of each
+    training record. The penalty is the one with the smallest squared error on the validation records. If there are no
+    validation records, or more than SEARCH_ROWS (5,000) training records, a default penalty is used.
     """
     from sklearn.linear_model import Ridge
 
@@ -126,14 +133,20 @@ def numbers(train: Sequence[Record], values: NDArray[np.float64], validation: Ho
 
 
 def _on_records(vectors: Vectors, predict: _Predict, *width: int) -> Answer:
-    """Return a function of records that computes their vectors and calls `predict`; for no records, it returns an array of length 0."""
+    """Convert `predict`, a function of TF-IDF vectors, to a function of records, and return that function.
+
+    `width` is the shape of the prediction for one record: the number of classes, or empty if the prediction is a single
+    number. For an empty list of records, the function returns an empty array of shape (0, *width) without calling
+    `predict`.
+    """
     return lambda records: predict(vectors.of(records)) if len(records) else np.empty((0, *width))
 
 
 def _search_matrix(vectors: Vectors, validation: HoldOut, rows: int) -> sparse.csr_matrix | None:
-    """Return the vectors of the validation records, on which the regularisation is chosen; None if it is not chosen.
+    """Return the TF-IDF vectors of the validation records, on which the strength of the regularisation is chosen.
 
-    It is not chosen if there are no validation records, or if `rows`, the number of training rows, is over SEARCH_ROWS.
+    Return None if it is not chosen: if there are no validation records, or if `rows`, the number of training rows, is
+    over SEARCH_ROWS.
     """
     return vectors.of(validation.records) if len(validation.records) and rows <= SEARCH_ROWS else None
 
@@ -144,9 +157,10 @@ def _best(
     held_out: sparse.csr_matrix | None,
     score: Callable[[NDArray[np.float64]], float],
 ) -> _Predict:
-    """Fit a model for each of `values` (regularisation) and return the model with the highest score on the vectors `held_out`.
+    """Choose the strength of the regularisation: fit one model for each of `values` and return the best of these models.
 
-    If `held_out` is None, only the first value is used.
+    The best model is the one whose predictions for the validation vectors `held_out` have the highest `score`. If
+    `held_out` is None, only a model for the first value is fitted.
     """
     if held_out is None:
         return fit(values[0])
@@ -154,13 +168,17 @@ def _best(
 
 
 def _sample(count: int) -> NDArray[np.int64]:
-    """Return the indices of the training rows to use: all if `count` is at most ROWS, else a random sample with a fixed seed."""
+    """Choose the training rows on which a baseline is fitted, and return their indices.
+
+    All `count` rows are chosen, or, if there are more than ROWS (30,000), a random sample of ROWS rows, which is the
+    same in every call.
+    """
     return np.arange(count) if count <= ROWS else np.sort(np.random.default_rng(0).permutation(count)[:ROWS])
 
 
 @contextmanager
 def _ignore_convergence_warnings() -> Iterator[None]:
-    """Hide scikit-learn's convergence warnings in the `with` block; more iterations would hardly change the predictions."""
+    """Hide scikit-learn's convergence warnings in the `with` block: more iterations would hardly change the predictions."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -1,6 +1,7 @@
-"""A baseline for question answering: it selects the span of the context around which most words of the question occur.
+"""A baseline for question answering: answers with the part of a text around which most words of the question occur.
 
-This is the sliding window of Richardson et al. (2013, MCTest), applied to spans with a fixed number of words.
+This is the sliding window of Richardson et al. (2013, MCTest), applied to parts with a fixed number of words. The text
+that contains the answer is called the context.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ _AROUND = 10
 
 
 def first(context: str, length: int) -> tuple[int, int]:
-    """Return the start and end, in code points, of the first `length` words of the context."""
+    """Return the start and end, in code points, of the first `length` words of the context: an answer that ignores the question."""
     bounds = [span for span in pieces(context) if context[span[0]].isalnum()]
     return (bounds[0][0], bounds[min(length, len(bounds)) - 1][1]) if bounds else (0, len(context))
 
 
 def best(question: str, context: str, length: int) -> tuple[int, int]:
-    """Return the start and end, in code points, of the span of `length` words around which most words of the question occur.
+    """Return the start and end, in code points, of the `length` words around which most words of the question occur.
 
-    Each word of the question has the weight log(1 + 1 / its count in the context), so that rare words count more. Words of the
-    question inside the span reduce its score, because an answer seldom contains them. Of spans with equal scores, the first is
-    returned.
+    Words of the question are counted up to 10 words before and after such a span. Each counts log(1 + 1 / n) if it
+    occurs n times in the context, so rare words count more. Words of the question inside the span are subtracted
+    instead, because an answer seldom contains them. The span with the highest sum is returned, or the first of several.
     """
     bounds = [span for span in pieces(context) if context[span[0]].isalnum()]
     if len(bounds) <= length:

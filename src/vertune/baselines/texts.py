@@ -1,4 +1,4 @@
-"""Sparse TF-IDF vectors of texts and of pairs of texts, computed from words and characters, for baselines; independent of tasks."""
+"""Converts texts, and pairs of texts, to sparse TF-IDF vectors of words and characters, for baselines; independent of tasks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _FILLER = ["0", "0"]
 
 
 class Vectors:
-    """Converts records to TF-IDF vectors: a vector of words and word pairs, and one of character n-grams, which are concatenated.
+    """Converts records to TF-IDF vectors; the vocabulary is that of the training records.
 
-    Character n-grams are included for languages that are written without spaces. If records contain pairs of texts, the result
-    contains the vectors of both texts, their elementwise products, and their cosine similarities.
+    The vector of a text consists of a part for words and word pairs, and a part for character n-grams, which are needed
+    for languages that are written without spaces. The vector of a pair of texts consists of the vectors of both texts,
+    the elementwise products of these vectors, and their cosine similarities.
     """
 
     def __init__(self, train: Sequence[Record], fields: Sequence[str] = FIELDS) -> None:
@@ -46,7 +47,7 @@ class Vectors:
             part.fit([*seen, *_FILLER])
 
     def of(self, records: Sequence[Record]) -> sparse.csr_matrix:
-        """Return the TF-IDF vectors of records as a sparse float32 matrix with one row per record."""
+        """Convert records to TF-IDF vectors; return a sparse float32 matrix with one row per record."""
         from scipy import sparse
 
         blocks = []
@@ -60,5 +61,5 @@ class Vectors:
 
 
 def _read(records: Sequence[Record], field: str) -> list[str]:
-    """Return the text of one field of each record, cut to its first LONGEST code points."""
+    """Return the text of one field of each record, cut to its first LONGEST (4,000) code points."""
     return [text[:LONGEST] for text in texts(records, field)]

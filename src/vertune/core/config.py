@@ -114,7 +114,7 @@ class Training(Section):
     """Seconds that training may take. None means 180 seconds for `method: auto`, and no limit for any other method."""
     refit: Literal["auto", "always", "never"] = "auto"
     """Whether to train once more on training and validation rows together; never done if the validation rows have their own source.
-    auto does it if there are fewer than 2,000 rows, or if only the head (the last layer) was fitted, which is cheap."""
+    auto does it if there are at most 2,000 rows, or if only the head (the last layer) was fitted, which is cheap."""
     checkpoint: float = Field(default=30, ge=0)
     """Seconds between checkpoints, from which a training that was killed can resume; 0 writes a checkpoint after every step."""
     window: int = Field(default=50, ge=1)

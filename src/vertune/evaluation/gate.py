@@ -1,7 +1,7 @@
 """Decides whether a changed model is accurate enough to replace its parent (the model that it was made from).
 
-This comparison is called the gate. It does not depend on how the model was changed: compressed, or converted to share the
-weights of its pretrained model with other models.
+Examples of changes are compression, and conversion to a form in which several models share the weights of one
+pretrained model. The comparison, which is called the gate, is the same for all changes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REFUSED, UNDECIDED, ACCEPTED = "refused", "undecided", "accepted"
 
 @dataclass(slots=True)
 class Candidate:
-    """A changed model, compared with its parent (the model that it was made from)."""
+    """A changed model, such as a compressed one, with the result of its comparison with the model that it was made from (parent)."""
 
     name: str
     metrics: dict[str, float]
@@ -51,7 +51,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """How strictly a changed model is compared with the model that it was made from (its parent)."""
+    """Settings of the comparison of a changed model with the model that it was made from (its parent)."""
 
     tolerance: float
     """Allowed loss of the task's main metric: absolute for a metric between 0 and 1, else a fraction of the parent's value."""
@@ -63,21 +63,27 @@ class GateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """The loss of the task's main metric that a changed model may have, in the unit of the metric."""
+    """The largest allowed loss of accuracy of a changed model, compared with the model that it was made from (its parent).
+
+    It is the difference by which the task's main metric may be worse, in the unit of this metric.
+    """
 
     loss: float
     share: bool
     """Whether the metric is a proportion (from 0 to 1), so that losses are formatted as percentage points."""
 
     def format(self, value: float) -> str:
-        """Format a loss for a message: in percentage points if the metric is a share, else as a number."""
+        """Format a difference of the metric for a message.
+
+        If the metric is a proportion (from 0 to 1), the text is in percentage points, else a plain number.
+        """
         return f"{100 * value:.2f} points" if self.share else f"{value:.4f}"
 
 
 class Gate:
-    """Compares the answers of changed models with those of their parent (the model that they were made from) to the same records.
+    """Decides for changed models whether they are accurate enough to replace the model that they were made from (their parent).
 
-    The records are validation records.
+    `records` are validation records, which all models answer; `answers` are the answers of the parent.
     """
 
     def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], options: GateOptions) -> None:
@@ -89,7 +95,10 @@ class Gate:
         self.tolerance = Tolerance(options.tolerance * (1.0 if share else abs(self.metrics[task.goal])), share)
 
     def verdict(self, name: str, answers: Sequence[Answer]) -> Candidate:
-        """Compare the answers of the changed model `name` with those of its parent, for the same records; return the result and verdict."""
+        """Compare the answers of a changed model, called `name`, with those of its parent to the same records.
+
+        Return the metrics, the differences from the parent, and the verdict, as a Candidate.
+        """
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
         tallies = bootstrap.Tallies(task.tally(self.records, answers), task.summarise)
@@ -107,10 +116,12 @@ class Gate:
 
 
 def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) -> tuple[str, str]:
-    """Return the verdict on a changed model (`accepted`, `refused` or `undecided`) and the reason for it.
+    """Return the verdict on a changed model (`accepted`, `refused` or `undecided`) and the reason for it, for messages.
 
-    `loss` is how much worse the task's main metric is than that of the parent model, `high` the upper end of the paired 95 %
-    interval of this loss, `ece` the increase of the expected calibration error (None if answers have no probabilities).
+    `loss` is the difference by which the task's main metric is worse than that of the parent (the model that it was
+    made from), `high` the upper end of the 95 % interval of `loss` in a paired bootstrap. `ece` is the increase of the
+    expected calibration error; None if answers have no probabilities. The model is refused if `loss` is over the
+    tolerance or `ece` over 0.02. It is undecided if `high` is over twice the tolerance.
     """
     written, allowed = tolerance.format(loss), tolerance.format(tolerance.loss)
     if not loss <= tolerance.loss + _ROUNDING:
@@ -126,10 +137,12 @@ def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) ->
 
 
 def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:
-    """Measure the speed and memory of each candidate (changed model) and store the results in its `measured`.
+    """Measure the speed and memory use of each candidate (changed model), and store the results in its attribute `measured`.
 
-    `workloads` has one workload per candidate, in the same order. The candidates are measured in turn, several times, so that other
-    load on the machine affects all of them alike; the latencies and the throughput are medians.
+    `workloads` contains, for each candidate in the same order, its ONNX graph and typical inputs. All candidates are
+    measured one after another, and this is done three times, so that other load on the machine affects all of them
+    alike. Of the three measurements, the medians of the latencies and of the throughput are stored, and the largest
+    memory use.
     """
     rounds = [[benchmark(workload) for workload in workloads] for _ in range(_ROUNDS)]
     for candidate, measurements in zip(candidates, zip(*rounds, strict=True), strict=True):
@@ -137,7 +150,10 @@ def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[Gr
 
 
 def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge several measurements of one model: return the median of each latency and of the throughput, and the maximum memory."""
+    """Merge several measurements of one model, each a result of `benchmark`, into one.
+
+    Each latency and the throughput are medians; the memory use is the maximum.
+    """
     sizes = rounds[0]["latency"]
     return {
         "latency": {size: statistics.median(one["latency"][size] for one in rounds) for size in sizes},
@@ -148,23 +164,33 @@ def _median(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def mark_best(candidates: Sequence[Candidate]) -> None:
-    """Set `best` of each candidate: whether it is on the Pareto front of speed and accuracy."""
+    """Set `best` of each candidate: true if no other candidate is better in speed or accuracy without being worse in the other.
+
+    These candidates form the Pareto front of speed and accuracy.
+    """
     for candidate in candidates:
         candidate.best = not any(_dominates(other, candidate) for other in candidates)
 
 
 def _dominates(other: Candidate, candidate: Candidate) -> bool:
-    """Return whether `other` is at least as fast and as accurate as `candidate`, and better in one of the two respects."""
+    """Return whether `other` is better than `candidate` in speed or accuracy, and not worse in the other of these two."""
     ours, theirs = _costs(candidate), _costs(other)
     return theirs != ours and theirs[0] <= ours[0] and theirs[1] <= ours[1]
 
 
 def _costs(candidate: Candidate) -> tuple[float, float]:
-    """Return the two numbers that `mark_best` compares: the latency (seconds) for the smallest input, and the loss of the main metric."""
+    """Return the two numbers by which candidates are compared; smaller is better for both.
+
+    They are the latency for the smallest measured input, in seconds, and by how much the main metric is worse than the
+    parent's.
+    """
     return (next(iter(candidate.measured["latency"].values())), candidate.loss)
 
 
 def _ece(details: dict[str, Any]) -> float | None:
-    """Return the expected calibration error in a task's details; None if the answers have no probabilities."""
+    """Return the expected calibration error from the result of a task's method `details`; None if it contains none.
+
+    It contains none if the task's answers have no probabilities.
+    """
     calibration = details.get("calibration")
     return float(calibration["ece"]) if isinstance(calibration, dict) and "ece" in calibration else None

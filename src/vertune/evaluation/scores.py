@@ -1,4 +1,7 @@
-"""Computes metrics of answers with confidence intervals: overall, compared with baselines, and per group of records."""
+"""Computes metrics of a model's answers with bootstrap confidence intervals, for a report.
+
+They are computed for all records, for groups of records, and in comparison with baselines (simple models).
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,18 @@ Entry = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The records for which answers are scored, the task that defines the metrics, and the seed of the bootstrap."""
+    """The records on which models are evaluated, the task that defines the metrics, and the seed of the bootstrap."""
 
     task: Task
     records: Sequence[Record]
     seed: int = 0
 
     def metrics(self, answers: Sequence[Answer], tally: NDArray[Any]) -> dict[str, Entry]:
-        """Return every metric of these answers by name, with its bootstrap interval if the metric is computed from `tally`.
+        """Return every metric of a model's answers by name, with its value and its 95 % bootstrap interval.
 
-        `tally` is what the task's method `tally` returns for these answers: one row of counts per record or query.
+        `tally` is the result of the task's method `tally` for these answers: one row of statistics per record or query,
+        from whose sum the metrics are computed. A metric that can't be computed from it has no interval: both ends are
+        None.
         """
         found = intervals(tally, self.task.summarise, ROUNDS, self.seed)
         scores = self.task.score(self.records, answers)
@@ -48,7 +53,8 @@ class Sample:
     def differences(self, ours: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Entry]:
         """Return the difference of every metric between two models, `ours` minus `theirs`, with paired bootstrap intervals.
 
-        Both arguments are results of the task's method `tally`: one row of counts per record or query.
+        Both arguments are results of the task's method `tally` for the answers of one model: one row of statistics per
+        record or query, from whose sum the metrics are computed.
         """
         summarise = self.task.summarise
         differences = paired(Tallies(ours, summarise), Tallies(theirs, summarise), ROUNDS, self.seed)
@@ -56,21 +62,25 @@ class Sample:
 
 
 def interval_entry(found: Interval) -> Entry:
-    """Convert an interval to a mapping of JSON values; NaN and infinite numbers become None."""
+    """Convert the value and the interval of a metric to a dict for JSON, with the keys `value`, `low` and `high`.
+
+    NaN and infinite numbers become None.
+    """
     return {"value": _finite(found.value), "low": _finite(found.low), "high": _finite(found.high)}
 
 
 def _finite(value: float) -> float | None:
-    """Return the value; None if it is infinite or NaN, which JSON can't express."""
+    """Return the value, or None if it is infinite or NaN, which JSON can't express."""
     return float(value) if np.isfinite(value) else None
 
 
 def compare_with_baselines(sample: Sample, tally: NDArray[Any], baselines: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
-    """Compare a model with baselines, for a report.
+    """Compare a model with each baseline (simple model), for a report.
 
-    The result has the keys `baselines` (the metrics of the baseline), `differences` (of the metrics, model minus baseline) and
-    `verdicts` (whether the model or the baseline is better); each is a mapping by name of the baseline. `tally` is what the task's
-    method `tally` returns for the model's answers: one row of counts per record or query.
+    `baselines` contains the answers of each baseline by its name. `tally` is the result of the task's method `tally`
+    for the model's answers: one row of statistics per record or query, from whose sum the metrics are computed. The
+    result has three entries, each a dict by name of the baseline: `baselines` (its metrics), `differences` (the model's
+    metrics minus the baseline's) and `verdicts` (which of the two is better, and a sentence about it).
     """
     goal = sample.task.goal
     lower = goal in sample.task.lower_is_better
@@ -89,10 +99,12 @@ _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the metrics of groups of records: groups by length of the text, and, for each of these columns, groups by its values.
+    """Compute the metrics of groups of records, for a report: by length of the text, and by value of each of `columns`.
 
-    Returns an empty list if the metrics are computed not per record, but per query, because a group could contain only some of the
-    records of a query.
+    `tally` is the result of the task's method `tally` for a model's answers. Returns `[{"column", "values": [{"name",
+    "rows", "metrics"}, …]}, …]` with one entry per way of grouping; its `column` is `length` or one of `columns`.
+    Returns an empty list if `tally` has one row per query instead of one per record, because a group could contain only
+    some of the records of a query.
     """
     if len(tally) != len(sample.records):
         return []
@@ -110,12 +122,18 @@ def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[
 
 
 def _summary(sample: Sample, tally: NDArray[Any]) -> dict[str, Entry]:
-    """Return the metrics of a group of records with their bootstrap intervals, from one row of counts per record of the group."""
+    """Compute the metrics of one group of records, with bootstrap intervals.
+
+    `tally` has one row of statistics for each record of the group.
+    """
     return {name: interval_entry(found) for name, found in intervals(tally, sample.task.summarise, ROUNDS, sample.seed).items()}
 
 
 def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """Divide the records into thirds by the number of characters of their texts; return the row indices of each third by its name."""
+    """Divide the records into thirds by the length of their texts in characters.
+
+    Return the indices of the records of each third; the keys are names such as `short, to 40 characters`.
+    """
     fields = [column.name for column in sample.task.input_columns if column.type == "text"]
     lengths = np.array([sum(len(str(record.get(field) or "")) for field in fields) for record in sample.records])
     first, second = (int(value) for value in np.quantile(lengths, [1 / 3, 2 / 3]))
@@ -128,9 +146,9 @@ def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
 
 
 def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.int64]]:
-    """Return the row indices for each of the 12 most frequent values of a column, the most frequent first.
+    """Group the records by their values in a column; return, by name of the group, the indices of its records.
 
-    All rows with other values form one more group.
+    Each of the 12 most frequent values forms a group, the most frequent first. All other values form one more group.
     """
     values = np.array(["(none)" if record.get(column) is None else str(record[column]) for record in records])
     names, counts = np.unique(values, return_counts=True)
@@ -141,11 +159,12 @@ def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.in
 
 
 def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int = 120) -> dict[str, list[list[float]]]:
-    """Return the training curves `loss` and `metric`, each a list of [step, value], from the log of events of a model.
+    """Return the training curves of a model, for a report, from the events that were logged during its training.
 
-    `sign` is -1 if training negated the metric. If the model was trained several times, only the last training with validation
-    counts. If this training was interrupted and resumed from a checkpoint, the curves include the steps up to the checkpoint.
-    `points` is the greatest number of points of the loss curve.
+    The curves are `loss` and `metric` (on validation records), each a list of [step, value]; `loss` is reduced to at
+    most `points` points. `sign` is -1 if the log contains the negated metric, because lower is better. If the model was
+    trained several times, only the last training with validation counts. If that training was resumed from a
+    checkpoint, the steps up to the checkpoint are included.
     """
     loss: dict[int, float] = {}
     metric: dict[int, float] = {}
@@ -166,7 +185,7 @@ def curves(events: Sequence[Mapping[str, Any]], sign: float = 1.0, points: int =
 
 
 def _thinned(curve: Sequence[tuple[int, float]], points: int) -> list[list[float]]:
-    """Reduce a curve to at most `points` points, each the mean of several adjacent points."""
+    """Reduce a curve to at most `points` points [step, value], each the mean of several adjacent points."""
     if not curve:
         return []
     return [[float(value) for value in part.mean(axis=0)] for part in np.array_split(np.array(curve, float), min(points, len(curve)))]

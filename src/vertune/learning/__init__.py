@@ -1,1 +1,1 @@
-"""The training engine: one loop for every task and method."""
+"""Trains models; one training loop serves all tasks and all fine-tuning methods."""

@@ -1,8 +1,9 @@
-"""Implements `method: auto`: chooses a training method that fits in the remaining time; reads and writes no files.
+"""Implements `method: auto`, which chooses a fine-tuning method that fits in the remaining time; reads and writes no files.
 
-The choice uses the speed measured on this machine. A linear probe (a linear head on the unchanged base model) is fitted first (Kumar
-et al. 2022). If enough epochs fit in the remaining time, the model is then trained: with the method `full` (all layers) if possible,
-else with `top_layers` and as many layers as possible. Of the two models, the one that is better on validation is kept.
+A linear probe (a linear head on the unchanged base model) is fitted first (Kumar et al. 2022). Then the speed of
+training is measured on this machine. If enough epochs fit in the remaining time, the model is trained: all layers
+(method `full`) if possible, else as many of the last layers as possible (method `top_layers`). The trained model is
+kept unless it is worse than the probe on the validation records by more than one standard error of the difference.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """The measured speed of training on this machine, as times in seconds."""
+    """The measured speed of training on this machine: seconds per token, and per optimiser step."""
 
     forward: float
     """Seconds per token of a forward pass through all layers, without gradients."""
@@ -46,7 +47,7 @@ class StepTimes:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The amount of work in one epoch."""
+    """The amount of work in one epoch of training, from which the time of the epoch is estimated."""
 
     tokens: int
     """Training tokens per epoch."""
@@ -58,26 +59,33 @@ class Workload:
     """Whether the outputs of frozen layers are computed once, stored on disk, and read from there in every epoch."""
 
     def once(self, speed: StepTimes, share: float) -> float:
-        """Return the seconds needed before the first epoch to compute and store the outputs of the frozen layers; 0 if they are not stored.
+        """Return the estimated seconds to compute and store the outputs of the frozen layers before the first epoch.
 
-        `share` is the fraction of the layers that is trained.
+        `share` is the fraction (0 to 1) of the layers that is trained; the others are frozen. The result is 0 if
+        outputs are not stored.
         """
         return (self.tokens + self.watched) * speed.forward * (1 - share) * self.remembered
 
     def passing(self, speed: StepTimes, share: float) -> float:
-        """Return the seconds that one epoch takes if the fraction `share` of the layers is trained, counted from the top."""
+        """Return the estimated seconds of one epoch in which only the last layers are trained.
+
+        `share` is the fraction (0 to 1) of the layers that is trained.
+        """
         below = 0.0 if self.remembered else speed.forward * (1 - share)
         learning = self.tokens * (below + speed.full * share) + self.steps * speed.update * share
         return learning + self.watched * (below + speed.forward * share)
 
     def passes(self, speed: StepTimes, share: float, left: float) -> float:
-        """Return the number of epochs that fit in `left` seconds if the fraction `share` of the layers is trained, counted from the top."""
+        """Return how many epochs fit in `left` seconds if only the last layers are trained.
+
+        `share` is the fraction (0 to 1) of the layers that is trained. 15 % of the time is kept in reserve.
+        """
         return max(0.0, left * _MARGIN - self.once(speed, share)) / self.passing(speed, share)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The method and the number of epochs that `auto` chose."""
+    """What to train in the remaining time: the method, the number of epochs, and the reason for this choice."""
 
     method: Method | None
     """The method to train with; None trains nothing and keeps the current model."""
@@ -87,7 +95,7 @@ class Choice:
 
 
 def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
-    """Time a few typical micro-batches and an optimiser step, without changing the weights."""
+    """Measure the speed of training with a few typical micro-batches and one optimiser step, without changing the weights."""
     examples, encoder, task = lesson.examples, lesson.encoder, lesson.task
     engine = accelerator(lesson.config)
     model.to(engine.device).train()
@@ -121,7 +129,10 @@ def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
 
 
 def _update(model: VerticalModel) -> float:
-    """Return the seconds that one AdamW step over all layers takes, measured on copies of the weights."""
+    """Return the seconds that one AdamW step over all layers takes, measured on copies of the weights.
+
+    The table of word embeddings is left out.
+    """
     table = word_table(model.backbone)
     copies = [item.detach().clone() for item in model.backbone.parameters() if table is None or item is not table.weight]
     for copy in copies:
@@ -134,7 +145,7 @@ def _update(model: VerticalModel) -> float:
 
 
 def fit_in(method: Method, model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float) -> Choice:
-    """Return the configured method with as many of the configured epochs as fit in `left` seconds."""
+    """Choose the number of epochs for a method that the config sets: as many of the `epochs` as fit in `left` seconds."""
     total = count(model.backbone)
     passes = load.passes(speed, min(total, max(1, total + 1 - method.depth(total))) / total, left)
     if passes >= epochs:
@@ -145,10 +156,12 @@ def fit_in(method: Method, model: VerticalModel, load: Workload, speed: StepTime
 def choose(
     model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float, fallback: str | None = "the linear probe"
 ) -> Choice:
-    """Return the method that trains the most layers among those for which enough epochs fit in `left` seconds.
+    """Choose the method that trains the most layers among those for which enough epochs fit in `left` seconds.
 
-    If there is none, choose no training, which keeps the current model; `fallback` is the name of that model in messages. If `fallback`
-    is None, the current model can't predict, so choose to train the last layer for as long as possible.
+    Enough are 1.5 epochs, or `epochs` if that is less. If no layer can be trained for that long, nothing is trained and
+    the current model is kept; `fallback` is the name of that model in messages. If `fallback` is None, the current
+    model can't predict, because its head is random. Then as few layers as possible are trained, for as many epochs as
+    fit.
     """
     total = count(model.backbone)
     numbers = [total, *([] if shares_layers(model.backbone) else range(total - 1, 0, -1))]

@@ -1,11 +1,13 @@
-"""The trunk cache: hidden states of frozen layers, computed once and stored on disk; independent of tasks and methods.
+"""The trunk cache: hidden states of frozen layers (the trunk), computed once and stored on disk; independent of tasks and methods.
 
-The cache is the folder `cache/trunk` in the home folder (.vertune). The name of each of its subfolders is a hash of everything that
-determines the states except the text: base model, tokenizer, number of frozen layers, precision, package versions. In a subfolder,
-the key of an entry is a hash of the model input (a text as token ids). Truncating a text or cutting it into windows changes the
-input and thereby the key, so an entry is never stale. A segment is a file of states with an index file. Both are written under a
-temporary name and renamed, the index last; a segment without an index is ignored. Several training runs can use the same folder
-at once; at worst, two of them compute the same states.
+The cache is the folder `cache/trunk` in the folder `.vertune`. Each of its subfolders is for one combination of base
+model, tokenizer, number of frozen layers, precision and package versions; its name is a hash of these. In a subfolder,
+the states of a text are found by a hash of its token ids. A text that is truncated in another way has other token ids,
+so states are never outdated. Several training runs can use the same subfolder at once; at worst, two of them compute
+the same states.
+
+A segment is a file with the states of many texts, and an index file. Both are written under a temporary name and then
+renamed, the index last. A segment without an index is incomplete and is ignored.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ TRIED = 4
 
 
 class States:
-    """The hidden states in one folder of the cache, as memory-mapped files; each entry is found by the hash of its model input."""
+    """The hidden states in one subfolder of the cache, as memory-mapped files; each entry is found by a hash of its model input."""
 
     def __init__(self, folder: Path, width: int, kind: type[np.generic]) -> None:
         self.folder, self.width, self.kind = folder, width, np.dtype(kind)
@@ -64,7 +66,7 @@ class States:
             folder.mkdir(parents=True, exist_ok=True)
 
     def refresh(self) -> None:
-        """Open the complete segments (files of hidden states) that are not open yet."""
+        """Open the segments (files of hidden states) that were completed since the last call, by this or another process."""
         for index in sorted(self.folder.glob("*.npz")):
             file = index.with_suffix(".states")
             if index.stem in self.names or not file.exists():
@@ -82,7 +84,11 @@ class States:
         os.utime(self.folder)
 
     def add(self, entries: Iterator[tuple[bytes, NDArray[Any]]]) -> None:
-        """Write pairs of a key and its hidden states as one segment (a file and its index); readers see all of it or nothing."""
+        """Write hidden states as one new segment, which is a file and its index.
+
+        `entries` are pairs of the hash of a model input and its states. Other processes read either the complete
+        segment or nothing of it.
+        """
         name = secrets.token_hex(8)
         beside = self.folder / f".{name}"
         keys, lengths = [], []
@@ -104,12 +110,19 @@ class States:
                 beside.unlink(missing_ok=True)
 
     def spare(self, keys: Sequence[bytes]) -> list[Path]:
-        """Return the index files of the segments (files of hidden states) that contain none of these keys and can be deleted."""
+        """Return the segments (files of hidden states) that may be deleted, each by the path of its index file.
+
+        They contain no states of the model inputs whose hashes are `keys`.
+        """
         used = {self.places[key][0] for key in keys if key in self.places}
         return [self.folder / f"{name}.npz" for number, name in enumerate(self.names) if number not in used]
 
     def read(self, place: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the hidden states of one entry; `place` contains the index of its segment (file), its first row and its number of rows."""
+        """Return the hidden states of one model input, shape (rows, width).
+
+        `place` contains the index of the segment (file) with these states, and the first row and the number of rows in
+        that file.
+        """
         segment, start, length = place
         states: NDArray[Any] = self.segments[segment][start : start + length]
         return states
@@ -117,7 +130,7 @@ class States:
 
 @dataclass(slots=True)
 class CachedStates:
-    """The cached hidden states of a list of features (model inputs)."""
+    """The cached hidden states of a list of features (model inputs), which are identified by their indices in this list."""
 
     trunk: Trunk
     states: States
@@ -125,7 +138,11 @@ class CachedStates:
     """Where the hidden states of each model input are: the index of the segment (file), the first row and the number of rows."""
 
     def batch(self, rows: Sequence[int]) -> torch.Tensor:
-        """Return the hidden states of the model inputs with these indices as a float32 tensor, padded with zeros to the longest input."""
+        """Return the cached hidden states of the model inputs with the indices `rows`, as one float32 tensor.
+
+        If one pooled vector per input is cached, the shape is (inputs, width), else (inputs, tokens, width). Shorter
+        inputs are padded with zeros.
+        """
         found = [self.states.read(self.places[row]) for row in rows]
         if self.trunk.pooled:
             return torch.from_numpy(np.concatenate(found).astype(np.float32))
@@ -135,19 +152,25 @@ class CachedStates:
         return torch.from_numpy(padded)
 
     def of(self, rows: Sequence[int] | NDArray[np.int64]) -> list[NDArray[Any]]:
-        """Return the float32 hidden states of the model inputs with these indices: one vector per input if pooled, else one per token."""
+        """Return the cached hidden states of the model inputs with the indices `rows`: one float32 array per input.
+
+        If one pooled vector per input is cached, the array is this vector. Otherwise it has the shape (tokens, width).
+        """
         found = [self.states.read(self.places[row]).astype(np.float32) for row in rows]
         return [states[0] for states in found] if self.trunk.pooled else found
 
     def given(self, rows: Sequence[int]) -> AbstractContextManager[None]:
-        """Return a context in which forward passes of this batch skip the frozen layers and start from the cached hidden states."""
+        """Return a context in which forward passes of one batch skip the frozen layers and start from cached hidden states.
+
+        `rows` contains the indices of the model inputs of this batch.
+        """
         device = next(self.trunk.model.parameters()).device
         return self.trunk.given(self.batch(rows).to(device))
 
 
 @dataclass(slots=True)
 class TrunkCache:
-    """Reads the hidden states of frozen layers from the cache folder, and computes and stores missing ones."""
+    """Reads the hidden states of frozen layers from the cache on disk; computes and stores those that are missing."""
 
     folder: Path
     config: Config
@@ -157,12 +180,13 @@ class TrunkCache:
     def recall(
         self, model: VerticalModel, depth: int, features: Sequence[Feature], below: CachedStates | None = None
     ) -> CachedStates | None:
-        """Return the hidden states of these features (model inputs) that enter the layer `depth`; compute and store missing ones.
+        """Return the hidden states of `features` (model inputs) that enter the layer `depth`; compute and store missing ones.
 
-        `depth` is the number of the lowest trained layer, or the number of layers + 1 for the head. If `below` is given, it contains
-        cached states of the same features that enter a lower layer, and computation starts from them. Returns None if the cache is off
-        (`device.cache: 0`). If the cache can't be used, reports the event `uncached` with the reason and returns None: for example, if
-        there is too little disk space, or if the layers of the base model pass more than hidden states to the next layer.
+        `depth` is the number of the lowest trained layer, from 1; for the head, it is the number of layers + 1. If
+        `below` is given, it contains cached states of the same features that enter a lower layer, and the computation
+        starts from them. Returns None if the cache is off (`device.cache: 0`). If the cache can't be used, returns None
+        too, and reports the event `uncached` with the reason, such as too little disk space, or a base model whose
+        layers pass more than hidden states to the next layer.
         """
         encoder = self.config.encoder
         trunk = Trunk(model, depth)
@@ -193,14 +217,20 @@ class TrunkCache:
         return CachedStates(trunk, states, np.array([states.places[key] for key in keys], np.int64))
 
     def _kind(self, trunk: Trunk) -> type[np.generic]:
-        """Return the NumPy type in which hidden states are stored."""
+        """Return the NumPy type (float16 or float32) in which hidden states are stored.
+
+        With `device.cache_precision: auto`, it is float32 if only the head is trained, else float16.
+        """
         precision = self.config.device.cache_precision
         if precision == "auto":
             precision = "float32" if trunk.whole else "float16"  # a linear probe is fitted on the head's inputs, which are few
         return np.float32 if precision == "float32" else np.float16
 
     def _key(self, trunk: Trunk, kind: type[np.generic]) -> str:
-        """Return the name of the cache folder for hidden states of this kind: a hash of everything that determines them except the text."""
+        """Return the name of the cache's subfolder for the outputs of `trunk`, stored as the NumPy type `kind`.
+
+        The name is a hash of everything that determines the states, except the text.
+        """
         parts = {
             **self.config.encoder.fingerprint(),
             "depth": trunk.depth,
@@ -212,10 +242,11 @@ class TrunkCache:
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
 
     def _room(self, states: States, keys: Sequence[bytes], size: int) -> str:
-        """Delete the least recently used entries until `size` bytes can be written; return "" or, if that is impossible, the reason.
+        """Ensure that `size` bytes can be written to the cache; return "" or, if that is impossible, the reason.
 
-        It deletes other folders of the cache, and files of this folder that contain none of `keys`. A running training that has
-        memory-mapped a deleted file can still read it.
+        `states` is the subfolder to write to. If necessary, other subfolders are deleted, and files in this one that
+        contain no states of `keys` (hashes of model inputs). The oldest are deleted first; what was used or written in
+        the last 10 minutes is kept. A training run that has already memory-mapped a deleted file can still read it.
         """
         configured = self.config.device.cache
         limit = (_GIGABYTES if configured == "auto" else configured) * 1e9
@@ -239,12 +270,19 @@ class TrunkCache:
         )
 
     def _left(self, limit: float) -> float:
-        """Return the number of bytes that may still be written to the cache; `limit` is its largest total size in bytes."""
+        """Return the number of bytes that may still be written to the cache.
+
+        `limit` is the largest total size of the cache in bytes. At most half of the free disk space may be used.
+        """
         taken = sum(folder_size(path) for path in self.folder.iterdir())
         return min(limit - taken, _FREE_SHARE * shutil.disk_usage(self.folder).free)
 
     def _compute(self, trunk: Trunk, states: States, wanted: tuple[list[bytes], Sequence[Feature]], below: CachedStates | None) -> None:
-        """Compute and store missing hidden states, one file (segment) after another; several processes divide the files among them."""
+        """Compute and store the hidden states that are missing in the cache, one segment (file) after another.
+
+        `wanted` is a pair: the keys (hashes) of all model inputs, and the inputs. Several processes divide the segments
+        among them.
+        """
         keys, features = wanted
         done = 0
         for number, rows in enumerate(_segments(features)):
@@ -258,7 +296,11 @@ class TrunkCache:
     def _passes(
         self, trunk: Trunk, states: States, wanted: tuple[list[int], list[bytes], Sequence[Feature]], below: CachedStates | None
     ) -> Iterator[tuple[bytes, NDArray[Any]]]:
-        """Compute the missing hidden states; yield each model input's key and states, except states too large for the format."""
+        """Compute the missing hidden states of one segment (file); yield pairs of a model input's key (hash) and its states.
+
+        `wanted` contains the indices of the missing inputs, the keys of all inputs, and all inputs. An input is skipped
+        if its states are too large for the number format in which they are stored (float16).
+        """
         missing, keys, features = wanted
         encoder = self.config.encoder
         chosen = [features[row] for row in missing]
@@ -274,7 +316,10 @@ class TrunkCache:
 
 
 def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
-    """Yield, for each cache file (segment), the indices of its model inputs; the same list of inputs is always divided the same way."""
+    """Divide model inputs into segments (one cache file each) of at most 200,000 tokens; yield the input indices of each.
+
+    The same list of inputs is always divided in the same way, in every process.
+    """
     rows: list[int] = []
     tokens = 0
     for row, feature in enumerate(features):
@@ -289,6 +334,10 @@ def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
 
 @contextmanager
 def around(engine: Accelerator, remembered: CachedStates | None, rows: Sequence[int]) -> Iterator[None]:
-    """Run the forward passes in the `with` block in the precision of training; cached hidden states replace frozen layers, if given."""
+    """While the `with` block runs, compute forward passes in the precision of training.
+
+    If `remembered` is given, the frozen layers are skipped: its cached hidden states of the model inputs with the
+    indices `rows` are used instead.
+    """
     with engine.autocast(), remembered.given(rows) if remembered else nullcontext():
         yield

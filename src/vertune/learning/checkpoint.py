@@ -1,6 +1,6 @@
-"""Saves and loads checkpoints, from which a killed training resumes exactly; independent of the training loop.
+"""Saves and loads checkpoints, from which a killed training run continues exactly; independent of the training loop.
 
-A checkpoint is a folder of safetensors and JSON files; nothing is pickled.
+A checkpoint is a folder of safetensors and JSON files; pickle is not used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(slots=True)
 class Position:
-    """The progress of a training run; the config and this progress determine all that remains to be done."""
+    """The progress of a training run. Together with the config, it determines everything that remains to be done."""
 
     step: int = 0
     seconds: float = 0.0
@@ -33,7 +33,12 @@ class Position:
 
 
 def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: dict[str, Any]) -> None:
-    """Write a checkpoint into a temporary folder, then rename it so that it replaces the old checkpoint."""
+    """Write a checkpoint that replaces the previous one.
+
+    `tensors` contains groups of tensors by name, each of which becomes a safetensors file; `extra` contains JSON
+    values. The checkpoint is written into a temporary folder, which is renamed at the end, so a process that is killed
+    meanwhile leaves the previous checkpoint.
+    """
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     with storage_errors(folder):
         beside.mkdir(parents=True)
@@ -52,7 +57,11 @@ def save(folder: Path, position: Position, tensors: dict[str, Tensors], extra: d
 
 
 def load(folder: Path) -> tuple[Position, dict[str, Tensors], dict[str, Any]] | None:
-    """Load the last complete checkpoint, even if a process was killed while it replaced one; return None if there is none."""
+    """Load the last complete checkpoint of `folder`; return its progress, its groups of tensors, and its extra values.
+
+    Return None if there is none. If a process was killed while it replaced a checkpoint, the previous checkpoint is
+    loaded.
+    """
     for candidate in (folder, folder.with_name(f".{folder.name}.old")):
         if (candidate / "position.json").exists():
             value = read_json(candidate / "position.json")
@@ -62,7 +71,10 @@ def load(folder: Path) -> tuple[Position, dict[str, Tensors], dict[str, Any]] | 
 
 
 def flat_state(optimiser: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any]]:
-    """Return the optimiser's state as two mappings by name: its tensors, and its values that are not tensors."""
+    """Return an optimiser's state as two flat mappings that a checkpoint can store: tensors, and other values.
+
+    The keys are the index of a parameter and a name, such as `0.exp_avg`.
+    """
     tensors: Tensors = {}
     others: dict[str, Any] = {}
     for index, entries in optimiser.state_dict()["state"].items():
@@ -75,7 +87,7 @@ def flat_state(optimiser: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any
 
 
 def restore_state(optimiser: torch.optim.Optimizer, tensors: Tensors, others: dict[str, Any]) -> None:
-    """Load the two mappings that `flat_state` returned into an optimiser."""
+    """Set an optimiser's state from the two mappings that `flat_state` returned when the checkpoint was written."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *others.items()]:
         index, _, key = name.partition(".")

@@ -1,4 +1,4 @@
-"""Chooses the learning rates and the number of epochs where the config says `auto` (for the evidence, see docs/defaults.md)."""
+"""Chooses the learning rates and the number of epochs where the config contains `auto`; docs/defaults.md gives the evidence."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ _MANY_ROWS_EPOCHS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Peak learning rates of the encoder (called body) and of the head."""
+    """Peak learning rates: `body` for the encoder, `head` for the head (the last layer)."""
 
     body: float
     head: float
 
 
 def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) -> Rates:
-    """Return the learning rates of the encoder (body) and of the head.
+    """Return the peak learning rates of the encoder (`body`) and of the head (the last layer).
 
-    `model` is a pair: the width of the model, and whether its head was fitted as a linear probe before training. The method's rate
-    applies up to width 384; above, it falls with the square of the width, in line with published recipes for base and large encoders.
-    A fitted head uses the body's rate. A randomly initialised head uses at least 2e-3 (at width 384), because its weights must change
-    more. An encoder without pretrained weights is trained at 1e-3.
+    `model` is a pair: the hidden size (width) of the model, and whether its head is already fitted (a linear probe).
+    The rates are those in the config or, where it contains `auto`, the following ones. The encoder's rate is that of
+    the method, divided by (width / 384)² for widths over 384, in line with published recipes for base and large
+    encoders; it is 1e-3 for an encoder without pretrained weights. A fitted head has the encoder's rate. A randomly
+    initialised head has at least 2e-3 (at width 384), because its weights must change more. All these rates are for
+    AdamW; for other optimisers, they are multiplied by a constant.
     """
     options, (width, fitted) = config.training.optimiser, model
     learning_rate = method.learning_rate if method.learning_rate_few_rows is None or rows >= FEW else method.learning_rate_few_rows
@@ -50,7 +52,10 @@ def rates(config: Config, method: Method, model: tuple[int, bool], rows: int) ->
 
 
 def epochs(config: Config, rows: int) -> float:
-    """Return the configured number of epochs; if it is `auto`, return 8 for fewer than 1,000 rows, 5 for fewer than 3,000, and else 4."""
+    """Return the number of epochs to train for: the configured number, or one that depends on the number of training rows.
+
+    With `auto`, it is 8 for fewer than 1,000 rows, 5 for fewer than 3,000 rows, and else 4.
+    """
     if config.training.epochs != "auto":
         return config.training.epochs
     return next((number for limit, number in _EPOCHS if rows < limit), _MANY_ROWS_EPOCHS)

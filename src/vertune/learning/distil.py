@@ -1,8 +1,9 @@
 """Distillation: trains a student model to reproduce the outputs and hidden states of a teacher model.
 
-The teacher's outputs are computed once. The loss is the squared distance of the outputs (logits, as in Ba & Caruana 2014 and
-TinyBERT, Jiao et al. 2020) plus the squared distance of the hidden states that enter the head. Each of the two is divided by the
-variance of the teacher's values, so that both have about the same weight.
+The teacher's outputs are computed once, before training. The loss has two terms: the squared distance of the outputs
+(logits, as in Ba & Caruana 2014 and TinyBERT, Jiao et al. 2020), and the squared distance of the hidden states that
+enter the head. Each term is divided by the variance of the teacher's values, so that both terms have about the same
+weight.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _MEMORY = 2_000_000_000
 
 @dataclass(slots=True)
 class TeacherOutputs:
-    """The teacher's outputs and the hidden states that enter its head, for each feature (model input)."""
+    """The targets of a distillation: for each model input, the teacher's outputs and the hidden states that enter its head."""
 
     values: list[NDArray[np.float16]]
     """For each model input, a vector of the outputs followed by the hidden states, or one such vector per token."""
@@ -52,9 +53,9 @@ class TeacherOutputs:
     """Whether `values` contain the hidden states."""
 
     def loss(self, model: VerticalModel, inputs: dict[str, Tensor], rows: Sequence[int]) -> Tensor:
-        """Return, for each model input, the distance between the student's and the teacher's outputs and hidden states.
+        """Return the loss of each model input of a batch: how far the student's outputs and hidden states are from the teacher's.
 
-        `model` is the student; `rows` contains the index in `values` of each model input of the batch.
+        `model` is the student; `rows` contains, for each input of the batch, its index in `values`.
         """
         outputs = (outputs_and_states if self.states else _outputs)(model, inputs).float()
         targets = torch.zeros_like(outputs)
@@ -74,9 +75,9 @@ class TeacherOutputs:
 
 
 def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Return one tensor with the outputs and, after them, the hidden states that enter the head.
+    """Run the model; return its outputs and the hidden states that enter its head, concatenated on the last axis.
 
-    If the head is that of the transformers library, return only the outputs.
+    If the head is the one that the transformers library defines (`pooling: native`), return only the outputs.
     """
     if model.native is not None:
         out: Tensor = model(inputs)
@@ -87,7 +88,7 @@ def outputs_and_states(model: VerticalModel, inputs: dict[str, Tensor]) -> Tenso
 
 @dataclass(frozen=True, slots=True)
 class DistillationInput:
-    """The data and settings of a distillation."""
+    """The training records and settings of a distillation."""
 
     config: Config
     records: Sequence[Record]
@@ -100,7 +101,10 @@ class DistillationInput:
 
 
 def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: DistillationInput, progress: Progress) -> None:
-    """Train all weights of the student to reproduce the teacher's outputs; the teacher is not changed."""
+    """Train all weights of the student to reproduce what the teacher computes; the teacher is not changed.
+
+    Raises ConfigError if the two models split texts into different tokens, so that their outputs can't be compared.
+    """
     config, records, columns = lessons.config, lessons.records, lessons.columns
     use_threads(config.device.threads)
     inputs = {column.name for column in student.task.input_columns}
@@ -130,20 +134,28 @@ def distil(student: StandaloneModel, teacher: StandaloneModel, lessons: Distilla
 
 
 def _check(features: Sequence[Feature], teacher_features: Sequence[Feature], tokens: bool) -> None:
-    """Raise ConfigError if student and teacher encode the records as different model inputs, whose outputs can't be compared."""
+    """Raise ConfigError if the outputs of student and teacher can't be compared, because their model inputs differ.
+
+    `features` and `teacher_features` are the inputs that the two make from the same records. Both lists must contain
+    the same pieces of the records; if `tokens` is true, because the task has one output per token, both must also have
+    equal numbers of tokens.
+    """
     same = len(features) == len(teacher_features) and all(
         a.record == b.record and a.role == b.role for a, b in zip(features, teacher_features, strict=True)
     )
     if not same or (tokens and any(a.positions != b.positions for a, b in zip(features, teacher_features, strict=True))):
         raise ConfigError(
-            "The base model of the student splits texts into other tokens than the model to be distilled, but for this task both must "
-            "use the same tokens, or cut long texts into the same pieces. Choose a base with the same tokenizer, or omit the "
-            "option 'base' to distil into a copy of the model with fewer layers."
+            "The base model of the student splits texts into other tokens than the model to be distilled, so the outputs of the two "
+            "can't be compared. For this task, both must use the same tokens, or cut long texts into the same pieces. Choose a base "
+            "with the same tokenizer, or omit the option 'base' to distil into a copy of the model with fewer layers."
         )
 
 
 def _teacher_outputs(teacher: StandaloneModel, features: Sequence[Feature], device: torch.device) -> TeacherOutputs:
-    """Compute the teacher's outputs and the hidden states that enter its head; omit the hidden states if they take too much memory."""
+    """Compute the targets of the distillation: the teacher's outputs, and the hidden states that enter its head.
+
+    The hidden states are omitted if both would take more than 2 GB of memory.
+    """
     model: VerticalModel = teacher.body.to(device).eval()
     size = outputs(model, teacher.encoder, features[:1])[0].shape[-1]
     each = model.pooling == "tokens"

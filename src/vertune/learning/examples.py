@@ -1,4 +1,4 @@
-"""Training examples for the training loop: encoded records with their targets and numbers of tokens; independent of models."""
+"""Training examples: records encoded as model inputs, with targets and numbers of tokens; independent of models."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from vertune.core.records import Feature, Record, Targets, View
 
 @dataclass(slots=True)
 class Examples:
-    """Encoded records with their targets.
+    """Records that are encoded for training, with their targets.
 
-    A record is encoded into one or more features (model inputs): for example one for each overlapping piece of a long text.
+    A record is encoded as one or more features (model inputs), for example one for each overlapping piece of a long
+    text.
     """
 
     records: Sequence[Record]
@@ -40,15 +41,18 @@ class Examples:
 
     @property
     def row_costs(self) -> NDArray[np.int64]:
-        """Number of tokens of each record."""
+        """Number of tokens of each record, summed over its model inputs; shape (records,)."""
         return np.array([self.costs[members].sum() for members in self.members], dtype=np.int64)
 
     def rows_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices of the features (model inputs) of the records with these indices."""
+        """Return the indices of all features (model inputs) that belong to the records with the indices `rows`."""
         return np.concatenate([self.members[row] for row in rows])
 
     def target(self, features: Sequence[int]) -> torch.Tensor:
-        """Return the targets of these model inputs as one tensor; if there is one target per token, pad with -100 to the longest input."""
+        """Return the targets of the model inputs with the indices `features`, as one tensor.
+
+        If there is one target per token, shorter inputs are padded with -100 to the length of the longest one.
+        """
         values = [self.targets.values[feature] for feature in features]
         if self.per_token:
             stacked = np.full((len(values), max(map(len, values))), -100, values[0].dtype)
@@ -59,7 +63,11 @@ class Examples:
 
 
 def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View], tokens: Tokens | None = None) -> Examples:
-    """Encode records and their targets once for the whole training; pass `tokens` if `encoder.read` has tokenised the records before."""
+    """Encode records and their targets, once for the whole training.
+
+    `views` define which fields of a record form an input of the model. `tokens` is the result of `encoder.read` for
+    these records; if it is None, they are tokenised here.
+    """
     features = encoder.encode(records, views, tokens)
     members, siblings = by_record(features, len(records))
     targets = task.targets(records, features)
@@ -74,7 +82,11 @@ def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Seque
 
 
 def by_record(features: Sequence[Feature], records: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
-    """Return two results: for each record, the indices of its features (model inputs); for each feature, how many its record has."""
+    """Match records with their features (model inputs), of which each record may have several.
+
+    Return two results: a list with the indices of the features of each record, and an array with, for each feature, the
+    number of features that its record has. `records` is the number of records.
+    """
     owners = np.array([feature.record for feature in features], dtype=np.int64)
     counts = np.bincount(owners, minlength=records)
     return np.split(np.argsort(owners, kind="stable"), np.cumsum(counts)[:-1]), counts[owners]
@@ -83,7 +95,8 @@ def by_record(features: Sequence[Feature], records: int) -> tuple[list[NDArray[n
 def visits(examples: Examples, seed: tuple[int, ...]) -> NDArray[Any]:
     """Return the indices of the records to train on in one epoch.
 
-    Each record occurs once or, if `examples.sampling` is set, on average as often as it says.
+    Each record occurs once, unless `examples.sampling` contains how many times it occurs on average: for example, 1.3
+    means once or, with a probability of 0.3, twice. The random choice depends only on `seed`.
     """
     if examples.sampling is None:
         return np.arange(len(examples))

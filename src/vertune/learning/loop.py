@@ -1,7 +1,8 @@
 """The training loop for every task and method; independent of how models are stored and used.
 
-All random numbers depend only on the seed and the number of the step or epoch. A training run that resumes from a checkpoint
-therefore needs no random state and ends with the same weights, bit for bit on a CPU.
+All random numbers depend only on the seed and on the number of the step or epoch, so a checkpoint contains no random
+state. A training run that resumes from a checkpoint ends with the same weights as one without interruption: on a CPU,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
 
 @dataclass(slots=True)
 class Plan:
-    """The method, learning rates and length of one training, decided before its first step."""
+    """How a training run is done, decided before its first step: the method, the learning rates and the number of steps."""
 
     method: Method
     rates: Rates
@@ -57,7 +58,7 @@ class Plan:
 
 @dataclass(slots=True)
 class TrainingInput:
-    """The inputs of one training run, apart from the model and the plan."""
+    """Everything that a training run needs besides the model and the `Plan`, such as the encoded examples."""
 
     config: Config
     task: Task
@@ -79,7 +80,10 @@ class TrainingInput:
 
 @dataclass(slots=True)
 class LoopResult:
-    """The result of a finished training run; by then the model has its best weights."""
+    """The progress and speed of a finished training run.
+
+    The model then has the weights with the best validation score, or the last weights if it was never evaluated.
+    """
 
     position: Position
     steps: int
@@ -88,19 +92,22 @@ class LoopResult:
 
 
 def steps_of(config: Config, rows: int, epochs: float) -> int:
-    """Return the number of optimiser steps in this many epochs over this many records."""
+    """Return the number of optimiser steps in `epochs` epochs (may be a fraction) over `rows` records; at least 1."""
     return max(1, math.ceil(epochs * math.ceil(rows / config.training.batch)))
 
 
 def run_loop(model: VerticalModel, plan: Plan, lesson: TrainingInput) -> LoopResult:
-    """Train a model in place, once `Method.prepare` has set it up for training; resume from the last checkpoint if there is one."""
+    """Train a model in place; if the folder `lesson.folder` contains a checkpoint, resume from it.
+
+    The method's `prepare` must have been called before, to mark the weights to train.
+    """
     training = _Training(model, plan, lesson)
     training.resume()
     return training.run()
 
 
 class _Training:
-    """A training run in progress: the model, its optimiser, and the position in the epochs."""
+    """A training run in progress: the model, its optimiser, and how far the run has come."""
 
     def __init__(self, model: VerticalModel, plan: Plan, lesson: TrainingInput) -> None:
         self.model, self.plan, self.lesson = model, plan, lesson
@@ -130,14 +137,18 @@ class _Training:
             _recompute(model.backbone)
 
     def _checked(self, below: CachedStates | None) -> CachedStates | None:
-        """Return the cached hidden states if the model has the same outputs with them as without them; else return None."""
+        """Return the cached hidden states `below` if training may start from them, else None.
+
+        They may be used if they replace only layers that are not trained, and if the model has the same outputs with
+        them as without.
+        """
         if below is None or below.trunk.depth > self.depth:
             return None
         features = self.lesson.examples.features[:TRIED]
         return below if below.trunk.works(tensors(self.lesson.encoder.collate(features), self.accelerator.device)) else None
 
     def resume(self) -> None:
-        """Load the last checkpoint, if there is one."""
+        """Load weights, optimiser state and progress from the last checkpoint, if there is one."""
         found = checkpoint.load(self.lesson.folder) if self.lesson.folder else None
         if found is None:
             return
@@ -153,7 +164,7 @@ class _Training:
         self.lesson.progress("resumed", step=self.position.step, steps=self.plan.steps)
 
     def run(self) -> LoopResult:
-        """Do the remaining steps, then restore the best weights."""
+        """Do the remaining steps, evaluating and saving checkpoints in between; at the end, restore the best weights."""
         started, before = time.monotonic(), self.position.seconds
         saved = started
         every = self._evaluation_steps()
@@ -172,20 +183,27 @@ class _Training:
         return LoopResult(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9))
 
     def _finished(self) -> bool:
-        """Return whether training must end: the time limit has passed, or the validation score has not improved for too long."""
+        """Return whether training must stop before its last step.
+
+        This is so if the time limit has passed, or if the last `training.patience` evaluations brought no improvement.
+        """
         patience, limit = self.config.training.patience, self.plan.seconds
         late = limit is not None and team.leader_value(self.accelerator, self.position.seconds) > limit
         return late or bool(patience and self.position.stale >= patience)
 
     def _evaluation_steps(self) -> int:
-        """Return the number of steps between two evaluations on the validation records."""
+        """Return the number of steps from one evaluation on the validation records to the next.
+
+        It is larger than the number of all steps if there are no evaluations.
+        """
         wanted = self.config.training.evaluations * self.plan.epochs
         return max(1, math.ceil(self.plan.steps / wanted)) if wanted and self.lesson.score else self.plan.steps + 1
 
     def _rows(self, step: int) -> NDArray[np.int64]:
-        """Return the indices of the records to train on in this step.
+        """Return the indices of the records to train on in a step; steps are counted from 0 over all epochs.
 
-        If the step is after the current epoch, first draw the batches of each further epoch, up to the one that contains the step.
+        The records of an epoch are divided into batches when its first step is reached. After a resume, this is
+        repeated for all earlier epochs to find out which epoch the step belongs to.
         """
         while step >= self._first + len(self._epoch):
             self._first += len(self._epoch)
@@ -194,7 +212,7 @@ class _Training:
         return self._epoch[step - self._first]
 
     def _batches(self, number: int) -> list[NDArray[np.int64]]:
-        """Divide the records of the epoch with this number into random batches; return the record indices of each batch."""
+        """Divide the records of the epoch `number` into random batches; return the record indices of each batch."""
         examples, training = self.lesson.examples, self.config.training
         rows = visits(examples, (self.config.seed, number))
         costs = examples.row_costs[rows]
@@ -203,7 +221,7 @@ class _Training:
         return [rows[batch] for batch in epoch(costs, training.batch, training.window, (self.config.seed, number, 1))]
 
     def _step(self) -> None:
-        """Do one optimiser step, with gradients accumulated over micro-batches of limited size in tokens."""
+        """Do one optimiser step; its gradients are accumulated over the micro-batches that `_shares` returns."""
         step, examples = self.position.step, self.lesson.examples
         torch.manual_seed(_mix(self.config.seed, step, self.accelerator.process_index))
         self.model.train()
@@ -215,16 +233,17 @@ class _Training:
             self._move(step)
         if not math.isfinite(self.loss):
             raise ModelError(
-                f"The loss is {self.loss} at step {step}, so training diverged. Lower training.optimiser.rate (now "
-                f"{self.plan.rates.body:g}), or check the records for extreme values."
+                f"The loss is {self.loss} at step {step}; expected a finite number. Training has diverged. Lower the learning rate "
+                f"training.optimiser.rate (now {self.plan.rates.body:g}), or check the records for extreme values."
             )
         self.seen += len(rows)
         self.position.step += 1
 
     def _gathered(self, features: NDArray[np.int64]) -> AbstractContextManager[Any]:
-        """Return a context in which the model looks up word embeddings in a small table of those that this step needs.
+        """Return a context in which the model reads word embeddings from a small table with only the rows that this step needs.
 
-        See `EmbeddingRows`. The table has the same rows on all processes. Without sparse AdamW, the context does nothing.
+        `features` contains the indices of the step's model inputs. All processes have the same small table; see
+        `EmbeddingRows`. If sparse AdamW is not used, the context does nothing.
         """
         if self.rows is None:
             return nullcontext()
@@ -232,7 +251,11 @@ class _Training:
         return self.rows.gathered(torch.from_numpy(inputs[str(self.lesson.encoder.input_names.sequence)]))
 
     def _gradients(self, features: NDArray[np.int64]) -> float:
-        """Compute the gradient of the mean loss over all records of a step; return that loss."""
+        """Compute the gradient of the mean loss over all records of a step; return this mean loss.
+
+        `features` contains the indices of the step's model inputs. If several processes train together, they divide
+        these inputs, and each of them gets the gradient for all inputs.
+        """
         total = float(self.lesson.examples.weights[features].sum())
         if self.lesson.task.whole_batch:
             total *= self.accelerator.num_processes
@@ -246,7 +269,7 @@ class _Training:
         return float(self.accelerator.reduce(loss, "sum"))
 
     def _move(self, step: int) -> None:
-        """Clip the gradients, set the learning rate, and update the weights."""
+        """Finish an optimiser step: clip the gradients, set the learning rate, and update the weights."""
         options = self.config.training.optimiser
         self.plan.method.after_backward(self.model, step)
         if options.clip:
@@ -258,14 +281,20 @@ class _Training:
             self.rows.step()
 
     def _moving(self) -> list[torch.Tensor]:
-        """Return the tensors that this step updates: all trainable parameters, but of the word embeddings only the rows that it uses."""
+        """Return the tensors that this step updates.
+
+        These are all trainable parameters. With sparse AdamW, the table of word embeddings is replaced by the small
+        table of the rows that the step uses.
+        """
         table = self.rows.module.weight if self.rows else None
         return [*(item for item in self.parameters.values() if item is not table), *([self.rows.rows] if self.rows else [])]
 
     def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
-        """Return the micro-batches of this process.
+        """Divide the model inputs of a step among the processes; return the micro-batches of this process.
 
-        The features are sorted by length and dealt to the processes in turn; those of this process are grouped by number of tokens.
+        The inputs are sorted by length and dealt to the processes in turn. Those of this process are divided into
+        micro-batches of at most `device.tokens` tokens. If the loss compares all texts of a batch with each other,
+        every process gets the whole batch.
         """
         if self.lesson.task.whole_batch:
             return [features.tolist()]  # on every process, because each text is compared with the whole batch
@@ -275,7 +304,10 @@ class _Training:
         return by_tokens(mine, costs, self.config.device.tokens)
 
     def _backward(self, features: Sequence[int], total: float) -> torch.Tensor:
-        """Add the gradients of one micro-batch to those of the step; return what this micro-batch adds to the step's loss."""
+        """Compute the gradients of one micro-batch and add them to those of the step; return its part of the step's loss.
+
+        The loss is divided by `total`, the sum of the weights of all model inputs of the step.
+        """
         examples, device = self.lesson.examples, self.accelerator.device
         inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
         weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
@@ -286,16 +318,17 @@ class _Training:
         return loss.detach()
 
     def _losses(self, inputs: Tensors, features: Sequence[int]) -> torch.Tensor:
-        """Return the loss of each feature (model input)."""
+        """Return the loss of each model input of a batch, computed by `lesson.objective` if given, else by the task."""
         if self.lesson.objective:
             return self.lesson.objective(self.model, inputs, features)
         targets = self.lesson.examples.target(features)
         return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
 
     def _sum_gradients(self) -> None:
-        """Sum the gradients over the processes.
+        """Add up the gradients of all processes.
 
-        Each process has divided its loss by the total weight of all processes' features, so the sum is the gradient of the mean loss.
+        Each process has divided its loss by the total weight of the model inputs of all processes. The sum is therefore
+        the gradient of the mean loss.
         """
         if self.accelerator.num_processes == 1:
             return
@@ -305,7 +338,10 @@ class _Training:
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
 
     def _report(self, seconds: float) -> None:
-        """Report the progress event `step`; `seconds` is the time since this process started training."""
+        """Report the event `step`, with the loss, the speed and the estimated remaining time.
+
+        `seconds` is the time since this process started training; the time before a resume is not included.
+        """
         left = (self.plan.steps - self.position.step) * self.position.seconds / max(1, self.position.step)
         self.lesson.progress(
             "step",
@@ -318,7 +354,7 @@ class _Training:
         )
 
     def _evaluate(self) -> None:
-        """Compute the validation score; if it is the best so far, keep a copy of the weights."""
+        """Compute the score on the validation records; if no earlier one is higher, keep a copy of the weights."""
         assert self.lesson.score is not None
         value = team.leader_value(self.accelerator, self.lesson.score())
         position = self.position
@@ -330,14 +366,14 @@ class _Training:
         self.lesson.progress("evaluated", step=position.step, steps=self.plan.steps, metric=value, name=self.lesson.task.goal)
 
     def _take_best(self) -> None:
-        """Restore the best weights and set the model to evaluation mode."""
+        """Restore the weights that had the best validation score, if any, and set the model to evaluation mode."""
         with torch.no_grad():
             for name, value in self.best.items():
                 self.parameters[name].copy_(value)
         self.model.eval()
 
     def _save(self) -> None:
-        """Write a checkpoint if this is the main process."""
+        """Write a checkpoint; in a distributed training, only the main process writes it."""
         if not self.accelerator.is_main_process or self.lesson.folder is None:
             return
         state, plain = checkpoint.flat_state(self.optimiser)
@@ -350,21 +386,28 @@ class _Training:
 
 
 def _recompute(backbone: torch.nn.Module) -> None:
-    """Turn on gradient checkpointing; raise ConfigError if the base model does not support it."""
+    """Turn on gradient checkpointing, which recomputes activations in the backward pass to save memory.
+
+    Raise ConfigError if the base model does not support it.
+    """
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the second is the older name
     enable: Any = next((getattr(backbone, name) for name in names if hasattr(backbone, name)), None)
     try:
         if enable is None:
-            raise ValueError("it has no method that enables gradient checkpointing")
+            raise ValueError("the model has no method to turn gradient checkpointing on")
         enable({"use_reentrant": False})
     except ValueError as error:
         raise ConfigError(
-            f"{type(backbone).__name__} does not support gradient checkpointing ({error}). Set device.checkpoint_gradients: false."
+            f"The base model {type(backbone).__name__} does not support gradient checkpointing: {error}. "
+            "Set device.checkpoint_gradients: false."
         ) from error
 
 
 def accelerator(config: Config) -> Accelerator:
-    """Return an Accelerator with the configured precision."""
+    """Return Accelerate's `Accelerator` for this machine, with the configured precision.
+
+    `device.precision: auto` is bfloat16 if the hardware supports it, else float32.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
@@ -377,12 +420,12 @@ def accelerator(config: Config) -> Accelerator:
 
 
 def fast_bfloat16() -> bool:
-    """Return whether the hardware supports bfloat16 arithmetic: a GPU that supports it, or a CPU with AVX-512 BF16 or AMX."""
+    """Return whether to train in bfloat16: on a GPU for which torch reports bfloat16 support, or a CPU with AVX-512 BF16."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _mix(*numbers: int) -> int:
-    """Derive one random seed from several numbers."""
+    """Derive one random seed from several numbers, such as the configured seed and the number of the step."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

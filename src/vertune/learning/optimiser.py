@@ -16,9 +16,10 @@ from vertune.nn.vertical import VerticalModel
 
 
 def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
-    """Return the factor by which the peak learning rate is multiplied at a step (counted from 0).
+    """Return the factor (0 to 1) by which the peak learning rate is multiplied at a step, counted from 0.
 
-    It rises linearly to 1 during the warm-up; then it stays at 1 if `schedule` is `constant`, else it falls to 0.
+    `steps` is the number of all steps, and `warmup` the fraction of them in which the factor rises linearly to 1. Then
+    it stays 1 if `schedule` is `constant`; otherwise it falls to 0, linearly (`linear`) or along a cosine.
     """
     rise = round(warmup * steps)
     if step < rise:
@@ -30,9 +31,10 @@ def factor(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 
 def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> list[dict[str, Any]]:
-    """Return the optimiser's parameter groups; they contain all trainable parameters except the word embeddings that `without` updates.
+    """Divide the trainable parameters into groups of equal learning rate and weight decay, as a torch optimiser expects.
 
-    The head has its own learning rate, lower layers have smaller learning rates, and biases and norms have no weight decay.
+    The head has its own learning rate. The rate of a layer is multiplied by `options.layer_decay` for each layer
+    between it and the head. Biases and norms have no weight decay. Word embeddings that `without` updates are left out.
     """
     top = count(model.backbone) + 1
     found: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
@@ -47,9 +49,10 @@ def groups(model: VerticalModel, options: Optimiser, rates: Rates, without: Embe
 
 
 def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> EmbeddingRows | None:
-    """Return a sparse AdamW for the word embeddings.
+    """Return a sparse AdamW for the word embeddings, which updates only the rows that a step uses.
 
-    Return None if the model has no trainable word embeddings, or if the config sets another optimiser or `exact`.
+    Return None if it can't be used: if the word embeddings are not trained, if the config sets another optimiser, or if
+    it sets the option `exact`, with which every row is updated in every step.
     """
     module = word_table(model.backbone)
     if options.name != "adamw" or options.exact or module is None or not module.weight.requires_grad:
@@ -58,7 +61,10 @@ def embedding_rows(model: VerticalModel, options: Optimiser, rates: Rates) -> Em
 
 
 def build(model: VerticalModel, options: Optimiser, rates: Rates, without: EmbeddingRows | None = None) -> torch.optim.Optimizer:
-    """Return the configured optimiser for all trainable parameters, except for word embeddings that `without` updates."""
+    """Return the configured optimiser for all trainable parameters.
+
+    If `without` is given, the word embeddings are left out, because `without` updates them.
+    """
     members = groups(model, options, rates, without)
     if options.name == "adafactor":
         return torch.optim.Adafactor(members)
@@ -68,7 +74,10 @@ def build(model: VerticalModel, options: Optimiser, rates: Rates, without: Embed
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rows: EmbeddingRows | None, share: float) -> None:
-    """Set the learning rate of every parameter group and of the word embeddings (`rows`) to the fraction `share` of its peak."""
+    """Set the current learning rates to the fraction `share` (0 to 1) of their peaks.
+
+    These are the rates of all parameter groups and, if `rows` is given, that of the word embeddings.
+    """
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
     if rows:

@@ -1,7 +1,7 @@
-"""Fits a linear head on the frozen encoder's outputs (a linear probe) with the task's loss; works with any encoder.
+"""Fits a linear head on the outputs of the frozen encoder (a linear probe) with the task's loss; works with any encoder.
 
-Fine-tuning starts from this probe (Kumar et al. 2022). Fitting it is a convex problem, solved by L-BFGS on standardised hidden
-states; the strength of the regularisation is chosen on a held-out fold of the training rows.
+Fine-tuning starts from this head (Kumar et al. 2022). Fitting it is a convex problem, solved by L-BFGS on standardised
+hidden states. The strength of the regularisation is chosen on a fold of the training rows that is held out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ _SEARCH_RECORDS = 4000
 
 @dataclass(slots=True)
 class FrozenStates:
-    """Hidden states of the unchanged base model and their targets, one row per model input or per labelled token."""
+    """The data on which a linear probe is fitted: hidden states of the unchanged base model, with targets and weights.
+
+    There is one row per model input or, if the task has a target for each token, one row per labelled token.
+    """
 
     states: torch.Tensor
     targets: torch.Tensor
@@ -52,7 +55,7 @@ class FrozenStates:
 
 @dataclass(slots=True)
 class ProbeSolution:
-    """A fitted linear head."""
+    """A fitted linear head (a linear probe), with the regularisation that was chosen for it."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -63,7 +66,10 @@ class ProbeSolution:
     """Weight and bias of a more strongly regularised head, from which fine-tuning starts; None if no fine-tuning follows."""
 
     def copy_to(self, head: nn.Module, for_training: bool = False) -> None:
-        """Copy the fitted weights into a linear head; if `for_training`, copy the more strongly regularised weights of `start`."""
+        """Copy the fitted weights into a linear head.
+
+        If `for_training` is true, copy the weights from which fine-tuning starts (`start`) instead, if there are any.
+        """
         assert isinstance(head, nn.Linear)
         weight, bias = self.start if for_training and self.start else (self.weight, self.bias)
         with torch.no_grad():
@@ -72,15 +78,20 @@ class ProbeSolution:
 
 
 def solvable(model: VerticalModel, task: Task, examples: Examples) -> bool:
-    """Return whether a linear probe can be fitted: the head is linear, and every hidden state that enters it has a target."""
+    """Return whether the head can be fitted as a linear probe.
+
+    The head must be one linear layer, and every hidden state that it reads must have a target: one pooled state and one
+    target per model input, or one state and one target per token.
+    """
     return task.linear_head and isinstance(model.head, nn.Linear) and (task.states == "pooled" or examples.per_token)
 
 
 def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | None = None) -> FrozenStates:
-    """Compute the hidden states that enter the head for the training features (model inputs), without dropout.
+    """Compute the data for a linear probe: the hidden states that enter the head for the training inputs, without dropout.
 
-    They are computed in the precision of training, from the cached hidden states `below` if given. If there is one target per token, a
-    random sample with 100,000 labelled tokens is used: more would fill the memory and hardly change a linear head.
+    They are computed in the precision of training. If `below` is given, the computation starts from its cached hidden
+    states. If there is one target per token, a random sample with about 100,000 labelled tokens is used: more would
+    fill the memory and hardly change the result.
     """
     examples = lesson.examples
     counts = np.array([int((value != -100).sum()) if examples.per_token else 1 for value in examples.targets.values])
@@ -103,7 +114,10 @@ def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | No
 
 
 def _states(model: VerticalModel, lesson: TrainingInput, used: NDArray[np.int64], below: CachedStates | None) -> Sequence[NDArray[Any]]:
-    """Return the hidden states that enter the head for the model inputs with the indices `used`, from the cache if possible."""
+    """Return the hidden states that enter the head: one array for each of the model inputs with the indices `used`.
+
+    They are read from the cache if possible. Otherwise they are computed, from the cached states `below` if given.
+    """
     trunk = count(model.backbone) + 1
     if below and below.trunk.depth == trunk:
         return below.of(used)
@@ -126,9 +140,10 @@ def _floats(values: NDArray[np.float64]) -> torch.Tensor:
 
 
 def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> ProbeSolution:
-    """Choose the regularisation strength on a held-out fold, then fit the linear head on all rows.
+    """Choose the regularisation strength of a linear head on a held-out fold, then fit the head on all rows.
 
-    If fine-tuning follows (`follows`), also fit the more strongly regularised head from which it starts.
+    `size` is the number of outputs of the head. If `follows` is true, fine-tuning follows. Then the head from which it
+    starts is fitted too, with the chosen regularisation or, if that is weak, with a stronger one.
     """
     mean = frozen.states.mean(0)
     spread = frozen.states.std(0)
@@ -159,7 +174,7 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
 
 @dataclass(slots=True)
 class _Problem:
-    """The settings of one fit: the number of outputs of the head, its inverse regularisation strength, and the starting point."""
+    """The settings of one fit of a linear head: number of outputs, inverse regularisation strength, and initial weights."""
 
     size: int
     inverse_regularisation: float
@@ -167,7 +182,10 @@ class _Problem:
 
 
 def _loss(task: Task, solution: torch.Tensor, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the weighted mean loss of a linear head; `solution` contains its weights, shape (width + 1, size), with the bias last."""
+    """Return the weighted mean loss of a linear head over all rows of `states`.
+
+    `solution` contains the weights of the head, shape (width + 1, outputs); the last row is the bias.
+    """
     logits = states @ solution[:-1] + solution[-1]
     if targets.ndim == 2 and task.states == "tokens":
         logits = logits[:, None]
@@ -175,7 +193,10 @@ def _loss(task: Task, solution: torch.Tensor, states: torch.Tensor, targets: tor
 
 
 def _minimise(task: Task, states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, problem: _Problem) -> torch.Tensor:
-    """Fit a linear head with an L2 penalty by full-batch L-BFGS; return its weights, shape (width + 1, size), with the bias last."""
+    """Fit a linear head with an L2 penalty by L-BFGS on all rows at once.
+
+    Return the weights of the head, shape (width + 1, outputs); the last row is the bias.
+    """
     rows, width = states.shape
     penalty = 0.5 * width / (problem.inverse_regularisation * rows)  # standardised states have a mean squared norm of the width
     solution = (torch.zeros(width + 1, problem.size) if problem.start is None else problem.start.clone()).requires_grad_()

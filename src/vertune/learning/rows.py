@@ -1,11 +1,13 @@
 """Sparse AdamW: updates only the rows of the word embeddings that a step used; independent of tasks and methods.
 
-The table of word embeddings has tens to hundreds of thousands of rows, of which a training step uses some hundreds. AdamW over the
-whole table reads and writes all weights, gradients and moments in every step. Instead, this module copies the used rows into a small
-table that the forward pass reads; after the backward pass, it updates these rows and writes them back.
+The table of word embeddings has tens to hundreds of thousands of rows, of which a training step uses some hundreds.
+AdamW over the whole table would read and write all weights, gradients and moments in every step. Instead, this module
+copies the used rows into a small table, which the forward pass reads. After the backward pass, it updates these rows
+and writes them back.
 
-The result differs from AdamW over the whole table in two ways: a step neither decays the weights nor updates the moments of unused
-rows, and the bias correction of a row counts only the steps that used it. If every step uses every row, the results are equal.
+The result differs from AdamW over the whole table in two ways: the weights and moments of unused rows do not change in
+a step, and the bias correction of a row counts only the steps that used it. If every step uses every row, the results
+are equal.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _EPSILON = 1e-8
 
 
 class EmbeddingRows:
-    """The word embeddings of a model that is being trained, with AdamW's moments for each row of the table."""
+    """Trains the word embeddings of a model with AdamW, but updates only the rows that a step uses."""
 
     def __init__(self, module: nn.Embedding, peak: float, weight_decay: float) -> None:
         self.module = module
@@ -41,7 +43,10 @@ class EmbeddingRows:
 
     @contextmanager
     def gathered(self, ids: Tensor) -> Iterator[Tensor]:
-        """Within the `with` block, make the model look up the rows `ids` in a small trainable table; yield that table."""
+        """While the `with` block runs, make the model read word embeddings from a small trainable table; yield that table.
+
+        The small table contains the rows of the tokens `ids`.
+        """
         self.used = torch.unique(ids.to(self.places.device))
         self.places[self.used] = torch.arange(len(self.used), device=self.places.device)
         self.rows = self.module.weight.detach()[self.used].requires_grad_()
@@ -60,7 +65,7 @@ class EmbeddingRows:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update the word embeddings that this step used with AdamW, and write them back into the full table."""
+        """Update, by AdamW, the rows of the word embeddings that this step used, and write them back into the full table."""
         gradient = self.rows.grad
         if gradient is None:
             return
@@ -81,6 +86,6 @@ class EmbeddingRows:
         return {"first": self.first, "second": self.second, "counts": self.counts}
 
     def restore(self, state: Moments) -> None:
-        """Load moments and step counts that `state` returned."""
+        """Set AdamW's moments and step counts from a checkpoint; `state` is the result of the method `state`."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])

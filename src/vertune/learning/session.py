@@ -1,6 +1,7 @@
-"""Runs one whole training: encoding, linear probe, choice of the method, training loop, calibration, retraining on all labels.
+"""Runs one whole training, from encoding the records to retraining on all labelled rows.
 
-It does not depend on how models and reports are stored.
+The steps in between are the linear probe, the choice of the method, the training loop, and the calibration of
+thresholds. This module does not depend on how models and reports are stored.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _ENDING = 2.0
 
 @dataclass(slots=True)
 class TrainingData:
-    """The records and columns of a dataset that one training run uses."""
+    """The records of a dataset that one training run uses, and the columns that they have."""
 
     train: Sequence[Record]
     validation: Sequence[Record]
@@ -59,7 +60,7 @@ class TrainingData:
 
 @dataclass(slots=True)
 class TrainingFolders:
-    """Folders in which a training run stores its state, and the time of its start."""
+    """The folders that a training run uses, and the time of its start."""
 
     folder: Path
     """The folder of the run, for checkpoints and for the method that `auto` chose."""
@@ -71,7 +72,7 @@ class TrainingFolders:
 
 @dataclass(slots=True)
 class TrainingOutcome:
-    """A trained model with its metrics and the decisions that were made during training."""
+    """A trained model, with its validation metrics and the decisions that were made during training."""
 
     model: VerticalModel
     config: Config
@@ -90,7 +91,11 @@ class TrainingOutcome:
 
 
 def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
-    """Train the model that the config describes; if an earlier run in the same folder was killed, resume it."""
+    """Train the model that the config describes; if an earlier run in the same folder was killed, resume it.
+
+    If the validation records were split off the training rows and `training.refit` allows it, the model is trained once
+    more on all labelled rows.
+    """
     threads = use_threads(config.device.threads)
     training_input = _training_input(config, data, folders, progress)
     held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
@@ -108,7 +113,10 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints and choice.json (the chosen method) of a run whose model is saved."""
+    """Remove the files from which a training run would resume, once its model is saved.
+
+    These are the checkpoints, and choice.json with the method and the number of epochs that were chosen.
+    """
     for path in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # the last: interrupted while written
         shutil.rmtree(path, ignore_errors=True)
     (folder / "choice.json").unlink(missing_ok=True)
@@ -119,7 +127,7 @@ def _encoded(config: Config, records: Sequence[Record], columns: Sequence[str], 
 
 
 def _training_input(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingInput:
-    """Encode the training records and return the inputs of the training loop."""
+    """Encode the training records, and return them with the other inputs of the training loop."""
     examples = _encoded(config, data.train, data.columns, data.train_tokens)
     cache = TrunkCache(folders.cache, config, accelerator(config), progress) if folders.cache else None
     training_input = TrainingInput(
@@ -132,7 +140,10 @@ def _training_input(config: Config, data: TrainingData, folders: TrainingFolders
 
 @dataclass(slots=True)
 class _Start:
-    """A model before training; its head is already fitted on the unchanged base model (a linear probe) if that is possible."""
+    """A model before training.
+
+    If possible, its head is already fitted on the outputs of the unchanged base model (a linear probe).
+    """
 
     model: VerticalModel
     solution: probe.ProbeSolution | None
@@ -141,14 +152,21 @@ class _Start:
 
     @property
     def fallback(self) -> str | None:
-        """The name of this model in messages if it can predict without further training; None if its head is random."""
+        """What messages call this model if it is kept without further training, such as `the linear probe`.
+
+        It is None if the model can't predict, because its head is random.
+        """
         if self.solution:
             return "the linear probe"
         return None if head_parameters(self.model) else "the unchanged base model"
 
 
 def _initialise(training_input: TrainingInput, solve: bool, method: Method | None) -> _Start:
-    """Build a model, initialised from the config's seed; if `solve` is set and its head is linear, fit the head as a linear probe."""
+    """Build a model; new weights are random and depend only on the config's seed.
+
+    If `solve` is true and the head is linear, the head is fitted as a linear probe. `method` is the method to train
+    with, if it is known; the outputs of the layers that it does not train are then cached.
+    """
     torch.manual_seed(training_input.config.seed)
     model = build(training_input.encoder, training_input.task)
     model.to(accelerator(training_input.config).device)
@@ -167,27 +185,35 @@ def _initialise(training_input: TrainingInput, solve: bool, method: Method | Non
 
 
 def _head_alone(method: Method, model: VerticalModel) -> bool:
-    """Return whether the method trains only the head."""
+    """Return whether the method trains only the head (the last layer) of this model."""
     layers = count(model.backbone)
     return method.depth(layers) > layers
 
 
 def _below(training_input: TrainingInput, model: VerticalModel, examples: Examples, method: Method) -> CachedStates | None:
-    """Return the cached outputs of the layers that this method does not train; compute missing ones. Return None without a cache."""
+    """Return the outputs of the layers that this method does not train, from the cache; missing ones are computed first.
+
+    Return None if there is no cache, or if the method trains all layers.
+    """
     depth = method.depth(count(model.backbone))
     return training_input.cache.recall(model, depth, examples.features) if training_input.cache and depth > 1 else None
 
 
 def _train_first(training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool) -> TrainingOutcome:
-    """Train on the training rows; models are compared on `held_out`, the encoded validation rows."""
+    """Train on the training rows, without the validation rows, and return the model with its validation metrics.
+
+    `held_out` contains the encoded validation rows. With `method: auto`, the trained model is kept unless it is clearly
+    worse on them than the model before training. `refit` is whether training is to be repeated on all labelled rows,
+    for which time is reserved.
+    """
     config = training_input.config
     started = time.monotonic()
     solve = config.training.start != "random"
     start = _initialise(training_input, solve, None if config.method == "auto" else config.method)
     if config.training.start == "probe" and start.solution is None:
         raise ConfigError(
-            f"The setting 'start: probe' needs a linear head, but the task '{training_input.task.name}' with this pooling has none. "
-            "Set start: auto."
+            "The setting 'training.start: probe' fits the head (the last layer) as a linear model, which is impossible for the task "
+            f"'{training_input.task.name}' with this pooling. Set training.start: auto."
         )
     probed = time.monotonic()
     before = _predict(start.model, training_input, held_out) if held_out and start.fallback else None
@@ -228,9 +254,10 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
 
 @dataclass(slots=True)
 class _HeldOutPredictions:
-    """A model's predictions for held-out records, made after the task's thresholds were fitted to the same records.
+    """A model's predictions for held-out (validation) records.
 
-    Thresholds are fitted for each model, so that models are compared at thresholds that suit them.
+    Before predicting, the task's decision thresholds are fitted to the same records, for each model separately, so that
+    models are compared at thresholds that suit them.
     """
 
     task: Task
@@ -239,17 +266,21 @@ class _HeldOutPredictions:
 
     @property
     def tally(self) -> NDArray[Any]:
-        """Statistics of the predictions, one row per record or group of records; the metrics are computed from the sums over rows."""
+        """One row of statistics per record or query, from whose sum the task computes the metrics of these predictions."""
         return self.task.tally(self.records, self.answers)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The values of the task's metrics by name."""
+        """The value of each of the task's metrics for these predictions, by name."""
         return self.task.score(self.records, self.answers)
 
 
 def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Examples, within: Around | None = None) -> _HeldOutPredictions:
-    """Return the model's predictions for held-out examples; `within` returns a context for each forward pass (None: plain float32)."""
+    """Return a model's predictions for held-out examples.
+
+    `within` returns a context for the forward pass of a batch, such as one with lower precision. If it is None, all
+    passes are computed in float32.
+    """
 
     def run(features: Sequence[Any]) -> list[Any]:
         context = within if features is held_out.features else None
@@ -261,9 +292,11 @@ def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Exam
 
 
 def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
-    """Return whether training made the main metric worse by more than one standard error of the paired difference.
+    """Return whether training made the main metric worse by more than one standard error of the difference.
 
-    A smaller difference is ignored, because on a few dozen validation rows it says little, and training more layers is usually better.
+    `after` and `before` are statistics of the predictions after and before training, one row per record or query. A
+    smaller difference is ignored, because it means little on a few dozen validation rows, and training more layers is
+    usually better.
     """
     difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
     error = (difference.high - difference.low) / (2 * 1.96)
@@ -272,7 +305,7 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
 
 @dataclass(slots=True)
 class _TrainingGoal:
-    """The method with which to train, and for how long."""
+    """The method with which to train, the number of epochs, and the time limit."""
 
     method: Method
     epochs: float
@@ -281,9 +314,10 @@ class _TrainingGoal:
 
 
 def _train(start: _Start, goal: _TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
-    """Prepare the model and train it; return the number of trainable weights and the result of the training loop.
+    """Train the model of `start`; return the number of trainable weights and the result of the training loop.
 
-    The result is None if no training loop is needed: the method trains only the head, which is fitted already, or no weights at all.
+    The result is None if no training loop is needed: if no weights are trained, or only those of the head, which is
+    already fitted.
     """
     model, method = start.model, goal.method
     steps = steps_of(training_input.config, len(training_input.examples), goal.epochs) if goal.epochs else 0
@@ -310,17 +344,21 @@ def _train(start: _Start, goal: _TrainingGoal, training_input: TrainingInput, he
 
 
 def _score(model: VerticalModel, training_input: TrainingInput, held_out: Examples, method: Method) -> Score:
-    """Return a function that computes the main metric on held-out examples, in the precision of training and with cached outputs."""
+    """Return a function that computes the main metric on held-out examples during training, negated if lower is better.
+
+    For speed, it uses the precision of training, and cached outputs of the layers that are not trained.
+    """
     below = _below(training_input, model, held_out, method) if training_input.config.training.evaluations else None
     within = partial(around, accelerator(training_input.config), below)
     return lambda: _predict(model, training_input, held_out, within).metrics[training_input.task.goal] * _sign(training_input.task)
 
 
 def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
-    """Choose the method and epochs that fit in the time limit; store them in choice.json, from which a resumed run reads them.
+    """Choose the method and the number of epochs that fit in the time limit.
 
-    `times` is a pair: the time on the monotonic clock at which training must end, and the seconds that the linear probe took. The second
-    is None unless the whole training is repeated on all labelled rows afterwards, for which time must be reserved.
+    They are stored in choice.json, from which a resumed run reads them. `times` is a pair: the time on the monotonic
+    clock at which training must end, and the seconds that the linear probe took. The second number is given only if the
+    whole training is repeated on all labelled rows afterwards, for which time is then reserved; otherwise it is None.
     """
     assert training_input.folder is not None
     file = training_input.folder / "choice.json"
@@ -354,9 +392,9 @@ def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | N
 
 
 def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
-    """Repeat the training of `result` on all labelled rows, for the same number of epochs, and return the new result.
+    """Train again with the method and number of epochs of `result`, but on all labelled rows; return the new result.
 
-    If the time limit ends the repeated training before its last epoch, return `result` unchanged.
+    If the time limit ends this training before its last epoch, return `result` unchanged.
     """
     method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
@@ -372,7 +410,11 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
 
 
 def _worth_a_refit(config: Config, data: TrainingData) -> bool:
-    """Return whether to train again on all labelled rows, validation rows included, once the model is validated."""
+    """Return whether to train again on all labelled rows, validation rows included, once the model is validated.
+
+    This is done only if the validation rows were split off the training rows. With `training.refit: auto`, there must
+    be at most 2,000 labelled rows.
+    """
     if not data.cut:
         return False
     few = len(data.train) + len(data.validation) <= FEW_ROWS
@@ -380,7 +422,10 @@ def _worth_a_refit(config: Config, data: TrainingData) -> bool:
 
 
 def _intervals(predictions: _HeldOutPredictions, seed: int) -> dict[str, list[float]]:
-    """Return the bootstrap 95 % interval of each metric; omit metrics whose interval can't be computed."""
+    """Return the two ends of the 95 % bootstrap interval of each metric, by name.
+
+    Metrics whose interval can't be computed are omitted.
+    """
     intervals = bootstrap.intervals(predictions.tally, predictions.task.summarise, seed=seed)
     return {name: [entry.low, entry.high] for name, entry in intervals.items() if math.isfinite(entry.high - entry.low)}
 

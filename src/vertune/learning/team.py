@@ -1,6 +1,7 @@
-"""Coordinates the processes of one training, which `accelerate launch` starts; independent of models and data.
+"""Coordinates the processes of one distributed training, which `accelerate launch` starts; independent of models and data.
 
-Only the leader, the process of rank 0, writes files and makes decisions. A single process is the leader and never waits.
+Only the leader, which is the process of rank 0, writes files and makes decisions. If there is only one process, it is
+the leader and never waits.
 """
 
 from __future__ import annotations
@@ -16,23 +17,26 @@ _LONGEST = 512
 
 
 def size() -> int:
-    """Return the number of processes of this training run."""
+    """Return the number of processes that train the model together; 1 if the training is not distributed."""
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def is_leader() -> bool:
-    """Return whether this process is the leader, which writes files and makes decisions."""
+    """Return whether this process is the leader (rank 0), which writes files and makes decisions."""
     return size() == 1 or int(os.environ.get("RANK") or 0) == 0
 
 
 def barrier() -> None:
-    """Wait until every process has called this function."""
+    """Wait until every process of this training has called this function."""
     if size() > 1:
         _state().wait_for_everyone()
 
 
 def broadcast_text(text: str = "") -> str:
-    """Send the leader's text (at most 512 bytes) to all processes; return it on each, without pickling."""
+    """Return, in every process, the text that the leader (the process of rank 0) passes to this function.
+
+    What the other processes pass is ignored. The text is sent as bytes, without pickle, and is cut to 512 bytes.
+    """
     if size() == 1:
         return text
     import torch
@@ -45,9 +49,10 @@ def broadcast_text(text: str = "") -> str:
 
 
 def leader_value(engine: Accelerator, value: float) -> float:
-    """Send the leader's value to all processes; return it on each.
+    """Return, in every process, the value that the leader (the process of rank 0) passes to this function.
 
-    Clocks and disks differ between processes; if processes made different decisions, they would wait for each other forever.
+    What the other processes pass is ignored. This is used for decisions that depend on clocks or disks, which differ
+    between processes. If processes decided differently, they would wait for each other forever.
     """
     if engine.num_processes == 1:
         return value

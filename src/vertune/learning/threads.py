@@ -18,7 +18,7 @@ _GAIN = 0.9
 
 
 def use_threads(wanted: int | Literal["auto"]) -> int:
-    """Set torch's number of threads and return it; `auto` measures which number is fastest on this machine."""
+    """Set torch's number of threads, and return it; with `auto`, it is the number that is fastest on this machine."""
     threads = fastest(thread_counts(usable_processors()), _seconds) if wanted == "auto" else wanted
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
@@ -26,10 +26,11 @@ def use_threads(wanted: int | Literal["auto"]) -> int:
 
 
 def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
-    """Return the fastest of the numbers of threads in `candidates`; prefer fewer threads if more save less than 10 % of the time.
+    """Return the fastest number of threads; a larger number is chosen only if it saves at least 10 % of the time.
 
-    `candidates` are in rising order; `seconds` measures the time with a number of threads. Each of several rounds measures all
-    candidates, so that noise affects all alike.
+    `candidates` are the numbers to compare, in ascending order. `seconds` is called with one of them, and returns how
+    long a measurement took. Each of several rounds measures all candidates, so that other load on the machine affects
+    all alike.
     """
     if len(candidates) == 1:
         return candidates[0]
@@ -46,7 +47,7 @@ def fastest(candidates: list[int], seconds: Callable[[int], float]) -> int:
 
 @torch.no_grad()
 def _seconds(count: int) -> float:
-    """Return the seconds that a few typical matrix products take with this number of threads."""
+    """Measure, in seconds, how long a few typical matrix products take with `count` threads."""
     torch.set_num_threads(count)
     rows, width, inner = _SHAPE
     states, up, down = torch.ones(rows, width), torch.ones(width, inner), torch.ones(inner, width)

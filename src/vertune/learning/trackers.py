@@ -1,4 +1,7 @@
-"""Sends training curves to the configured experiment trackers, through Accelerate; independent of the training loop."""
+"""Sends training curves, such as the loss, to the experiment trackers in the config; independent of the training loop.
+
+The trackers, such as TensorBoard, are called through Accelerate.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,11 @@ _CURVES = ("loss", "rate", "examples_per_second", "metric")
 
 @contextmanager
 def tracking(config: Config, folder: Path, home: Path, progress: Progress) -> Iterator[Progress]:
-    """Yield a progress callback that also logs to the configured trackers; without trackers, yield `progress` itself.
+    """Yield a progress callback that calls `progress` and also sends training curves to the configured trackers.
 
-    TensorBoard and Weights & Biases write into the run's folder, MLflow into one database in the home folder, where runs
-    can be compared. Accelerate silently skips a tracker that is not installed, so this function raises MissingExtra for it.
+    Without trackers, `progress` itself is yielded. TensorBoard and Weights & Biases write into `folder`, which is for
+    this training run. MLflow writes into a database in `home`, which all training runs share, so that they can be
+    compared. Raises MissingExtra for a tracker that is not installed, because Accelerate would silently skip it.
     """
     names = config.training.trackers
     for name in names:
@@ -53,7 +57,10 @@ def tracking(config: Config, folder: Path, home: Path, progress: Progress) -> It
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested options to keys like `optimiser.rate`; values that trackers can't store become text."""
+    """Flatten the nested options of a config to one level, with keys such as `optimiser.rate`, for the trackers.
+
+    Values that trackers can't store are converted to text.
+    """
     flat: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, dict):

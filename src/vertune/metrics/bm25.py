@@ -1,4 +1,7 @@
-"""Ranks documents for a query with Okapi BM25; documents are lists of terms, so the caller decides how texts are split."""
+"""Ranks documents for a query with Okapi BM25.
+
+Documents and queries are lists of terms, so the caller decides how texts are split into terms.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from numpy.typing import NDArray
 
 
 class BM25:
-    """An inverted index that scores every document for a query (Robertson and Zaragoza 2009).
+    """An index of documents (lists of terms) that computes BM25 scores for queries (Robertson and Zaragoza 2009).
 
-    The inverse document frequency (IDF) of a term in more than half of the documents would be negative; it is replaced by `floor`
-    times the mean IDF of all terms.
+    The inverse document frequency (IDF) of a term that occurs in more than half of the documents would be negative. It
+    is replaced by `floor` times the mean IDF of all terms.
     """
 
     def __init__(self, documents: Sequence[Sequence[str]], k1: float = 1.5, b: float = 0.75, floor: float = 0.25) -> None:
@@ -35,7 +38,7 @@ class BM25:
             self._index[term] = (rows, weight * frequency * (k1 + 1) / (frequency + penalty[rows]))
 
     def scores(self, query: Sequence[str]) -> NDArray[np.float64]:
-        """Return the score of each document, shape (documents,); a term that occurs twice in the query counts twice."""
+        """Return the score of each document for a query, shape (documents,); a term that occurs twice in the query counts twice."""
         total = np.zeros(self.size)
         for term in query:
             if term in self._index:

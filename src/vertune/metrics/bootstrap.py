@@ -1,8 +1,8 @@
 """Confidence intervals of metrics by bootstrap resampling of units (records or queries); independent of tasks.
 
-Each unit has a tally, an array of counts, and every metric is a function of the sum of the tallies. A bootstrap round is
-therefore a row of weights (how often each unit was drawn), and the sums of all rounds are one matrix product of weights and
-tallies instead of a loop over records.
+Each unit has a tally, a row of numbers such as counts, and every metric is a function of the sum of the tallies. A
+bootstrap round draws units at random, and is described by a row of weights: how often each unit was drawn. The sums of
+all rounds are therefore one matrix product of weights and tallies, without a loop over records.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _CELLS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Tallies:
-    """One set of predictions, reduced to what its metrics need: a tally (array of counts) per unit, and a function from sums to metrics."""
+    """The predictions of one model, reduced to what is needed to compute metrics of any sample of them.
+
+    This is a tally (a row of numbers, such as counts) per record or query, and a function from sums of tallies to
+    metrics.
+    """
 
     units: NDArray[Any]
     """The tally of each unit (a record or query), shape (units, k)."""
@@ -34,7 +38,7 @@ class Tallies:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The value of a metric, with the lower and upper end of its 95 % bootstrap interval; NaN where they can't be computed."""
+    """The value of a metric and the two ends of its 95 % bootstrap interval; NaN where these can't be computed."""
 
     value: float
     low: float
@@ -47,9 +51,10 @@ class Interval:
 
 
 def intervals(tally: NDArray[Any], summarise: Summarise, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """Return the 95 % percentile bootstrap interval (Efron 1979) of every metric.
+    """Return every metric with its 95 % percentile bootstrap interval (Efron 1979).
 
-    `tally` has shape (units, k): one row of counts per record or query. The same seed always gives the same intervals.
+    `tally` has the shape (units, k): one row of numbers, such as counts, per record or query. `summarise` computes the
+    metrics from the sum of the rows. The same seed always gives the same intervals.
     """
     units = np.asarray(tally, np.float64)
     resampled = [summarise(weights @ units) for weights in _weights(units, rounds, seed)]
@@ -57,10 +62,10 @@ def intervals(tally: NDArray[Any], summarise: Summarise, rounds: int = 1000, see
 
 
 def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """Return the 95 % interval of the difference `first` − `second` of every metric that both have.
+    """Return the difference `first` − `second` of every metric that both have, with its 95 % bootstrap interval.
 
-    Each bootstrap round draws the same units (records or queries) for both. Raises ValueError if `first` and `second` differ in
-    their numbers of units; they may differ in the number of counts per unit.
+    In each bootstrap round, the same units (records or queries) are drawn for both. Raises ValueError if `first` and
+    `second` have different numbers of units; the number of values per unit may differ.
     """
     a, b = np.asarray(first.units, np.float64), np.asarray(second.units, np.float64)
     if len(a) != len(b):
@@ -79,10 +84,10 @@ def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -
 
 
 def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the weights of some bootstrap rounds at a time: how often each unit is drawn in each round, shape (rounds, units).
+    """Yield the weights of several bootstrap rounds at a time: how often each unit (record or query) is drawn in each round.
 
-    A unit is a record or a query. Every round has its own random stream, so the draws do not depend on how many rounds an array
-    holds.
+    The shape is (rounds, units); the number of rounds is chosen so that the array takes at most about 32 MB. Every
+    round has its own random stream, so the draws do not depend on how many rounds one array contains.
     """
     units, size = tally.shape
     chunk = max(1, _CELLS // max(1, units, size))
@@ -96,14 +101,16 @@ def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDA
 
 
 def _concatenate(chunks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
-    """Join the metrics of groups of bootstrap rounds; return one array of shape (rounds,) per metric."""
+    """Join the metrics of several groups of bootstrap rounds; return one array of shape (rounds,) per metric."""
     return {name: np.concatenate([np.asarray(chunk[name], np.float64).reshape(-1) for chunk in chunks]) for name in chunks[0]}
 
 
 def _percentiles(metrics: dict[str, NDArray[Any]], resampled: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
-    """Return the interval of each metric: the range of the middle 95 % of its values in the bootstrap rounds.
+    """Return, for each metric, the range of the middle 95 % of its values in the bootstrap rounds.
 
-    Values that are NaN or infinite are skipped; if at least half of the values of a metric are skipped, its interval is NaN.
+    `metrics` contains the values of the metrics without resampling, `resampled` their values in the rounds, shape
+    (rounds,). Values that are NaN or infinite are skipped. If at least half of the values of a metric are skipped, its
+    interval is NaN.
     """
     result = {}
     for name, values in resampled.items():

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 
 def reliability(confidence: Sequence[float] | NDArray[Any], correct: Sequence[float] | NDArray[Any], bins: int = 10) -> dict[str, Any]:
-    """Return the expected calibration error and the reliability diagram.
+    """Return the expected calibration error (ECE) and the data of a reliability diagram.
 
-    For both, the predictions are grouped by their probability into bins of equal width. `confidence` is the probability of each
-    prediction, in [0, 1]; `correct` is 1 for a right prediction, else 0. Both have the shape (predictions,).
-    Returns `{"ece": float, "bins": [{"low", "high", "confidence", "accuracy", "count"}, …]}`. Empty bins are left out; a bin
-    includes its upper bound, as in Guo et al. (2017). If there are no predictions, `ece` is 0.
+    `confidence` is the probability of each prediction, in [0, 1]; `correct` is 1 for a right prediction, else 0. Both
+    have the shape (predictions,). The predictions are grouped by probability into `bins` bins of equal width, which
+    include their upper bounds, as in Guo et al. (2017). Returns `{"ece": float, "bins": [{"low", "high", "confidence",
+    "accuracy", "count"}, …]}` without empty bins. If there are no predictions, `ece` is 0.
     """
     confidences = np.asarray(confidence, np.float64)
     correctness = np.asarray(correct, np.float64)

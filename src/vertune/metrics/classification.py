@@ -1,6 +1,7 @@
-"""Classification metrics, for one class per row or for a set of labels per row; independent of records.
+"""Metrics for classification, with either one class or a set of labels per row; independent of records.
 
-Every metric is a function of counts that are summed over rows, so a bootstrap can resample the counts instead of the rows.
+Every metric is computed from sums of counts over the rows. A bootstrap can therefore resample the rows of counts,
+without the predictions.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Return the true positives, false positives and false negatives of each class for each row, shape (rows, 3 * classes).
+    """Count the true positives, false positives and false negatives in each row; return an array of shape (rows, 3 * classes).
 
-    `truth` and `guess` are class indices of shape (rows,).
+    `truth` and `guess` are the true and the predicted class index of each row, shape (rows,). The columns are the true
+    positives of each class, then the false positives of each class, then the false negatives of each class.
     """
     counts = np.zeros((len(truth), 3, classes))
     rows, right = np.arange(len(truth)), truth == guess
@@ -36,16 +38,16 @@ def tally(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> N
 
 
 def split(total: NDArray[Any], classes: int) -> Counts:
-    """Split a sum of rows that `tally` returns into true positives, false positives and false negatives.
+    """Split a sum of rows of `tally` into true positives, false positives and false negatives, each of shape (..., classes).
 
-    Columns of `total` after the first 3 * classes are ignored.
+    `total` may have more than 3 * classes columns; the further columns are ignored.
     """
     counts = total[..., : 3 * classes].reshape(*total.shape[:-1], 3, classes)
     return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
 
 
 def f1(counts: Counts) -> NDArray[np.float64]:
-    """Return the F1 of each class; 0 for a class that occurs neither among the true labels nor among the predictions."""
+    """Return the F1 of each class; it is 0 for a class that occurs neither in the true labels nor in the predictions."""
     hit, wrong, missed = counts
     return ratio(2 * hit, 2 * hit + wrong + missed)
 
@@ -58,9 +60,9 @@ def _weighted_mean(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.fl
 def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64]]:
     """Return accuracy, macro and weighted F1, balanced accuracy and Matthews correlation.
 
-    `total` is the sum of rows that `tally` returns. Macro F1 is the mean over the classes that occur among the true labels or the
-    predictions; balanced accuracy is the mean over the classes among the true labels. The Matthews correlation is the multiclass one
-    (Gorodkin 2004), or 0 where it is undefined.
+    `total` is a sum of rows of `tally`. Macro F1 is the mean over the classes that occur in the true labels or in the
+    predictions. Balanced accuracy is the mean recall over the classes that occur in the true labels. The Matthews
+    correlation is that for several classes (Gorodkin 2004); it is 0 where it is undefined.
     """
     counts = split(total, classes)
     hit, wrong, missed = counts
@@ -79,11 +81,12 @@ def summarise(total: NDArray[Any], classes: int) -> dict[str, NDArray[np.float64
 
 
 def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the counts of each row that `summarise_sets` needs, shape (rows, 3 * labels + 3).
+    """Return the numbers of each row from whose sums `summarise_sets` computes metrics, shape (rows, 3 * labels + 3).
 
-    `truth` and `guess`, of shape (rows, labels), mark the true and the predicted labels. The first columns are the true positives,
-    false positives and false negatives of each label. The last three are: 1 (so that the sum is the number of rows), 1 if the true
-    and the predicted set are equal, else 0, and the F1 of the two sets (1 if both are empty).
+    `truth` and `guess`, of shape (rows, labels), mark the true and the predicted labels. The first columns are the true
+    positives of each label, then the false positives, then the false negatives. Three more columns follow: the constant
+    1, whose sum is the number of rows; 1 if the true and the predicted set are equal, else 0; the F1 of the two sets (1
+    if both are empty).
     """
     hit, wrong, missed = truth & guess, guess & ~truth, truth & ~guess
     size = truth.sum(1) + guess.sum(1)
@@ -93,9 +96,10 @@ def tally_sets(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> NDArray[np
 
 
 def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.float64]]:
-    """Return F1 (micro, macro, weighted, per row), micro precision and recall, subset accuracy and Hamming loss.
+    """Return F1 (micro, macro, weighted, mean over rows), micro precision and recall, subset accuracy and Hamming loss.
 
-    `total` is the sum of rows of `tally_sets`. Macro F1 is the mean over the labels that occur in the true or the predicted sets.
+    `total` is a sum of rows of `tally_sets`. Macro F1 is the mean over the labels that occur in the true or in the
+    predicted sets.
     """
     counts = split(total, labels)
     hit, wrong, missed = counts
@@ -115,9 +119,9 @@ def summarise_sets(total: NDArray[Any], labels: int) -> dict[str, NDArray[np.flo
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support (number of rows with the label) per label.
+    """Return precision, recall, F1 and support (number of rows with the label) for each label.
 
-    `total` is the sum of rows that `tally` or `tally_sets` returns.
+    `total` is a sum of rows of `tally` or `tally_sets`.
     """
     hit, wrong, missed = counts = split(total, len(labels))
     columns = (ratio(hit, hit + wrong), ratio(hit, hit + missed), f1(counts))

@@ -1,4 +1,4 @@
-"""Metrics of one ranked list with binary relevance; independent of texts and rankers."""
+"""Metrics of rankings, such as mean average precision, if each item is either relevant or not; independent of texts and rankers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ the first 10."""
 
 
 def ranks(relevant: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the ranks of the relevant items, counted from 1, in ascending order.
+    """Rank items by descending score; return the ranks of the relevant items, counted from 1, in ascending order.
 
-    Among items with equal scores, the irrelevant ones are ranked first, so that a tie never improves a metric.
+    `relevant` marks the relevant items. Among items with equal scores, the irrelevant ones are ranked first, so that a
+    tie never improves a metric.
     """
     relevant_scores = -np.sort(-scores[relevant])
     others = np.sort(scores[~relevant])
@@ -24,11 +25,12 @@ def ranks(relevant: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.int64
 
 
 def statistics(ranks: NDArray[np.int64], relevant: int) -> NDArray[np.float64]:
-    """Return one row of numbers for one query: 1 (whose sum is the number of queries), then the value of each metric in NAMES.
+    """Compute the metrics of one query; return the number 1, then the value of each metric in NAMES.
 
-    `ranks` are the ranks of the retrieved relevant items, ascending; `relevant` (at least 1) is the number of all relevant items.
-    Relevant items that were not retrieved add nothing to the metrics. Average precision is computed as in TREC, discounted cumulative
-    gain as in Järvelin and Kekäläinen (2002).
+    Rows of several queries can be summed: the sum of the first column is the number of queries. `ranks` contains the
+    ranks of the relevant items that were retrieved, in ascending order; `relevant` is the number of all relevant items,
+    at least 1. Relevant items that were not retrieved add nothing to the metrics. Average precision is computed as in
+    TREC, discounted cumulative gain as in Järvelin and Kekäläinen (2002).
     """
     order = np.arange(1, len(ranks) + 1)
     precision = float((order / ranks).sum()) / relevant
@@ -39,9 +41,9 @@ def statistics(ranks: NDArray[np.int64], relevant: int) -> NDArray[np.float64]:
 
 
 def summarise(total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return the mean of each metric over queries, or 0 if there is no query.
+    """Return the mean of each metric over the queries; 0 if there is no query.
 
-    `total`, of shape (..., 6), is the sum of rows that `statistics` returns.
+    `total`, of shape (..., 6), is a sum of rows that `statistics` returns.
     """
     values = np.asarray(total, np.float64)
     queries = np.maximum(values[..., 0], 1)

@@ -1,7 +1,7 @@
-"""Regression metrics; independent of records.
+"""Metrics for regression; independent of records.
 
-Every metric except Spearman's correlation is a function of terms that are summed over rows, so a bootstrap can resample the terms
-instead of the rows.
+Every metric except Spearman's correlation is computed from sums of terms over the rows. A bootstrap can therefore
+resample the rows of terms, without the predictions.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ COLUMNS = 8
 
 
 def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float = 0.0) -> NDArray[np.float64]:
-    """Return the terms of each row whose sums `summarise` needs: 1, x, y, x², y², xy, absolute and squared error; shape (rows, 8).
+    """Return the terms of each row from whose sums `summarise` computes metrics, shape (rows, 8).
 
-    x is the true and y the predicted value, both minus `centre`. `centre` should be near the mean of the values, so that squares of
-    large values lose no digits.
+    They are 1, x, y, x², y², xy, the absolute error and the squared error, where x is the true and y the predicted
+    value, both minus `centre`. `centre` should be near the mean of the values, so that no digits are lost when large
+    values are squared.
     """
     x, y = truth - centre, guess - centre
     error = y - x
@@ -31,8 +32,8 @@ def tally(truth: NDArray[np.float64], guess: NDArray[np.float64], centre: float 
 def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Return Pearson's correlation, RMSE, MAE and R2.
 
-    `total`, of shape (..., 8), is the sum of rows that `tally` returns. The correlation is 0 if the true or the predicted values
-    are constant; R2 is 0 if the true values are constant.
+    `total`, of shape (..., 8), is a sum of rows of `tally`. The correlation is 0 if the true or the predicted values
+    are constant. R2 is 0 if the true values are constant.
     """
     n, x, y, xx, yy, xy, absolute, squared = np.moveaxis(np.asarray(total, np.float64), -1, 0)
     spread_x, spread_y = _spread(n, x, xx), _spread(n, y, yy)
@@ -46,9 +47,10 @@ def summarise(total: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
 
 
 def _spread(n: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sum of squared deviations from the mean; 0 if it is within rounding error of 0.
+    """Return the sum of squared deviations of some values from their mean.
 
-    It is computed from the number of values (`n`), their sum (`first`) and the sum of their squares (`second`).
+    `n` is the number of values, `first` their sum, `second` the sum of their squares. The result is 0 if it is so small
+    that it could be a rounding error.
     """
     spread = second - ratio(first * first, n)
     return np.where(spread > 1e-12 * np.abs(second), spread, 0.0)
@@ -63,9 +65,9 @@ def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def spearman(truth: NDArray[np.float64], guess: NDArray[np.float64]) -> float:
-    """Return Spearman's rank correlation; 0 if the true or the predicted values are constant.
+    """Return Spearman's rank correlation; it is 0 if the true or the predicted values are constant.
 
-    It can't be computed from terms that are summed over rows, because a rank depends on all rows.
+    It can't be computed from sums over rows, because the rank of a value depends on all rows.
     """
     centre = (len(truth) + 1) / 2
     return float(summarise(tally(ranks(truth), ranks(guess), centre).sum(0))["pearson"])

@@ -1,4 +1,7 @@
-"""Metrics of labelled spans with exact matching, as CoNLL scores entities; independent of tags and tokens."""
+"""Metrics of labelled spans, such as entities; a span is correct if its start, end and label are exactly right, as in CoNLL.
+
+Independent of tags and tokens.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ Spans = Sequence[Mapping[str, Any]]
 
 
 def tally(gold: Sequence[Spans], predicted: Sequence[Spans], labels: Sequence[str]) -> NDArray[np.float64]:
-    """Return the numbers of correct, predicted and gold spans of each label in each record, shape (records, 3 * labels).
+    """Count the correct, predicted and gold (true) spans of each label in each record; return shape (records, 3 * labels).
 
-    Raises KeyError if a span has a label that is not in `labels`.
+    The three counts of a label are in adjacent columns, in this order. Raises KeyError if a span has a label that is
+    not in `labels`.
     """
     index = {label: number for number, label in enumerate(labels)}
     counts = np.zeros((len(gold), len(labels), 3))
@@ -30,21 +34,24 @@ def tally(gold: Sequence[Spans], predicted: Sequence[Spans], labels: Sequence[st
 
 
 def rates(right: NDArray[Any], predicted: NDArray[Any], gold: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return F1, precision and recall from the numbers of correct, predicted and gold spans; 0 where a denominator is 0."""
+    """Return F1, precision and recall from the numbers of correct, predicted and gold (true) spans; 0 where a denominator is 0."""
     return {"f1": ratio(2 * right, predicted + gold), "precision": ratio(right, predicted), "recall": ratio(right, gold)}
 
 
 def micro(total: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return micro-averaged F1, precision and recall over all labels.
+    """Return F1, precision and recall, micro-averaged over all labels.
 
-    `total`, of shape (..., 3 * labels), is the sum of rows that `tally` returns.
+    `total`, of shape (..., 3 * labels), is a sum of rows of `tally`.
     """
     counts = np.asarray(total, np.float64).reshape(*np.shape(total)[:-1], -1, 3).sum(axis=-2)
     return rates(counts[..., 0], counts[..., 1], counts[..., 2])
 
 
 def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support (number of gold spans) per label; `total` is the sum of rows that `tally` returns."""
+    """Return precision, recall, F1 and support (number of gold spans) for each label.
+
+    `total` is a sum of rows of `tally`.
+    """
     counts = np.asarray(total, np.float64).reshape(-1, 3)
     metrics = rates(counts[:, 0], counts[:, 1], counts[:, 2])
     return [

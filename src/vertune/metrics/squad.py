@@ -19,26 +19,32 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def tokens(text: str) -> list[str]:
-    """Return the tokens of an answer, in lower case and without punctuation and English articles, as in SQuAD."""
+    """Normalise an answer as in SQuAD (lower case, no punctuation, no English articles) and return its tokens."""
     normalised = _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION))
     spaced = normalised.split()
     return spaced if split_unspaced(normalised) == spaced else split_unspaced(_WIDE.sub(" ", normalised))
 
 
 def exact(answer: str, accepted: Sequence[str]) -> float:
-    """Return 1 if the answer, normalised, equals an accepted one, else 0. If `accepted` is empty, only an empty answer is correct."""
+    """Return 1 if the answer equals an accepted answer after normalisation, else 0.
+
+    If `accepted` is empty, only an empty answer is correct.
+    """
     answered = tokens(answer)
     return float(any(answered == tokens(text) for text in accepted or [""]))
 
 
 def f1(answer: str, accepted: Sequence[str]) -> float:
-    """Return the highest token F1 of the answer with any accepted one. If `accepted` is empty, only an empty answer is correct."""
+    """Return the token F1 of the answer with the accepted answer that is most similar to it.
+
+    If `accepted` is empty, only an empty answer is correct.
+    """
     answered = tokens(answer)
     return max(_token_f1(answered, tokens(text)) for text in accepted or [""])
 
 
 def _token_f1(answered: list[str], expected: list[str]) -> float:
-    """Return the F1 of two bags of tokens. If both are empty, return 1; if only one is empty, return 0."""
+    """Return the F1 of the tokens of two answers, each a bag of tokens; if both are empty, return 1, if only one is, return 0."""
     if not answered or not expected:
         return float(answered == expected)
     common = sum((Counter(answered) & Counter(expected)).values())

@@ -18,11 +18,12 @@ Average = Literal["micro", "macro"]
 
 
 def learn(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], average: Average = "micro") -> NDArray[np.float64]:
-    """Return the decision threshold of each label, shape (labels,), fitted on held-out rows.
+    """Fit the decision threshold of each label on held-out rows; return thresholds of shape (labels,).
 
-    `truth` and `probability` have the shape (rows, labels). The result is a weighted mean of the best threshold that is common to
-    all labels and the label's own best threshold. The own threshold has more weight the more positive rows the label has, because a
-    threshold that is fitted on few rows is mostly noise.
+    `truth` and `probability` have the shape (rows, labels). Each threshold is a weighted mean of two: the best
+    threshold for this label alone, and the best threshold that is used for all labels together. The more positive rows
+    the label has, the more weight its own threshold gets, because a threshold that is fitted on few rows is mostly
+    noise. `average` is explained at `best`.
     """
     common = _common(truth, probability)
     positives = truth.sum(0)
@@ -32,11 +33,13 @@ def learn(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], aver
 
 
 def best(truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]], average: Average) -> NDArray[np.float64]:
-    """Return the threshold of each label that maximises F1 on these rows; labels with few positive rows get the common threshold.
+    """Return the threshold of each label that maximises F1 on these rows.
 
-    With `macro`, the threshold of each label maximises the F1 of that label. With `micro`, the thresholds together maximise the micro
-    F1 over all labels: from the current micro F1 = f, the threshold of each label is chosen to maximise 2 * TP - f * (TP + FP), then
-    f is computed again, until nothing changes (Dinkelbach 1967).
+    A label with fewer than 5 positive rows gets the threshold that is best for all labels together. With `macro`, the
+    threshold of each label maximises the F1 of that label. With `micro`, the thresholds together maximise the micro F1
+    over all labels, by repeating two steps until nothing changes (Dinkelbach 1967): compute the micro F1, f; then
+    choose for each label the threshold that maximises 2 * TP - f * (TP + FP), from its numbers of true and false
+    positives.
     """
     thresholds = np.full(truth.shape[1], _common(truth, probability))
     frequent = np.flatnonzero(truth.sum(0) >= ENOUGH)
@@ -60,14 +63,15 @@ def _micro(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> float:
 
 
 def _common(truth: NDArray[np.bool_], probability: NDArray[Any]) -> float:
-    """Return the threshold that, used for all labels, has the best micro F1; 0.5 if no row has a label."""
+    """Return the threshold with the best micro F1 if it is used for all labels; 0.5 if no row has a label."""
     return _best_threshold(truth.ravel(), probability.ravel(), None) if truth.any() else 0.5
 
 
 def _best_threshold(truth: NDArray[np.bool_], probability: NDArray[Any], goal: float | None) -> float:
-    """Return the threshold that maximises F1 or, if `goal` is a number, 2 * TP - goal * (TP + FP), which `best` needs for micro F1.
+    """Return the threshold that maximises F1 or, if `goal` is given, 2 * TP - goal * (TP + FP).
 
-    TP and FP are the numbers of true and false positives.
+    TP and FP are the numbers of true and false positives. `best` needs the second formula to maximise the micro F1 of
+    several labels.
     """
     order = np.argsort(-probability, kind="stable")
     scores, true_positives = probability[order], np.cumsum(truth[order])

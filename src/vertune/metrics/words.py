@@ -19,9 +19,10 @@ _UNSPACED = (
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return three regular expressions: for a word, for a word or any other visible character, and for an unspaced character.
+    """Return three regular expressions: for a word; for a word or any other visible character; for an unspaced character.
 
-    A word is a run of letters and digits in a script with spaces; an unspaced character belongs to a script without spaces.
+    A word is a run of letters and digits in a script that is written with spaces. An unspaced character is one of a
+    script that is written without spaces, such as Chinese.
     """
     unspaced = re.compile(f"[{_UNSPACED}]")
     marks = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char)[0] == "M" and not unspaced.match(char))
@@ -31,15 +32,19 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
 
 
 def runs(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end, in code points, of each word: a run of letters and digits in a script that is written with spaces."""
+    """Yield the start and end, in code points, of each word that is written with spaces around it.
+
+    Such a word is a run of letters and digits; scripts without spaces, such as Chinese, are skipped.
+    """
     for match in _patterns()[0].finditer(text):
         yield match.span()
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Return start and end, in code points, of each word and of each visible character that is not part of a word.
+    """Split a text into words and other visible characters; return the start and end of each, in code points.
 
-    A word is a run of letters and digits in a script that is written with spaces.
+    A word is a run of letters and digits in a script that is written with spaces. Punctuation marks, and characters of
+    scripts without spaces, such as Chinese, are returned one by one.
     """
     return [match.span() for match in _patterns()[1].finditer(text)]
 
@@ -52,9 +57,10 @@ def words(text: str) -> list[str]:
 
 
 def terms(text: str) -> list[str]:
-    """Return the terms of a text for a search index.
+    """Split a text into terms for a search index.
 
-    They are the words and, in scripts without spaces, single characters and pairs of adjacent characters.
+    The terms are the words in lower case. In scripts without spaces, such as Chinese, they are single characters and
+    pairs of adjacent characters.
     """
     unspaced = _patterns()[2]
     single = words(text)
