@@ -60,9 +60,7 @@ def checked_name(name: str) -> str:
     """
     name = name.strip()
     if not name or len(name) > 80 or not name.isprintable():
-        raise ConfigError(
-            f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the key after its user."
-        )
+        raise ConfigError(f"The name of the key is {name[:80]!r}; expected 1 to 80 printable characters. Name the key after its user.")
     return name
 
 
