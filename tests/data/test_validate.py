@@ -58,5 +58,5 @@ def test_bare_texts_become_records() -> None:
     with pytest.raises(ConfigError, match="3 texts were given, but this model reads 2"):
         record_of_texts(predictor(), ["a", "b", "c"])
     assert records_of_texts(Classify(), "intent", ["a", "b"]) == [{"text": "a"}, {"text": "b"}]
-    with pytest.raises(DataError, match=r"'faq' reads question and context, .* Send records"):
+    with pytest.raises(DataError, match=r"'faq' reads the fields question and context, .* Send records"):
         records_of_texts(Extract(), "faq", ["a"])
