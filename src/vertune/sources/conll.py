@@ -87,7 +87,7 @@ class Conll(Source):
                 f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read, the first because it {errors[0]}. "
                 "Write a token and its tag on each line, or name the source that reads this format."
             )
-        text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
+        text.refuse_mixed(errors)
         frame = pl.DataFrame([pl.Series("text", texts, dtype=pl.String), pl.Series("spans", spans, dtype=_SPANS)])
         if self.document:
             frame = frame.with_columns(pl.Series(self.document, [f"{path.name}:{number}" for number in documents]))

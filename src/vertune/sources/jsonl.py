@@ -55,7 +55,7 @@ class Jsonl(Source):
             first = next(filter(None, errors), None)
             reason = f" ({first})" if first else ""
             raise DataError(f'{path} contains no JSON objects{reason}. Write one object in each line, such as {{"text": "…"}}.')
-        text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
+        text.refuse_mixed(errors)
         return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
 
 
