@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vertune.core import part
 from vertune.core.errors import DataError
 from vertune.sources._decode import decode, text
 
@@ -56,3 +57,11 @@ def test_binary_data_is_no_text(tmp_path):
     path.write_bytes(bytes(range(256)) * 20)
     with pytest.raises(DataError, match="contains NUL bytes"):
         text(path, "auto", "text file")
+
+
+@pytest.mark.parametrize(("name", "content"), [("csv", ENGLISH), ("jsonl", '{"text": "a"}\n'), ("conll", "a O\n"), ("squad", "{}")])
+def test_a_file_that_ends_inside_a_character_is_refused(tmp_path, name, content):
+    path = tmp_path / "rows.txt"
+    path.write_bytes(content.encode("utf-16")[:-1])
+    with pytest.raises(DataError, match="ends in the middle of a character"):
+        part.find("sources", name)(path=str(path)).read()

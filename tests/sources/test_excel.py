@@ -62,5 +62,5 @@ def test_the_header_can_stand_below_a_title_and_its_names_are_on_one_line(tmp_pa
     frame = Excel(path=str(path), header=3).read()
     assert frame.columns[:3] == ["the text", "label", "column_3"]
     assert frame["the text"].to_list() == ["one", "two"]
-    with pytest.raises(DataError, match="option 'header'|no rows under its header"):
+    with pytest.raises(DataError, match=r"option 'header'|no rows under its header"):
         Excel(path=str(path), header=30).read()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -53,9 +54,20 @@ class Text:
     is_valid: bool
     """Whether every byte is valid in the encoding and none is a NUL character; if so, rows need not be checked."""
 
-    def open(self, newline: str | None = None) -> TextIO:
-        """Open the file; bytes that are invalid in the encoding are read as lone surrogates."""
-        return self.path.open(encoding=self.encoding, errors="surrogateescape", newline=newline)
+    @contextmanager
+    def open(self, newline: str | None = None) -> Iterator[TextIO]:
+        """Open the file in a `with` block; bytes that are invalid in the encoding are read as lone surrogates.
+
+        Raises DataError if the file ends in the middle of a character of UTF-16 or UTF-32.
+        """
+        try:
+            with self.path.open(encoding=self.encoding, errors="surrogateescape", newline=newline) as file:
+                yield file
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.path} ends in the middle of a character: the file is incomplete, or its encoding is not {self.encoding.upper()}. "
+                "Copy the file again, or name its encoding with the option 'encoding'."
+            ) from error
 
     def flaw(self, text: str) -> str | None:
         """Return the reason why a part of the file, such as a line, can't be used because of its bytes; None if it can be used.

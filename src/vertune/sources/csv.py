@@ -33,12 +33,8 @@ _SEPARATOR = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 _ADVICE = "close the quote, or write each quote inside a field twice"
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """The fields of one row; or no fields and an error, if its first line can't be read."""
-
-    fields: list[str]
-    error: str | None
+_Record = tuple[list[str], str | None]
+"""The fields of one row, and None; or no fields and an error, if the first line of the row can't be read."""
 
 
 class _Lines:
@@ -59,16 +55,6 @@ class _Lines:
         line = self._again.popleft() if self._again else next(self._file)
         self.taken.append(line)
         return line
-
-    @property
-    def count(self) -> int:
-        """Number of lines of the current row."""
-        return len(self.taken)
-
-    def begin(self) -> None:
-        """Start the next row."""
-        self.first += len(self.taken)
-        self.taken.clear()
 
     def repeat_all_but_first(self) -> None:
         """Let the lines of the current row, except the first, be read again as further rows."""
@@ -95,22 +81,23 @@ class _Dialect:
         closed.
         """
         lines = _Lines(iter(file))
-        reader = self.parse(lines)
+        taken, reader = lines.taken, self.parse(lines)
         while True:
-            lines.begin()
+            lines.first += len(taken)
+            taken.clear()
             try:
                 row = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield _Record([], f"line {lines.first}: {_quote_error(error, lines.count)}")
+                yield [], f"line {lines.first}: {_quote_error(error, len(taken))}"
                 lines.repeat_all_but_first()
                 continue
-            if width is not None and lines.count > 2 and self._holds_rows(lines.taken, len(row), width):
-                yield _Record([], f"line {lines.first}: a quote that is opened here is closed only {lines.count - 1} rows later; {_ADVICE}")
+            if len(taken) > 2 and width is not None and self._holds_rows(taken, len(row), width):
+                yield [], f"line {lines.first}: a quote that is opened here is closed only {len(taken) - 1} rows later; {_ADVICE}"
                 lines.repeat_all_but_first()
-            elif not (lines.first == 1 and _SEPARATOR.fullmatch(lines.taken[0])):
-                yield _Record(row, None)
+            elif lines.first > 1 or not _SEPARATOR.fullmatch(taken[0]):
+                yield row, None
 
     def _holds_rows(self, lines: list[str], fields: int, width: int) -> bool:
         """Return whether the lines that were read as one row of `fields` fields are rows themselves: each has `width` fields.
@@ -157,11 +144,6 @@ class Csv(Source):
         limit = csv.field_size_limit(_FIELD_BYTES)
         try:
             return self._table(text, self._dialect(text))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path} ends in the middle of a character: the file is incomplete, or its encoding is not {text.encoding.upper()}. "
-                "Copy the file again, or name its encoding with the option 'encoding'."
-            ) from error
         finally:
             csv.field_size_limit(limit)
 
@@ -201,12 +183,11 @@ class Csv(Source):
 
     def _names(self, text: _decode.Text, dialect: _Dialect) -> list[str]:
         with text.open(newline="") as file:
-            record = next((record for record in dialect.records(file) if record.fields or record.error), None)
-        if record is None:
+            first, error = next((record for record in dialect.records(file) if any(record)), ([], None))
+        if error:
+            raise DataError(f"{text.path} is not a CSV file: its header can't be read ({error}). Check its quotes and delimiter.")
+        if not first:
             raise DataError(f"{text.path} is empty: expected a header and rows. Check how the file was written.")
-        if record.error:
-            raise DataError(f"{text.path} is not a CSV file: its header can't be read ({record.error}). Check its quotes and delimiter.")
-        first = record.fields
         if not self.header:
             return [f"column_{place}" for place in range(1, len(first) + 1)]
         return _table.names(map(_decode.printable, first), str(text.path))
@@ -271,13 +252,13 @@ def _chunks(records: Iterable[_Record], check: _RowCheck, header: bool) -> Itera
     Lines that can't be read become an empty row with an error.
     """
     chunk, at_header = _Chunk([], []), header
-    for record in records:
-        if record.error is not None:
-            chunk.broken(record.error, check)
-        elif at_header and record.fields:
+    for row, error in records:
+        if error is not None:
+            chunk.broken(error, check)
+        elif at_header and row:
             at_header = False
-        elif record.fields:
-            chunk.add(record.fields, check)
+        elif row:
+            chunk.add(row, check)
         if len(chunk.rows) == _CHUNK_ROWS:
             yield chunk
             chunk = _Chunk([], [])
