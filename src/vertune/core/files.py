@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vertune.core.documents import parse_json
 from vertune.core.errors import Conflict, StorageError
 
 
@@ -59,7 +60,7 @@ def json_value(value: Any) -> Any:
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; raise StorageError if it can't be read or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(f"Can't read {path} as JSON: {error}. Check that the file exists and is complete.") from error
 
