@@ -6,11 +6,19 @@ from hypothesis import strategies as st
 
 from vertune.core import part
 from vertune.core.errors import DataError
-from vertune.sources._decode import decode, text
+from vertune.sources._decode import text
 
 ENGLISH = "".join(f"the brake of my bike squeaks since day {place}\n" for place in range(20))
 CHINESE = "".join(f"我的银行卡被自动取款机吞了怎么办{place}\n" for place in range(20))
 FRENCH = "".join(f"Où est passée ma carte débitée hier à la gare {place} ?\n" for place in range(20))
+
+
+def decode(path, encoding):
+    """The content of a file, and why it can't be used."""
+    source = text(path, encoding, "text file")
+    with source.open() as file:
+        content = file.read()
+    return content, source.flaw(content)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +36,7 @@ def test_one_nul_character_does_not_change_the_encoding(tmp_path, content, encod
     assert flaw is not None
     assert "contains a NUL character" in flaw
     source = text(path, "auto", "text file")
-    lines = read.splitlines()
+    lines = read.split("\n")
     assert [bool(source.flaw(line)) for line in lines] == ["\0" in line for line in lines]
 
 

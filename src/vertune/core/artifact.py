@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vertune.core.documents import lines
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError
 from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
 
@@ -106,9 +107,8 @@ class Artifact:
     def events(self) -> list[dict[str, Any]]:
         """Return all events in order; lines that a crash left incomplete are skipped."""
         path = self.folder / "events.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         events = []
-        for line in lines:
+        for line in lines(path.read_text(encoding="utf-8")) if path.exists() else ():
             try:
                 events.append(json.loads(line))
             except ValueError:

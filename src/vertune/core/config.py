@@ -217,7 +217,9 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         key, equals, text = current.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set was given '{setting}'; expected key=value. Write it as in this example: --set method.rank=16")
-        item = parse_yaml(text, f"The value in --set {setting:.80}")
+        # a path may contain " #" or begin with "*", which are a comment and an alias in YAML, of which a setting has neither
+        is_text = text.startswith("*") or (" #" in text and text[0] not in "\"'[{")
+        item = text if is_text else parse_yaml(text, f"The value in --set {setting:.80}")
         value = _put(value, key.split("."), item)
     return value
 

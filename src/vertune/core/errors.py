@@ -24,6 +24,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error of another library, for a message of ours; its class if there is no message."""
+    return next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
+
+
 class VertuneError(Exception):
     """Base class of all errors that vertune raises on purpose."""
 

@@ -143,18 +143,6 @@ def text(path: Path, encoding: str, wanted: str) -> Text:
     return Text(path, name, not mixed and _is_clean(path, name))
 
 
-def decode(path: Path, encoding: str) -> tuple[str, str | None]:
-    """Return the content of a small text file, and None; or, if the content has invalid bytes, the reason why it can't be used.
-
-    If the content can't be used, its invalid bytes are replaced by U+FFFD.
-    """
-    source = text(path, encoding, "text")
-    with source.open() as file:
-        content = file.read()
-    flaw = source.flaw(content)
-    return (printable(content) if flaw else content), flaw
-
-
 def printable(value: str) -> str:
     """Replace each lone surrogate, which stands for an invalid byte of a file, by U+FFFD.
 

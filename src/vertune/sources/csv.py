@@ -150,7 +150,7 @@ class Csv(Source):
     def _dialect(self, text: _decode.Text) -> _Dialect:
         with text.open(newline="") as file:
             sample = file.read(_SAMPLE_CHARACTERS)
-        lines = list(io.StringIO(sample, newline=""))  # str.splitlines divides at further characters, such as U+2028
+        lines = list(io.StringIO(sample, newline=""))
         if len(sample) == _SAMPLE_CHARACTERS and len(lines) > 1:
             lines = lines[:-1]  # the sample ends in the middle of this line
         marked = _SEPARATOR.fullmatch(lines[0]) if lines else None

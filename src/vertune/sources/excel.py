@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import polars as pl
 from pydantic import Field
 
-from vertune.core.errors import DataError, MissingExtra, UnknownName
+from vertune.core.errors import DataError, MissingExtra, UnknownName, first_line
 from vertune.core.kinds import Source
 from vertune.sources import _files, _table, _workbook
 
@@ -69,7 +69,7 @@ class Excel(Source):
                 frame = frame.with_columns(texts[name] for name in texts.columns if texts[name].null_count() < frame[name].null_count())
         except fastexcel.FastExcelError as error:
             raise DataError(
-                f"The sheet '{self.sheet or workbook.sheet_names[0]}' of {path} can't be read ({str(error).splitlines()[0]}). "
+                f"The sheet '{self.sheet or workbook.sheet_names[0]}' of {path} can't be read ({first_line(error)}). "
                 "Check the number of the row with the column names (option 'header'), or name another sheet with the option 'sheet'."
             ) from error
         frame.columns = _table.names((_header(name) for name in frame.columns), str(path))
@@ -89,4 +89,4 @@ def _open(path: Path) -> Any:
     try:
         return fastexcel.read_excel(path)
     except fastexcel.FastExcelError as error:
-        raise DataError(f"{path} is not a workbook that can be read ({str(error).splitlines()[0]}). Save it again as .xlsx.") from error
+        raise DataError(f"{path} is not a workbook that can be read ({first_line(error)}). Save it again as .xlsx.") from error

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
-from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName
+from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName, first_line
 from vertune.core.kinds import Source
 from vertune.sources import _files, _table
 
@@ -93,7 +93,7 @@ class Huggingface(Source):
                 "Check the name and the network, or read a local file with the source csv, jsonl or parquet."
             ) from error
         except ValueError as error:  # the datasets library raises this for an unknown subset or split
-            reason = str(error).splitlines()[0].rstrip(".")
+            reason = first_line(error).rstrip(".")
             raise DataError(f"The dataset '{self.path}' can't be read: {reason}. Check the options 'subset' and 'split'.") from error
         finally:
             datasets.utils.logging.set_verbosity(level)
