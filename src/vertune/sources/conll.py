@@ -110,7 +110,7 @@ class Conll(Source):
         if not all(tokens):
             return None, None, f"has no token in line {sentence.line + tokens.index('')}"
         tags = [fields[self.tag] for fields in sentence.lines]
-        wrong = next((place for place, tag in enumerate(tags) if not _valid(tag)), None)
+        wrong = next((place for place, tag in enumerate(tags) if not is_tag(tag)), None)
         if wrong is not None:
             return None, None, f"has the tag '{tags[wrong]}' in line {sentence.line + wrong}, where O or one such as B-PER is expected"
         joined, offsets = join(tokens, self.join)
@@ -156,7 +156,8 @@ def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[
     return found
 
 
-def _valid(tag: str) -> bool:
+def is_tag(tag: str) -> bool:
+    """Return whether a tag is O, or one such as B-PER in the schemes that are read here."""
     prefix, dash, label = tag.partition("-")
     return tag == "O" or (prefix in _KNOWN and prefix != "O" and bool(dash) and bool(label))
 
