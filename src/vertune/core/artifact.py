@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vertune.core.documents import lines
-from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError
+from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError, machine_error
 from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
 
 FORMAT = 1
@@ -269,13 +269,17 @@ def recording(home: Home, run: Artifact, listener: Progress | None = None) -> It
     """Yield a `Recorder` for the artifact `run`; if the `with` block fails, note this in the manifest of `run`.
 
     The manifest then gets the status `stopped` for a KeyboardInterrupt, else the status `failed` and the error. The exception is raised
-    again.
+    again; if another library raised it because the disk or the memory is full, a StorageError is raised instead.
     """
     recorder = Recorder(run, listener)
     try:
         yield recorder
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
+        translated = machine_error(error)
+        named = translated or error
         with suppress(StorageError):  # a full disk may be what stopped the step; the error itself is raised below
-            run.update(status="stopped" if stopped else "failed", error=None if stopped else f"{type(error).__name__}: {error}")
+            run.update(status="stopped" if stopped else "failed", error=None if stopped else f"{type(named).__name__}: {named}")
+        if translated:
+            raise translated from error
         raise

@@ -14,18 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core.documents import parse_json
-from vertune.core.errors import Conflict, StorageError
+from vertune.core.errors import Conflict, StorageError, first_line, machine_error
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Run the `with` block; if it raises an OSError, for example because the disk is full, raise a StorageError that names the path."""
+    """Run the `with` block; if it can't write, for example because the disk is full, raise a StorageError that names the path.
+
+    Errors of other libraries than OSError, such as ComputeError of polars, are recognised by their message.
+    """
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and machine_error(error) is None:
+            raise
         raise StorageError(
-            f"Can't write {path}: {error.strerror or error}. Free some space on this disk, or choose another folder; the environment "
-            "variable VERTUNE_HOME sets the folder of datasets, models and reports."
+            f"Can't write {path}: {getattr(error, 'strerror', None) or first_line(error)}. Free some space on this disk, or choose another "
+            "folder; the environment variable VERTUNE_HOME sets the folder of datasets, models and reports."
         ) from error
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home
 from vertune.core.documents import lines
-from vertune.core.errors import NotFound, StorageError, first_line
+from vertune.core.errors import NotFound, StorageError, first_line, machine_error
 from vertune.core.files import storage_errors, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Record
@@ -31,7 +31,9 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise StorageError(f"{path} can't be read ({first_line(error)}): the dataset is damaged. Prepare the dataset again.") from error
+        raise machine_error(error) or StorageError(
+            f"{path} can't be read ({first_line(error)}): the dataset is damaged. Prepare the dataset again."
+        ) from error
 
 
 def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
