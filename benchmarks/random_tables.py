@@ -59,8 +59,8 @@ WORDS = {
     ],
 }
 NAMES = [
-    "text", "label", "Label ", "问题", "类别", "id", "Ticket No.", "score", "a b", "x:y", "yes", "no", "null", "1", "2.5", "#", "- a", "[a]",
-    "{b}", "it's", 'say "x"', "spalte ä", "two\nlines", "?", "*", "&a", "!b", "%", "@c", "true", "date", "answer", "comment",
+    "text", "label", "Label ", "问题", "类别", "id", "Ticket No.", "score", "a b", "x:y", "yes", "no", "null", "1", "2.5", "#", "- a",
+    "[a]", "{b}", "it's", 'say "x"', "spalte ä", "two\nlines", "?", "*", "&a", "!b", "%", "@c", "true", "date", "answer", "comment",
     "class", "tags", "~", "|", ">",
 ]  # fmt: skip
 FORMS = ("csv", "csv", "tsv", "semicolon", "jsonl", "json", "xlsx", "parquet")
@@ -152,7 +152,10 @@ def _write(path: Path, form: str, columns: dict[str, list[Any]], draw: random.Ra
     )
     writer.writerow(columns)
     writer.writerows(cells)
-    path.write_text(buffer.getvalue(), encoding=draw.choice(ENCODINGS), newline="")
+    encoding, content = draw.choice(ENCODINGS), buffer.getvalue()
+    # other scripts than Chinese are not written in this encoding, and it is not detected for them
+    is_usual = encoding != "gb18030" or content.encode("gb2312", "ignore").decode("gb2312") == content
+    path.write_text(content, encoding=encoding if is_usual else "utf-8", newline="")
     return len(rows)
 
 
