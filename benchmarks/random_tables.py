@@ -251,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=int, default=0, help="number of the first table")
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop before the first table after this time")
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder in which the tables and their artifacts stay")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -262,6 +263,8 @@ def main() -> None:
         root.mkdir(parents=True, exist_ok=True)
         base = tiny_base(Path(scratch))
         for seed in range(options.first, options.first + options.count):
+            if time.perf_counter() - started > options.seconds:
+                break
             with tempfile.TemporaryDirectory(dir=root) as inner:
                 folder = root / str(seed) if options.keep else Path(inner)
                 folder.mkdir(exist_ok=True)
@@ -273,7 +276,7 @@ def main() -> None:
     counts = Counter(one["result"] for one in results)
     reasons = Counter(f"{one['step']}: {re.sub(r'/[^;,]*/|[0-9]+', '…', one['why'])[:90]}" for one in results if one["result"] == "refused")
     summary = {
-        "first": options.first, "count": options.count, "fit": options.fit, "seconds": round(time.perf_counter() - started),
+        "first": options.first, "count": len(results), "fit": options.fit, "seconds": round(time.perf_counter() - started),
         "results": dict(counts), "tasks": dict(Counter(one["task"] for one in results if one["result"] == "used")),
         "refused": dict(reasons.most_common(40)), "failed": [one for one in results if one["result"] == "failed"],
         **processor.measured_here(),
