@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict
 import vertune
 from vertune.core import config as configs
 from vertune.core.artifact import Artifact, Home
+from vertune.core.documents import lines
 from vertune.core.errors import NotFound
 from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Source
@@ -164,7 +165,7 @@ def _split(part: Rows, frame: pl.DataFrame, path: Path) -> pl.Series:
     if part.column:
         return frame[part.column]
     assert part.sha1 is not None
-    keys = path.read_text(encoding="utf-8").splitlines()[1:] if part.sha1.of == "line" else frame[part.sha1.of].to_list()
+    keys = lines(path.read_text(encoding="utf-8"))[1:] if part.sha1.of == "line" else frame[part.sha1.of].to_list()
     assert len(keys) == frame.height, "a hash of lines needs a row a line"
     places = dict.fromkeys(part.sha1.validation, "validation") | dict.fromkeys(part.sha1.test, "test")
     return pl.Series([places.get(bucket(key), "train") for key in keys])

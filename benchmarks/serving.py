@@ -163,7 +163,7 @@ def cosines(side: Side, count: int) -> dict[str, float]:
 
     kept = matrix.WORK / "kept.jsonl"
     load.run(side.url, side.bodies, clients=1, requests=count, keep=kept)
-    told = np.array([json.loads(line)["answer"]["data"][0]["embedding"] for line in kept.read_text().splitlines()])
+    told = np.array([json.loads(line)["answer"]["data"][0]["embedding"] for line in kept.read_text().strip().split("\n")])
     true = matrix.vectors(peers.texts(count))
     found = (told * true).sum(1) / np.linalg.norm(told, axis=1) / np.linalg.norm(true, axis=1)
     return {"least": float(found.min()), "mean": float(found.mean())}
@@ -194,7 +194,7 @@ def spoken(side: Side, sides: dict[str, Side], count: int) -> list[str]:
     kept = matrix.WORK / "kept.jsonl"
     with turn(side, list(sides.values())):
         load.run(side.url, side.bodies, clients=8, requests=count, keep=kept)
-    answers = [json.loads(line)["answer"] for line in kept.read_text().splitlines()]
+    answers = [json.loads(line)["answer"] for line in kept.read_text().strip().split("\n")]
     return [answer["answers"][0]["label"] if "answers" in answer else answer["label"] for answer in answers]
 
 

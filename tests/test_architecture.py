@@ -241,6 +241,53 @@ def test_nothing_guesses_at_an_encoder() -> None:
     assert not found, f"Declare it in core/kinds.py, with a default: {found}"
 
 
+def _unsafe_readings(tree: ast.Module) -> Iterator[str]:
+    """Calls that read content in a way that damages some of it, or that trust its size."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "splitlines":
+            yield f"{node.lineno} splitlines"
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        name, options = node.func.attr, {option.arg: option.value for option in node.keywords}
+        if ast.unparse(node.func) in {"yaml.load", "yaml.load_all", "yaml.safe_load", "yaml.safe_load_all", "yaml.full_load"}:
+            yield f"{node.lineno} {ast.unparse(node.func)}"
+        if re.fullmatch(r"(read|scan)_(parquet|csv|ndjson|ipc)", name) and ast.unparse(options.get("glob", ast.Constant(True))) != "False":
+            yield f"{node.lineno} {name} without glob=False"
+
+
+@pytest.mark.parametrize(
+    ("code", "unsafe"),
+    [
+        ("text.splitlines()", True),
+        ("list(map(str.splitlines, texts))", True),
+        ("yaml.safe_load(text)", True),
+        ("pl.read_parquet(path)", True),
+        ("pl.scan_csv(path, glob=True)", True),
+        ("pl.read_parquet(path, glob=False)", False),
+        ("lines(text)", False),
+        ("yaml.safe_dump(value)", False),
+    ],
+)
+def test_the_guard_sees_unsafe_readings(code: str, unsafe: bool) -> None:
+    assert bool(list(_unsafe_readings(ast.parse(code)))) == unsafe
+
+
+def test_content_is_read_without_damage() -> None:
+    """str.splitlines cuts lines at U+2028 and form feeds, Polars takes `[` in a path for a pattern, and YAML may stand for gigabytes."""
+    owners = {
+        "core/documents.py": {"yaml.load"},  # the one place that reads YAML of users, within limits
+        "reports/words.py": {"yaml.safe_load"},  # a file of the package
+        "steps/init.py": {"yaml.safe_load"},  # what it is about to write
+    }
+    found = [
+        f"{path}:{reading}"
+        for path, tree in _trees().items()
+        for reading in _unsafe_readings(tree)
+        if reading.partition(" ")[2] not in owners.get(path, ())
+    ]
+    assert not found, f"Use core/documents.py, or glob=False: {found}"
+
+
 def test_layers() -> None:
     tool = Path(sys.executable).with_name("lint-imports")
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))

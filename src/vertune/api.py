@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertune.core.artifact import Artifact, Home, Progress
-from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.core.errors import ConfigError, DataError, NotFound, machine_errors
 from vertune.core.files import read_json, storage_errors
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Vertical:
         """The labels that the model can predict; an empty list if the model's task has no labels."""
         return list(self._task().known_labels)
 
+    @machine_errors()
     def predict(self, data: Any) -> Any:
         """Return the prediction for one text or one record, or a list of predictions for several of them.
 
@@ -119,6 +120,7 @@ class Vertical:
         report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data, self._task()))
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
+    @machine_errors()
     def save(self, folder: str | Path, base: bool = False) -> Path:
         """Copy the model into a new or empty folder, and return the path of this folder for `load`.
 
@@ -134,6 +136,7 @@ class Vertical:
             shutil.copytree(self.artifact.folder, target, dirs_exist_ok=True)
         return Path(folder).absolute()
 
+    @machine_errors()
     def export(self, form: str, folder: str | Path) -> Path:
         """Write the model in a format of other software into a new or empty folder; return the folder's path.
 

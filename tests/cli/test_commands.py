@@ -153,8 +153,9 @@ def test_predict_says_that_standard_input_is_not_utf8(run, monkeypatch, errors):
     assert "is not UTF-8" in said
 
 
-def test_predict_says_which_line_is_broken(run, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("some bread\n{broken\n"))
+@pytest.mark.parametrize("broken", ["{broken", '{"a": ' * 100_000, '{"query": ' + "9" * 5000])
+def test_predict_says_which_line_is_broken(run, monkeypatch, broken):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"some bread\n{broken}\n"))
     code, _, said = run("predict", "support")
     assert code == 3
     assert "Line 2" in said

@@ -48,6 +48,7 @@ def test_mistakes_are_named(value, says):
 def test_override_reaches_into_a_part_that_was_given_by_name():
     assert override({"method": "lora"}, ["method.rank=16"]) == {"method": {"name": "lora", "rank": 16}}
     assert override({}, ["training.batch=8", "seed=3"]) == {"training": {"batch": 8}, "seed": 3}
+    assert override({}, ["data.source=/my data #1/*.csv", "name=*.csv"]) == {"data": {"source": "/my data #1/*.csv"}, "name": "*.csv"}
     with pytest.raises(ConfigError, match="key=value"):
         override({}, ["batch"])
     with pytest.raises(ConfigError, match="'x' inside the value 3"):

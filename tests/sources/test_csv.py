@@ -110,13 +110,87 @@ def test_rows_of_another_width_are_rejected_not_lost(write):
     assert frame["__row"].to_list() == [1, 2, 3, 4]
 
 
-def test_a_bad_quote_costs_only_its_own_lines(write):
-    frame, found = rows(write('text,label\ngood,a\n"bad"quote,b\nfine,c\n"never closed,d\nswallowed,e\n'))
+def test_a_bad_quote_costs_only_its_own_line(write):
+    frame, found = rows(write('text,label\ngood,a\n"bad"quote,b\nfine,c\n"never closed,d\nnot swallowed,e\n'))
     errors = frame["__error"].to_list()
-    assert [bool(error) for error in errors] == [False, True, False, True]
-    assert "line 3" in errors[1]
-    assert "lines 5 to 6" in errors[3]
+    assert [bool(error) for error in errors] == [False, True, False, True, False]
+    assert "line 3: a quote that is opened here is closed in the middle of a field" in errors[1]
+    assert "line 5: a quote that is opened here is never closed" in errors[3]
     assert found[2] == ("fine", "c")
+    assert found[4] == ("not swallowed", "e")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    table=st.lists(
+        st.tuples(*[st.text(st.characters(exclude_categories=["Cs"], exclude_characters='\0\r\n"'), max_size=12)] * 3),
+        min_size=2,
+        max_size=30,
+    ),
+    line=st.integers(0, 29),
+    column=st.integers(0, 2),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_a_quote_that_is_never_closed_loses_no_other_row(tmp_path_factory, table, line, column, encoding):
+    path, line = tmp_path_factory.mktemp("csv") / "rows.csv", line % len(table)
+    written = []
+    for number, row in enumerate([("first", "second", "third"), *table]):
+        cells = [f'"{cell}"' if "," in cell else cell for cell in row]
+        if number == line + 1:
+            cells[column] = '"' + row[column]
+        written.append(",".join(cells) + "\n")
+    path.write_text("".join(written), encoding=encoding, newline="")
+    frame, found = rows(path, encoding=encoding)
+    assert [place for place, error in enumerate(frame["__error"]) if error] == [line]
+    assert f"line {line + 2}: a quote that is opened here" in frame["__error"][line]
+    assert found[:line] + found[line + 1 :] == table[:line] + table[line + 1 :]
+
+
+def test_a_quote_that_a_later_one_closes_by_chance_swallows_no_rows(write):
+    body = [f"question {place},wheel\n" for place in range(40)]
+    body[7], body[29] = '"question 7,wheel\n', 'a rim of 5",wheel\n'
+    frame, found = rows(write("text,label\n" + "".join(body)))
+    assert frame.filter(frame["__error"].is_not_null())["__row"].to_list() == [8]
+    assert "line 9: a quote that is opened here is closed only 22 rows later" in frame["__error"][7]
+    assert found[28:30] == [("question 28", "wheel"), ('a rim of 5"', "wheel")]
+
+
+def test_a_text_of_many_lines_stays_one_row(write):
+    letter = "Dear team,\nthe brake, the wheel\nand the rim squeak.\n\nYours,\nAnna\n"
+    _, found = rows(write(f'text,label\n"{letter}",brake\n"a\nb\nc\nd\ne\nf",wheel\n'))
+    assert found == [(letter, "brake"), ("a\nb\nc\nd\ne\nf", "wheel")]
+
+
+def test_many_bad_quotes_are_read_in_linear_time(write):
+    lines = [f'"open {place},a\n' if place % 2 else f"plain {place},a\n" for place in range(40_000)]
+    frame, _ = rows(write("text,label\n" + "".join(lines)))
+    assert frame.height == 40_000
+    assert frame["__error"].null_count() == 20_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
+@pytest.mark.parametrize("first", ["sep={}\r\n", '"sep={}"\r\n', "SEP={}\n"])
+@pytest.mark.parametrize("delimiter", [";", ",", "\t", "|", "^"])
+def test_the_line_with_which_excel_names_the_delimiter_is_used(write, encoding, first, delimiter):
+    content = first.format(delimiter) + delimiter.join(("text", "label")) + "\r\n" + delimiter.join(("刹车, brake", "a")) + "\r\n"
+    frame, found = rows(write(content.replace(", ", " ").encode(encoding)))
+    assert frame.columns[:2] == ["text", "label"]
+    assert found == [("刹车 brake", "a")]
+
+
+def test_header_cells_become_names_on_one_line(write):
+    frame, found = rows(write('"What is your\r\nproblem?","Kind\n(one of three)",\n"a\nb",wheel,x\n'))
+    assert frame.columns[:3] == ["What is your problem?", "Kind (one of three)", "column_3"]
+    assert found == [("a\nb", "wheel", "x")]
+    with pytest.raises(DataError, match="names 'a b' more than once"):
+        rows(write('"a\nb",a b\n1,2\n'))
+
+
+@pytest.mark.parametrize("cut", ["\u2028", "\u0085", "\f", "\v", "\x1c"])
+def test_only_line_ends_end_a_row(write, cut):
+    frame, found = rows(write("text;label\n" + f"one{cut}two, three;a\n" * 5))
+    assert frame.height == 5
+    assert found[0] == (f"one{cut}two, three", "a")
 
 
 def test_quotes_are_plain_characters_in_tabs_where_they_do_not_pair(write):

@@ -32,6 +32,28 @@ def test_lines_encodings_and_files_that_are_no_text(tmp_path):
     assert "begins like a zip" in frame["__error"][2]
 
 
+def test_only_line_ends_end_a_line(tmp_path):
+    """60 lines once became 78 rows, because str.splitlines divides at these characters too."""
+    (tmp_path / "a").mkdir()
+    lines = [f"line{mark}{place}" for place, mark in enumerate("\f\v\x1c\x1d\x1e\x85\u2028\u2029 ")]
+    (tmp_path / "a" / "1.txt").write_text("\n".join(lines) + "\r\n\rlast", encoding="utf-8", newline="")
+    assert Folder(path=str(tmp_path), rows="line").read()["text"].to_list() == [*lines, "last"]
+
+
+def test_a_nul_character_costs_its_own_line_or_file(tmp_path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for place in range(3):
+            content = f"one {place}\nt\0wo {place}\n" if (label, place) == ("a", 1) else f"one {place}\ntwo {place}\n"
+            (tmp_path / label / f"{place}.txt").write_text(content, encoding="utf-8")
+    by_file = Folder(path=str(tmp_path)).read()
+    assert by_file["__error"].is_not_null().arg_true().to_list() == [1]
+    assert "NUL" in by_file["__error"][1]
+    by_line = Folder(path=str(tmp_path), rows="line").read()
+    assert by_line.height == 12
+    assert by_line["__error"].is_not_null().arg_true().to_list() == [3]
+
+
 def test_an_empty_file_is_an_empty_text(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.txt").touch()

@@ -4,6 +4,8 @@ import json
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vertune.core.errors import DataError
 from vertune.sources.jsonl import Jsonl
@@ -51,15 +53,92 @@ def test_bad_lines_are_rows_with_an_error(read):
     errors = frame["__error"].to_list()
     assert [bool(error) for error in errors] == [False, True, True, True, True, False]
     assert "line 2 is not JSON" in errors[1]
-    assert "is a JSON list" in errors[2]
+    assert "is a list, where a JSON object" in errors[2]
     assert "surrogate" in errors[4]
     assert frame["text"].to_list() == ["a", None, None, None, None, "e"]
 
 
 def test_an_array_is_read_too(read):
     assert read('[{"text": "a"}, {"text": "b"}]')["text"].to_list() == ["a", "b"]
-    with pytest.raises(DataError, match="begins like a JSON array"):
-        read('[{"text": "a"}')
+    assert read('[\n {"text": "a"}\n ,{"text": "b"}\n]\n')["text"].to_list() == ["a", "b"]
+    for broken in (
+        '[{"text": "a"} {"text": "b"}, {"text": "some more text"}]',
+        '[{"text": "a"},, {"text": "some more text"}]',
+        '[{"a": "b"}] and more',
+    ):
+        with pytest.raises(DataError, match="begins like a JSON array"):
+            read(broken)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_an_array_that_is_cut_anywhere_keeps_its_whole_values(tmp_path_factory, data):
+    rows = data.draw(
+        st.lists(st.fixed_dictionaries({"text": st.text(max_size=5), "score": st.none() | st.integers()}), min_size=2, max_size=5)
+    )
+    content = json.dumps(rows, indent=data.draw(st.sampled_from([None, 1])), ensure_ascii=data.draw(st.booleans()))
+    first = content.index("}") + 1 if "}" not in rows[0]["text"] else len(json.dumps(rows[0])) + 20
+    cut = data.draw(st.integers(min(first, len(content) - 1), len(content) - 1))
+    path = tmp_path_factory.mktemp("json") / "rows.json"
+    path.write_text(content[:cut], encoding="utf-8")
+    frame = Jsonl(path=str(path)).read()
+    whole = frame.filter(frame["__error"].is_null())
+    assert whole.height == frame.height - 1
+    assert whole["text"].to_list() == [row["text"] for row in rows[: whole.height]]
+    assert "not written or copied completely" in frame["__error"][-1]
+
+
+def test_bad_values_of_an_array_are_rows_with_an_error(read):
+    values = ['{"text": "a"}', "null", "3", '{"text": NaN}', '{"text": "\\uD800"}', '{"text": "NaN"}', '{"text": "\\ud83d\\ude00"}']
+    frame = read(f"[{', '.join(values)}]")
+    errors = frame["__error"].to_list()
+    assert [bool(error) for error in errors] == [False, True, True, True, True, False, False]
+    assert "is null, where" in errors[1]
+    assert "NaN is not a JSON value" in errors[3]
+    assert "surrogate" in errors[4]
+    assert frame["text"].to_list()[5:] == ["NaN", "😀"]
+
+
+def test_invalid_bytes_of_an_array_cost_their_value(read):
+    values = [
+        json.dumps({"text": f"我的银行卡被吞了 {place}"}, ensure_ascii=False).encode("gb18030" if place == 4 else "utf-8")
+        for place in range(30)
+    ]
+    frame = read(b"[" + b",\n".join(values) + b"]")
+    assert frame["__error"].is_not_null().arg_true().to_list() == [4]
+    assert "not valid in UTF-8" in frame["__error"][4]
+
+
+def test_lines_that_are_no_object_are_named_and_an_empty_object_is_a_row(read):
+    frame = read('null\n{}\n{"text": "a"}\n{"text": NaN}\n{"text": Infinity}\n12\n"b"\ntrue\n{"te')
+    assert [bool(error) for error in frame["__error"]] == [True, False, False, True, True, True, True, True, True]
+    assert frame["text"].to_list()[1:3] == [None, "a"]
+    with pytest.raises(DataError, match="is null, where a JSON object"):
+        read("null\nnull\n")
+    with pytest.raises(DataError, match=r"contains no JSON objects .they are all empty"):
+        read("{}\n{}\n")
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from(["a", "b", "", "c d"]), _VALUES, min_size=1, max_size=3), min_size=1, max_size=5),
+    array=st.booleans(),
+)
+def test_any_objects_become_as_many_rows(tmp_path_factory, rows, array):
+    path = tmp_path_factory.mktemp("json") / "rows.json"
+    path.write_text(json.dumps(rows) if array else "\n".join(map(json.dumps, rows)), encoding="utf-8")
+    frame = Jsonl(path=str(path)).read()
+    assert frame.height == len(rows)
+    assert frame["__error"].null_count() == len(rows)
+    for name in {key for row in rows for key in row}:
+        assert frame[name].null_count() == sum(row.get(name) is None for row in rows)
 
 
 def test_gb18030_and_mixed_encodings(read):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sys
 
 import polars as pl
@@ -10,7 +9,6 @@ from vertune.core import part
 from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName
 from vertune.sources.huggingface import Huggingface
 from vertune.sources.parquet import Parquet
-from vertune.sources.squad import Squad
 
 
 def test_parquet_is_lazy_and_keeps_types(tmp_path):
@@ -31,32 +29,6 @@ def test_what_is_no_parquet_is_refused(tmp_path):
     path.write_text("text\n")
     with pytest.raises(DataError, match="not a Parquet file"):
         Parquet(path=str(path)).read()
-
-
-def test_squad_has_a_row_a_question(tmp_path):
-    frame = Squad.sample(tmp_path).read()
-    assert frame["question"].to_list() == ["Where?", "When?"]
-    answer = frame["answers"].to_list()[0][0]
-    assert frame["context"][0][answer["start"] :].startswith(answer["text"])
-    assert frame["answers"].to_list()[1] == []
-    assert frame["title"].to_list() == ["Ada", "Ada"]
-
-
-def test_squad_answers_in_the_wrong_place_are_rejected(tmp_path):
-    source = Squad.sample(tmp_path)
-    path = tmp_path / "rows.json"
-    value = json.loads(path.read_text())
-    value["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 1
-    path.write_text(json.dumps(value))
-    assert "is not at its answer_start" in source.read()["__error"][0]
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"data": [{"title": "x"}]}', '{"data": []}'])
-def test_what_is_no_squad_is_refused(tmp_path, content):
-    path = tmp_path / "a.json"
-    path.write_text(content)
-    with pytest.raises(DataError, match=r"not a SQuAD file|contains no questions"):
-        Squad(path=str(path)).read()
 
 
 def test_hub_folders_name_their_splits_and_classes(tmp_path):

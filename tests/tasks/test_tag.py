@@ -61,6 +61,7 @@ def test_clean_says_why_rows_are_rejected() -> None:
     "spans",
     [
         ['[{"start": 0, "end": 2, "label": "PER"}]', "[]", "nonsense", '[{"start": 0.5, "end": 2, "label": "PER"}]'],
+        ['[{"start": 0, "end": 2, "label": "PER"}]', "[]", "[" * 200_000, "[" + "9" * 5000 + "]"],
         [[SPAN], [], [{**SPAN, "end": 99}], [{**SPAN, "end": -1}]],
         pl.Series([[(0, 2, "PER")], [], [(0, 2)], 7], dtype=pl.Object),
     ],

@@ -112,11 +112,13 @@ def _report(error: Exception) -> int:
     A missing optional package is reported as MissingExtra, and a file that can't be read or written as StorageError.
     Any other error that is not a VertuneError is reported as a bug of vertune, with the exit code 1.
     """
-    from vertune.core.errors import MissingExtra, StorageError, VertuneError
+    from vertune.core.errors import MissingExtra, StorageError, VertuneError, machine_error
 
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         package = (error.name or "").partition(".")[0]
         error = MissingExtra("This command", _EXTRAS[package], package)
+    elif machine_error(error):
+        error = machine_error(error) or error
     elif isinstance(error, OSError) and error.filename:
         error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}. Check the path and its permissions.")
     if isinstance(error, VertuneError):

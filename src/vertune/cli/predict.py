@@ -85,6 +85,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
     """
     import json
 
+    from vertune.core.documents import parse_json
     from vertune.core.errors import DataError
     from vertune.data.validate import record_of_texts
     from vertune.steps.predict import opened, predict
@@ -95,7 +96,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
         text = line.strip()
         if text.startswith("{"):
             try:
-                records.append(dict(json.loads(text)))
+                records.append(dict(parse_json(text)))
             except ValueError as error:
                 raise DataError(
                     f"Line {number} of standard input starts with '{{' but is not a JSON object: {error}. Correct the line."

@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError
+from vertune.core.documents import lines
+from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError, machine_error
 from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
 
 FORMAT = 1
@@ -106,9 +107,8 @@ class Artifact:
     def events(self) -> list[dict[str, Any]]:
         """Return all events in order; lines that a crash left incomplete are skipped."""
         path = self.folder / "events.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         events = []
-        for line in lines:
+        for line in lines(path.read_text(encoding="utf-8")) if path.exists() else ():
             try:
                 events.append(json.loads(line))
             except ValueError:
@@ -269,13 +269,17 @@ def recording(home: Home, run: Artifact, listener: Progress | None = None) -> It
     """Yield a `Recorder` for the artifact `run`; if the `with` block fails, note this in the manifest of `run`.
 
     The manifest then gets the status `stopped` for a KeyboardInterrupt, else the status `failed` and the error. The exception is raised
-    again.
+    again; if another library raised it because the disk or the memory is full, a StorageError is raised instead.
     """
     recorder = Recorder(run, listener)
     try:
         yield recorder
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
+        translated = machine_error(error)
+        named = translated or error
         with suppress(StorageError):  # a full disk may be what stopped the step; the error itself is raised below
-            run.update(status="stopped" if stopped else "failed", error=None if stopped else f"{type(error).__name__}: {error}")
+            run.update(status="stopped" if stopped else "failed", error=None if stopped else f"{type(named).__name__}: {named}")
+        if translated:
+            raise translated from error
         raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core.errors import ConfigError, ModelError, NotFound
-from vertune.core.files import file_hash
+from vertune.core.files import file_hash, read_json
 
 ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 """Short names of bases, each with its hub id."""
@@ -140,5 +140,4 @@ def digest(settings: dict[str, Any]) -> str:
 
 def settings(folder: Path) -> dict[str, object]:
     """Return the content of the config.json in the folder of a pretrained model."""
-    value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return dict(value)
+    return dict(read_json(folder / "config.json"))

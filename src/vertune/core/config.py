@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from vertune.core import part
 from vertune.core.artifact import check_name
+from vertune.core.documents import parse_yaml, read_yaml
 from vertune.core.errors import ConfigError, NotFound
 from vertune.core.kinds import Augmenter, Cleaner, Compressor, Encoder, Method, Source, Split, Task
 from vertune.core.parse import build
@@ -187,9 +187,11 @@ class Config(Section):
         if "base" not in value:
             return value
         rest = {key: item for key, item in value.items() if key != "base"}
-        encoder = rest.get("encoder", "text")
+        encoder = rest.get("encoder") or "text"
         options = {"name": encoder} if isinstance(encoder, str) else encoder
-        if isinstance(options, dict) and options.get("base", value["base"]) != value["base"]:
+        if not isinstance(options, dict):
+            return {**rest, "encoder": encoder}
+        if options.get("base", value["base"]) != value["base"]:
             raise ConfigError(
                 f"The config names two pretrained models: base is '{value['base']}', encoder.base is '{options['base']}'. "
                 "Remove one of these two options."
@@ -215,12 +217,9 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         key, equals, text = current.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set was given '{setting}'; expected key=value. Write it as in this example: --set method.rank=16")
-        try:
-            item = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(
-                f"The value in --set {setting} is not valid YAML: {error}. Put quotes around a text with special characters."
-            ) from error
+        # a path may contain " #" or begin with "*", which are a comment and an alias in YAML, of which a setting has neither
+        is_text = text.startswith("*") or (" #" in text and text[0] not in "\"'[{")
+        item = text if is_text else parse_yaml(text, f"The value in --set {setting:.80}")
         value = _put(value, key.split("."), item)
     return value
 
@@ -249,10 +248,7 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
     file = Path(path)
     if not file.exists():
         raise NotFound(f"There is no config file '{file}'. Write one with: vertune init DATA.csv")
-    try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}. Correct the file.") from error
+    value = read_yaml(file)
     if not isinstance(value, dict):
         raise ConfigError(
             f"{file} contains a value of type {type(value).__name__}; expected a mapping, such as `task: classify`. Correct the file."

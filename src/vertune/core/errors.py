@@ -13,7 +13,7 @@ VertuneError
 ├── ModelError       7  500   whoever made the trained or pretrained model: it does not behave as required
 ├── AccessError      8  403   the caller, who lacks a permission (HTTP 401 if the caller sent no valid key)
 ├── Busy             9  503   the caller, who must wait and retry (HTTP 429 if the caller exceeded a limit)
-└── StorageError    10  507   the operator of the machine: disk, database, files
+└── StorageError    10  507   the operator of the machine: disk, memory, database, files
 
 A message says what went wrong (with the value), what was expected, and what to do, in this order.
 """
@@ -21,7 +21,26 @@ A message says what went wrong (with the value), what was expected, and what to 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+_DISK = re.compile(
+    r"os error (5|24|27|28|30|122)\b|No space left on device|Disk quota exceeded|File too large|Read-only file system|Input/output error"
+    r"|Too many open files|database or disk is full|disk I/O error|inline_container.*unexpected pos|requested and \d+ written"
+)
+"""How polars, safetensors, tokenizers, torch, numpy and SQLite say that a file can't be written, in this order of appearance."""
+_DISK_NUMBERS = frozenset({errno.EIO, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.EROFS, errno.EDQUOT})
+_MEMORY = re.compile(
+    r"os error 12\b|(can't|[Cc]annot|Failed to|Unable to) allocate|not enough memory|[Oo]ut of memory|bad.?alloc(ation)?\b", re.ASCII
+)
+"""How torch, ONNX Runtime, numpy and C++ libraries say that there is not enough memory."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error of another library, for a message of ours; its class if there is no message."""
+    return next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
 
 
 class VertuneError(Exception):
@@ -125,3 +144,36 @@ class StorageError(VertuneError):
 
     exit_code = 10
     http_status = 507
+
+
+def machine_error(error: BaseException) -> StorageError | None:
+    """Translate an error with which another library says that the disk or the memory is full; return None for any other error.
+
+    Each library has its own class for it: polars ComputeError, safetensors SafetensorError, torch RuntimeError, ONNX Runtime Fail. So the
+    message decides, and these libraries need not be imported.
+    """
+    if isinstance(error, VertuneError):
+        return None
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+        return StorageError(
+            f"The memory of this machine is not sufficient: {first_line(error)}. Close other programs, or use less memory with fewer "
+            "tokens in a pass (device.tokens) or a smaller pretrained model; then run again."
+        )
+    if (isinstance(error, OSError) and error.errno in _DISK_NUMBERS) or _DISK.search(str(error)):
+        return StorageError(
+            f"A file can't be written or read: {first_line(error)}. Free some disk space, or raise the limit that the message names; "
+            "then run again. VERTUNE_HOME names another folder for results."
+        )
+    return None
+
+
+@contextmanager
+def machine_errors() -> Iterator[None]:
+    """Run the `with` block, or the decorated function; raise StorageError if another library says that the disk or the memory is full."""
+    try:
+        yield
+    except Exception as error:
+        translated = machine_error(error)
+        if translated is None:
+            raise
+        raise translated from error

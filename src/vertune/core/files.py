@@ -13,18 +13,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vertune.core.errors import Conflict, StorageError
+from vertune.core.documents import parse_json
+from vertune.core.errors import Conflict, StorageError, first_line, machine_error
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Run the `with` block; if it raises an OSError, for example because the disk is full, raise a StorageError that names the path."""
+    """Run the `with` block; if it can't write, for example because the disk is full, raise a StorageError that names the path.
+
+    Errors of other libraries than OSError, such as ComputeError of polars, are recognised by their message.
+    """
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and machine_error(error) is None:
+            raise
         raise StorageError(
-            f"Can't write {path}: {error.strerror or error}. Free some space on this disk, or choose another folder; the environment "
-            "variable VERTUNE_HOME sets the folder of datasets, models and reports."
+            f"Can't write {path}: {getattr(error, 'strerror', None) or first_line(error)}. Free some space on this disk, or choose another "
+            "folder; the environment variable VERTUNE_HOME sets the folder of datasets, models and reports."
         ) from error
 
 
@@ -59,7 +65,7 @@ def json_value(value: Any) -> Any:
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; raise StorageError if it can't be read or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(f"Can't read {path} as JSON: {error}. Check that the file exists and is complete.") from error
 

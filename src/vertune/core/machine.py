@@ -7,6 +7,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
+from vertune.core.documents import lines
+
 _ARITHMETIC_FLAGS = (
     "avx2",
     "avx512f",
@@ -44,8 +46,8 @@ def thread_counts(usable_processors: int) -> list[int]:
 def cpu_features() -> tuple[str, ...]:
     """Return the processor's architecture and its instruction sets that affect the rounding of int8 and bfloat16 products."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        entries = lines(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
-        lines = []  # not Linux: only the architecture is known
-    flags = next((line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), [])
+        entries = []  # not Linux: only the architecture is known
+    flags = next((line.partition(":")[2].split() for line in entries if line.lower().startswith(("flags", "features"))), [])
     return (platform.machine(), *(name for name in _ARITHMETIC_FLAGS if name in flags))

@@ -11,7 +11,8 @@ import polars as pl
 
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import NotFound, StorageError
+from vertune.core.documents import lines
+from vertune.core.errors import NotFound, StorageError, first_line, machine_error
 from vertune.core.files import storage_errors, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Record
@@ -28,10 +29,10 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
         there = [name for name in SPLITS if (dataset.folder / f"{name}.parquet").exists()]
         raise NotFound(f"The dataset {dataset.id} has no split '{split}'. It has: {', '.join(there) or 'none'}. Choose one of them.")
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise StorageError(
-            f"{path} can't be read ({str(error).splitlines()[0]}): the dataset is damaged. Prepare the dataset again."
+        raise machine_error(error) or StorageError(
+            f"{path} can't be read ({first_line(error)}): the dataset is damaged. Prepare the dataset again."
         ) from error
 
 
@@ -61,7 +62,7 @@ def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
 def rejected(dataset: Artifact) -> list[dict[str, Any]]:
     """Read the list of rows that were rejected when the dataset was made; each is a dict with `file`, `row`, `reason` and `values`."""
     path = dataset.folder / "rejected.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return [json.loads(line) for line in lines(path.read_text(encoding="utf-8"))] if path.exists() else []
 
 
 def write(folder: Path, frames: Mapping[str, pl.DataFrame]) -> None:

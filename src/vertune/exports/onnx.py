@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vertune.core.documents import lines
 from vertune.core.errors import ModelError
 from vertune.core.files import storage_errors, write_json, write_text
 from vertune.core.kinds import Export
@@ -125,15 +126,15 @@ def _write_graph_readme(model: TrainedModel, folder: Path) -> None:
 def _check_answers(model: TrainedModel, folder: Path) -> None:
     """Run predict.py on the example records of the task; raise ModelError if it fails or predicts something else than the model."""
     records = model.records()
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    sent = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     command = [sys.executable, "-P", "-E", "-c", _RUN, str(folder)]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
+    done = subprocess.run(command, input=sent, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
     if done.returncode:
         raise ModelError(
             f"The export was not kept, because its script predict.py ends with this error: {done.stderr.strip()[-300:]}. "
             "Report this as a bug, with the names of the pretrained model and the task."
         )
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    answers = [json.loads(line) for line in lines(done.stdout)]
     expected = [json.loads(json.dumps(answer)) for answer in model.answers(records)]
     for place, (ours, theirs) in enumerate(zip(expected, answers, strict=True)):
         if not equal_values(ours, theirs):

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from vertune.core import base as bases
+from vertune.core.documents import lines, parse_yaml
 from vertune.core.errors import VertuneError
 from vertune.core.kinds import Task
 from vertune.reports import render
@@ -59,8 +60,8 @@ def base_licence(base: str | None) -> str | None:
     """
     try:
         text = (bases.resolve(base) / "README.md").read_text(encoding="utf-8") if base else ""
-        front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
-    except (VertuneError, OSError, UnicodeDecodeError, yaml.YAMLError):
+        front = parse_yaml(text.split("---")[1], "README.md") if text.startswith("---") else {}
+    except (VertuneError, OSError, UnicodeDecodeError):
         return None
     stated = front.get("license") if isinstance(front, dict) else None
     return ", ".join(stated) if isinstance(stated, list) else stated
@@ -76,8 +77,8 @@ def data_licence(source: str | None) -> str | None:
         return None
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            return next((line.strip().lstrip("# ") for line in lines if line.strip()), None)
+            text = file.read_text(encoding="utf-8", errors="replace")
+            return next((line.strip().lstrip("# ") for line in lines(text) if line.strip()), None)
     return None
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from vertune.batching.batches import by_tokens
+from vertune.core.documents import lines
 from vertune.core.errors import ModelError
 from vertune.core.kinds import Encoder
 from vertune.runtime.graph import TOKENS, Graph
@@ -70,7 +71,7 @@ def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, 
             f"The speed of the ONNX graph {workload.graph} could not be measured: {reason}. Free memory and try again, or compress the "
             "model again."
         )
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, Any] = json.loads(lines(done.stdout)[-1])
     return measured
 
 

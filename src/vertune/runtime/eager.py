@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from vertune.core.errors import ConfigError, MissingExtra
+from vertune.core.errors import ConfigError, MissingExtra, first_line
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
 
@@ -24,9 +24,7 @@ def check_device(device: str) -> None:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError if torch was built without this kind of device
         there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
-        raise ConfigError(
-            f"The device '{device}' can't be used: {str(error).splitlines()[0]}. Choose a device of this machine: {there}."
-        ) from error
+        raise ConfigError(f"The device '{device}' can't be used: {first_line(error)}. Choose a device of this machine: {there}.") from error
 
 
 class Eager:

@@ -1,15 +1,18 @@
 """Detects the encoding of text files and opens them; independent of the file format.
 
-These encodings are tried in this order: the encoding of a byte order mark; UTF-16, recognised by NUL bytes; UTF-8, if all or most
-lines with non-ASCII characters are valid UTF-8; GB18030, if the other lines look like Chinese; else the guess of charset-normalizer
-for these lines. A byte that is invalid in the encoding is read as a lone surrogate (error handler `surrogateescape`), so that a source
-can reject only the row with this byte.
+These encodings are tried in this order: the encoding of a byte order mark; UTF-16, recognised by NUL bytes in a file that is not valid
+UTF-8 or consists of them by nearly half; UTF-8, if all or most lines with non-ASCII characters are valid UTF-8; GB18030, if the other
+lines look like Chinese; else the guess of charset-normalizer for these lines. A byte that is invalid in the encoding is read as a lone
+surrogate (error handler `surrogateescape`), so that a source can reject only the row with this byte. It also rejects a row with a NUL
+character.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -26,6 +29,8 @@ _MARKS = (
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
+_CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_BLANK_BYTES = re.compile(rb"[\n\r ,]")
 _HIGH = re.compile(rb"[\x80-\xff]")
 _LEGACY = ("cp1252", "cp1251", "cp1250", "cp1253", "koi8_r", "big5", "shift_jis", "euc_jp", "euc_kr")
 """Encodings that charset-normalizer may choose, common ones first; without this list it chooses rare encodings for French text."""
@@ -33,6 +38,11 @@ _EQUAL_CHAOS = 0.05
 """Difference in charset-normalizer's chaos score below which the more common encoding is chosen."""
 _SAMPLE_BYTES = 1 << 18
 _TOLERATED_SHARE = 0.1
+_NUL_SHARE_UTF16 = 0.3
+"""Fraction of NUL bytes above which a file that is valid UTF-8 is UTF-16 nevertheless: ASCII text in UTF-16 consists of them by half."""
+_CONTROL_SHARE = 0.05
+"""Fraction of control characters up to which a file with NUL bytes is text: in binary data, they are more than a tenth of the bytes."""
+_INVALID = "holds bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +52,35 @@ class Text:
     path: Path
     encoding: str
     is_valid: bool
-    """Whether every byte is valid in the encoding; if so, rows need not be checked."""
+    """Whether every byte is valid in the encoding and none is a NUL character; if so, rows need not be checked."""
 
-    def open(self, newline: str | None = None) -> TextIO:
-        """Open the file; bytes that are invalid in the encoding are read as lone surrogates."""
-        return self.path.open(encoding=self.encoding, errors="surrogateescape", newline=newline)
+    @contextmanager
+    def open(self, newline: str | None = None) -> Iterator[TextIO]:
+        """Open the file in a `with` block; bytes that are invalid in the encoding are read as lone surrogates.
+
+        Raises DataError if the file ends in the middle of a character of UTF-16 or UTF-32.
+        """
+        try:
+            with self.path.open(encoding=self.encoding, errors="surrogateescape", newline=newline) as file:
+                yield file
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.path} ends in the middle of a character: the file is incomplete, or its encoding is not {self.encoding.upper()}. "
+                "Copy the file again, or name its encoding with the option 'encoding'."
+            ) from error
 
     def flaw(self, text: str) -> str | None:
         """Return the reason why a part of the file, such as a line, can't be used because of its bytes; None if it can be used.
 
         `text` is the decoded part of the file.
         """
-        if self.is_valid or not (_SURROGATE.search(text) or self._hides_utf8(text)):
+        if self.is_valid:
             return None
-        return f"holds bytes that are not valid in {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
+        if "\0" in text:
+            return "contains a NUL character, which no text has: the file is damaged here; remove the character, or replace it by a space"
+        if not (_SURROGATE.search(text) or self._hides_utf8(text)):
+            return None
+        return f"{_INVALID} that are not valid in {self.encoding.upper()}: the file mixes encodings here; save it in UTF-8"
 
     def _hides_utf8(self, text: str) -> bool:
         """Return whether the bytes of this text are UTF-8, although the file was decoded with another encoding.
@@ -70,12 +95,13 @@ class Text:
         except UnicodeError:
             return False
 
-    def refuse_mixed(self, flawed: int, rows: int) -> None:
+    def refuse_mixed(self, errors: Sequence[str | None]) -> None:
         """Raise DataError if many rows have invalid bytes, because the encoding is probably wrong then.
 
-        `flawed` is the number of these rows, and `rows` is the number of all rows. One such row is always tolerated, and up to 10 % of
-        all rows.
+        `errors` contains, for each row, the reason why it can't be used, or None. One row with invalid bytes is always tolerated, and up
+        to 10 % of all rows.
         """
+        flawed, rows = sum(error is not None and error.startswith(_INVALID) for error in errors), len(errors)
         if flawed > max(1, _TOLERATED_SHARE * rows):
             raise DataError(
                 f"{self.path} mixes encodings, or its encoding is not {self.encoding.upper()}: {flawed} of {rows} rows contain "
@@ -98,27 +124,23 @@ def text(path: Path, encoding: str, wanted: str) -> Text:
             raise ConfigError(
                 f"There is no encoding '{encoding}'. Name one that Python supports, such as utf-8, gb18030, big5 or cp1252."
             ) from error
-        return Text(path, marked if marked and marked.removesuffix("-sig") == name else name, _fits(path, marked or name))
+        return Text(path, marked if marked and marked.removesuffix("-sig") == name else name, _is_clean(path, marked or name))
     if marked:
-        return Text(path, marked, _fits(path, marked))
-    if 0 in head:
-        return Text(path, _wide(path, head, wanted), False)
-    if _fits(path, "utf-8"):
-        return Text(path, "utf-8", True)
+        return Text(path, marked, _is_clean(path, marked))
+    nul_characters = _nul_characters(path, "utf-8")
+    if 0 in head and (nul_characters is None or head.count(0) > _NUL_SHARE_UTF16 * len(head)):
+        wide = _wide(path, head)
+        if wide:
+            return Text(path, wide, _is_clean(path, wide))
+        if len(_CONTROL_BYTES.findall(head)) > max(1, _CONTROL_SHARE * len(head)):
+            raise DataError(
+                f"{path} is not a {wanted}: it contains NUL bytes, as binary files do, but text is expected. "
+                "Name a text file, or choose the source that reads this format."
+            )
+    if nul_characters is not None:
+        return Text(path, "utf-8", nul_characters == 0)
     name, mixed = _legacy(path)
-    return Text(path, name, not mixed and _fits(path, name))
-
-
-def decode(path: Path, encoding: str) -> tuple[str, str | None]:
-    """Return the content of a small text file, and None; or, if the content has invalid bytes, the reason why it can't be used.
-
-    If the content can't be used, its invalid bytes are replaced by U+FFFD.
-    """
-    source = text(path, encoding, "text")
-    with source.open() as file:
-        content = file.read()
-    flaw = source.flaw(content)
-    return (printable(content) if flaw else content), flaw
+    return Text(path, name, not mixed and _is_clean(path, name))
 
 
 def printable(value: str) -> str:
@@ -129,20 +151,26 @@ def printable(value: str) -> str:
     return _SURROGATE.sub("\ufffd", value)
 
 
-def _fits(path: Path, encoding: str) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)()
+def _is_clean(path: Path, encoding: str) -> bool:
+    """Return whether every byte of a file is valid in the encoding, and no decoded character is NUL."""
+    return _nul_characters(path, encoding) == 0
+
+
+def _nul_characters(path: Path, encoding: str) -> int | None:
+    """Count the NUL characters of a file in this encoding; return None if a byte is invalid."""
+    decoder, count = codecs.getincrementaldecoder(encoding)(), 0
     with path.open("rb") as file:
         try:
             while block := file.read(1 << 20):
-                decoder.decode(block)
+                count += decoder.decode(block).count("\0")
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return False
-    return True
+            return None
+    return count
 
 
-def _wide(path: Path, head: bytes, wanted: str) -> str:
-    """Return `utf-16-le` or `utf-16-be` for a file with NUL bytes but no byte order mark; raise DataError if it is not UTF-16.
+def _wide(path: Path, head: bytes) -> str | None:
+    """Return `utf-16-le` or `utf-16-be` for a file with NUL bytes but no byte order mark; None if it is not UTF-16.
 
     `head` contains the first bytes of the file. In UTF-16, every ASCII character has one NUL byte: in little-endian files at an odd
     position (counted from 0), in big-endian files at an even position.
@@ -150,12 +178,11 @@ def _wide(path: Path, head: bytes, wanted: str) -> str:
     zeros = [head[offset::2].count(0) for offset in (0, 1)]
     name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
     start = head[: len(head) // 2 * 2].decode(name, errors="ignore")
-    if min(zeros) <= max(zeros) // 5 and not _CONTROL.search(start) and _fits(path, name):
-        return name
-    raise DataError(
-        f"{path} is not a {wanted}: it contains NUL bytes, as binary files do, but text is expected. "
-        "Name a text file, or choose the source that reads this format."
-    )
+    if min(zeros) > max(zeros) // 5 or _CONTROL.search(start) or _nul_characters(path, name) is None:
+        return None
+    # text in other encodings with a stray NUL can be valid UTF-16 by chance, but it has more blanks and line ends than NUL bytes
+    stray = 4 * sum(zeros) < len(_BLANK_BYTES.findall(head)) or _chinese(head.replace(b"\0", b""))
+    return None if stray else name
 
 
 def _legacy(path: Path) -> tuple[str, bool]:

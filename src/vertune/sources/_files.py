@@ -34,7 +34,7 @@ def find(path: str) -> list[Path]:
             f"{file} is a folder, but a file is expected. Name a file, or a pattern such as {file}/*.csv; "
             "to read all files of a folder, use `source: folder`."
         )
-    found = [file] if file.exists() else [Path(name) for name in sorted(glob.glob(str(file), recursive=True)) if Path(name).is_file()]  # noqa: PTH207 (Path.glob refuses absolute patterns)
+    found = [file] if file.exists() else _matching(file)
     if not found:
         beside = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
         near = difflib.get_close_matches(file.name, beside, n=1)
@@ -44,6 +44,15 @@ def find(path: str) -> list[Path]:
         if item.stat().st_size == 0:
             raise DataError(f"{item} is empty (0 bytes), but rows are expected. Check how the file was written.")
     return found
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Return the files that match a pattern, sorted; the name of a folder that exists is no pattern, although it may contain `[` or `*`."""
+    folder, parts = Path(pattern.anchor), list(pattern.parts[1 if pattern.anchor else 0 :])
+    while parts and (folder / parts[0]).is_dir():
+        folder /= parts.pop(0)
+    rest = str(Path(*parts))
+    return [folder / name for name in sorted(glob.glob(rest, root_dir=folder, recursive=True)) if (folder / name).is_file()]  # noqa: PTH207 (Path.glob finds hidden files too)
 
 
 def fingerprint(files: Iterable[Path]) -> str:

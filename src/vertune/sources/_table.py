@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
+
+from vertune.core.errors import DataError
 
 _SCALARS: dict[type, pl.DataType] = {str: pl.String(), bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64()}
 FILE, ROW, ERROR = "__file", "__row", "__error"
@@ -23,6 +26,18 @@ def marked(frame: pl.DataFrame, file: str, errors: Sequence[str | None] | None =
     rows = pl.Series(ROW, range(first, first + frame.height), dtype=pl.Int64)
     why = pl.Series(ERROR, errors if errors is not None else [None] * frame.height, dtype=pl.String)
     return frame.with_columns(pl.lit(file, dtype=pl.String).alias(FILE), rows, why)
+
+
+def names(header: Iterable[str], where: str) -> list[str]:
+    """Convert the cells of a header to names of columns: on one line, without blanks around them, and `column_3` for an empty third cell.
+
+    Raises DataError if two columns have the same name; `where` names the file in its message.
+    """
+    found = [" ".join(name.split()) or f"column_{place}" for place, name in enumerate(header, 1)]
+    repeated = next((name for name, count in Counter(found).items() if count > 1), None)
+    if repeated is not None:
+        raise DataError(f"The header of {where} names '{repeated}' more than once. Rename one of the columns.")
+    return found
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

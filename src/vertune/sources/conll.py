@@ -87,7 +87,7 @@ class Conll(Source):
                 f"{path} is not a CoNLL file: none of its {len(errors)} blocks of lines can be read, the first because it {errors[0]}. "
                 "Write a token and its tag on each line, or name the source that reads this format."
             )
-        text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
+        text.refuse_mixed(errors)
         frame = pl.DataFrame([pl.Series("text", texts, dtype=pl.String), pl.Series("spans", spans, dtype=_SPANS)])
         if self.document:
             frame = frame.with_columns(pl.Series(self.document, [f"{path.name}:{number}" for number in documents]))
@@ -110,7 +110,7 @@ class Conll(Source):
         if not all(tokens):
             return None, None, f"has no token in line {sentence.line + tokens.index('')}"
         tags = [fields[self.tag] for fields in sentence.lines]
-        wrong = next((place for place, tag in enumerate(tags) if not _valid(tag)), None)
+        wrong = next((place for place, tag in enumerate(tags) if not is_tag(tag)), None)
         if wrong is not None:
             return None, None, f"has the tag '{tags[wrong]}' in line {sentence.line + wrong}, where O or one such as B-PER is expected"
         joined, offsets = join(tokens, self.join)
@@ -156,7 +156,8 @@ def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[
     return found
 
 
-def _valid(tag: str) -> bool:
+def is_tag(tag: str) -> bool:
+    """Return whether a tag is O, or one such as B-PER in the schemes that are read here."""
     prefix, dash, label = tag.partition("-")
     return tag == "O" or (prefix in _KNOWN and prefix != "O" and bool(dash) and bool(label))
 

@@ -1,15 +1,19 @@
 """Tables in delimited text, such as CSV and TSV; delimiter and encoding are detected.
 
-All values are read as texts; the task converts them later. A line that can't be read becomes a row with an error.
+All values are read as texts; the task converts them later. A line that can't be read becomes a row with an error, and costs no other
+line: after a quote that is opened and not closed correctly, reading continues at the next line.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import Field
@@ -22,6 +26,40 @@ _DELIMITERS = ",\t;|"
 _SAMPLE_CHARACTERS = 1 << 16
 _CHUNK_ROWS = 50_000
 _FIELD_BYTES = 1 << 30
+_FEWEST_LINES = 5
+"""Lines of a row from which it is checked whether they are rows themselves, between a quote that is not closed and the next quote."""
+_SEPARATOR = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+"""The line with which Excel marks the delimiter of a file, before the header: `sep=;`."""
+_ADVICE = "close the quote, or write each quote inside a field twice"
+
+
+_Record = tuple[list[str], str | None]
+"""The fields of one row, and None; or no fields and an error, if the first line of the row can't be read."""
+
+
+class _Lines:
+    """Iterator over the lines of a file; it remembers the lines of the current row, so that they can be read again."""
+
+    def __init__(self, file: Iterator[str]) -> None:
+        self._file = file
+        self._again: deque[str] = deque()
+        self.taken: list[str] = []
+        """The lines of the current row."""
+        self.first = 1
+        """Number of the first line of the current row in the file, counted from 1."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._file)
+        self.taken.append(line)
+        return line
+
+    def repeat_all_but_first(self) -> None:
+        """Let the lines of the current row, except the first, be read again as further rows."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +71,42 @@ class _Dialect:
     """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
 
     def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Yield the fields of each row; raise csv.Error if a quoted field is not closed correctly."""
+        """Return an iterator over the fields of each row; it raises csv.Error at a quoted field that is not closed correctly."""
         return csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=True)
+
+    def records(self, file: Iterable[str], width: int | None = None) -> Iterator[_Record]:
+        """Yield all rows of a file, blank lines included, as lists of fields; a line that can't be read is yielded with an error.
+
+        `width` is the number of fields of the header. If it is known, a quoted field that contains several complete rows counts as not
+        closed.
+        """
+        lines = _Lines(iter(file))
+        taken, reader = lines.taken, self.parse(lines)
+        while True:
+            lines.first += len(taken)
+            taken.clear()
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield [], f"line {lines.first}: {_quote_error(error, len(taken))}"
+                lines.repeat_all_but_first()
+                continue
+            if len(taken) > 2 and width is not None and self._holds_rows(taken, len(row), width):
+                yield [], f"line {lines.first}: a quote that is opened here is closed only {len(taken) - 1} rows later; {_ADVICE}"
+                lines.repeat_all_but_first()
+            elif lines.first > 1 or not _SEPARATOR.fullmatch(taken[0]):
+                yield row, None
+
+    def _holds_rows(self, lines: list[str], fields: int, width: int) -> bool:
+        """Return whether the lines that were read as one row of `fields` fields are rows themselves: each has `width` fields.
+
+        The last line is not checked. A row that has as many fields as the header must have five lines to be regarded as several rows.
+        """
+        if width == 1 or (fields == width and len(lines) < _FEWEST_LINES) or lines[0].count(self.delimiter) + 1 != width:
+            return False
+        return all(len(row) == width for row in csv.reader(lines[1:-1], delimiter=self.delimiter, quoting=self.quoting))
 
 
 class Csv(Source):
@@ -72,21 +144,21 @@ class Csv(Source):
         limit = csv.field_size_limit(_FIELD_BYTES)
         try:
             return self._table(text, self._dialect(text))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path} ends in the middle of a character: the file is incomplete, or its encoding is not {text.encoding.upper()}. "
-                "Copy the file again, or name its encoding with the option 'encoding'."
-            ) from error
         finally:
             csv.field_size_limit(limit)
 
     def _dialect(self, text: _decode.Text) -> _Dialect:
         with text.open(newline="") as file:
             sample = file.read(_SAMPLE_CHARACTERS)
-        lines = sample.splitlines(keepends=True)
+        lines = list(io.StringIO(sample, newline=""))
         if len(sample) == _SAMPLE_CHARACTERS and len(lines) > 1:
             lines = lines[:-1]  # the sample ends in the middle of this line
-        delimiter = _delimiter(lines) if self.delimiter == "auto" else {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
+        marked = _SEPARATOR.fullmatch(lines[0]) if lines else None
+        lines = lines[1:] if marked else lines
+        if self.delimiter == "auto":
+            delimiter = marked[1] if marked and any(marked[1] in line for line in lines) else _delimiter(lines)
+        else:
+            delimiter = {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
         if len(delimiter) != 1:
             raise ConfigError(
                 f"The option 'delimiter' is '{self.delimiter}'; expected one character, or tab. Write for example delimiter: ';'."
@@ -97,35 +169,28 @@ class Csv(Source):
     def _table(self, text: _decode.Text, dialect: _Dialect) -> pl.DataFrame:
         names = self._names(text, dialect)
         frames: list[pl.DataFrame] = []
-        flawed, first = 0, 1
+        errors: list[str | None] = []
         with text.open(newline="") as file:
-            for chunk in _chunks(dialect.parse(file), _RowCheck(text, len(names), dialect.delimiter), self.header):
-                flawed += chunk.flawed
+            records = dialect.records(file, len(names))
+            for chunk in _chunks(records, _RowCheck(text, len(names), dialect.delimiter), self.header):
                 table = [pl.Series(name, column, dtype=pl.String) for name, column in zip(names, chunk.columns(), strict=True)]
-                frames.append(_table.marked(pl.DataFrame(table), str(text.path), chunk.errors, first))
-                first += len(chunk.rows)
+                frames.append(_table.marked(pl.DataFrame(table), str(text.path), chunk.errors, len(errors) + 1))
+                errors += chunk.errors
         if not frames:
             raise DataError(f"{text.path} has a header ({', '.join(names)}), but no rows. Check how the file was written.")
-        text.refuse_mixed(flawed, first - 1)
+        text.refuse_mixed(errors)
         return pl.concat(frames)
 
     def _names(self, text: _decode.Text, dialect: _Dialect) -> list[str]:
-        try:
-            with text.open(newline="") as file:
-                first = next((row for row in dialect.parse(file) if row), None)
-        except csv.Error as error:
-            raise DataError(
-                f"{text.path} is not a CSV file: its first line can't be read ({error}). Check its quotes and delimiter."
-            ) from error
-        if first is None:
+        with text.open(newline="") as file:
+            first, error = next((record for record in dialect.records(file) if any(record)), ([], None))
+        if error:
+            raise DataError(f"{text.path} is not a CSV file: its header can't be read ({error}). Check its quotes and delimiter.")
+        if not first:
             raise DataError(f"{text.path} is empty: expected a header and rows. Check how the file was written.")
         if not self.header:
             return [f"column_{place}" for place in range(1, len(first) + 1)]
-        names = [_decode.printable(name).strip() or f"column_{place}" for place, name in enumerate(first, 1)]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise DataError(f"The header of {text.path} names '{repeated[0]}' more than once. Rename one of the columns.")
-        return names
+        return _table.names(map(_decode.printable, first), str(text.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +222,6 @@ class _Chunk:
 
     rows: list[list[str]]
     errors: list[str | None]
-    flawed: int = 0
-    """Number of rows that contain invalid bytes."""
 
     def add(self, row: list[str], check: _RowCheck) -> None:
         """Add a row, with an error if it has a wrong number of fields or contains bytes that are invalid in the encoding."""
@@ -168,7 +231,6 @@ class _Chunk:
             row = [*row, *[""] * check.width][: check.width]
         if not check.text.is_valid:
             flaw = next(filter(None, map(check.text.flaw, row)), None)
-            self.flawed += flaw is not None
             error = error or flaw
             row = [_decode.printable(value) for value in row]
         self.rows.append(row)
@@ -184,23 +246,16 @@ class _Chunk:
         return zip(*self.rows, strict=True)
 
 
-def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
+def _chunks(records: Iterable[_Record], check: _RowCheck, header: bool) -> Iterator[_Chunk]:
     """Yield the rows of a file in chunks of up to 50,000 rows; blank lines and, if `header` is true, the header are skipped.
 
-    `reader` is the iterator that `csv.reader` returns. Lines that can't be parsed become an empty row with an error.
+    Lines that can't be read become an empty row with an error.
     """
-    chunk, at_header, before = _Chunk([], []), header, 0
-    while True:
-        before = reader.line_num
-        try:
-            row = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            lines = f"line {before + 1}" if reader.line_num == before + 1 else f"lines {before + 1} to {reader.line_num}"
-            chunk.broken(f"{lines}: {error}: a quoted field is not closed correctly; write each quote inside a field twice", check)
-            continue
-        if at_header and row:
+    chunk, at_header = _Chunk([], []), header
+    for row, error in records:
+        if error is not None:
+            chunk.broken(error, check)
+        elif at_header and row:
             at_header = False
         elif row:
             chunk.add(row, check)
@@ -209,6 +264,14 @@ def _chunks(reader: Any, check: _RowCheck, header: bool) -> Iterator[_Chunk]:
             chunk = _Chunk([], [])
     if chunk.rows:
         yield chunk
+
+
+def _quote_error(error: csv.Error, lines: int) -> str:
+    """Return what is wrong with a quote: it is never closed, or closed in the middle of a field, `lines` - 1 lines after it was opened."""
+    if "end of data" in str(error):
+        return f"a quote that is opened here is never closed; {_ADVICE}"
+    where = "" if lines == 1 else f" only {lines - 1} lines later, and there" if lines > 2 else " only in the next line, and there"
+    return f"a quote that is opened here is closed{where} in the middle of a field ({error}); {_ADVICE}"
 
 
 def _delimiter(lines: list[str]) -> str:

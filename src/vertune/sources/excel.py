@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import polars as pl
+from pydantic import Field
 
-from vertune.core.errors import DataError, MissingExtra, UnknownName
+from vertune.core.errors import DataError, MissingExtra, UnknownName, first_line
 from vertune.core.kinds import Source
 from vertune.sources import _files, _table, _workbook
 
@@ -20,6 +21,8 @@ class Excel(Source):
     """The workbook, or a pattern such as `data/*.xlsx`."""
     sheet: str | None = None
     """Name of the sheet; None reads the first sheet."""
+    header: int = Field(default=1, ge=1)
+    """Number of the row that contains the column names, counted from 1; rows above it, such as a title, are not read."""
 
     def read(self) -> pl.DataFrame:
         """Return all rows under the header of the sheet; raise DataError for a file that is not a workbook."""
@@ -41,17 +44,41 @@ class Excel(Source):
         sheets: list[str] = workbook.sheet_names
         if self.sheet is not None and self.sheet not in sheets:
             raise UnknownName("sheet", self.sheet, sheets, str(path))
-        frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, dtype_coercion="coerce").to_polars()
-        frame = frame.with_columns(pl.col(pl.Null).cast(pl.String))
+        frame = self._values(workbook, path)
         # number rows before blank ones are removed, so that a row number in an error leads to the row in the sheet
         frame = _table.marked(frame, str(path))
-        values = [name for name in frame.columns if not name.startswith("__")]
-        frame = frame.filter(~pl.all_horizontal(pl.col(values).is_null()))
+        frame = frame.filter(~pl.all_horizontal(pl.exclude("^__.*$").is_null()))
         if frame.is_empty():
             raise DataError(
                 f"The sheet '{self.sheet or sheets[0]}' of {path} has no rows under its header. Name another sheet with the option 'sheet'."
             )
         return frame
+
+    def _values(self, workbook: Any, path: Path) -> pl.DataFrame:
+        """Return the cells under the header; a column whose cells have different types, such as numbers and words, becomes texts."""
+        import fastexcel
+
+        try:
+            # all rows decide on the types, because a code such as A1 in a late row would be lost in a column of numbers
+            options = {"header_row": self.header - 1, "schema_sample_rows": None, "dtype_coercion": "coerce"}
+            frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, **options).to_polars()
+            gaps = [place for place, column in enumerate(frame) if column.null_count() and column.dtype not in (pl.String, pl.Null)]
+            if gaps:
+                # the reader drops words such as "n/a" from a column of numbers, which are seen only if the column is read as texts
+                texts: pl.DataFrame = workbook.load_sheet(self.sheet or 0, **options, use_columns=gaps, dtypes="string").to_polars()
+                frame = frame.with_columns(texts[name] for name in texts.columns if texts[name].null_count() < frame[name].null_count())
+        except fastexcel.FastExcelError as error:
+            raise DataError(
+                f"The sheet '{self.sheet or workbook.sheet_names[0]}' of {path} can't be read ({first_line(error)}). "
+                "Check the number of the row with the column names (option 'header'), or name another sheet with the option 'sheet'."
+            ) from error
+        frame.columns = _table.names((_header(name) for name in frame.columns), str(path))
+        return frame.with_columns(pl.col(pl.Null).cast(pl.String))
+
+
+def _header(name: str) -> str:
+    """Return the name of a column; an empty text instead of the name that the reader makes up for an empty cell of the header."""
+    return "" if name.startswith("__UNNAMED__") else name
 
 
 def _open(path: Path) -> Any:
@@ -62,4 +89,4 @@ def _open(path: Path) -> Any:
     try:
         return fastexcel.read_excel(path)
     except fastexcel.FastExcelError as error:
-        raise DataError(f"{path} is not a workbook that can be read ({str(error).splitlines()[0]}). Save it again as .xlsx.") from error
+        raise DataError(f"{path} is not a workbook that can be read ({first_line(error)}). Save it again as .xlsx.") from error

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 import polars as pl
 
+from vertune.core import documents
 from vertune.core.errors import DataError, NotFound
 from vertune.core.kinds import Source
 from vertune.sources import _decode, _files, _table
@@ -61,13 +62,21 @@ class Folder(Source):
         return files
 
     def _file(self, root: Path, label: str, file: Path) -> pl.DataFrame:
-        try:
-            content, error = _decode.decode(file, self.encoding)
-        except DataError as unreadable:
-            content, error = "", str(unreadable)
-        lines = content.splitlines() if self.rows == "line" and not error else [content.strip()]
-        frame = pl.DataFrame({"text": pl.Series(lines, dtype=pl.String)}).with_columns(
+        texts, errors = self._texts(file)
+        frame = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)}).with_columns(
             pl.lit(label).alias("label"), pl.lit(file.relative_to(root).as_posix()).alias("document")
         )
-        frame = _table.marked(frame, str(file), [error] * frame.height)
-        return frame.filter(pl.col("text").str.strip_chars() != "") if self.rows == "line" and not error else frame
+        frame = _table.marked(frame, str(file), errors)
+        is_blank = (pl.col("text").str.strip_chars() == "") & pl.col(_table.ERROR).is_null()
+        return frame.filter(~is_blank) if self.rows == "line" else frame
+
+    def _texts(self, file: Path) -> tuple[list[str], list[str | None]]:
+        """Return the text of a file, or its lines, and for each the reason why it can't be used, or None."""
+        try:
+            source = _decode.text(file, self.encoding, "text file")
+            with source.open() as opened:
+                content = opened.read()
+        except DataError as unreadable:
+            return [""], [str(unreadable)]
+        texts = documents.lines(content) if self.rows == "line" else [content.strip()]
+        return [_decode.printable(text) for text in texts], [source.flaw(text) for text in texts]

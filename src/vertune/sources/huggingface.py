@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import polars as pl
 
-from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName
+from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName, first_line
 from vertune.core.kinds import Source
-from vertune.sources import _files, _table
+from vertune.sources import _files, _marked, _table
+from vertune.sources._marked import Marked
 
 
 class Huggingface(Source):
@@ -27,7 +29,7 @@ class Huggingface(Source):
     """Branch, tag or commit on the hub; None means the latest version."""
 
     def read(self) -> pl.DataFrame:
-        """Return all rows of the split, with class names instead of class numbers.
+        """Return all rows of the split, with class names instead of class numbers; of tokens with tags, also `text` and `spans`.
 
         Raise NotFound if the dataset is neither a local folder nor on the hub, DataError if it can't be read or has no rows.
         """
@@ -42,12 +44,12 @@ class Huggingface(Source):
                 f"The split '{self.split}' of {self.path} has no rows, but at least one is needed. "
                 "Name another split with the option 'split'."
             )
-        named = [
-            pl.col(name).map_elements(feature.int2str, return_dtype=pl.String) if frame.schema[name].is_integer() else pl.col(name)
-            for name, feature in chosen.features.items()
-            if isinstance(feature, datasets.ClassLabel)
-        ]
-        return _table.marked(frame.with_columns(named), f"{self.path}:{self.split}")
+        for name, feature in chosen.features.items():
+            inner = getattr(feature, "feature", feature)
+            if isinstance(inner, datasets.ClassLabel):
+                frame = frame.with_columns(_named(frame[name], inner.names))
+        frame, errors = _with_spans(frame)
+        return _table.marked(frame, f"{self.path}:{self.split}", errors)
 
     def fingerprint(self) -> str | None:
         """Return a hash of all files of a local folder; None for the hub, because its content is unknown before a download."""
@@ -93,7 +95,28 @@ class Huggingface(Source):
                 "Check the name and the network, or read a local file with the source csv, jsonl or parquet."
             ) from error
         except ValueError as error:  # the datasets library raises this for an unknown subset or split
-            reason = str(error).splitlines()[0].rstrip(".")
+            reason = first_line(error).rstrip(".")
             raise DataError(f"The dataset '{self.path}' can't be read: {reason}. Check the options 'subset' and 'split'.") from error
         finally:
             datasets.utils.logging.set_verbosity(level)
+
+
+def _named(column: pl.Series, names: Sequence[str]) -> pl.Series:
+    """Return a column, or a column of lists, with the names of classes instead of their numbers; -1, which means no class, becomes null."""
+    known: dict[Any, str] = dict(enumerate(names))
+    if isinstance(column.dtype, pl.List) and column.dtype.inner.is_integer():
+        return column.list.eval(pl.element().replace_strict(known, default=None, return_dtype=pl.String))
+    return column.replace_strict(known, default=None, return_dtype=pl.String) if column.dtype.is_integer() else column
+
+
+def _with_spans(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str | None] | None]:
+    """Add the columns `text` and `spans` to a data set of tokens with named tags, and return an error or None for each row."""
+    found = [_marked.of_tokens(row) for row in frame.head(1).to_dicts()]
+    if not all(found) or {"text", "spans"} & set(frame.columns):
+        return frame, None
+    marked = [_marked.of_tokens(row) or [Marked(None, None, "has no tokens, or another number of tags")] for row in frame.to_dicts()]
+    added = [
+        pl.Series("text", [one.text for one, *_ in marked], dtype=pl.String),
+        pl.Series("spans", [one.spans for one, *_ in marked], dtype=_marked.SPANS),
+    ]
+    return frame.with_columns(added), [one.error for one, *_ in marked]

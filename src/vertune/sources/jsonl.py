@@ -11,9 +11,10 @@ import polars as pl
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _files, _table
+from vertune.sources import _decode, _files, _json, _table
 
-_Row = tuple[dict[str, Any], str | None]
+_KINDS = {type(None): "null", bool: "true or false", str: "a text", list: "a list"}
+"""How messages name the JSON values of these Python types; all others are numbers."""
 
 
 class Jsonl(Source):
@@ -46,79 +47,21 @@ class Jsonl(Source):
         errors: list[str | None] = []
 
         def rows() -> Iterator[dict[str, Any]]:
-            for row, error in _objects(text):
-                errors.append(error)
-                yield row
+            for value, error in _json.values(text):
+                errors.append(error or _unusable(value))
+                yield {} if errors[-1] else value
 
         table = _table.columns(rows())
-        if not any(table.values()):
-            first = next(filter(None, errors), None)
+        if not table:
+            first = next(filter(None, errors), "they are all empty" if errors else None)
             reason = f" ({first})" if first else ""
             raise DataError(f'{path} contains no JSON objects{reason}. Write one object in each line, such as {{"text": "…"}}.')
-        text.refuse_mixed(sum(error is not None and error.startswith("holds bytes") for error in errors), len(errors))
-        return _table.marked(pl.DataFrame([_table.series(name, values) for name, values in table.items()]), str(path), errors)
+        text.refuse_mixed(errors)
+        return _table.marked(pl.DataFrame({name: _table.series(name, values) for name, values in table.items()}), str(path), errors)
 
 
-def _objects(text: _decode.Text) -> Iterator[_Row]:
-    """Yield a pair for each JSON value of the file: (object, None), or (empty object, error message) if the value can't be used."""
-    with text.open() as file:
-        start = file.read(1)
-        while start.isspace():
-            start = file.read(1)
-        file.seek(0)
-        if start == "[":
-            yield from _array(text, file.read())
-            return
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _parsed(text, line, number)
-
-
-def _parsed(text: _decode.Text, line: str, number: int) -> _Row:
-    """Parse one line; return (object, None), or (empty object, error message) if the line is not a valid JSON object.
-
-    `number` is the number of the line, for the message.
-    """
-    flaw = text.flaw(line)
-    if flaw:
-        return {}, flaw
-    try:
-        return _checked(json.loads(line, parse_constant=_refused), line)
-    except (ValueError, RecursionError) as error:
-        return {}, f"line {number} is not JSON: {error}"
-
-
-def _array(text: _decode.Text, content: str) -> Iterator[_Row]:
-    """Yield a pair for each value of a JSON array: (object, None), or (empty object, error message) if the value can't be used.
-
-    `content` is the text of the array. Raises DataError if it can't be parsed.
-    """
-    try:
-        values = json.loads(content, parse_constant=_refused)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{text.path} begins like a JSON array, but can't be parsed: {error}. Write one object in each line, or repair the array."
-        ) from error
-    for value in values:
-        yield _checked(value, "\\ud" if "\\ud" in content else "")
-
-
-def _checked(value: Any, written: str) -> _Row:
-    """Check a parsed JSON value; return (value, None), or (empty object, error message) if the value can't be used.
-
-    The value must be an object and must not contain a lone surrogate, which is invalid Unicode. `written` is the JSON text of the value;
-    the value is searched for surrogates only if this text contains the escape of a surrogate.
-    """
-    if not isinstance(value, dict):
-        return {}, f'is a JSON {type(value).__name__}, where an object such as {{"text": "…"}} is expected'
-    if "\\ud" in written.lower():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return {}, "contains half a character (a lone surrogate such as \\ud800)"
-    return value, None
-
-
-def _refused(name: str) -> Any:
-    """Raise ValueError for NaN and Infinity, which the JSON parser of Python accepts, although JSON does not define them."""
-    raise ValueError(f"{name} is not a JSON value; write null or a number instead")
+def _unusable(value: Any) -> str | None:
+    """Return the reason why a JSON value is not a row; None if it is an object."""
+    if isinstance(value, dict):
+        return None
+    return f'is {_KINDS.get(type(value), "a number")}, where a JSON object such as {{"text": "…"}} is expected'

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import polars as pl
 
-from vertune.core.errors import DataError
+from vertune.core.errors import DataError, first_line
 from vertune.core.kinds import Source
 from vertune.sources import _files, _table
 
@@ -41,9 +41,7 @@ def _scan(path: Path) -> pl.LazyFrame:
         frame = pl.scan_parquet(path, glob=False)
         schema = frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(
-            f"{path} is not a Parquet file that can be read ({str(error).splitlines()[0]}). Check how it was written."
-        ) from error
+        raise DataError(f"{path} is not a Parquet file that can be read ({first_line(error)}). Check how it was written.") from error
     categories = [name for name, kind in schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
     return (
         frame.drop(_table.FILE, _table.ROW, _table.ERROR, strict=False)

@@ -16,7 +16,7 @@ from typing import Any, Self
 import polars as pl
 from pydantic import field_validator
 
-from vertune.core.errors import ConfigError, DataError, MissingExtra, StorageError
+from vertune.core.errors import ConfigError, DataError, MissingExtra, StorageError, first_line
 from vertune.core.kinds import Source
 from vertune.sources import _table
 
@@ -130,7 +130,7 @@ def _phrase(source: Sql, what: str, error: Exception) -> str:
 
     Values of environment variables are replaced by `***`, because they can be passwords.
     """
-    reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+    reason = first_line(getattr(error, "orig", None) or error)
     for name in _REFERENCE.findall(source.url):
         reason = reason.replace(os.environ.get(name) or "\0", "***")
     return f"{what} of {source.url}: {reason}."

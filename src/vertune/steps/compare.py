@@ -104,4 +104,4 @@ def _tally(report: Artifact) -> NDArray[np.float64]:
     There is one row per record (or per query, for retrieval). The columns depend on the task; for classification, they
     count true positives, false positives and false negatives of each class.
     """
-    return pl.read_parquet(report.folder / "tally.parquet").to_numpy().astype(np.float64)
+    return pl.read_parquet(report.folder / "tally.parquet", glob=False).to_numpy().astype(np.float64)

@@ -5,7 +5,6 @@ The context is the text that contains the answers. This module does not depend o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.core.documents import parse_json
 from vertune.core.records import Feature
 from vertune.decoders.extract import nowhere
 
@@ -150,7 +150,7 @@ def _parse(cell: Any) -> list[tuple[int | None, str]] | None:
     if isinstance(cell, str):
         if cell.lstrip()[:1] not in ("[", "{"):
             return [(None, cell)] if cell.strip() else []
-        cell = json.loads(cell)
+        cell = parse_json(cell)
     if cell is None:
         return None
     if isinstance(cell, Mapping):

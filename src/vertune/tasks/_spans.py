@@ -5,12 +5,12 @@ Independent of tokens and models.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from vertune.core.documents import parse_json
 from vertune.core.errors import DataError
 from vertune.decoders.bio import longest
 
@@ -76,7 +76,7 @@ def _parse(value: Any) -> tuple[list[dict[str, Any]] | None, str | None]:
     reason are None.
     """
     try:
-        items = json.loads(value) if isinstance(value, str) else value
+        items = parse_json(value) if isinstance(value, str) else value
         if items is None:
             return None, None
         return [_span(item) for item in items], None

@@ -1,0 +1,102 @@
+"""Reads the JSON values of a file, one per line or in one array; a value that can't be read has an error; independent of their meaning."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from vertune.core.errors import DataError
+from vertune.sources import _decode
+
+_BLANKS, _COMMA, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]\s*\Z")
+_CONSTANT = re.compile("NaN|Infinity")
+_LONGEST_ESCAPE = len("\\u0000")
+_Value = tuple[Any, str | None]
+
+
+def values(text: _decode.Text) -> Iterator[_Value]:
+    """Yield a pair for each JSON value of the file: (value, None), or (None, error message) if the value can't be used.
+
+    The values are the lines that are not blank; or, if the file begins with `[`, the values of this array.
+    """
+    with text.open() as file:
+        start = file.read(1)
+        while start.isspace():
+            start = file.read(1)
+        file.seek(0)
+        if start == "[":
+            yield from _array(text, file.read())
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _parsed(text, line, f"line {number}")
+
+
+def _parsed(text: _decode.Text, written: str, where: str) -> _Value:
+    """Parse one JSON value; return (value, None), or (None, error message), which names it by `where`, if it can't be used."""
+    flaw = text.flaw(written)
+    if flaw:
+        return None, flaw
+    try:
+        return _checked(json.loads(written, parse_constant=_refused), written)
+    except (ValueError, RecursionError) as error:
+        return None, f"{where} is not JSON: {error}"
+
+
+def _array(text: _decode.Text, content: str) -> Iterator[_Value]:
+    """Yield a pair for each value of a JSON array: (value, None), or (None, error message) if the value can't be used.
+
+    `content` is the text of the array. If it ends in the middle of a value, as a file does that was not copied completely, that value has
+    an error. Raises DataError if the array can't be parsed for another reason.
+    """
+    decoder, before, place = json.JSONDecoder(), _BLANKS, content.index("[") + 1
+    while not _END.match(content, place):
+        try:
+            start = _next(before, content, place)
+            value, place = decoder.raw_decode(content, start)
+        except (ValueError, RecursionError) as error:
+            if not _is_cut(content, error):
+                raise DataError(
+                    f"{text.path} begins like a JSON array, but can't be parsed: {error}. "
+                    "Write one object in each line, or repair the array."
+                ) from error
+            yield None, f"the file ends in the middle of this value or before it, so it was not written or copied completely: {error}"
+            return
+        written, before = content[start:place], _COMMA
+        yield _parsed(text, written, "the value") if _CONSTANT.search(written) or not text.is_valid else _checked(value, written)
+
+
+def _next(pattern: re.Pattern[str], content: str, place: int) -> int:
+    """Return where a match of the pattern that begins at `place` ends; raise JSONDecodeError if there is none."""
+    found = pattern.match(content, place)
+    if found is None:
+        raise json.JSONDecodeError("Expecting ',' delimiter or ']'", content, place)
+    return found.end()
+
+
+def _is_cut(content: str, error: Exception) -> bool:
+    """Return whether JSON text can't be parsed because it ends in the middle of a value."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    # a string without an end begins where the error is reported; of other values, at most an escape such as "\u00e" can be cut
+    return error.msg.startswith("Unterminated string") or error.pos >= len(content.rstrip()) - _LONGEST_ESCAPE
+
+
+def _checked(value: Any, written: str) -> _Value:
+    """Return (value, None); or (None, error message) if a text in the value contains a lone surrogate, which is invalid Unicode.
+
+    `written` is the JSON text of the value.
+    """
+    if "\\ud" in written.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return None, "contains half a character (a lone surrogate such as \\ud800)"
+    return value, None
+
+
+def _refused(name: str) -> Any:
+    """Raise ValueError for NaN and Infinity, which the JSON parser of Python accepts, although JSON does not define them."""
+    raise ValueError(f"{name} is not a JSON value; write null or a number instead")

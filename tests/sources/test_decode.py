@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vertune.core import part
+from vertune.core.errors import DataError
+from vertune.sources._decode import text
+
+ENGLISH = "".join(f"the brake of my bike squeaks since day {place}\n" for place in range(20))
+CHINESE = "".join(f"我的银行卡被自动取款机吞了怎么办{place}\n" for place in range(20))
+FRENCH = "".join(f"Où est passée ma carte débitée hier à la gare {place} ?\n" for place in range(20))
+
+
+def decode(path, encoding):
+    """The content of a file, and why it can't be used."""
+    source = text(path, encoding, "text file")
+    with source.open() as file:
+        content = file.read()
+    return content, source.flaw(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [(ENGLISH, "utf-8"), (CHINESE, "utf-8"), (CHINESE, "gb18030"), (FRENCH, "utf-8"), (FRENCH, "cp1252"), (CHINESE[:30], "gb18030")],
+)
+@pytest.mark.parametrize("place", [0, 7, -2])
+def test_one_nul_character_does_not_change_the_encoding(tmp_path, content, encoding, place):
+    """A stray NUL once made the file UTF-16, so that a model was trained on nonsense."""
+    path = tmp_path / "rows.txt"
+    damaged = content[:place] + "\0" + content[place:]
+    path.write_bytes(damaged.encode(encoding))
+    read, flaw = decode(path, "auto")
+    assert read == damaged
+    assert flaw is not None
+    assert "contains a NUL character" in flaw
+    source = text(path, "auto", "text file")
+    lines = read.split("\n")
+    assert [bool(source.flaw(line)) for line in lines] == ["\0" in line for line in lines]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("content", [ENGLISH, CHINESE, FRENCH, "a,b\n"])
+def test_utf16_without_a_mark_is_still_found(tmp_path, encoding, content):
+    path = tmp_path / "rows.txt"
+    path.write_bytes(content.encode(encoding))
+    assert decode(path, "auto") == (content, None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1, max_size=60))
+def test_valid_utf8_is_read_as_utf8_whatever_it_contains(tmp_path_factory, content):
+    if content.encode().count(0) > 0.3 * len(content.encode()):
+        return
+    path = tmp_path_factory.mktemp("decode") / "rows.txt"
+    path.write_bytes(content.encode())
+    read, flaw = decode(path, "utf-8" if content.startswith("\ufeff") else "auto")
+    assert read == content.removeprefix("\ufeff")
+    assert bool(flaw) == ("\0" in read)
+
+
+def test_binary_data_is_no_text(tmp_path):
+    path = tmp_path / "rows.txt"
+    path.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(DataError, match="contains NUL bytes"):
+        text(path, "auto", "text file")
+
+
+@pytest.mark.parametrize(("name", "content"), [("csv", ENGLISH), ("jsonl", '{"text": "a"}\n'), ("conll", "a O\n"), ("squad", "{}")])
+def test_a_file_that_ends_inside_a_character_is_refused(tmp_path, name, content):
+    path = tmp_path / "rows.txt"
+    path.write_bytes(content.encode("utf-16")[:-1])
+    with pytest.raises(DataError, match="ends in the middle of a character"):
+        part.find("sources", name)(path=str(path)).read()
