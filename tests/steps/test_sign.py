@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 import vertune
-from tests.server.conftest import fleet, home  # noqa: F401 - fixtures
+from tests.server import conftest as served
 from vertune.cli import main
 from vertune.core import signing
 from vertune.core.artifact import Home
@@ -16,6 +16,8 @@ from vertune.core.errors import ConfigError, ModelError, StorageError
 from vertune.runtime.fleet import Fleet
 from vertune.steps.bundle import bundle
 from vertune.steps.sign import sign
+
+fleet, home = served.fleet, served.home
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +28,18 @@ def key(tmp_path_factory):
 
 
 def requiring(home: Home, key) -> tuple[Fleet, dict[str, str]]:
-    served = Fleet(home, threads=1, require_signed=key.with_name("ours.pub"))
-    return served, served.follow(served.live())
+    made = Fleet(home, threads=1, require_signed=key.with_name("ours.pub"))
+    return made, made.follow(made.live())
 
 
 def test_only_what_was_signed_is_served(home, key):
-    served, errors = requiring(home, key)
-    assert not served.deployments
+    running, errors = requiring(home, key)
+    assert not running.deployments
     assert all("is not signed" in why for why in errors.values())
     for name in ("intent", "whole"):
         assert sign(home.get("models", name), home, key)
-    served, errors = requiring(home, key)
-    assert served.deployments.keys() == {"intent", "whole"}
+    running, errors = requiring(home, key)
+    assert running.deployments.keys() == {"intent", "whole"}
     backbone = home.shelf("backbones")[-1]
     entry = backbone.folder / "verticals" / home.get("models", "intent").id
     for folder in (home.get("models", "intent").folder, backbone.folder, entry):
@@ -66,10 +68,10 @@ def test_models_of_an_older_version_get_their_hashes_and_entries_of_one_are_refu
     (model.folder / "manifest.json").write_text(json.dumps(old))
     sign(model, home, key)
     assert "intent" not in requiring(home, key)[1]
-    served = home.shelf("backbones")[-1].folder / "verticals" / model.id / "served.json"
-    entry = json.loads(served.read_text())
+    file = home.shelf("backbones")[-1].folder / "verticals" / model.id / "served.json"
+    entry = json.loads(file.read_text())
     del entry["files"], entry["checksum"]
-    served.write_text(json.dumps(entry))
+    file.write_text(json.dumps(entry))
     with pytest.raises(ConfigError, match="older version"):
         sign(model, home, key)
     assert "lists no hashes" in requiring(home, key)[1]["intent"]
