@@ -344,7 +344,7 @@ def test_a_vertical_is_replaced_under_load(running, home, alone, other) -> None:
 
     *asked, times = together([*(lambda place=place: ask(place) for place in range(4)), replace])
     assert seen == {first, other}
-    assert times > 5
+    assert times > 2  # each compares reference outputs first
     assert min(asked) > 5
 
 

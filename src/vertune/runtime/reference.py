@@ -25,16 +25,17 @@ from vertune.runtime.predictor import Predictor, check_finite
 FILE = "reference.json"
 """Name of the file with the reference outputs."""
 _TEXTS = (
-    "The parcel arrived on Monday, two days late.",
-    "请帮我查一下这个订单。",
-    "Is this the right place to ask?",
-    "Total: 12.50 €, paid by card (no. 7)",
-    "这本书很有意思，我读了两遍",
+    "The parcel arrived late.",
+    "请查一下订单",
+    "Is this right?",
+    "12.50 € (no. 7)",
+    "这本书很有意思",
     "ok",
-    "THE ROOM WAS CLEAN - the view wasn't",
-    "Änderung der Adresse: Straße 5, Köln",
+    "CLEAN - it wasn't",
+    "Straße 5, Köln",
 )
-"""The texts of the records: two languages and more scripts, digits, punctuation, short and long, so that a changed tokenizer is seen."""
+"""The texts of the records: several languages and scripts, digits and punctuation, so that a changed tokenizer is seen. They are short,
+because each model computes them when it is loaded."""
 _TOLERANCE = {"float32": 1e-3, "int8": 0.05}
 _OTHER_PROCESSOR = 0.3
 """Tolerance of int8 on a processor with other instruction sets than the one that computed the reference: it may round differently."""
