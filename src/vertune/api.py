@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import ConfigError, DataError, NotFound, machine_errors
 from vertune.core.files import read_json, storage_errors
+from vertune.core.integrity import MANIFEST
+from vertune.core.signing import PublicKey
 
 if TYPE_CHECKING:
     import polars as pl
@@ -217,18 +219,20 @@ def fit(
     return Vertical(fitted.model, store)
 
 
-def load(name: str | Path, home: str | Path | None = None) -> Vertical:
+def load(name: str | Path, home: str | Path | None = None, require_signed: str | Path | None = None) -> Vertical:
     """Return a trained model by its name, its alias, its id, or the folder in which it was saved.
 
     `home` is the folder with all models (default: the environment variable VERTUNE_HOME, else `.vertune`). An alias is
     a movable name for a model, such as `messages@live`. The name `messages` alone means the model of the alias
-    `messages@live` or, if there is no such alias, the newest model with this name. Raises NotFound if there is none.
+    `messages@live` or, if there is no such alias, the newest model with this name. `require_signed` is the file of a
+    public key (see `vertune sign`). Raises NotFound if there is no such model, and ModelError if it was not signed with
+    the private key of that pair.
     """
-    path = Path(name).expanduser()
-    if (path / "manifest.json").exists():
-        return Vertical(Artifact(path.absolute()), Home(home))
-    store = Home(home)
-    return Vertical(store.get("models", os.fspath(name)), store)
+    path, store = Path(name).expanduser(), Home(home)
+    artifact = Artifact(path.absolute()) if (path / MANIFEST).exists() else store.get("models", os.fspath(name))
+    if require_signed is not None:
+        PublicKey.load(Path(require_signed)).require(artifact.folder / MANIFEST)
+    return Vertical(artifact, store)
 
 
 @dataclass(frozen=True, slots=True)

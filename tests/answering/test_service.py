@@ -7,13 +7,14 @@ import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.server.conftest import TEXTS, VERTICALS
 from tests.server.running import Running, same, together, until
 from vertune.answering.call import Call
 from vertune.answering.service import AnswerOptions, AnswerService, example_record
-from vertune.core.errors import Busy, DataError, NotFound
+from vertune.core.errors import Busy, DataError, ModelError, NotFound
 from vertune.queueing.fair_queue import BatchRequest
 from vertune.runtime.backbone import Backbone
 from vertune.tasks.classify import Classify
@@ -224,3 +225,19 @@ def test_closing_answers_what_waits(fleet):
     made.opened.set()
     closing.join(20)
     assert refused
+
+
+def test_outputs_that_are_no_numbers_fail_their_vertical_alone(service, alone):
+    damaged = service.fleet.get("intent")
+    damaged.slot.head = {name: np.full_like(array, np.nan) for name, array in damaged.slot.head.items()}
+    expected = {name: alone(name, records(name)) for name in VERTICALS}
+
+    def ask(name: str) -> bool:
+        if name != "intent":
+            return same(service.ask(name, records(name)), expected[name])
+        with pytest.raises(ModelError, match="NaN or infinity"):
+            service.ask(name, records(name))
+        return True
+
+    assert all(together([lambda name=name: ask(name) for name in [*VERTICALS, "intent"] * 3]))
+    assert {name for name, one in service.fleet.deployments.items() if one.health.fault} == {"intent"}

@@ -247,7 +247,7 @@ def test_a_newer_graph_of_a_model_is_followed(running, home) -> None:
     graph = graph_of(home, running.service.answers.fleet.get("whole").model)
     newer = graph.folder.with_name(f"{graph.id}-newer")
     shutil.copytree(graph.folder, newer)
-    write_json(newer / "manifest.json", {**graph.manifest, "id": newer.name})
+    Artifact(newer).update(id=newer.name)
     until(lambda: running.service.answers.fleet.get("whole").artifact_id == newer.name)
     home.remove("models", graph.id)
     assert running.predict("whole", "a").status_code == 200
@@ -257,7 +257,7 @@ def test_a_damaged_model_is_told_and_the_one_before_answers(running, home, other
     for file in home.folder.glob(f"backbones/*/verticals/{other}/rows.safetensors"):
         file.write_bytes(b"damaged")
     found = running.ask.put("/v1/verticals/intent", json={"model": other}).json()
-    assert "can't be read" in found["coming"]["state"]
+    assert "rows.safetensors has changed" in found["coming"]["state"]
     assert labels(running.predict("intent", "a")) == {"food", "place"}
     assert running.ask.put("/v1/verticals/whole", json={"model": found["model"]}).status_code == 202  # others are followed all the same
     assert running.predict("whole", "a").json()["model"] == found["model"]
@@ -344,7 +344,7 @@ def test_a_vertical_is_replaced_under_load(running, home, alone, other) -> None:
 
     *asked, times = together([*(lambda place=place: ask(place) for place in range(4)), replace])
     assert seen == {first, other}
-    assert times > 5
+    assert times > 2  # each compares reference outputs first
     assert min(asked) > 5
 
 

@@ -10,6 +10,7 @@ import pytest
 from vertune.core.artifact import Home
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError, NotFound, StorageError, UnknownName
+from vertune.core.files import file_hash
 from vertune.core.parse import build
 from vertune.core.records import Feature
 from vertune.data import dataset as datasets
@@ -339,6 +340,9 @@ def test_a_split_that_is_not_there_and_a_damaged_one(home, tmp_path):
     with pytest.raises(NotFound, match=r"no split 'test'. It has: train, validation"):
         datasets.read(dataset, "test")
     (dataset.folder / "train.parquet").write_bytes(b"broken")
+    with pytest.raises(StorageError, match=r"train\.parquet has changed"):
+        datasets.read(dataset, "train")
+    dataset.update(files={**dataset.manifest["files"], "train.parquet": file_hash(dataset.folder / "train.parquet")})
     with pytest.raises(StorageError, match="damaged"):
         datasets.read(dataset, "train")
 

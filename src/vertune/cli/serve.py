@@ -24,6 +24,7 @@ def run(
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
     open: Annotated[bool, typer.Option("--open", help="Serve without API keys; needs a host such as 127.0.0.1.")] = False,
+    require_signed: options.RequireSigned = None,
     set: options.Set = None,
     home: options.Home = None,
 ) -> None:
@@ -38,7 +39,7 @@ def run(
     from vertune.server.service import Service
     from vertune.server.settings import changed
 
-    settings = changed({"host": host, "port": port, "open": open}, set or [])
+    settings = changed({"host": host, "port": port, "open": open, "require_signed": require_signed}, set or [])
     settings.check()
     where = Home(home)
     service = Service(settings, where, only=frozenset(names or ()))

@@ -15,13 +15,14 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vertune.core import integrity
 from vertune.core.documents import lines
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError, machine_error
 from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
@@ -29,6 +30,8 @@ from vertune.core.files import json_value, read_json, storage_errors, write_json
 FORMAT = 1
 Shelf = Literal["datasets", "models", "reports", "backbones"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
+REMEDY = "or make the artifact again"
+"""How a message about a damaged file of an artifact ends."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
 """Pattern of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
@@ -94,9 +97,34 @@ class Artifact:
             return True  # the process exists and belongs to another user
         return True
 
+    def verified(self) -> dict[str, Any]:
+        """Return the manifest; raise StorageError if its content has changed since vertune wrote it.
+
+        The manifest of an unfinished artifact, or of one that an older version made, has no checksum and is not checked.
+        """
+        manifest = self.manifest
+        integrity.check_entries(manifest, self.folder / "manifest.json", REMEDY)
+        return manifest
+
+    def check_files(self, names: Iterable[str] = (), subfolder: str | None = None) -> None:
+        """Raise StorageError if these files, or any file in the subfolder, have changed since the artifact was finished.
+
+        Artifacts that are unfinished, or that an older version made, have no list of files and are not checked.
+        """
+        manifest = self.verified()
+        integrity.check_files(self.folder, manifest, names, REMEDY)
+        if subfolder is not None:
+            integrity.check_subfolder(self.folder, manifest, subfolder, REMEDY)
+
     def update(self, **entries: Any) -> None:
         """Set these entries of the manifest and leave the others unchanged."""
-        write_json(self.folder / "manifest.json", {**self.manifest, **entries})
+        manifest = {**self.verified(), **entries}
+        write_json(self.folder / "manifest.json", integrity.sealed(manifest) if integrity.CHECKSUM in manifest else manifest)
+
+    def seal(self, **entries: Any) -> None:
+        """Set these entries of the manifest, and list in it the SHA-256 of every file, so that readers find files that change later."""
+        manifest = {**self.verified(), **entries, integrity.FILES: integrity.hash_files(self.folder)}
+        write_json(self.folder / "manifest.json", integrity.sealed(manifest))
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event, with the time, to events.jsonl."""
@@ -152,10 +180,10 @@ class Home:
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
         """Mark an artifact as done, move it from `runs/` to its final folder, such as `models/`, and return it.
 
-        The manifest names the final folder. `entries` are added to the manifest.
+        The manifest names the final folder. `entries` are added to the manifest, and the SHA-256 of each file.
         """
         manifest = run.manifest
-        run.update(status="done", finished=datetime.now(UTC).isoformat(), **entries)
+        run.seal(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)

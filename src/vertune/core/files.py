@@ -72,11 +72,8 @@ def read_json(path: Path) -> Any:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_size(folder: Path) -> int:

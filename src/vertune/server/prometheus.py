@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,8 +20,8 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 class PrometheusMetrics:
     """The metrics of one server. They have a registry of their own, so the metrics of two servers in one process do not mix."""
 
-    def __init__(self, queued_tokens: Callable[[], float], verticals: Callable[[], float]) -> None:
-        """`queued_tokens` returns the number of tokens that wait in the queue, and `verticals` the number of served models.
+    def __init__(self, queued_tokens: Callable[[], float], verticals: Callable[[], Mapping[str, Deployment]]) -> None:
+        """`queued_tokens` returns the number of tokens that wait in the queue, and `verticals` the served models by name.
 
         Both functions are called each time the metrics are read.
         """
@@ -41,7 +41,13 @@ class PrometheusMetrics:
         self._fill = self._histogram("batch_fill", "Fraction of the tokens of a batch that are not padding.", _SHARES)
         self._rows = self._histogram("batch_items", "Number of sequences in a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
         Gauge("vertune_queued_tokens", "Number of tokens that wait in the queue.", registry=self.registry).set_function(queued_tokens)
-        Gauge("vertune_verticals", "Number of verticals (models) that are served.", registry=self.registry).set_function(verticals)
+        Gauge("vertune_verticals", "Number of verticals (models) that are served.", registry=self.registry).set_function(
+            lambda: len(verticals())
+        )
+        self._verticals = verticals
+        self._healthy = Gauge(
+            "vertune_vertical_healthy", "1 if the vertical (model) computes what it must, else 0.", ["vertical"], registry=self.registry
+        )
         self._child = cache(self._labelled)
 
     def count_call(self, call: Call) -> None:
@@ -71,6 +77,9 @@ class PrometheusMetrics:
 
     def page(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
+        self._healthy.clear()
+        for name, deployment in self._verticals().items():
+            self._healthy.labels(name).set(not deployment.health.fault)
         return generate_latest(self.registry)
 
     def _count_answers(self, deployment: Deployment, answers: Sequence[Answer | None]) -> None:

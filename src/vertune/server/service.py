@@ -32,7 +32,7 @@ class Service:
     """The functions called with every finished call of a client."""
 
     def __post_init__(self) -> None:
-        self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: len(self.answers.fleet.deployments))
+        self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments)
         self.answers = AnswerService(self.home, self.settings.answers, on_batch=self.metrics.count_batch)
         self.aliases = AliasFollower(self.answers.fleet, self.only)
         self.probe = ReadinessProbe(self.answers)

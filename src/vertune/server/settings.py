@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -52,6 +53,8 @@ class Settings:
     """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None
     """The torch device, such as cuda, for the backbones (pretrained models) that verticals share; None uses ONNX Runtime instead."""
+    require_signed: Path | None = None
+    """The file of a public key; models that were not signed with the private key of this pair are not served. None serves all."""
     threads: Positive | None = None
     """Number of threads that compute one batch; None divides the processors among the workers."""
     workers: Positive | None = None
@@ -70,7 +73,10 @@ class Settings:
     @property
     def answers(self) -> AnswerOptions:
         """The settings that control how predictions are computed."""
-        return AnswerOptions(self.threads, self.workers or 1, self.queued, self.memory, self.cache, exact=self.exact, device=self.device)
+        return AnswerOptions(
+            self.threads, self.workers or 1, self.queued, self.memory, self.cache,
+            exact=self.exact, device=self.device, require_signed=self.require_signed,
+        )  # fmt: skip
 
     def check(self) -> None:
         """Raise ConfigError for an invalid rate limit, or if the server requires no API keys although other machines can reach it."""

@@ -33,8 +33,10 @@ from vertune.data.dataset import of_model, records_of
 from vertune.data.validate import model_columns
 from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Gate, GateOptions, benchmark_candidates, mark_best
 from vertune.reports import compression
+from vertune.runtime import reference
 from vertune.runtime.benchmark import GraphWorkload
 from vertune.runtime.eager import Eager
+from vertune.runtime.fleet import precision_of
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
 
@@ -91,6 +93,7 @@ def compress(
         smaller, graph = compression.run(chain)
         _write(run, smaller, graph, _entries(compression, model))
         compression.check_written(run, StandaloneModel(smaller.encoder, smaller.task, graph))
+        reference.write(run.folder, {precision_of([part.name for part in chain]): Predictor.open(run)})
         for folder in run.folder.glob(f"{_CHECKPOINTS}*"):
             shutil.rmtree(folder, ignore_errors=True)
         last = compression.candidates[-1]

@@ -28,6 +28,8 @@ class Ready(BaseModel):
     """Seconds since the last batch was computed; null if none was computed yet."""
     queued: int
     """Number of queued tokens."""
+    unhealthy: int
+    """Number of verticals whose model does not compute what it must; `GET /v1/verticals` names them and the reason."""
 
 
 @resource.get("/health/live", scope=None)
@@ -42,4 +44,4 @@ async def ready(request: Request, response: Response) -> Ready:
     service = request.app.state.service
     state = await service.ready()
     response.status_code = 200 if state.ready else 503
-    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued)
+    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, unhealthy=state.unhealthy)

@@ -41,6 +41,8 @@ class VerticalInfo(BaseModel):
     fields: dict[str, str] | None = None
     """The input fields of a record, with a description of each."""
     labels: list[str] | None = None
+    fault: str | None = None
+    """What is wrong with the outputs of the model that is served now; null if nothing is."""
     coming: PendingModel | None = None
     """The live model if it is not served yet; null otherwise."""
 
@@ -170,6 +172,7 @@ def _info(service: Service, name: str) -> VerticalInfo:
         info.shared = deployment.shared is not None
         info.fields = {column.name: column.about for column in task.input_columns}
         info.labels = list(task.known_labels) or None
+        info.fault = deployment.health.fault or None
     pending = service.aliases.pending.get(name)
     if pending is not None:
         info.coming = PendingModel(model=pending.model, state=pending.state)
