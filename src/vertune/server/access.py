@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
-from vertune.server.settings import loopback
+from vertune.core.machine import loopback
 from vertune.store.key import Key, Scope
 from vertune.store.keys import Keys
 
