@@ -285,3 +285,14 @@ def test_a_name_of_a_file_reaches_no_file(home, start, touched) -> None:
         assert not [one for one in touched if "zz-file" in one and not (plain and "aliases" in one)]
         assert not (home.folder / "seen").exists()
         assert any("seen" in one for one in touched), "the hook sees nothing"
+
+
+@pytest.mark.parametrize(("scope", "status"), [("predict", 403), ("admin", 202)])
+def test_without_keys_a_request_may_only_predict_unless_the_operator_says_more(home, start, scope, status) -> None:
+    running = start(home, open_scope=scope)
+    assert running.ask.post("/v1/verticals/intent/predict", json={"texts": ["soup"]}).status_code == 200
+    live = running.service.answers.fleet.get("intent").model.id
+    reply = running.ask.put("/v1/verticals/intent", json={"model": live})
+    assert reply.status_code == status, reply.text
+    if status == 403:
+        assert "open_scope=admin" in problem(reply, 403)

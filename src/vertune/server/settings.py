@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from vertune.answering.service import AnswerOptions
 from vertune.core.errors import ConfigError
 from vertune.core.machine import loopback
-from vertune.store.key import checked_rate
+from vertune.store.key import Scope, checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -48,6 +48,8 @@ class Settings:
     """Port to listen on; 0 lets the system choose one."""
     open: bool = False
     """Whether to accept requests without an API key; allowed on a loopback address only."""
+    open_scope: Scope = "predict"
+    """The permission of requests without an API key, if they are accepted; `admin` also lets them change what is served."""
     exact: bool = False
     """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None

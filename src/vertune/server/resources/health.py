@@ -28,6 +28,8 @@ class Ready(BaseModel):
     """Seconds since the last batch was computed; null if none was computed yet."""
     queued: int
     """Number of queued tokens."""
+    storage: str
+    """Why API keys can't be created or revoked at the moment, for example because the disk is full; empty if they can be."""
 
 
 @resource.get("/health/live", scope=None)
@@ -40,6 +42,6 @@ async def live() -> Live:
 async def ready(request: Request, response: Response) -> Ready:
     """Return whether the server can answer requests; if no batch was computed recently, compute a test prediction. Requires no key."""
     service = request.app.state.service
-    state = await service.ready()
+    state, storage = await service.ready(), request.app.state.access.storage_trouble()
     response.status_code = 200 if state.ready else 503
-    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued)
+    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, storage=storage)
