@@ -83,7 +83,7 @@ def test_errors_are_those_of_the_steps(service):
         service.ask("nobody", ["a"])
     with pytest.raises(DataError, match="Record 2 can't be answered"):
         service.ask("intent", ["a", " "])
-    with pytest.raises(DataError, match="reads question and context"):
+    with pytest.raises(DataError, match="reads the fields question and context"):
         service.ask("faq", ["a"])
 
 
@@ -159,7 +159,8 @@ def test_listeners_hear_of_every_call(fleet, caplog):
     assert first.tokens > 0
     assert first.waiting is not None
     assert first.inference > 0
-    assert (cached.tokens, cached.waiting, cached.inference) == (0, None, None)
+    assert (cached.tokens, cached.cached_tokens, first.cached_tokens) == (first.tokens, first.tokens, 0)
+    assert (cached.waiting, cached.inference) == (None, None)
     assert len({call.id for call in heard}) == 3
     assert "of a listener" in caplog.text
 
@@ -241,3 +242,13 @@ def test_outputs_that_are_no_numbers_fail_their_vertical_alone(service, alone):
 
     assert all(together([lambda name=name: ask(name) for name in [*VERTICALS, "intent"] * 3]))
     assert {name for name, one in service.fleet.deployments.items() if one.health.fault} == {"intent"}
+
+
+def test_the_deadline_covers_reading_long_texts(service):
+    """Of a request that takes long to tokenise, nothing is computed after its deadline, and the error names the deadline."""
+    long = "tell me of rome and bread " * 4000
+    started = time.monotonic()
+    with pytest.raises(Busy, match="within its deadline of 20 ms"):
+        service.ask("spans", [long] * 200, deadline=0.02)
+    assert time.monotonic() - started < 2
+    assert service.batcher.queued == 0

@@ -166,3 +166,28 @@ def test_the_newest_is_the_one_made_last_whatever_the_file_system_says(home):
     first, second = made(home), made(home)
     os.utime(second.folder, (0, 0))
     assert [artifact.id for artifact in home.shelf("models")] == [first.id, second.id]
+
+
+@pytest.mark.parametrize(("shared", "hidden"), [(False, 0o077), (True, 0o007)])
+def test_others_can_read_no_artifact(tmp_path, shared, hidden):
+    """Whatever made the files; in a home with the set-group-ID bit, the group of the home can read them."""
+    home = Home(tmp_path / "home")
+    umask = os.umask(0)
+    try:
+        if shared:
+            home.folder.mkdir()
+            home.folder.chmod(0o2775)
+        run = home.begin("datasets", "intent")
+        assert not run.folder.stat().st_mode & hidden, "while it is written, too"
+        (run.folder / "deep").mkdir()
+        (run.folder / "deep" / "rows.parquet").write_text("a customer's text")
+        done = home.finish(run)
+    finally:
+        os.umask(umask)
+    files = [done.folder, *done.folder.rglob("*")]
+    assert len(files) == 4
+    assert not any(path.stat().st_mode & hidden for path in files)
+    if shared:
+        assert all(path.stat().st_mode & 0o040 for path in files)
+    else:
+        assert not home.folder.stat().st_mode & hidden

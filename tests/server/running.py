@@ -27,8 +27,8 @@ class Running:
     """A server in a thread, asked over real connections; `ask` is a client with its key, `stranger` one without."""
 
     def __init__(self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), **settings: Any):
-        """Without a key it is open to everybody."""
-        given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, **settings}
+        """Without a key, it is open to everybody, for everything."""
+        given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", **settings}
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
         assert not self.service.aliases.load()
         self.keys = None if key is None else Keys(home.folder / "server.db")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,7 @@ def run(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
-    open: Annotated[bool, typer.Option("--open", help="Serve without API keys; needs a host such as 127.0.0.1.")] = False,
+    open: Annotated[bool, typer.Option("--open", help="Predict without API keys; needs a host such as 127.0.0.1.")] = False,
     require_signed: options.RequireSigned = None,
     set: options.Set = None,
     home: options.Home = None,
@@ -88,12 +89,29 @@ def _greet(url: str, service: Service, keys: Keys | None) -> None:
     rows = [[one.name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id] for one in deployments]
     output.table(["vertical", "task", "precision", "backbone", "model"], rows)
     if keys is not None and not len(keys):
-        output.say()
-        output.facts({"admin's key, shown only now": keys.create("admin", ["admin"])[0]})
-        output.note("Store this key: export VERTUNE_KEY=vt_…; create keys with fewer permissions: vertune key create NAME --scope predict")
+        _create_first_key(keys)
     header = "" if keys is None else ' -H "Authorization: Bearer $VERTUNE_KEY"'
     first = deployments[0]
     inputs = [column.name for column in first.task.input_columns if column.required]
     body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
     output.note(f"Answering at {url}; documentation: {url}/docs. Stop with Ctrl-C.")
     output.next_steps(f"curl {url}/v1/verticals/{first.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
+
+
+def _create_first_key(keys: Keys) -> None:
+    """Create a key for the administrator, and print its secret if standard output is a terminal.
+
+    Otherwise, standard output may be a log that others read, so the secret is written to a file that only this user can read.
+    """
+    from vertune.core.files import write_private
+
+    secret, _ = keys.create("admin", ["admin"])
+    output.say()
+    if sys.stdout.isatty():
+        output.facts({"admin's key, shown only now": secret})
+        output.note("Store this key: export VERTUNE_KEY=vt_…; create keys with fewer permissions: vertune key create NAME --scope predict")
+        return
+    file = keys.file.with_name("admin.key")
+    write_private(file, secret + "\n")
+    output.facts({"admin's key, in a file": output.relative(file)})
+    output.note(f"Store the key elsewhere and delete the file: export VERTUNE_KEY=$(cat {output.relative(file)})")

@@ -14,6 +14,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -172,10 +173,20 @@ class Home:
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         with storage_errors(run.folder):
-            run.folder.mkdir(parents=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            run.folder.parent.mkdir(exist_ok=True)
+            run.folder.mkdir(mode=0o777 & ~self._hidden_from)
         manifest = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **owner_entries()}
         write_json(run.folder / "manifest.json", {**manifest, **entries})
         return run
+
+    @property
+    def _hidden_from(self) -> int:
+        """The permission bits that artifacts never have, because they contain texts of customers.
+
+        Only the owner may read them; in a home with the set-group-ID bit (`chmod g+s`), its group may too.
+        """
+        return 0o007 if self.folder.stat().st_mode & stat.S_ISGID else 0o077
 
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
         """Mark an artifact as done, move it from `runs/` to its final folder, such as `models/`, and return it.
@@ -186,6 +197,9 @@ class Home:
         run.seal(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
         with storage_errors(target):
+            for path in run.folder.rglob("*"):
+                if not path.is_symlink():
+                    path.chmod(stat.S_IMODE(path.stat().st_mode) & ~self._hidden_from)
             target.parent.mkdir(parents=True, exist_ok=True)
             run.folder.rename(target)
         return Artifact(target)

@@ -34,13 +34,22 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, so that a reader sees the old or the new content and never a mixture."""
+def write_private(path: Path, text: str) -> None:
+    """Write a text file atomically, which only its owner can read."""
+    write_text(path, text, mode=0o600)
+
+
+def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a text file atomically, so that a reader sees the old or the new content and never a mixture.
+
+    `mode` are the permissions of the file, less those that the process's umask takes away.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

@@ -222,7 +222,8 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, 
     lengths, classes = {}, {}
     for split, sample in samples.items():
         records = sample.select([name for name in names if name in sample.columns]).to_dicts()
-        size, cut = _sizes(encoder.encode(records, views, sampled_tokens.get(split)), len(records))
+        complete = sampled_tokens.get(split) or encoder.read(records, [name for name in names if name in sample.columns])
+        size, cut = _sizes(encoder.encode(records, views, complete), len(records))
         lengths[split] = {"sampled": sample.height, "of": frames[split].height, **_spread(size), "truncated": float(cut.mean()),
                           "histogram": _histogram(size)}  # fmt: skip
         classes[split] = _cut_by_label(sample, task, cut)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from vertune.answering.service import AnswerOptions
 from vertune.core.errors import ConfigError
-from vertune.store.key import checked_rate
+from vertune.core.machine import loopback
+from vertune.store.key import Scope, checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -49,6 +49,8 @@ class Settings:
     """Port to listen on; 0 lets the system choose one."""
     open: bool = False
     """Whether to accept requests without an API key; allowed on a loopback address only."""
+    open_scope: Scope = "predict"
+    """The permission of requests without an API key, if they are accepted; `admin` also lets them change what is served."""
     exact: bool = False
     """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None
@@ -87,18 +89,6 @@ class Settings:
                 f"--open answers requests without a key, but other machines can reach the address {self.host}. Leave --open out and create "
                 "a key (vertune key create NAME), or listen on 127.0.0.1."
             )
-
-
-def loopback(host: str) -> bool:
-    """Return whether a host name or IP address is a loopback address, which can be reached from this machine only."""
-    name = host.lower().removesuffix(".")
-    if name == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:

@@ -30,6 +30,8 @@ class Ready(BaseModel):
     """Number of queued tokens."""
     unhealthy: int
     """Number of verticals whose model does not compute what it must; `GET /v1/verticals` names them and the reason."""
+    storage: str
+    """Why API keys can't be created or revoked at the moment, for example because the disk is full; empty if they can be."""
 
 
 @resource.get("/health/live", scope=None)
@@ -42,6 +44,8 @@ async def live() -> Live:
 async def ready(request: Request, response: Response) -> Ready:
     """Return whether the server can answer requests; if no batch was computed recently, compute a test prediction. Requires no key."""
     service = request.app.state.service
-    state = await service.ready()
+    state, storage = await service.ready(), request.app.state.access.storage_trouble()
     response.status_code = 200 if state.ready else 503
-    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, unhealthy=state.unhealthy)
+    return Ready(
+        ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, unhealthy=state.unhealthy, storage=storage
+    )
