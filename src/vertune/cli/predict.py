@@ -76,12 +76,12 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
     from vertune.steps.predict import opened, predict
 
     predictor = opened(artifact)
-    record = record_of_texts(predictor, texts)
+    record = record_of_texts(predictor.task, texts, predictor.columns)
     answer = predict(predictor, [record])[0]
     if json:
         output.as_json(answer)
     else:
-        show(answer, next(reversed(record.values())))
+        show(answer, texts[-1])
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
@@ -108,7 +108,7 @@ def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
                     f"Line {number} of standard input starts with '{{' but is not a JSON object: {error}. Correct the line."
                 ) from error
         elif text:
-            records.append(dict(record_of_texts(predictor, [text])))
+            records.append(dict(record_of_texts(predictor.task, [text], predictor.columns)))
     for answer in predict(predictor, records) if records else []:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
 

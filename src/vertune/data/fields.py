@@ -111,13 +111,15 @@ def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, sour
 def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
     """Return the Polars expression that computes the field `name` from these columns of the data.
 
-    A single column is used unchanged. Several columns are joined to one text such as `title: Card; body: It is lost`, without columns
-    that are blank in a row. Raises ConfigError if a column to join contains lists or mappings.
+    A single column is used unchanged, except that NaN becomes null, because both mean that a value is missing. Several columns are
+    joined to one text such as `title: Card; body: It is lost`, without columns that are blank in a row. Raises ConfigError if a column
+    to join contains lists or mappings.
     """
     import polars as pl
 
     if len(columns) == 1:
-        return pl.col(columns[0])
+        value = pl.col(columns[0])
+        return value.fill_nan(None) if schema[columns[0]].is_float() else value
     nested = [column for column in columns if schema[column].is_nested()]
     if nested:
         raise ConfigError(
