@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vertune.core.kinds import Task
     from vertune.runtime.cache import AnswerCache, CachedPredictor
     from vertune.runtime.predictor import Predictor
+    from vertune.steps.predict import Inputs
 
 _SPLITS = ("train", "validation", "test")
 _TARGET = "label"
@@ -88,7 +89,8 @@ class Vertical:
             found = "neither data nor a file" if file is None else "both data and a file"
             raise ConfigError(f"To predict, {found} were passed; expected one of them. Pass a text, records, or file=PATH.")
         one = isinstance(data, (str, Mapping))
-        answers = predict(self._predictor(), self._records([data] if one else data if file is None else Path(file)), self._cached)
+        records = self._records([data] if one else data if file is None else Path(file))
+        answers = predict(self._predictor(), records, self._cached)
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
@@ -168,30 +170,11 @@ class Vertical:
     def _records(self, data: Any) -> Any:
         """Convert data to a list of records; data that is neither a list nor an array becomes a Polars frame."""
         if isinstance(data, (list, tuple)) or _is_array(data):
-            return [self._record(item, number) for number, item in enumerate(data, 1)]
+            from vertune.steps.predict import Inputs
+
+            inputs = Inputs.of(self._opened or self.artifact)
+            return [_record(inputs, item, number) for number, item in enumerate(data, 1)]
         return _frame(data)
-
-    def _record(self, item: Any, number: int) -> Mapping[str, Any]:
-        """Convert one item of a list to a record.
-
-        A text, or a missing value, becomes the value of the task's first input field; a list of texts becomes the values
-        of the task's input fields, in their order; a record is not changed. Raises DataError for any other item;
-        `number` is its position in the list, counted from 1.
-        """
-        from vertune.data.frames import is_missing
-        from vertune.data.validate import record_of_texts
-
-        if isinstance(item, Mapping):
-            return item
-        texts = item if isinstance(item, (list, tuple)) else [item]
-        other = next((text for text in texts if not isinstance(text, str) and not is_missing(text)), None)
-        if other is not None:
-            raise DataError(
-                f"Item {number} has the type {type(other).__name__}; expected a text, a record, or a list of texts. "
-                "Convert it to str first."
-            )
-        predictor = self._predictor()
-        return record_of_texts(predictor.task, [text if isinstance(text, str) else None for text in texts], predictor.columns)
 
 
 def fit(
@@ -314,6 +297,27 @@ def _is_path(value: Any) -> bool:
         return isinstance(value, str) and len(value) < 1024 and os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - faster, and this runs for every text
     except (OSError, ValueError):
         return False
+
+
+def _record(model: Inputs, item: Any, number: int) -> Mapping[str, Any]:
+    """Convert one item of a list to a record.
+
+    A text, or a missing value, becomes the value of the model's first input field; a list of texts becomes the values of
+    the model's input fields, in their order; a record is not changed. Raises DataError for any other item; `number` is
+    its position in the list, counted from 1.
+    """
+    from vertune.data.frames import is_missing
+    from vertune.data.validate import record_of_texts
+
+    if isinstance(item, Mapping):
+        return item
+    texts = item if isinstance(item, (list, tuple)) else [item]
+    other = next((text for text in texts if not isinstance(text, str) and not is_missing(text)), None)
+    if other is not None:
+        raise DataError(
+            f"Item {number} has the type {type(other).__name__}; expected a text, a record, or a list of texts. Convert it to str first."
+        )
+    return record_of_texts(model, [text if isinstance(text, str) else None for text in texts])
 
 
 def _is_array(value: Any) -> bool:

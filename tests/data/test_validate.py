@@ -85,11 +85,11 @@ def test_a_value_that_no_table_holds_is_refused_where_it_is_read(value) -> None:
 
 
 def test_bare_texts_become_records() -> None:
-    assert record_of_texts(Classify(), ["a", "b"]) == {"text": "a", "text_pair": "b"}
+    assert record_of_texts(predictor(), ["a", "b"]) == {"text": "a", "text_pair": "b"}
     with pytest.raises(ConfigError, match="3 texts were given, but this model reads 2"):
-        record_of_texts(Classify(), ["a", "b", "c"])
+        record_of_texts(predictor(), ["a", "b", "c"])
     with pytest.raises(ConfigError, match="2 texts were given, but this model reads 1"):
-        record_of_texts(Classify(), ["a", "b"], ("text", "label"))
+        record_of_texts(SimpleNamespace(task=Classify(), columns=("text", "label")), ["a", "b"])
     assert records_of_texts(Classify(), "intent", ["a", "b"]) == [{"text": "a"}, {"text": "b"}]
     with pytest.raises(DataError, match=r"'faq' reads the fields question and context, .* Send records"):
         records_of_texts(Extract(), "faq", ["a"])

@@ -51,6 +51,10 @@ class Source(Part):
         """
         return None
 
+    def separator(self) -> str | None:
+        """Return the character between the fields of a row, with which `predict` writes its results; None if the format has none."""
+        return None
+
     @classmethod
     def sample(cls, folder: Path) -> Self:
         """Write a small example data file into a folder and return a source that reads it, for tests and documentation."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Task
@@ -108,13 +108,27 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     return mapped
 
 
-def record_of_texts(task: Task, texts: Sequence[str | None], columns: Sequence[str] = ()) -> dict[str, str | None]:
+class ModelInputs(Protocol):
+    """What is read of a model to know its inputs; a `Predictor` has these attributes, too."""
+
+    @property
+    def task(self) -> Task:
+        """The task, which defines the input fields."""
+        ...
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of the task that the model was trained on; empty if unknown."""
+        ...
+
+
+def record_of_texts(model: ModelInputs, texts: Sequence[str | None]) -> dict[str, str | None]:
     """Make one record from these texts: the first text is the model's first input, the second text is its second input.
 
-    `columns` are the columns of the task that the model was trained on; if it is empty, they are unknown. Raises ConfigError if there
-    are more texts than the model has inputs.
+    Raises ConfigError if there are more texts than the model has inputs.
     """
-    inputs = [column.name for column in task.input_columns if not columns or column.name in columns]
+    names = [column.name for column in model.task.input_columns]
+    inputs = [name for name in names if not model.columns or name in model.columns]
     if len(texts) > len(inputs):
         raise ConfigError(
             f"{len(texts)} texts were given, but this model reads {len(inputs)} ({' and '.join(inputs)}). Put quotes around a text with "
