@@ -78,6 +78,13 @@ class Task(Part):
         """The name of the metric that selects the best weights: `metric`, or the task's default if `metric` is `auto`."""
         return self.metrics[0] if self.metric == "auto" else self.metric
 
+    def resolve(self, frame: pl.DataFrame) -> Self:
+        """Return a copy in which options on how values are written are set from the training rows, which are not cleaned yet.
+
+        An example is the text that separates several labels in one cell. All tables are then cleaned with this copy.
+        """
+        return self
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Convert the values of rows to the types that the task uses, and reject, with a reason, rows that can't be converted."""
         raise NotImplementedError

@@ -207,7 +207,9 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     contains the rows that had been rejected before it.
     """
     _check_cleaners(inputs)
-    cleaned = {name: _clean(name, frame, inputs, log) for name, frame in tables}
+    mapped = {name: _mapped(name, frame, inputs, log) for name, frame in tables}
+    inputs = inputs.model_copy(update={"task": inputs.task.resolve(mapped["train"])})
+    cleaned = {name: _clean(name, frame, inputs, log) for name, frame in mapped.items()}
     _require_rows(cleaned["train"], "training", log)
     log.progress("split", rows=sum(frame.height for frame in cleaned.values()))
     splits, cut = _divide(inputs, cleaned)
@@ -265,8 +267,8 @@ def _check_cleaners(inputs: ChainInputs) -> None:
         )
 
 
-def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
-    """Rename the columns of one table to the task's fields, clean and check its rows, and return the usable rows.
+def _mapped(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
+    """Rename the columns of one table to the task's fields, and return the rows that could be read.
 
     The other rows are added to `log` as rejected. Raises DataError if the table has no rows.
     """
@@ -280,7 +282,11 @@ def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, l
     log.missing[name] = describe.missing(table, list(mapped.origin))
     unreadable = table.filter(pl.col("__error").is_not_null())
     log.reject(f"read {name}", [_rejection(row, row["__error"], mapped.origin) for row in unreadable.iter_rows(named=True)], table.height)
-    table = table.filter(pl.col("__error").is_null()).drop("__error")
+    return table.filter(pl.col("__error").is_null()).drop("__error")
+
+
+def _clean(name: str, table: pl.DataFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
+    """Clean and check the rows of one table, and return the usable rows; the other rows are added to `log` as rejected."""
     for cleaner in inputs.clean:
         log.progress("clean", split=name, by=cleaner.name, rows=table.height)
         table = log.take(cleaner.clean(table, inputs.task.columns), f"{cleaner.name} {name}", table.height)
