@@ -117,7 +117,7 @@ def _names(value: object) -> list[str] | None:
 
 
 def _character(escape: re.Match[str]) -> str:
-    """Return the character that an escape in the text form of a Python string stands for, such as `\\n` or `\\xa0`."""
+    """Return the character that an escape sequence in a printed Python string stands for."""
     digits = escape[1] or escape[2] or escape[3]
     return chr(int(digits, 16)) if digits else _CONTROL.get(escape[4], escape[4])
 
