@@ -112,6 +112,13 @@ class Split(Part):
         """Names of the columns of the data that `divide` needs besides the task's fields, such as a date."""
         return ()
 
+    def assigned(self, frame: pl.DataFrame) -> frozenset[str]:
+        """Return the sets to which the data themselves assign rows of the frame; empty if this component decides where rows belong.
+
+        If none of the rows that the data assign to a set can be used, that is an error, instead of taking other rows for this set.
+        """
+        return frozenset()
+
     def without(self, names: frozenset[str]) -> Self:
         """Return a copy of this component that assigns no rows to the sets in `names`, which are `validation`, `test` or both.
 
