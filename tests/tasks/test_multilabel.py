@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Task
+from vertune.decoders import multilabel as decoder
 from vertune.tasks.multilabel import Multilabel
 from vertune.testing.tasks import features_of
 
@@ -172,3 +173,13 @@ def test_what_a_list_of_labels_loses_is_noted():
     assert cleaned.frame["labels"].to_list() == [["a"], ["b"]]
     assert [(note.count, note.of) for note in cleaned.notes] == [(2, 5), (1, 5), (1, 5)]
     assert cleaned.notes[0].examples == ({"row": 1, "value": [" a", "a", "", None]},)
+
+
+def test_an_answer_in_a_file_keeps_the_probabilities_of_predicted_labels():
+    labels = [str(label) for label in range(40)]
+    (answer,) = decoder.answers(np.linspace(0.1, 0.9, 40)[None], labels, thresholds=[0.5] * 39 + [0.95], at_least=0)
+    low = decoder.answers(np.linspace(0.1, 0.9, 40)[None], labels, thresholds=[0.05] + [0.95] * 39, at_least=0)[0]
+    task = Multilabel(labels=labels)
+    assert set(task.brief(answer)["probabilities"]) == set(labels[20:])
+    assert set(task.brief(low)["probabilities"]) == {"0", *labels[20:]}
+    assert sum(task.brief(low)["probabilities"].values()) + task.brief(low)["rest"] == pytest.approx(20)

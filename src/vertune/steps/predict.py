@@ -155,9 +155,10 @@ def predict_file(
 
     The predictions are in additional columns, whose names begin with `answer_`; they replace columns of the file that have the same
     names. The suffix of `out` decides the format. If both files are CSV, they have the same delimiter. In CSV, lists and dicts are
-    written as JSON, and bytes as Base64. A row without a prediction is written too, with the reason in the column `answer_error`.
-    `texts` are the columns that contain the model's inputs, in the order of the inputs; without them, the columns have the names that
-    they had in the training data. All errors in the arguments are raised before the model is loaded.
+    written as JSON, and bytes as Base64. Of the probabilities of many labels, only the highest are written (`Task.brief`). A row without
+    a prediction is written too, with the reason in the column `answer_error`. `texts` are the columns that contain the model's inputs,
+    in the order of the inputs; without them, the columns have the names that they had in the training data. All errors in the arguments
+    are raised before the model is loaded.
     """
     if out.suffix.lower() not in FORMS:
         raise ConfigError(f"Predictions can't be written to '{out}'. Name a file that ends with one of {', '.join(FORMS)}.")
@@ -169,9 +170,10 @@ def predict_file(
     check_writable(out)
     predictor = model if isinstance(model, Predictor) else Predictor.open(model, many=True)
     result = answer(predictor, rows, progress)
-    written = {_PREFIX + name for name in (*inputs.task.answer.__annotations__, "error")}
+    written = {_PREFIX + name for name in (*inputs.task.answer.__annotations__, "rest", "error")}
     replaced = tuple(name for name in frame.columns if name in written)
-    write(frame.drop(*MARKS, *replaced, strict=False), result, out, source.separator() or ",")
+    brief = AnsweredRows([one and inputs.task.brief(one) for one in result.answers], result.errors)
+    write(frame.drop(*MARKS, *replaced, strict=False), brief, out, source.separator() or ",")
     return AnsweredRows(result.answers, result.errors, replaced)
 
 

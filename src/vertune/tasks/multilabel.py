@@ -178,6 +178,10 @@ class Multilabel(_inputs.SingleView):
         """Return the labels that an answer contains."""
         return tuple(answer["labels"])
 
+    def brief(self, answer: Answer) -> Answer:
+        """Return the answer with the 20 highest probabilities and those of predicted labels, and the sum of the other ones as `rest`."""
+        return _labels.brief(answer, answer["labels"])
+
     def confidence(self, answer: Answer) -> float | None:
         """Return the certainty of the least certain label among all labels of the task.
 
