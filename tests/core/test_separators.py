@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vertune.core import separators
@@ -11,7 +11,7 @@ from vertune.core import separators
 NAMES = st.lists(st.text("abcxyz轮胎", min_size=1, max_size=4), min_size=3, max_size=6, unique=True)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NAMES, st.sampled_from(["|", ";", "；", "、", ",", "，", "\t", "\n", " "]), st.data())
 def test_sets_of_words_are_recognised(names, separator, data) -> None:
     pairs = data.draw(st.permutations([[one, other] for one in names for other in names if one != other]))
@@ -20,14 +20,14 @@ def test_sets_of_words_are_recognised(names, separator, data) -> None:
     assert [separators.split(cell, separator) for cell in cells] == [[name] for name in names] + pairs
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1), max_size=5))
 def test_a_printed_list_is_read_back(items) -> None:
     assert separators.listed(repr(items)) == items
     assert separators.listed(repr(tuple(items))) == items
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=20))
 def test_no_cell_raises(cell) -> None:
     separators.listed(cell)

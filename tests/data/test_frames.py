@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vertune.core.errors import DataError
@@ -29,7 +29,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, max_size=6))
 def test_every_value_has_a_row_and_only_missing_ones_are_null(values) -> None:
     series = frames.column("x", values)
@@ -37,7 +37,7 @@ def test_every_value_has_a_row_and_only_missing_ones_are_null(values) -> None:
     assert [value is None for value in series.to_list()] == [frames.is_missing(value) for value in values]
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**70), 2**70), st.text(st.characters(codec="utf-8"), max_size=5)), max_size=6))
 def test_integers_and_texts_keep_their_value(values) -> None:
     assert [None if value is None else str(value) for value in frames.column("x", values).to_list()] == [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vertune.metrics import classification
 from vertune.reports import evaluation
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(2, 6), st.data())
 def test_the_sparse_and_the_complete_confusion_show_the_same(count, data):
     labels = st.lists(st.integers(0, count - 1), min_size=12, max_size=12)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -183,7 +183,7 @@ def test_a_label_that_is_listed_twice_is_refused():
         fitted(labels=["a", "b", "a"])
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(2, 60), st.integers(0, 9))
 def test_an_answer_in_a_file_has_few_probabilities_and_their_sum(count, seed):
     labels = [str(label) for label in range(count)]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vertune.core.errors import ConfigError, DataError
@@ -28,6 +28,7 @@ def fitted(rows=ROWS, **options):
     return task.fit(frame), frame.to_dicts()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(st.sampled_from(["a", "b c", "d", "e-1"]), unique=True), min_size=1, max_size=6))
 def test_a_list_and_a_delimited_string_say_the_same(lists):
     texts = ["x"] * len(lists)
