@@ -29,8 +29,10 @@ def is_missing(value: Any) -> bool:
     """Return whether a Python value stands for a missing value: None, NaN, or NaT or NA of pandas."""
     if value is None or type(value).__name__ in _MISSING_TYPES:
         return True
+    if isinstance(value, decimal.Decimal):
+        return value.is_nan()  # a signalling NaN can't be compared
     # only NaN and NaT differ from themselves
-    return isinstance(value, (float, np.floating, np.datetime64, np.timedelta64, decimal.Decimal)) and bool(value != value)
+    return isinstance(value, (float, np.floating, np.datetime64, np.timedelta64)) and bool(value != value)
 
 
 def column(name: str, values: Iterable[Any]) -> pl.Series:
