@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vertune.core.kinds import Task
     from vertune.runtime.cache import AnswerCache, CachedPredictor
     from vertune.runtime.predictor import Predictor
+    from vertune.steps.predict import Inputs
 
 _SPLITS = ("train", "validation", "test")
 _TARGET = "label"
@@ -74,17 +75,22 @@ class Vertical:
         return list(self._task().known_labels)
 
     @machine_errors()
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any = None, *, file: str | Path | None = None) -> Any:
         """Return the prediction for one text or one record, or a list of predictions for several of them.
 
-        Several texts or records are passed as a list, as a pandas or Polars frame, or as the path of a file. A
-        prediction is a dict, whose keys depend on the task: for classification, they include `label`. Raises DataError
-        for the first record that can't be used.
+        Several texts or records are passed as a list, or as a pandas or Polars frame. A string is always a text, even if
+        a file has this name; to predict the rows of a file, pass `file="rows.csv"` or a `Path`. A prediction is a dict,
+        whose keys depend on the task: for classification, they include `label`. Raises DataError for the first record
+        that can't be used.
         """
         from vertune.steps.predict import predict
 
-        one = isinstance(data, (str, Mapping)) and not _is_path(data)
-        answers = predict(self._predictor(), self._records([data] if one else data), self._cached)
+        if (data is None) == (file is None):
+            found = "neither data nor a file" if file is None else "both data and a file"
+            raise ConfigError(f"To predict, {found} were passed; expected one of them. Pass a text, records, or file=PATH.")
+        one = isinstance(data, (str, Mapping))
+        records = self._records([data] if one else data if file is None else Path(file))
+        answers = predict(self._predictor(), records, self._cached)
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
@@ -162,23 +168,12 @@ class Vertical:
         return self._opened
 
     def _records(self, data: Any) -> Any:
-        """Convert data to a list of records; data that is neither a list nor an array becomes a Polars frame.
-
-        Each item of a list becomes one record. An item that is a text becomes the value of the task's first input
-        field; a list of texts becomes the values of the task's input fields, in their order; a record is not changed.
-        """
-        from vertune.data.validate import record_of_texts
-
+        """Convert data to a list of records; data that is neither a list nor an array becomes a Polars frame."""
         if isinstance(data, (list, tuple)) or _is_array(data):
-            predictor = self._predictor()
-            return [
-                record_of_texts(predictor, [item])
-                if isinstance(item, str)
-                else record_of_texts(predictor, item)
-                if isinstance(item, (list, tuple))
-                else item
-                for item in data
-            ]
+            from vertune.steps.predict import Inputs
+
+            inputs = Inputs.of(self._opened or self.artifact)
+            return [_record(inputs, item, number) for number, item in enumerate(data, 1)]
         return _frame(data)
 
 
@@ -304,6 +299,27 @@ def _is_path(value: Any) -> bool:
         return False
 
 
+def _record(model: Inputs, item: Any, number: int) -> Mapping[str, Any]:
+    """Convert one item of a list to a record.
+
+    A text, or a missing value, becomes the value of the model's first input field; a list of texts becomes the values of
+    the model's input fields, in their order; a record is not changed. Raises DataError for any other item; `number` is
+    its position in the list, counted from 1.
+    """
+    from vertune.data.frames import is_missing
+    from vertune.data.validate import record_of_texts
+
+    if isinstance(item, Mapping):
+        return item
+    texts = item if isinstance(item, (list, tuple)) else [item]
+    other = next((text for text in texts if not isinstance(text, str) and not is_missing(text)), None)
+    if other is not None:
+        raise DataError(
+            f"Item {number} has the type {type(other).__name__}; expected a text, a record, or a list of texts. Convert it to str first."
+        )
+    return record_of_texts(model, [text if isinstance(text, str) else None for text in texts])
+
+
 def _is_array(value: Any) -> bool:
     """Return whether a value is a one-dimensional array or series of pandas, NumPy or Polars."""
     return getattr(value, "ndim", None) == 1 or type(value).__name__ == "Series"
@@ -317,6 +333,7 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
     """
     import polars as pl
 
+    from vertune.data import frames
     from vertune.steps.predict import read_rows
 
     if _is_path(data):
@@ -325,17 +342,15 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
         raise NotFound(
             f"There is no file '{data}'. Pass the path of a file that exists, a data frame, a list of records, or a tuple (texts, labels)."
         )
-    if isinstance(data, pl.LazyFrame):
-        return data.collect()
-    if isinstance(data, pl.DataFrame):
-        return data
+    if isinstance(data, (pl.DataFrame, pl.LazyFrame)):
+        return frames.without_nan(data.lazy().collect())
     if isinstance(data, tuple) and len(data) == 2:
         return _paired(*data, task)
     if hasattr(data, "iloc"):
-        return pl.DataFrame({str(name): data[name].to_list() for name in data.columns}, strict=False)
+        return frames.of_columns(data)
     try:
-        return pl.DataFrame([dict(row) for row in data], infer_schema_length=None, strict=False)
-    except (TypeError, ValueError) as error:
+        return frames.of_records(data)
+    except TypeError as error:
         raise DataError(
             f"Data of type {type(data).__name__} can't be read. Pass a path, a data frame, a list of records, or a tuple (texts, labels)."
         ) from error
@@ -349,12 +364,13 @@ def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
     """
     import polars as pl
 
+    from vertune.data.frames import column
+
     left, right = list(texts), list(labels)
     if len(left) != len(right):
         raise DataError(f"There are {len(left)} texts but {len(right)} labels. Pass one label for each text.")
     text, target = (task.input_columns[0].name, task.target_columns[0].name) if task else ("text", "label")
-    values = [list(value) if isinstance(value, (list, tuple)) else value.item() if hasattr(value, "item") else value for value in right]
-    return pl.DataFrame({text: [str(value) for value in left], target: values}, strict=False)
+    return pl.DataFrame([column(text, left), column(target, right)])
 
 
 __all__ = ["Vertical", "fit", "load"]

@@ -60,6 +60,9 @@ class Data(Section):
     """Further columns of the source to store with the records, for example those by which `evaluate.slices` groups the report."""
     clean: list[SerializeAsAny[Cleaner]] = []
     """Cleaners, which drop or edit rows before the task checks the values; they run in this order on the rows of every split."""
+    labels: Literal["keep", "merge"] = "keep"
+    """Whether labels that differ only in case, white space, invisible characters or Unicode form (`Security` and `security`) stay
+    different, with a warning, or are merged: each gets the spelling that is most frequent in the training records."""
     split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
     """The split, which divides the records into train, validation and test."""
     augment: list[SerializeAsAny[Augmenter]] = []

@@ -51,6 +51,10 @@ class Source(Part):
         """
         return None
 
+    def separator(self) -> str | None:
+        """Return the character between the fields of a row, with which `predict` writes its results; None if the format has none."""
+        return None
+
     @classmethod
     def sample(cls, folder: Path) -> Self:
         """Write a small example data file into a folder and return a source that reads it, for tests and documentation."""
@@ -107,6 +111,13 @@ class Split(Part):
     def reads(self) -> tuple[str, ...]:
         """Names of the columns of the data that `divide` needs besides the task's fields, such as a date."""
         return ()
+
+    def assigned(self, frame: pl.DataFrame) -> frozenset[str]:
+        """Return the sets to which the data themselves assign rows of the frame; empty if this component decides where rows belong.
+
+        If none of the rows that the data assign to a set can be used, that is an error, instead of taking other rows for this set.
+        """
+        return frozenset()
 
     def without(self, names: frozenset[str]) -> Self:
         """Return a copy of this component that assigns no rows to the sets in `names`, which are `validation`, `test` or both.

@@ -78,6 +78,13 @@ class Task(Part):
         """The name of the metric that selects the best weights: `metric`, or the task's default if `metric` is `auto`."""
         return self.metrics[0] if self.metric == "auto" else self.metric
 
+    def resolve(self, frame: pl.DataFrame) -> Self:
+        """Return a copy in which options on how values are written are set from the training rows, which are not cleaned yet.
+
+        An example is the text that separates several labels in one cell. All tables are then cleaned with this copy.
+        """
+        return self
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Convert the values of rows to the types that the task uses, and reject, with a reason, rows that can't be converted."""
         raise NotImplementedError
@@ -167,6 +174,10 @@ class Task(Part):
         """Return the probability, from 0 to 1, that the model assigned to this answer; None if the answer contains no probability."""
         return None
 
+    def brief(self, answer: Answer) -> Answer:
+        """Return the answer as it is written to files: without parts whose size grows with the number of labels."""
+        return answer
+
     def agrees(self, one: Answer, other: Answer) -> bool:
         """Return whether two answers are equal: whether they contain the same labels, in any order.
 
@@ -205,7 +216,8 @@ class Task(Part):
         """Return what the evaluation report shows besides metrics; each of the following entries is optional.
 
         `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`.
-        `confusion`: `{"labels": […], "matrix": [[…]]}`, with one row per true label and one column per predicted label.
+        `confusion`: `{"labels": […], "cells": [[true, predicted, count], …]}`, the cells of the confusion matrix that are not 0, the
+        largest counts first; `true` and `predicted` are indices into the labels.
         `calibration`: the result of `vertune.metrics.calibration.reliability`.
         `errors`: `[{"row", "expected", "answered", …}, …]`, the worst first. `row` is an index into the records, `expected` and
         `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key contains a text

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vertune.core import content
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task, Tokens
+from vertune.core.labels import nearly_equal, quoted
 from vertune.core.records import Column, Feature
 from vertune.data.dataset import SPLITS
 from vertune.reports.scales import format_value, plural
@@ -131,6 +132,13 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
         shown = ", ".join(f"'{item['label']}' ({item['rows']})" for item in target["few"][:10])
         more = f" and {len(target['few']) - 10} more" if len(target["few"]) > 10 else ""
         found.append(f"Labels with fewer than {FEW} training rows are hard to learn: {shown}{more}. Add rows with these labels.")
+    if target.get("near"):
+        groups = [" and ".join(f"{quoted(item['label'])} ({item['rows']})" for item in group) for group in target["near"][:5]]
+        listing = "; ".join(groups) + (" …" if len(target["near"]) > 5 else "")
+        found.append(
+            f"Labels of {target['name']} that nearly agree are learnt as different ones: {listing}. "
+            "If they mean the same, merge them with data.labels=merge, or correct the data."
+        )
     if target["imbalance"] and target["imbalance"] > IMBALANCE:
         found.append(
             f"The most frequent value of {target['name']} is {target['imbalance']:.0f} times as frequent as the rarest. "
@@ -159,13 +167,15 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
     """Return the statistics of a target column for each split: the number of rows of each label, or the distribution of numbers."""
     if frames["train"].schema[name].is_numeric():
         return {"name": name, "numbers": {split: _spread(frame[name].to_numpy()) for split, frame in frames.items()}, "labels": [],
-                "few": [], "imbalance": None}  # fmt: skip
+                "few": [], "near": [], "imbalance": None}  # fmt: skip
     counts = {split: dict(labels(frame, name)["label"].value_counts().iter_rows()) for split, frame in frames.items()}
     order = sorted({label for found in counts.values() for label in found}, key=lambda label: (-counts["train"].get(label, 0), label))
     table = [{"label": label, "rows": {split: found.get(label, 0) for split, found in counts.items()}} for label in order]
     trained = list(counts["train"].values())
     few = [{"label": label, "rows": counts["train"].get(label, 0)} for label in reversed(order) if counts["train"].get(label, 0) < FEW]
-    return {"name": name, "numbers": {}, "labels": table, "few": few, "imbalance": max(trained) / min(trained) if trained else None}
+    near = [[{"label": label, "rows": rows} for label, rows in group.items()] for group in nearly_equal(counts["train"])]
+    imbalance = max(trained) / min(trained) if trained else None
+    return {"name": name, "numbers": {}, "labels": table, "few": few, "near": near, "imbalance": imbalance}
 
 
 def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,14 +69,26 @@ def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
     A pair is `{"expected", "answered", "count", "of"}`: it occurred in `count` of the `of` rows with the expected
     label. The most frequent pairs come first.
     """
-    labels, counts = confusion["labels"], confusion["matrix"]
+    labels, cells = confusion["labels"], _cells(confusion)
+    of: Counter[int] = Counter()
+    for row, _, number in cells:
+        of[row] += number
     pairs = [
-        {"expected": labels[row], "answered": labels[column], "count": number, "of": sum(numbers)}
-        for row, numbers in enumerate(counts)
-        for column, number in enumerate(numbers)
-        if number and row != column
+        {"expected": labels[row], "answered": labels[column], "count": number, "of": of[row]}
+        for row, column, number in cells
+        if row != column
     ]
     return sorted(pairs, key=lambda pair: (-pair["count"], pair["of"], pair["expected"], pair["answered"]))
+
+
+def _cells(confusion: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+    """Return the cells of a confusion matrix that are not 0, as (true label, predicted label, count).
+
+    Reports of older versions contain the complete matrix.
+    """
+    if "cells" in confusion:
+        return [(row, column, number) for row, column, number in confusion["cells"]]
+    return [(row, column, number) for row, numbers in enumerate(confusion["matrix"]) for column, number in enumerate(numbers) if number]
 
 
 def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -156,7 +169,7 @@ def _weakness(measured: Measured) -> dict[str, str]:
     title, details = "What does it get wrong?", measured["details"]
     if details.get("confusion"):
         pairs = mistakes(details["confusion"])
-        total, wrong = sum(map(sum, details["confusion"]["matrix"])), sum(pair["count"] for pair in pairs)
+        total, wrong = sum(number for _, _, number in _cells(details["confusion"])), sum(pair["count"] for pair in pairs)
         text = "Every row was answered correctly."
         if pairs:
             first = pairs[0]
@@ -250,16 +263,19 @@ def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
     If there are more than 150 labels, only the 150 with the most mistakes are kept; `left_out` is the number of the
     others.
     """
-    labels, counts = confusion["labels"], confusion["matrix"]
-    if len(labels) <= _LARGEST:
-        return {"labels": labels, "matrix": counts, "left_out": 0}
-    errors = [sum(row) + sum(other[label] for other in counts) - 2 * row[label] for label, row in enumerate(counts)]
+    labels, cells = confusion["labels"], _cells(confusion)
+    errors: Counter[int] = Counter()
+    for row, column, number in cells:
+        if row != column:
+            errors[row] += number
+            errors[column] += number
     shown = sorted(sorted(range(len(labels)), key=lambda label: -errors[label])[:_LARGEST])
-    return {
-        "labels": [labels[label] for label in shown],
-        "matrix": [[counts[row][column] for column in shown] for row in shown],
-        "left_out": len(labels) - len(shown),
-    }
+    places = {label: place for place, label in enumerate(shown)}
+    matrix = [[0] * len(shown) for _ in shown]
+    for row, column, number in cells:
+        if row in places and column in places:
+            matrix[places[row]][places[column]] = number
+    return {"labels": [labels[label] for label in shown], "matrix": matrix, "left_out": len(labels) - len(shown)}
 
 
 def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -132,6 +132,10 @@ class Csv(Source):
         """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
 
+    def separator(self) -> str:
+        """Return the delimiter of the first file."""
+        return self._dialect(_decode.text(_files.find(self.path)[0], self.encoding, "CSV file")).delimiter
+
     @classmethod
     def sample(cls, folder: Path) -> Self:
         """Write a CSV file with three labelled texts and return the source that reads it."""

@@ -86,7 +86,7 @@ def evaluate(
         measured, tally = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
-        _write(run.folder, measured, rows, answers, tally)
+        _write(run.folder, measured, rows, [predictor.task.brief(answer) for answer in answers], tally)
         return home.finish(
             run, metrics={rows.split: measured["metrics"]}, split=rows.split, rows={rows.split: len(rows.records)},
             seed=measured["seed"], data_hash=measured["rows_hash"], versions={"vertune": __version__},
@@ -305,8 +305,8 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
 def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequence[Answer], tally: NDArray[Any]) -> None:
     """Write the files of a report into its folder.
 
-    They contain the metrics, the HTML page, the predictions, the rejected rows, and the counts from which the metrics
-    were computed (`tally`).
+    They contain the metrics, the HTML page, the predictions (shortened by `Task.brief`), the rejected rows, and the counts
+    from which the metrics were computed (`tally`).
     """
     write_json(folder / "metrics.json", measured)
     write_text(folder / "report.html", evaluation.page(measured))

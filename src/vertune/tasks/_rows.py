@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 
 
 def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
-    """Raise DataError if a required input column is missing, or if a text column contains lists or structs.
+    """Raise DataError if a required input column is missing, or if a text column contains lists, structs or bytes.
 
     `columns` are the columns that the task defines; `task` is its name, for the messages.
     """
+    import polars as pl
+
     for column in columns:
         if column.role == "input" and column.required and column.name not in frame.columns:
             raise DataError(missing(frame, column.name, task))
-        if column.type == "text" and column.name in frame.columns and frame.schema[column.name].is_nested():
+        kind = frame.schema.get(column.name)
+        if column.type == "text" and kind is not None and (kind.is_nested() or kind == pl.Binary):
             raise DataError(
-                f"The column '{column.name}' must contain texts, but has the type {frame.schema[column.name]}. "
+                f"The column '{column.name}' must contain texts, but has the type {kind}. "
                 f"Write one text per row, or join several columns with `data: {{fields: {{{column.name}: [COLUMN, COLUMN]}}}}`."
             )
 

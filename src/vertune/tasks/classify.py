@@ -171,6 +171,10 @@ class Classify(_inputs.SingleView):
         """Return the probability of the predicted label."""
         return float(answer["probability"])
 
+    def brief(self, answer: Answer) -> Answer:
+        """Return the answer with the 20 highest probabilities, and with the sum of the other ones as `rest`."""
+        return _labels.brief(answer, (answer["label"],))
+
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
         """Return 0 or 1 for the true positives, false positives and false negatives of each class in each record.
 
@@ -200,7 +204,7 @@ class Classify(_inputs.SingleView):
         worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_ERRORS]
         return {
             "per_class": classification.per_class(classification.tally(truth, guess, len(self.labels)).sum(0), self.labels),
-            "confusion": {"labels": self.labels, "matrix": classification.confusion(truth, guess, len(self.labels)).tolist()},
+            "confusion": {"labels": self.labels, "cells": classification.confusion(truth, guess, len(self.labels))},
             "calibration": calibration.reliability(confidence, truth == guess, bins=15),
             "errors": [
                 {

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Typed
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from vertune.core.errors import DataError
+from vertune.core import separators
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import multilabel as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification, thresholds
-from vertune.tasks import _inputs, _labels, _rows
+from vertune.tasks import _inputs, _label_sets, _labels, _rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,7 @@ class Multilabel(_inputs.SingleView):
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
         _inputs.PAIR,
-        Column("labels", "The labels: a list, or one text in which a delimiter separates them.", role="target", type="labels"),
+        Column("labels", "The labels: a list, or one text in which a separator divides them.", role="target", type="labels"),
     )
     answer: ClassVar[type[Any]] = SetAnswer
     decoder: ClassVar[str | None] = decoder.__name__
@@ -61,8 +61,9 @@ class Multilabel(_inputs.SingleView):
 
     labels: list[str] = Field(default=[])
     """All labels, in the order of the model's outputs; if empty, they are taken from the training rows."""
-    delimiter: str = Field(default=",", min_length=1)
-    """The text that separates the labels of a row, if they are written as one text."""
+    separator: str = "auto"
+    """The text that separates the labels of a row, if they are written as one text; empty if each text is one label. auto recognises it
+    in the training rows: `|`, `;`, `,`, `、`, a tab, a line end, `/` or a space. Lists written as text are always read."""
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     """Probability from which a label is predicted; auto fits one threshold per label on the validation rows."""
     thresholds: list[float] = Field(default=[])
@@ -80,6 +81,25 @@ class Multilabel(_inputs.SingleView):
         """The name of the label column."""
         return self.target_columns[0].name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _older_spelling(cls, value: Any) -> Any:
+        """Accept `delimiter`, the older name of `separator`, which models of older versions have in their config."""
+        if isinstance(value, dict) and "delimiter" in value and "separator" not in value:
+            return {("separator" if key == "delimiter" else key): item for key, item in value.items()}
+        return value
+
+    def resolve(self, frame: pl.DataFrame) -> Self:
+        """Return a copy in which `separator`, if it is `auto`, is the text that separates labels in these rows.
+
+        It stays `auto` if the column contains lists, so that a later table of texts can be read, too.
+        """
+        import polars as pl
+
+        if self.separator != "auto" or frame.schema.get(self._target) != pl.String:
+            return self
+        return self.model_copy(update={"separator": separators.recognise(frame[self._target].drop_nulls().unique(maintain_order=True))})
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Check the rows, and convert the labels to lists if the data has a label column.
 
@@ -88,48 +108,15 @@ class Multilabel(_inputs.SingleView):
         """
         import polars as pl
 
-        checks = self.check_inputs(frame)
-        if self._target in frame.columns:
-            checks.problems.append((pl.col(self._target).is_null(), f"{self._target} are missing"))
-            self._convert(frame.schema[self._target], checks)
-        return _rows.sift(frame, checks, self.name)
-
-    def _convert(self, kind: pl.DataType, checks: _rows.Checks) -> None:
-        """Add to `checks` the conversion of the labels to lists of different texts.
-
-        Also adds the changes that notes report: empty and repeated labels that are left out, rows without labels, and
-        white space that is removed. `kind` is the type of the label column. Raises DataError if a column of this type
-        can't contain labels.
-        """
-        import polars as pl
-
-        name, item = self._target, pl.element()
-        listed = isinstance(kind, pl.List | pl.Array)
-        if not listed and (kind.is_nested() or kind.is_float()):
-            raise DataError(
-                f"The column '{name}' has the type {kind}, but must contain lists of labels, or labels separated by '{self.delimiter}'. "
-                "Choose a column of labels, or use `task: regress` for numbers."
-            )
-        raw = pl.col(name).cast(pl.List(pl.String)) if listed else pl.col(name).cast(pl.String).str.split(self.delimiter)
-        words = raw.list.eval(item.str.strip_chars())
-        filled = words.list.eval(item.filter(item.is_not_null() & (item != "")))
-        labels = filled.list.unique(maintain_order=True)
-        empty = raw.list.len() - filled.list.len()
-        if not listed:  # a blank cell is a row without labels, not one empty label
-            empty = pl.when(_rows.blank(name)).then(0).otherwise(empty)
-        checks.results.append(labels.alias(name))
-        checks.changes += [
-            _rows.Change("labels are empty and were left out", empty, raw.list.len(), pl.col(name)),
-            _rows.Change(
-                "labels are repeated in their row and were left out", filled.list.len() - labels.list.len(), raw.list.len(), pl.col(name)
-            ),
-            _rows.Change("rows have no label and were kept", labels.list.len() == 0, pl.lit(1), pl.col(name)),
-        ]
-        if listed:
-            padded = raw.list.eval(item != item.str.strip_chars()).list.sum()
-            checks.changes.append(
-                _rows.Change("labels had white space around them, which was removed", padded, raw.list.len(), pl.col(name))
-            )
+        checks, name = self.check_inputs(frame), self._target
+        if name not in frame.columns:
+            return _rows.sift(frame, checks, self.name)
+        frame = _label_sets.read(frame, name, self.resolve(frame).separator)
+        checks.problems += [(pl.col(name).is_null(), f"{name} are missing"), (pl.col("__unread").is_not_null(), pl.col("__unread"))]
+        _label_sets.convert(name, checks)
+        cleaned = _rows.sift(frame, checks, self.name)
+        cleaned.frame = cleaned.frame.drop("__labels", "__unread")
+        return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy in which `labels`, if empty, and `at_least`, if it is `auto`, are set from the training rows.
@@ -190,6 +177,10 @@ class Multilabel(_inputs.SingleView):
     def named(self, answer: Answer) -> tuple[str, ...]:
         """Return the labels that an answer contains."""
         return tuple(answer["labels"])
+
+    def brief(self, answer: Answer) -> Answer:
+        """Return the answer with the 20 highest probabilities and those of predicted labels, and the sum of the other ones as `rest`."""
+        return _labels.brief(answer, answer["labels"])
 
     def confidence(self, answer: Answer) -> float | None:
         """Return the certainty of the least certain label among all labels of the task.
