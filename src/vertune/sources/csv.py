@@ -25,6 +25,8 @@ from vertune.sources import _decode, _files, _table
 _DELIMITERS = ",\t;|"
 _SAMPLE_CHARACTERS = 1 << 16
 _CHUNK_ROWS = 50_000
+_EQUAL_LINES = 0.9
+"""Fraction of lines that must have the same number of fields in a file that is recognised as delimited text."""
 _FIELD_BYTES = 1 << 30
 _FEWEST_LINES = 5
 """Lines of a row from which it is checked whether they are rows themselves, between a quote that is not closed and the next quote."""
@@ -113,6 +115,7 @@ class Csv(Source):
     """Source that reads delimited text; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".tab")
+    general: ClassVar[bool] = True
     path: str
     """The file, or a pattern such as `data/*.csv`."""
     delimiter: str = Field(default="auto", min_length=1)
@@ -123,6 +126,16 @@ class Csv(Source):
     """Whether double quotes can enclose a field; auto means yes, except in tab-separated text with unpaired quotes."""
     header: bool = True
     """Whether the first line contains the column names; otherwise columns are named column_1, column_2 and so on."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether nearly all of the first lines have the same number of fields, two or more."""
+        lines = _files.head_lines(path)
+        try:
+            counts = _counts(lines, _delimiter(lines)) if lines else []
+        except csv.Error:
+            return False
+        return len(counts) > 1 and counts[0] > 1 and counts.count(counts[0]) >= _EQUAL_LINES * len(counts)
 
     def read(self) -> pl.DataFrame:
         """Return all rows of all files; raise NotFound for a missing file, DataError for a file that is not delimited text."""

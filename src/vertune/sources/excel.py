@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,6 +24,17 @@ class Excel(Source):
     """Name of the sheet; None reads the first sheet."""
     header: int = Field(default=1, ge=1)
     """Number of the row that contains the column names, counted from 1; rows above it, such as a title, are not read."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the file is a zip file with the parts of a workbook."""
+        if not _files.head(path).startswith(b"PK"):
+            return False
+        try:
+            with zipfile.ZipFile(path) as file:
+                return bool({"xl/workbook.xml", "xl/workbook.bin"} & set(file.namelist()))
+        except (OSError, zipfile.BadZipFile):
+            return False
 
     def read(self) -> pl.DataFrame:
         """Return all rows under the header of the sheet; raise DataError for a file that is not a workbook."""
