@@ -54,6 +54,13 @@ class Source(Part):
         """
         return False
 
+    def detect(self) -> tuple[Self, tuple[str, ...]]:
+        """Return a copy whose options suit the content, such as the row of the header, and a sentence about each changed option.
+
+        Options that were set are not changed. `vertune init` writes the result into the config.
+        """
+        return self, ()
+
     def fingerprint(self) -> str | None:
         """Return a hash of the data that `read` returns, which shows whether the data has changed since a dataset was made from it.
 

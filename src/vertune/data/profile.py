@@ -25,6 +25,14 @@ _SPLITS = frozenset({"train", "training", "test", "testing", "validation", "vali
 _SEPARATORS = ("|", ";", "；", "、", "，", ",", "/", " ")
 """Texts that may separate the labels of a cell; the first that fits is taken."""
 _MOST_LABELS = 2000
+_LISTS = 0.1
+"""Least fraction of the cells that must be lists in a column of texts that is regarded as a column of lists."""
+_LONGEST_LABEL = 40
+"""Largest number of characters of a label in a cell with several."""
+_RARE = 0.5
+"""Largest fraction of the labels that may occur only once."""
+_MIXED, _MIXED_WORDS = 0.6, 0.95
+"""Fraction of the labels in cells with several that must also occur in other cells; more if blanks separate the labels."""
 _LIST_SAMPLE = 200
 _DATES = re.compile(
     r"""\s*(?:
@@ -67,6 +75,8 @@ def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
         items = _items(values, None) if nested == "labels" else []
         about = _describe_labels(items, len(values)) if nested == "labels" else _NESTED.get(nested, "lists or mappings")
         return ColumnProfile(series.name, nested, len(values), len(set(items)), 0.0, about, roles=roles, last=last)
+    if values.dtype.is_float() and bool((values == values.round()).all()):
+        values = values.cast(pl.Int64, strict=False).drop_nulls()  # workbooks store whole numbers as 1.0
     texts = values.cast(pl.String, strict=False).drop_nulls().str.strip_chars()
     if not len(texts):
         return None
@@ -92,7 +102,7 @@ def _measured(column: ColumnProfile, dtype: pl.DataType, texts: pl.Series) -> Co
         whole = bool((numbers == numbers.round()).fill_null(True).all())
         kind = _number_kind(column, texts, whole)
     else:
-        separator = separator_of(texts)
+        separator = separator_of(texts, column.role("label") >= 0.6)
         kind = "labels" if separator else _word_kind(column, texts)
     about = _describe(kind, column, texts, decimal or "point", separator)
     return ColumnProfile(
@@ -111,7 +121,7 @@ def _number_kind(column: ColumnProfile, texts: pl.Series, whole: bool) -> Kind:
     """Return the kind of a column of numbers: `id`, `number`, or `category` for a few whole numbers that occur often."""
     if whole and column.unique == column.filled > 2 and (column.role("id") > 0.6 or _counts_up(texts)):
         return "id"
-    quantity = column.role("number") > column.role("label") and column.unique > 2
+    quantity = max(column.role("number"), column.role("meta")) > column.role("label") and column.unique > 2
     few = column.unique <= max(2, min(200, column.filled // 5))
     return "category" if whole and few and not quantity else "number"
 
@@ -142,12 +152,12 @@ def _nested_kind(values: pl.Series) -> Kind | None:
     """Return the kind of a column of lists or mappings, or of texts that contain such values; None for a column of other values."""
     if values.dtype == pl.String:
         head = values.head(_LIST_SAMPLE).to_list()
-        if sum(text.lstrip().startswith(("[", "{")) for text in head) < 0.9 * len(head):
+        parsed = [_parsed(text) if text.lstrip().startswith(("[", "{")) else None for text in head]
+        words = [text for text, value in zip(head, parsed, strict=True) if value is None]
+        if len(words) > (1 - _LISTS) * len(head) or any(len(word) > _LONGEST_LABEL for word in words):
             return None
-        parsed = [_parsed(text) for text in head]
-        if None in parsed:
-            return None
-        return _value_kind(parsed)
+        kind = _value_kind([value for value in parsed if value is not None])
+        return kind if not words or kind == "labels" else None  # a column may contain a word in one row, and a list in the next
     if not values.dtype.is_nested() and values.dtype != pl.Object:
         return "other" if values.dtype == pl.Binary else None
     return _value_kind(values.head(_LIST_SAMPLE).to_list())
@@ -185,21 +195,29 @@ def _items(values: pl.Series, separator: str | None) -> list[str]:
     """Return all labels of a column of lists, or of texts in which `separator` separates them."""
     rows: list[Any] = values.to_list()
     if separator is not None:
-        rows = [row.split(separator) for row in rows]
+        rows = [_split(row, separator) for row in rows]
     elif values.dtype == pl.String:
-        rows = [_parsed(row) or [] for row in rows]
+        rows = [value if isinstance(value := _parsed(row), list) else [row] for row in rows]
     return [str(item).strip() for row in rows for item in row if str(item).strip()]
 
 
-def separator_of(texts: pl.Series) -> str | None:
+def _split(cell: str, separator: str) -> list[str]:
+    """Return the pieces of a cell without blanks around them, and without empty ones."""
+    return [piece for piece in (part.strip() for part in cell.split(separator)) if piece]
+
+
+def separator_of(texts: pl.Series, named: bool = False) -> str | None:
     """Return the text that separates several labels in the cells of a column, such as `|`; None if the cells are not lists of labels.
 
-    The pieces must be short and occur in many rows, and they must also occur in other company, or alone: otherwise `a;b` is a name.
+    The pieces must be short and occur in many rows, and nearly all of them must occur in different cells: otherwise `a;b` is one name.
+    `named` is whether the name of the column is a usual one for labels; then fewer cells must have several.
     """
     for separator in _SEPARATORS:
         several = texts.str.contains(separator, literal=True)
-        if float(several.mean() or 0.0) < (0.3 if separator in ", /" else 0.05):  # type: ignore[arg-type]
+        if float(several.mean() or 0.0) < (0.3 if separator == " " or (separator in ",/" and not named) else 0.05):  # type: ignore[arg-type]
             continue
+        if float(texts.str.count_matches(separator, literal=True).mean() or 0.0) > (3 if separator == " " else 10):  # type: ignore[arg-type]
+            continue  # a sentence
         pieces = Counter(_items(texts, separator))
         if _are_labels(pieces, texts, separator):
             return separator
@@ -210,14 +228,15 @@ def _are_labels(pieces: Counter[str], texts: pl.Series, separator: str) -> bool:
     """Return whether the pieces of the cells are labels: short, few, frequent, and combined in many ways."""
     if not 1 < len(pieces) <= max(3, min(_MOST_LABELS, len(texts) // 2)):
         return False
-    if any(len(piece) > 40 or (separator != " " and len(piece.split()) > 5) for piece in pieces):
+    if any(len(piece) > _LONGEST_LABEL or (separator != " " and len(piece.split()) > 5) for piece in pieces):
         return False
     once = sum(count == 1 for count in pieces.values())
-    combined = texts.filter(texts.str.contains(separator, literal=True)).n_unique()
-    alone = len(set(pieces) & set(texts.unique().to_list()))
-    # a sentence such as "yes; at once" has pieces that occur nowhere else
-    mixed = alone >= 0.3 * len(pieces) or combined > len(pieces) / 2 and combined > 2
-    return once <= 0.3 * len(pieces) and mixed
+    cells = [set(_split(cell, separator)) for cell in texts.unique().to_list()]
+    combined = set().union(*(cell for cell in cells if len(cell) > 1))
+    different = Counter(piece for cell in cells for piece in cell)
+    # the parts of a name such as "yes; at once" or "varicose veins" occur in no other cell
+    mixed = sum(different[piece] > 1 for piece in combined)
+    return once <= _RARE * len(pieces) and mixed >= (_MIXED_WORDS if separator == " " else _MIXED) * len(combined) > 0
 
 
 # ── descriptions ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -29,6 +29,8 @@ _USEFUL_TEXT = 25
 """Mean length in characters below which a text beside a table of numbers is a name rather than a text to be read."""
 _MOST_CODES = 20
 """Number of distinct whole numbers above which they are a quantity rather than codes of categories."""
+_BELONGING = 0.6
+"""How surely a question and the text that belongs to it are read together: less than two texts that are compared."""
 _LEAST_FLAGS = 3
 """Least number of columns of 0 and 1 that are regarded as one label each."""
 _BASE: dict[Kind, float] = {"category": 0.3, "flags": 0.32, "number": 0.25, "labels": 0.45}
@@ -74,7 +76,8 @@ def inputs(table: TableProfile, chosen: ColumnProfile | None, names: Sequence[st
     if table.texts:
         return _requested(rest, names)
     found = pair(rest, chosen) if len(names) > 1 else None
-    if found is not None:
+    # a topic is predicted from a question before there is an answer; a grade says how well the two match
+    if found is not None and (found[2] > _BELONGING or chosen is None or chosen.kind == "number" or _graded(chosen)):
         first, second, sure = found
         columns = dict(zip(names, (first, second), strict=False))
         return _as_inputs({name: [column] for name, column in columns.items()}, sure)
@@ -129,9 +132,9 @@ def pair(table: TableProfile, chosen: ColumnProfile | None) -> tuple[ColumnProfi
     if chosen is not None and chosen.kind in {"number", "category", "flags"} and max(chosen.role("number"), _graded(chosen)) > 0:
         answer, expected = _first(readable, _STUDENT), _first(readable, _EXPECTED)
         if answer is not None and expected is not None and answer is not expected and len(readable.of("text", "category")) > 1:
-            return expected, answer, 0.9 if chosen.kind == "number" else 0.6
+            return expected, answer, 0.9 if chosen.kind == "number" else _BELONGING + 0.1
     question, belonging = _first(readable, _FIRST), _first(readable, _SECOND)
-    return (question, belonging, 0.6) if question is not None and belonging is not None and question is not belonging else None
+    return (question, belonging, _BELONGING) if question is not None and belonging is not None and question is not belonging else None
 
 
 def _graded(column: ColumnProfile) -> float:
@@ -164,16 +167,21 @@ def _numbered(table: TableProfile) -> tuple[ColumnProfile, ColumnProfile] | None
 def is_table(table: TableProfile, chosen: ColumnProfile) -> bool:
     """Return whether the inputs are columns of numbers and categories rather than a text: there is no text, or only a short name."""
     rest = table.without(chosen)
-    columns = rest.of("number", "category", "flags")
+    columns = _table_columns(rest)
     best = best_text(rest)
     if table.texts or not columns:
         return False
     return best is None or (len(columns) >= 3 and best.role("text") < 0.4 and best.length < _USEFUL_TEXT)
 
 
+def _table_columns(table: TableProfile) -> list[ColumnProfile]:
+    """Return the columns of numbers and categories that do not identify a row, a user or a thing."""
+    return [column for column in table.of("number", "category", "flags") if column.role("id") < 0.6]
+
+
 def table_inputs(table: TableProfile, chosen: ColumnProfile) -> Inputs:
     """Return the columns of numbers and categories as inputs of their types, as the option `inputs` of a task expects them."""
-    columns = table.without(chosen).of("number", "category", "flags")
+    columns = _table_columns(table.without(chosen))
     types = {column.name: _input_type(column) for column in columns}
     decimal = {"decimal": "comma"} if any(column.decimal == "comma" for column in columns) else {}
     taken = {chosen.name, "label", "labels", "score"}

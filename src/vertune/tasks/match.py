@@ -31,7 +31,7 @@ class Match(Classify):
         A question and its answer are a pair only if the label says how well they match, such as 0 and 1, and is not a topic.
         """
         guess = super().guess(table)
-        if guess is None or len(guess.fields) < len(self.columns):
+        if guess is None or guess.options or len(guess.fields) < len(self.columns):
             return None
         label = next(column for column in table.columns if column.name == guess.fields[self.target_columns[0].name][0])
         found = _guess.pair(table.without(label), label)
