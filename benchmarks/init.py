@@ -34,15 +34,16 @@ HERE = Path(__file__).resolve().parent
 OUT = HERE / "results" / "init.json"
 DATA = Path(os.environ.get("VERTUNE_DATA", HERE.parents[1] / "shared" / "data"))
 ROWS = 600
-"""Largest number of rows of a file: the first of the data."""
+"""Largest number of rows of a file: evenly spaced in the data, because some data sets are sorted by label."""
 AGENTS = ("Anna", "Ben", "Cem", "Dora")
 Frame = pl.DataFrame
 
 
 def rows_of(path: str) -> Frame:
-    """The first rows of a file of the data, without the columns that sources add."""
-    read = build(Source, source_of(str(DATA / path))).read().lazy().head(4 * ROWS).collect()
-    return read.filter(pl.col("__error").is_null()).select(pl.exclude("^__.*$"))
+    """Rows of a file of the data, without the columns that sources add."""
+    read = build(Source, source_of(str(DATA / path))).read().lazy().collect()
+    read = read.filter(pl.col("__error").is_null()).select(pl.exclude("^__.*$"))
+    return read.gather_every(max(1, read.height // ROWS))
 
 
 def reply(count: int) -> list[str]:
@@ -63,7 +64,7 @@ def column(frame: Frame, wanted: str) -> pl.Series:
         "number": lambda: list(range(1, count + 1)),
         "code": lambda: [f"T-{10_000 + place * 37 % 9_973}" for place in range(count)],
         "date": lambda: [(date(2026, 1, 5) + timedelta(days=place // 3)).strftime("%d.%m.%Y") for place in range(count)],
-        "agent": lambda: [AGENTS[int(hashlib.sha1(str(place).encode()).hexdigest(), 16) % 4] for place in range(count)],  # noqa: S324
+        "agent": lambda: [AGENTS[int(hashlib.sha1(str(place).encode()).hexdigest(), 16) % 4] for place in range(count)],
         "reply": lambda: reply(count),
         "changed": lambda: [changed(*pair) for pair in frame.select("source", "target").iter_rows()],
         "comma": lambda: [str(value).replace(".", ",") for value in frame[name].to_list()],
@@ -101,7 +102,9 @@ def with_columns(frame: Frame, columns: dict[str, str] | None) -> Frame:
 def flat(frame: Frame) -> Frame:
     """Lists and mappings as JSON, for formats that have none."""
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
-    return frame.with_columns(pl.Series(name, [json.dumps(value, ensure_ascii=False) for value in frame[name].to_list()]) for name in nested)
+    return frame.with_columns(
+        pl.Series(name, [json.dumps(value, ensure_ascii=False) for value in frame[name].to_list()]) for name in nested
+    )
 
 
 def delimited(frame: Frame, delimiter: str = ",", header: bool = True, encoding: str = "utf-8") -> bytes:
@@ -228,7 +231,9 @@ def main() -> None:
     right = sum(one["right"] for one in found.values())
     print(f"{right} of {len(found)} right")
     if options.files == HERE / "init.yaml":
-        OUT.write_text(json.dumps({"machine": measured_here(), "right": right, "of": len(found), "files": found}, ensure_ascii=False, indent=1) + "\n")
+        OUT.write_text(
+            json.dumps({"machine": measured_here(), "right": right, "of": len(found), "files": found}, ensure_ascii=False, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

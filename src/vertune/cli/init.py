@@ -27,7 +27,8 @@ def run(
     task: Annotated[str | None, typer.Option("--task", help="The task, if the guess is wrong; `vertune parts tasks` lists them.")] = None,
     sheet: Annotated[str | None, typer.Option("--sheet", help="The sheet of a workbook, if the guess is wrong.")] = None,
     header: Annotated[
-        int | None, typer.Option("--header", min=0, help="The row with the names of the columns, if the guess is wrong; 0 if there is none.")
+        int | None,
+        typer.Option("--header", min=0, help="The row with the names of the columns, if the guess is wrong; 0 if there is none."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing config.")] = False,
 ) -> None:
@@ -85,7 +86,9 @@ def show(guess: DatasetGuess, out: Path) -> None:
     )
     if guess.examples:
         output.say()
-        output.say("Three records as the model reads them:" if len(guess.examples) == 3 else "Records as the model reads them:", style="bold")
+        output.say(
+            "Three records as the model reads them:" if len(guess.examples) == 3 else "Records as the model reads them:", style="bold"
+        )
         for example in guess.examples:
             output.say(f"  {_example(example)}")
         output.say()

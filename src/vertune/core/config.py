@@ -39,8 +39,8 @@ def source_of(path: str) -> dict[str, Any]:
     if found := [*special, *by_ending, *recognised]:
         return {"name": found[0], "path": path}
     raise ConfigError(
-        f"No source reads files such as '{path}': neither the content nor the ending is that of a known format. Name the data source in the config as "
-        f"`source: {{name: NAME, path: {path}}}`; NAME is one of: {', '.join(kinds)}."
+        f"No source reads files such as '{path}': neither the content nor the ending is that of a known format. "
+        f"Name the data source in the config as `source: {{name: NAME, path: {path}}}`; NAME is one of: {', '.join(kinds)}."
     )
 
 

@@ -18,8 +18,8 @@ def check_name(name: str) -> str:
     """Check a name that becomes a part of folder and file names: return it unchanged, or raise ConfigError if it is not safe."""
     if not is_name(name):
         raise ConfigError(
-            f"The name {name!r} can't be used; expected 1 to {LONGEST_NAME} characters (lower-case letters of any script, digits, '-', '_', "
-            f"'.'), at most {_MOST_BYTES} bytes in UTF-8, that begin with a letter or digit and do not contain '..'. "
+            f"The name {name!r} can't be used; expected 1 to {LONGEST_NAME} characters (lower-case letters of any script, digits, "
+            f"'-', '_', '.'), at most {_MOST_BYTES} bytes in UTF-8, that begin with a letter or digit and do not contain '..'. "
             f"Choose another name, such as {as_name(name)!r}."
         )
     return name

@@ -408,8 +408,8 @@ def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
             raise DataError(f"No row is left for {name}. Add rows, or change the split.")
         first = log.rejected[0]
         raise DataError(
-            f"No row is left for {name}: {len(log.rejected):,} of {plural(log.read, 'row')} can't be used. The first is row {first['row']} of "
-            f"{first['file']}: {first['reason']}. Correct these rows, add some, or change the split."
+            f"No row is left for {name}: {len(log.rejected):,} of {plural(log.read, 'row')} can't be used. "
+            f"The first is row {first['row']} of {first['file']}: {first['reason']}. Correct these rows, add some, or change the split."
         )
 
 

@@ -11,7 +11,8 @@ _WORDS: dict[Role, str] = {
         entailment genre genres keyword keywords theme department priority outcome result verdict y subject area domain answerable
         relation is_duplicate duplicate status group section default churn fraud spam toxic aspect aspects approved survived disease
         reason cause severity urgency product code_label coarse classification response_class team
-        标签 类别 分类 意图 情感 情感倾向 倾向 类型 主题 话题 诊断 结果 结论 情绪 领域 科室 部门 优先级 是否 违约 流失 关系 等级 性质 疾病 病名 关键词
+        标签 类别 分类 意图 情感 情感倾向 倾向 类型 主题 话题 诊断 结果 结论 情绪 领域
+        科室 部门 优先级 是否 违约 流失 关系 等级 性质 疾病 病名 关键词
         种类 归类 业务类型""",
     "number": """score rating stars relatedness similarity grade mark marks price value polarity_score points rate gold_score y target label
         relevance amount percentage
@@ -19,13 +20,14 @@ _WORDS: dict[Role, str] = {
     "text": """text sentence content utterance query question message review comment body document description post tweet input request
         complaint feedback title headline abstract summary symptoms symptom passage article email problem issue says story transcript
         premise hypothesis claim sms prompt instruction context paragraph note remark customer
-        文本 内容 评论 正文 问题 句子 留言 反馈 投诉 提问 评价 描述 标题 摘要 主诉 病情 症状 原文 语句 问句 咨询 新闻 文章 消息 需求 建议 诉求 查询 对话""",
+        文本 内容 评论 正文 问题 句子 留言 反馈 投诉 提问 评价 描述 标题 摘要 主诉 病情 症状 原文 语句
+        问句 咨询 新闻 文章 消息 需求 建议 诉求 查询 对话""",
     "reply": """answer reply response output agent_reply our_reply resolution solution completion
         答案 回答 回复 答复 解答 处理结果 处理意见 输出""",
     "reference": """reference desired model_answer desired_answer reference_answer expected expected_answer ideal rubric correct_answer
         参考答案 标准答案""",
-    "meta": """date time created updated opened closed at agent user username author name phone email address url link ip age weight height kg cm
-        size count number num year month day hour source channel device version lang language city country region zip company annotator
+    "meta": """date time created updated opened closed at agent user username author name phone email address url link ip age weight height
+        kg cm size count number num year month day hour source channel device version lang language city country region zip company annotator
         worker split fold file filename path comments remark remarks timestamp confidence agreement by
         日期 时间 姓名 客服 坐席 用户 作者 电话 邮箱 地址 年龄 体重 身高 数量 来源 渠道 版本 城市 国家 地区 公司 备注 链接 文件""",
     "id": """id ids index idx uuid guid key row no nr number ticket case serial

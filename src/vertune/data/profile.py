@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,9 @@ from vertune.data import names
 
 SAMPLE_ROWS = 20_000
 """Number of rows, from the start of a table, that are measured."""
-_SPLITS = frozenset({"train", "training", "test", "testing", "validation", "valid", "dev", "devel", "val", "unused", "训练", "测试", "验证"})
+_SPLITS = frozenset(
+    {"train", "training", "test", "testing", "validation", "valid", "dev", "devel", "val", "unused", "训练", "测试", "验证"}
+)
 _SEPARATORS = ("|", ";", "；", "、", "，", ",", "/", " ")
 """Texts that may separate the labels of a cell; the first that fits is taken."""
 _MOST_LABELS = 2000
@@ -74,14 +77,14 @@ def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
     if nested is not None:
         items = _items(values, None) if nested == "labels" else []
         about = _describe_labels(items, len(values)) if nested == "labels" else _NESTED.get(nested, "lists or mappings")
-        return ColumnProfile(series.name, nested, len(values), len(set(items)), 0.0, about, roles=roles, last=last)
+        return ColumnProfile(series.name, nested, len(values), len(set(items)), length=0.0, description=about, roles=roles, last=last)
     if values.dtype.is_float() and bool((values == values.round()).all()):
         values = values.cast(pl.Int64, strict=False).drop_nulls()  # workbooks store whole numbers as 1.0
     texts = values.cast(pl.String, strict=False).drop_nulls().str.strip_chars()
     if not len(texts):
         return None
     unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
-    measured = ColumnProfile(series.name, "other", len(texts), unique, length, "", roles=roles, last=last)
+    measured = ColumnProfile(series.name, "other", len(texts), unique, length, description="", roles=roles, last=last)
     return _measured(measured, values.dtype, texts)
 
 
@@ -105,10 +108,7 @@ def _measured(column: ColumnProfile, dtype: pl.DataType, texts: pl.Series) -> Co
         separator = separator_of(texts, column.role("label") >= 0.6)
         kind = "labels" if separator else _word_kind(column, texts)
     about = _describe(kind, column, texts, decimal or "point", separator)
-    return ColumnProfile(
-        column.name, kind, column.filled, column.unique, column.length, about, roles=column.roles, last=column.last,
-        separator=separator, decimal=decimal or "point", whole=whole,
-    )  # fmt: skip
+    return replace(column, kind=kind, description=about, separator=separator, decimal=decimal or "point", whole=whole)
 
 
 def _share(texts: pl.Series, pattern: re.Pattern[str]) -> float:
@@ -249,7 +249,8 @@ def _describe(kind: Kind, column: ColumnProfile, texts: pl.Series, decimal: nume
     if kind == "number":
         numbers = pl.select(numerals.parsed(pl.lit(texts), decimal)).to_series()
         marked = " with a decimal comma" if decimal == "comma" else ""
-        return f"numbers from {numbers.min():g} to {numbers.max():g}{marked}"
+        least, most = (float(value) for value in (numbers.min(), numbers.max()))  # type: ignore[arg-type]
+        return f"numbers from {least:g} to {most:g}{marked}"
     if kind == "labels":
         return _describe_labels(_items(texts, separator), len(texts), separator)
     if kind in {"category", "flags"}:

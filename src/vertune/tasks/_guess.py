@@ -12,18 +12,21 @@ from vertune.core.profile import ColumnProfile, Guess, Kind, Role, TableProfile,
 
 _PAIRS = (
     "text text_pair", "text_a text_b", "text1 text2", "sentence1 sentence2", "sentence_a sentence_b", "s1 s2", "question1 question2",
-    "q1 q2", "premise hypothesis", "sentence target", "claim evidence", "文本1 文本2", "文本a 文本b", "句子1 句子2", "句子a 句子b", "问题1 问题2",
+    "q1 q2", "premise hypothesis", "sentence target", "claim evidence",
+    "文本1 文本2", "文本a 文本b", "句子1 句子2", "句子a 句子b", "问题1 问题2",
     "问句1 问句2", "前提 假设", "text_1 text_2", "sentence_1 sentence_2",
 )  # fmt: skip
 """Usual names of two texts that are compared, in their order."""
 _FIRST = "question questions query 问题 提问 查询 标准问题 标准问 问句 咨询 instruction user_query search_query anchor search_term 搜索词"
 _SECOND = (
-    "answer answers reply response passage document title doc product positive output 答案 回答 回复 答复 标题 文档 段落 解答 网页标题 文章 商品"
+    "answer answers reply response passage document title doc product positive output "
+    "答案 回答 回复 答复 标题 文档 段落 解答 网页标题 文章 商品"
 )
 """Usual names of a question or query and of the text that belongs to it, which may or may not be an input."""
 _STUDENT = "student_answer answer response student_response 学生答案 作答 学生作答 回答"
 _EXPECTED = (
-    "desired_answer reference_answer reference model_answer expected_answer correct_answer gold_answer sample_answer 参考答案 标准答案 question 问题 题目"
+    "desired_answer reference_answer reference model_answer expected_answer correct_answer gold_answer sample_answer "
+    "参考答案 标准答案 question 问题 题目"
 )
 _USEFUL_TEXT = 25
 """Mean length in characters below which a text beside a table of numbers is a name rather than a text to be read."""
@@ -47,7 +50,9 @@ class Inputs:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def target(table: TableProfile, kinds: Sequence[Kind], role: Role, fits: Callable[[ColumnProfile], bool]) -> tuple[ColumnProfile, float] | None:
+def target(
+    table: TableProfile, kinds: Sequence[Kind], role: Role, fits: Callable[[ColumnProfile], bool]
+) -> tuple[ColumnProfile, float] | None:
     """Return the column that is most likely the target, with a score; None if no column can be.
 
     A target has one of the `kinds`, and `fits` is true for it; the user's choice is always accepted.
@@ -103,7 +108,9 @@ def _requested(table: TableProfile, names: Sequence[str]) -> Inputs | None:
 
 def best_text(table: TableProfile) -> ColumnProfile | None:
     """Return the column that is most likely the text to be read; None if no column contains texts."""
-    texts = [column for column in table.columns if column.kind == "text" or (column.kind in {"category", "id"} and column.role("text") >= 0.6)]
+    texts = [
+        column for column in table.columns if column.kind == "text" or (column.kind in {"category", "id"} and column.role("text") >= 0.6)
+    ]
     return max(texts, key=_text_score, default=None)
 
 

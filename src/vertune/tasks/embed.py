@@ -125,14 +125,18 @@ class Embed(Task):
     def guess(self, table: TableProfile) -> Guess | None:
         """Return which columns contain queries and the documents that answer them; a label is read only if it is 0 or 1."""
         labels = table.targets("flags")
-        relevant = max((column for column in labels if column.kind == "flags"), key=lambda column: column.role("label", "number"), default=None)
+        relevant = max(
+            (column for column in labels if column.kind == "flags"), key=lambda column: column.role("label", "number"), default=None
+        )
         fields = self._fields
         read = _guess.inputs(table, relevant, [fields.query, fields.document])
         if read is None or fields.document not in read.fields:
             read = _guess.two_texts(table, [fields.query, fields.document])
         if read is None or (labels and relevant is None):
             return None
-        guess = Guess(_PAIRED if read.pair else _UNNAMED, read.fields, {**read.reasons, "task": "two texts that belong together, without a label"})
+        guess = Guess(
+            _PAIRED if read.pair else _UNNAMED, read.fields, {**read.reasons, "task": "two texts that belong together, without a label"}
+        )
         if relevant is not None and relevant.role("label", "number") > 0.3:
             guess.fields[fields.label], guess.reasons[fields.label] = [relevant.name], relevant.description
             guess.reasons["task"] = f"two texts that belong together where '{_guess.short(relevant.name)}' is 1"

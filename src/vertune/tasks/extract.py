@@ -111,7 +111,9 @@ class Extract(Task):
     def guess(self, table: TableProfile) -> Guess | None:
         """Return which columns contain questions, the texts that contain their answers, and the answers."""
         placed = table.targets("answers")
-        answers = placed or table.targets() or [column for column in table.named(*_ANSWERS) if column.kind in {"text", "category", "labels"}]
+        answers = (
+            placed or table.targets() or [column for column in table.named(*_ANSWERS) if column.kind in {"text", "category", "labels"}]
+        )
         texts = TableProfile(tuple(table.of("text", "category")), table.rows)
         asked, contexts = texts.named(*_QUESTIONS), texts.named(*_CONTEXTS)
         if len(table.texts) == 2:

@@ -41,8 +41,8 @@ class Tables:
 def find_tables(path: Path) -> Tables:
     """Return the training file of a path, and the files of the other splits.
 
-    For a file these are in the same folder, such as `test.csv` beside `train.csv`. A folder may contain one file per split, one file, several
-    files of one format, or a folder per label, which are then read together. Raises DataError for a folder without data.
+    For a file these are in the same folder, such as `test.csv` beside `train.csv`. A folder may contain one file per split, one file,
+    several files of one format, or a folder per label, which are then read together. Raises DataError for a folder without data.
     """
     if path.is_file():
         return Tables({"train": path, **_siblings(path)})
