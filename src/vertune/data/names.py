@@ -27,7 +27,8 @@ _WORDS: dict[Role, str] = {
     "reference": """reference desired model_answer desired_answer reference_answer expected expected_answer ideal rubric correct_answer
         参考答案 标准答案""",
     "meta": """date time created updated opened closed at agent user username author name phone email address url link ip age weight height
-        kg cm size count number num year month day hour source channel device version lang language city country region zip company annotator
+        kg cm
+        size count number num year month day hour source channel device version lang language city country region zip company annotator
         worker split fold file filename path comments remark remarks timestamp confidence agreement by
         日期 时间 姓名 客服 坐席 用户 作者 电话 邮箱 地址 年龄 体重 身高 数量 来源 渠道 版本 城市 国家 地区 公司 备注 链接 文件""",
     "id": """id ids index idx uuid guid key row no nr number ticket case serial

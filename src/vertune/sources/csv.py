@@ -134,6 +134,8 @@ class Csv(Source):
     def recognises(cls, path: Path) -> bool:
         """Return whether nearly all of the first lines have the same number of fields, two or more."""
         lines = _files.head_lines(path)
+        if next((line.lstrip() for line in lines if line.strip()), "").startswith("{"):
+            return False  # JSON lines have commas too
         try:
             counts = _counts(lines, _delimiter(lines)) if lines else []
         except csv.Error:

@@ -110,7 +110,7 @@ class Extract(Task):
 
     def guess(self, table: TableProfile) -> Guess | None:
         """Return which columns contain questions, the texts that contain their answers, and the answers."""
-        placed = table.targets("answers")
+        placed = [column for column in table.targets("answers") if column.kind == "answers"]
         answers = (
             placed or table.targets() or [column for column in table.named(*_ANSWERS) if column.kind in {"text", "category", "labels"}]
         )
