@@ -231,9 +231,9 @@ def main() -> None:
     right = sum(one["right"] for one in found.values())
     print(f"{right} of {len(found)} right")
     if options.files == HERE / "init.yaml":
-        OUT.write_text(
-            json.dumps({"machine": measured_here(), "right": right, "of": len(found), "files": found}, ensure_ascii=False, indent=1) + "\n"
-        )
+        previous = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+        result = {"machine": measured_here(), "first": previous.get("first", right), "right": right, "of": len(found), "files": found}
+        OUT.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -53,9 +53,12 @@ def test_a_name_makes_a_number_a_quantity_or_a_class():
 @pytest.mark.parametrize(
     ("name", "role"),
     [
-        ("label", "label"), ("Ticket Category", "label"), ("gold_label", "label"), ("类别", "label"), ("问题类型", "label"), ("是否违约", "label"),
-        ("Diagnosis (ICD text)", "label"), ("text", "text"), ("Customer Question", "text"), ("customerQuestion", "text"), ("评论内容", "text"),
-        ("rating", "number"), ("score_avg", "number"), ("得分", "number"), ("Our Reply", "reply"), ("答案", "reply"), ("Created at", "meta"),
+        ("label", "label"), ("Ticket Category", "label"), ("gold_label", "label"), ("类别", "label"), ("问题类型", "label"),
+        ("是否违约", "label"),
+        ("Diagnosis (ICD text)", "label"), ("text", "text"), ("Customer Question", "text"), ("customerQuestion", "text"),
+        ("评论内容", "text"),
+        ("rating", "number"), ("score_avg", "number"), ("得分", "number"), ("Our Reply", "reply"), ("答案", "reply"),
+        ("Created at", "meta"),
         ("Visit date", "meta"), ("日期", "meta"), ("Case No.", "id"), ("userId", "id"), ("编号", "id"), ("reference_answer", "reference"),
     ],
 )  # fmt: skip
