@@ -82,7 +82,7 @@ def as_source(path: Path, options: Mapping[str, Any]) -> Source:
 def as_config(source: Source) -> dict[str, Any]:
     """Return the config of a source: its name, and the options that differ from their defaults."""
     values = dump(source)
-    defaults = {name: info.default for name, info in type(source).model_fields.items()}
+    defaults = {name: info.get_default(call_default_factory=True) for name, info in type(source).model_fields.items()}
     return {name: value for name, value in values.items() if name == "name" or name not in defaults or value != defaults[name]}
 
 
