@@ -107,7 +107,7 @@ def test_an_empty_cell_is_no_label():
 
 
 @pytest.mark.parametrize(
-    ("cell", "delimiter"),
+    ("cell", "separator"),
     [
         ("a|b", "|"),
         ("a; b", ";"),
@@ -119,15 +119,15 @@ def test_an_empty_cell_is_no_label():
         ("varicose veins", None),
     ],
 )
-def test_a_separator_is_one_only_if_the_labels_are_combined(cell, delimiter):
+def test_a_separator_is_one_only_if_the_labels_are_combined(cell, separator):
     def labels(place):
-        if delimiter is None:  # the parts of this name occur nowhere else
+        if separator is None:  # the parts of this name occur nowhere else
             return cell if place % 3 else "other"
-        return cell.replace("a", f"a{place % 3}").replace("b", f"b{place % 2}") if place % 5 else f"b{place % 2}"
+        return cell.replace("a", f"a{place % 3}").replace("b", f"b{place % 2}") if place % 5 else f"{'ab'[place // 5 % 2]}{place // 10 % 2}"
 
     guess = guess_frame(frame(text=text, kind=labels), "the data")
-    assert guess.task == ("classify" if delimiter is None else "multilabel")
-    assert guess.options.get("delimiter", ",") == (delimiter or ",")
+    assert guess.task == ("classify" if separator is None else "multilabel")
+    assert guess.options.get("separator") == separator
 
 
 def test_a_column_of_flags_for_each_label_is_several_labels():
@@ -191,6 +191,12 @@ def test_contradicting_labels_get_a_warning():
     assert guess.warnings
     assert guess.warnings[0].startswith("10 of 10 different inputs have several different answers")
     assert not guess_frame(CASES["classify"][0], "the data").warnings
+
+
+def test_a_weak_guess_is_called_one():
+    weak = guess_frame(frame(one=text, other=lambda place: text(place + 3)), "the data")
+    assert weak.task == "embed"
+    assert "weak" in weak.warnings[-1]
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from vertune.core import numerals
+from vertune.core import numerals, separators
 from vertune.core.profile import ColumnProfile, Kind, TableProfile
 from vertune.data import names
 
@@ -25,8 +25,6 @@ SAMPLE_ROWS = 20_000
 _SPLITS = frozenset(
     {"train", "training", "test", "testing", "validation", "valid", "dev", "devel", "val", "unused", "训练", "测试", "验证"}
 )
-_SEPARATORS = ("|", ";", "；", "、", "，", ",", "/", " ")
-"""Texts that may separate the labels of a cell; the first that fits is taken."""
 _MOST_LABELS = 2000
 _LISTS = 0.1
 """Least fraction of the cells that must be lists in a column of texts that is regarded as a column of lists."""
@@ -34,8 +32,12 @@ _LONGEST_LABEL = 40
 """Largest number of characters of a label in a cell with several."""
 _RARE = 0.5
 """Largest fraction of the labels that may occur only once."""
-_MIXED, _MIXED_WORDS = 0.6, 0.95
-"""Fraction of the labels in cells with several that must also occur in other cells; more if blanks separate the labels."""
+_MOST_WORDS = 5
+"""Largest number of words of a label in a cell with several."""
+_LONGEST_CELL = 120
+"""Mean length in characters above which cells are sentences rather than lists of labels."""
+_CELLS = 5000
+"""Number of different cells that are examined for a separator."""
 _LIST_SAMPLE = 200
 _DATES = re.compile(
     r"""\s*(?:
@@ -195,48 +197,31 @@ def _items(values: pl.Series, separator: str | None) -> list[str]:
     """Return all labels of a column of lists, or of texts in which `separator` separates them."""
     rows: list[Any] = values.to_list()
     if separator is not None:
-        rows = [_split(row, separator) for row in rows]
+        rows = [separators.split(row, separator) for row in rows]
     elif values.dtype == pl.String:
         rows = [value if isinstance(value := _parsed(row), list) else [row] for row in rows]
     return [str(item).strip() for row in rows for item in row if str(item).strip()]
 
 
-def _split(cell: str, separator: str) -> list[str]:
-    """Return the pieces of a cell without blanks around them, and without empty ones."""
-    return [piece for piece in (part.strip() for part in cell.split(separator)) if piece]
-
-
 def separator_of(texts: pl.Series, named: bool = False) -> str | None:
     """Return the text that separates several labels in the cells of a column, such as `|`; None if the cells are not lists of labels.
 
-    The pieces must be short and occur in many rows, and nearly all of them must occur in different cells: otherwise `a;b` is one name.
-    `named` is whether the name of the column is a usual one for labels; then fewer cells must have several.
+    The pieces must be short, and most of them must occur in several rows. `named` is whether the name of the column is a usual one for
+    labels; then fewer cells must have several.
     """
-    for separator in _SEPARATORS:
-        several = texts.str.contains(separator, literal=True)
-        if float(several.mean() or 0.0) < (0.3 if separator == " " or (separator in ",/" and not named) else 0.05):  # type: ignore[arg-type]
-            continue
-        if float(texts.str.count_matches(separator, literal=True).mean() or 0.0) > (3 if separator == " " else 10):  # type: ignore[arg-type]
-            continue  # a sentence
-        pieces = Counter(_items(texts, separator))
-        if _are_labels(pieces, texts, separator):
-            return separator
-    return None
-
-
-def _are_labels(pieces: Counter[str], texts: pl.Series, separator: str) -> bool:
-    """Return whether the pieces of the cells are labels: short, few, frequent, and combined in many ways."""
-    if not 1 < len(pieces) <= max(3, min(_MOST_LABELS, len(texts) // 2)):
-        return False
-    if any(len(piece) > _LONGEST_LABEL or (separator != " " and len(piece.split()) > 5) for piece in pieces):
-        return False
+    if float(texts.str.len_chars().mean() or 0.0) > _LONGEST_CELL:  # type: ignore[arg-type]
+        return None  # sentences
+    separator = separators.recognise(texts.unique(maintain_order=True).head(_CELLS).to_list())
+    if not separator:
+        return None
+    least = 0.3 if separator == " " or (separator in ",/" and not named) else 0.05
+    if float(texts.str.contains(separator, literal=True).mean() or 0.0) < least:  # type: ignore[arg-type]
+        return None
+    pieces = Counter(_items(texts, separator))
+    few = 1 < len(pieces) <= max(3, min(_MOST_LABELS, len(texts) // 2))
+    short = all(len(piece) <= _LONGEST_LABEL and (separator == " " or len(piece.split()) <= _MOST_WORDS) for piece in pieces)
     once = sum(count == 1 for count in pieces.values())
-    cells = [set(_split(cell, separator)) for cell in texts.unique().to_list()]
-    combined = set().union(*(cell for cell in cells if len(cell) > 1))
-    different = Counter(piece for cell in cells for piece in cell)
-    # the parts of a name such as "yes; at once" or "varicose veins" occur in no other cell
-    mixed = sum(different[piece] > 1 for piece in combined)
-    return once <= _RARE * len(pieces) and mixed >= (_MIXED_WORDS if separator == " " else _MIXED) * len(combined) > 0
+    return separator if few and short and once <= _RARE * len(pieces) else None
 
 
 # ── descriptions ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,8 @@ from vertune.steps.init.written import guess_as_yaml, name_of
 
 _LEAST_SCORE = 0.3
 """Least score of a guess; if no task has it, no column looks like a label."""
+_WEAK_SCORE = 0.4
+"""Score below which a guess gets a warning."""
 _CLOSE = 0.25
 """Largest difference to the best score of a guess that is tried if the rows contradict the best one."""
 _SAMPLE = 2_000
@@ -82,7 +84,12 @@ def guess_frame(
     ranked = sorted(_guesses(tasks, readable), key=lambda found: -found[1].score)
     if not ranked or (task is None and label is None and not texts and ranked[0][1].score < _LEAST_SCORE):
         raise DataError(_nothing_found(readable, where, tasks))
-    return _chosen(frame, table, ranked, None if split is None else split.name)
+    chosen = _chosen(frame, table, ranked, None if split is None else split.name)
+    if task is None and label is None and ranked[0][1].score < _WEAK_SCORE:
+        chosen.warnings.append(
+            "This guess is weak: no column looks clearly like the answer. Name it with --label, or the task with --task."
+        )
+    return chosen
 
 
 def unreadable(frame: pl.DataFrame, where: str) -> str | None:
