@@ -263,6 +263,21 @@ def preparing() -> str:
 # ── figures with a bar ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def guesses() -> str:
+    """How many files of each task `init` guesses right, without a flag."""
+    found = results("init")
+    if not found:
+        return NOT_MEASURED
+    tasks = dict.fromkeys(entry["expected"] for entry in found["files"].values())
+    rows = []
+    for task in tasks:
+        entries = {name: entry for name, entry in found["files"].items() if entry["expected"] == task}
+        wrong = [f"`{name}`" for name, entry in entries.items() if not entry["right"]]
+        rows.append([f"`{task}`", str(len(entries)), str(len(entries) - len(wrong)), ", ".join(wrong)])
+    rows.append(["all", str(found["of"]), f"{found['right']} (bar: ≥ 55; first run: {found['first']})", ""])
+    return _table(["task", "files", "right", "wrong"], rows) + "\n" + machines(found) + "\n"
+
+
 def accuracy_figures() -> Iterator[Figure]:
     """Rows of the accuracy table that have a bar."""
     for name, row, result in accuracy_rows():
@@ -429,7 +444,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    block.__name__: block for block in (accuracy, classes, training, learning, kept, small, answering, serving, preparing, missed)
+    block.__name__: block for block in (accuracy, classes, training, learning, kept, small, answering, serving, preparing, guesses, missed)
 }
 """The blocks of docs/benchmarks.md by name; README has a block of its own, in two languages."""
 

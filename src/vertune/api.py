@@ -261,6 +261,8 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
     `parts` maps the names of splits to the caller's data; `frames` contains the same data as Polars frames, and is
     empty if the data are paths. The task, the columns and the split are guessed, unless the caller set them.
     """
+    from vertune.core.config import dump
+    from vertune.core.kinds import Task
     from vertune.steps.init import guess_frame, init
 
     settings = dict(config)
@@ -268,14 +270,20 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
     if frames:
         guess = guess_frame(frames["train"], "the data", columns.texts, columns.label, _named_task(settings))
     else:
-        guess = init(Path(parts["train"]), columns.texts, columns.label, _named_task(settings))
+        guess = init(Path(parts["train"]).expanduser(), columns.texts, columns.label, _named_task(settings))
         from vertune.core.config import source_of
 
-        data |= {"source" if name == "train" else name: source_of(str(Path(part).expanduser())) for name, part in parts.items()}
+        beside = guess.others if len(parts) == 1 and Path(parts["train"]).expanduser().is_dir() else {}
+        data |= {"source": guess.source, **beside}
+        data |= {name: source_of(str(Path(part).expanduser())) for name, part in parts.items() if name != "train"}
     data.setdefault("fields", {name: value[0] if len(value) == 1 else value for name, value in guess.fields.items()})
     if guess.split and "split" not in data:
         data["split"] = {"name": "given", "by": guess.split}
-    return {"task": guess.task, **settings, "data": data}
+    if guess.encoder and not {"encoder", "base"} & set(settings):
+        settings["encoder"] = guess.encoder
+    task = settings.get("task", guess.task)
+    settings["task"] = {**guess.options, **({"name": task} if isinstance(task, str) else dump(task) if isinstance(task, Task) else task)}
+    return {**settings, "data": data}
 
 
 def _named_task(config: Mapping[str, Any]) -> Task | None:

@@ -54,6 +54,44 @@ def test_init_writes_over_nothing(run, table, tmp_path):
     assert run("init", table, "--out", out, "--force")[0] == 0
 
 
+def test_init_shows_what_the_model_would_read(run, table, tmp_path):
+    code, shown, said = run("init", table, "--out", tmp_path / "run.yaml")
+    assert code == 0, said
+    rows = pl.read_csv(table)
+    assert "Three records as the model reads them:" in shown
+    assert f"{rows['query'][0]} → {rows['kind'][0]}" in shown
+    code, shown, said = run("init", table, "--out", tmp_path / "other.yaml", "--task", "tag")
+    assert code == 3
+    assert "--text" in said
+
+
+def test_init_takes_the_row_of_the_header(run, tmp_path):
+    (tmp_path / "a.csv").write_text("good,the card came\nbad,it did not\n" + "good,all is well\nbad,nothing works\n" * 10, encoding="utf-8")
+    code, shown, said = run("init", tmp_path / "a.csv", "--out", tmp_path / "run.yaml")
+    assert code == 0, said
+    assert "column_2" in shown
+    assert "first line of a.csv seems to contain values" in said
+    code, shown, said = run("init", tmp_path / "a.csv", "--out", tmp_path / "run.yaml", "--force", "--header", "1")
+    assert code == 0, said
+    assert "the card came" in shown
+
+
+def test_fit_takes_data(run, table, tmp_path, tiny_base, monkeypatch, home):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--set", f"base={tiny_base}", "--set", "method=head", "--set", "training.epochs=1"]
+    shutil.copy(table, tmp_path / "订单.csv")
+    code, shown, said = run("fit", "订单.csv", *settings)
+    assert code == 0, said
+    assert "Three records as the model reads them:" in shown
+    assert "订单@live" in said
+    assert home.get("models", "订单")
+    assert yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))["data"]["source"] == "订单.csv"
+    (tmp_path / "run.yaml").write_text("mine: true\n", encoding="utf-8")
+    code, _, said = run("fit", "订单.csv", *settings)
+    assert code == 6
+    assert "vertune init 订单.csv" in said
+
+
 def test_train_takes_the_dataset_that_is_there(run, home, run_yaml):
     code, shown, said = run("train", run_yaml)
     assert code == 0, said

@@ -109,13 +109,21 @@ def test_what_is_no_model_does_not_go_live(server, body, status) -> None:
     assert server.service.home.aliases() == before
 
 
-@pytest.mark.parametrize("name", ["Upper", "a@b", "-a", "a..b", "a" * 81, "a b", "%00", "日本"])
+@pytest.mark.parametrize("name", ["Upper", "a@b", "-a", "a..b", "a" * 81, "a b", "%00", "日本😀", "ａ"])
 def test_what_is_no_name_is_no_vertical(server, other, name) -> None:
     before = server.service.home.aliases()
     assert problem(server.ask.put(f"/v1/verticals/{name}", json={"model": other}), 422)
     for found in (server.ask.get(f"/v1/verticals/{name}"), server.ask.delete(f"/v1/verticals/{name}"), server.predict(name, "a")):
         assert problem(found, 404)
     assert server.service.home.aliases() == before
+
+
+def test_a_name_in_another_script_is_served(server, other) -> None:
+    assert server.ask.put("/v1/verticals/订单分类", json={"model": other}).status_code == 202
+    until(lambda: server.predict("订单分类", "a").status_code == 200)
+    assert "订单分类" in server.ask.get("/metrics").text
+    assert server.ask.get("/v1/verticals/%E8%AE%A2%E5%8D%95%E5%88%86%E7%B1%BB").json()["name"] == "订单分类"
+    assert server.ask.delete("/v1/verticals/订单分类").status_code == 204
 
 
 def test_an_alias_that_another_process_moves_is_followed(running, home, other) -> None:

@@ -10,15 +10,18 @@ PANEL = ("From a file to a model", 2)
 def run(config: options.Run, set: options.Set = None, home: options.Home = None) -> None:
     """Prepare the data, train a model and evaluate it.
 
+    If the argument is a data file or folder instead of a config, a config is guessed and written first, as by vertune init.
+
     The alias NAME@live selects the model that is served; NAME is the name in the config. If this alias does not exist
     yet, it is created and points to the new model.
     """
-    from vertune.cli import evaluate, prepare, train
+    from vertune.cli import evaluate, init, prepare, train
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.core.config import load
     from vertune.steps.fit import fit
 
+    config = init.as_config(config)
     settings = load(config, set or [])
     place = Home(home)
     with show_progress("fit") as progress, train.stoppable(settings, place, config, set):

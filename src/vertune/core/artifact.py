@@ -11,7 +11,6 @@ import difflib
 import json
 import os
 import platform
-import re
 import secrets
 import shutil
 import stat
@@ -27,25 +26,16 @@ from vertune.core import integrity
 from vertune.core.documents import lines
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError, machine_error
 from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
+from vertune.core.names import check_name as check_name
+from vertune.core.names import is_name
 
 FORMAT = 1
 Shelf = Literal["datasets", "models", "reports", "backbones"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
 REMEDY = "or make the artifact again"
 """How a message about a damaged file of an artifact ends."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
-_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
-"""Pattern of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
-
-
-def check_name(name: str) -> str:
-    """Check a name that becomes a part of folder and file names: return it unchanged, or raise ConfigError if it is not safe."""
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise ConfigError(
-            f"The name {name!r} can't be used; expected 1 to 80 characters (a-z, 0-9, '-', '_', '.') that begin with a letter or digit and "
-            "do not contain '..'. Choose another name."
-        )
-    return name
+_LONGEST_ID, _MOST_ID_BYTES = 120, 220
+"""Largest size of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
 
 
 def owner_entries() -> dict[str, Any]:
@@ -212,7 +202,7 @@ class Home:
         the name is returned. Raises NotFound if there is no such artifact.
         """
         folder = self.folder / shelf / name
-        if _ID.fullmatch(name) and (folder / "manifest.json").exists():
+        if is_name(name, _LONGEST_ID, _MOST_ID_BYTES) and (folder / "manifest.json").exists():
             return Artifact(folder)
         if "@" in name:
             return self._aliased(shelf, name)

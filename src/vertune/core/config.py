@@ -28,17 +28,19 @@ class Section(BaseModel):
 def source_of(path: str) -> dict[str, Any]:
     """Return the config of the data source for a file or folder: a mapping of the source's name and the path.
 
-    The source of a file is chosen by the file's ending; ConfigError is raised if no source reads files with this ending.
+    The source is one that recognises the content of the file, else one that reads files with this ending. ConfigError is raised if there
+    is none.
     """
-    if Path(path).is_dir():
-        return {"name": "folder", "path": path}
-    for name in part.names("sources"):
-        kind = part.find("sources", name)
-        if issubclass(kind, Source) and path.lower().endswith(kind.suffixes or ("\0",)):
-            return {"name": name, "path": path}
+    kinds = {name: kind for name in part.names("sources") if issubclass(kind := part.find("sources", name), Source)}
+    file = Path(path).expanduser()
+    recognised = [name for name, kind in kinds.items() if kind.recognises(file)] if file.exists() else []
+    special = [name for name in recognised if not kinds[name].general]
+    by_ending = [name for name, kind in kinds.items() if path.lower().endswith(kind.suffixes or ("\0",)) and not file.is_dir()]
+    if found := [*special, *by_ending, *recognised]:
+        return {"name": found[0], "path": path}
     raise ConfigError(
-        f"No source reads files with the ending of '{path}'. Name the data source in the config as `source: {{name: NAME, path: {path}}}`; "
-        f"NAME is one of: {', '.join(part.names('sources'))}."
+        f"No source reads files such as '{path}': neither the content nor the ending is that of a known format. "
+        f"Name the data source in the config as `source: {{name: NAME, path: {path}}}`; NAME is one of: {', '.join(kinds)}."
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from vertune.core.errors import UnknownName
 from vertune.core.part import Part
+from vertune.core.profile import Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
 """A function that runs the model on features (model inputs) and returns one output array per feature, without padding."""
+
+NAMED = 0.5
+"""The score of a guess that only names support, for `Task.guess`."""
 
 
 class Task(Part):
@@ -92,6 +96,19 @@ class Task(Part):
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy of the task with values computed from the training rows, such as labels, scale and class weights."""
         return self
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return from which columns of a table this task could read its fields, and how likely it is that the task is meant.
+
+        None means that the task can't read the table. `vertune init` asks each task, and takes the one with the highest score. By
+        default, a task can read a table with columns that have the names of its required fields.
+        """
+        present = {column.name: table.named(column.name) for column in self.columns}
+        if not self.columns or any(column.required and not present[column.name] for column in self.columns):
+            return None
+        fields = {name: [found[0].name] for name, found in present.items() if found}
+        reasons = {name: f"by its name: {found[0].description}" for name, found in present.items() if found}
+        return Guess(NAMED, fields, {**reasons, "task": "the columns have the names of its fields"})
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
         """Return the definition of each model input that the encoder must make of a record; `columns` are the fields that records have."""

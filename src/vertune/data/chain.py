@@ -404,9 +404,13 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
 def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
     """Raise DataError if a split has no rows; `frame` contains its rows, and the message shows its `name`."""
     if frame.is_empty():
-        rejected = plural(len(log.rejected), "row was", "rows were")
-        why = f": {rejected} rejected, the first because {log.rejected[0]['reason']}" if log.rejected else ""
-        raise DataError(f"No row is left for {name}{why}. Correct the rows, add some, or change the split.")
+        if not log.rejected:
+            raise DataError(f"No row is left for {name}. Add rows, or change the split.")
+        first = log.rejected[0]
+        raise DataError(
+            f"No row is left for {name}: {len(log.rejected):,} of {plural(log.read, 'row')} can't be used. "
+            f"The first is row {first['row']} of {first['file']}: {first['reason']}. Correct these rows, add some, or change the split."
+        )
 
 
 def _rejection(row: Mapping[str, Any], reason: str, fields: Iterable[str]) -> dict[str, Any]:

@@ -35,6 +35,12 @@ TRUNCATED = 0.05
 """Share of rows that are longer than the model's limit, above which there is a warning."""
 _EXAMPLES = 20
 """Maximum number of examples of conflicts and of leakage."""
+_EXAMPLE_ROWS = 1000
+"""Number of rows, from the start, among which `examples` searches."""
+_FEW_INPUTS = 5
+"""Number of different inputs below which `contradiction` gives no warning."""
+_CONTRADICTORY = 0.5
+"""Fraction of the inputs that must have several answers for a warning that a column is missing."""
 _SHOWN = 200
 """Maximum number of characters of an example text."""
 _BINS = 24
@@ -59,6 +65,42 @@ def describe(
         "leakage": [_leak(frames, keys, pair, task) for pair in combinations(frames, 2)],
         **_measured(frames, task, encoder, tokens or {}),
     }
+
+
+def examples(frame: pl.DataFrame, task: Task, count: int = 3) -> list[dict[str, Any]]:
+    """Return a few cleaned rows as the model reads them: `file`, `row` (from 1), `input` and `target`.
+
+    They are the first rows of the file with different targets; if there are not enough of them, further first rows follow.
+    """
+    frame = frame.sort("__file", "__row", maintain_order=True) if {"__file", "__row"} <= set(frame.columns) else frame
+    found: dict[str, dict[str, Any]] = {}
+    rest: list[dict[str, Any]] = []
+    for record in frame.head(_EXAMPLE_ROWS).iter_rows(named=True):
+        target = _expected(record, task)
+        shown = {"file": record.get("__file", ""), "row": record.get("__row"), "input": _shown(record, task), "target": target}
+        if target in found:
+            rest.append(shown)
+        else:
+            found[target] = shown
+        if len(found) == count:
+            break
+    return sorted([*found.values(), *rest][:count], key=lambda shown: (str(shown["file"]), shown["row"] or 0))
+
+
+def contradictions(frame: pl.DataFrame, task: Task) -> tuple[int, int]:
+    """Return how many different inputs have several different expected answers, and how many different inputs there are."""
+    groups = _keys(frame, task).group_by("input").agg(pl.col("target").n_unique().alias("answers"))
+    return groups.filter(pl.col("answers") > 1).height, groups.height
+
+
+def contradiction(texts: int, of: int) -> str | None:
+    """Return a warning if at least half of the inputs have several different answers, so that no model can be right; else None."""
+    if of < _FEW_INPUTS or texts < _CONTRADICTORY * of:
+        return None
+    return (
+        f"{texts:,} of {plural(of, 'different input')} have several different answers: a column that tells these rows apart is probably "
+        "not read. Add it to data.fields, or check which column is the answer."
+    )
 
 
 def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
@@ -100,7 +142,10 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     if rows["rejected"]:
         found.append(f"{plural(rows['rejected'], 'row')} can't be used. See rejected.jsonl for them and the reasons.")
     found += [sentence for target in report["targets"] for sentence in _about_labels(target)]
-    if report["conflicts"]["texts"]:
+    contradictory = contradiction(report["conflicts"]["texts"], report["conflicts"].get("of", 0))
+    if contradictory:
+        found.append(contradictory)
+    elif report["conflicts"]["texts"]:
         found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers. Correct them, or leave them out.")
     for leak in report["leakage"]:
         if leak["rows"]:
@@ -193,7 +238,7 @@ def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFra
         record = frames[split].row(place, named=True)
         entry = examples.setdefault(key, {"text": _shown(record, task), "answers": []})
         entry["answers"].append(_expected(record, task))
-    return {"texts": groups.height, "rows": int(groups["rows"].sum()), "examples": list(examples.values())}
+    return {"texts": groups.height, "of": table["input"].n_unique(), "rows": int(groups["rows"].sum()), "examples": list(examples.values())}
 
 
 def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], pair: tuple[str, str], task: Task) -> dict[str, Any]:

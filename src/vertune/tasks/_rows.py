@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vertune.core import numerals
 from vertune.core.errors import DataError
+from vertune.core.numerals import Decimal
 from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note
 
 if TYPE_CHECKING:
@@ -126,11 +128,12 @@ def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.when(whole).then(pl.col(name).cast(pl.Int64, strict=False).cast(pl.String)).otherwise(words(name))
 
 
-def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
+def number(frame: pl.DataFrame, name: str, decimal: Decimal = "point") -> tuple[pl.Expr, pl.Expr]:
     """Return two Polars expressions for the column `name`: its values as trimmed text, and its values as numbers.
 
-    The second expression is null where a value is not a number. Raises DataError if the column contains lists, structs
-    or dates, or if none of its values is a number.
+    The second expression is null where a value is not a number. `decimal` is the decimal mark of numbers that are
+    written as texts. Raises DataError if the column contains lists, structs or dates, or if none of its values is a
+    number.
     """
     import polars as pl
 
@@ -141,7 +144,7 @@ def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
             f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`."
         )
     raw = string(name).str.strip_chars()
-    value = (raw if kind == pl.String else pl.col(name)).cast(pl.Float64, strict=False)
+    value = numerals.parsed(raw, decimal) if kind == pl.String else pl.col(name).cast(pl.Float64, strict=False)
     filled = frame.select(raw=raw, value=value).filter(pl.col("raw").is_not_null() & (pl.col("raw") != ""))
     if len(filled) and filled["value"].is_null().all():
         raise DataError(
@@ -149,6 +152,20 @@ def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
             f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`. To predict words, use `task: classify`."
         )
     return raw, value
+
+
+def separated(frame: pl.DataFrame, name: str, decimal: Decimal) -> list[Change]:
+    """Return the `Change` that reports how many numbers of a column were read although they have a decimal comma or separators.
+
+    The list is empty for a column of numbers, which are not written as texts.
+    """
+    import polars as pl
+
+    if frame.schema[name] != pl.String:
+        return []
+    raw = string(name).str.strip_chars()
+    what = f"numbers were read with a decimal {decimal}, and with separators between thousands"
+    return [Change(what, numerals.is_separated(raw, decimal), pl.col(name).is_not_null(), pl.col(name))]
 
 
 def not_finite(name: str, raw: pl.Expr) -> pl.Expr:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.errors import ConfigError, UnknownName
+from vertune.core.profile import ColumnProfile, Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import classify as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification
-from vertune.tasks import _inputs, _labels, _rows
+from vertune.tasks import _guess, _inputs, _labels, _rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,6 +30,8 @@ SKEWED = 3.0
 _EVEN = frozenset({"macro_f1", "balanced_accuracy"})
 """Metrics that weight every class equally, whatever its number of rows."""
 _ERRORS = 30
+_MOST_NUMBERS = 30
+"""Number of distinct whole numbers up to which they can be classes, for a guess."""
 
 
 class ClassAnswer(TypedDict):
@@ -41,6 +44,11 @@ class ClassAnswer(TypedDict):
     probability: float
     probabilities: dict[str, float]
     truncated: bool
+
+
+def _has_classes(column: ColumnProfile) -> bool:
+    """Return whether a column can contain classes: from 2 values that occur several times."""
+    return 1 < column.unique <= column.filled / 2 and (column.kind != "number" or (column.whole and column.unique <= _MOST_NUMBERS))
 
 
 class Classify(_inputs.SingleView):
@@ -110,6 +118,11 @@ class Classify(_inputs.SingleView):
         if imbalance == "auto":
             imbalance = "weight" if self.goal in _EVEN and max(rows) >= SKEWED * max(1, min(rows)) else "none"
         return self.model_copy(update={"labels": labels, "counts": rows, "positive": positive, "imbalance": imbalance})
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which column could contain one class per row, and which columns the class could be predicted from."""
+        found = _guess.target(table, ("category", "flags", "number"), "label", _has_classes)
+        return _guess.single(self, table, found, f"contains one of {found[0].unique:,} values per row" if found else "")
 
     @property
     def size(self) -> int:

@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from vertune.core import separators
+from vertune.core.profile import Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import multilabel as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification, thresholds
-from vertune.tasks import _inputs, _label_sets, _labels, _rows
+from vertune.tasks import _guess, _inputs, _label_sets, _labels, _rows
 
 if TYPE_CHECKING:
     import polars as pl
     import torch
 
 _ERRORS = 30
+_FLAGS = 0.62
+"""The score of a guess for a column of 0 and 1 for each label: more than for one of these columns alone."""
 _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
 """Metrics that are means of the F1 of each label, so that the threshold of a label can be fitted independently of the others."""
 
@@ -128,6 +131,24 @@ class Multilabel(_inputs.SingleView):
         labels = _labels.learnt(counts, self.labels, self.name)
         at_least = int((lists.list.len() > 0).all()) if self.at_least == "auto" else self.at_least
         return self.model_copy(update={"labels": labels, "at_least": at_least, "thresholds": []})
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which column could contain several labels per row, or which columns could contain one label each, marked with 0 and 1."""
+        found = _guess.target(table, ("labels",), "label", lambda column: column.unique > 1)
+        guess = _guess.single(self, table, found, "contains several labels per row")
+        if guess is not None and found is not None and found[0].separator is not None:
+            guess.options["separator"] = found[0].separator
+        return self._guess_flags(table) if guess is None else guess
+
+    def _guess_flags(self, table: TableProfile) -> Guess | None:
+        """Return the guess that each of several columns of 0 and 1 marks the rows with one label; None if there is no text or label."""
+        flags = _guess.flag_columns(table)
+        read = _guess.inputs(table.without(*flags), None, [column.name for column in self.input_columns]) if flags else None
+        if read is None:
+            return None
+        name = self.target_columns[0].name
+        about = f"each of the {len(flags)} columns with 0 and 1 is a label"
+        return Guess(_FLAGS, {**read.fields, name: [column.name for column in flags]}, {**read.reasons, name: about, "task": about})
 
     @property
     def size(self) -> int:

@@ -17,11 +17,12 @@ from pydantic import Field
 from vertune.baselines.gazetteer import Gazetteer
 from vertune.core.errors import DataError
 from vertune.core.kinds import Task
+from vertune.core.profile import Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
 from vertune.decoders import bio
 from vertune.decoders import tag as decoder
 from vertune.metrics import spans as metric
-from vertune.tasks import _offsets, _rows, _spans
+from vertune.tasks import _guess, _offsets, _rows, _spans
 from vertune.tasks._inputs import shown
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _ERRORS = 50
+_MARKED = 1.5
+"""The score of a guess for a table with labelled spans, which no other task reads."""
 
 
 class TaggedSpan(Span, total=False):
@@ -136,6 +139,15 @@ class Tag(Task):
         cleaned = _rows.sift(frame, checks, self.name)
         cleaned.frame = cleaned.frame.drop("__unread", "__problem", "__overlap", "__dropped")
         return cleaned
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which column contains labelled spans, and which column contains the text that they belong to."""
+        spans = table.targets("spans")
+        read = _guess.inputs(table, spans[0], [self._text]) if spans else None
+        if read is None or spans[0].kind != "spans":
+            return None
+        reasons = {**read.reasons, self._target: spans[0].description, "task": f"'{_guess.short(spans[0].name)}' contains labelled spans"}
+        return Guess(_MARKED, {**read.fields, self._target: [spans[0].name]}, reasons)
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy in which `labels`, if empty, is set to the sorted labels of the spans in the training rows.

@@ -81,7 +81,7 @@ class LiveModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(min_length=1, max_length=120, pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    model: str = Field(min_length=1, max_length=120, pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}_.-]*$")
     """The id of a model."""
 
 
