@@ -87,7 +87,8 @@ def compress(
     run = _earlier_run(home, config, parents, {"running", "stopped", "failed"}) if options.resume else None
     request = {"config": dump(config), "parents": parents}
     run = run or home.begin("models", config.name, step="compress", asked=request, parents=parents)
-    run.update(error=None, **owner_entries())
+    with home.locked():
+        run.update(error=None, **owner_entries())
     with recording(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
         compression = _Compression(model, config, dataset, recorder, _Folders(Path(scratch), run.folder))
         smaller, graph = compression.run(chain)
