@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from tests.cli.test_main import leave
+from tests.reports.test_verdict import measured
+from tests.steps.test_fit import losing
 from vertune.core.files import write_json
 
 
@@ -106,20 +108,34 @@ def test_evaluate_on_a_split_and_on_a_file(run, home, table):
     assert json.loads(shown)["rows"] == 60
 
 
-def test_evaluate_says_when_a_simple_way_is_better(home, capsys):
-    from vertune.cli import evaluate
+@pytest.mark.parametrize(
+    ("ends", "said", "colour"), [((-0.3, -0.1), "Don't use this model", "bold red"), ((0.1, 0.3), "Use this model", "green")]
+)
+def test_evaluate_ends_with_what_to_do(home, capsys, monkeypatch, ends, said, colour):
+    from vertune.cli import evaluate, output
 
-    report = home.begin("reports", "worse")
-    verdicts = {
-        "majority": {"winner": "model", "sentence": "The model is better than nothing."},
-        "tfidf": {"winner": "baseline", "sentence": "The model is worse than counting."},
-    }
-    write_json(report.folder / "metrics.json", {"metrics": {"accuracy": 0.5}, "verdicts": verdicts})
+    report = home.begin("reports", "judged")
+    figures = measured(sum(ends) / 2, *ends, baseline=0.5) | {"notes": ["A note."]}
+    write_json(report.folder / "metrics.json", figures)
+    notes = []
+    monkeypatch.setattr(output, "note", lambda text, style="dim": notes.append((text, style)))
     evaluate.show(report)
-    said = capsys.readouterr().err
     shutil.rmtree(report.folder)
-    assert "worse than counting" in said
-    assert "better than nothing" not in said
+    assert notes[0] == ("A note.", "yellow")
+    assert notes[-1][0].startswith(said)
+    assert notes[-1][1] == colour
+
+
+def test_fit_ends_with_an_error_if_a_baseline_is_better(run, home, run_yaml, monkeypatch):
+    losing(monkeypatch)
+    before = home.aliases()
+    code, _, said = run("fit", run_yaml, "--set", "seed=5", "--set", "name=other")
+    assert code == 7
+    assert home.aliases() == before
+    assert f"vertune alias other@live {home.shelf('models')[-1].id}" in said.splitlines()[-1]
+    code, _, said = run("fit", run_yaml, "--set", "seed=5", "--set", "name=other", "--accept")
+    assert code == 0, said
+    assert home.aliases()["other@live"] == home.shelf("models")[-1].id
 
 
 def test_evaluate_counts_the_rows_of_a_file_that_can_not_be_read(run, home, tmp_path):

@@ -9,11 +9,13 @@ import pytest
 from tests.learning.conftest import sentences
 from vertune.core.artifact import Home
 from vertune.core.config import Config, dump
-from vertune.core.errors import ConfigError, DataError, ModelError, NotFound
+from vertune.core.errors import ConfigError, DataError, ModelError, NotFound, StorageError
 from vertune.core.files import read_json, write_json
 from vertune.core.parse import build
 from vertune.data import dataset as datasets
+from vertune.evaluation import recorded
 from vertune.evaluation import scores as measure
+from vertune.reports.verdict import verdict
 from vertune.steps import evaluate as step
 from vertune.steps.evaluate import evaluate
 
@@ -110,6 +112,31 @@ def test_the_page_answers_the_four_questions_at_its_top(home):
         "The worst answers",
     ):
         assert wanted in page, wanted
+
+
+def test_figures_of_test_rows_join_the_card_of_the_model(home):
+    model = trained(home, FRAMES)
+    evaluate(model, home, "validation")
+    assert recorded.recorded(model) is None
+    report = evaluate(model, home)
+    measured = read_json(report.folder / "metrics.json")
+    entries = recorded.recorded(model)
+    assert entries["report"] == report.id
+    assert verdict(entries) == verdict(measured)
+    text = (model.folder / "README.md").read_text(encoding="utf-8")
+    assert "**test** rows (90 rows)" in text
+    assert verdict(measured).headline in text
+    assert next(iter(recorded.metrics_by_split(model))) == "test"
+    assert recorded.metrics_by_split(model)["test"]["accuracy"] == measured["metrics"]["accuracy"]["value"]
+    assert recorded.metrics_by_split(report) == {"test": recorded.metrics_by_split(model)["test"]}
+
+
+def test_a_model_whose_folder_can_not_be_written_is_evaluated_all_the_same(home, monkeypatch):
+    def refuse(*_):
+        raise StorageError("Read-only.")
+
+    monkeypatch.setattr(recorded, "write_json", refuse)
+    assert evaluate(trained(home, FRAMES), home).manifest["status"] == "done"
 
 
 def test_the_same_evaluation_says_the_same(home):

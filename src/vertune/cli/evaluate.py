@@ -36,18 +36,19 @@ def run(
 
 
 def show(report: Artifact, json: bool = False) -> None:
-    """Print the model's metrics with their 95 % intervals, the metrics of the baselines, and the report's path.
+    """Print the model's metrics with their 95 % intervals, those of the baselines, the report's path, and what to do with the model.
 
     With `json`, print the content of the report's metrics.json instead.
     """
     from vertune.core.files import read_json
+    from vertune.reports.verdict import verdict
 
     measured = read_json(report.folder / "metrics.json")
     if json:
         output.as_json(measured)
         return
     metrics: dict[str, Any] = measured["metrics"]
-    baselines: dict[str, dict[str, Any]] = measured.get("baselines", {})
+    baselines: dict[str, dict[str, Any]] = measured["baselines"]
     output.table(
         ["metric", "model", "95 % interval", *baselines],
         [
@@ -55,11 +56,16 @@ def show(report: Artifact, json: bool = False) -> None:
             for name, value in metrics.items()
         ],
     )
-    worse = [verdict["sentence"] for verdict in measured.get("verdicts", {}).values() if verdict["winner"] == "baseline"]
-    for text in [*measured.get("notes", []), *worse]:
+    for text in measured["notes"]:
         output.note(text, "yellow")
     output.say()
     output.facts({"report": output.relative(report.folder / "report.html")})
+    advice = verdict(measured)
+    output.note(" ".join(text for text in (advice.headline, advice.reason, advice.more) if text), _COLOURS[advice.tone])
+
+
+_COLOURS = {"good": "green", "warn": "yellow", "bad": "bold red"}
+"""Maps the tone of a verdict to the style in which it is printed."""
 
 
 def _value(entry: Any) -> float | None:

@@ -62,6 +62,8 @@ class Data(Section):
     """Cleaners, which drop or edit rows before the task checks the values; they run in this order on the rows of every split."""
     split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
     """The split, which divides the records into train, validation and test."""
+    licence: str | None = Field(default=None, max_length=100)
+    """The licence of the records, such as cc-by-4.0, for the model card. None if it is not known; the card then calls it unknown."""
     augment: list[SerializeAsAny[Augmenter]] = []
     """Augmenters, which make additional training rows from the training rows; none reads the rows that another one made."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from numpy.typing import NDArray
 from vertune import __version__
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
-from vertune.core.errors import DataError, NotFound
+from vertune.core.errors import DataError, NotFound, StorageError
 from vertune.core.files import read_json, storage_errors, write_json, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.data.dataset import of_model, read
 from vertune.data.fields import map_fields
+from vertune.evaluation import recorded
 from vertune.evaluation import scores as measure
 from vertune.evaluation.scores import Sample
 from vertune.reports import evaluation
+from vertune.reports.card import card
 from vertune.reports.scales import format_value as percent
 from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
@@ -87,10 +90,23 @@ def evaluate(
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
         _write(run.folder, measured, rows, answers, tally)
-        return home.finish(
+        report = home.finish(
             run, metrics={rows.split: measured["metrics"]}, split=rows.split, rows={rows.split: len(rows.records)},
             seed=measured["seed"], data_hash=measured["rows_hash"], versions={"vertune": __version__},
         )  # fmt: skip
+    if rows.split == "test":
+        _add_to_card(model, dataset, report, measured)
+    return report
+
+
+def _add_to_card(model: Artifact, dataset: Artifact | None, report: Artifact, measured: Mapping[str, Any]) -> None:
+    """Write the figures that were measured on the test rows into the folder of the model, and into its card.
+
+    A folder that can't be written, such as a model on a read-only disk, is left as it is.
+    """
+    with suppress(StorageError):
+        entries = recorded.record(model, report.id, measured)
+        write_text(model.folder / "README.md", card(model.manifest, dataset.manifest if dataset else None, entries))
 
 
 def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact | None:
