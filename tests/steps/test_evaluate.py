@@ -88,7 +88,7 @@ def test_a_report_holds_what_a_person_and_a_machine_need(home):
     lines = [json.loads(line) for line in (report.folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["record"]["text"] for line in lines] == [row["text"] for row in FRAMES["test"]]
     assert pl.read_parquet(report.folder / "tally.parquet").shape == (90, 9)
-    assert [event["event"] for event in report.events()] == ["answering", "baselines", "measuring"]
+    assert [event["event"] for event in report.events()] == ["answering", "baselines", "scoring"]
 
 
 def test_the_page_answers_the_four_questions_at_its_top(home):
@@ -143,6 +143,15 @@ def test_the_same_evaluation_says_the_same(home):
     model = trained(home, FRAMES)
     first, second = (read_json(evaluate(model, home).folder / "metrics.json") for _ in range(2))
     assert first == second
+
+
+def test_copies_among_the_measured_rows_are_said(home):
+    model = trained(home, FRAMES)
+    dataset = home.get("datasets", model.manifest["parents"][0])
+    for copies, said in ((20, True), (1, False)):
+        write_json(dataset.folder / "report.json", {"duplicates": {"test": copies, "train": 80}, "leakage": []})
+        notes = read_json(evaluate(model, home).folder / "metrics.json")["notes"]
+        assert any(f"{copies} rows of the 90 rows measured here repeat" in note for note in notes) is said
 
 
 def test_a_missing_test_split_is_said_loudly(home):

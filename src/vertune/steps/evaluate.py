@@ -25,6 +25,7 @@ from vertune.core.errors import DataError, NotFound, StorageError
 from vertune.core.files import read_json, storage_errors, write_json, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
+from vertune.data import describe
 from vertune.data.dataset import of_model, read
 from vertune.data.fields import map_fields
 from vertune.evaluation import recorded
@@ -150,7 +151,22 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
         raise DataError(
             f"The {used} split of the dataset {dataset.id} has no rows, so nothing can be measured. Prepare a dataset with test rows."
         )
-    return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used)])
+    return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used), *_copies(dataset, used, frame.height)])
+
+
+def _copies(dataset: Artifact, split: str, rows: int) -> list[str]:
+    """Return a warning, as a list of one text, if many rows of a split repeat the text and the answer of an earlier row.
+
+    Many means at least the share that the step `prepare` warns of, as it counted them. Otherwise, the list is empty.
+    """
+    path = dataset.folder / "report.json"
+    copies = read_json(path).get("duplicates", {}).get(split, 0) if path.exists() else 0
+    if not copies or copies < describe.COPIES * rows:
+        return []
+    return [
+        f"{plural(copies, 'row')} of the {plural(rows, 'row')} measured here repeat the text and the answer of another one, so the "
+        "figures count these texts several times. Remove the copies with data.clean=[duplicates], unless they are as frequent in practice."
+    ]
 
 
 def _leaks(dataset: Artifact, split: str) -> list[str]:
@@ -235,7 +251,7 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
     baselines, used = _baselines(subject, recorder)
     if subject.dataset is None:
         notes.append("The model's dataset is not in this home folder, so there are no baselines to compare with.")
-    recorder("measuring", units=len(tally))
+    recorder("scoring", units=len(tally))
     details = task.details(rows.records, answers)
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
     measured = {
