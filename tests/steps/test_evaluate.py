@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import html
 import json
 from types import SimpleNamespace
 
@@ -13,7 +15,7 @@ from vertune.core.errors import ConfigError, DataError, ModelError, NotFound, St
 from vertune.core.files import read_json, write_json
 from vertune.core.parse import build
 from vertune.data import dataset as datasets
-from vertune.evaluation import recorded
+from vertune.evaluation import mistakes, recorded
 from vertune.evaluation import scores as measure
 from vertune.reports.verdict import verdict
 from vertune.steps import evaluate as step
@@ -75,7 +77,7 @@ def test_a_report_holds_what_a_person_and_a_machine_need(home):
     report = evaluate(model, home)
     measured = read_json(report.folder / "metrics.json")
     assert {path.name for path in report.folder.iterdir()} == {
-        "manifest.json", "events.jsonl", "metrics.json", "report.html", "answers.jsonl", "tally.parquet",
+        "manifest.json", "events.jsonl", "metrics.json", "report.html", "errors.csv", "answers.jsonl", "tally.parquet",
     }  # fmt: skip
     assert report.manifest["parents"] == [model.id, model.manifest["parents"][0]]
     assert report.manifest["status"] == "done"
@@ -137,6 +139,26 @@ def test_a_model_whose_folder_can_not_be_written_is_evaluated_all_the_same(home,
 
     monkeypatch.setattr(recorded, "write_json", refuse)
     assert evaluate(trained(home, FRAMES), home).manifest["status"] == "done"
+
+
+def test_the_page_begins_with_what_to_do_and_leads_to_every_wrong_answer(home, monkeypatch):
+    monkeypatch.setattr(mistakes, "LISTED", 3)
+    rows = [{**row, "__file": "/data/test.csv", "__row": 7 * place + 1} for place, row in enumerate(FRAMES["test"])]
+    model = trained(home, {**FRAMES, "test": rows})
+    report = evaluate(model, home)
+    measured = read_json(report.folder / "metrics.json")
+    page = html.unescape((report.folder / "report.html").read_text(encoding="utf-8"))
+    assert page.index("<h1>") < page.index(verdict(measured).headline) < page.index("What to do next") < page.index("How good is it?")
+    assert f"vertune alias {model.manifest['name']}@live {model.id}" in page
+    assert len(measured["details"]["errors"]) == 3
+    with (report.folder / "errors.csv").open(encoding="utf-8-sig", newline="") as file:
+        wrong = list(csv.DictReader(file))
+    assert len(wrong) == measured["details"]["error_count"] == round(90 * (1 - measured["metrics"]["accuracy"]["value"])) > 3
+    assert f"All {len(wrong)} wrong answers" in page
+    by_row = {str(row["__row"]): row for row in rows}
+    assert all(by_row[row["row"]]["text"] == row["text"] and row["file"] == "/data/test.csv" for row in wrong)
+    for error in measured["details"]["errors"]:
+        assert f'<td class="place" data-title="row">{error["__row"]}</td>' in page
 
 
 def test_the_same_evaluation_says_the_same(home):

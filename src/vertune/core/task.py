@@ -207,9 +207,9 @@ class Task(Part):
         `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`.
         `confusion`: `{"labels": […], "matrix": [[…]]}`, with one row per true label and one column per predicted label.
         `calibration`: the result of `vertune.metrics.calibration.reliability`.
-        `errors`: `[{"row", "expected", "answered", …}, …]`, the worst first. `row` is an index into the records, `expected` and
-        `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key contains a text
-        of the record to show.
+        `errors`: `[{"row", "expected", "answered", …}, …]`, all wrong answers, the worst first. `row` is an index into the records;
+        `expected` and `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key
+        contains a text of the record to show.
         `points`: `[[expected, answered], …]`, pairs of numbers.
         Any entry whose value is a float is shown as a further metric, without a confidence interval.
         """

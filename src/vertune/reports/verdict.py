@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vertune.reports.scales import format_count, format_interval, format_value, plural
-from vertune.reports.words import Metric, baseline_name, format_difference, likely_better, metric
+from vertune.reports.scales import MISSING, format_change, format_count, format_value, plural
+from vertune.reports.words import Metric, baseline_name, likely_better, metric
 
 Measured = Mapping[str, Any]
 Choice = Literal["model", "baseline", "rows", "unknown"]
@@ -58,7 +58,7 @@ def verdict(measured: Measured) -> Verdict:
     goal = metric(measured["goal"])
     name = best_baseline(measured)
     value = format_value(measured["metrics"][goal.name]["value"], goal.unit)
-    measured_on = f"{plural(measured['rows'], 'row')} of the {measured['split']} split"
+    measured_on = plural(measured["rows"], f"{measured['split']} row")
     if name is None:
         reason = f"{goal.title} on {measured_on}: {value}. There was no baseline to compare with."
         return Verdict("unknown", "warn", f"Use this model if {value} is good enough for you.", reason, "")
@@ -67,7 +67,9 @@ def verdict(measured: Measured) -> Verdict:
     difference = measured["differences"][name].get(goal.name)
     reason = f"{goal.title} on {measured_on}: {value}. The best simple baseline, {other}, reaches {theirs}."
     if difference and difference["value"] is not None:
-        reason += f" The difference is {format_difference(difference, goal)}, with its 95 % interval in brackets."
+        reason += f" The difference is {format_change(difference['value'], goal.unit)}"
+        low, high = (format_change(difference[end], goal.unit) for end in ("low", "high"))
+        reason += f"; on other rows of this kind, expect {low.removesuffix(' points')} to {high}." if MISSING not in (low, high) else "."
     choice, tone, headline = _choose(measured, name, goal, other)
     return Verdict(choice, tone, headline, reason, _more_rows(measured, difference, choice))
 
@@ -78,17 +80,17 @@ def _choose(measured: Measured, name: str, goal: Metric, other: str) -> tuple[Ch
     if winner == "model":
         return "model", "good", f"Use this model: it is better than {other}."
     if winner == "baseline":
-        return "baseline", "bad", f"Don't use this model: {other} is better, and costs less."
+        return "baseline", "bad", f"Don't use this model: {other} is better and costs less, so use that baseline."
     difference = measured["differences"][name].get(goal.name) or {"value": None, "low": None, "high": None}
     ends = (difference["low"], difference["high"])
     if None not in ends and goal.unit == "share" and max(map(abs, ends)) <= _EQUAL:
-        return "baseline", "warn", f"This model and {other} are equally good: use {other}, which costs less."
+        return "baseline", "warn", f"This model and {other} are equally good: use that baseline, which costs less."
     sign = likely_better(difference, goal.name in measured["lower_is_better"])
     if sign > 0:
         return "model", "warn", f"This model is probably better than {other}: use it, and measure again on more rows."
     if sign < 0:
-        return "baseline", "bad", f"This model is probably worse than {other}: use {other}, or get more rows."
-    return "rows", "warn", f"Too few rows to choose between this model and {other}: get more rows, or use {other}, which costs less."
+        return "baseline", "bad", f"This model is probably worse than {other}: use that baseline, or get more rows."
+    return "rows", "warn", f"Too few rows to choose between this model and {other}: get more rows, or use that baseline, which costs less."
 
 
 def _more_rows(measured: Measured, difference: Mapping[str, float | None] | None, choice: Choice) -> str:
@@ -118,12 +120,3 @@ def _round_up(number: float) -> int:
     """Round up to two significant digits: 1234 becomes 1300."""
     step = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(number / step) * step
-
-
-def interval_sentence(measured: Measured) -> str:
-    """Return what value of the main metric to expect on other rows of the same kind; empty if there is no interval."""
-    goal = metric(measured["goal"])
-    entry = measured["metrics"][goal.name]
-    if entry["low"] is None or entry["low"] == entry["high"]:
-        return ""
-    return f"On other rows of this kind, expect {format_interval(entry['low'], entry['high'], goal.unit)}."

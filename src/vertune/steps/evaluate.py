@@ -28,7 +28,7 @@ from vertune.core.records import Answer, Record
 from vertune.data import describe
 from vertune.data.dataset import of_model, read
 from vertune.data.fields import map_fields
-from vertune.evaluation import recorded
+from vertune.evaluation import mistakes, recorded
 from vertune.evaluation import scores as measure
 from vertune.evaluation.scores import Sample
 from vertune.reports import evaluation
@@ -88,9 +88,14 @@ def evaluate(
         answers = predictor.answer(rows.records)
         refitted = bool((manifest.get("chosen") or {}).get("refit"))
         measured, tally = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
+        wrong = measured["details"].get("errors", [])
+        if "errors" in measured["details"]:
+            measured["details"] |= {"errors": wrong[: mistakes.LISTED], "error_count": len(wrong)}
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
         _write(run.folder, measured, rows, answers, tally)
+        if wrong:
+            write_text(run.folder / "errors.csv", "\ufeff" + mistakes.as_csv(wrong))  # the mark lets spreadsheets read UTF-8
         report = home.finish(
             run, metrics={rows.split: measured["metrics"]}, split=rows.split, rows={rows.split: len(rows.records)},
             seed=measured["seed"], data_hash=measured["rows_hash"], versions={"vertune": __version__},
@@ -253,6 +258,8 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
         notes.append("The model's dataset is not in this home folder, so there are no baselines to compare with.")
     recorder("scoring", units=len(tally))
     details = task.details(rows.records, answers)
+    if "errors" in details:
+        details = {**details, "errors": mistakes.locate(details["errors"], rows.records)}
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
     measured = {
         "task": task.name,

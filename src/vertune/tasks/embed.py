@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
-_ERRORS = 50
 _SAME_DIRECTION = 0.999
 """Two vectors with at least this cosine count as equal."""
 _DEPTH = 1000
@@ -221,7 +220,7 @@ class Embed(Task):
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return up to 50 queries with imperfect rankings for the evaluation report, the lowest average precision first.
+        """Return the queries with imperfect rankings for the evaluation report, the lowest average precision first.
 
         Each is shown with a relevant document and with the document that was ranked first.
         """
@@ -236,7 +235,7 @@ class Embed(Task):
                     "answered": records[query.first][fields.document],
                     "average_precision": float(query.statistics[1]),
                 }
-                for query in queries[:_ERRORS]
+                for query in queries
                 if query.statistics[1] < 1
             ]
         }
