@@ -33,7 +33,7 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Check the installation, the machine, a base model, and whether the Hugging Face hub can be reached."""
+    """Check the installation, the machine, a base and the hub."""
     from vertune.core.artifact import Home
 
     facts = {**_machine(), **_base(base), "hub": _hub(), **_disk(Home(home).folder)}

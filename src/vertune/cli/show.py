@@ -27,9 +27,9 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Describe a dataset, model, report or run: what it is, how good it is, where it comes from, and how to use it.
+    """Describe a dataset, model, report or run.
 
-    With --all, everything that its manifest contains is shown: a file with the config, the metrics, the versions of
+    The description says what it is, how good it is, where it comes from, and how to use it. With --all, everything that its manifest contains is shown: a file with the config, the metrics, the versions of
     packages and the like.
     """
     from vertune.core.artifact import Home
