@@ -29,8 +29,8 @@ def run(
 ) -> None:
     """Describe a dataset, model, report or run.
 
-    The description says what it is, how good it is, where it comes from, and how to use it. With --all, everything that its manifest contains is shown: a file with the config, the metrics, the versions of
-    packages and the like.
+    The description says what it is, how good it is, where it comes from, and how to use it. With --all, everything that
+    its manifest contains is shown: a file with the config, the metrics, the versions of packages and the like.
     """
     from vertune.core.artifact import Home
     from vertune.steps.remove import find
