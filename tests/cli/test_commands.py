@@ -16,7 +16,8 @@ import yaml
 from tests.cli.test_main import leave
 from tests.reports.test_verdict import measured
 from tests.steps.test_fit import losing
-from vertune.core.files import write_json
+from vertune.core.files import read_json, write_json
+from vertune.reports.verdict import verdict
 
 
 @pytest.fixture
@@ -75,6 +76,7 @@ def test_fit_keeps_the_alias_that_is_there(run, home, run_yaml):
     code, shown, said = run("fit", run_yaml, "--set", "seed=1")
     assert code == 0, said
     assert home.aliases()["support@live"] == before
+    assert verdict(read_json(home.shelf("reports")[-1].folder / "metrics.json")).headline in said.splitlines()[-1]
     assert f"vertune compare support@live {home.shelf('models')[-1].id}" in said
     assert "report.html" in shown
 
@@ -125,6 +127,7 @@ def test_evaluate_ends_with_what_to_do(home, capsys, monkeypatch, ends, said, co
     notes = []
     monkeypatch.setattr(output, "note", lambda text, style="dim": notes.append((text, style)))
     evaluate.show(report)
+    evaluate.advise(report)
     shutil.rmtree(report.folder)
     assert notes[0] == ("A note.", "yellow")
     assert notes[-1][0].startswith(said)

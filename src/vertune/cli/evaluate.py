@@ -33,15 +33,16 @@ def run(
     with show_progress("evaluate", quiet=json) as progress:
         report = evaluate(artifact, store, split, progress, read_rows(data) if data else None)
     show(report, json)
+    if not json:
+        advise(report)
 
 
 def show(report: Artifact, json: bool = False) -> None:
-    """Print the model's metrics with their 95 % intervals, those of the baselines, the report's path, and what to do with the model.
+    """Print the model's metrics with their 95 % intervals, those of the baselines, and the report's path.
 
     With `json`, print the content of the report's metrics.json instead.
     """
     from vertune.core.files import read_json
-    from vertune.reports.verdict import verdict
 
     measured = read_json(report.folder / "metrics.json")
     if json:
@@ -60,7 +61,14 @@ def show(report: Artifact, json: bool = False) -> None:
         output.note(text, "yellow")
     output.say()
     output.facts({"report": output.relative(report.folder / "report.html")})
-    advice = verdict(measured)
+
+
+def advise(report: Artifact) -> None:
+    """Print what to do with the model, with the figures behind it: green to use it, yellow to get more rows, red to use a baseline."""
+    from vertune.core.files import read_json
+    from vertune.reports.verdict import verdict
+
+    advice = verdict(read_json(report.folder / "metrics.json"))
     output.note(" ".join(text for text in (advice.headline, advice.reason, advice.more) if text), _COLOURS[advice.tone])
 
 

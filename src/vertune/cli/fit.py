@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vertune.cli import options, output
+
+if TYPE_CHECKING:
+    from vertune.core.artifact import Artifact, Home
 
 PANEL = ("From a file to a model", 2)
 
@@ -42,12 +45,20 @@ def run(
     output.say()
     evaluate.show(fitted.report)
     if fitted.warning:
+        evaluate.advise(fitted.report)
         raise ModelError(fitted.warning)
-    alias = f"{settings.name}@live"
-    if place.aliases().get(alias) == fitted.model.id:
-        output.note(f"{alias} points to {fitted.model.id}.")
-    else:
-        output.note(f"{alias} still points to {place.aliases().get(alias)}. Compare the two models, then change the alias.")
-        output.next_steps(f"vertune compare {alias} {fitted.model.id}", f"vertune alias {alias} {fitted.model.id}")
+    _show_alias(place, fitted.model)
+    evaluate.advise(fitted.report)
+
+
+def _show_alias(home: Home, model: Artifact) -> None:
+    """Print to which model the alias NAME@live points, and the commands with which the user may go on."""
+    name = str(model.manifest["name"])
+    alias = f"{name}@live"
+    live = home.aliases().get(alias)
+    if live == model.id:
+        output.note(f"{alias} points to {model.id}.")
+        output.next_steps(f'vertune predict {name} "a text"', f"vertune compress {name}", f"vertune bundle {name}")
         return
-    output.next_steps(f'vertune predict {settings.name} "a text"', f"vertune compress {settings.name}", f"vertune bundle {settings.name}")
+    output.note(f"{alias} still points to {live}. Compare the two models, then change the alias.")
+    output.next_steps(f"vertune compare {alias} {model.id}", f"vertune alias {alias} {model.id}")
