@@ -30,7 +30,8 @@ def locked(file: Path) -> Iterator[None]:
         return
     with storage_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as opened:
+        opened = file.open("a")
+    with opened:
         with suppress(OSError):  # some network disks have no locks
             fcntl.flock(opened, fcntl.LOCK_EX)
         yield  # closing the file releases the lock

@@ -86,6 +86,7 @@ def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _next_steps(measured: Measured, choice: str) -> list[dict[str, str]]:
     """Return what the reader can do next, each as a text and a command; either may be empty."""
     model, name = measured["model"], measured["name"]
+    is_compressed = measured["training"].get("step") == "compress"
     wrong = measured["details"].get("error_count", 0)
     look = {
         "text": f"Look at the {plural(wrong, 'wrong answer')} in errors.csv: labels that are wrong are often among them.",
@@ -95,7 +96,7 @@ def _next_steps(measured: Measured, choice: str) -> list[dict[str, str]]:
         "model": [
             {"text": "Try it:", "command": f'vertune predict {model} "a text"'},
             {"text": "Let the server use it:", "command": f"vertune alias {name}@live {model}"},
-            {"text": "Make it smaller and faster:", "command": f"vertune compress {model}"},
+            *([] if is_compressed else [{"text": "Make it smaller and faster:", "command": f"vertune compress {model}"}]),
         ],
         "baseline": [
             {"text": "Add labelled rows, or train longer than the default of 180 seconds:", "command": _LONGER},

@@ -334,6 +334,7 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
     return {
         "base": config.get("encoder", {}).get("base"),
         "method": method["name"] if isinstance(method, dict) else method,
+        "step": manifest.get("step"),
         "chosen": manifest.get("chosen"),
         "trained": manifest.get("trained"),
         "rows": dataset.manifest.get("rows", {}).get("train") if dataset else None,
