@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertune.reports.evaluation import _error_table, smoothed
+from vertune.reports.evaluation import _error_table, _next_steps, smoothed
 
 POINTS = st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e6, 1e6)), min_size=2, max_size=200)
 
@@ -53,3 +53,11 @@ def test_every_table_becomes_cards_on_a_phone(name):
         assert table.startswith('<table class="cards">')
         for cell in re.findall(r"<td[^>]*?(?:\{\{.*?\}\}[^>]*?|\{%.*?%\}[^>]*?)*>", table.partition("<tbody>")[2]):
             assert "data-title" in cell or "lead" in cell or "picture" in cell, cell
+
+
+@pytest.mark.parametrize(("step", "advised"), [("train", True), ("compress", False), (None, True)])
+def test_a_compressed_model_is_not_to_be_compressed_again(step, advised):
+    measured = {"model": "topics-1", "name": "topics", "details": {}, "training": {"step": step}}
+    commands = [found["command"] for found in _next_steps(measured, "model")]
+    assert ("vertune compress topics-1" in commands) is advised
+    assert "vertune alias topics@live topics-1" in commands

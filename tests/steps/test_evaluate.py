@@ -17,7 +17,6 @@ from vertune.core.parse import build
 from vertune.data import dataset as datasets
 from vertune.evaluation import mistakes, recorded
 from vertune.evaluation import scores as measure
-from vertune.reports import evaluation
 from vertune.reports.verdict import verdict
 from vertune.steps import evaluate as step
 from vertune.steps.evaluate import evaluate
@@ -151,9 +150,6 @@ def test_the_page_begins_with_what_to_do_and_leads_to_every_wrong_answer(home, m
     page = html.unescape((report.folder / "report.html").read_text(encoding="utf-8"))
     assert page.index("<h1>") < page.index(verdict(measured).headline) < page.index("What to do next") < page.index("How good is it?")
     assert f"vertune alias {model.manifest['name']}@live {model.id}" in page
-    assert f"vertune compress {model.id}" in page
-    measured["training"]["step"] = "compress"  # a compressed model can't be compressed again
-    assert "vertune compress" not in evaluation.page(measured)
     assert len(measured["details"]["errors"]) == 3
     with (report.folder / "errors.csv").open(encoding="utf-8-sig", newline="") as file:
         wrong = list(csv.DictReader(file))
