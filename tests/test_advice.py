@@ -42,6 +42,8 @@ OPTION = re.compile(
 """An option of the config in prose, with its value if one is named, as in `set encoder.truncation=window`."""
 SERVER = {field.name for field in dataclasses.fields(Settings)}
 """Settings of `vertune serve --set`."""
+HEADER = "signature "
+"""What follows the program's name in the first line of a text that is signed, which is no command."""
 MODULES = frozenset({"data.table", "data.csv", "data.jsonl", "data.parquet"})
 CONFIG = {"name": "messages", "data": {"source": "messages.csv"}, "task": "classify", "base": "minilm", "method": "auto"}
 """What `vertune init` writes, without comments."""
@@ -89,7 +91,8 @@ def _strings(tree: ast.Module, help: bool) -> Iterator[tuple[int, str]]:
 
 
 def advised_commands() -> list[tuple[str, str]]:
-    return [(place, match["rest"].strip()) for place, text in texts() for match in COMMAND.finditer(text.replace("\\\n", " "))]
+    found = [(place, match["rest"].strip()) for place, text in texts() for match in COMMAND.finditer(text.replace("\\\n", " "))]
+    return [(place, rest) for place, rest in found if not rest.startswith(HEADER)]
 
 
 @functools.cache
