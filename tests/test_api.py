@@ -6,6 +6,7 @@ import pytest
 
 import vertune
 from tests.conftest import rows
+from tests.steps.test_fit import losing
 from vertune.core.errors import ConfigError, Conflict, DataError, NotFound, UnknownName
 
 LABELLED = [(row["query"], row["kind"]) for row in rows()]
@@ -44,6 +45,23 @@ def test_fit_takes_a_path_and_names_of_columns(table, tiny_base, tmp_path):
     assert vertical.config["data"]["fields"] == {"text": "query", "label": "channel"}
     assert vertical.config["training"]["time_limit"] == 60
     assert vertune.load("by-channel@live", tmp_path).id == vertical.id
+
+
+def test_a_model_of_a_file_has_the_name_of_the_file(table, tiny_base, tmp_path):
+    vertical = vertune.fit(table, text="query", label="kind", home=tmp_path, base=str(tiny_base), accept=True, **QUICK)
+    assert vertune.load(table.stem, tmp_path).id == vertune.load(f"{table.stem}@live", tmp_path).id == vertical.id
+
+
+def test_fit_warns_of_a_model_that_is_worse_than_a_baseline(table, tiny_base, tmp_path, monkeypatch, caplog):
+    losing(monkeypatch)
+    vertical = vertune.fit(table, text="query", label="kind", home=tmp_path, base=str(tiny_base), **QUICK)
+    assert "queries@live was not pointed to it" in caplog.text
+    assert vertical.home.aliases() == {}
+    assert vertical.predict("some bread")["label"] in {"food", "place"}
+
+
+def test_metrics_tell_test_rows_from_validation_rows(support):
+    assert list(support.metrics) == ["test", "validation"]
 
 
 def test_fit_another_task(tiny_base, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vertune.runtime.predictor import Predictor
     from vertune.steps.predict import Inputs
 
+_log = logging.getLogger("vertune")
 _SPLITS = ("train", "validation", "test")
 _TARGET = "label"
 
@@ -63,11 +65,15 @@ class Vertical:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics on the validation rows, as `{"validation": {metric: value}}`.
+        """The metrics by split, such as `{"test": {metric: value}, "validation": {metric: value}}`.
 
-        They were measured when the model was trained or compressed; `evaluate` measures on other rows.
+        Those on the validation rows were measured when the model was trained or compressed, and also chose the best
+        checkpoint. Those on the test rows are from the newest evaluation; `fit` evaluates the model on them if there
+        are any.
         """
-        return dict(self.artifact.manifest.get("metrics") or {})
+        from vertune.evaluation.recorded import metrics_by_split
+
+        return metrics_by_split(self.artifact)
 
     @property
     def labels(self) -> list[str]:
@@ -183,6 +189,7 @@ def fit(
     label: str | None = None,
     time_limit: float | None = None,
     home: str | Path | None = None,
+    accept: bool = False,
     **config: Any,
 ) -> Vertical:
     """Train a model on labelled data, evaluate it on rows that are held out, and return the model.
@@ -192,6 +199,10 @@ def fit(
     with the texts and the labels; for a task on pairs of texts, `text` is a list of two names. Columns that are not
     named are guessed from the data. `time_limit` limits the training, in seconds. Models, datasets and reports are
     stored in the folder `home` (default: the environment variable VERTUNE_HOME, else `.vertune`).
+
+    If the data is a file or folder, the model gets its name: `load("messages")` finds the model of `messages.csv`. The
+    alias `messages@live`, which selects the model to serve, is created if it does not exist yet. For a model that is
+    worse than a simple baseline, it is not created, and a warning is logged; `accept=True` creates it nevertheless.
 
     The other keywords are sections of the config file run.yaml, such as `task="regress"`, `method="lora"`, `base="…"`
     or `training={"epochs": 3}`. The keyword `progress` is different: it is a callback `progress(kind, **fields)`, which
@@ -208,9 +219,15 @@ def fit(
 
     if time_limit is not None:
         config["training"] = {**config.get("training", {}), "time_limit": time_limit}
+    from vertune.steps.init import name_of
+
+    if not frames:
+        config.setdefault("name", name_of(Path(parts["train"])))
     settings = parse(_settings(parts, frames, _Columns(_as_list(text), label), config))
     store = Home(home)
-    fitted = run(settings, store, progress, frames or None)
+    fitted = run(settings, store, progress, frames or None, accept)
+    if fitted.warning:
+        _log.warning("%s", fitted.warning)
     return Vertical(fitted.model, store)
 
 

@@ -35,6 +35,15 @@ def test_a_run_is_no_artifact_until_it_is_finished(home):
     assert home.runs() == []
 
 
+def test_a_home_that_can_not_be_written_is_a_storage_error(tmp_path):
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(StorageError, match="VERTUNE_HOME"):
+        Home(tmp_path / "home").begin("models", "intent")
+    (tmp_path / "other" / ".lock").mkdir(parents=True)
+    with pytest.raises(StorageError, match="Can't write"):
+        Home(tmp_path / "other").begin("models", "intent")
+
+
 def test_an_error_is_written_into_the_run_and_goes_on(home):
     run = home.begin("datasets", "intent")
     with pytest.raises(ValueError, match="bad"), recording(home, run):

@@ -139,6 +139,20 @@ def test_columns_to_keep_and_those_that_only_the_split_needs(home, tmp_path):
     assert not customers[0] & customers[1] | customers[0] & customers[2] | customers[1] & customers[2]
 
 
+@pytest.mark.parametrize(("copies", "warned"), [(60, True), (2, False)])
+def test_many_copies_are_a_warning_with_what_they_do_to_the_figures(home, tmp_path, copies, warned):
+    train, test = rows(100), rows(40, seed=1)
+    data = {"source": write(tmp_path / "a.csv", [*train, *[train[0]] * copies]), "test": write(tmp_path / "b.csv", [*test, *test[:copies]])}
+    facts = report(run(home, data))
+    found = [message for message in facts["warnings"] if "repeat the text" in message]
+    assert bool(found) is warned
+    if warned:
+        share = sum(facts["duplicates"].values()) / sum(facts["rows"][name] for name in facts["duplicates"])
+        assert f"({100 * share:.1f}\u00a0%)" in found[0]
+        assert "40 of the 80 test rows are copies" in found[0]
+        assert "data.clean=[duplicates]" in found[0]
+
+
 def test_the_report_says_what_is_wrong_with_the_data(home, tmp_path):
     train = [*rows(100), *[("the same question", "card")] * 3, ("The  same QUESTION", "rate"), ("one of a kind", "rare")]
     test = [*rows(20, seed=1), rows(100)[0], ("never seen", "strange"), ("字" * 30, "card")]

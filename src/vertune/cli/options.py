@@ -15,7 +15,7 @@ Home = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set one value of the config, such as method.rank=16. Can be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one value of the config, such as training.epochs=3. Can be repeated."),
 ]
 RequireSigned = Annotated[
     Path | None,

@@ -16,7 +16,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 from vertune.core import integrity
 from vertune.core.documents import lines
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError, machine_error
-from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
+from vertune.core.files import json_value, locked, read_json, storage_errors, write_json, write_text
 from vertune.core.names import check_name as check_name
 from vertune.core.names import is_name
 
@@ -75,10 +75,15 @@ class Artifact:
 
     @property
     def in_use(self) -> bool:
-        """Whether another process is writing this artifact: the manifest names the process, and it still runs on this machine."""
+        """Whether another process is writing this artifact: its status is `running`, and the process that the manifest names runs."""
+        return self.manifest_or_empty.get("status") == "running" and self.maker_runs
+
+    @property
+    def maker_runs(self) -> bool:
+        """Whether the process that made this artifact, or is making it, is another process than this one and runs on this machine."""
         manifest = self.manifest_or_empty
         pid = manifest.get("pid")
-        if manifest.get("status") != "running" or manifest.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
+        if manifest.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
             return False
         try:
             os.kill(pid, 0)
@@ -144,6 +149,14 @@ class Home:
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Return a context in which no other process begins or resumes a run, moves an alias, or deletes an artifact here.
+
+        A deletion first checks what is in use. Without this lock, a run that needs the artifact could begin between the check and the
+        deletion.
+        """
+        return locked(self.folder / ".lock")
+
     def shelf(self, shelf: Shelf) -> list[Artifact]:
         """Return the finished artifacts of one type (datasets, models, reports or backbones), oldest first."""
         folder = self.folder / shelf
@@ -162,12 +175,14 @@ class Home:
         """
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
-        with storage_errors(run.folder):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            run.folder.parent.mkdir(exist_ok=True)
-            run.folder.mkdir(mode=0o777 & ~self._hidden_from)
         manifest = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **owner_entries()}
-        write_json(run.folder / "manifest.json", {**manifest, **entries})
+        with storage_errors(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.locked():
+            with storage_errors(run.folder):
+                run.folder.parent.mkdir(exist_ok=True)
+                run.folder.mkdir(mode=0o777 & ~self._hidden_from)
+            write_json(run.folder / "manifest.json", {**manifest, **entries})
         return run
 
     @property
@@ -249,8 +264,9 @@ class Home:
         name, at, tag = alias.partition("@")
         if not at:
             raise ConfigError(f"'{alias}' is not an alias, because it contains no '@'. Write it as name@tag, such as support-intent@live.")
-        target = self.get("models", model)
-        write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
+        with self.locked():
+            target = self.get("models", model)
+            write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
     def unalias(self, alias: str) -> None:
         """Remove an alias; raise NotFound if it does not exist."""

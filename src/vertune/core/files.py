@@ -18,6 +18,26 @@ from vertune.core.errors import Conflict, StorageError, first_line, machine_erro
 
 
 @contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Run the `with` block while no other process or thread is in such a block for the same lock file.
+
+    The file is created if it is missing. On a system or a disk without file locks, the block runs without a lock.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with storage_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        opened = file.open("a")
+    with opened:
+        with suppress(OSError):  # some network disks have no locks
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield  # closing the file releases the lock
+
+
+@contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Run the `with` block; if it can't write, for example because the disk is full, raise a StorageError that names the path.
 

@@ -20,7 +20,7 @@ FILES, CHECKSUM = "files", "checksum"
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
 """Name of the file with the signature of the JSON file beside it (core/signing.py)."""
-UNLISTED = frozenset({MANIFEST, "events.jsonl", "host.json", SIGNATURE})
+UNLISTED = frozenset({MANIFEST, "events.jsonl", "host.json", "evaluation.json", "README.md", SIGNATURE})
 """Files in the top folder of an artifact that are not listed: they are written later, or contain the list."""
 LATER = "verticals"
 """Name of the subfolder that is not listed, because models join a backbone after it is complete; each has a list of its own."""

@@ -236,9 +236,9 @@ class Task(Part):
         `confusion`: `{"labels": […], "cells": [[true, predicted, count], …]}`, the cells of the confusion matrix that are not 0, the
         largest counts first; `true` and `predicted` are indices into the labels.
         `calibration`: the result of `vertune.metrics.calibration.reliability`.
-        `errors`: `[{"row", "expected", "answered", …}, …]`, the worst first. `row` is an index into the records, `expected` and
-        `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key contains a text
-        of the record to show.
+        `errors`: `[{"row", "expected", "answered", …}, …]`, all wrong answers, the worst first. `row` is an index into the records;
+        `expected` and `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key
+        contains a text of the record to show.
         `points`: `[[expected, answered], …]`, pairs of numbers.
         Any entry whose value is a float is shown as a further metric, without a confidence interval.
         """

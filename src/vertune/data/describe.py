@@ -33,6 +33,8 @@ UNKNOWN = 0.05
 """Share of tokens that the tokenizer does not know, above which there is a warning."""
 TRUNCATED = 0.05
 """Share of rows that are longer than the model's limit, above which there is a warning."""
+COPIES = 0.05
+"""Share of rows that repeat the text and the answer of an earlier row of their split, from which there is a warning."""
 _EXAMPLES = 20
 """Maximum number of examples of conflicts and of leakage."""
 _EXAMPLE_ROWS = 1000
@@ -147,6 +149,7 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
         found.append(contradictory)
     elif report["conflicts"]["texts"]:
         found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers. Correct them, or leave them out.")
+    found += _about_copies(report["duplicates"], rows)
     for leak in report["leakage"]:
         if leak["rows"]:
             first, second = leak["splits"]
@@ -168,6 +171,22 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
             "script. Choose another base model."
         )
     return found
+
+
+def _about_copies(duplicates: Mapping[str, int], rows: Mapping[str, int]) -> list[str]:
+    """Return a warning, as a list of one text, if many rows repeat the text and the answer of an earlier row of their split."""
+    copies, total = sum(duplicates.values()), sum(rows[name] for name in duplicates)
+    if not copies or copies < COPIES * total:
+        return []
+    measured = ", ".join(
+        f"{number:,} of the {rows[name]:,} {name} rows" for name, number in duplicates.items() if number and name != "train"
+    )
+    effect = f" In the figures, repeated texts count several times: {measured} are copies." if measured else ""
+    return [
+        f"{plural(copies, 'row')} ({format_value(copies / total, 'share')}) repeat the text and the answer of an earlier row; only "
+        f"{plural(total - copies, 'row')} differ.{effect} Training learns repeated texts more often than others. Unless this is how "
+        "often they occur in practice, remove the copies with data.clean=[duplicates]."
+    ]
 
 
 def _about_labels(target: Mapping[str, Any]) -> list[str]:

@@ -113,7 +113,8 @@ class Access:
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             raise AccessError(
-                "The request has no API key. Send it in the header 'Authorization: Bearer vt_…', or create one: vertune key create NAME",
+                "The request has no API key. Send it in the header 'Authorization: Bearer vt_…', or create one: vertune key create NAME "
+                "--scope predict",
                 authenticated=False,
             )
         return self._keys.check(secret.strip())

@@ -87,7 +87,7 @@ class Settings:
         if self.open and not loopback(self.host):
             raise ConfigError(
                 f"--open answers requests without a key, but other machines can reach the address {self.host}. Leave --open out and create "
-                "a key (vertune key create NAME), or listen on 127.0.0.1."
+                "a key (vertune key create NAME --scope predict), or listen on 127.0.0.1."
             )
 
 

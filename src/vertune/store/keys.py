@@ -56,7 +56,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL, verticals TEXT,
     created TEXT NOT NULL, expires TEXT, revoked TEXT, rate TEXT, successor TEXT)"""
 _COLUMNS = "id, hash, name, scopes, verticals, created, expires, revoked, rate"
-_HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME"
+_HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME --scope predict"
 
 
 _StoredKey = tuple[bytes, Key | None]
@@ -259,7 +259,10 @@ class Keys:
             if successor:
                 raise Conflict(f"The key {id} was already replaced by the key {successor}. Rotate or revoke that key instead.")
             if old.state != "live":
-                raise Conflict(f"The key {id} is {old.state}; only a live key can be rotated. Create a new one: vertune key create NAME")
+                raise Conflict(
+                    f"The key {id} is {old.state}; only a live key can be rotated. Create a new one: "
+                    "vertune key create NAME --scope predict"
+                )
             new = replace(old, id=_new_id(), created=now, expires=old.expires and now + (old.expires - old.created))
             secret = self._insert(new)
             end = min(old.expires or now + overlap, now + overlap)

@@ -29,7 +29,6 @@ SKEWED = 3.0
 """`imbalance: auto` weights the classes if the largest has at least this many times the rows of the smallest."""
 _EVEN = frozenset({"macro_f1", "balanced_accuracy"})
 """Metrics that weight every class equally, whatever its number of rows."""
-_ERRORS = 30
 _MOST_NUMBERS = 30
 """Number of distinct whole numbers up to which they can be classes, for a guess."""
 
@@ -208,13 +207,13 @@ class Classify(_inputs.SingleView):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: the scores per class, the confusion matrix, the calibration, and up to 30 wrong predictions, the most
+        This is: the scores per class, the confusion matrix, the calibration, and the wrong predictions, the most
         confident first.
         """
         truth, guess = self._truth(records), self._guess(answers)
         confidence = np.array([answer["probability"] for answer in answers], np.float64)
         wrong = np.flatnonzero(truth != guess)
-        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_ERRORS]
+        worst = wrong[np.argsort(-confidence[wrong], kind="stable")]
         return {
             "per_class": classification.per_class(classification.tally(truth, guess, len(self.labels)).sum(0), self.labels),
             "confusion": {"labels": self.labels, "cells": classification.confusion(truth, guess, len(self.labels))},

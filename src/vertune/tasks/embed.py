@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
-_ERRORS = 50
 _PAIRED, _UNNAMED = 0.58, 0.3
 """The score of a guess for a table with the usual names of questions and answers, and for one with two texts of other names."""
 _SAME_DIRECTION = 0.999
@@ -244,7 +243,7 @@ class Embed(Task):
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return up to 50 queries with imperfect rankings for the evaluation report, the lowest average precision first.
+        """Return the queries with imperfect rankings for the evaluation report, the lowest average precision first.
 
         Each is shown with a relevant document and with the document that was ranked first.
         """
@@ -259,7 +258,7 @@ class Embed(Task):
                     "answered": records[query.first][fields.document],
                     "average_precision": float(query.statistics[1]),
                 }
-                for query in queries[:_ERRORS]
+                for query in queries
                 if query.statistics[1] < 1
             ]
         }

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 _log = logging.getLogger(__name__)
-_ERRORS = 50
 _PLACED, _NAMED = 1.6, 0.75
 """The score of a guess for a table whose answers have positions in the context, and for one with columns of the usual names alone."""
 _QUESTIONS = ("question", "questions", "query", "问题", "提问")
@@ -259,14 +258,14 @@ class Extract(Task):
         return {"f1": total[..., 1] / count, "exact_match": total[..., 2] / count}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return up to 50 predictions with an F1 below 1 for the evaluation report, the lowest F1 first.
+        """Return the predictions with an F1 below 1 for the evaluation report, the lowest F1 first.
 
         Of predictions with equal F1, the most confident come first.
         """
         question, _, name = self._fields
         f1 = self.tally(records, answers)[:, 1]
         sure = np.array([answer.get("probability", 0.0) for answer in answers])
-        worst = [int(row) for row in np.lexsort((-sure, f1))[:_ERRORS] if f1[row] < 1]
+        worst = [int(row) for row in np.lexsort((-sure, f1)) if f1[row] < 1]
         return {
             "errors": [
                 {

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
-_ERRORS = 30
 _FLAGS = 0.62
 """The score of a guess for a column of 0 and 1 for each label: more than for one of these columns alone."""
 _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
@@ -235,13 +234,13 @@ class Multilabel(_inputs.SingleView):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: the scores and threshold of each label, the calibration over all (record, label) pairs, and up to 30
+        This is: the scores and threshold of each label, the calibration over all (record, label) pairs, and the
         wrong predictions. The predictions whose probabilities differ most from the true labels come first.
         """
         truth, guess = self._truth(records), self._guess(answers)
         probability = np.array([list(answer["probabilities"].values()) for answer in answers]).reshape(truth.shape)
         surprise = np.where(truth != guess, np.abs(probability - truth), 0).sum(1)
-        worst = [row for row in np.argsort(-surprise, kind="stable")[:_ERRORS] if (truth[row] != guess[row]).any()]
+        worst = [row for row in np.argsort(-surprise, kind="stable") if (truth[row] != guess[row]).any()]
         per_class = classification.per_class(classification.tally_sets(truth, guess).sum(0), self.labels)
         return {
             "per_class": [{**row, "threshold": limit} for row, limit in zip(per_class, self._limits().tolist(), strict=True)],

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
-_ERRORS = 30
 _POINTS = 500
 
 
@@ -179,11 +178,11 @@ class Regress(_inputs.SingleView):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: Spearman's correlation, a sample of (true score, predicted score) pairs for a plot, and up to 30
-        predictions with the largest errors.
+        This is: Spearman's correlation, a sample of (true score, predicted score) pairs for a plot, and the
+        predictions, the largest errors first.
         """
         truth, guess = self._truth(records), self._guess(answers)
-        worst = np.argsort(-np.abs(guess - truth), kind="stable")[:_ERRORS]
+        worst = np.argsort(-np.abs(guess - truth), kind="stable")
         return {
             "spearman": regression.spearman(truth, guess),
             "points": np.stack([truth, guess], axis=1)[:: max(1, len(truth) // _POINTS)].tolist(),

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import torch
 
 _log = logging.getLogger(__name__)
-_ERRORS = 50
 _MARKED = 1.5
 """The score of a guess for a table with labelled spans, which no other task reads."""
 
@@ -297,13 +296,13 @@ class Tag(Task):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: precision, recall, F1 and the number of expected spans per label, and up to 50 records with wrong or
+        This is: precision, recall, F1 and the number of expected spans per label, and the records with wrong or
         missed spans. The records with the most such spans come first.
         """
         counts = self.tally(records, answers)
         right, predicted, gold = counts.reshape(len(records), -1, 3).sum(axis=1).T
         wrong = predicted + gold - 2 * right
-        worst = np.argsort(-wrong, kind="stable")[: min(_ERRORS, int((wrong > 0).sum()))]
+        worst = np.argsort(-wrong, kind="stable")[: int((wrong > 0).sum())]
         return {
             "per_class": metric.per_class(counts.sum(axis=0), self.labels),
             "errors": [

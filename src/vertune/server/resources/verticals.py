@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from vertune.core.artifact import check_name
 from vertune.core.errors import ConfigError, NotFound
+from vertune.evaluation.recorded import metrics_by_split
 from vertune.server.prediction import find_deployments
 from vertune.server.resource import Resource
 from vertune.server.service import Service
@@ -59,6 +60,7 @@ class Version(BaseModel):
     model: str
     created: str | None
     metrics: dict[str, Any]
+    """The metrics by split: `test` if the model was evaluated on its test rows, and `validation`."""
     live: bool
 
 
@@ -182,9 +184,9 @@ def _info(service: Service, name: str) -> VerticalInfo:
 def _versions(service: Service, name: str) -> list[Version]:
     deployment = service.answers.fleet.deployments.get(name)
     live = deployment.model.id if deployment else None
-    manifests = [(model.id, model.manifest_or_empty) for model in service.home.shelf("models")]
+    manifests = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
     return [
-        Version(model=id, created=manifest.get("created"), metrics=manifest.get("metrics") or {}, live=id == live)
-        for id, manifest in manifests
-        if manifest.get("name") == name or id == live
+        Version(model=model.id, created=manifest.get("created"), metrics=metrics_by_split(model), live=model.id == live)
+        for model, manifest in manifests
+        if manifest.get("name") == name or model.id == live
     ]
