@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import enum
 import http
-import re
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from vertune.server.problems import response
 from vertune.server.settings import RequestLimits
 
-_HEADERS_END = b"\r\n\r\n"
-_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 _MAX_PIPELINED = 64
 """The maximum number of requests that a connection may send before the first is answered; each uses 100 times its size in memory."""
 
@@ -43,13 +41,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment] # uvicorn's option takes whole seconds only
         self._phase = _Phase.IDLE
         self._header_size = 0
-        """Number of bytes received of the request line and headers of the current request."""
-        self._last_bytes = b""
-        """The last 3 bytes received, which may be the beginning of the blank line that ends the headers."""
-        self._framing_size = 0
-        """Number of bytes received since the last piece of body: chunk extensions and trailers."""
+        """Number of bytes of the URL and of the headers of the current request that the parser has recognised so far."""
+        self._unparsed = 0
+        """Number of bytes received since the parser last recognised a URL, a header or a piece of body."""
+        self._received: RequestResponseCycle | None = None
+        """The last request that was received completely."""
+        self._repeats_headers = False
+        """Whether the headers of the current request must be parsed a second time, without the header Upgrade."""
         self._ignores_input = False
-        """Whether to ignore further input, because the client sent something that is not HTTP."""
+        """Whether to ignore further input, because it does not begin with a valid HTTP request."""
         self._request_timer: asyncio.TimerHandle | None = None
         self._response_timer: asyncio.TimerHandle | None = None
 
@@ -63,27 +63,56 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received data; refuse headers, chunk extensions or trailers that are too large."""
-        if self._ignores_input:
-            return
-        if self._phase is _Phase.IDLE:
+        self._unset_keepalive_if_required()
+        if self._phase is _Phase.IDLE and not self._ignores_input:
             self._begin_request()
-        if self._phase is _Phase.HEADERS:
-            if self._headers_too_large(data):
-                self._refuse(431, f"The headers of the request are too large; expected at most {self.limits.header} bytes. Send less.")
+        size = self.limits.header  # smaller pieces, so that no header can grow far beyond its limit before it is checked
+        for start in range(0, len(data), size):
+            if self._ignores_input or self.transport.is_closing():
                 return
-            data = _without_upgrade(data)
-        self._framing_size += len(data)
-        super().data_received(data)
-        if self._phase is _Phase.BODY and self._framing_size > self.limits.header + len(data):
-            self._refuse(431, f"The chunk extensions or trailers are too large; expected at most {self.limits.header} bytes.")
+            self._parse(data[start : start + size])
 
-    def _headers_too_large(self, data: bytes) -> bool:
-        self._header_size += len(data)
-        received = self._last_bytes + data
-        end = received.find(_HEADERS_END)
-        self._last_bytes = received[-3:]
-        body_size = len(received) - end if end >= 0 else 0
-        return self._header_size - body_size > self.limits.header
+    def _parse(self, data: bytes) -> None:
+        self._unparsed += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            if self._header_size <= self.limits.header:
+                self.send_400_response("")
+                return
+        limit = self.limits.header
+        if self._phase is _Phase.HEADERS and self._header_size + self._unparsed > limit:
+            self._refuse(431, f"The headers of the request are too large; expected at most {limit} bytes. Send less.")
+        elif self._phase is _Phase.BODY and self._unparsed > limit + len(data):
+            self._refuse(431, f"The chunk extensions or trailers are too large; expected at most {limit} bytes.")
+
+    def _feed(self, data: bytes) -> None:
+        """Pass received data to the parser, which calls the methods `on_…`.
+
+        The parser stops at the end of the headers of a request with the method CONNECT or with the header Upgrade, and does not
+        parse the body: it expects another protocol there. After CONNECT, further input is ignored. A request with the header
+        Upgrade is answered like any other, because the HTTP client of Java sends this header with its first request. Its headers
+        are therefore passed to a new parser without this header; the new parser then parses the body and the next requests.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stop:
+                if not self._repeats_headers:
+                    self._ignores_input = True
+                    return
+                data = data[stop.args[0] :]
+                headers = self._headers_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+                self._repeats_headers, self._header_size = False, 0
+                self.parser.feed_data(headers)
+
+    def _headers_without_upgrade(self) -> bytes:
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([line, *headers, b"", b""])
 
     def on_message_begin(self) -> None:
         """Begin to receive a request.
@@ -97,24 +126,50 @@ class LimitedProtocol(HttpToolsProtocol):
             self._begin_request()
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Accept a part of the URL."""
+        self._header_size += len(url)
+        self._unparsed = 0
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Accept a header. Ignore a trailer (a field that follows a chunked body), because it must not be treated as a header."""
-        if self._phase is _Phase.HEADERS:
-            super().on_header(name, value)
+        """Accept a header. Ignore a trailer (a field that follows a chunked body), because it must not be treated as a header.
+
+        If the headers are larger than the limit, raises BufferError, which stops the parser.
+        """
+        if self._phase is not _Phase.HEADERS:
+            return
+        self._header_size += len(name) + len(value) + len(b": \r\n")
+        self._unparsed = 0
+        if self._header_size > self.limits.header:
+            raise BufferError("the headers are larger than the limit")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Record that the headers are complete and the body begins. The application, not this class, limits the size of the body."""
+        """Begin to process a request, whose body follows. The application, not this class, limits the size of the body.
+
+        A request with the header Upgrade is not processed yet; see `_feed`.
+        """
+        connects = self.parser.get_method() == b"CONNECT"
+        self._repeats_headers = self.parser.should_upgrade() and not connects
+        if self._repeats_headers:
+            return
         super().on_headers_complete()
-        self._phase, self._framing_size = _Phase.BODY, 0
+        if connects:  # what follows would be in the protocol of the host that the client wants to connect to
+            self.cycle.keep_alive = False
+        self._phase, self._unparsed = _Phase.BODY, 0
 
     def on_body(self, body: bytes) -> None:
         """Accept a piece of the body, and restart the count of bytes received outside the body, such as chunk extensions."""
-        self._framing_size = 0
+        self._unparsed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Record that the request was received completely, and cancel the timer that limits the time to receive it."""
+        if self._repeats_headers:  # the parser reports this although it has not parsed the body
+            return
         self._end_request()
+        self._received = self.cycle
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -148,17 +203,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse input that is not valid HTTP/1.1.
-
-        If an earlier request, which was received completely, has no response yet, the connection is closed after that response.
-        Otherwise the connection is closed at once, if possible after an error response with status 400.
-        """
-        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
-            self._refuse(400, "The request is not valid HTTP/1.1. Check the client.")
-            return
-        self._ignores_input = True
-        self._end_request()
-        self.cycle.keep_alive = False
+        """Refuse input that is not valid HTTP/1.1."""
+        self._refuse(400, "The request is not valid HTTP/1.1. Check the client.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers, because the connection has ended."""
@@ -168,7 +214,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _begin_request(self) -> None:
-        self._phase, self._header_size, self._last_bytes = _Phase.HEADERS, 0, b""
+        self._phase, self._header_size = _Phase.HEADERS, 0
         if self.cycle is None or self.cycle.response_complete:
             self._start_request_timer()  # otherwise uvicorn pauses reading until the previous request is answered
 
@@ -184,7 +230,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _request_timed_out(self) -> None:
         self._request_timer = None
-        if self._phase is _Phase.HEADERS and not self._header_size:
+        if self._phase is _Phase.HEADERS and not self._header_size + self._unparsed:
             self.transport.close()  # there is no request to answer
             return
         self._refuse(408, f"The request did not arrive completely; expected it within {self.limits.reading:g} s. Send it faster.")
@@ -194,35 +240,33 @@ class LimitedProtocol(HttpToolsProtocol):
             self._response_timer = self.loop.call_later(self.limits.idle, self.transport.abort)
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Refuse the current request and close the connection.
+        """Refuse the current request, and close the connection.
 
-        An error response with this status and text is sent first, unless an earlier request has no complete response yet or the
-        response to the current request has begun.
+        If an earlier request, which was received completely, has no complete response yet, the connection is closed after that
+        response. Otherwise it is closed at once; an error response with this status and text is sent first, unless the response
+        to the current request has begun.
         """
         if self.transport.is_closing():
             return
-        cycle = self.cycle
-        if self._phase is _Phase.BODY:
-            is_next = cycle is not None and cycle.more_body and not cycle.response_started
-        else:
-            is_next = cycle is None or cycle.response_complete
-        if is_next and not self.pipeline:
-            headers = {"Connection": "close", **({"Retry-After": "1"} if status == 503 else {})}
-            phrase = http.HTTPStatus(status).phrase
-            problem = response(status, phrase, detail, headers)
-            lines = [f"HTTP/1.1 {status} {phrase}".encode()]
-            lines += [b": ".join(header) for header in (*problem.raw_headers, *self.response_headers)]
-            self.transport.write(b"\r\n".join(lines) + _HEADERS_END + bytes(problem.body))
+        in_body = self._phase is _Phase.BODY and self.cycle.more_body
+        earlier = self._received
+        if earlier is not None and not earlier.response_complete and (not in_body or self.pipeline):
+            if in_body:
+                self.pipeline.popleft()  # the current request, which waits for the response to an earlier one
+                self.cycle = earlier
+            self._ignores_input = True
+            self._end_request()
+            earlier.keep_alive = False
+            return
+        if not (in_body and self.cycle.response_started):
+            self._write_problem(status, detail)
         self.transport.close()
         self._start_response_timer()
 
-
-def _without_upgrade(data: bytes) -> bytes:
-    """Return received header bytes without the header Upgrade.
-
-    The parser would ignore the body of a request with this header, which the HTTP client of Java sends with its first request.
-    """
-    if b"pgrade" not in data:
-        return data
-    headers, end, rest = data.partition(_HEADERS_END)
-    return _UPGRADE.sub(b"", headers) + end + rest
+    def _write_problem(self, status: int, detail: str) -> None:
+        headers = {"Connection": "close", **({"Retry-After": "1"} if status == 503 else {})}
+        phrase = http.HTTPStatus(status).phrase
+        problem = response(status, phrase, detail, headers)
+        lines = [f"HTTP/1.1 {status} {phrase}".encode()]
+        lines += [b": ".join(header) for header in (*problem.raw_headers, *self.response_headers)]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(problem.body))
