@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 
 from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
 from vertune.core.machine import loopback
-from vertune.store.key import Key, Scope
+from vertune.server.rates import RateLimiter
+from vertune.store.key import Key, Scope, parse_rate
 from vertune.store.keys import Keys
 
 CALL = "vertune.call"
@@ -44,8 +41,7 @@ class Access:
         each client address.
         """
         self._keys = keys
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._rates: dict[str, RateLimitItem] = {}
+        self._limiter = RateLimiter()
         self._rate = rate
         self._open_scope = open_scope
 
@@ -126,12 +122,10 @@ class Access:
         rate = (key and key.rate) or self._rate
         if rate is None:
             return
-        if rate not in self._rates:
-            self._rates[rate] = parse(rate)
-        item, name = self._rates[rate], key.id if key else _client_host(request)
-        if not self._limiter.hit(item, name):
+        name = key.id if key else _client_host(request)
+        if seconds := self._limiter.hit(parse_rate(rate), name):
             call_of(request).refusal = "rate"
-            seconds = max(0.05, self._limiter.get_window_stats(item, name).reset_time - time.time())
+            seconds = max(0.05, seconds)
             who = f"key {key.id}" if key else f"address {name}"
             raise Busy(f"The rate limit of {rate} is exceeded for the {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
 
