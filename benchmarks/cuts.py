@@ -224,10 +224,11 @@ def cuts(names: Sequence[str], every: int = 1) -> Iterable[tuple[Sequence[str], 
 
 def impatient() -> type:
     """The protocol of the server, which waits half a second for the rest of a request."""
+    from vertune.server.connections import ConnectionTable
     from vertune.server.protocol import LimitedProtocol
     from vertune.server.settings import RequestLimits
 
-    return type("Protocol", (LimitedProtocol,), {"limits": RequestLimits(reading=0.5, idle=0.5)})
+    return type("Protocol", (LimitedProtocol,), {"limits": RequestLimits(reading=0.5, idle=0.5), "table": ConnectionTable(2048, 2048)})
 
 
 def search(every: int = 1) -> dict[str, Any]:

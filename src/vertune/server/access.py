@@ -14,6 +14,7 @@ from starlette.requests import Request
 from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
 from vertune.core.machine import loopback
+from vertune.server.connections import CONNECTION, Connection
 from vertune.server.rates import RateLimiter
 from vertune.store.key import Key, Scope, parse_rate
 from vertune.store.keys import Keys
@@ -89,7 +90,7 @@ class Access:
         """Return the API key of a request, or None if the server requires no keys.
 
         Only the first call for a request looks up the key and counts the request for the rate limit. Raises AccessError for an
-        invalid key, and Busy if the rate limit is exceeded.
+        invalid key, and Busy if the rate limit is exceeded or if the key has too many connections.
         """
         scope = request.scope
         if _KEY not in scope:
@@ -99,6 +100,7 @@ class Access:
                 call_of(request).refusal = "key"
                 raise
             self._count(request, key)
+            _accept_connection(request, key)
             scope[_KEY] = key
         return cast(Key | None, scope[_KEY])
 
@@ -128,6 +130,16 @@ class Access:
             seconds = max(0.05, seconds)
             who = f"key {key.id}" if key else f"address {name}"
             raise Busy(f"The rate limit of {rate} is exceeded for the {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
+
+
+def _accept_connection(request: Request, key: Key | None) -> None:
+    """Count the connection of a request for its API key from now on; raise Busy if the key has too many connections already."""
+    connection: Connection | None = request.scope.get(CONNECTION)
+    if connection is None or connection.accept(None if key is None else key.id):
+        return
+    call_of(request).refusal = "connections"
+    limit = connection.table.per_key
+    raise Busy(f"The key has {limit} open connections, which is its maximum. Close some, or retry in 1 s.", 1.0, over_limit=True)
 
 
 def _client_host(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections with limits on the size of headers, the time to receive a request and the time to send a response.
+"""HTTP/1.1 connections with limits on their number, the size of headers, and the time to receive a request and to send a response.
 
 uvicorn's protocol has none of these limits: a client that sends its headers byte by byte could keep a connection open for ever.
 Does not depend on any endpoint.
@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import enum
 import http
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from vertune.server.connections import CONNECTION, Connection, ConnectionTable
 from vertune.server.problems import response
+from vertune.server.repeated import RepeatedEvents
 from vertune.server.settings import RequestLimits
 
 _MAX_PIPELINED = 64
 """The maximum number of requests that a connection may send before the first is answered; each uses 100 times its size in memory."""
+_EVENTS = {400: "malformed_request", 408: "slow_request", 429: "address_limit", 431: "large_headers", 503: "server_full"}
+"""The kind of event that is counted for each status of a refusal."""
 
 
 class _Phase(enum.Enum):
@@ -35,10 +39,16 @@ class LimitedProtocol(HttpToolsProtocol):
     limits: ClassVar[RequestLimits] = RequestLimits()
     response_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     """Headers to add to the error responses that are sent by this class instead of the application."""
+    table: ClassVar[ConnectionTable] = ConnectionTable(limits.connections, limits.connections_per_address)
+    """All connections of the server."""
+    events: ClassVar[RepeatedEvents] = RepeatedEvents()
+    """Counts refused connections, for the log."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment] # uvicorn's option takes whole seconds only
+        self.connection: Connection | None = None
+        """The entry of this connection in `table`; None if it is refused, or not connected yet."""
         self._phase = _Phase.IDLE
         self._header_size = 0
         """Number of bytes of the URL and of the headers of the current request that the parser has recognised so far."""
@@ -54,12 +64,32 @@ class LimitedProtocol(HttpToolsProtocol):
         self._response_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first request of a new connection, or refuse the connection if the server has too many open."""
+        """Begin to wait for the first request of a new connection, or refuse the connection if there are too many.
+
+        A connection with TLS is in the table already, from before the handshake.
+        """
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
-            self._refuse(503, f"The server has {self.limits.connections} open connections, which is its maximum. Try again in 1 s.")
+        opened = self.connection or self.table.open(self._host, self._make_room)
+        if isinstance(opened, Connection):
+            self.connection = opened
+            self._begin_request()
+        elif opened == "address":
+            limit = self.table.per_address
+            self._refuse(429, f"Your address has {limit} connections without a valid API key, which is its maximum. Try again in 1 s.")
+        else:
+            self._refuse(503, f"The server has {self.table.maximum} open connections, which is its maximum. Try again in 1 s.")
+
+    @property
+    def _host(self) -> str | None:
+        return self.client[0] if self.client else None
+
+    def _make_room(self) -> None:
+        """Close this connection, which has no valid API key, to make room for a new one."""
+        if self._phase is _Phase.HEADERS and self._header_size + self._unparsed:
+            self._refuse(503, "The server has too many connections and needs this one. Try again in 1 s.")
             return
-        self._begin_request()
+        self.events.count("closed_for_room", self._host)
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse received data; refuse headers, chunk extensions or trailers that are too large."""
@@ -125,6 +155,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._phase is _Phase.IDLE:  # the request arrived in the same packet as the previous one
             self._begin_request()
         super().on_message_begin()
+        cast(dict[str, Any], self.scope)[CONNECTION] = self.connection
 
     def on_url(self, url: bytes) -> None:
         """Accept a part of the URL."""
@@ -178,6 +209,8 @@ class LimitedProtocol(HttpToolsProtocol):
         If the connection is closing, it is aborted unless the client reads the response in time. If the client has already begun to
         send another request, the connection is closed unless the rest of this request arrives in time.
         """
+        if self.connection is not None:
+            self.connection.release()
         super().on_response_complete()
         if self.transport.is_closing():
             self._start_response_timer()
@@ -211,6 +244,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._end_request()
         if self._response_timer is not None:
             self._response_timer.cancel()
+        if self.connection is not None:
+            self.table.remove(self.connection)
         super().connection_lost(exc)
 
     def _begin_request(self) -> None:
@@ -248,6 +283,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         if self.transport.is_closing():
             return
+        self.events.count(_EVENTS[status], self._host)
         in_body = self._phase is _Phase.BODY and self.cycle.more_body
         earlier = self._received
         if earlier is not None and not earlier.response_complete and (not in_body or self.pipeline):
@@ -264,7 +300,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start_response_timer()
 
     def _write_problem(self, status: int, detail: str) -> None:
-        headers = {"Connection": "close", **({"Retry-After": "1"} if status == 503 else {})}
+        headers = {"Connection": "close", **({"Retry-After": "1"} if status in (429, 503) else {})}
         phrase = http.HTTPStatus(status).phrase
         problem = response(status, phrase, detail, headers)
         lines = [f"HTTP/1.1 {status} {phrase}".encode()]

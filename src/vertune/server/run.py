@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import uvicorn
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
 from vertune.server.application import HEADERS, build
+from vertune.server.connections import ConnectionTable
+from vertune.server.open_files import connection_capacity
 from vertune.server.protocol import LimitedProtocol
+from vertune.server.repeated import RepeatedEvents
 from vertune.server.service import Service
 from vertune.store.keys import FILE, Keys
 
@@ -22,6 +27,8 @@ _DRAIN_TIMEOUT = 20.0
 """Maximum seconds that running requests may take after a signal to stop."""
 _CLOSE_TIMEOUT = 5.0
 """Maximum seconds that clients may take to read their responses at shutdown, after `_DRAIN_TIMEOUT`."""
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""Errors of the system when it can't accept a connection."""
 
 
 def keys_of(home: Home) -> Keys:
@@ -70,7 +77,9 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     loop = asyncio.get_running_loop()
     service.start(loop)
     _spare_collector()
-    server = _Server(_config(service, keys))
+    events = RepeatedEvents(service.metrics.count_connection)
+    loop.set_exception_handler(_exception_handler(events))
+    server = _Server(_config(service, keys, events))
     watching = loop.create_task(service.aliases.watch())
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())
@@ -92,6 +101,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
         try:
             await serving
         finally:
+            events.flush()
             service.stop()
 
 
@@ -105,17 +115,40 @@ def _spare_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
+def _exception_handler(events: RepeatedEvents) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Return an exception handler for an event loop that counts connections which the system can't accept.
+
+    asyncio would log a traceback for each of them, a hundred per second.
+    """
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
+            events.count("not_accepted")
+        else:
+            loop.default_exception_handler(context)
+
+    return handle
+
+
+def _config(service: Service, keys: Keys | None, events: RepeatedEvents) -> uvicorn.Config:
     """Return the configuration of uvicorn for this server.
 
     Connections are handled by LimitedProtocol, which applies the limits of the settings. uvicorn itself logs nothing.
     """
     settings = service.settings
+    limits = settings.limits
+    capacity = connection_capacity(limits.connections)
     app = build(service, keys)
-    protocol = type("Protocol", (LimitedProtocol,), {"limits": settings.limits, "response_headers": HEADERS})
+    options = {
+        "limits": limits,
+        "response_headers": HEADERS,
+        "table": ConnectionTable(capacity.connections, limits.connections_per_address, limits.connections_per_key, settings.behind_proxy),
+        "events": events,
+    }
     return uvicorn.Config(
-        app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False,
+        app, host=settings.host, port=settings.port, http=type("Protocol", (LimitedProtocol,), options), ws="none", lifespan="off",
+        log_config=None, access_log=False, server_header=False, proxy_headers=False, backlog=capacity.backlog,
     )  # fmt: skip
 
 

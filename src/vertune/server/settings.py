@@ -36,7 +36,11 @@ class RequestLimits:
     idle: Annotated[float, Field(gt=0)] = 30.0
     """Maximum seconds that a connection may be idle, or that a client may take to read a response."""
     connections: Positive = 2048
-    """Maximum number of open connections."""
+    """Maximum number of open connections; fewer if the process may not open as many files."""
+    connections_per_address: Positive = 128
+    """Maximum number of open connections of one client address over which no request with a valid API key has been received."""
+    connections_per_key: Positive | None = None
+    """Maximum number of open connections of one API key; None means half of `connections`."""
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -69,6 +73,8 @@ class Settings:
     """Maximum number of cached predictions; 0 disables the cache."""
     rate: str | None = None
     """Rate limit, such as 600/minute, of API keys that were created without one; None sets no limit."""
+    behind_proxy: bool = False
+    """Whether a reverse proxy receives all requests first, ends TLS, and limits the connections of each address itself."""
     limits: RequestLimits = RequestLimits()
     """Limits of requests and connections."""
 
