@@ -114,9 +114,7 @@ def test_few_files_are_few_connections_and_no_trouble(home) -> None:
         (number,) = map(int, re.findall(r"At most (\d+) connections are accepted instead of 2048", process.said["err"]))
         assert 1 <= number < 200
         port = int(process.url.rpartition(":")[2])
-        wires = []
-        for place in range(300):
-            wires.append(Wire(port, source=f"127.0.0.{2 + place // 50}"))
+        wires = [Wire(port, source=f"127.0.0.{2 + place // 50}") for place in range(300)]
         headers = {"Authorization": f"Bearer {secret}"}
         with httpx.Client(base_url=process.url, headers=headers, timeout=60, trust_env=False) as client:
             assert client.post("/v1/verticals/whole/predict", json={"texts": ["soup"]}).status_code == 200

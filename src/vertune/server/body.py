@@ -138,7 +138,7 @@ def check_json(content: bytes) -> None:
         if _HALF_CHARACTER.search(content):
             pydantic_core.from_json(content)
     except UnicodeDecodeError as error:
-        raise DataError("The body is not text in UTF-8. Encode it as UTF-8.") from error
+        raise DataError("The body is not text in UTF-8. Convert it to UTF-8.") from error
     except RecursionError as error:
         raise DataError("The lists or objects in the body are nested too deeply. Send a flat structure, as /docs shows it.") from error
     except json.JSONDecodeError as error:

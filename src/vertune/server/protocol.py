@@ -71,6 +71,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         opened = self.connection or self.table.open(self._host, self._make_room)
         if isinstance(opened, Connection):
+            opened.close = self._make_room
             self.connection = opened
             self._begin_request()
         elif opened == "address":
@@ -246,6 +247,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._response_timer.cancel()
         if self.connection is not None:
             self.table.remove(self.connection)
+            self.connection = None  # breaks a reference cycle, so that no garbage collection is needed
         super().connection_lost(exc)
 
     def _begin_request(self) -> None:

@@ -21,6 +21,7 @@ from vertune.server.open_files import connection_capacity
 from vertune.server.protocol import LimitedProtocol
 from vertune.server.repeated import RepeatedEvents
 from vertune.server.service import Service
+from vertune.server.tls import Certificates, TLSProtocol
 from vertune.store.keys import FILE, Keys
 
 _DRAIN_TIMEOUT = 20.0
@@ -79,8 +80,11 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     _spare_collector()
     events = RepeatedEvents(service.metrics.count_connection)
     loop.set_exception_handler(_exception_handler(events))
-    server = _Server(_config(service, keys, events))
-    watching = loop.create_task(service.aliases.watch())
+    certificates = Certificates(settings.tls) if settings.tls else None
+    server = _Server(_config(service, keys, events, certificates))
+    watching = [loop.create_task(service.aliases.watch())]
+    if certificates:
+        watching.append(loop.create_task(certificates.watch()))
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())
     try:
@@ -88,16 +92,17 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
             await asyncio.sleep(0.01)
         if not serving.done():
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            started(f"http://{host}:{server.port}")
+            started(f"{'https' if certificates else 'http'}://{host}:{server.port}")
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.draining = True
             await server.drain()
     finally:
         server.should_exit = True
         stopping.cancel()
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in watching:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         try:
             await serving
         finally:
@@ -131,10 +136,11 @@ def _exception_handler(events: RepeatedEvents) -> Callable[[asyncio.AbstractEven
     return handle
 
 
-def _config(service: Service, keys: Keys | None, events: RepeatedEvents) -> uvicorn.Config:
+def _config(service: Service, keys: Keys | None, events: RepeatedEvents, certificates: Certificates | None) -> uvicorn.Config:
     """Return the configuration of uvicorn for this server.
 
-    Connections are handled by LimitedProtocol, which applies the limits of the settings. uvicorn itself logs nothing.
+    Connections are handled by LimitedProtocol, which applies the limits of the settings; if there are certificates, TLSProtocol does
+    the handshakes. uvicorn itself logs nothing.
     """
     settings = service.settings
     limits = settings.limits
@@ -146,8 +152,11 @@ def _config(service: Service, keys: Keys | None, events: RepeatedEvents) -> uvic
         "table": ConnectionTable(capacity.connections, limits.connections_per_address, limits.connections_per_key, settings.behind_proxy),
         "events": events,
     }
+    protocol: type[asyncio.Protocol] = type("Protocol", (LimitedProtocol,), options)
+    if certificates:
+        protocol = type("Protocol", (TLSProtocol,), {"protocol": protocol, "certificates": certificates})
     return uvicorn.Config(
-        app, host=settings.host, port=settings.port, http=type("Protocol", (LimitedProtocol,), options), ws="none", lifespan="off",
+        app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off",
         log_config=None, access_log=False, server_header=False, proxy_headers=False, backlog=capacity.backlog,
     )  # fmt: skip
 
@@ -186,7 +195,7 @@ class _Server(uvicorn.Server):
 
     def _abort_connections(self) -> None:
         for connection in tuple(self.server_state.connections):
-            if isinstance(connection, LimitedProtocol):
+            if isinstance(connection, LimitedProtocol | TLSProtocol):
                 connection.transport.abort()
 
     @contextmanager
