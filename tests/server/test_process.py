@@ -166,9 +166,9 @@ def test_a_port_that_is_taken_is_told(fleet, server) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--open", "--host", "0.0.0.0"], 2, "other machines can reach 0.0.0.0"),
-        (["--open", "--set", "host=0.0.0.0"], 2, "other machines can reach 0.0.0.0"),
-        (["--open", "--host", "0.0.0.0", "--set", "open=false"], 2, "open=true"),
+        (["--open", "--host", "0.0.0.0"], 2, "other machines can reach the address 0.0.0.0"),
+        (["--open", "--set", "host=0.0.0.0"], 2, "other machines can reach the address 0.0.0.0"),
+        (["--open", "--host", "0.0.0.0", "--set", "open=false"], 2, "without encryption"),
         (["--set", "limits.body=0"], 2, "limits"), (["--set", "what=1"], 2, "what"), (["--set", "rate=often"], 2, "600/minute"),
         (["nobody"], 5, "no live model of nobody"), 
         (["--set", "device=toaster"], 2, "Choose from: cpu"), (["../../etc/passwd"], 5, "no live model"),
