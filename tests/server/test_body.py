@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.server.running import problem
 from vertune.core.errors import DataError
-from vertune.server.body import check_json
+from vertune.server.body import _PLAIN, check_json
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -80,6 +80,15 @@ def test_a_field_twice_is_found_wherever_it_is(fields, data) -> None:
     text = '{"a": [' * depth + "{" + ", ".join(pairs) + "}" + "]}" * depth
     with pytest.raises(DataError, match="twice"):
         check_json(text.encode("utf-8"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text('{}[]:," a', max_size=12) | st.text(max_size=5))
+def test_what_is_recognised_without_parsing_is_strict_json(inner) -> None:
+    for content in (f'{{"texts": ["{inner}"]}}'.encode(), f'{{"texts": ["a", "{inner}", "b"]}}'.encode()):
+        if _PLAIN.fullmatch(content):
+            assert list(json.loads(content)) == ["texts"]
+            assert all(isinstance(text, str) for text in json.loads(content)["texts"])
 
 
 def test_backslashes_before_an_escape_are_told_from_the_escape() -> None:

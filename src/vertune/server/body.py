@@ -26,6 +26,8 @@ _MAX_DIGITS = 4300
 """Maximum number of digits of an integer in a body, which is the limit of Python."""
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 """Matches the escape sequence of one half of a character, which is valid only beside that of the other half."""
+_PLAIN = re.compile(rb'\{"\w+": ?\["[ !#-\[\]-~]*"(?:, ?"[ !#-\[\]-~]*")*\]\}')
+"""Matches the most frequent body, one list of texts in ASCII, which is strict JSON; recognising it takes less time than parsing it."""
 
 
 class TooLarge(DataError):
@@ -132,6 +134,8 @@ def check_json(content: bytes) -> None:
     Parsers differ in how they read NaN, Infinity, numbers that are too large, fields that occur twice in an object, and lone
     surrogates (halves of characters). The message repeats no part of the body, which may be private.
     """
+    if _PLAIN.fullmatch(content):
+        return
     decoder = _DECODER if len(content) < _MAX_OBJECTS else _decoder(_ObjectCounter().check)
     try:
         decoder.decode(content.decode())
