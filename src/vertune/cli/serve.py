@@ -50,7 +50,9 @@ def run(
 
     files = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
     tls = [f"tls.{name}={file}" for name, file in files.items() if file]
-    settings = changed({"host": host, "port": port, "open": open, "behind_proxy": behind_proxy, "require_signed": require_signed}, [*tls, *(set or [])])
+    settings = changed(
+        {"host": host, "port": port, "open": open, "behind_proxy": behind_proxy, "require_signed": require_signed}, [*tls, *(set or [])]
+    )
     settings.check()
     where = Home(home)
     service = Service(settings, where, only=frozenset(names or ()))
