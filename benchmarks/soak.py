@@ -15,9 +15,10 @@ a pause, and every answer is compared with what the model that it names says alo
     garbage    what is no HTTP, or only half of it
 
 `hung` counts requests without an answer 5 s after their deadline, `wrong` answers that differ from the model's by more than 1e-4,
-`lost` requests that were answered with an error because the worker that had them was killed, `unexpected` any other status. The exit
-status is 1 where a request hung, an answer was wrong or unexpected, memory grew, requests were drawn that the server does not answer
-as its OpenAPI document says, or the process did not end well. The result goes to benchmarks/results/soak.json.
+`lost` requests that were answered with an error because the worker that had them was killed, `unexpected` any other status. Then
+requests in two pieces and in a row are sent to the protocol alone (cuts.py). The exit status is 1 where a request hung, an answer was
+wrong or unexpected, memory grew, requests were drawn that the server does not answer as its OpenAPI document says, a request was not
+answered once, or the process did not end well. The result goes to benchmarks/results/soak.json.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cuts
 import load
 from processor import measured_here
 
@@ -454,7 +456,8 @@ def passed(result: dict[str, Any]) -> bool:
     clean = not (result["wrong"] or result["hung"] or result["unexpected"]) and result["settled"] and result["checked"]
     grown = result["memory"]["after"] > result["memory"]["before"] * 1.25 + (32 << 20)
     found = result.get("schemathesis", {"within_the_document": True, "status_500": 0})
-    return bool(clean and not grown and result["exit"] == 0 and found["within_the_document"] and not found["status_500"])
+    answered_once = not result["cuts"]["wrong"]
+    return bool(clean and not grown and result["exit"] == 0 and found["within_the_document"] and not found["status_500"] and answered_once)
 
 
 def main() -> None:
@@ -480,6 +483,7 @@ def main() -> None:
         try:
             result = soaked(soak, options)
             result["schemathesis"] = searched(soak, options.examples)
+            result["cuts"] = cuts.search(100 if options.quick else 1)
         finally:
             status = soak.server.end()
         result |= {"exit": status, "clients": CLIENTS, "deadline": DEADLINE, "machine": measured_here()}

@@ -67,10 +67,11 @@ def serve(port: int) -> None:
     """Serve with uvicorn in this process, as `vertune serve` does."""
     import uvicorn
 
+    from vertune.server.connections import ConnectionTable
     from vertune.server.protocol import LimitedProtocol
 
     limits = type(LimitedProtocol.limits)(header=HEADER_SIZE, reading=TIMEOUT, idle=TIMEOUT, connections=CONNECTIONS)
-    protocol = type("Protocol", (LimitedProtocol,), {"limits": limits})
+    protocol = type("Protocol", (LimitedProtocol,), {"limits": limits, "table": ConnectionTable(CONNECTIONS, CONNECTIONS)})
     uvicorn.run(
         application, port=port, http=protocol, ws="none", loop="uvloop", lifespan="off", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,

@@ -120,13 +120,15 @@ class Running:
 class Wire:
     """A bare connection, for what no well-behaved client sends."""
 
-    def __init__(self, port: int, *sent: bytes, buffer: int | None = None) -> None:
-        """`buffer` is how many bytes the kernel keeps of what comes and is not read."""
+    def __init__(self, port: int, *sent: bytes, buffer: int | None = None, source: str = "") -> None:
+        """`buffer` is how many bytes the kernel keeps of what comes and is not read; `source` is the address that it comes from."""
         self.socket = socket.socket()
         self.socket.settimeout(LONG)
         if buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect(("127.0.0.1", port))
         self.send(*sent)
 

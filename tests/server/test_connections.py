@@ -161,7 +161,7 @@ def test_headers_just_within_the_limit_are_taken(running) -> None:
 
 
 def test_more_connections_than_are_kept_are_refused(running) -> None:
-    running.ask.get("/health/live")
+    running.predict("intent", "soup")
     kept = [wired(running, ASKED) for _ in range(7)]
     try:
         assert [wire.answer()[0] for wire in kept] == [200] * 7

@@ -79,11 +79,10 @@ def test_many_clients_at_once_get_their_own_answers(server, alone) -> None:
         [{"text": text, "kind": "no matter", "spans": [{"start": 1}], "more": {"a": []}, "huge": 2**80} for text in TEXTS],
         [{"query": text} if place % 2 else {"text": text} for place, text in enumerate(TEXTS)],
         [{"text": text, "text_pair": text} for text in TEXTS],
-        [{"text": 12}, {"text": True}, {"text": 1.5}, {"text": "soup"}],
         [{"text": f"tell me {number}"} for number in range(150)],
         [{"text": "tell me of rome and bread " * 1200}],
     ],
-    ids=["training names", "more columns", "both names", "two fields", "numbers", "many", "long"],
+    ids=["training names", "more columns", "both names", "two fields", "many", "long"],
 )
 def test_records_are_read_as_everywhere(server, alone, records) -> None:
     found = server.ask.post("/v1/verticals/intent/predict", json={"records": records})
@@ -101,6 +100,9 @@ def test_any_records_are_answered_or_refused_as_by_the_model_alone(server, alone
     found = server.ask.post(f"/v1/verticals/{name}/predict", json={"records": records})
     if any(isinstance(value, int) and abs(value) >= 2**63 for record in records for value in record.values()):
         assert found.status_code in (200, 422)
+        return
+    if "expected a text" in found.text:  # of strings only, in JSON
+        assert any(isinstance(value, int | float) for record in records for value in record.values())
         return
     expected, refused = [], None
     try:

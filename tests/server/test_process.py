@@ -32,10 +32,12 @@ runpy.run_module("vertune", run_name="__main__", alter_sys=True)
 class Process:
     """A server of its own."""
 
-    def __init__(self, home, *words: str) -> None:
+    def __init__(self, home, *words: str, files: int | None = None) -> None:
+        """`files` is how many files it may open."""
         paths = os.pathsep.join(path for path in sys.path if path)
+        limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"] if files else []
         self.child = subprocess.Popen(
-            [sys.executable, "-c", TELLING, "serve", "--home", str(home.folder), "--port", "0", "--set", "threads=1", *words],
+            [*limited, sys.executable, "-c", TELLING, "serve", "--home", str(home.folder), "--port", "0", "--set", "threads=1", *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "300"},
         )  # fmt: skip
         self.said = {"out": "", "err": ""}
@@ -106,6 +108,24 @@ def _stopped_while_it_answers(process: Process, client: httpx.Client) -> httpx.R
     return found[0]
 
 
+def test_few_files_are_few_connections_and_no_trouble(home) -> None:
+    secret = admin(home)
+    with Process(home, "whole", files=220) as process:
+        (number,) = map(int, re.findall(r"At most (\d+) connections are accepted instead of 2048", process.said["err"]))
+        assert 1 <= number < 200
+        port = int(process.url.rpartition(":")[2])
+        wires = [Wire(port, source=f"127.0.0.{2 + place // 50}") for place in range(300)]
+        headers = {"Authorization": f"Bearer {secret}"}
+        with httpx.Client(base_url=process.url, headers=headers, timeout=60, trust_env=False) as client:
+            assert client.post("/v1/verticals/whole/predict", json={"texts": ["soup"]}).status_code == 200
+        for wire in wires:
+            wire.socket.close()
+        process.child.send_signal(signal.SIGTERM)
+        assert process.child.wait(LONG) == 0
+        assert "Traceback" not in process.said["err"]
+        assert process.said["err"].count("event=closed_for_room") <= 2
+
+
 def test_a_second_start_prints_no_key(home, start, capsys) -> None:
     from vertune.cli.serve import _greet
 
@@ -146,9 +166,9 @@ def test_a_port_that_is_taken_is_told(fleet, server) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--open", "--host", "0.0.0.0"], 2, "other machines can reach 0.0.0.0"),
-        (["--open", "--set", "host=0.0.0.0"], 2, "other machines can reach 0.0.0.0"),
-        (["--open", "--host", "0.0.0.0", "--set", "open=false"], 2, "open=true"),
+        (["--open", "--host", "0.0.0.0"], 2, "other machines can reach the address 0.0.0.0"),
+        (["--open", "--set", "host=0.0.0.0"], 2, "other machines can reach the address 0.0.0.0"),
+        (["--open", "--host", "0.0.0.0", "--set", "open=false"], 2, "without encryption"),
         (["--set", "limits.body=0"], 2, "limits"), (["--set", "what=1"], 2, "what"), (["--set", "rate=often"], 2, "600/minute"),
         (["nobody"], 5, "no live model of nobody"), 
         (["--set", "device=toaster"], 2, "Choose from: cpu"), (["../../etc/passwd"], 5, "no live model"),

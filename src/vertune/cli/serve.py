@@ -24,6 +24,14 @@ def run(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
+    tls_cert: Annotated[str, typer.Option("--tls-cert", metavar="FILE", help="The TLS certificate (PEM); read again on change.")] = "",
+    tls_key: Annotated[str, typer.Option("--tls-key", metavar="FILE", help="The private key of the certificate (PEM).")] = "",
+    tls_client_ca: Annotated[
+        str, typer.Option("--tls-client-ca", metavar="FILE", help="Accept only clients with a certificate signed by one of these (PEM).")
+    ] = "",
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A reverse proxy ends TLS and limits the connections of each address.")
+    ] = False,
     open: Annotated[bool, typer.Option("--open", help="Predict without API keys; needs a host such as 127.0.0.1.")] = False,
     require_signed: options.RequireSigned = None,
     set: options.Set = None,
@@ -40,7 +48,11 @@ def run(
     from vertune.server.service import Service
     from vertune.server.settings import changed
 
-    settings = changed({"host": host, "port": port, "open": open, "require_signed": require_signed}, set or [])
+    files = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
+    tls = [f"tls.{name}={file}" for name, file in files.items() if file]
+    settings = changed(
+        {"host": host, "port": port, "open": open, "behind_proxy": behind_proxy, "require_signed": require_signed}, [*tls, *(set or [])]
+    )
     settings.check()
     where = Home(home)
     service = Service(settings, where, only=frozenset(names or ()))

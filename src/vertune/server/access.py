@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 
 from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
 from vertune.core.machine import loopback
-from vertune.store.key import Key, Scope
+from vertune.server.connections import CONNECTION, Connection
+from vertune.server.rates import RateLimiter
+from vertune.store.key import Key, Scope, parse_rate
 from vertune.store.keys import Keys
 
 CALL = "vertune.call"
@@ -44,8 +42,7 @@ class Access:
         each client address.
         """
         self._keys = keys
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._rates: dict[str, RateLimitItem] = {}
+        self._limiter = RateLimiter()
         self._rate = rate
         self._open_scope = open_scope
 
@@ -93,7 +90,7 @@ class Access:
         """Return the API key of a request, or None if the server requires no keys.
 
         Only the first call for a request looks up the key and counts the request for the rate limit. Raises AccessError for an
-        invalid key, and Busy if the rate limit is exceeded.
+        invalid key, and Busy if the rate limit is exceeded or if the key has too many connections.
         """
         scope = request.scope
         if _KEY not in scope:
@@ -103,6 +100,7 @@ class Access:
                 call_of(request).refusal = "key"
                 raise
             self._count(request, key)
+            _accept_connection(request, key)
             scope[_KEY] = key
         return cast(Key | None, scope[_KEY])
 
@@ -127,14 +125,22 @@ class Access:
         rate = (key and key.rate) or self._rate
         if rate is None:
             return
-        if rate not in self._rates:
-            self._rates[rate] = parse(rate)
-        item, name = self._rates[rate], key.id if key else _client_host(request)
-        if not self._limiter.hit(item, name):
+        name = key.id if key else _client_host(request)
+        if seconds := self._limiter.hit(parse_rate(rate), name):
             call_of(request).refusal = "rate"
-            seconds = max(0.05, self._limiter.get_window_stats(item, name).reset_time - time.time())
+            seconds = max(0.05, seconds)
             who = f"key {key.id}" if key else f"address {name}"
             raise Busy(f"The rate limit of {rate} is exceeded for the {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
+
+
+def _accept_connection(request: Request, key: Key | None) -> None:
+    """Count the connection of a request for its API key from now on; raise Busy if the key has too many connections already."""
+    connection: Connection | None = request.scope.get(CONNECTION)
+    if connection is None or connection.accept(None if key is None else key.id):
+        return
+    call_of(request).refusal = "connections"
+    limit = connection.table.per_key
+    raise Busy(f"The key has {limit} open connections, which is its maximum. Close some, or retry in 1 s.", 1.0, over_limit=True)
 
 
 def _client_host(request: Request) -> str:

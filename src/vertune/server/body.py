@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import fastapi.responses
 import orjson
+import pydantic_core
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
@@ -15,6 +20,14 @@ from vertune.core.errors import DataError
 _JSON = "application/json"
 _ALLOWED_CODINGS = {"content-encoding": "identity", "transfer-encoding": "chunked"}
 """The only accepted values of these headers: with any other value, the body would have to be decoded."""
+_MAX_OBJECTS = 100_000
+"""Maximum number of objects in a body; checking the fields of more of them would block the server."""
+_MAX_DIGITS = 4300
+"""Maximum number of digits of an integer in a body, which is the limit of Python."""
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Matches the escape sequence of one half of a character, which is valid only beside that of the other half."""
+_PLAIN = re.compile(rb'\{"\w+": ?\["[ !#-\[\]-~]*"(?:, ?"[ !#-\[\]-~]*")*\]\}')
+"""Matches the most frequent body, one list of texts in ASCII, which is strict JSON; recognising it takes less time than parsing it."""
 
 
 class TooLarge(DataError):
@@ -81,6 +94,20 @@ def limited(receive: Receive, limit: int) -> Receive:
     return receive_within_limit
 
 
+def repeated(content: bytes, receive: Receive) -> Receive:
+    """Return an ASGI `receive` function that first returns this complete body, and then what the given function returns."""
+    pending = True
+
+    async def receive_again() -> Message:
+        nonlocal pending
+        if pending:
+            pending = False
+            return {"type": "http.request", "body": content, "more_body": False}
+        return await receive()
+
+    return receive_again
+
+
 async def read_json(request: Request, limit: int) -> bytes:
     """Return the body of a request, unparsed. It must have the content type JSON and at most `limit` bytes.
 
@@ -99,6 +126,76 @@ async def read_json(request: Request, limit: int) -> bytes:
     except ClientDisconnect as error:
         raise DataError("The connection ended before the body was complete. Send the request again.") from error
     return b"".join(chunks)
+
+
+def check_json(content: bytes) -> None:
+    """Raise DataError if a body is not strict JSON in UTF-8, which every program reads in the same way.
+
+    Parsers differ in how they read NaN, Infinity, numbers that are too large, fields that occur twice in an object, and lone
+    surrogates (halves of characters). The message repeats no part of the body, which may be private.
+    """
+    if _PLAIN.fullmatch(content):
+        return
+    decoder = _DECODER if len(content) < _MAX_OBJECTS else _decoder(_ObjectCounter().check)
+    try:
+        decoder.decode(content.decode())
+        if _HALF_CHARACTER.search(content):
+            pydantic_core.from_json(content)
+    except UnicodeDecodeError as error:
+        raise DataError("The body is not text in UTF-8. Convert it to UTF-8.") from error
+    except RecursionError as error:
+        raise DataError("The lists or objects in the body are nested too deeply. Send a flat structure, as /docs shows it.") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise DataError(f"The body is not valid JSON: {error.msg} ({place}). Write it with a JSON library.") from error
+    except ValueError as error:
+        raise DataError(_reason(error)) from error
+
+
+def _check_object(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len({name for name, _ in pairs}) < len(pairs):
+        raise DataError("An object in the body has the same field twice; expected each field once. Remove one of the two.")
+
+
+class _ObjectCounter:
+    """Checks the objects of one body, and counts them."""
+
+    def __init__(self) -> None:
+        self.objects = 0
+
+    def check(self, pairs: list[tuple[str, Any]]) -> None:
+        """Raise DataError for a field that occurs twice, or for too many objects."""
+        self.objects += 1
+        if self.objects > _MAX_OBJECTS:
+            raise DataError(f"The body has more than {_MAX_OBJECTS} objects; expected fewer. Divide it into several requests.")
+        _check_object(pairs)
+
+
+def _check_float(text: str) -> None:
+    if math.isinf(float(text)):
+        raise DataError("A number in the body is too large for 64 bits; expected at most 1.7e308. Send a smaller number, or null.")
+
+
+def _refuse_constant(name: str) -> None:
+    raise DataError(f"The body contains {name}, which is not valid JSON. Send null for a missing number.")
+
+
+def _decoder(check: Callable[[list[tuple[str, Any]]], None]) -> json.JSONDecoder:
+    """Return a decoder that calls `check` with the fields of each object, and keeps no values."""
+    return json.JSONDecoder(object_pairs_hook=check, parse_float=_check_float, parse_constant=_refuse_constant)
+
+
+_DECODER = _decoder(_check_object)
+"""The decoder for bodies that are too short for too many objects; making one takes as long as reading a short body."""
+
+
+def _reason(error: ValueError) -> str:
+    """Return the message about an error of `json`, which refuses integers with many digits, or of pydantic."""
+    if "digits" in str(error):
+        return f"An integer in the body has more than {_MAX_DIGITS} digits. Send a smaller number, or a text in quotes."
+    if "recursion" in str(error):
+        return "The lists or objects in the body are nested too deeply. Send a flat structure, as /docs shows it."
+    return "A text in the body is not valid Unicode: it contains half of a character (a lone surrogate). Write it with a JSON library."
 
 
 def _dumped(content: Any) -> bytes:

@@ -13,6 +13,7 @@ from vertune.core.errors import DataError, NotFound
 from vertune.core.records import Answer
 from vertune.data.validate import records_of_texts, select_fields
 from vertune.runtime.fleet import Deployment
+from vertune.runtime.predictor import Predictor
 from vertune.server.access import call_of
 from vertune.server.body import TooLarge
 
@@ -20,6 +21,8 @@ Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\p{L}\p{N}]
 MAX_ENTRIES = 100_000
 """The maximum length of any list in a body. Parsing stops at the first invalid entry, because one error per entry could take gigabytes."""
 Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)]
+_REFUSED_TYPES: dict[str, tuple[type, ...]] = {"text": (int, float), "number": (bool,)}
+"""For each type of field, the Python types of JSON values that it does not accept; a text may contain a number, as in a CSV file."""
 DEADLINE = {
     "parameters": [
         {
@@ -53,10 +56,14 @@ class PredictRequest(BaseModel):
     def rows(self, deployments: Sequence[Deployment]) -> Sequence[Mapping[str, Any]]:
         """Return the inputs as records, reduced to the fields that these models read; each text becomes a record.
 
-        A text becomes the first input field of the first model. Raises DataError if that model needs more than one field.
+        A text becomes the first input field of the first model. Raises DataError if that model needs more than one field, or if the
+        value of a field has the wrong type.
         """
         if self.records is not None:
-            return select_fields([deployment.predictor for deployment in deployments], self.records)
+            selected = select_fields([deployment.predictor for deployment in deployments], self.records)
+            for deployment in deployments:
+                _check_types(deployment.predictor, selected)
+            return selected
         return records_of_texts(deployments[0].task, deployments[0].name, self.texts or ())
 
 
@@ -124,6 +131,25 @@ def _check_length(records: Sequence[Mapping[str, Any]], limit: int) -> None:
         for value in record.values():
             if (size := count_characters(value)) > limit:
                 raise TooLarge(f"A text of record {number} has {size} characters; at most {limit} are allowed. Shorten the text.")
+
+
+def _check_types(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> None:
+    """Raise DataError if a text field contains a number, true or false, or if a number field contains true or false.
+
+    A text field that is joined from several columns is not checked, because these columns may contain numbers. A category may be a
+    number, true or false.
+    """
+    kinds: dict[str, tuple[type, ...]] = {}
+    for column in predictor.task.input_columns:
+        source = predictor.fields.get(column.name, column.name)
+        if isinstance(source, str) and column.type in _REFUSED_TYPES:
+            kinds |= dict.fromkeys((source, column.name), _REFUSED_TYPES[column.type])
+    for number, record in enumerate(records, 1):
+        for name, refused in kinds.items():
+            if isinstance(value := record.get(name), refused):
+                what = "true or false" if isinstance(value, bool) else "a number"
+                expected, form = ("a text", "string, which is written in quotes") if int in refused else ("a number", "number")
+                raise DataError(f"The field '{name}' of record {number} is {what}; expected {expected}. Send a JSON {form}.")
 
 
 async def _disconnected(request: Request) -> None:

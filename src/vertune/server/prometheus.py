@@ -28,6 +28,7 @@ class PrometheusMetrics:
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Finished requests, by resource (endpoint) and HTTP status.", "resource", "status")
         self._rejections = self._counter("rejections", "Refused requests, by reason.", "reason")
+        self._connections = self._counter("connection_events", "Refused or broken connections, by kind.", "kind")
         self._hits = self._counter("cache_hits", "Predictions that were taken from the cache, by vertical (model).", "vertical")
         self._answers = self._counter("answers", "Predictions, by vertical (model) and predicted label.", "vertical", "label")
         self._tokens = self._counter("tokens", "Tokens that the models computed, without padding.")
@@ -74,6 +75,10 @@ class PrometheusMetrics:
         self._tokens.inc(batch.tokens)
         self._fill.observe(batch.tokens / batch.padded)
         self._rows.observe(batch.items)
+
+    def count_connection(self, kind: str) -> None:
+        """Count a connection that was refused or broken; `kind` is the reason, one of a few fixed words."""
+        self._child(self._connections, kind).inc()
 
     def page(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""

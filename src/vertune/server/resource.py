@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vertune.server import problems
-from vertune.server.body import JSONResponse, check_headers, limited, read_json
+from vertune.server.body import JSONResponse, check_headers, check_json, limited, read_json, repeated
 from vertune.store.key import Scope as KeyScope
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -58,8 +58,14 @@ class ScopedRoute(APIRoute):
             request = Request(scope)
             self._authorize(request)
             limit = self.max_body or request.app.state.limits.body
-            check_headers(request, limit, json=self.reads_json)
-            await served(scope, limited(receive, limit), send)
+            if self.reads_json:
+                content = await read_json(Request(scope, receive), limit)
+                if content:  # an endpoint may accept an empty body
+                    check_json(content)
+                await served(scope, repeated(content, receive), send)
+            else:
+                check_headers(request, limit, json=False)
+                await served(scope, limited(receive, limit), send)
 
         return guard
 
@@ -97,8 +103,9 @@ class DirectRoute(ScopedRoute):
             request = Request(scope, receive)
             self._authorize(request)
             content = await read_json(request, self.max_body or request.app.state.limits.body)
+            check_json(content)
             values = {name: scope["path_params"][name] for name in names}
-            response: Response = await endpoint(request=request, body=model.model_validate_json(content), **values)
+            response: Response = await endpoint(request=request, body=model.model_validate_json(content, strict=True), **values)
             await response(scope, receive, send)
 
         return serve

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import uvicorn
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
 from vertune.server.application import HEADERS, build
+from vertune.server.connections import ConnectionTable
+from vertune.server.open_files import connection_capacity
 from vertune.server.protocol import LimitedProtocol
+from vertune.server.repeated import RepeatedEvents
 from vertune.server.service import Service
+from vertune.server.tls import Certificates, TLSProtocol
 from vertune.store.keys import FILE, Keys
 
 _DRAIN_TIMEOUT = 20.0
 """Maximum seconds that running requests may take after a signal to stop."""
 _CLOSE_TIMEOUT = 5.0
 """Maximum seconds that clients may take to read their responses at shutdown, after `_DRAIN_TIMEOUT`."""
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""Errors of the system when it can't accept a connection."""
 
 
 def keys_of(home: Home) -> Keys:
@@ -70,8 +78,13 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     loop = asyncio.get_running_loop()
     service.start(loop)
     _spare_collector()
-    server = _Server(_config(service, keys))
-    watching = loop.create_task(service.aliases.watch())
+    events = RepeatedEvents(service.metrics.count_connection)
+    loop.set_exception_handler(_exception_handler(events))
+    certificates = Certificates(settings.tls) if settings.tls else None
+    server = _Server(_config(service, keys, events, certificates))
+    watching = [loop.create_task(service.aliases.watch())]
+    if certificates:
+        watching.append(loop.create_task(certificates.watch()))
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())
     try:
@@ -79,19 +92,21 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
             await asyncio.sleep(0.01)
         if not serving.done():
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            started(f"http://{host}:{server.port}")
+            started(f"{'https' if certificates else 'http'}://{host}:{server.port}")
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.draining = True
             await server.drain()
     finally:
         server.should_exit = True
         stopping.cancel()
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in watching:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         try:
             await serving
         finally:
+            events.flush()
             service.stop()
 
 
@@ -105,17 +120,44 @@ def _spare_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _config(service: Service, keys: Keys | None) -> uvicorn.Config:
+def _exception_handler(events: RepeatedEvents) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Return an exception handler for an event loop that counts connections which the system can't accept.
+
+    asyncio would log a traceback for each of them, a hundred per second.
+    """
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
+            events.count("not_accepted")
+        else:
+            loop.default_exception_handler(context)
+
+    return handle
+
+
+def _config(service: Service, keys: Keys | None, events: RepeatedEvents, certificates: Certificates | None) -> uvicorn.Config:
     """Return the configuration of uvicorn for this server.
 
-    Connections are handled by LimitedProtocol, which applies the limits of the settings. uvicorn itself logs nothing.
+    Connections are handled by LimitedProtocol, which applies the limits of the settings; if there are certificates, TLSProtocol does
+    the handshakes. uvicorn itself logs nothing.
     """
     settings = service.settings
+    limits = settings.limits
+    capacity = connection_capacity(limits.connections)
     app = build(service, keys)
-    protocol = type("Protocol", (LimitedProtocol,), {"limits": settings.limits, "response_headers": HEADERS})
+    options = {
+        "limits": limits,
+        "response_headers": HEADERS,
+        "table": ConnectionTable(capacity.connections, limits.connections_per_address, limits.connections_per_key, settings.behind_proxy),
+        "events": events,
+    }
+    protocol: type[asyncio.Protocol] = type("Protocol", (LimitedProtocol,), options)
+    if certificates:
+        protocol = type("Protocol", (TLSProtocol,), {"protocol": protocol, "certificates": certificates})
     return uvicorn.Config(
-        app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False,
+        app, host=settings.host, port=settings.port, http=protocol, ws="none", lifespan="off",
+        log_config=None, access_log=False, server_header=False, proxy_headers=False, backlog=capacity.backlog,
     )  # fmt: skip
 
 
@@ -153,7 +195,7 @@ class _Server(uvicorn.Server):
 
     def _abort_connections(self) -> None:
         for connection in tuple(self.server_state.connections):
-            if isinstance(connection, LimitedProtocol):
+            if isinstance(connection, LimitedProtocol | TLSProtocol):
                 connection.transport.abort()
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -36,7 +36,27 @@ class RequestLimits:
     idle: Annotated[float, Field(gt=0)] = 30.0
     """Maximum seconds that a connection may be idle, or that a client may take to read a response."""
     connections: Positive = 2048
-    """Maximum number of open connections."""
+    """Maximum number of open connections; fewer if the process may not open as many files."""
+    connections_per_address: Positive = 128
+    """Maximum number of open connections of one client address over which no request with a valid API key has been received."""
+    connections_per_key: Positive | None = None
+    """Maximum number of open connections of one API key; None means half of `connections`."""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class TLSFiles:
+    """The files for encrypted connections, in PEM format; an empty name means none."""
+
+    cert: str = ""
+    """The certificate of the server, followed by those of the authorities between it and a root that clients know."""
+    key: str = ""
+    """The private key of the certificate, without a password."""
+    client_ca: str = ""
+    """The certificates of authorities; if it is set, clients must have a certificate that one of them has signed."""
+
+    def __bool__(self) -> bool:
+        """Return whether connections are to be encrypted."""
+        return bool(self.cert or self.key or self.client_ca)
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -69,6 +89,10 @@ class Settings:
     """Maximum number of cached predictions; 0 disables the cache."""
     rate: str | None = None
     """Rate limit, such as 600/minute, of API keys that were created without one; None sets no limit."""
+    behind_proxy: bool = False
+    """Whether a reverse proxy receives all requests first, ends TLS, and limits the connections of each address itself."""
+    tls: TLSFiles = TLSFiles()
+    """The files for encrypted connections."""
     limits: RequestLimits = RequestLimits()
     """Limits of requests and connections."""
 
@@ -81,14 +105,31 @@ class Settings:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Raise ConfigError for an invalid rate limit, or if the server requires no API keys although other machines can reach it."""
+        """Raise ConfigError for settings that are not valid or not safe.
+
+        Other machines may reach the server only if it requires API keys, and only through encrypted connections or a proxy.
+        """
         if self.rate is not None:
             checked_rate(self.rate)
-        if self.open and not loopback(self.host):
+        if self.tls and not (self.tls.cert and self.tls.key):
+            missing = "--tls-key" if self.tls.cert else "--tls-cert"
+            raise ConfigError(f"Only some of the files for TLS are set; expected a certificate and its key. Pass {missing} FILE too.")
+        if loopback(self.host):
+            return
+        if self.open:
             raise ConfigError(
                 f"--open answers requests without a key, but other machines can reach the address {self.host}. Leave --open out and create "
                 "a key (vertune key create NAME --scope predict), or listen on 127.0.0.1."
             )
+        if not self.tls and not self.behind_proxy:
+            raise ConfigError(
+                f"Other machines can reach the address {self.host}, but keys and texts would be sent there without encryption. Pass "
+                "--tls-cert FILE --tls-key FILE, or --behind-proxy if a proxy before the server ends TLS, or listen on 127.0.0.1."
+            )
+
+
+_GROUPS: dict[str, Any] = {"limits": RequestLimits, "tls": TLSFiles}
+"""The settings that consist of settings themselves."""
 
 
 def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:
@@ -96,19 +137,20 @@ def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:
 
     `settings` are KEY=VALUE strings such as `workers=2` or `limits.items=64`. Raises ConfigError for an unknown or invalid setting.
     """
-    limits: dict[str, object] = {}
+    groups: dict[str, dict[str, object]] = {name: {} for name in _GROUPS}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set got '{setting}'; expected KEY=VALUE. Write for example: --set workers=2")
-        limit = key.removeprefix("limits.")
-        (limits if limit != key else values)[limit] = value
+        group, dot, name = key.partition(".")
+        (groups[group] if dot and group in groups else values)[name if dot and group in groups else key] = value
     try:
-        checked = TypeAdapter(RequestLimits).validate_python(limits)
-        return TypeAdapter(Settings).validate_python({**values, "limits": checked})
+        checked = {name: TypeAdapter(kind).validate_python(groups[name]) for name, kind in _GROUPS.items()}
+        return TypeAdapter(Settings).validate_python({**values, **checked})
     except ValidationError as error:
         first = error.errors()[0]
-        names = ", ".join([*(f"limits.{name}" for name in RequestLimits.__dataclass_fields__), *Settings.__dataclass_fields__])
+        grouped = [f"{group}.{name}" for group, kind in _GROUPS.items() for name in kind.__dataclass_fields__]
+        names = ", ".join([*grouped, *(name for name in Settings.__dataclass_fields__ if name not in _GROUPS)])
         setting = ".".join(map(str, first["loc"]))
         raise ConfigError(
             f"The setting '{setting}' can't be {first['input']!r}: {first['msg']}. Correct it, or choose another setting: {names}."

@@ -6,13 +6,25 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, get_args
 
 from vertune.core.errors import ConfigError, UnknownName
 
 Scope = Literal["predict", "feedback", "train", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
-_RATE = re.compile(r"[1-9]\d* ?(/|per) ?([1-9]\d* ?)?(second|minute|hour|day|month|year)s?")
+_RATE = re.compile(r"\s*([1-9]\d{0,11})\s*(?:/|per)\s*([1-9]\d{0,5})?\s*([a-z]+?)s?\s*", re.IGNORECASE | re.ASCII)
+_DAY = 24 * 60 * 60
+_UNITS = {"second": 1, "minute": 60, "hour": 60 * 60, "day": _DAY, "month": 30 * _DAY, "year": 360 * _DAY}
+"""Seconds of each unit of time that a rate limit may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate limit: the number of requests that are allowed within a time."""
+
+    amount: int
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +105,20 @@ def checked_expiry(expires: datetime | None, now: datetime) -> datetime | None:
 
 
 def checked_rate(rate: str) -> str:
-    """Return a rate limit, such as `600/minute`, unchanged; raise ConfigError if it is not valid.
-
-    It is parsed by the package `limits` if that is installed, otherwise by a regular expression.
-    """
-    try:
-        from limits import parse_many
-    except ImportError:
-        valid = bool(_RATE.fullmatch(rate))
-    else:
-        try:
-            parsed = parse_many(rate)
-            valid = len(parsed) == 1 and parsed[0].amount > 0
-        except ValueError:
-            valid = False
-    if not valid:
-        raise ConfigError(
-            f"The rate limit is {rate!r}; expected a number of requests per unit of time. Write a limit such as 600/minute or 10/second."
-        )
+    """Return a rate limit, such as `600/minute`, unchanged; raise ConfigError if it is not valid."""
+    parse_rate(rate)
     return rate
+
+
+@lru_cache(1024)
+def parse_rate(rate: str) -> Rate:
+    """Parse a rate limit, such as `600/minute` or `10 per 2 hours`; raise ConfigError if it is not valid.
+
+    A month has 30 days, and a year 12 months.
+    """
+    match = _RATE.fullmatch(rate)
+    if match is None or match[3].lower() not in _UNITS:
+        raise ConfigError(
+            f"The rate limit is {rate[:40]!r}; expected a number of requests per unit of time. Write one such as 600/minute or 10/second."
+        )
+    return Rate(int(match[1]), int(match[2] or 1) * _UNITS[match[3].lower()])
