@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vertune.core.bounded_yaml import MAX_BYTES, parse_yaml
 from vertune.core.config import load, override
-from vertune.core.documents import MAX_BYTES, lines, parse_json, parse_yaml
+from vertune.core.documents import lines, parse_json
 from vertune.core.errors import ConfigError, VertuneError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -114,7 +114,7 @@ def test_frames_are_taken_as_they_are(home):
     dataset = prepare(config, home, frames={"train": frame, "test": frame.head(20).with_columns(text=pl.col("text") + "!")})
     assert dataset.manifest["rows"]["test"] == 20
     assert set(datasets.read(dataset, "test")["__file"]) == {"test frame"}
-    with pytest.raises(ConfigError, match="expected train and optionally"):
+    with pytest.raises(ConfigError, match="Expected train, and optionally"):
         prepare(config, home, frames={"tset": frame})
     with pytest.raises(ConfigError, match="names no data"):
         prepare(config, home)

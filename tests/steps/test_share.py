@@ -44,7 +44,7 @@ def home(fitted, run_yaml, tmp_path_factory) -> Home:
         )
         file = run_yaml.with_name(f"{name}.yaml")
         file.write_text(text)
-        fit(load(file), made)
+        fit(load(file), made, accept=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
         assert not share.make_servable(list(Fleet(made).live().values()), made)

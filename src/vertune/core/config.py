@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validat
 
 from vertune.core import part
 from vertune.core.artifact import check_name
-from vertune.core.documents import parse_yaml, read_yaml
+from vertune.core.bounded_yaml import parse_yaml, read_yaml
 from vertune.core.errors import ConfigError, NotFound
 from vertune.core.kinds import Augmenter, Cleaner, Compressor, Encoder, Method, Source, Split, Task
 from vertune.core.parse import build

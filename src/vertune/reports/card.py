@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from vertune.core import base as bases
-from vertune.core.documents import lines, parse_yaml
+from vertune.core.bounded_yaml import parse_yaml
+from vertune.core.documents import lines
 from vertune.core.errors import VertuneError
 from vertune.core.kinds import Task
 from vertune.reports import render
