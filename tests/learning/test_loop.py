@@ -196,7 +196,8 @@ def test_recomputed_activations_give_the_same_weights(configured, quiet):
         run_loop(model, plan, lesson_of(config, material, quiet))
         passes.append(len(calls))
         results.append(weights(model))
-    assert passes == [plan.steps, 2 * plan.steps]
+    measured = 2  # of a long and of a shorter text, whose memory is measured before the first step
+    assert passes == [measured + plan.steps, measured + 2 * plan.steps]
     assert all(torch.allclose(value, results[1][key], atol=1e-5) for key, value in results[0].items())
 
 
