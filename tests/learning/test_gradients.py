@@ -13,7 +13,8 @@ from vertune.core.config import Config, build
 from vertune.learning import memory
 from vertune.learning.examples import encode
 from vertune.learning.gradients import StepGradients
-from vertune.learning.loop import TrainingInput, accelerator
+from vertune.learning.loop import accelerator
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.build import build as assemble
 from vertune.nn.build import trainable
 

@@ -9,8 +9,9 @@ from vertune.core.errors import ModelError
 from vertune.learning import session
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import encode
-from vertune.learning.loop import Plan, TrainingInput, _Training, run_loop
+from vertune.learning.loop import Plan, _Training, run_loop
 from vertune.learning.optimiser import groups
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.build import build, trainable
 from vertune.nn.vertical import VerticalModel
 

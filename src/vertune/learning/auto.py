@@ -18,7 +18,8 @@ from vertune.core.kinds import Method, method_that_moves
 from vertune.learning import clock, memory
 from vertune.learning.examples import Examples
 from vertune.learning.gradients import StepGradients
-from vertune.learning.loop import TrainingInput, accelerator
+from vertune.learning.loop import accelerator
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.structure import count, shares_layers, word_table
 from vertune.nn.vertical import VerticalModel
 

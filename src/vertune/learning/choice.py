@@ -12,7 +12,8 @@ from vertune.core.kinds import Method, method_that_moves
 from vertune.core.parse import build as parse
 from vertune.learning import auto, clock, defaults, team
 from vertune.learning.examples import Examples
-from vertune.learning.loop import LoopResult, TrainingInput, steps_of
+from vertune.learning.loop import LoopResult, steps_of
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.vertical import VerticalModel
 
 _STEP = 10.0

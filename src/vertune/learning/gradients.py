@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from vertune.batching.batches import by_tokens
 from vertune.learning import memory
 from vertune.learning.cache import CachedStates, around
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.run import tensors
 from vertune.nn.vertical import VerticalModel
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from vertune.learning.loop import TrainingInput
 
 
 @dataclass(slots=True)

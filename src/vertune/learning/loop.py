@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,17 +18,17 @@ import torch
 from numpy.typing import NDArray
 
 from vertune.batching.batches import epoch
-from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, ModelError
-from vertune.core.kinds import Encoder, Method, Task
+from vertune.core.kinds import Method
 from vertune.learning import checkpoint, clock, optimiser, team
-from vertune.learning.cache import TRIED, CachedStates, TrunkCache
+from vertune.learning.cache import TRIED, CachedStates
 from vertune.learning.checkpoint import Position, Tensors
 from vertune.learning.defaults import Rates
-from vertune.learning.examples import Examples, visits
+from vertune.learning.examples import visits
 from vertune.learning.gradients import StepGradients
 from vertune.learning.memory import give_back
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.build import trainable
 from vertune.nn.dropout import use_fast_dropout
 from vertune.nn.run import tensors
@@ -39,11 +37,6 @@ from vertune.nn.vertical import VerticalModel
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-Score = Callable[[], float]
-"""A function that returns the task's main metric on validation with the current weights, negated if lower is better."""
-Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
-"""A function that returns the loss of each feature (model input) of a batch, given the model, its inputs and the features' indices."""
 
 
 @dataclass(slots=True)
@@ -56,28 +49,6 @@ class Plan:
     epochs: float
     seconds: float | None = None
     """Time limit in seconds, for the case that training is slower than planned; None sets no limit."""
-
-
-@dataclass(slots=True)
-class TrainingInput:
-    """Everything that a training run needs besides the model and the `Plan`, such as the encoded examples."""
-
-    config: Config
-    task: Task
-    encoder: Encoder
-    examples: Examples
-    score: Score | None
-    progress: Progress
-    folder: Path | None = None
-    """Folder for checkpoints; if it is None, no checkpoints are written."""
-    cache: TrunkCache | None = None
-    """Disk cache of the outputs of frozen layers; if it is None, they are computed in every epoch."""
-    below: CachedStates | None = None
-    """Cached outputs of the frozen layers for these examples, from which forward passes start."""
-    objective: Objective | None = None
-    """Loss function to use instead of the task's loss."""
-    deadline: float | None = None
-    """Time of `learning.clock` at which the training must have ended; None sets no limit."""
 
 
 @dataclass(slots=True)

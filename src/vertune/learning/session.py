@@ -29,8 +29,9 @@ from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
 from vertune.learning.gradients import StepGradients
-from vertune.learning.loop import LoopResult, Plan, Score, TrainingInput, accelerator, run_loop, steps_of
+from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
+from vertune.learning.training_input import Score, TrainingInput
 from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
 from vertune.nn.run import Around, outputs
