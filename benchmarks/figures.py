@@ -275,6 +275,34 @@ def preparing() -> str:
     return _table(["rows", "wall time", "processor time", "peak memory"], rows) + "\n" + machines(measured) + "\n"
 
 
+def memory() -> str:
+    """Peak memory of `fit` on every task."""
+    measured = results("memory").get("tasks", {})
+    if not measured:
+        return NOT_MEASURED
+    head = ["task", "rows", "peak memory", "announced before", "method", "bar"]
+    rows = [
+        [f"`{task}`", f"{int(count):,}", f"**{run['peak_bytes'] / 1e9:.2f} GB**", f"{run['announced_bytes'] / 1e9:.2f} GB",
+         f"`{run['method'] or 'head'}`", "≤ 4 GB"]
+        for task, runs in measured.items()
+        for count, run in runs.items()
+    ]  # fmt: skip
+    return _table(head, rows) + "\n" + machines(*(run for runs in measured.values() for run in runs.values())) + "\n"
+
+
+def coverage() -> str:
+    """How often intervals contain the truth."""
+    measured = results("coverage").get("sets", {})
+    if not measured:
+        return NOT_MEASURED
+    rows = [
+        [f"`{name}`", one["task"], count, str(one["draws"]), ", ".join(f"{key} {100 * one['coverage']:.1f}" for key, one in found.items())]
+        for name, one in measured.items()
+        for count, found in one["rows"].items()
+    ]
+    return _table(["data", "task", "rows", "test sets", "coverage, %"], rows) + "\n" + machines(*measured.values()) + "\n"
+
+
 # ── figures with a bar ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -459,7 +487,8 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    block.__name__: block for block in (accuracy, classes, training, learning, kept, small, answering, serving, preparing, guesses, missed)
+    block.__name__: block
+    for block in (accuracy, classes, training, learning, kept, small, answering, serving, preparing, guesses, memory, coverage, missed)
 }
 """The blocks of docs/benchmarks.md by name; README has a block of its own, in two languages."""
 

@@ -7,6 +7,7 @@ import pytest
 from vertune.evaluation import scores as measure
 from vertune.evaluation.scores import Sample, compare_with_baselines, curves, slices
 from vertune.metrics.bootstrap import Tallies, intervals, paired
+from vertune.reports.words import limits
 from vertune.tasks.classify import Classify
 from vertune.tasks.regress import Regress
 
@@ -38,12 +39,23 @@ def answers(sample):
 def test_metrics_are_the_score_with_its_interval(sample, answers):
     tally = sample.task.tally(sample.records, answers)
     found = sample.metrics(answers, tally)
-    expected = intervals(tally, sample.task.summarise, measure.ROUNDS, 4)
+    expected = intervals(sample.units(tally), sample.task.summarise, measure.ROUNDS, 4, limits)
     assert set(found) == set(sample.task.score(sample.records, answers))
     for name, entry in found.items():
         assert entry["value"] == pytest.approx(expected[name].value)
         assert (entry["low"], entry["high"]) == (expected[name].low, expected[name].high)
         assert entry["low"] <= entry["value"] <= entry["high"]
+
+
+def test_copies_of_a_text_are_drawn_together(sample):
+    several = [{**record, "text": f"{row} {record['text']}"} for row, record in enumerate(sample.records)]
+    answers = [said(record["label"] if row % 5 else "a") for row, record in enumerate(several)]
+    once = Sample(sample.task, several, 4)
+    tripled = Sample(sample.task, several * 3, 4)
+    expected = once.metrics(answers, once.task.tally(several, answers))["accuracy"]
+    found = tripled.metrics(answers * 3, tripled.task.tally(several * 3, answers * 3))["accuracy"]
+    assert found["value"] == pytest.approx(expected["value"])
+    assert (found["low"], found["high"]) == pytest.approx((expected["low"], expected["high"]))
 
 
 @pytest.mark.parametrize(
@@ -60,9 +72,8 @@ def test_a_baseline_gets_a_paired_difference_and_a_verdict(sample, answers, labe
     assert found["verdicts"]["simple"]["winner"] == winner
     assert sentence in found["verdicts"]["simple"]["sentence"]
     summarise = sample.task.summarise
-    expected = paired(Tallies(tally, summarise), Tallies(sample.task.tally(sample.records, theirs), summarise), measure.ROUNDS, 4)[
-        "accuracy"
-    ]
+    ours, other = (sample.units(sample.task.tally(sample.records, each)) for each in (answers, theirs))
+    expected = paired(Tallies(ours, summarise), Tallies(other, summarise), measure.ROUNDS, 4)["accuracy"]
     assert found["differences"]["simple"]["accuracy"] == {"value": expected.value, "low": expected.low, "high": expected.high}
     assert found["baselines"]["simple"]["accuracy"]["value"] == sample.task.score(sample.records, theirs)["accuracy"]
 

@@ -72,7 +72,7 @@ def test_only_as_many_tokens_are_frozen_as_a_head_needs(base, monkeypatch):
     from vertune.core.config import Config, build
     from vertune.learning import probe
     from vertune.learning.examples import encode
-    from vertune.learning.loop import TrainingInput
+    from vertune.learning.training_input import TrainingInput
     from vertune.nn.build import build as assemble
 
     config = build(Config, {"data": {}, "base": str(base), "task": "tag", "device": {"tokens": 1000, "precision": "float32"}})

@@ -38,7 +38,7 @@ def answers():
     return truth, good, poor
 
 
-def test_equals_resampling_the_rows_one_round_at_a_time(answers):
+def test_the_rounds_equal_resampling_the_rows_one_round_at_a_time(answers):
     truth, good, _ = answers
     rounds, seed = 200, 3
     slow = {"accuracy": [], "f1": []}
@@ -46,18 +46,68 @@ def test_equals_resampling_the_rows_one_round_at_a_time(answers):
         rows = np.random.default_rng(stream).integers(0, len(truth), len(truth))
         slow["accuracy"].append(accuracy_score(truth[rows], good[rows]))
         slow["f1"].append(f1_score(truth[rows], good[rows]))
-    fast = intervals(binary(truth, good), scores, rounds, seed)
+    units = binary(truth, good)
+    fast = bootstrap._concatenate([scores(weights @ units) for weights in bootstrap._weights(units, rounds, seed)])
     for name, values in slow.items():
-        assert (fast[name].low, fast[name].high) == pytest.approx(np.quantile(values, [0.025, 0.975]))
-    assert fast["accuracy"].value == pytest.approx(accuracy_score(truth, good))
+        assert fast[name] == pytest.approx(values)
+        low, high = np.quantile(values, [0.025, 0.975])
+        found = intervals(units, scores, rounds, seed)[name]
+        assert found.low <= low < high <= found.high  # corrections only widen
+        assert found.high - found.low < 1.2 * (high - low)
 
 
 def test_agrees_with_scipy_on_a_mean():
     values = np.random.default_rng(0).gamma(2.0, size=400)
     ours = intervals(np.stack([values, np.ones(400)], axis=1), mean, 10_000, seed=1)["mean"]
     theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
-    assert ours.low == pytest.approx(theirs.low, abs=0.01)
-    assert ours.high == pytest.approx(theirs.high, abs=0.01)
+    half = 0.5 * (values.max() - values.mean()) / 399  # of the largest change that one unit makes
+    assert ours.low == pytest.approx(theirs.low - half, abs=0.01)
+    assert ours.high == pytest.approx(theirs.high + half, abs=0.01)
+
+
+def test_student_s_quantiles_agree_with_scipy():
+    for freedom in (5, 10, 50, 500):
+        assert bootstrap._student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-2)
+
+
+def recalls(classes):
+    """Tally (right, count) of each class, whose mean recall over the classes that occur is the metric."""
+
+    def summarise(total):
+        right, rows = total[..., :classes], total[..., classes:]
+        each = np.divide(right, rows, out=np.zeros(right.shape), where=rows > 0)
+        return {"recall": each.sum(-1) / np.maximum(1, (rows > 0).sum(-1))}
+
+    return summarise
+
+
+@pytest.mark.parametrize("classes", [5, 40])
+def test_a_mean_over_many_classes_holds_the_truth_as_often_as_over_few(classes):
+    random, rows = np.random.default_rng(1), 120
+    recall = np.linspace(0.6, 1.0, classes)
+    held = 0
+    for seed in range(100):
+        label = random.integers(0, classes, rows)
+        tally = np.zeros((rows, 2 * classes))
+        tally[np.arange(rows), label] = random.random(rows) < recall[label]
+        tally[np.arange(rows), classes + label] = 1
+        found = intervals(tally, recalls(classes), 200, seed)["recall"]
+        held += found.low <= recall.mean() <= found.high
+    assert held >= 90
+
+
+def test_units_with_equal_inputs_are_one_unit():
+    records = [{"text": "a", "n": 1}, {"text": "b", "n": 2}, {"text": "a", "n": 3}]
+    tally = np.array([[1.0, 1], [0, 1], [1, 1]])
+    assert bootstrap.units(tally, records, ["text"]).tolist() == [[2, 2], [0, 1]]
+    assert bootstrap.units(tally, records, ["text", "n"]).tolist() == tally.tolist()
+    assert bootstrap.units(tally[:2], records, ["text"]).tolist() == tally[:2].tolist()  # one row a query
+
+
+def test_values_stay_within_the_limits():
+    values = np.array([1.0] * 19 + [0.0])
+    found = intervals(np.stack([values, np.ones(20)], axis=1), mean, 200, limits=lambda name: (0.0, 1.0))["mean"]
+    assert 0 <= found.low < 0.95 < found.high <= 1
 
 
 def test_holds_the_truth_about_95_times_in_100():
@@ -100,8 +150,8 @@ def test_a_pair_of_other_lengths_is_refused(answers):
 @given(arrays(float, st.integers(1, 40), elements=st.floats(-5, 5)), st.integers(0, 99))
 def test_is_deterministic_ordered_and_inside_the_data(values, seed):
     tally = np.stack([values, np.ones(len(values))], axis=1)
-    found = intervals(tally, mean, 50, seed)["mean"]
-    assert found == intervals(tally, mean, 50, seed)["mean"]
+    found = intervals(tally, mean, 50, seed, lambda name: (values.min(), values.max()))["mean"]
+    assert found == intervals(tally, mean, 50, seed, lambda name: (values.min(), values.max()))["mean"]
     assert values.min() - 1e-9 <= found.low <= found.high <= values.max() + 1e-9
 
 

@@ -31,7 +31,7 @@ def manifest(base, tmp_path):
         },
         "metrics": {"validation": {"accuracy": 0.93, "mcc": 0.9}},
         "intervals": {"validation": {"accuracy": [0.92, 0.94]}},
-        "chosen": {"why": "12 s were left", "epochs": 3.0, "refit": 120},
+        "chosen": {"why": "12 s were left", "epochs": 3.0, "refit": 120, "warnings": ["The time limit of 12 s was too short."]},
         "trained": 1000,
         "seed": 7,
         "versions": {"vertune": "0.1.0"},
@@ -44,7 +44,7 @@ def test_a_card_says_what_a_reader_must_know(manifest, base):
     for wanted in (
         "# topics", 'vertune.load("topics-1")', "`label 0`", "and 10 more",
         "93.0\u00a0%", "92.0 to 94.0\u00a0%", "| 0.900 |", "100 train, 20 validation.",
-        "`abc`", "`lora`, 1,000 trained weights", "12 s were left", "it reads both ends",
+        "`abc`", "`lora`, 1,000 trained weights", "12 s were left", "- The time limit of 12 s was too short.", "it reads both ends",
         "only 100 rows", "retrained on all labelled rows", "apache-2.0, as its own card states", "Some Licence 1.0",
         "Data: unknown", "Code, vertune: Apache-2.0", "not measured on test rows yet",
     ):  # fmt: skip

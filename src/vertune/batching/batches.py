@@ -15,18 +15,20 @@ Forward = Callable[[Sequence[int], "dict[str, NDArray[Any]]"], "NDArray[Any]"]
 """A function that runs the model on a batch: given feature indices and collated arrays, it returns one output row per feature."""
 
 
-def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows: int = 256) -> list[list[int]]:
+def by_tokens(order: Iterable[int], costs: NDArray[np.int64], tokens: int, rows: int | Callable[[int], int] = 256) -> list[list[int]]:
     """Divide rows into batches of at most `rows` rows and at most `tokens` tokens, padding included.
 
     `order` contains the row indices in the order in which they are put into batches; `costs[i]` is the number of tokens of row i. A row
-    with more than `tokens` tokens gets a batch of its own. Returns the row indices of each batch.
+    with more than `tokens` tokens gets a batch of its own. `rows` may be a function that returns the largest number of rows in a batch
+    whose longest row has a given number of tokens. Returns the row indices of each batch.
     """
     batches: list[list[int]] = []
     current: list[int] = []
     longest = 0
     for row in order:
         longest = max(longest, int(costs[row]))
-        if current and (longest * (len(current) + 1) > tokens or len(current) == rows):
+        most = rows(longest) if callable(rows) else rows
+        if current and (longest * (len(current) + 1) > tokens or len(current) >= most):
             batches.append(current)
             current, longest = [], int(costs[row])
         current.append(int(row))

@@ -121,7 +121,8 @@ def _print_every_character() -> None:
 def _report(error: Exception) -> int:
     """Print an error to standard error, and return the exit code for errors of its class.
 
-    A missing optional package is reported as MissingExtra, and a file that can't be read or written as StorageError.
+    A missing optional package is reported as MissingExtra; a file that can't be read or written, and a lack of memory,
+    as StorageError.
     Any other error that is not a VertuneError is reported as a bug of vertune, with the exit code 1.
     """
     from vertune.core.errors import MissingExtra, StorageError, VertuneError, machine_error

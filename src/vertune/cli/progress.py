@@ -74,7 +74,7 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left"})
+_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left", "memory"})
 """Events that are printed as lines that stay on the screen."""
 _COUNTED = {
     "step": "training steps",
@@ -98,6 +98,7 @@ _SENTENCES = {
     "augment": "{by}: adding training rows",
     "describe": "describing the data",
     "solved": "fitted a linear probe on the frozen encoder in {seconds:.0f} s",
+    "memory": "memory: at most about {gigabytes:.1f} GB ({allowed:.1f} GB allowed), {tokens:,} tokens in a pass",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",
     "uncached": "not caching the outputs of the frozen layers: {reason}",
     "refit": "retraining on all {rows:,} labelled rows",

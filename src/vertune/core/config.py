@@ -152,6 +152,9 @@ class Device(Section):
     """Threads per process; auto measures at the start of training which number of threads is fastest."""
     tokens: int = Field(default=8192, ge=64)
     """Maximum number of tokens in one forward pass, which limits the memory used; a larger training step is divided into micro-batches."""
+    memory: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
+    """Memory in gigabytes that training may take; passes are made small enough to keep to it. auto is 4, or 80 % of what the process may
+    use if that is less; on a GPU, 80 % of its memory."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of matrix products in training; auto is bfloat16 if the GPU or CPU has instructions for it, else float32."""
     checkpoint_gradients: bool = False

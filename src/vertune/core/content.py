@@ -6,8 +6,8 @@ All code that compares rows (to divide, describe or identify datasets) uses thes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,3 +68,9 @@ def of_table(frame: pl.DataFrame, columns: Sequence[str]) -> str:
 def of_texts(texts: Iterable[str]) -> str:
     """Return the SHA-256, in hexadecimal, of texts joined by NUL characters; another order gives another hash."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def groups(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of the group of each record, from 0: records with equal values in all these fields are in one group."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(repr([record.get(field) for field in fields]), len(numbers)) for record in records], np.int64)

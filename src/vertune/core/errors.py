@@ -140,7 +140,7 @@ class Busy(VertuneError):
 
 
 class StorageError(VertuneError):
-    """The disk, a database or a file can't be read or written."""
+    """The disk, a database or a file can't be read or written, or no memory is left."""
 
     exit_code = 10
     http_status = 507
@@ -177,3 +177,23 @@ def machine_errors() -> Iterator[None]:
         if translated is None:
             raise
         raise translated from error
+
+
+_OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc")
+"""What messages of torch, ONNX Runtime and the C++ library contain if memory could not be allocated."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception of any library says that memory could not be allocated.
+
+    torch raises a RuntimeError for the memory of the processor, and a class derived from it for that of a GPU.
+    """
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY))
+
+
+def describe_exit(code: int) -> str:
+    """Describe why a child process ended with this exit code, if it printed no reason; a negative code is that of a signal."""
+    if code == -9:
+        return "the system killed the process, most likely because no memory was left"
+    return f"the process ended with the code {code} and without a message"

@@ -1,12 +1,15 @@
-"""Information on this machine: its CPU's instruction sets, how many processors may be used, its addresses; independent of models."""
+"""Information on this machine: its CPU's instruction sets, usable processors and memory, and addresses; independent of models."""
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from vertune.core.documents import lines
 
@@ -41,6 +44,38 @@ def usable_processors() -> int:
 def thread_counts(usable_processors: int) -> list[int]:
     """Return the numbers of threads to compare in a measurement: the powers of two up to `usable_processors`, and that number itself."""
     return sorted({2**power for power in range(usable_processors.bit_length())} | {usable_processors})
+
+
+def memory_limit() -> float:
+    """Return the number of bytes that this process may use: the memory of the machine, or a lower limit.
+
+    A container limits the memory through its control group, and a shell through `ulimit -v`. Infinite if nothing is known.
+    """
+    limits = [float("inf")]
+    with suppress(ValueError, OSError, AttributeError):  # not on every system
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in _MEMORY_LIMITS:
+        with suppress(ValueError, OSError):  # without a limit, the file contains the word max
+            limits.append(float(int(Path(file).read_text(encoding="ascii"))))
+    with suppress(ImportError):
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [soft] if soft != resource.RLIM_INFINITY else []
+    return float(min(limits))
+
+
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Files with the memory limit of the control group of a container, in version 2 and 1 of control groups."""
+
+
+@cache
+def c_function(name: str) -> Any:
+    """Return a function of the C library that this process runs with; None if it has none of this name."""
+    try:
+        return getattr(ctypes.CDLL(None), name, None)
+    except (OSError, TypeError):  # Windows has no library of this kind
+        return None
 
 
 @cache

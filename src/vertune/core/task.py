@@ -43,7 +43,8 @@ class Task(Part):
     native_head: ClassVar[bool] = False
     """Whether the head that the pretrained model's transformers architecture defines (`pooling: native`) can replace `head`."""
     whole_batch: ClassVar[bool] = False
-    """Whether the loss compares the rows of a batch with each other (as with in-batch negatives), so no batch may be divided."""
+    """Whether the loss compares the rows of a batch with each other (as with in-batch negatives), so it gets the outputs of a whole batch
+    at once. The outputs must then have one vector per feature (model input)."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that `summarise` returns; the first is the default of the option `metric`."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()

@@ -88,11 +88,16 @@ class Gate:
 
     def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], options: GateOptions) -> None:
         self.task, self.records, self.options = task, records, options
-        self.tallies = bootstrap.Tallies(task.tally(records, answers), task.summarise)
+        self.tallies = self._tallies(answers)
         self.metrics = task.score(records, answers)
         self.ece = _ece(task.details(records, answers))
         share = metric(task.goal).unit == "share"
         self.tolerance = Tolerance(options.tolerance * (1.0 if share else abs(self.metrics[task.goal])), share)
+
+    def _tallies(self, answers: Sequence[Answer]) -> bootstrap.Tallies:
+        """Return the statistics of answers to the records; those of records with equal inputs are added up."""
+        fields = [column.name for column in self.task.input_columns]
+        return bootstrap.Tallies(bootstrap.units(self.task.tally(self.records, answers), self.records, fields), self.task.summarise)
 
     def verdict(self, name: str, answers: Sequence[Answer]) -> Candidate:
         """Compare the answers of a changed model, called `name`, with those of its parent to the same records.
@@ -101,8 +106,7 @@ class Gate:
         """
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
-        tallies = bootstrap.Tallies(task.tally(self.records, answers), task.summarise)
-        difference = bootstrap.paired(self.tallies, tallies, seed=self.options.seed)[task.goal]
+        difference = bootstrap.paired(self.tallies, self._tallies(answers), seed=self.options.seed)[task.goal]
         low, high = sorted((sign * difference.low, sign * difference.high))
         loss = sign * difference.value
         ece = _ece(task.details(self.records, answers))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
-from vertune.metrics.bootstrap import Interval, Tallies, intervals, paired
-from vertune.reports.words import baseline_name, comparison_sentence
+from vertune.metrics.bootstrap import Interval, Tallies, intervals, paired, units
+from vertune.reports.words import baseline_name, comparison_sentence, limits
 
 ROUNDS = 1000
 """Number of bootstrap resamples from which an interval is computed."""
@@ -41,7 +41,7 @@ class Sample:
         from whose sum the metrics are computed. A metric that can't be computed from it has no interval: both ends are
         None.
         """
-        found = intervals(tally, self.task.summarise, ROUNDS, self.seed)
+        found = intervals(self.units(tally), self.task.summarise, ROUNDS, self.seed, limits)
         scores = self.task.score(self.records, answers)
         return {
             name: {**interval_entry(found[name]), "value": _finite(value)}
@@ -57,8 +57,12 @@ class Sample:
         record or query, from whose sum the metrics are computed.
         """
         summarise = self.task.summarise
-        differences = paired(Tallies(ours, summarise), Tallies(theirs, summarise), ROUNDS, self.seed)
+        differences = paired(Tallies(self.units(ours), summarise), Tallies(self.units(theirs), summarise), ROUNDS, self.seed)
         return {name: interval_entry(difference) for name, difference in differences.items()}
+
+    def units(self, tally: NDArray[Any]) -> NDArray[Any]:
+        """Return the tallies that are drawn together: one for all records with equal inputs."""
+        return units(tally, self.records, [column.name for column in self.task.input_columns])
 
 
 def interval_entry(found: Interval) -> Entry:
@@ -110,23 +114,25 @@ def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[
         return []
     parts = [("length", _by_length(sample)), *((column, _by_value(sample.records, column)) for column in columns)]
     return [
-        {
-            "column": column,
-            "values": [
-                {"name": name, "rows": len(rows), "metrics": _summary(sample, tally[rows])} for name, rows in groups.items() if len(rows)
-            ],
-        }
+        {"column": column, "values": [_values(sample, tally, name, rows) for name, rows in groups.items() if len(rows)]}
         for column, groups in parts
         if len(groups) > 1
     ]
 
 
-def _summary(sample: Sample, tally: NDArray[Any]) -> dict[str, Entry]:
+def _values(sample: Sample, tally: NDArray[Any], name: str, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the name, the number of records and the metrics of one group of records, whose indices are `rows`."""
+    return {"name": name, "rows": len(rows), "metrics": _summary(sample, rows, tally[rows])}
+
+
+def _summary(sample: Sample, rows: NDArray[np.int64], tally: NDArray[Any]) -> dict[str, Entry]:
     """Compute the metrics of one group of records, with bootstrap intervals.
 
-    `tally` has one row of statistics for each record of the group.
+    `rows` are the indices of its records; `tally` has one row of statistics for each of them.
     """
-    return {name: interval_entry(found) for name, found in intervals(tally, sample.task.summarise, ROUNDS, sample.seed).items()}
+    group = Sample(sample.task, [sample.records[row] for row in rows], sample.seed)
+    found = intervals(group.units(tally), sample.task.summarise, ROUNDS, sample.seed, limits)
+    return {name: interval_entry(interval) for name, interval in found.items()}
 
 
 def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:

@@ -8,16 +8,18 @@ kept unless it is worse than the probe on the validation records by more than on
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from vertune.batching.batches import by_tokens
 from vertune.core.kinds import Method, method_that_moves
-from vertune.learning.loop import TrainingInput, accelerator
-from vertune.nn.run import tensors
+from vertune.learning import clock, memory
+from vertune.learning.examples import Examples
+from vertune.learning.gradients import StepGradients
+from vertune.learning.loop import accelerator
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.structure import count, shares_layers, word_table
 from vertune.nn.vertical import VerticalModel
 
@@ -29,6 +31,14 @@ _MARGIN = 0.85
 """Fraction of the remaining time that training may be planned to use; the rest is a reserve, e.g. for a slower machine."""
 _MEASURED_STEPS = 4
 """Number of training batches on which the speed is measured."""
+_MEASURED_ROWS = 512
+"""Largest number of rows on which the speed is measured, if a batch is not larger."""
+_FEWEST_ROWS = 8
+"""Smallest number of rows on which the speed is measured."""
+_MEASURED_TOKENS = 12_288
+"""Number of tokens on which the speed is measured, if texts are so long that four batches have more."""
+_LONG = 2.0
+"""Seconds of a step from which it is measured only once."""
 _LEAST = 1e-3
 """Smallest number of epochs to train if training is required but there is no time: in effect a single optimiser step."""
 
@@ -82,6 +92,10 @@ class Workload:
         """
         return max(0.0, left * _MARGIN - self.once(speed, share)) / self.passing(speed, share)
 
+    def needed(self, speed: StepTimes, share: float, epochs: float) -> float:
+        """Return how many seconds must be left so that this number of epochs fits, the reserve of 15 % included."""
+        return (self.once(speed, share) + epochs * self.passing(speed, share)) / _MARGIN
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -92,40 +106,54 @@ class Choice:
     epochs: float
     why: str
     """The reason for the choice, which the report shows."""
+    needed: float | None = None
+    """How many seconds must be left to train what would be trained without a time limit; None if this is what is trained."""
 
 
 def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
-    """Measure the speed of training with a few typical micro-batches and one optimiser step, without changing the weights."""
-    examples, encoder, task = lesson.examples, lesson.encoder, lesson.task
+    """Measure the speed of training with a few typical steps and one update of the weights, without changing the weights.
+
+    The passes are those of training: they keep to the same memory limit.
+    """
+    examples, batch = lesson.examples, lesson.config.training.batch
     engine = accelerator(lesson.config)
     model.to(engine.device).train()
-    rows = np.random.default_rng(0).permutation(len(examples))[: lesson.config.training.batch * _MEASURED_STEPS]
-    features = examples.rows_of(rows)
-    order = features[np.argsort(-examples.costs[features], kind="stable")]
-    batch = (
-        [order.tolist()]
-        if task.whole_batch
-        else by_tokens(order, examples.costs, lesson.config.device.tokens, lesson.config.training.batch)
-    )
+    gradients = StepGradients.of(model, lesson, engine, None)
+    rows = _typical(examples, batch)
+    if not lesson.task.whole_batch:
+        rows = rows[np.argsort(examples.row_costs[rows], kind="stable")]
     full, forward, tokens = 0.0, 0.0, 0
-    for chosen in batch:
-        inputs = tensors(encoder.collate([examples.features[feature] for feature in chosen]), engine.device)
-        targets = examples.target(chosen).to(engine.device)
-        times = []
-        for _ in range(3):
-            started = time.perf_counter()
-            with engine.autocast():
-                loss = task.loss(model(inputs).float(), targets).mean()
-            engine.backward(loss)
-            times.append(time.perf_counter() - started)
-            model.zero_grad(set_to_none=True)
-        full += min(times[1:])  # the first pass of a new shape also prepares kernels; noise only ever adds time
-        started = time.perf_counter()
-        with torch.no_grad(), engine.autocast():
-            model(inputs)
-        forward += time.perf_counter() - started
-        tokens += int(examples.costs[chosen].sum())
+    for first in range(0, len(rows), batch):
+        features = examples.rows_of(rows[first : first + batch])
+        full += _seconds(model, gradients, features)
+        started = clock.now()
+        gradients.run(features)
+        forward += clock.now() - started
+        tokens += int(examples.costs[features].sum())
+    memory.give_back()
     return StepTimes(forward / max(1, tokens), max(full, forward) / max(1, tokens), _update(model))
+
+
+def _typical(examples: Examples, batch: int) -> NDArray[np.int64]:
+    """Return the indices of random records on which the speed is measured: up to four batches, but few if texts are long."""
+    rows = np.random.default_rng(0).permutation(len(examples))[: min(batch * _MEASURED_STEPS, max(batch, _MEASURED_ROWS))]
+    total = np.cumsum(examples.row_costs[rows])
+    return rows[: max(_FEWEST_ROWS, int(np.searchsorted(total, _MEASURED_TOKENS)))]
+
+
+def _seconds(model: VerticalModel, gradients: StepGradients, features: NDArray[np.int64]) -> float:
+    """Return the seconds of the forward and backward passes of one step.
+
+    A short step is repeated, because the first pass of a new shape also prepares kernels, and because noise only ever
+    adds time.
+    """
+    times: list[float] = []
+    while len(times) < 1 or (len(times) < 3 and times[0] < _LONG):
+        started = clock.now()
+        gradients.add(features, gradients.total(features))
+        times.append(clock.now() - started)
+        model.zero_grad(set_to_none=True)
+    return min(times[1:] or times)
 
 
 def _update(model: VerticalModel) -> float:
@@ -139,18 +167,20 @@ def _update(model: VerticalModel) -> float:
         copy.grad = torch.zeros_like(copy)
     optimiser = torch.optim.AdamW(copies, lr=0.0, fused=True)
     optimiser.step()  # allocates the moments
-    started = time.perf_counter()
+    started = clock.now()
     optimiser.step()
-    return time.perf_counter() - started
+    return clock.now() - started
 
 
 def fit_in(method: Method, model: VerticalModel, load: Workload, speed: StepTimes, left: float, epochs: float) -> Choice:
     """Choose the number of epochs for a method that the config sets: as many of the `epochs` as fit in `left` seconds."""
     total = count(model.backbone)
-    passes = load.passes(speed, min(total, max(1, total + 1 - method.depth(total))) / total, left)
+    share = min(total, max(1, total + 1 - method.depth(total))) / total
+    passes = load.passes(speed, share, left)
     if passes >= epochs:
         return Choice(method, epochs, f"all {epochs:g} epochs fit in the remaining {left:.0f} s")
-    return Choice(method, max(passes, _LEAST), f"the remaining {left:.0f} s suffice for {passes:.2f} of {epochs:g} epochs")
+    why = f"the remaining {left:.0f} s suffice for {passes:.2f} of {epochs:g} epochs"
+    return Choice(method, max(passes, _LEAST), why, load.needed(speed, share, epochs))
 
 
 def choose(
@@ -170,11 +200,13 @@ def choose(
         f"with {left:.0f} s left and about {load.passing(speed, 1.0):.0f} s per epoch of {load.tokens:,} tokens if all layers are trained"
     )
     number = next((number for number in numbers if fitting[number] >= min(epochs, _FEWEST_PASSES)), None)
+    needed = load.needed(speed, 1.0, epochs)
     if number is None:
         if fallback:
-            return Choice(None, 0.0, f"{situation}, no layer could be trained, so {fallback} is kept")
+            return Choice(None, 0.0, f"{situation}, no layer could be trained, so {fallback} is kept", needed)
         number = numbers[-1]
     method = method_that_moves("all") if number == total else method_that_moves("top", n=number)
     passes = max(min(epochs, fitting[number]), _LEAST)
     trained = "all layers" if number == total else f"the top {number} layers"
-    return Choice(method, passes, f"{situation}, {trained} can be trained for {passes:.1f} epochs")
+    complete = number == total and passes >= epochs
+    return Choice(method, passes, f"{situation}, {trained} can be trained for {passes:.1f} epochs", None if complete else needed)

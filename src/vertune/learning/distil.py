@@ -26,8 +26,9 @@ from vertune.core.kinds import StandaloneModel, method_that_moves
 from vertune.core.records import Feature, Record
 from vertune.learning.defaults import Rates
 from vertune.learning.examples import Examples, by_record
-from vertune.learning.loop import Plan, TrainingInput, accelerator, run_loop, steps_of
+from vertune.learning.loop import Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.run import outputs, tensors
 from vertune.nn.vertical import VerticalModel
 

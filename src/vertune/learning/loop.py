@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vertune.batching.batches import by_tokens, epoch
-from vertune.core.artifact import Progress
+from vertune.batching.batches import epoch
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, ModelError
-from vertune.core.kinds import Encoder, Method, Task
-from vertune.learning import checkpoint, optimiser, team
-from vertune.learning.cache import TRIED, CachedStates, TrunkCache, around
+from vertune.core.kinds import Method
+from vertune.learning import checkpoint, clock, optimiser, team
+from vertune.learning.cache import TRIED, CachedStates
 from vertune.learning.checkpoint import Position, Tensors
 from vertune.learning.defaults import Rates
-from vertune.learning.examples import Examples, visits
+from vertune.learning.examples import visits
+from vertune.learning.gradients import StepGradients
+from vertune.learning.memory import give_back
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.build import trainable
 from vertune.nn.dropout import use_fast_dropout
 from vertune.nn.run import tensors
@@ -37,11 +37,6 @@ from vertune.nn.vertical import VerticalModel
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-Score = Callable[[], float]
-"""A function that returns the task's main metric on validation with the current weights, negated if lower is better."""
-Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
-"""A function that returns the loss of each feature (model input) of a batch, given the model, its inputs and the features' indices."""
 
 
 @dataclass(slots=True)
@@ -57,28 +52,6 @@ class Plan:
 
 
 @dataclass(slots=True)
-class TrainingInput:
-    """Everything that a training run needs besides the model and the `Plan`, such as the encoded examples."""
-
-    config: Config
-    task: Task
-    encoder: Encoder
-    examples: Examples
-    score: Score | None
-    progress: Progress
-    folder: Path | None = None
-    """Folder for checkpoints; if it is None, no checkpoints are written."""
-    cache: TrunkCache | None = None
-    """Disk cache of the outputs of frozen layers; if it is None, they are computed in every epoch."""
-    below: CachedStates | None = None
-    """Cached outputs of the frozen layers for these examples, from which forward passes start."""
-    objective: Objective | None = None
-    """Loss function to use instead of the task's loss."""
-    deadline: float | None = None
-    """Time on the monotonic clock at which the training must have ended; None sets no limit."""
-
-
-@dataclass(slots=True)
 class LoopResult:
     """The progress and speed of a finished training run.
 
@@ -89,6 +62,8 @@ class LoopResult:
     steps: int
     seconds: float
     examples_per_second: float
+    late: bool = False
+    """Whether the time limit ended the training before its last step."""
 
 
 def steps_of(config: Config, rows: int, epochs: float) -> int:
@@ -126,15 +101,16 @@ class _Training:
             optimiser.build(model, self.config.training.optimiser, plan.rates, self.rows), device_placement=False
         )
         self.depth = lowest(model)
-        self.below = self._checked(lesson.below)
+        if self.config.device.checkpoint_gradients:
+            _recompute(model.backbone)
+        self.gradients = StepGradients.of(model, lesson, self.accelerator, self._checked(lesson.below))
+        self._check_memory()
         self.position = Position()
         self.best: Tensors = {}
         self.loss = math.nan
         self.seen = 0
         self._epoch: list[NDArray[np.int64]] = []
         self._first = self._number = 0
-        if self.config.device.checkpoint_gradients:
-            _recompute(model.backbone)
 
     def _checked(self, below: CachedStates | None) -> CachedStates | None:
         """Return the cached hidden states `below` if training may start from them, else None.
@@ -146,6 +122,18 @@ class _Training:
             return None
         features = self.lesson.examples.features[:TRIED]
         return below if below.trunk.works(tensors(self.lesson.encoder.collate(features), self.accelerator.device)) else None
+
+    def _check_memory(self) -> None:
+        """Report a warning if training can't keep to the memory limit, even with one model input per pass."""
+        memory, costs = self.gradients.memory, self.lesson.examples.costs
+        least = memory.peak([[int(costs.argmax())]], costs)
+        if least > memory.allowed:
+            self.lesson.progress(
+                "warning",
+                message=f"Training needs about {least / 1e9:.1f} GB, but device.memory allows {memory.allowed / 1e9:.1f} GB; "
+                f"the weights and the process alone take {memory.fixed / 1e9:.1f} GB. Choose method lora or top_layers, a smaller base "
+                "or encoder.max_tokens, or raise device.memory.",
+            )
 
     def resume(self) -> None:
         """Load weights, optimiser state and progress from the last checkpoint, if there is one."""
@@ -165,31 +153,35 @@ class _Training:
 
     def run(self) -> LoopResult:
         """Do the remaining steps, evaluating and saving checkpoints in between; at the end, restore the best weights."""
-        started, before = time.monotonic(), self.position.seconds
-        saved = started
+        started, before, began = clock.now(), self.position.seconds, time.monotonic()
+        saved, first = began, self.position.step
         every = self._evaluation_steps()
-        while self.position.step < self.plan.steps and not self._finished():
+        while self.position.step < self.plan.steps and not self._is_late() and not self._is_stale():
             self._step()
+            self.position.seconds = before + clock.now() - started
             now = time.monotonic()
-            self.position.seconds = before + now - started
-            self._report(now - started)
+            self._report(now - began, self.position.step - first)
             if self.lesson.score and (self.position.step % every == 0 or self.position.step == self.plan.steps):
                 self._evaluate()
             if self.lesson.folder and now - saved >= self.config.training.checkpoint:
                 self._save()
                 saved = time.monotonic()
+        late = self.position.step < self.plan.steps and not self._is_stale()
+        if late and self.lesson.score and self.position.step % every:
+            self._evaluate()  # the last weights may be better than those of an earlier evaluation
         self._take_best()
-        seconds = time.monotonic() - started
-        return LoopResult(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9))
+        give_back()
+        seconds = time.monotonic() - began
+        return LoopResult(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9), late)
 
-    def _finished(self) -> bool:
-        """Return whether training must stop before its last step.
+    def _is_late(self) -> bool:
+        """Return whether the time limit has passed."""
+        limit = self.plan.seconds
+        return limit is not None and team.leader_value(self.accelerator, self.position.seconds) > limit
 
-        This is so if the time limit has passed, or if the last `training.patience` evaluations brought no improvement.
-        """
-        patience, limit = self.config.training.patience, self.plan.seconds
-        late = limit is not None and team.leader_value(self.accelerator, self.position.seconds) > limit
-        return late or bool(patience and self.position.stale >= patience)
+    def _is_stale(self) -> bool:
+        """Return whether the last `training.patience` evaluations brought no improvement, so that training stops."""
+        return bool(self.config.training.patience and self.position.stale >= self.config.training.patience)
 
     def _evaluation_steps(self) -> int:
         """Return the number of steps from one evaluation on the validation records to the next.
@@ -221,7 +213,7 @@ class _Training:
         return [rows[batch] for batch in epoch(costs, training.batch, training.window, (self.config.seed, number, 1))]
 
     def _step(self) -> None:
-        """Do one optimiser step; its gradients are accumulated over the micro-batches that `_shares` returns."""
+        """Do one optimiser step; its gradients are accumulated over micro-batches that fit in memory."""
         step, examples = self.position.step, self.lesson.examples
         torch.manual_seed(_mix(self.config.seed, step, self.accelerator.process_index))
         self.model.train()
@@ -256,12 +248,7 @@ class _Training:
         `features` contains the indices of the step's model inputs. If several processes train together, they divide
         these inputs, and each of them gets the gradient for all inputs.
         """
-        total = float(self.lesson.examples.weights[features].sum())
-        if self.lesson.task.whole_batch:
-            total *= self.accelerator.num_processes
-        loss = torch.zeros((), device=self.accelerator.device)
-        for part in self._shares(features):
-            loss += self._backward(part, total)
+        loss = self.gradients.add(features, self.gradients.total(features))
         penalty = self.plan.method.penalty(self.model)
         if penalty is not None:
             self.accelerator.backward(penalty / self.accelerator.num_processes)
@@ -289,41 +276,6 @@ class _Training:
         table = self.rows.module.weight if self.rows else None
         return [*(item for item in self.parameters.values() if item is not table), *([self.rows.rows] if self.rows else [])]
 
-    def _shares(self, features: NDArray[np.int64]) -> list[list[int]]:
-        """Divide the model inputs of a step among the processes; return the micro-batches of this process.
-
-        The inputs are sorted by length and dealt to the processes in turn. Those of this process are divided into
-        micro-batches of at most `device.tokens` tokens. If the loss compares all texts of a batch with each other,
-        every process gets the whole batch.
-        """
-        if self.lesson.task.whole_batch:
-            return [features.tolist()]  # on every process, because each text is compared with the whole batch
-        costs = self.lesson.examples.costs
-        order = features[np.argsort(-costs[features], kind="stable")]
-        mine = order[self.accelerator.process_index :: self.accelerator.num_processes]
-        return by_tokens(mine, costs, self.config.device.tokens)
-
-    def _backward(self, features: Sequence[int], total: float) -> torch.Tensor:
-        """Compute the gradients of one micro-batch and add them to those of the step; return its part of the step's loss.
-
-        The loss is divided by `total`, the sum of the weights of all model inputs of the step.
-        """
-        examples, device = self.lesson.examples, self.accelerator.device
-        inputs = tensors(self.lesson.encoder.collate([examples.features[feature] for feature in features]), device)
-        weights = torch.from_numpy(examples.weights[list(features)]).to(device, torch.float32)
-        with around(self.accelerator, self.below, features):
-            losses = self._losses(inputs, features)
-        loss = (losses * weights).sum() / total
-        self.accelerator.backward(loss)
-        return loss.detach()
-
-    def _losses(self, inputs: Tensors, features: Sequence[int]) -> torch.Tensor:
-        """Return the loss of each model input of a batch, computed by `lesson.objective` if given, else by the task."""
-        if self.lesson.objective:
-            return self.lesson.objective(self.model, inputs, features)
-        targets = self.lesson.examples.target(features)
-        return self.lesson.task.loss(self.model(inputs).float(), targets.to(self.accelerator.device))
-
     def _sum_gradients(self) -> None:
         """Add up the gradients of all processes.
 
@@ -337,12 +289,13 @@ class _Training:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
 
-    def _report(self, seconds: float) -> None:
+    def _report(self, seconds: float, steps: int) -> None:
         """Report the event `step`, with the loss, the speed and the estimated remaining time.
 
-        `seconds` is the time since this process started training; the time before a resume is not included.
+        `seconds` and `steps` are the time and the steps since this process started training; those before a resume are
+        not included.
         """
-        left = (self.plan.steps - self.position.step) * self.position.seconds / max(1, self.position.step)
+        left = (self.plan.steps - self.position.step) * seconds / max(1, steps)
         self.lesson.progress(
             "step",
             step=self.position.step,
@@ -420,9 +373,12 @@ def accelerator(config: Config) -> Accelerator:
 
 
 def fast_bfloat16() -> bool:
-    """Return whether to train in bfloat16: on a GPU for which torch reports bfloat16 support, or a CPU with AVX-512 BF16."""
+    """Return whether to train in bfloat16: on a GPU or CPU that has instructions for it.
+
+    A GPU that torch lets emulate bfloat16 does not count, because it is slower than in float32. A CPU needs AVX-512 BF16.
+    """
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 

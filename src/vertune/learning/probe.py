@@ -19,7 +19,8 @@ from torch import nn
 from vertune.core.kinds import Task
 from vertune.learning.cache import CachedStates, around
 from vertune.learning.examples import Examples
-from vertune.learning.loop import TrainingInput, accelerator
+from vertune.learning.loop import accelerator
+from vertune.learning.training_input import TrainingInput
 from vertune.nn.run import outputs
 from vertune.nn.structure import count
 from vertune.nn.vertical import VerticalModel

@@ -10,31 +10,34 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
-from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Method, Task, Tokens, method_that_moves
-from vertune.core.parse import build as parse
 from vertune.core.records import Answer, Record
-from vertune.learning import auto, defaults, probe, team
+from vertune.learning import auto, choice, clock, defaults, probe
 from vertune.learning.cache import CachedStates, TrunkCache, around
+from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
-from vertune.learning.loop import LoopResult, Plan, Score, TrainingInput, accelerator, run_loop, steps_of
+from vertune.learning.gradients import StepGradients
+from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
+from vertune.learning.training_input import Score, TrainingInput
 from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
 from vertune.nn.run import Around, outputs
 from vertune.nn.structure import count, head_parameters
 from vertune.nn.vertical import VerticalModel
+from vertune.reports.words import limits
 
 FEW_ROWS = 2000
 """Largest number of labelled rows for which `refit: auto` retrains on all of them, validation rows included."""
@@ -66,8 +69,8 @@ class TrainingFolders:
     """The folder of the run, for checkpoints and for the method that `auto` chose."""
     cache: Path | None = None
     """The folder for cached outputs of frozen layers (the trunk cache); if it is None, nothing is cached."""
-    started: float = field(default_factory=time.monotonic)
-    """Time on the monotonic clock from which a time limit is counted."""
+    started: float = field(default_factory=clock.now)
+    """Time of `learning.clock` from which a time limit is counted."""
 
 
 @dataclass(slots=True)
@@ -133,7 +136,7 @@ def _training_input(config: Config, data: TrainingData, folders: TrainingFolders
     training_input = TrainingInput(
         config, config.task, config.encoder, examples, score=None, progress=progress, folder=folders.folder, cache=cache
     )
-    limit = config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
+    limit = _seconds_allowed(config)
     training_input.deadline = folders.started + limit if limit else None
     return training_input
 
@@ -161,15 +164,29 @@ class _Start:
         return None if head_parameters(self.model) else "the unchanged base model"
 
 
-def _initialise(training_input: TrainingInput, solve: bool, method: Method | None) -> _Start:
-    """Build a model; new weights are random and depend only on the config's seed.
+def _build(training_input: TrainingInput) -> VerticalModel:
+    """Build the model; new weights are random and depend only on the config's seed."""
+    torch.manual_seed(training_input.config.seed)
+    model = build(training_input.encoder, training_input.task)
+    return model.to(accelerator(training_input.config).device)
+
+
+def _announce_memory(training_input: TrainingInput, model: VerticalModel) -> None:
+    """Report how much memory the training takes at most, and how many tokens fit in one pass, before it starts."""
+    gradients = StepGradients.of(model, training_input, accelerator(training_input.config), None)
+    parts = gradients.parts(np.arange(len(training_input.examples.features)))
+    costs = training_input.examples.costs
+    tokens = max(int(costs[part].max()) * len(part) for part in parts)
+    estimate = gradients.memory.peak(parts, costs)
+    training_input.progress("memory", gigabytes=estimate / 1e9, allowed=gradients.memory.allowed / 1e9, tokens=tokens)
+
+
+def _initialise(training_input: TrainingInput, model: VerticalModel, solve: bool, method: Method | None) -> _Start:
+    """Return a new model as the start of a training.
 
     If `solve` is true and the head is linear, the head is fitted as a linear probe. `method` is the method to train
     with, if it is known; the outputs of the layers that it does not train are then cached.
     """
-    torch.manual_seed(training_input.config.seed)
-    model = build(training_input.encoder, training_input.task)
-    model.to(accelerator(training_input.config).device)
     below = _below(training_input, model, training_input.examples, method) if method else None
     if not solve or not probe.solvable(model, training_input.task, training_input.examples):
         return _Start(model, None, below)
@@ -207,36 +224,37 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
     for which time is reserved.
     """
     config = training_input.config
-    started = time.monotonic()
+    started, began = clock.now(), time.monotonic()
     solve = config.training.start != "random"
-    start = _initialise(training_input, solve, None if config.method == "auto" else config.method)
+    model = _build(training_input)
+    _announce_memory(training_input, model)
+    start = _initialise(training_input, model, solve, None if config.method == "auto" else config.method)
     if config.training.start == "probe" and start.solution is None:
         raise ConfigError(
             "The setting 'training.start: probe' fits the head (the last layer) as a linear model, which is impossible for the task "
             f"'{training_input.task.name}' with this pooling. Set training.start: auto."
         )
-    probed = time.monotonic()
+    probed = clock.now()
     before = _predict(start.model, training_input, held_out) if held_out and start.fallback else None
-    ending = time.monotonic() - probed + _ENDING
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
-    if training_input.deadline is not None:
-        left = training_input.deadline - ending
-        choice = _choice(training_input, start, held_out, (left, probed - started) if refit else (left, None))
-        chosen["why"] = choice["why"]
-        goal = _TrainingGoal(parse(Method, choice["method"]), choice["epochs"], choice["seconds"])
-    else:
-        assert isinstance(config.method, Method)  # auto has a deadline
-        goal = _TrainingGoal(config.method, defaults.epochs(config, len(training_input.examples)))
+    limit = _time_limit(training_input, held_out, (probed - started, clock.now() - probed), refit)
+    goal = _goal(training_input, start, held_out, limit)
+    chosen |= {"why": goal.why} if goal.why else {}
     trained, loop_result = _train(start, goal, training_input, held_out)
+    warnings = [goal.warning] if goal.warning else []
+    if loop_result and loop_result.late and limit:
+        warnings = [choice.stopped(limit, loop_result, steps_of(config, len(training_input.examples), goal.epochs))]
     after = _predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
-    if loop_result and before and after and config.method == "auto" and _worse(training_input.task, after.tally, before.tally):
+    if loop_result and before and after and _is_beaten(config, after, before, bool(warnings)):
         chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
-        goal, after = _TrainingGoal(method_that_moves("head"), 0.0), before
-        start = _initialise(training_input, solve, goal.method)
+        warnings += [f"On the validation rows, what was trained was worse than {start.fallback}, which is kept."] if warnings else []
+        goal, after = TrainingGoal(method_that_moves("head"), 0.0), before
+        start = _initialise(training_input, _build(training_input), solve, goal.method)
         trained, loop_result = _train(start, goal, training_input, None)
-    chosen |= {"method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(time.monotonic() - started, 1)}
+    _warn(training_input, chosen, warnings)
+    chosen |= {"method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(time.monotonic() - began, 1)}
     if loop_result:
         chosen |= {
             "steps": loop_result.steps,
@@ -250,6 +268,56 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
         solved=start.solution is not None and not loop_result,
     )  # fmt: skip
+
+
+def _time_limit(training_input: TrainingInput, held_out: Examples | None, spent: tuple[float, float], refit: bool) -> TimeLimit | None:
+    """Return the time that is left for the training loop; None if there is no limit.
+
+    `spent` contains the seconds that the linear probe took, and those of its predictions for the validation rows, which
+    are repeated at the end. If `refit` is true, time is reserved to repeat all on all labelled rows.
+    """
+    if training_input.deadline is None:
+        return None
+    limit = _seconds_allowed(training_input.config)
+    assert limit is not None
+    ends = training_input.deadline - spent[1] - _ENDING
+    if not refit:
+        return TimeLimit(limit, ends)
+    more = len(held_out or ()) / max(1, len(training_input.examples))  # the second training has more rows
+    return TimeLimit(limit, ends, spent[0], 2 + more)
+
+
+def _seconds_allowed(config: Config) -> float | None:
+    """Return the configured time limit, or for `method: auto` its default; None if there is no limit."""
+    return config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
+
+
+def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | None, limit: TimeLimit | None) -> TrainingGoal:
+    """Return the method and the number of epochs to train: those of the config, or those that fit in the time limit."""
+    if limit is not None:
+        return choice.decide(training_input, start.model, held_out, limit, start.fallback)
+    assert isinstance(training_input.config.method, Method)  # auto has a time limit
+    return choice.unlimited(training_input, training_input.config.method)
+
+
+def _is_beaten(config: Config, after: _HeldOutPredictions, before: _HeldOutPredictions, shortened: bool) -> bool:
+    """Return whether the model before training is kept instead of the trained one.
+
+    If the time limit shortened the training, the better one on validation is kept. Otherwise, the trained model is
+    kept; with `method: auto`, it is given up if it is clearly worse.
+    """
+    task = after.task
+    if shortened:
+        return (after.metrics[task.goal] - before.metrics[task.goal]) * _sign(task) < 0
+    return config.method == "auto" and _worse(task, after.units, before.units)
+
+
+def _warn(training_input: TrainingInput, chosen: dict[str, Any], warnings: Sequence[str]) -> None:
+    """Report warnings as events, and add them to `chosen`, from which the report and the model card read them."""
+    for message in warnings:
+        training_input.progress("warning", message=message)
+    if warnings:
+        chosen["warnings"] = [*chosen.get("warnings", []), *warnings]
 
 
 @dataclass(slots=True)
@@ -268,6 +336,11 @@ class _HeldOutPredictions:
     def tally(self) -> NDArray[Any]:
         """One row of statistics per record or query, from whose sum the task computes the metrics of these predictions."""
         return self.task.tally(self.records, self.answers)
+
+    @property
+    def units(self) -> NDArray[Any]:
+        """The tally, where the rows of records with equal inputs are added up, so that a bootstrap draws them together."""
+        return bootstrap.units(self.tally, self.records, [column.name for column in self.task.input_columns])
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -303,17 +376,7 @@ def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
     return bool(difference.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
 
 
-@dataclass(slots=True)
-class _TrainingGoal:
-    """The method with which to train, the number of epochs, and the time limit."""
-
-    method: Method
-    epochs: float
-    seconds: float | None = None
-    """Seconds after which training stops even if steps remain; None sets no limit."""
-
-
-def _train(start: _Start, goal: _TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
+def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
     """Train the model of `start`; return the number of trainable weights and the result of the training loop.
 
     The result is None if no training loop is needed: if no weights are trained, or only those of the head, which is
@@ -353,44 +416,6 @@ def _score(model: VerticalModel, training_input: TrainingInput, held_out: Exampl
     return lambda: _predict(model, training_input, held_out, within).metrics[training_input.task.goal] * _sign(training_input.task)
 
 
-def _choice(training_input: TrainingInput, start: _Start, held_out: Examples | None, times: tuple[float, float | None]) -> dict[str, Any]:
-    """Choose the method and the number of epochs that fit in the time limit.
-
-    They are stored in choice.json, from which a resumed run reads them. `times` is a pair: the time on the monotonic
-    clock at which training must end, and the seconds that the linear probe took. The second number is given only if the
-    whole training is repeated on all labelled rows afterwards, for which time is then reserved; otherwise it is None.
-    """
-    assert training_input.folder is not None
-    file = training_input.folder / "choice.json"
-    if file.exists() or not team.is_leader():
-        team.barrier()
-        return dict(read_json(file))
-    config = training_input.config
-    speed = auto.measure(start.model, training_input)
-    until, again = times
-    left = until - time.monotonic()
-    if again is not None:
-        left = (left - again) / (2 + len(held_out or ()) / max(1, len(training_input.examples)))  # the second training has more rows
-    left = max(0.0, left)
-    load = auto.Workload(
-        tokens=int(training_input.examples.costs.sum()) // team.size(),
-        steps=steps_of(config, len(training_input.examples), 1),
-        watched=int(held_out.costs.sum()) * config.training.evaluations if held_out else 0,
-        remembered=bool(training_input.cache and config.device.cache),
-    )
-    epochs = defaults.epochs(config, len(training_input.examples))
-    if config.method == "auto":
-        choice = auto.choose(start.model, load, speed, left, epochs, fallback=start.fallback)
-    else:
-        choice = auto.fit_in(config.method, start.model, load, speed, left, epochs=epochs)
-    method = choice.method or method_that_moves("head")
-    training_input.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
-    value = {"method": method.model_dump(mode="json"), "epochs": choice.epochs, "why": choice.why, "seconds": max(left, 1.0)}
-    write_json(file, value)
-    team.barrier()
-    return value
-
-
 def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
     """Train again with the method and number of epochs of `result`, but on all labelled rows; return the new result.
 
@@ -398,13 +423,12 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
     """
     method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
-    start = _initialise(training_input, result.chosen["start"] == "probe", method)
-    left = max(1.0, training_input.deadline - time.monotonic() - _ENDING) if training_input.deadline is not None else None
-    trained, loop_result = _train(start, _TrainingGoal(method, epochs, left), training_input, None)
-    if loop_result and loop_result.steps < steps_of(training_input.config, len(training_input.examples), epochs):
-        training_input.progress(
-            "warning", message="the time limit was reached before the retraining on all labelled rows ended, so the first model is kept"
-        )
+    start = _initialise(training_input, _build(training_input), result.chosen["start"] == "probe", method)
+    left = max(1.0, training_input.deadline - clock.now() - _ENDING) if training_input.deadline is not None else None
+    trained, loop_result = _train(start, TrainingGoal(method, epochs, left), training_input, None)
+    if loop_result and loop_result.late:
+        message = "The time limit was reached before the retraining on all labelled rows ended, so the first model is kept."
+        _warn(training_input, result.chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])
         return result
     return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)})
 
@@ -426,7 +450,7 @@ def _intervals(predictions: _HeldOutPredictions, seed: int) -> dict[str, list[fl
 
     Metrics whose interval can't be computed are omitted.
     """
-    intervals = bootstrap.intervals(predictions.tally, predictions.task.summarise, seed=seed)
+    intervals = bootstrap.intervals(predictions.units, predictions.task.summarise, seed=seed, limits=limits)
     return {name: [entry.low, entry.high] for name, entry in intervals.items() if math.isfinite(entry.high - entry.low)}
 
 

@@ -205,7 +205,7 @@ def _weakness(measured: Measured) -> dict[str, str]:
 
 def _notices(measured: Measured) -> list[str]:
     """Return the warnings that the page shows above the figures, for example that many inputs were truncated."""
-    notices = list(measured["notes"])
+    notices = [*measured["notes"], *(measured["training"].get("chosen") or {}).get("warnings", [])]
     if measured["truncated"] >= _CUT_SHARE:
         notices.append(
             f"{format_value(measured['truncated'], 'share')} of the inputs were longer than the model reads and were truncated. "

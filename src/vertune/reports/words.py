@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -57,6 +58,11 @@ def metric(name: str) -> Metric:
     """
     words = _read("metrics.yaml").get(name, {})
     return Metric(name, words.get("title", name.replace("_", " ")), words.get("unit", "number"), words.get("about", ""))
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Return the smallest and the largest possible value of a metric: 0 and 1 if it is a proportion, else unlimited."""
+    return (0.0, 1.0) if metric(name).unit == "share" else (-math.inf, math.inf)
 
 
 def comparison_sentence(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:

@@ -27,7 +27,7 @@ from safetensors.numpy import load_file, save_file
 
 from vertune.batching.batches import by_tokens
 from vertune.core.documents import lines
-from vertune.core.errors import ModelError
+from vertune.core.errors import ModelError, describe_exit
 from vertune.core.kinds import Encoder
 from vertune.runtime.graph import TOKENS, Graph
 
@@ -66,7 +66,7 @@ def benchmark(workload: GraphWorkload, threads: int | None = None) -> dict[str, 
         command = [sys.executable, "-P", "-m", "vertune.runtime.benchmark", os.fspath(workload.graph), os.fspath(file), options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
     if done.returncode:
-        reason = done.stderr.strip()[-300:]
+        reason = done.stderr.strip()[-300:] or describe_exit(done.returncode)
         raise ModelError(
             f"The speed of the ONNX graph {workload.graph} could not be measured: {reason}. Free memory and try again, or compress the "
             "model again."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
 
 _PROBE_ROWS = 32
 _TOLERANCE = 1e-4
+_KILLED = (
+    "The earlier run ended without a message, as if the system had killed it. If memory ran out, set device.memory (in GB) or "
+    "device.tokens to less."
+)
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "polars")
 
 
@@ -39,11 +42,13 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     Raises ConfigError for a combination of options that can't work, ModelError if the model has other outputs after it
     is saved and loaded again.
     """
-    started = time.monotonic()
+    from vertune.learning import clock
+
+    started = clock.now()
     for package in ("torch", "transformers", "accelerate"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("Training", "train", package)
-    from vertune.learning import session, team
+    from vertune.learning import memory, session, team
     from vertune.learning.threads import use_threads
     from vertune.learning.trackers import tracking
 
@@ -52,6 +57,7 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
+    was_killed = resume and run.manifest.get("status") == "running"
     # the number of threads changes the rounding of sums, so a resumed training uses as many as it started with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
@@ -60,7 +66,10 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     team.broadcast_text(run.id)
     with recording(home, run, progress) as recorder:
         resolved, data = _training_data(config, dataset)
-        with tracking(config, run.folder, home.folder, recorder) as report:  # ends before `finish` hashes the files of the run
+        if was_killed:
+            recorder("warning", message=_KILLED)
+        # `tracking` ends before `finish` hashes the files of the run
+        with memory.told("Training", config), tracking(config, run.folder, home.folder, recorder) as report:
             result = session.train(resolved, data, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), report)
         _save(run, result, recorder)
         entries = _entries(run, result, dataset) | {"columns": list(data.columns)}

@@ -1,0 +1,44 @@
+"""What a training run needs besides the model; independent of how it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vertune.core.artifact import Progress
+from vertune.core.config import Config
+from vertune.core.kinds import Encoder, Task
+from vertune.learning.cache import CachedStates, TrunkCache
+from vertune.learning.checkpoint import Tensors
+from vertune.learning.examples import Examples
+from vertune.nn.vertical import VerticalModel
+
+Score = Callable[[], float]
+"""A function that returns the task's main metric on validation with the current weights, negated if lower is better."""
+Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
+"""A function that returns the loss of each feature (model input) of a batch, given the model, its inputs and the features' indices."""
+
+
+@dataclass(slots=True)
+class TrainingInput:
+    """Everything that a training run needs besides the model and the `Plan`, such as the encoded examples."""
+
+    config: Config
+    task: Task
+    encoder: Encoder
+    examples: Examples
+    score: Score | None
+    progress: Progress
+    folder: Path | None = None
+    """Folder for checkpoints; if it is None, no checkpoints are written."""
+    cache: TrunkCache | None = None
+    """Disk cache of the outputs of frozen layers; if it is None, they are computed in every epoch."""
+    below: CachedStates | None = None
+    """Cached outputs of the frozen layers for these examples, from which forward passes start."""
+    objective: Objective | None = None
+    """Loss function to use instead of the task's loss."""
+    deadline: float | None = None
+    """Time of `learning.clock` at which the training must have ended; None sets no limit."""
