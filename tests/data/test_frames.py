@@ -91,3 +91,9 @@ def test_nan_in_a_polars_frame_is_null() -> None:
     frame = frames.without_nan(pl.DataFrame({"x": [1.0, math.nan], "o": pl.Series([{1}, None], dtype=pl.Object)}))
     assert frame["x"].to_list() == [1.0, None]
     assert frame["o"].to_list() == [[1], None]
+
+
+@pytest.mark.parametrize("records", [[{}], [{}, {}]])
+def test_records_without_a_field_are_not_lost(records):
+    with pytest.raises(DataError, match="Record 1 has no fields"):
+        frames.of_records(records)

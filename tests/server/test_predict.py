@@ -184,7 +184,7 @@ def test_a_body_that_is_no_plain_json_is_refused(server, headers) -> None:
     assert problem(server.ask.post("/v1/verticals/intent/predict", content=b'{"texts": ["a"]}', headers=headers), 415)
 
 
-@pytest.mark.parametrize("verticals", [None, [], "intent", ["../../etc/passwd"], ["Intent"], [""], ["a" * 81], [1]], ids=str)
+@pytest.mark.parametrize("verticals", [None, [], "intent", ["../../etc/passwd"], [""], ["a" * 81], [1]], ids=str)
 def test_wrong_names_of_verticals_are_refused(server, verticals) -> None:
     assert problem(server.ask.post("/v1/predict", json={"verticals": verticals, "texts": ["a"]}), 422)
 

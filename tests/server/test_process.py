@@ -171,7 +171,7 @@ def test_a_port_that_is_taken_is_told(fleet, server) -> None:
         (["--open", "--host", "0.0.0.0", "--set", "open=false"], 2, "without encryption"),
         (["--set", "limits.body=0"], 2, "limits"), (["--set", "what=1"], 2, "what"), (["--set", "rate=often"], 2, "600/minute"),
         (["nobody"], 5, "no live model of nobody"), 
-        (["--set", "device=toaster"], 2, "Choose from: cpu"), (["../../etc/passwd"], 5, "no live model"),
+        (["--set", "device=toaster"], 2, "Choose a device of this machine: cpu"), (["../../etc/passwd"], 5, "no live model"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_served_is_told(home, capsys, words, code, says) -> None:

@@ -105,6 +105,8 @@ def of_records(records: Iterable[Any]) -> pl.DataFrame:
             'Pass records such as {"text": "…"}.'
         )
     names = dict.fromkeys(name for row in rows for name in row)
+    if rows and not names:  # a frame without columns has no rows, so that the records would be lost
+        raise DataError('Record 1 has no fields; expected values by field name. Pass records such as {"text": "…"}.')
     return pl.DataFrame([column(str(name), [row.get(name) for row in rows]) for name in names])
 
 
