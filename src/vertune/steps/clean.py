@@ -98,7 +98,7 @@ def _needed(home: Home) -> set[str]:
     These are the models that aliases point to, the reports on these models, and everything from which these models and
     reports were made.
     """
-    needed = set(home.aliases().values())
+    needed = set(home.all_aliases().values())
     parents: dict[str, list[str]] = {
         artifact.id: list(artifact.manifest.get("parents", []))
         for shelf in SHELVES
