@@ -30,7 +30,8 @@ class Running:
         """Without a key it is open to everybody."""
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, **settings}
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
-        assert not self.service.aliases.load()
+        errors = self.service.aliases.load()
+        assert not errors, errors
         self.keys = None if key is None else Keys(home.folder / "server.db")
         self.url = ""
         self.error: BaseException | None = None
@@ -43,6 +44,7 @@ class Running:
         assert self._started.wait(LONG)
         if self.error:
             raise self.error
+        until(lambda: self.service.loaded)
         self.port = int(self.url.rpartition(":")[2])
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self.ask = httpx.Client(

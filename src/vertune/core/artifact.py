@@ -66,7 +66,7 @@ class Artifact:
     @property
     def manifest(self) -> dict[str, Any]:
         """The content of manifest.json, read at each access; raises StorageError if it is missing, damaged or in a newer format."""
-        value = read_json(regular_file(self.folder, "manifest.json"))
+        value: dict[str, Any] = read_json(regular_file(self.folder, "manifest.json"))
         version = value.get("format") if isinstance(value, dict) else None
         if not isinstance(version, int) or version > FORMAT:
             raise StorageError(
@@ -283,7 +283,9 @@ class Home:
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise StorageError(f"The file of the alias {alias} can't be read: {error}. Write it again: vertune alias {alias} MODEL") from error
+            raise StorageError(
+                f"The file of the alias {alias} can't be read: {error}. Write it again: vertune alias {alias} MODEL"
+            ) from error
         if not _ID.fullmatch(target):
             raise StorageError(
                 f"The file of the alias {alias} contains {target[:80]!r}; expected the id of a model. "
@@ -298,7 +300,9 @@ class Home:
             raise ConfigError(f"'{alias}' is not an alias, because it contains no '@'. Write it as name@tag, such as support-intent@live.")
         target = self.get("models", model)
         if target.folder.parent != self.folder / "models":
-            raise ConfigError(f"The model {target.folder} is outside the home folder {self.folder}; an alias can't point to it. Train it here.")
+            raise ConfigError(
+                f"The model {target.folder} is outside the home folder {self.folder}; an alias can't point to it. Train it here."
+            )
         write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
     def unalias(self, alias: str) -> None:

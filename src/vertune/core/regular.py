@@ -40,14 +40,18 @@ def real_folder(folder: Path, *names: str) -> Path:
 
 
 def check_tree(folder: Path, *names: str) -> None:
-    """Check everything in the folder with these names below `folder`; do nothing if there is no such folder.
+    """Check the file or folder with these names below `folder`, and everything in it; do nothing if it does not exist.
 
     Raises StorageError for the first entry that is neither a regular file nor a folder, such as a symbolic link or a named pipe. Call
     this before a library opens the files by their paths.
     """
-    if not is_present(folder, *names):
+    path = _below(folder, names)
+    if not is_present(path):
         return
-    for inner, folders, files in os.walk(real_folder(folder, *names), onerror=_raise):
+    status = _check(path, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode), "a regular file or a folder")
+    if stat.S_ISREG(status.st_mode):
+        return
+    for inner, folders, files in os.walk(path, onerror=_raise):
         for name in folders:
             _check(Path(inner, name), stat.S_ISDIR, "a folder")
         for name in files:
@@ -63,7 +67,9 @@ def _below(folder: Path, names: tuple[str, ...]) -> Path:
     """Join the names to the folder, after checking the names and every folder on the way, without the last name."""
     for name in names:
         if not name or name in {".", ".."} or "/" in name or os.sep in name or "\0" in name:
-            raise StorageError(f"The name {name[:80]!r} is not the name of a file in {_shown(folder)}. Restore the file that contains this name.")
+            raise StorageError(
+                f"The name {name[:80]!r} is not the name of a file in {_shown(folder)}. Restore the file that contains this name."
+            )
     path = folder
     for name in names[:-1]:
         path = path / name

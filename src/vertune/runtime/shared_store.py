@@ -25,6 +25,7 @@ from vertune.core.errors import StorageError
 from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
+from vertune.core.regular import check_tree, is_present, regular_file
 from vertune.runtime.backbone import END, START, Backbone, Banks, Slot
 from vertune.runtime.graph import GraphSegment
 from vertune.runtime.predictor import BASE, Predictor, check_base, task_hash
@@ -66,6 +67,7 @@ def load_backbone(artifact: Artifact, precision: Precision, threads: int | None 
     `threads` is the number of threads that compute one batch; None uses all processors that this process may use.
     """
     manifest = artifact.manifest
+    check_tree(artifact.folder, BASE)
     encoder = Encoder.model_validate(manifest["encoder"]).at(artifact.folder / BASE)
     return Backbone(encoder, _segments(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
 
@@ -106,10 +108,11 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
             f"Remove the folder {folder} and run vertune share again."
         )
     try:
-        tensors = load_file(folder / _ROWS)
+        tensors = load_file(regular_file(folder, _ROWS))
     except (OSError, SafetensorError) as error:
         raise StorageError(
-            f"The trained changes of the model {model.id} in {folder} can't be read: {error}. Run vertune share again."
+            f"The trained changes of the model {model.id} in {folder} can't be read: {error}. "
+            f"Remove the folder, and prepare the model again: vertune share {model.id}"
         ) from error
     encoder = Encoder.model_validate(manifest["config"]["encoder"]).sharing_with(backbone.encoder)
     task = Task.model_validate(manifest["config"]["task"])
@@ -145,8 +148,15 @@ def read_verdict(artifact: Artifact, model: str) -> PrecisionVerdict | None:
 
     Returns None if the shared base model is not stored with the changes of this model.
     """
-    file = artifact.folder / VERTICALS / model / _SERVED
-    served = read_json(file) if file.exists() else {}
+    if not is_present(artifact.folder, VERTICALS, model, _SERVED):
+        return None
+    file = regular_file(artifact.folder, VERTICALS, model, _SERVED)
+    served = read_json(file)
+    if not isinstance(served, dict) or served.get("precision", PRECISIONS[0]) not in PRECISIONS:
+        raise StorageError(
+            f"The file {file} is damaged; expected a mapping whose entry 'precision' is one of {', '.join(PRECISIONS)}. "
+            f"Prepare the model again: vertune share {model}"
+        )
     return PrecisionVerdict(served["precision"], served["why"], served["loss"], served["same"]) if "precision" in served else None
 
 
@@ -160,7 +170,7 @@ def _segments(folder: Path, listed: Sequence[dict[str, Any]], threads: int | Non
 
     Each entry of `listed` contains the file of one segment and the layer numbers at which it starts and ends.
     """
-    return [GraphSegment(folder / one["file"], one["start"], one["end"], threads) for one in listed]
+    return [GraphSegment(regular_file(folder, one["file"]), one["start"], one["end"], threads) for one in listed]
 
 
 @dataclass(slots=True)

@@ -78,6 +78,11 @@ class Access:
         key = self._key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
+    def administers(self, request: Request) -> bool:
+        """Return whether the API key of a request belongs to an administrator, or the server requires no keys."""
+        key = self._key(request)
+        return key is None or "admin" in key.scopes
+
     def _key(self, request: Request) -> Key | None:
         """Return the API key of a request, or None if the server requires no keys.
 

@@ -33,7 +33,8 @@ def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -
     """Run the server until SIGTERM or SIGINT, then finish the running requests.
 
     `keys` is the database of API keys; if it is None, requests need no key. `started` is called with the URL when the server
-    listens. Raises StorageError if the port is not available, and ConfigError if `keys` is None and the setting `open` is false.
+    listens; models are loaded afterwards. Raises StorageError if the port is not available, and ConfigError if `keys` is None and the
+    setting `open` is false.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signalled(service, keys, started))
@@ -71,24 +72,26 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     service.start(loop)
     _spare_collector()
     server = _Server(_config(service, keys))
-    watching = loop.create_task(service.aliases.watch())
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())
+    following: asyncio.Task[None] | None = None
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if not serving.done():
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"http://{host}:{server.port}")
+            following = loop.create_task(service.follow())
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.draining = True
             await server.drain()
     finally:
         server.should_exit = True
         stopping.cancel()
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        if following is not None:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
         try:
             await serving
         finally:

@@ -64,6 +64,8 @@ class Settings:
     """Maximum number of cached predictions; 0 disables the cache."""
     rate: str | None = None
     """Rate limit, such as 600/minute, of API keys that were created without one; None sets no limit."""
+    preparation: Annotated[float, Field(gt=0)] = 900.0
+    """Maximum seconds to prepare one model for serving; a process that takes longer is killed, and the preparation is repeated later."""
     limits: RequestLimits = RequestLimits()
     """Limits of requests and connections."""
 

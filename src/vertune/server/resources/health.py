@@ -28,6 +28,10 @@ class Ready(BaseModel):
     """Seconds since the last batch was computed; null if none was computed yet."""
     queued: int
     """Number of queued tokens."""
+    serving: int
+    """Number of names under which a model is served."""
+    pending: int
+    """Number of names whose live model is not served, because it is being loaded or prepared, or is damaged."""
 
 
 @resource.get("/health/live", scope=None)
@@ -38,8 +42,13 @@ async def live() -> Live:
 
 @resource.get("/health/ready", scope=None, responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
-    """Return whether the server can answer requests; if no batch was computed recently, compute a test prediction. Requires no key."""
+    """Return whether the server can answer requests; if no batch was computed recently, compute a test prediction. Requires no key.
+
+    The server is ready as soon as the models that need no preparation are loaded and one of them answers. Whether a certain model is
+    ready is a field of `GET /v1/verticals/{vertical}`.
+    """
     service = request.app.state.service
     state = await service.ready()
     response.status_code = 200 if state.ready else 503
-    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued)
+    counts = {"serving": len(service.answers.fleet.deployments), "pending": len(service.aliases.pending)}
+    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, **counts)
