@@ -312,6 +312,7 @@ def test_a_child_that_ends_while_it_is_looked_is_no_failure(child, home, other, 
         return found
 
     monkeypatch.setattr(Fleet, "follow", ended)
+    home.alias("whole@live", home.get("models", "whole").id)  # so that there is something to look at
     until(lambda: running.predict("intent", "a").json()["model"] == other)
 
 

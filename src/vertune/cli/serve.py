@@ -48,7 +48,7 @@ def run(
     service.aliases.require()
     keys = None if open else keys_of(where)
     greeting = _Greeting(service, keys)
-    service.aliases.changed = greeting.update
+    service.changed = greeting.update
     try:
         serve(service, keys, greeting.listen)
     finally:

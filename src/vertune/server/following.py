@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,8 +41,6 @@ class AliasFollower:
     """Maximum seconds that the preparation of one model may take."""
     pending: dict[str, Pending] = field(default_factory=dict)
     """The models that are not served yet, by the name under which they will be served. The dict is replaced, never changed."""
-    changed: Callable[[], None] | None = None
-    """Called after each update in which models were loaded or unloaded, or in which `pending` changed."""
     preparations: Preparations = field(init=False)
     trouble: str = ""
     """Why the last update failed completely; empty if it did not."""
@@ -107,14 +105,11 @@ class AliasFollower:
         when they first occur or change.
         """
         with self._updating:
-            before = self.fleet.deployments, self.pending
             try:
                 self._update(time.monotonic())
                 self.trouble = ""
             except Exception as error:
                 self._suffer(error)
-            if self.changed is not None and before != (self.fleet.deployments, self.pending):
-                self.changed()
 
     def stop(self) -> None:
         """Kill the process that prepares models, if one runs."""

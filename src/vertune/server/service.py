@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vertune.answering.call import Listener
@@ -30,6 +31,8 @@ class Service:
     """Whether the server is stopping and accepts no more requests."""
     loaded: bool = False
     """Whether each model that needs no preparation was loaded, or could not be loaded."""
+    changed: Callable[[], None] | None = None
+    """Called after each update in which models were loaded or unloaded, or in which the states of other models changed."""
     answers: AnswerService = field(init=False)
     aliases: AliasFollower = field(init=False)
     probe: ReadinessProbe = field(init=False)
@@ -65,11 +68,14 @@ class Service:
 
     def update(self) -> None:
         """Load and unload models as the aliases require; when the first models are loaded, measure the best batch size."""
+        before = self.answers.fleet.deployments, self.aliases.pending
         self.aliases.update()
         if not self._measured and self.answers.fleet.deployments:
             self._measured = True
             self.answers.measure()
         self.loaded = True
+        if self.changed is not None and before != (self.answers.fleet.deployments, self.aliases.pending):
+            self.changed()
 
     def states(self) -> dict[str, tuple[bool, str]]:
         """Return by name, for each model that is or should be served: whether a model is served, and the state of the one that is not.
