@@ -89,12 +89,9 @@ def test_no_name_leads_out_of_the_folder(tmp_path_factory, before, separator, af
     folder = tmp_path_factory.getbasetemp() / "named" / "inner"
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{before}{separator}{after}"
-    try:
-        found = regular_file(folder, name)
-    except StorageError as error:
-        assert str(error).isprintable()
-        return
-    raise AssertionError(found)
+    with pytest.raises(StorageError) as error:
+        regular_file(folder, name)
+    assert str(error.value).isprintable()
 
 
 def test_a_file_that_is_too_large_is_refused(folder):

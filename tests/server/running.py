@@ -26,11 +26,14 @@ LONG = 20.0
 class Running:
     """A server in a thread, asked over real connections; `ask` is a client with its key, `stranger` one without."""
 
-    def __init__(self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), **settings: Any):
-        """Without a key it is open to everybody."""
+    def __init__(
+        self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), load: bool = True,
+        **settings: Any,
+    ):  # fmt: skip
+        """Without a key it is open to everybody. All models must be good, and are loaded first, unless `load` is false."""
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, **settings}
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
-        errors = self.service.aliases.load()
+        errors = self.service.aliases.load() if load else {}
         assert not errors, errors
         self.keys = None if key is None else Keys(home.folder / "server.db")
         self.url = ""

@@ -93,11 +93,13 @@ def test_the_time_grows_and_has_an_end(attempts):
 
 def test_a_process_that_hangs_is_killed_with_its_own_and_others_are_prepared(scene, tmp_path):
     file = tmp_path / "pid"
-    scene.code = (
-        f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-ISc', {HANG!r}]); "
-        f"open({os.fspath(file)!r} + '.part', 'w').write(str(child.pid)); import os; os.rename({os.fspath(file)!r} + '.part', {os.fspath(file)!r}); "
-        f"{HANG}"
-    )
+    scene.code = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-ISc", {HANG!r}])
+open({os.fspath(file)!r} + ".part", "w").write(str(child.pid))
+os.rename({os.fspath(file)!r} + ".part", {os.fspath(file)!r})
+{HANG}
+"""
     scene.update("a", "b")
     first, grandchild = scene.process, int(until(lambda: file.exists() and file.read_text()))
     scene.now = 60.0

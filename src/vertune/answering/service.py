@@ -23,6 +23,7 @@ from vertune.queueing.batcher import Batch, Batcher
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, Ticket
 from vertune.runtime.cache import AnswerCache
 from vertune.runtime.fleet import Deployment, Executor, Fleet, Payload
+from vertune.runtime.live import read_live
 from vertune.runtime.warmup import DEFAULT, batch_budget
 
 _MAX_INLINE_CHARACTERS = 20_000
@@ -88,18 +89,19 @@ class AnswerService:
 
         The model with the name NAME is the one to which the alias NAME@live points. If `names` is empty, all models that have such
         an alias are loaded. Raises NotFound for a name without such an alias, or if there is no such alias at all. Raises
-        ModelError for a model that can't be loaded.
+        ModelError for a model that can't be loaded, and for an alias that can't be read.
         """
         service = cls(home, options)
-        live = service.fleet.live()
-        missing = sorted(set(names) - set(live))
-        if missing or not live:
+        found = read_live(home)
+        live, unreadable = found.models, {name: why for name, why in found.errors.items() if not names or name in names}
+        missing = sorted(set(names) - set(live) - set(unreadable))
+        if missing or not (live or unreadable):
             what = f"'{missing[0]}'" if missing else f"any vertical in {home.folder}"
             raise NotFound(
                 f"There is no live model of {what}; expected an alias NAME@live that points to one. "
                 "Create it: vertune alias NAME@live MODEL"
             )
-        errors = service.fleet.follow({name: model for name, model in live.items() if not names or name in names})
+        errors = unreadable | service.fleet.follow({name: model for name, model in live.items() if not names or name in names})
         if errors:
             raise ModelError(" ".join(f"'{name}' can't be served: {error}" for name, error in errors.items()))
         service.start()

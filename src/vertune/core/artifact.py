@@ -33,6 +33,8 @@ SHELVES: tuple[str, ...] = get_args(Shelf)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
 """Pattern of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
+_MANIFEST_BYTES = 64 << 20
+"""Maximum size in bytes of a manifest.json."""
 _ALIAS_BYTES = 1024
 """Maximum size in bytes of the file of an alias, which contains nothing but an id."""
 
@@ -66,7 +68,7 @@ class Artifact:
     @property
     def manifest(self) -> dict[str, Any]:
         """The content of manifest.json, read at each access; raises StorageError if it is missing, damaged or in a newer format."""
-        value: dict[str, Any] = read_json(regular_file(self.folder, "manifest.json"))
+        value: dict[str, Any] = read_json(regular_file(self.folder, "manifest.json", limit=_MANIFEST_BYTES))
         version = value.get("format") if isinstance(value, dict) else None
         if not isinstance(version, int) or version > FORMAT:
             raise StorageError(

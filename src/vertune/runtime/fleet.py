@@ -222,7 +222,9 @@ class Fleet:
         for name, model in models.items():
             try:
                 self._follow_one(name, model)
-            except Exception as error:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # a panic in the Rust code of the tokenizers is no Exception
                 errors[name] = reason(error, model)
         return errors
 

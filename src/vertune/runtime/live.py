@@ -38,7 +38,7 @@ def read_live(home: Home) -> LiveModels:
     return live
 
 
-def reason(error: Exception, model: Artifact) -> str:
+def reason(error: BaseException, model: Artifact) -> str:
     """Return why a model can't be served, in one line; `error` is the exception that was raised while it was loaded."""
     if isinstance(error, VertuneError):
         return shorten(str(error))

@@ -13,6 +13,7 @@ import uvicorn
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
+from vertune.core.regular import is_present, regular_file
 from vertune.server.application import HEADERS, build
 from vertune.server.protocol import LimitedProtocol
 from vertune.server.service import Service
@@ -25,8 +26,11 @@ _CLOSE_TIMEOUT = 5.0
 
 
 def keys_of(home: Home) -> Keys:
-    """Open the database of API keys in a home folder (.vertune); create it if it does not exist."""
-    return Keys(home.folder / FILE)
+    """Open the database of API keys in a home folder (.vertune); create it if it does not exist.
+
+    Raises StorageError if a link, which may lead out of the home folder, or a folder is in its place.
+    """
+    return Keys(regular_file(home.folder, FILE) if is_present(home.folder, FILE) else home.folder / FILE)
 
 
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
@@ -81,7 +85,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
         if not serving.done():
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"http://{host}:{server.port}")
-            following = loop.create_task(service.follow())
+            following = loop.create_task(_follow(service))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.draining = True
             await server.drain()
@@ -96,6 +100,13 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
             await serving
         finally:
             service.stop()
+
+
+async def _follow(service: Service) -> None:
+    """Load the models, and follow the aliases until the task is cancelled."""
+    await asyncio.to_thread(service.try_update)
+    _spare_collector()  # again, because the models are the most of what exists
+    await service.follow()
 
 
 def _spare_collector() -> None:

@@ -58,13 +58,17 @@ class Service:
         self.aliases.stop()
 
     async def follow(self) -> None:
-        """Load the live models, and then again every `following.INTERVAL` seconds, until the task is cancelled."""
+        """Load and unload models every `following.INTERVAL` seconds, until the task is cancelled."""
         while True:
-            try:
-                await asyncio.to_thread(self.update)
-            except Exception:
-                _log.exception("The models could not be updated. The next attempt is in %g s.", following.INTERVAL)
             await asyncio.sleep(following.INTERVAL)
+            await asyncio.to_thread(self.try_update)
+
+    def try_update(self) -> None:
+        """Do the same as `update`, but log an exception instead of raising it."""
+        try:
+            self.update()
+        except Exception:
+            _log.exception("The models could not be updated. The next attempt is in %g s.", following.INTERVAL)
 
     def update(self) -> None:
         """Load and unload models as the aliases require; when the first models are loaded, measure the best batch size."""
