@@ -255,13 +255,19 @@ def damage() -> str:
     measured = results("damage")
     rows = [
         [
-            way, f"{one['cells']}", f"{one['told']}; {one['told_at_start']}", f"{one['spread']}; {one['spread_at_start'] + one['down']}",
+            way, f"{one['cells']:,}", f"{one['told']}; {one['told_at_start']}", f"{one['spread']}; {one['spread_at_start'] + one['down']}",
             f"{one['wrong']}; {one['wrong_at_start']}", f"{one['unhealed']}",
         ]
         for way, one in measured.get("ways", {}).items()
     ]  # fmt: skip
     head = ["damage", "files", "reported: serving; at start", "others hit", "wrong answers", "not served again after repair"]
-    slowest = f"\nSlowest change to another model: {measured['slowest_swap']:.2f} s.\n" if rows else ""
+    slowest = ""
+    if rows:
+        total = measured["all"]
+        slowest = (
+            f"\n{total['cells']:,} of {measured['of']:,} cells, a random sample if these differ. Slowest change of the model of another "
+            f"vertical: {measured['slowest_swap']:.2f} s; {total['slow']} took more than 2 s.\n"
+        )
     return _table(head, rows) + slowest + "\n" + machines(measured) + "\n"
 
 
