@@ -27,14 +27,13 @@ class Running:
     """A server in a thread, asked over real connections; `ask` is a client with its key, `stranger` one without."""
 
     def __init__(
-        self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), load: bool = True,
+        self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), good: bool = True,
         **settings: Any,
     ):  # fmt: skip
-        """Without a key it is open to everybody. All models must be good, and are loaded first, unless `load` is false."""
+        """Without a key it is open to everybody. Unless `good` is false, all live models must be served when it is entered."""
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, **settings}
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
-        errors = self.service.aliases.load() if load else {}
-        assert not errors, errors
+        self._good = good
         self.keys = None if key is None else Keys(home.folder / "server.db")
         self.url = ""
         self.error: BaseException | None = None
@@ -48,6 +47,7 @@ class Running:
         if self.error:
             raise self.error
         until(lambda: self.service.loaded)
+        assert not (self._good and self.service.aliases.pending), self.service.aliases.pending
         self.port = int(self.url.rpartition(":")[2])
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self.ask = httpx.Client(

@@ -150,7 +150,7 @@ def test_a_server_listens_before_models_are_loaded_and_starts_with_damage(home, 
     (home.folder / "aliases" / "spans@live").mkdir()
     (home.folder / "aliases" / "sp\x1b[2Jam@live").write_text("x")
     shutil.rmtree(home.folder / "models" / home.aliases()["find@live"])
-    running = start(home, admin(home), exact=True, load=False)
+    running = start(home, admin(home), exact=True, good=False)
     told = {one["name"]: one for one in running.ask.get("/v1/verticals").json()["verticals"]}
     assert {name: one["ready"] for name, one in told.items()} == {
         "faq": True, "find": False, "intent": False, "sp\\x1b[2Jam": False, "spans": False, "whole": True,
@@ -176,7 +176,7 @@ def test_reasons_are_for_administrators_alone(home, start, monkeypatch):
     from vertune.store.keys import Keys
 
     (home.folder / "aliases" / "intent@live").write_bytes(b"\xff\xfe")
-    running = start(home, admin(home), exact=True, load=False)
+    running = start(home, admin(home), exact=True, good=False)
     keys = Keys(home.folder / "server.db")
     secret, _ = keys.create("website", ["predict"])
     keys.close()

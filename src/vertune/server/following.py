@@ -87,16 +87,6 @@ class AliasFollower:
         loading = {name: Pending(model.id, "loading") for name, model in live.models.items() if name not in self.fleet.deployments}
         self.pending = {**loading, **{name: Pending("", "damaged", why) for name, why in live.errors.items()}}
 
-    def load(self) -> dict[str, str]:
-        """Load the models to which aliases NAME@live point and which need no preparation.
-
-        Returns error messages by NAME, for models that can't be loaded or do not exist.
-        """
-        live = self.live()
-        ready, unready = self._divide(live.models)
-        errors = self.fleet.follow(ready, keep=live.models.keys() | live.errors.keys())
-        return {**live.errors, **{name: one.why for name, one in unready.items() if one.why}, **errors}
-
     def update(self) -> None:
         """Load the models to which an alias NAME@live was moved since the last update, and unload those to which none points now.
 
