@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from importlib import metadata
@@ -295,13 +294,11 @@ def is_trial(options: argparse.Namespace) -> bool:
 
 def machine() -> dict[str, Any]:
     """When, on what and with what a seed was measured."""
-    from processor import measured_here
+    from processor import code, measured_here
 
-    git = functools.partial(subprocess.run, capture_output=True, text=True, cwd=HERE, check=True)
     return {
         **measured_here(),
-        "commit": git(["git", "rev-parse", "HEAD"]).stdout.strip(),
-        "changed": bool(git(["git", "status", "--porcelain", "--", str(HERE.parent / "src")]).stdout.strip()),
+        **code(),
         "versions": {
             "vertune": vertune.__version__,
             "python": platform.python_version(),

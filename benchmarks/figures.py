@@ -25,6 +25,12 @@ PERCENT = {"accuracy", "f1", "micro_f1"}
 """Metrics that this field writes as percentages."""
 INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16", "amx_bf16": "AMX"}
 """Instruction sets that decide how fast matrix products are."""
+GENERATIONS = {
+    "AMD": (("avx512_vp2intersect", "Zen 5"), ("avx512_bf16", "Zen 4"), ("avx2", "Zen 3 or older")),
+    "Intel": (("amx_fp16", "Granite Rapids"), ("amx_bf16", "Sapphire or Emerald Rapids"), ("avx512f", "Ice Lake or older")),
+}
+"""For each maker of server processors: instruction sets, newest first, with the generation that brought them. Virtual machines often
+hide the number of the model ("AMD EPYC"), but not the instruction sets."""
 
 HEADLINES = {
     "en": {
@@ -111,11 +117,20 @@ def machines(*parts: dict[str, Any]) -> str:
 
 
 def _processor(entry: dict[str, Any]) -> str:
+    """Name, number of cores and instruction sets of a processor; of a name without a number, the generation too."""
     cpu = entry["cpu"]
     if isinstance(cpu, str):
         return f"{cpu}, {entry['cores']} cores"
     found = [name for flag, name in INSTRUCTIONS.items() if flag in cpu["flags"]]
-    return f"{cpu['model']}, {cpu['cores']} cores ({', '.join(found)})"
+    return f"{cpu['model']}{_generation(cpu)}, {cpu['cores']} cores" + (f" ({', '.join(found)})" if found else "")
+
+
+def _generation(cpu: dict[str, Any]) -> str:
+    """The generation of a processor in brackets, from its instruction sets; nothing if its name has a number, or if it is unknown."""
+    maker = next((maker for maker in GENERATIONS if maker in cpu["model"]), None)
+    if maker is None or re.search(r"\d", cpu["model"]):
+        return ""
+    return next((f" ({generation})" for flag, generation in GENERATIONS[maker] if flag in cpu["flags"]), "")
 
 
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,6 +308,21 @@ def preparing() -> str:
 # ── figures with a bar ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def guesses() -> str:
+    """How many files of each task `init` guesses right, without a flag."""
+    found = results("init")
+    if not found:
+        return NOT_MEASURED
+    tasks = dict.fromkeys(entry["expected"] for entry in found["files"].values())
+    rows = []
+    for task in tasks:
+        entries = {name: entry for name, entry in found["files"].items() if entry["expected"] == task}
+        wrong = [f"`{name}`" for name, entry in entries.items() if not entry["right"]]
+        rows.append([f"`{task}`", str(len(entries)), str(len(entries) - len(wrong)), ", ".join(wrong)])
+    rows.append(["all", str(found["of"]), f"{found['right']} (bar: ≥ 55; first run: {found['first']})", ""])
+    return _table(["task", "files", "right", "wrong"], rows) + "\n" + machines(found) + "\n"
+
+
 def accuracy_figures() -> Iterator[Figure]:
     """Rows of the accuracy table that have a bar."""
     for name, row, result in accuracy_rows():
@@ -459,7 +489,8 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    block.__name__: block for block in (accuracy, classes, training, learning, kept, small, answering, serving, damage, preparing, missed)
+    block.__name__: block
+    for block in (accuracy, classes, training, learning, kept, small, answering, serving, damage, preparing, guesses, missed)
 }
 """The blocks of docs/benchmarks.md by name; README has a block of its own, in two languages."""
 

@@ -25,6 +25,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from processor import code, processor
+
 LABELS = 20
 WORDS = 4000
 LIMIT_BYTES = 2.5e9
@@ -63,13 +65,6 @@ def measure(path: Path, home: Path) -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    """The name of the CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main() -> None:
     """Measure every size, check the limits, write the result."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -94,11 +89,10 @@ def main() -> None:
         kind: [round(after[kind] / before[kind], 2) for before, after in itertools.pairwise(runs)]
         for kind in ("seconds", "processor_seconds")
     }
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     result = {
         "command": "python benchmarks/prepare.py",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
+        **code(),
         "cpu": processor(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),

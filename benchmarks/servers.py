@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
 import os
 import signal
@@ -21,6 +19,7 @@ from typing import Any
 import load
 import matrix
 import peers
+from processor import code, source_hash
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ def busy(seconds: float = 1.0) -> float:
 
 
 def source() -> str:
-    """The code that is measured: the commit, and a hash of what was changed since."""
-    git = functools.partial(subprocess.run, capture_output=True, check=True, cwd=matrix.HERE.parent)
-    commit, changed = (git(["git", *command]).stdout for command in (("rev-parse", "HEAD"), ("diff", "HEAD", "--", "src")))
-    return commit.decode().strip() + (f"-{hashlib.sha256(changed).hexdigest()[:12]}" if changed else "")
+    """The code that is measured: the commit, and a hash of the files in `src` if they were changed since or there is no commit."""
+    version = code()
+    parts = [version["commit"], None if version["changed"] is False else source_hash()]
+    return "-".join(part for part in parts if part)

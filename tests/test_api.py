@@ -6,6 +6,7 @@ import pytest
 
 import vertune
 from tests.conftest import rows
+from tests.steps.test_fit import losing
 from vertune.core.errors import ConfigError, Conflict, DataError, NotFound, UnknownName
 
 LABELLED = [(row["query"], row["kind"]) for row in rows()]
@@ -46,6 +47,23 @@ def test_fit_takes_a_path_and_names_of_columns(table, tiny_base, tmp_path):
     assert vertune.load("by-channel@live", tmp_path).id == vertical.id
 
 
+def test_a_model_of_a_file_has_the_name_of_the_file(table, tiny_base, tmp_path):
+    vertical = vertune.fit(table, text="query", label="kind", home=tmp_path, base=str(tiny_base), accept=True, **QUICK)
+    assert vertune.load(table.stem, tmp_path).id == vertune.load(f"{table.stem}@live", tmp_path).id == vertical.id
+
+
+def test_fit_warns_of_a_model_that_is_worse_than_a_baseline(table, tiny_base, tmp_path, monkeypatch, caplog):
+    losing(monkeypatch)
+    vertical = vertune.fit(table, text="query", label="kind", home=tmp_path, base=str(tiny_base), **QUICK)
+    assert "queries@live was not pointed to it" in caplog.text
+    assert vertical.home.aliases() == {}
+    assert vertical.predict("some bread")["label"] in {"food", "place"}
+
+
+def test_metrics_tell_test_rows_from_validation_rows(support):
+    assert list(support.metrics) == ["test", "validation"]
+
+
 def test_fit_another_task(tiny_base, tmp_path):
     events = []
     data = [{"text": row["query"], "length": len(row["query"]) / 7} for row in rows()]
@@ -61,6 +79,23 @@ def test_fit_another_task(tiny_base, tmp_path):
     )
     assert isinstance(vertical.predict("some bread")["score"], float)
     assert "clean" in events
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, "  "], ids=["None", "NaN", "NA", "blank"])
+def test_a_missing_text_or_label_is_rejected_and_never_learnt(missing, tiny_base, tmp_path):
+    texts, labels = [missing, *TEXTS[1:]], [LABELS[0], missing, *LABELS[2:]]
+    vertical = vertune.fit((texts, labels), home=tmp_path, base=str(tiny_base), **QUICK)
+    dataset = vertical.home.get("datasets", vertical.artifact.manifest["parents"][0])
+    assert vertical.labels == ["food", "place"]
+    assert dataset.manifest["rows"]["rejected"] == 2
+    stored = pl.concat([pl.read_parquet(file) for file in dataset.folder.glob("*.parquet")], how="diagonal_relaxed")["text"].to_list()
+    assert set(stored) <= set(TEXTS)
+
+
+@pytest.mark.parametrize("extra", [[pd.NaT], [{1, 2}], [pd.Period("2024-01")], [b"x", 1], [pd.NA, 1]], ids=str)
+def test_columns_that_nobody_reads_do_not_matter(extra, tiny_base, tmp_path):
+    table = pd.DataFrame({"text": TEXTS, "label": LABELS, "more": pd.Series((extra * 60)[:60], dtype=object)})
+    assert vertune.fit(table, home=tmp_path, base=str(tiny_base), **QUICK).labels == ["food", "place"]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +132,25 @@ def test_predict_names_the_record_that_it_can_not_answer(support):
         support.predict(["some bread", " "])
     with pytest.raises(UnknownName, match="query"):
         support.predict(pl.DataFrame({"other": ["some bread"]}))
+
+
+def test_a_string_is_a_text_even_if_a_file_has_its_name(support, table, tmp_path, monkeypatch):
+    (tmp_path / "bread").mkdir()
+    (tmp_path / "soup").write_text("not rows")
+    monkeypatch.chdir(tmp_path)
+    for text in ("bread", "soup", "/", "~", str(table)):
+        assert isinstance(support.predict(text), dict)
+        assert len(support.predict([text, text])) == 2
+    assert len(support.predict(file=str(table))) == len(support.predict(table)) == 60
+    for wrong in ({}, {"data": "a", "file": table}):
+        with pytest.raises(ConfigError, match="expected one of them"):
+            support.predict(**wrong)
+
+
+@pytest.mark.parametrize("items", [["a", 5], ["a", b"b"], [["a", 5]], [{"text": "a"}, 5]], ids=str)
+def test_an_item_that_is_no_text_is_refused_with_its_number(items, support):
+    with pytest.raises(DataError, match=f"Item {len(items)} has the type"):
+        support.predict(items)
 
 
 def test_evaluate_on_the_test_split_and_on_other_rows(support):

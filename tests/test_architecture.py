@@ -31,7 +31,12 @@ LONG_FUNCTIONS: dict[str, str] = {}
 """`file::function` of more than 60 lines, each with its reason."""
 LONG_FILES: dict[str, str] = {}
 """Files of more than 500 lines, each with its reason."""
-MANY_PARAMETERS: dict[str, str] = {}
+MANY_PARAMETERS: dict[str, str] = {
+    "cli/init.py::run": "Typer makes each parameter one option of the command, and takes no object of options",
+    "cli/predict.py::run": "likewise",
+    "cli/serve.py::run": "likewise",
+    "client/client.py::Client.__init__": "each is one setting of a connection, and a user passes one or two by name",
+}
 """`file::function` of more than 6 parameters, each with its reason."""
 MANY_POSITIONAL: dict[str, str] = {}
 """`file::function` that is called with more than 5 positional arguments, each with its reason."""
@@ -277,7 +282,7 @@ def test_content_is_read_without_damage() -> None:
     owners = {
         "core/documents.py": {"yaml.load"},  # the one place that reads YAML of users, within limits
         "reports/words.py": {"yaml.safe_load"},  # a file of the package
-        "steps/init.py": {"yaml.safe_load"},  # what it is about to write
+        "steps/init/written.py": {"yaml.safe_load"},  # what it is about to write
     }
     found = [
         f"{path}:{reading}"

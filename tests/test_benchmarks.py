@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,7 @@ import pytest
 
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
+from vertune.core.files import read_json
 from vertune.core.parse import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,7 +147,58 @@ def test_results_name_the_processor_and_the_day() -> None:
     recorded = _module("processor").measured_here()
     assert recorded["cpu"]["model"]
     assert recorded["cpu"]["cores"] >= 1
-    assert figures.machines({"machine": recorded}).startswith(f"Processor: {recorded['cpu']['model']}, ")
+    assert figures.machines({"machine": recorded}).startswith(f"Processor: {recorded['cpu']['model']}")
     assert recorded["date"] in figures.machines(recorded)
     assert figures.machines({"seconds": 1.0}) == "Processor: not recorded."
     assert "Not recorded for 1 of 2 entries." in figures.machines(recorded, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "shown"),
+    [
+        ("AMD EPYC", ["avx2", "avx512f", "avx512_bf16", "avx512_vp2intersect"], "AMD EPYC (Zen 5), 2 cores (AVX2, AVX-512, BF16)"),
+        ("AMD EPYC", ["avx2", "avx512f", "avx512_bf16"], "AMD EPYC (Zen 4), 2 cores (AVX2, AVX-512, BF16)"),
+        ("Intel(R) Xeon(R) Processor", ["avx512f", "amx_bf16"], "Xeon(R) Processor (Sapphire or Emerald Rapids), 2 cores (AVX-512, AMX)"),
+        ("Intel(R) Xeon(R) Platinum 8481C", ["amx_bf16"], "Xeon(R) Platinum 8481C, 2 cores (AMX)"),
+        ("Some Processor", ["avx2"], "Some Processor, 2 cores (AVX2)"),
+    ],
+)
+def test_a_processor_without_a_number_is_named_by_its_generation(model: str, flags: list[str], shown: str) -> None:
+    assert shown in figures.machines({"date": "2026-01-01", "cpu": {"model": model, "cores": 2, "flags": flags}})
+
+
+def _repository(folder: Path) -> Path:
+    (folder / "src").mkdir(parents=True)
+    (folder / "src" / "a.py").write_text("x = 1\n")
+    return folder
+
+
+def test_the_code_is_named_by_its_commit_or_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = _module("processor")
+    outside = processor.code(_repository(tmp_path / "copy"))
+    assert (outside["commit"], outside["changed"]) == (None, None)
+    (tmp_path / "copy" / "src" / "a.py").write_text("x = 2\n")
+    assert processor.code(tmp_path / "copy")["source_hash"] != outside["source_hash"]
+    inside = _repository(tmp_path / "checkout")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "First"]):
+        subprocess.run([*git, *command], cwd=inside, check=True)
+    assert processor.code(inside)["changed"] is False
+    assert len(processor.code(inside)["commit"]) == 40
+    (inside / "src" / "a.py").write_text("x = 2\n")
+    assert processor.code(inside)["changed"] is True
+    assert processor.code(_repository(inside / "copy"))["commit"] is None  # the commit of another project says nothing
+    monkeypatch.setenv("PATH", "")
+    assert processor.code(inside)["commit"] is None
+
+
+def test_a_measured_seed_is_kept_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import processor
+
+    monkeypatch.setattr(processor, "_git", lambda *command: None)
+    monkeypatch.setattr(accuracy, "RESULTS", tmp_path)
+    monkeypatch.setattr(accuracy, "measure", lambda *given: _measured(0.9, 0.8))
+    options = argparse.Namespace(seeds=[0], again=False, limit=None, set=[], split="test")
+    accuracy.measure_row("toy", _row(), options)
+    assert read_json(tmp_path / "toy.json")["seeds"]["0"]["source_hash"] == processor.source_hash()

@@ -140,6 +140,13 @@ def test_a_home_keeps_the_model(new, tmp_path):
     ("texts", "labels", "said"),
     [
         ([1, 2, 3, 4], [0, 1, 0, 1], "expected only texts"),
+        (["a", None, "b", "c"], [0, 1, 0, 1], r"1 value of another type than str, the first in row 1"),
+        (["a", "b", "c", "d"], [0.0, 1.0, np.nan, np.nan], "lack a value for 2 texts; the first of them has the index 2"),
+        (["a", "b"], pd.Series(["x", None], dtype="string"), "lack a value for 1 text"),
+        (["a", "b"], pd.Series(["x", None], dtype="str"), "lack a value for 1 text"),
+        (["a", "b"], ["x", None], "lack a value for 1 text"),
+        (["a", "b"], np.array(["x", 1], dtype=object), "types int and str"),
+        (["a", "b"], ["x", "x"], "only 'x'; expected at least two"),
         (["a", "b"], [0], "one label"),
         (np.full((2, 3), "a", dtype=object), [0, 1], "shape"),
         (TEXTS, np.zeros(36), "label"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import ConfigError, DataError, NotFound, machine_errors
 from vertune.core.files import read_json, storage_errors
+from vertune.core.integrity import MANIFEST
+from vertune.core.signing import PublicKey
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     from vertune.core.kinds import Task
     from vertune.runtime.cache import AnswerCache, CachedPredictor
     from vertune.runtime.predictor import Predictor
+    from vertune.steps.predict import Inputs
 
+_log = logging.getLogger("vertune")
 _SPLITS = ("train", "validation", "test")
 _TARGET = "label"
 
@@ -60,11 +65,15 @@ class Vertical:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics on the validation rows, as `{"validation": {metric: value}}`.
+        """The metrics by split, such as `{"test": {metric: value}, "validation": {metric: value}}`.
 
-        They were measured when the model was trained or compressed; `evaluate` measures on other rows.
+        Those on the validation rows were measured when the model was trained or compressed, and also chose the best
+        checkpoint. Those on the test rows are from the newest evaluation; `fit` evaluates the model on them if there
+        are any.
         """
-        return dict(self.artifact.manifest.get("metrics") or {})
+        from vertune.evaluation.recorded import metrics_by_split
+
+        return metrics_by_split(self.artifact)
 
     @property
     def labels(self) -> list[str]:
@@ -72,17 +81,22 @@ class Vertical:
         return list(self._task().known_labels)
 
     @machine_errors()
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any = None, *, file: str | Path | None = None) -> Any:
         """Return the prediction for one text or one record, or a list of predictions for several of them.
 
-        Several texts or records are passed as a list, as a pandas or Polars frame, or as the path of a file. A
-        prediction is a dict, whose keys depend on the task: for classification, they include `label`. Raises DataError
-        for the first record that can't be used.
+        Several texts or records are passed as a list, or as a pandas or Polars frame. A string is always a text, even if
+        a file has this name; to predict the rows of a file, pass `file="rows.csv"` or a `Path`. A prediction is a dict,
+        whose keys depend on the task: for classification, they include `label`. Raises DataError for the first record
+        that can't be used.
         """
         from vertune.steps.predict import predict
 
-        one = isinstance(data, (str, Mapping)) and not _is_path(data)
-        answers = predict(self._predictor(), self._records([data] if one else data), self._cached)
+        if (data is None) == (file is None):
+            found = "neither data nor a file" if file is None else "both data and a file"
+            raise ConfigError(f"To predict, {found} were passed; expected one of them. Pass a text, records, or file=PATH.")
+        one = isinstance(data, (str, Mapping))
+        records = self._records([data] if one else data if file is None else Path(file))
+        answers = predict(self._predictor(), records, self._cached)
         return answers[0] if one else answers
 
     def remember(self, entries: int = 10_000) -> Vertical:
@@ -160,23 +174,12 @@ class Vertical:
         return self._opened
 
     def _records(self, data: Any) -> Any:
-        """Convert data to a list of records; data that is neither a list nor an array becomes a Polars frame.
-
-        Each item of a list becomes one record. An item that is a text becomes the value of the task's first input
-        field; a list of texts becomes the values of the task's input fields, in their order; a record is not changed.
-        """
-        from vertune.data.validate import record_of_texts
-
+        """Convert data to a list of records; data that is neither a list nor an array becomes a Polars frame."""
         if isinstance(data, (list, tuple)) or _is_array(data):
-            predictor = self._predictor()
-            return [
-                record_of_texts(predictor, [item])
-                if isinstance(item, str)
-                else record_of_texts(predictor, item)
-                if isinstance(item, (list, tuple))
-                else item
-                for item in data
-            ]
+            from vertune.steps.predict import Inputs
+
+            inputs = Inputs.of(self._opened or self.artifact)
+            return [_record(inputs, item, number) for number, item in enumerate(data, 1)]
         return _frame(data)
 
 
@@ -186,6 +189,7 @@ def fit(
     label: str | None = None,
     time_limit: float | None = None,
     home: str | Path | None = None,
+    accept: bool = False,
     **config: Any,
 ) -> Vertical:
     """Train a model on labelled data, evaluate it on rows that are held out, and return the model.
@@ -195,6 +199,10 @@ def fit(
     with the texts and the labels; for a task on pairs of texts, `text` is a list of two names. Columns that are not
     named are guessed from the data. `time_limit` limits the training, in seconds. Models, datasets and reports are
     stored in the folder `home` (default: the environment variable VERTUNE_HOME, else `.vertune`).
+
+    If the data is a file or folder, the model gets its name: `load("messages")` finds the model of `messages.csv`. The
+    alias `messages@live`, which selects the model to serve, is created if it does not exist yet. For a model that is
+    worse than a simple baseline, it is not created, and a warning is logged; `accept=True` creates it nevertheless.
 
     The other keywords are sections of the config file run.yaml, such as `task="regress"`, `method="lora"`, `base="…"`
     or `training={"epochs": 3}`. The keyword `progress` is different: it is a callback `progress(kind, **fields)`, which
@@ -211,24 +219,32 @@ def fit(
 
     if time_limit is not None:
         config["training"] = {**config.get("training", {}), "time_limit": time_limit}
+    from vertune.steps.init import name_of
+
+    if not frames:
+        config.setdefault("name", name_of(Path(parts["train"])))
     settings = parse(_settings(parts, frames, _Columns(_as_list(text), label), config))
     store = Home(home)
-    fitted = run(settings, store, progress, frames or None)
+    fitted = run(settings, store, progress, frames or None, accept)
+    if fitted.warning:
+        _log.warning("%s", fitted.warning)
     return Vertical(fitted.model, store)
 
 
-def load(name: str | Path, home: str | Path | None = None) -> Vertical:
+def load(name: str | Path, home: str | Path | None = None, require_signed: str | Path | None = None) -> Vertical:
     """Return a trained model by its name, its alias, its id, or the folder in which it was saved.
 
     `home` is the folder with all models (default: the environment variable VERTUNE_HOME, else `.vertune`). An alias is
     a movable name for a model, such as `messages@live`. The name `messages` alone means the model of the alias
-    `messages@live` or, if there is no such alias, the newest model with this name. Raises NotFound if there is none.
+    `messages@live` or, if there is no such alias, the newest model with this name. `require_signed` is the file of a
+    public key (see `vertune sign`). Raises NotFound if there is no such model, and ModelError if it was not signed with
+    the private key of that pair.
     """
-    path = Path(name).expanduser()
-    if (path / "manifest.json").exists():
-        return Vertical(Artifact(path.absolute()), Home(home))
-    store = Home(home)
-    return Vertical(store.get("models", os.fspath(name)), store)
+    path, store = Path(name).expanduser(), Home(home)
+    artifact = Artifact(path.absolute()) if (path / MANIFEST).exists() else store.get("models", os.fspath(name))
+    if require_signed is not None:
+        PublicKey.load(Path(require_signed)).require(artifact.folder / MANIFEST)
+    return Vertical(artifact, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +278,8 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
     `parts` maps the names of splits to the caller's data; `frames` contains the same data as Polars frames, and is
     empty if the data are paths. The task, the columns and the split are guessed, unless the caller set them.
     """
+    from vertune.core.config import dump
+    from vertune.core.kinds import Task
     from vertune.steps.init import guess_frame, init
 
     settings = dict(config)
@@ -269,14 +287,20 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
     if frames:
         guess = guess_frame(frames["train"], "the data", columns.texts, columns.label, _named_task(settings))
     else:
-        guess = init(Path(parts["train"]), columns.texts, columns.label, _named_task(settings))
+        guess = init(Path(parts["train"]).expanduser(), columns.texts, columns.label, _named_task(settings))
         from vertune.core.config import source_of
 
-        data |= {"source" if name == "train" else name: source_of(str(Path(part).expanduser())) for name, part in parts.items()}
+        beside = guess.others if len(parts) == 1 and Path(parts["train"]).expanduser().is_dir() else {}
+        data |= {"source": guess.source, **beside}
+        data |= {name: source_of(str(Path(part).expanduser())) for name, part in parts.items() if name != "train"}
     data.setdefault("fields", {name: value[0] if len(value) == 1 else value for name, value in guess.fields.items()})
     if guess.split and "split" not in data:
         data["split"] = {"name": "given", "by": guess.split}
-    return {"task": guess.task, **settings, "data": data}
+    if guess.encoder and not {"encoder", "base"} & set(settings):
+        settings["encoder"] = guess.encoder
+    task = settings.get("task", guess.task)
+    settings["task"] = {**guess.options, **({"name": task} if isinstance(task, str) else dump(task) if isinstance(task, Task) else task)}
+    return {**settings, "data": data}
 
 
 def _named_task(config: Mapping[str, Any]) -> Task | None:
@@ -300,6 +324,27 @@ def _is_path(value: Any) -> bool:
         return False
 
 
+def _record(model: Inputs, item: Any, number: int) -> Mapping[str, Any]:
+    """Convert one item of a list to a record.
+
+    A text, or a missing value, becomes the value of the model's first input field; a list of texts becomes the values of
+    the model's input fields, in their order; a record is not changed. Raises DataError for any other item; `number` is
+    its position in the list, counted from 1.
+    """
+    from vertune.data.frames import is_missing
+    from vertune.data.validate import record_of_texts
+
+    if isinstance(item, Mapping):
+        return item
+    texts = item if isinstance(item, (list, tuple)) else [item]
+    other = next((text for text in texts if not isinstance(text, str) and not is_missing(text)), None)
+    if other is not None:
+        raise DataError(
+            f"Item {number} has the type {type(other).__name__}; expected a text, a record, or a list of texts. Convert it to str first."
+        )
+    return record_of_texts(model, [text if isinstance(text, str) else None for text in texts])
+
+
 def _is_array(value: Any) -> bool:
     """Return whether a value is a one-dimensional array or series of pandas, NumPy or Polars."""
     return getattr(value, "ndim", None) == 1 or type(value).__name__ == "Series"
@@ -313,6 +358,7 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
     """
     import polars as pl
 
+    from vertune.data import frames
     from vertune.steps.predict import read_rows
 
     if _is_path(data):
@@ -321,17 +367,15 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
         raise NotFound(
             f"There is no file '{data}'. Pass the path of a file that exists, a data frame, a list of records, or a tuple (texts, labels)."
         )
-    if isinstance(data, pl.LazyFrame):
-        return data.collect()
-    if isinstance(data, pl.DataFrame):
-        return data
+    if isinstance(data, (pl.DataFrame, pl.LazyFrame)):
+        return frames.without_nan(data.lazy().collect())
     if isinstance(data, tuple) and len(data) == 2:
         return _paired(*data, task)
     if hasattr(data, "iloc"):
-        return pl.DataFrame({str(name): data[name].to_list() for name in data.columns}, strict=False)
+        return frames.of_columns(data)
     try:
-        return pl.DataFrame([dict(row) for row in data], infer_schema_length=None, strict=False)
-    except (TypeError, ValueError) as error:
+        return frames.of_records(data)
+    except TypeError as error:
         raise DataError(
             f"Data of type {type(data).__name__} can't be read. Pass a path, a data frame, a list of records, or a tuple (texts, labels)."
         ) from error
@@ -345,12 +389,13 @@ def _paired(texts: Any, labels: Any, task: Task | None) -> pl.DataFrame:
     """
     import polars as pl
 
+    from vertune.data.frames import column
+
     left, right = list(texts), list(labels)
     if len(left) != len(right):
         raise DataError(f"There are {len(left)} texts but {len(right)} labels. Pass one label for each text.")
     text, target = (task.input_columns[0].name, task.target_columns[0].name) if task else ("text", "label")
-    values = [list(value) if isinstance(value, (list, tuple)) else value.item() if hasattr(value, "item") else value for value in right]
-    return pl.DataFrame({text: [str(value) for value in left], target: values}, strict=False)
+    return pl.DataFrame([column(text, left), column(target, right)])
 
 
 __all__ = ["Vertical", "fit", "load"]

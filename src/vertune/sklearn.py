@@ -16,6 +16,8 @@ from vertune.core.artifact import Home
 from vertune.core.config import parse
 from vertune.core.errors import DataError, MissingExtra
 from vertune.core.kinds import Task
+from vertune.data.frames import is_missing
+from vertune.reports.scales import plural
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -58,7 +60,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
         """Train on the texts `X` and their labels `y`, and return self.
 
-        Raises DataError if `y` does not contain exactly one label for each text.
+        Raises DataError if `y` does not contain exactly one label for each text, or fewer than two different labels.
         """
         import polars as pl
 
@@ -68,10 +70,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         settings = parse(self._settings())
         columns = _columns(X, settings.task)
-        texts, labels = len(next(iter(columns.values()))), np.asarray(y)
-        if labels.ndim != 1 or len(labels) != texts:
-            raise DataError(f"X has {texts} texts, but y has the shape {labels.shape}; expected ({texts},). Pass one label for each text.")
-        self.classes_, indices = np.unique(labels, return_inverse=True)
+        self.classes_, indices = _classes(y, len(next(iter(columns.values()))))
         frame = pl.DataFrame({**columns, settings.task.target_columns[0].name: [str(index) for index in indices]})
         home = Home(self.home or self._temporary_folder())
         dataset = prepare(settings, home, frames={"train": frame})
@@ -157,6 +156,34 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+def _classes(y: Any, texts: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the sorted distinct labels, and the index of the label of each text.
+
+    `texts` is the number of texts. Raises DataError if a label is missing (None, NaN or NA), if the labels can't be sorted, or if
+    there is not one label for each text.
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1 or len(labels) != texts:
+        raise DataError(f"X has {texts} texts, but y has the shape {labels.shape}; expected ({texts},). Pass one label for each text.")
+    missing = [row for row, label in enumerate(labels) if is_missing(label)]
+    if missing:
+        raise DataError(
+            f"The labels y lack a value for {plural(len(missing), 'text')}; the first of them has the index {missing[0]}. "
+            "Each text needs a label. Remove the texts without one from X and y."
+        )
+    try:
+        classes, indices = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        kinds = " and ".join(sorted({type(label).__name__ for label in labels}))
+        raise DataError(
+            f"The labels y have the types {kinds}, which can't be sorted; one type is expected. Convert all labels to str."
+        ) from error
+    if len(classes) < 2:
+        found = f"only '{classes[0]}'" if len(classes) else "no values"
+        raise DataError(f"The labels y contain {found}; expected at least two different labels. Pass texts of another class, too.")
+    return classes, indices
+
+
 def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
     """Return a dict that maps the names of the task's input fields to lists of texts, one list per column of `texts`.
 
@@ -172,10 +199,13 @@ def _columns(texts: Any, task: Task) -> dict[str, list[str]]:
             f"X has the shape {values.shape}; expected (texts,), (texts, 1) or (texts, 2). "
             "Pass the texts as one list, or as one or two columns."
         )
-    other = next((value for column in columns for value in column if not isinstance(value, str)), None)
-    if other is not None:
+    other = [(row, value) for column in columns for row, value in enumerate(column) if not isinstance(value, str)]
+    if other:
+        row, value = other[0]
+        advice = "Remove these rows from X and y." if is_missing(value) else "Convert the values to str first."
         raise DataError(
-            f"X contains the value {other!r} of type {type(other).__name__}; expected only texts. Convert the values to str first."
+            f"X contains {plural(len(other), 'value')} of another type than str, the first in row {row} (from 0): "
+            f"{value!r} of type {type(value).__name__}; expected only texts. {advice}"
         )
     names = [column.name for column in task.input_columns]
     if len(columns) > len(names):

@@ -7,13 +7,14 @@ import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.server.conftest import TEXTS, VERTICALS
 from tests.server.running import Running, same, together, until
 from vertune.answering.call import Call
 from vertune.answering.service import AnswerOptions, AnswerService, example_record
-from vertune.core.errors import Busy, DataError, NotFound
+from vertune.core.errors import Busy, DataError, ModelError, NotFound
 from vertune.queueing.fair_queue import BatchRequest
 from vertune.runtime.backbone import Backbone
 from vertune.tasks.classify import Classify
@@ -82,7 +83,7 @@ def test_errors_are_those_of_the_steps(service):
         service.ask("nobody", ["a"])
     with pytest.raises(DataError, match="Record 2 can't be answered"):
         service.ask("intent", ["a", " "])
-    with pytest.raises(DataError, match="reads question and context"):
+    with pytest.raises(DataError, match="reads the fields question and context"):
         service.ask("faq", ["a"])
 
 
@@ -158,7 +159,8 @@ def test_listeners_hear_of_every_call(fleet, caplog):
     assert first.tokens > 0
     assert first.waiting is not None
     assert first.inference > 0
-    assert (cached.tokens, cached.waiting, cached.inference) == (0, None, None)
+    assert (cached.tokens, cached.cached_tokens, first.cached_tokens) == (first.tokens, first.tokens, 0)
+    assert (cached.waiting, cached.inference) == (None, None)
     assert len({call.id for call in heard}) == 3
     assert "of a listener" in caplog.text
 
@@ -224,3 +226,29 @@ def test_closing_answers_what_waits(fleet):
     made.opened.set()
     closing.join(20)
     assert refused
+
+
+def test_outputs_that_are_no_numbers_fail_their_vertical_alone(service, alone):
+    damaged = service.fleet.get("intent")
+    damaged.slot.head = {name: np.full_like(array, np.nan) for name, array in damaged.slot.head.items()}
+    expected = {name: alone(name, records(name)) for name in VERTICALS}
+
+    def ask(name: str) -> bool:
+        if name != "intent":
+            return same(service.ask(name, records(name)), expected[name])
+        with pytest.raises(ModelError, match="NaN or infinity"):
+            service.ask(name, records(name))
+        return True
+
+    assert all(together([lambda name=name: ask(name) for name in [*VERTICALS, "intent"] * 3]))
+    assert {name for name, one in service.fleet.deployments.items() if one.health.fault} == {"intent"}
+
+
+def test_the_deadline_covers_reading_long_texts(service):
+    """Of a request that takes long to tokenise, nothing is computed after its deadline, and the error names the deadline."""
+    long = "tell me of rome and bread " * 4000
+    started = time.monotonic()
+    with pytest.raises(Busy, match="within its deadline of 20 ms"):
+        service.ask("spans", [long] * 200, deadline=0.02)
+    assert time.monotonic() - started < 2
+    assert service.batcher.queued == 0

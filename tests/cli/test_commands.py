@@ -2,14 +2,22 @@
 
 import io
 import json
+import re
 import shutil
+import socket
+import threading
+import tomllib
+from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
 
 from tests.cli.test_main import leave
-from vertune.core.files import write_json
+from tests.reports.test_verdict import measured
+from tests.steps.test_fit import losing
+from vertune.core.files import read_json, write_json
+from vertune.reports.verdict import verdict
 
 
 @pytest.fixture
@@ -54,6 +62,44 @@ def test_init_writes_over_nothing(run, table, tmp_path):
     assert run("init", table, "--out", out, "--force")[0] == 0
 
 
+def test_init_shows_what_the_model_would_read(run, table, tmp_path):
+    code, shown, said = run("init", table, "--out", tmp_path / "run.yaml")
+    assert code == 0, said
+    rows = pl.read_csv(table)
+    assert "Three records as the model reads them:" in shown
+    assert f"{rows['query'][0]} → {rows['kind'][0]}" in shown
+    code, shown, said = run("init", table, "--out", tmp_path / "other.yaml", "--task", "tag")
+    assert code == 3
+    assert "--text" in said
+
+
+def test_init_takes_the_row_of_the_header(run, tmp_path):
+    (tmp_path / "a.csv").write_text("good,the card came\nbad,it did not\n" + "good,all is well\nbad,nothing works\n" * 10, encoding="utf-8")
+    code, shown, said = run("init", tmp_path / "a.csv", "--out", tmp_path / "run.yaml")
+    assert code == 0, said
+    assert "column_2" in shown
+    assert "first line of a.csv seems to contain values" in said
+    code, shown, said = run("init", tmp_path / "a.csv", "--out", tmp_path / "run.yaml", "--force", "--header", "1")
+    assert code == 0, said
+    assert "the card came" in shown
+
+
+def test_fit_takes_data(run, table, tmp_path, tiny_base, monkeypatch, home):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--set", f"base={tiny_base}", "--set", "method=head", "--set", "training.epochs=1"]
+    shutil.copy(table, tmp_path / "订单.csv")
+    code, shown, said = run("fit", "订单.csv", *settings)
+    assert code == 0, said
+    assert "Three records as the model reads them:" in shown
+    assert "订单@live" in said
+    assert home.get("models", "订单")
+    assert yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))["data"]["source"] == "订单.csv"
+    (tmp_path / "run.yaml").write_text("mine: true\n", encoding="utf-8")
+    code, _, said = run("fit", "订单.csv", *settings)
+    assert code == 6
+    assert "vertune init 订单.csv" in said
+
+
 def test_train_takes_the_dataset_that_is_there(run, home, run_yaml):
     code, shown, said = run("train", run_yaml)
     assert code == 0, said
@@ -68,6 +114,7 @@ def test_fit_keeps_the_alias_that_is_there(run, home, run_yaml):
     code, shown, said = run("fit", run_yaml, "--set", "seed=1")
     assert code == 0, said
     assert home.aliases()["support@live"] == before
+    assert verdict(read_json(home.shelf("reports")[-1].folder / "metrics.json")).headline in said.splitlines()[-1]
     assert f"vertune compare support@live {home.shelf('models')[-1].id}" in said
     assert "report.html" in shown
 
@@ -106,20 +153,35 @@ def test_evaluate_on_a_split_and_on_a_file(run, home, table):
     assert json.loads(shown)["rows"] == 60
 
 
-def test_evaluate_says_when_a_simple_way_is_better(home, capsys):
-    from vertune.cli import evaluate
+@pytest.mark.parametrize(
+    ("ends", "said", "colour"), [((-0.3, -0.1), "Don't use this model", "bold red"), ((0.1, 0.3), "Use this model", "green")]
+)
+def test_evaluate_ends_with_what_to_do(home, capsys, monkeypatch, ends, said, colour):
+    from vertune.cli import evaluate, output
 
-    report = home.begin("reports", "worse")
-    verdicts = {
-        "majority": {"winner": "model", "sentence": "The model is better than nothing."},
-        "tfidf": {"winner": "baseline", "sentence": "The model is worse than counting."},
-    }
-    write_json(report.folder / "metrics.json", {"metrics": {"accuracy": 0.5}, "verdicts": verdicts})
+    report = home.begin("reports", "judged")
+    figures = measured(sum(ends) / 2, *ends, baseline=0.5) | {"notes": ["A note."]}
+    write_json(report.folder / "metrics.json", figures)
+    notes = []
+    monkeypatch.setattr(output, "note", lambda text, style="dim": notes.append((text, style)))
     evaluate.show(report)
-    said = capsys.readouterr().err
+    evaluate.advise(report)
     shutil.rmtree(report.folder)
-    assert "worse than counting" in said
-    assert "better than nothing" not in said
+    assert notes[0] == ("A note.", "yellow")
+    assert notes[-1][0].startswith(said)
+    assert notes[-1][1] == colour
+
+
+def test_fit_ends_with_an_error_if_a_baseline_is_better(run, home, run_yaml, monkeypatch):
+    losing(monkeypatch)
+    before = home.aliases()
+    code, _, said = run("fit", run_yaml, "--set", "seed=5", "--set", "name=other")
+    assert code == 7
+    assert home.aliases() == before
+    assert f"vertune alias other@live {home.shelf('models')[-1].id}" in said.splitlines()[-1]
+    code, _, said = run("fit", run_yaml, "--set", "seed=5", "--set", "name=other", "--accept")
+    assert code == 0, said
+    assert home.aliases()["other@live"] == home.shelf("models")[-1].id
 
 
 def test_evaluate_counts_the_rows_of_a_file_that_can_not_be_read(run, home, tmp_path):
@@ -197,6 +259,50 @@ def test_predict_names_the_models_that_there_are(run, model):
     assert "Did you mean 'support'?" in said
 
 
+def test_show_begins_with_what_a_user_wants_to_know(run, home, model):
+    code, shown, said = run("show", "support")
+    assert code == 0
+    lines = shown.splitlines()
+    assert lines[0] == model.id
+    assert lines[1].split(maxsplit=1)[1] == "classify: reads text; 2 labels: food, place"
+    assert lines[2].startswith("on test")
+    assert "95 % interval" in lines[2]
+    assert lines[3].startswith("on validation")
+    assert "train 43" in shown
+    assert "support@live" in shown
+    assert "data_hash" not in shown
+    assert "fingerprint" not in shown
+    assert 'vertune predict support "a text"' in said
+    complete = run("show", "support", "--all")[1]
+    assert model.manifest["data_hash"] in complete
+    assert "fingerprint" in complete
+
+
+def test_show_describes_everything_in_a_home(run, home, model):
+    dataset, report = home.shelf("datasets")[0], home.shelf("reports")[0]
+    backbone = home.finish(home.begin("backbones", "base", parents=[model.id]))
+    (backbone.folder / "verticals" / model.id).mkdir(parents=True)
+    failed = home.begin("models", "support", step="train", parents=[dataset.id])
+    failed.update(status="failed", error="DataError: no rows")
+    expected = {
+        dataset.id: ["a dataset for classify", "train 43", "queries.csv", model.id],
+        report.id: [f"a report on {model.id}", "on test", "report.html"],
+        backbone.id: ["several models share", model.id],
+        failed.id: ["unfinished run of the step train", "failed", "no rows", dataset.id],
+    }
+    for id, texts in expected.items():
+        code, shown, said = run("show", id)
+        assert code == 0, said
+        assert not [text for text in texts if text not in shown], shown
+        assert f"vertune show {id} --all" in said
+
+
+def test_list_states_the_figures_of_test_rows(run, model):
+    (line,) = [line for line in run("list", "models")[1].splitlines() if model.id in line]
+    assert "test accuracy" in line
+    assert "validation accuracy" not in line
+
+
 def test_list_show_alias_compare(run, model):
     code, shown, _ = run("list")
     assert code == 0
@@ -204,7 +310,6 @@ def test_list_show_alias_compare(run, model):
     assert "support@live" in shown
     assert json.loads(run("list", "models", "--json")[1])["models"][0]["id"] == model.id
     assert run("list", "modles")[0] == 2
-    assert model.id in run("show", "support")[1]
     assert json.loads(run("show", "support@live", "--json")[1])["step"] == "train"
     assert run("show", "nothing")[0] == 2
     assert run("alias", "support@next", model.id)[1].strip() == f"support@next points to {model.id}"
@@ -248,7 +353,41 @@ def test_export_and_bundle(run, home, tmp_path):
     assert run("predict", tmp_path / "bundle", "some bread")[0] == 0
 
 
-def test_doctor(run, tiny_base):
+def test_doctor_lists_every_optional_package(run, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = json.loads(run("doctor", "--json")[1])
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in {"all", "dev", "docs"}}
+    assert {"fastapi", "uvicorn", "torch"} <= set(found["packages"])
+    installed = {re.match(r"[\w.-]+", line)[0].lower() for lines in extras.values() for line in lines}
+    assert installed >= set(found["packages"])
+    assert "HF_HUB_OFFLINE" in found["hub"]
+    assert "fine" in found["hub"]
+
+
+@pytest.mark.enable_socket
+def test_doctor_says_whether_the_hub_is_reached(run, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+
+        def refuse():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        assert json.loads(run("doctor", "--json")[1])["hub"] == f"http://127.0.0.1:{port} can be reached"
+        thread.join()
+    assert "can't be reached" in json.loads(run("doctor", "--json")[1])["hub"]
+
+
+def test_doctor(run, tiny_base, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     code, shown, _ = run("doctor", "--base", tiny_base)
     assert code == 0
     assert f"{tiny_base}: found in" in shown

@@ -118,3 +118,14 @@ def test_what_was_not_foreseen_is_said_in_one_sentence_too(error, code, said, mo
 def test_a_wrong_option_leaves_with_the_code_of_a_config_error(capsys):
     assert leave(["train", "--no-such-option"]) == errors.ConfigError.exit_code
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_output_that_can_not_show_a_character_loses_no_work(tmp_path, encoding):
+    file = tmp_path / "订单.csv"
+    file.write_text("text,label\n" + "".join(f"轮胎坏了 {row},{'轮刹'[row % 2]}\n" for row in range(40)), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": encoding, "COLUMNS": "200"}
+    command = [sys.executable, "-m", "vertune", "init", file.name]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=60, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("轮" if encoding == "utf-8" else "\\u8f6e").encode(encoding) in done.stdout

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -74,8 +75,8 @@ class Reply(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def served():
+@contextmanager
+def running():
     served = Served()
     thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -83,6 +84,12 @@ def served():
     served.shutdown()
     served.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def served():
+    with running() as served:
+        yield served
 
 
 @pytest.fixture
@@ -312,7 +319,7 @@ def test_a_server_that_starts_meanwhile_is_found():
             raise httpx.ConnectError("refused")
         return httpx.Response(200, json=answered("a"))
 
-    with Client("http://far.example", transport=httpx.MockTransport(answer)) as client:
+    with Client("http://far.example", transport=httpx.MockTransport(answer), insecure=True) as client:
         assert client.predict("support", "hello") == [{"label": "a"}]
 
 
@@ -399,21 +406,24 @@ def test_connections_that_hang_while_they_are_made_are_left_before_the_deadline(
             other.setblocking(False)
             other.connect_ex(("127.0.0.1", port))
         start = time.monotonic()
-        with Client(f"http://far.example:{port}", deadline=0.4) as client, pytest.raises(Busy, match="No vertune server answers"):
+        with (
+            Client(f"http://far.example:{port}", deadline=0.4, insecure=True) as client,
+            pytest.raises(Busy, match="No vertune server answers"),
+        ):
             client.predict("support", "hello")
         assert 0.3 < time.monotonic() - start < 1
 
 
 def test_a_host_without_an_address_is_no_server(resolve):
     resolve()
-    with Client("http://far.example", deadline=0.4) as client, pytest.raises(Busy, match=r"far\.example has no address"):
+    with Client("http://far.example", deadline=0.4, insecure=True) as client, pytest.raises(Busy, match=r"far\.example has no address"):
         client.predict("support", "hello")
 
 
 def test_the_second_address_of_a_host_is_tried(server, resolve):
     resolve("127.0.0.2", "127.0.0.1")  # the server listens on the second one alone
     server.will(body={"verticals": []})
-    with Client(f"http://far.example:{server.server_port}") as client:
+    with Client(f"http://far.example:{server.server_port}", insecure=True) as client:
         assert client.verticals() == []
 
 
@@ -437,7 +447,7 @@ def test_the_deadline_holds_behind_a_proxy_too(monkeypatch):
         monkeypatch.setenv("HTTP_PROXY", url)
         monkeypatch.setenv("http_proxy", url)
         start = time.monotonic()
-        with Client("http://far.example", deadline=0.4) as client, pytest.raises(ModelError, match="did not answer"):
+        with Client("http://far.example", deadline=0.4, insecure=True) as client, pytest.raises(ModelError, match="did not answer"):
             client.predict("support", "hello")
         assert 0.3 < time.monotonic() - start < 1
 
@@ -534,4 +544,85 @@ def test_without_httpx_it_says_what_to_install(monkeypatch):
 def test_it_loads_no_other_part_of_vertune():
     code = "import sys, vertune.client; print(sorted(n for n in sys.modules if n.startswith('vertune') or n in ('numpy', 'httpx')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
-    assert done.stdout.strip() == str(["vertune", "vertune.client", "vertune.client.client", "vertune.core", "vertune.core.errors"])
+    assert done.stdout.strip() == str(
+        ["vertune", "vertune.client", "vertune.client.client", "vertune.core", "vertune.core.errors", "vertune.core.machine"]
+    )
+
+
+def test_an_unencrypted_way_to_another_machine_must_be_asked_for():
+    with pytest.raises(ConfigError, match="unencrypted to another machine; expected https"):
+        Client("http://bank.example", KEY)
+    Client("http://bank.example", KEY, insecure=True).close()
+    for near in ("http://localhost:1", "http://127.9.9.9:1", "http://[::1]:1", "https://bank.example"):
+        Client(near, KEY).close()
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    """A server with a certificate of an authority of its own, its TLS settings, and the folder with the certificates."""
+    import trustme
+
+    authority, stranger = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    stranger.cert_pem.write_to_path(tmp_path / "stranger.pem")
+    authority.issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    with running() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.will(body=answered("a"))
+        yield server, context, tmp_path
+
+
+def test_a_certificate_of_the_named_authority_is_trusted(encrypted):
+    server, context, folder = encrypted
+    url = f"https://127.0.0.1:{server.server_port}"
+    with Client(url, KEY, ca=folder / "ca.pem") as client:
+        assert client.predict("support", "hello") == [{"label": "a"}]
+    context.verify_mode = ssl.CERT_REQUIRED
+    with Client(url, KEY, ca=folder / "ca.pem", cert=folder / "client.pem") as client:
+        assert client.predict("support", "hello") == [{"label": "a"}]
+
+
+@pytest.mark.parametrize("ca", [None, "stranger.pem"])
+def test_a_certificate_that_is_not_trusted_is_named_and_not_tried_again(encrypted, ca):
+    server, _, folder = encrypted
+    url = f"https://127.0.0.1:{server.server_port}"
+    started = time.monotonic()
+    with Client(url, KEY, ca=ca and folder / ca) as client, pytest.raises(ConfigError, match=r"encrypted connection.*certificate"):
+        client.predict("support", "hello")
+    assert time.monotonic() - started < 5
+    assert not server.asked
+
+
+def test_files_of_certificates_that_can_not_be_read(tmp_path):
+    (tmp_path / "no.pem").write_text("no certificate")
+    for options in ({"ca": tmp_path / "absent.pem"}, {"ca": tmp_path / "no.pem"}):
+        with pytest.raises(ConfigError, match=r"certificates in ca=.*can't be read"):
+            Client("https://bank.example", **options)
+    for cert in (tmp_path / "absent.pem", (tmp_path / "no.pem", tmp_path / "no.pem")):
+        with pytest.raises(ConfigError, match="client's certificate in cert="):
+            Client("https://bank.example", cert=cert)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_an_answer_of_endless_depth(server, status):
+    server.will(status, b"[" * 200_000 + b"]" * 200_000)
+    with Client(server.url, deadline=5) as client, pytest.raises((ModelError, Busy), match=r"not JSON|without an explanation"):
+        client.predict("support", "hello")
+
+
+@pytest.mark.parametrize(("name", "value"), [("HTTPS_PROXY", "ftp://proxy:1"), ("NO_PROXY", "[::1]:80"), ("NO_PROXY", "host:port")])
+def test_a_proxy_that_can_not_be_used_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="proxy in the environment"):
+        Client("https://bank.example")
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "socks5h://127.0.0.1:1", "http://127.0.0.1:1"])
+def test_proxies_that_can_be_used(monkeypatch, value):
+    monkeypatch.setenv("ALL_PROXY", value)
+    monkeypatch.setenv("NO_PROXY", "::1,localhost,10.0.0.1")
+    with Client("https://bank.example", deadline=1) as client, pytest.raises(Busy):
+        client.predict("support", "hello")

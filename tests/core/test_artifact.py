@@ -35,6 +35,15 @@ def test_a_run_is_no_artifact_until_it_is_finished(home):
     assert home.runs() == []
 
 
+def test_a_home_that_can_not_be_written_is_a_storage_error(tmp_path):
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(StorageError, match="VERTUNE_HOME"):
+        Home(tmp_path / "home").begin("models", "intent")
+    (tmp_path / "other" / ".lock").mkdir(parents=True)
+    with pytest.raises(StorageError, match="Can't write"):
+        Home(tmp_path / "other").begin("models", "intent")
+
+
 def test_an_error_is_written_into_the_run_and_goes_on(home):
     run = home.begin("datasets", "intent")
     with pytest.raises(ValueError, match="bad"), recording(home, run):
@@ -261,3 +270,28 @@ def test_parents_that_are_no_list_of_ids_are_none(home, written):
     model = made(home)
     model.update(parents=written)
     assert model.parents == ()
+
+
+@pytest.mark.parametrize(("shared", "hidden"), [(False, 0o077), (True, 0o007)])
+def test_others_can_read_no_artifact(tmp_path, shared, hidden):
+    """Whatever made the files; in a home with the set-group-ID bit, the group of the home can read them."""
+    home = Home(tmp_path / "home")
+    umask = os.umask(0)
+    try:
+        if shared:
+            home.folder.mkdir()
+            home.folder.chmod(0o2775)
+        run = home.begin("datasets", "intent")
+        assert not run.folder.stat().st_mode & hidden, "while it is written, too"
+        (run.folder / "deep").mkdir()
+        (run.folder / "deep" / "rows.parquet").write_text("a customer's text")
+        done = home.finish(run)
+    finally:
+        os.umask(umask)
+    files = [done.folder, *done.folder.rglob("*")]
+    assert len(files) == 4
+    assert not any(path.stat().st_mode & hidden for path in files)
+    if shared:
+        assert all(path.stat().st_mode & 0o040 for path in files)
+    else:
+        assert not home.folder.stat().st_mode & hidden

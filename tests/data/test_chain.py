@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from vertune.core import labels
 from vertune.core.artifact import Home
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError
@@ -155,6 +156,64 @@ def test_labels_that_no_training_row_has_are_rejected_by_split(tmp_path):
     assert (note["where"], note["count"], note["of"]) == ("labels test", 1, 11)
     assert "'z' of this test row does not occur in the training rows" in note["what"]
     assert note["examples"][0] == {"file": data["test"], "row": 11, "value": {"label": "z"}}
+
+
+SPELLINGS = ["Security", "security", "Secur\u200bity", "ＳＥＣＵＲＩＴＹ", "billing"]
+MERGED = {
+    "classify": lambda label, place: {"text": f"question {place}", "label": label},
+    "multilabel": lambda label, place: {"text": f"question {place}", "labels": [label, "Security"] if place % 2 else [label]},
+    "tag": lambda label, place: {"text": f"Ada {place} met Bob", "spans": [{"start": 0, "end": 3, "label": label}]},
+}
+
+
+def prepared(tmp_path, rows, **data):
+    (tmp_path / "train.jsonl").write_text(lines(*rows), encoding="utf-8")
+    config = build(Config, {"data": {"source": str(tmp_path / "train.jsonl"), **data.pop("data", {})}, **data})
+    made = prepare(config, Home(tmp_path / "home"))
+    return made, json.loads((made.folder / "report.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("task", MERGED)
+def test_labels_that_nearly_agree_are_named_and_merged_only_if_asked(task, tmp_path):
+    rows = [MERGED[task](label, place) for place, label in enumerate([*SPELLINGS, "Security"] * 10)]
+    made, report = prepared(tmp_path, rows, task=task)
+    assert set(made.manifest["task"]["labels"]) == set(SPELLINGS)
+    (warning,) = [text for text in report["warnings"] if "nearly agree" in text]
+    assert all(labels.quoted(name) in warning for name in SPELLINGS[:4])
+    assert "'billing'" not in warning
+    assert "data.labels=merge" in warning
+    made, report = prepared(tmp_path, rows, task=task, data={"labels": "merge"})
+    assert set(made.manifest["task"]["labels"]) == {"Security", "billing"}
+    (note,) = [note for note in report["notes"] if "merged with another spelling" in note["what"]]
+    assert note["count"] == 30
+    assert "'Secur\\u200bity' as 'Security' (10)" in note["what"]
+    assert note["sentence"] in report["warnings"]
+
+
+def test_labels_of_other_tables_get_the_spelling_of_the_training_rows(tmp_path):
+    (tmp_path / "test.jsonl").write_text(lines({"text": "one", "label": "X"}, {"text": "two", "label": "y"}))
+    test = {"test": str(tmp_path / "test.jsonl")}
+    made, report = prepared(tmp_path, labelled(), data=test)
+    assert made.manifest["rows"]["test"] == 1
+    assert "the label 'X' of this test row does not occur in the training rows, but 'x' does" in report["rejected"][0]["reason"]
+    made, _ = prepared(tmp_path, labelled(), data={**test, "labels": "merge"})
+    assert dataset.read(made, "test")["label"].to_list() == ["x", "y"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("row", [{"text": "odd", "label": "z"}, {"text": "", "label": "x"}], ids=["unknown label", "blank text"])
+@pytest.mark.parametrize("own", [True, False], ids=["file", "column"])
+def test_a_given_split_that_loses_all_its_rows_is_an_error(split, row, own, tmp_path):
+    rows = labelled(part="train")
+    data = {"split": {"name": "given", "by": "part"}}
+    if own:
+        (tmp_path / "own.jsonl").write_text(lines(*[row] * 3))
+        data = {split: str(tmp_path / "own.jsonl")}
+    else:
+        rows += [{"text": f"more {place}", "label": "xy"[place % 2], "part": "validation"} for place in range(9)] if split == "test" else []
+        rows += [{**row, "part": split}] * 3
+    with pytest.raises(DataError, match=f"No row is left for {split}: 3 rows were rejected"):
+        prepared(tmp_path, rows, data=data)
 
 
 TEXTS = st.sampled_from(["", " ", "a card", "A card", "my loan", "rates", "zero\u200bwidth", "我的卡", "x" * 50, "one more", "yet another"])

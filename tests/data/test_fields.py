@@ -6,6 +6,7 @@ import pytest
 from vertune.core.errors import ConfigError, DataError, UnknownName
 from vertune.data.fields import map_fields
 from vertune.tasks.classify import Classify
+from vertune.tasks.multilabel import Multilabel
 
 FRAME = pl.DataFrame(
     {
@@ -51,6 +52,7 @@ def test_rows_to_answer_need_no_targets():
         ({"txt": "body"}, [], UnknownName, r"no field 'txt' in the task 'classify'. Did you mean 'text'"),
         ({}, [], DataError, r"'classify' reads the column 'text', but f.csv has only these columns: title.*fields: \{text: COLUMN\}"),
         ({"text": ["title", "parts"]}, [], ConfigError, r"joins several columns, but the column 'parts' has the type List"),
+        ({"text": "body", "label": ["title", "amount"]}, [], ConfigError, r"'label' is read from 2 columns .* can't be joined"),
         ({"text": "body", "label": "title"}, ["label"], ConfigError, r"'label' can't be kept under its name"),
     ],
 )
@@ -62,3 +64,26 @@ def test_what_is_not_there_is_named(fields, keep, error, words):
 def test_the_nearest_column_is_offered_where_none_is_said():
     with pytest.raises(DataError, match=r"Did you mean 'texts'\? .*fields: \{text: texts\}"):
         map_fields(FRAME.rename({"body": "texts"}), {}, Classify())
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        ([1, 0, 1], [["a", "b"], [], ["a"]]),
+        ([1.0, 0.0, None], [["a", "b"], [], None]),
+        ([True, False, True], [["a", "b"], [], ["a"]]),
+        (["1", "0", " "], [["a", "b"], [], None]),
+        (["x", "", None], [["a", "b"], [], []]),
+        (["Yes", "no", "Y"], [["a", "b"], [], ["a"]]),
+    ],
+)
+def test_columns_of_zeros_and_ones_become_labels(one, expected):
+    frame = pl.DataFrame({"text": ["t"] * 3, "a": one, "b": [1, 0, 0]})
+    for table in (frame, frame.lazy()):
+        assert map_fields(table, {"labels": ["a", "b"]}, Multilabel()).frame["labels"].to_list() == expected
+
+
+def test_columns_of_other_values_are_no_labels():
+    frame = pl.DataFrame({"text": ["t"] * 2, "a": [1, 0], "b": [2, 0]})
+    with pytest.raises(ConfigError, match="the column 'b' contains '2'"):
+        map_fields(frame, {"labels": ["a", "b"]}, Multilabel())

@@ -24,6 +24,7 @@ def encoder(tiny_base) -> Text:
 
 def test_splits_are_stored_and_found_again(encoder, tmp_path) -> None:
     tokens.write(tmp_path, tokens.read(encoder, Classify(), {**FRAMES, "test": FRAMES["train"].clear()}, ["text", "label"]))
+    (tmp_path / "manifest.json").write_text('{"format": 1}')
     dataset = Artifact(tmp_path)
     found = tokens.load(dataset, "train", encoder)
     assert found is not None

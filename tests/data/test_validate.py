@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from vertune.core.errors import ConfigError, DataError
-from vertune.data.validate import record_of_texts, records_of_texts, select_fields, text_records, validate_records
+from vertune.data.validate import (
+    MAX_RECORDS_WITHOUT_FRAME,
+    record_of_texts,
+    records_of_texts,
+    select_fields,
+    text_records,
+    validate_records,
+)
 from vertune.tasks.classify import Classify
+from vertune.tasks.embed import Embed
 from vertune.tasks.extract import Extract
 
 
@@ -30,6 +40,27 @@ def test_texts_and_frames_give_the_same_records() -> None:
 def test_the_first_record_that_can_not_be_answered_is_named(bad) -> None:
     with pytest.raises(DataError, match=r"Record 2 can't be answered: .* \(2 records can't be answered\)"):
         validate_records(predictor(), [{"text": "a"}, {"text": bad}, {"text": "b"}, {"text": bad}])
+
+
+MISSING = [None, float("nan"), np.float64("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+
+
+@pytest.mark.parametrize("value", MISSING, ids=lambda value: f"{type(value).__name__}")
+@pytest.mark.parametrize("count", [2, MAX_RECORDS_WITHOUT_FRAME + 1])
+def test_a_missing_text_is_empty_however_it_is_written(value, count) -> None:
+    records = [*({"text": "a"} for _ in range(count - 1)), {"text": value}]
+    with pytest.raises(DataError, match=f"Record {count} can't be answered: text is empty"):
+        validate_records(predictor(), records)
+
+
+@pytest.mark.parametrize("count", [1, MAX_RECORDS_WITHOUT_FRAME, MAX_RECORDS_WITHOUT_FRAME + 1])
+@pytest.mark.parametrize("fields", [{}, {"text": "question", "text_pair": "answer"}])
+def test_an_optional_input_may_be_left_out_of_any_number_of_records(count, fields) -> None:
+    model = predictor(Embed(), **fields)
+    key = fields.get("text", "text")
+    assert validate_records(model, [{key: f"text {row}"} for row in range(count)]) == [{"text": f"text {row}"} for row in range(count)]
+    with pytest.raises(DataError, match=f"Record {count} can't be answered: text is empty"):
+        validate_records(model, [*({key: "a"} for _ in range(count - 1)), {key: "  "}])
 
 
 def test_text_that_is_no_unicode_is_refused() -> None:
@@ -57,6 +88,8 @@ def test_bare_texts_become_records() -> None:
     assert record_of_texts(predictor(), ["a", "b"]) == {"text": "a", "text_pair": "b"}
     with pytest.raises(ConfigError, match="3 texts were given, but this model reads 2"):
         record_of_texts(predictor(), ["a", "b", "c"])
+    with pytest.raises(ConfigError, match="2 texts were given, but this model reads 1"):
+        record_of_texts(SimpleNamespace(task=Classify(), columns=("text", "label")), ["a", "b"])
     assert records_of_texts(Classify(), "intent", ["a", "b"]) == [{"text": "a"}, {"text": "b"}]
     with pytest.raises(DataError, match=r"'faq' reads the fields question and context, .* Send records"):
         records_of_texts(Extract(), "faq", ["a"])

@@ -82,9 +82,12 @@ class Session:
         return True
 
     def _command(self, words: list[str]) -> None:
-        """Run a vertune command; a page's few rows let the gate of `compress` refuse to decide, which pages explain."""
+        """Run a vertune command; a page's few rows let the gate of `compress` refuse to decide, which pages explain.
+
+        The tiny base often loses to counting words, so `fit` gets the option to go live nevertheless.
+        """
         with pytest.raises(SystemExit) as left:
-            main(words)
+            main([*words, "--accept"] if words[0] == "fit" else words)
         undecided = words[0] == "compress" and "--accept" not in words
         assert (left.value.code or 0) in ({0, ModelError.exit_code} if undecided else {0}), words
 

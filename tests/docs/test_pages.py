@@ -9,7 +9,7 @@ from tests.docs.conftest import DOCS, ROOT
 from tests.docs.snippets import blocks
 
 ON_THEIR_OWN = ["classify", "embed", "extract", "match", "multilabel", "python", "regress", "tag"]
-CONTINUED = ["compress", "serve"]
+CONTINUED = ["compress", "serve", "sign"]
 """Pages that continue `classify` with the model that it trains."""
 
 

@@ -145,3 +145,32 @@ def test_a_probe_is_a_batch_of_the_costs_asked_for(base) -> None:
     assert encoder.mask(arrays).sum(1).tolist() == [3, 7]
     assert {name: array.shape for name, array in arrays.items()} == dict.fromkeys([_tokens.SEQUENCE, _tokens.MASK, _tokens.TYPES], (2, 7))
     assert np.all(arrays[_tokens.SEQUENCE] < encoder.settings["vocab_size"])
+
+
+LONG = st.tuples(
+    st.lists(st.sampled_from(["tell", "rome", "you", "x1", "?", "中文", "zzz", "  "]), min_size=1, max_size=40), st.integers(1, 400)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=LONG, second=LONG, spaced=st.booleans(), size=st.integers(6, 24), view=st.sampled_from([ONE, PAIR, CUT]))
+def test_a_long_text_gives_the_input_of_its_complete_tokens(base, first, second, spaced, size, view) -> None:
+    encoder = Text(base=base, max_tokens=size, truncation="head")
+    record = {name: (" " * spaced).join(words * times) for name, (words, times) in (("text", first), ("text_pair", second))}
+    found, complete = (encoder.encode([record], (view,), tokens) for tokens in (None, encoder.read([record], ["text", "text_pair"])))
+    for one, other in zip(found, complete, strict=True):
+        assert (one.truncated > 0) == (other.truncated > 0)
+        one.truncated = other.truncated
+    assert plain(found) == plain(complete)
+
+
+def test_only_the_beginning_of_a_long_text_is_read(base, monkeypatch) -> None:
+    read: list[int] = []
+    tokenise = _tokens.tokenise
+    monkeypatch.setattr(_tokens, "tokenise", lambda tokenizer, texts: read.extend(map(len, texts)) or tokenise(tokenizer, texts))
+    encoder = Text(base=base, max_tokens=16, truncation="head")
+    encoder.encode([{"text": "tell rome " * 100_000}, {"text": "you"}], (ONE,))
+    assert sum(read) < 16 * 8 * 8 + 4
+    read.clear()
+    Text(base=base, max_tokens=16, truncation="window").encode([{"text": "tell rome " * 100}], (ONE,))
+    assert read == [1000]

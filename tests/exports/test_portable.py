@@ -10,6 +10,7 @@ import pytest
 
 from vertune.core import part
 from vertune.core.errors import ModelError
+from vertune.core.files import file_hash
 from vertune.core.kinds import Export, Method, Task
 from vertune.core.parse import build
 from vertune.encoders.text import Text
@@ -68,6 +69,13 @@ def written(model, folder):
     return folder
 
 
+def write_labels(folder, described) -> None:
+    """Write labels.json with the hash that fits, as an export with other labels would."""
+    (folder / "labels.json").write_text(json.dumps(described))
+    listed = json.loads((folder / "files.json").read_text())
+    (folder / "files.json").write_text(json.dumps({**listed, "labels.json": file_hash(folder / "labels.json")}))
+
+
 @pytest.mark.parametrize("task", part.names("tasks"))
 def test_every_task_answers_alike_without_vertune(bases, tmp_path, task):
     model = trained(bases, task)
@@ -100,7 +108,7 @@ def test_the_folder_holds_what_it_says_and_refuses_other_labels(bases, tmp_path)
     assert "vertune" not in (folder / "requirements.txt").read_text()
     described = json.loads((folder / "labels.json").read_text())
     described["size"] = 7
-    (folder / "labels.json").write_text(json.dumps(described))
+    write_labels(folder, described)
     with pytest.raises(subprocess.CalledProcessError) as error:
         asked(folder, [{"text": "a card"}])
     assert "don't belong together" in error.value.stderr
@@ -129,6 +137,20 @@ def test_a_bundle_that_answers_otherwise_is_not_kept(bases, tmp_path):
     folder = written(model, tmp_path / "bundle")
     described = json.loads((folder / "labels.json").read_text())
     described["options"]["labels"] = described["options"]["labels"][::-1]
-    (folder / "labels.json").write_text(json.dumps(described))
+    write_labels(folder, described)
     with pytest.raises(ModelError, match=r"for example record 1, its script predict\.py predicts"):
         build(Export, "onnx").check(model, folder)
+
+
+def test_a_changed_file_is_refused(bases, tmp_path):
+    folder = written(trained(bases, "classify"), tmp_path / "bundle")
+    for name in ("model.onnx", "tokenizer.json", "labels.json", "parts/vertune.decoders.classify.py"):
+        kept = (folder / name).read_bytes()
+        (folder / name).write_bytes(kept.replace(b"e", b"f", 1) if name == "tokenizer.json" else kept + b" ")
+        with pytest.raises(subprocess.CalledProcessError) as told:
+            asked(folder, [{"text": "a card"}])
+        assert f"{name} has changed" in told.value.stderr
+        (folder / name).write_bytes(kept)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        asked(folder, [{"text": "a card"}])

@@ -7,7 +7,9 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from vertune.core import part
+from vertune.learning import probe
 from vertune.learning.probe import FrozenStates, _minimise, _Problem, solve
+from vertune.learning.probe import _loss as loss
 
 
 def frozen_of(states, targets) -> FrozenStates:
@@ -88,3 +90,23 @@ def test_only_as_many_tokens_are_frozen_as_a_head_needs(base, monkeypatch):
     assert some.cost < whole.cost
     place = next(row for row in range(len(whole.groups)) if whole.groups[row] == some.groups[0])
     assert torch.allclose(whole.states[place], some.states[0], atol=1e-5)
+
+
+def test_many_classes_need_few_iterations(monkeypatch):
+    random = np.random.default_rng(0)
+    classes, width, rows = 260, 12, 780
+    centres = random.normal(size=(classes, width))
+    labels = np.arange(rows) % classes
+    train, test = (centres[labels] + random.normal(size=(rows, width)) * 0.3 for _ in range(2))
+    task = part.find("tasks", "classify")(labels=[str(label) for label in range(classes)])
+    accuracy, evaluations = [], []
+    for many in (probe._MANY_OUTPUTS, classes):
+        calls = []
+        monkeypatch.setattr(probe, "_WORK", 1.0)
+        monkeypatch.setattr(probe, "_MANY_OUTPUTS", many)
+        monkeypatch.setattr(probe, "_loss", lambda *given, calls=calls: calls.append(1) or loss(*given))
+        solution = solve(frozen_of(train, labels), task, classes, follows=False)
+        accuracy.append(((test @ solution.weight.numpy().T + solution.bias.numpy()).argmax(1) == labels).mean())
+        evaluations.append(len(calls))
+    assert accuracy[0] >= accuracy[1] - 0.03 > 0.5
+    assert evaluations[0] < 0.7 * evaluations[1]

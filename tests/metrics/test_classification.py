@@ -40,7 +40,14 @@ def test_single_label_metrics_equal_those_of_scikit_learn(case):
     assert found["weighted_f1"] == pytest.approx(oracle.f1_score(truth, guess, average="weighted"))
     assert found["balanced_accuracy"] == pytest.approx(oracle.balanced_accuracy_score(truth, guess))
     assert found["mcc"] == pytest.approx(oracle.matthews_corrcoef(truth, guess), abs=1e-9)
-    assert (classification.confusion(truth, guess, count) == oracle.confusion_matrix(truth, guess, labels=range(count))).all()
+    cells = classification.confusion(truth, guess, count)
+    matrix = np.zeros((count, count), int)
+    for row, column, number in cells:
+        matrix[row, column] = number
+    assert (matrix == oracle.confusion_matrix(truth, guess, labels=range(count))).all()
+    numbers = [number for _, _, number in cells]
+    assert 0 not in numbers
+    assert numbers == sorted(numbers, reverse=True)
 
 
 def test_metrics_of_a_subset_of_rows_are_those_of_its_tallies():

@@ -45,11 +45,12 @@ def test_a_card_says_what_a_reader_must_know(manifest, base):
         "# topics", 'vertune.load("topics-1")', "`label 0`", "and 10 more",
         "93.0\u00a0%", "92.0 to 94.0\u00a0%", "| 0.900 |", "100 train, 20 validation.",
         "`abc`", "`lora`, 1,000 trained weights", "12 s were left", "it reads both ends",
-        "only 100 rows", "retrained on all labelled rows", "apache-2.0", "Some Licence 1.0",
+        "only 100 rows", "retrained on all labelled rows", "apache-2.0, as its own card states", "Some Licence 1.0",
+        "Data: unknown", "Code, vertune: Apache-2.0", "not measured on test rows yet",
     ):  # fmt: skip
         assert wanted in text, wanted
     front = yaml.safe_load(text.split("---")[1])
-    assert front == {"library_name": "vertune", "base_model": str(base), "license": "apache-2.0", "tags": ["vertune", "classify"]}
+    assert front == {"library_name": "vertune", "base_model": str(base), "license": "unknown", "tags": ["vertune", "classify"]}
     assert "\n\n\n" not in text
 
 
@@ -61,7 +62,7 @@ def test_what_is_not_known_is_said_to_be_unknown(manifest, tmp_path):
     }
     text = card(bare)
     assert "not stated by the base" in text
-    assert "Data: not stated" in text
+    assert "Data: unknown" in text
     assert "It was not measured" in text
 
 
@@ -70,6 +71,32 @@ def test_a_table_without_intervals_has_no_column_for_them(manifest):
     assert "95 % interval |" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {4}
+
+
+@pytest.mark.parametrize(
+    ("stated", "licence"), [(None, "unknown"), ("Apache-2.0", "apache-2.0"), ("cc-by-4.0", "other")], ids=["unknown", "equal", "different"]
+)
+def test_the_licence_of_the_base_is_not_that_of_the_model(manifest, stated, licence):
+    manifest["config"]["data"]["licence"] = stated
+    text = card(manifest)
+    assert yaml.safe_load(text.split("---")[1])["license"] == licence
+    assert f"Data: {stated or 'unknown'}" in text
+
+
+def test_figures_of_test_rows_come_first_and_are_told_apart(manifest):
+    entry = {"value": 0.895, "low": 0.88, "high": 0.91}
+    evaluated = {
+        "split": "test", "rows": 2000, "units": 2000, "goal": "accuracy", "lower_is_better": [], "metrics": {"accuracy": entry},
+        "baselines": {"tfidf": {"accuracy": {"value": 0.92, "low": 0.91, "high": 0.93}}},
+        "differences": {"tfidf": {"accuracy": {"value": -0.025, "low": -0.04, "high": -0.01}}},
+        "verdicts": {"tfidf": {"winner": "baseline", "sentence": ""}},
+    }  # fmt: skip
+    text = card(manifest, {"rows": {"train": 100, "validation": 20, "test": 2000}}, evaluated)
+    assert "89.5\u00a0%" in text
+    assert text.index("**test** rows (2,000 rows)") < text.index("88.0 to 91.0") < text.index("**validation** rows (20 rows)")
+    assert "Don't use this model" in text
+    assert "not measured on test rows" not in text
+    assert "\n\n\n" not in text
 
 
 def test_a_licence_that_can_not_be_read_is_none(base, tmp_path):

@@ -30,8 +30,8 @@ class Running:
         self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), good: bool = True,
         **settings: Any,
     ):  # fmt: skip
-        """Without a key it is open to everybody. Unless `good` is false, all live models must be served when it is entered."""
-        given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, **settings}
+        """Without a key, it is open for everything. Unless `good` is false, all live models must be served when it is entered."""
+        given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", **settings}
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
         self._good = good
         self.keys = None if key is None else Keys(home.folder / "server.db")

@@ -13,7 +13,7 @@ import pytest
 from tests.server.running import Running, problem, until
 from vertune.core.errors import ConfigError
 from vertune.server.discovery import find_routes
-from vertune.server.settings import Settings, changed, loopback
+from vertune.server.settings import Settings, changed
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -213,11 +213,6 @@ def test_open_is_refused_where_others_reach_it(host) -> None:
     Settings(host=host).check()
 
 
-def test_what_is_loopback() -> None:
-    assert all(map(loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST.", "::ffff:127.0.0.1"]))
-    assert not any(map(loopback, ["", "0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example", "localhost.example", "2130706433"]))
-
-
 @pytest.mark.parametrize("rate", ["often", "0/minute", "10/minute;1/second", ""])
 def test_a_rate_that_is_none_is_refused(rate) -> None:
     with pytest.raises(ConfigError, match="600/minute"):
@@ -290,3 +285,14 @@ def test_a_name_of_a_file_reaches_no_file(home, start, touched) -> None:
         assert not [one for one in touched if "zz-file" in one and not (plain and "aliases" in one)]
         assert not (home.folder / "seen").exists()
         assert any("seen" in one for one in touched), "the hook sees nothing"
+
+
+@pytest.mark.parametrize(("scope", "status"), [("predict", 403), ("admin", 202)])
+def test_without_keys_a_request_may_only_predict_unless_the_operator_says_more(home, start, scope, status) -> None:
+    running = start(home, open_scope=scope)
+    assert running.ask.post("/v1/verticals/intent/predict", json={"texts": ["soup"]}).status_code == 200
+    live = running.service.answers.fleet.get("intent").model.id
+    reply = running.ask.put("/v1/verticals/intent", json={"model": live})
+    assert reply.status_code == status, reply.text
+    if status == 403:
+        assert "open_scope=admin" in problem(reply, 403)

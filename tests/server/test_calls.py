@@ -37,15 +37,22 @@ def test_a_call_says_what_was_asked_by_whom_and_what_came_of_it(heard) -> None:
 
 
 def test_tokens_tell_what_was_computed(heard) -> None:
-    """Once where verticals share features, and nothing for what is cached."""
+    """Once where verticals share features, and as many for what is cached, which is told apart."""
     running, calls = heard
     for names in (["intent"], ["intent", "spans"], ["spans", "find"], ["intent", "spans"]):
         running.ask.post("/v1/predict", json={"verticals": names, "texts": TEXTS})
-    one, shared, other, cached = [call.tokens for call in calls]
-    assert one > 0
-    assert shared == one, "intent is cached, and spans computes the same features"
-    assert other == one
-    assert cached == 0
+    assert len({call.tokens for call in calls}) == 1
+    assert [call.cached_tokens for call in calls] == [0, 0, 0, calls[0].tokens], "of the second call, spans computes what intent has cached"
+
+
+def test_the_cache_tells_no_customer_what_another_has_asked(heard, home) -> None:
+    running, calls = heard
+    for key in (running._key, admin(home), running._key):
+        headers = {"Authorization": f"Bearer {key}"}
+        running.stranger.post("/v1/predict", json={"verticals": ["intent"], "texts": TEXTS}, headers=headers)
+    assert [call.cache_hits for call in calls] == [[0], [0], [len(TEXTS)]]
+    assert [call.cached_tokens > 0 for call in calls] == [False, False, True]
+    assert len({call.tokens for call in calls}) == 1
 
 
 @pytest.mark.parametrize(

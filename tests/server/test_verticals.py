@@ -112,13 +112,21 @@ def test_what_is_no_model_does_not_go_live(server, body, status) -> None:
     assert server.service.home.aliases() == before
 
 
-@pytest.mark.parametrize("name", ["Upper", "a@b", "-a", "a..b", "a" * 81, "a b", "%00", "日本"])
+@pytest.mark.parametrize("name", ["Upper", "a@b", "-a", "a..b", "a" * 81, "a b", "%00", "日本😀", "ａ"])
 def test_what_is_no_name_is_no_vertical(server, other, name) -> None:
     before = server.service.home.aliases()
     assert problem(server.ask.put(f"/v1/verticals/{name}", json={"model": other}), 422)
     for found in (server.ask.get(f"/v1/verticals/{name}"), server.ask.delete(f"/v1/verticals/{name}"), server.predict(name, "a")):
         assert problem(found, 404)
     assert server.service.home.aliases() == before
+
+
+def test_a_name_in_another_script_is_served(server, other) -> None:
+    assert server.ask.put("/v1/verticals/订单分类", json={"model": other}).status_code == 202
+    until(lambda: server.predict("订单分类", "a").status_code == 200)
+    assert "订单分类" in server.ask.get("/metrics").text
+    assert server.ask.get("/v1/verticals/%E8%AE%A2%E5%8D%95%E5%88%86%E7%B1%BB").json()["name"] == "订单分类"
+    assert server.ask.delete("/v1/verticals/订单分类").status_code == 204
 
 
 def test_an_alias_that_another_process_moves_is_followed(running, home, other) -> None:
@@ -267,7 +275,7 @@ def test_a_newer_graph_of_a_model_is_followed(running, home) -> None:
     graph = graph_of(home, running.service.answers.fleet.get("whole").model)
     newer = graph.folder.with_name(f"{graph.id}-newer")
     shutil.copytree(graph.folder, newer)
-    write_json(newer / "manifest.json", {**graph.manifest, "id": newer.name})
+    Artifact(newer).update(id=newer.name)
     until(lambda: running.service.answers.fleet.get("whole").artifact_id == newer.name)
     home.remove("models", graph.id)
     assert running.predict("whole", "a").status_code == 200
@@ -278,7 +286,7 @@ def test_a_damaged_model_is_told_and_the_one_before_answers(running, home, other
         file.write_bytes(b"damaged")
     found = running.ask.put("/v1/verticals/intent", json={"model": other}).json()
     assert found["coming"]["state"] == "damaged"
-    assert "can't be read" in found["coming"]["why"]
+    assert "rows.safetensors has changed" in found["coming"]["why"]
     assert labels(running.predict("intent", "a")) == {"food", "place"}
     assert running.ask.put("/v1/verticals/whole", json={"model": found["model"]}).status_code == 202  # others are followed all the same
     assert running.predict("whole", "a").json()["model"] == found["model"]
@@ -367,7 +375,7 @@ def test_a_vertical_is_replaced_under_load(running, home, alone, other) -> None:
 
     *asked, times = together([*(lambda place=place: ask(place) for place in range(4)), replace])
     assert seen == {first, other}
-    assert times > 5
+    assert times > 2  # each compares reference outputs first
     assert min(asked) > 5
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import html
 import json
 from types import SimpleNamespace
 
@@ -9,11 +11,13 @@ import pytest
 from tests.learning.conftest import sentences
 from vertune.core.artifact import Home
 from vertune.core.config import Config, dump
-from vertune.core.errors import ConfigError, DataError, ModelError, NotFound
+from vertune.core.errors import ConfigError, DataError, ModelError, NotFound, StorageError
 from vertune.core.files import read_json, write_json
 from vertune.core.parse import build
 from vertune.data import dataset as datasets
+from vertune.evaluation import mistakes, recorded
 from vertune.evaluation import scores as measure
+from vertune.reports.verdict import verdict
 from vertune.steps import evaluate as step
 from vertune.steps.evaluate import evaluate
 
@@ -73,7 +77,7 @@ def test_a_report_holds_what_a_person_and_a_machine_need(home):
     report = evaluate(model, home)
     measured = read_json(report.folder / "metrics.json")
     assert {path.name for path in report.folder.iterdir()} == {
-        "manifest.json", "events.jsonl", "metrics.json", "report.html", "answers.jsonl", "tally.parquet",
+        "manifest.json", "events.jsonl", "metrics.json", "report.html", "errors.csv", "answers.jsonl", "tally.parquet",
     }  # fmt: skip
     assert report.manifest["parents"] == [model.id, model.manifest["parents"][0]]
     assert report.manifest["status"] == "done"
@@ -86,7 +90,7 @@ def test_a_report_holds_what_a_person_and_a_machine_need(home):
     lines = [json.loads(line) for line in (report.folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["record"]["text"] for line in lines] == [row["text"] for row in FRAMES["test"]]
     assert pl.read_parquet(report.folder / "tally.parquet").shape == (90, 9)
-    assert [event["event"] for event in report.events()] == ["answering", "baselines", "measuring"]
+    assert [event["event"] for event in report.events()] == ["answering", "baselines", "scoring"]
 
 
 def test_the_page_answers_the_four_questions_at_its_top(home):
@@ -112,10 +116,64 @@ def test_the_page_answers_the_four_questions_at_its_top(home):
         assert wanted in page, wanted
 
 
+def test_figures_of_test_rows_join_the_card_of_the_model(home):
+    model = trained(home, FRAMES)
+    evaluate(model, home, "validation")
+    assert recorded.recorded(model) is None
+    report = evaluate(model, home)
+    measured = read_json(report.folder / "metrics.json")
+    entries = recorded.recorded(model)
+    assert entries["report"] == report.id
+    assert verdict(entries) == verdict(measured)
+    text = (model.folder / "README.md").read_text(encoding="utf-8")
+    assert "**test** rows (90 rows)" in text
+    assert verdict(measured).headline in text
+    assert next(iter(recorded.metrics_by_split(model))) == "test"
+    assert recorded.metrics_by_split(model)["test"]["accuracy"] == measured["metrics"]["accuracy"]["value"]
+    assert recorded.metrics_by_split(report) == {"test": recorded.metrics_by_split(model)["test"]}
+
+
+def test_a_model_whose_folder_can_not_be_written_is_evaluated_all_the_same(home, monkeypatch):
+    def refuse(*_):
+        raise StorageError("Read-only.")
+
+    monkeypatch.setattr(recorded, "write_json", refuse)
+    assert evaluate(trained(home, FRAMES), home).manifest["status"] == "done"
+
+
+def test_the_page_begins_with_what_to_do_and_leads_to_every_wrong_answer(home, monkeypatch):
+    monkeypatch.setattr(mistakes, "LISTED", 3)
+    rows = [{**row, "__file": "/data/test.csv", "__row": 7 * place + 1} for place, row in enumerate(FRAMES["test"])]
+    model = trained(home, {**FRAMES, "test": rows})
+    report = evaluate(model, home)
+    measured = read_json(report.folder / "metrics.json")
+    page = html.unescape((report.folder / "report.html").read_text(encoding="utf-8"))
+    assert page.index("<h1>") < page.index(verdict(measured).headline) < page.index("What to do next") < page.index("How good is it?")
+    assert f"vertune alias {model.manifest['name']}@live {model.id}" in page
+    assert len(measured["details"]["errors"]) == 3
+    with (report.folder / "errors.csv").open(encoding="utf-8-sig", newline="") as file:
+        wrong = list(csv.DictReader(file))
+    assert len(wrong) == measured["details"]["error_count"] == round(90 * (1 - measured["metrics"]["accuracy"]["value"])) > 3
+    assert f"All {len(wrong)} wrong answers" in page
+    by_row = {str(row["__row"]): row for row in rows}
+    assert all(by_row[row["row"]]["text"] == row["text"] and row["file"] == "/data/test.csv" for row in wrong)
+    for error in measured["details"]["errors"]:
+        assert f'<td class="place" data-title="row">{error["__row"]}</td>' in page
+
+
 def test_the_same_evaluation_says_the_same(home):
     model = trained(home, FRAMES)
     first, second = (read_json(evaluate(model, home).folder / "metrics.json") for _ in range(2))
     assert first == second
+
+
+def test_copies_among_the_measured_rows_are_said(home):
+    model = trained(home, FRAMES)
+    dataset = home.get("datasets", model.manifest["parents"][0])
+    for copies, said in ((20, True), (1, False)):
+        write_json(dataset.folder / "report.json", {"duplicates": {"test": copies, "train": 80}, "leakage": []})
+        notes = read_json(evaluate(model, home).folder / "metrics.json")["notes"]
+        assert any(f"{copies} rows of the 90 rows measured here repeat" in note for note in notes) is said
 
 
 def test_a_missing_test_split_is_said_loudly(home):

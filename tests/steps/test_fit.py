@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import random
 from collections import Counter
 
 import pytest
@@ -8,8 +10,11 @@ import pytest
 from vertune.core.artifact import Home
 from vertune.core.config import Evaluation, load
 from vertune.core.errors import NotFound
+from vertune.core.files import read_json, write_json
 from vertune.data.dataset import read
 from vertune.encoders import _tokens
+from vertune.reports.verdict import best_baseline
+from vertune.steps import fit as fit_step
 from vertune.steps.fit import fit, prepared
 from vertune.steps.train import train
 
@@ -68,3 +73,54 @@ def test_a_fit_tokenises_each_training_and_validation_text_once(run_yaml, table,
     learnt = [text for split in ("train", "validation") for text in read(fitted.dataset, split)["text"]]
     assert len(learnt) > 40
     assert {counts[text] for text in learnt} == {1}
+
+
+def losing(monkeypatch):
+    """Let every model be measured as clearly worse than its best baseline."""
+    real = fit_step.evaluate
+
+    def measured_worse(*given):
+        report = real(*given)
+        figures = read_json(report.folder / "metrics.json")
+        name, goal = best_baseline(figures), figures["goal"]
+        figures["differences"][name][goal] = {"value": -0.2, "low": -0.3, "high": -0.1}
+        figures["verdicts"][name] = {"winner": "baseline", "sentence": "The model is worse."}
+        write_json(report.folder / "metrics.json", figures)
+        return report
+
+    monkeypatch.setattr(fit_step, "evaluate", measured_worse)
+
+
+def test_a_model_that_is_worse_than_its_baseline_does_not_go_live(run_yaml, tmp_path, monkeypatch):
+    losing(monkeypatch)
+    home, config = Home(tmp_path), load(run_yaml)
+    found = fit(config, home)
+    assert found.worse_than is not None
+    assert home.aliases() == {}
+    assert f"vertune alias support@live {found.model.id}" in found.warning
+    assert "support@live was not pointed to it" in found.warning
+    accepted = fit(config, home, accept=True)
+    assert (accepted.worse_than, accepted.warning) == (None, "")
+    assert home.aliases() == {"support@live": accepted.model.id}
+    worse = fit(config, home)
+    assert worse.worse_than is not None
+    assert home.aliases() == {"support@live": accepted.model.id}
+
+
+def test_a_real_model_that_loses_to_counting_words_does_not_go_live(tiny_base, tmp_path):
+    """The label is one word of many, which counting sees at once and a frozen random base hardly does."""
+    rng = random.Random(0)
+    words = [f"w{number}" for number in range(60)]
+    rows = []
+    for _ in range(600):
+        chosen = rng.sample(words, 12)
+        rows.append({"text": " ".join(chosen), "label": "yes" if "w0" in chosen or "w1" in chosen else "no"})
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "run.yaml").write_text(
+        f"name: words\ndata: {{source: rows.jsonl, split: {{name: stratified, test: 0.3}}}}\nbase: {tiny_base}\n"
+        "method: head\ntraining: {start: random, epochs: 1, evaluations: 0, refit: never}\n"
+    )
+    home = Home(tmp_path / "home")
+    found = fit(load(tmp_path / "run.yaml"), home)
+    assert found.worse_than == "tfidf"
+    assert home.aliases() == {}

@@ -1,19 +1,23 @@
 """Answers keep the order and number of rows, whatever the columns are called and whatever can't be answered."""
 
+import base64
+import datetime as dt
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import polars as pl
 import pytest
 
+import vertune
 from vertune.core.artifact import Home
 from vertune.core.config import load
-from vertune.core.errors import ConfigError, DataError, StorageError
+from vertune.core.errors import ConfigError, DataError, StorageError, UnknownName
 from vertune.data.validate import record_of_texts, validate_records
 from vertune.runtime.predictor import Predictor
 from vertune.steps.evaluate import evaluate
 from vertune.steps.fit import fit
-from vertune.steps.predict import answer, predict, predict_file
+from vertune.steps.predict import answer, predict, predict_file, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,109 @@ def test_a_file_is_written_whole_or_not_at_all(predictor, tmp_path, monkeypatch)
         predict_file(predictor, given, out)
     assert out.read_text() == before
     assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
+
+
+AWKWARD = {
+    "number": pl.Series([1.5, float("nan"), float("inf")]),
+    "bytes": pl.Series([b"\xff", None, b"ab"]),
+    "when": pl.Series([dt.datetime(2024, 1, 1), None, dt.datetime(2024, 1, 2)]),
+    "long": pl.Series([dt.timedelta(1), None, dt.timedelta(2)]),
+    "exact": pl.Series([Decimal("1.50"), None, Decimal(2)]),
+    "list": pl.Series([[1.0, float("nan")], None, []]),
+    "object": pl.Series([{"a": b"x"}, {"a": None}, None]),
+    "word": pl.Series(["a", None, "b"], dtype=pl.Categorical),
+    "empty": pl.Series([None, None, None]),
+}
+
+
+@pytest.mark.parametrize("form", [".jsonl", ".csv", ".parquet"])
+def test_columns_of_every_type_are_written_beside_the_answers(predictor, tmp_path, form):
+    given, out = tmp_path / "in.parquet", tmp_path / f"out{form}"
+    pl.DataFrame({"query": ["bread", "rome", "  "], **AWKWARD}).write_parquet(given)
+    assert list(predict_file(predictor, given, out).errors) == [2]
+    if form == ".jsonl":
+
+        def refuse(name):
+            raise AssertionError(f"{name} is not JSON")
+
+        lines = [json.loads(line, parse_constant=refuse) for line in out.read_text().splitlines()]
+        assert [line["number"] for line in lines] == [1.5, None, "inf"]
+        assert lines[0]["list"] == [1.0, None]
+        assert base64.b64decode(lines[0]["bytes"]) == b"\xff"
+    else:
+        written = pl.read_csv(out) if form == ".csv" else pl.read_parquet(out)
+        assert written.height == 3
+        assert set(AWKWARD) <= set(written.columns)
+        assert written["answer_error"].null_count() == 2
+
+
+@pytest.mark.parametrize("form", [".jsonl", ".csv", ".parquet"])
+def test_columns_of_older_answers_are_replaced(predictor, tmp_path, form):
+    given, out = tmp_path / "in.csv", tmp_path / f"out{form}"
+    given.write_text("query,answer_error,answer_label,answer_note\nbread,text is empty,old,kept\n")
+    assert predict_file(predictor, given, out).replaced == ("answer_error", "answer_label")
+    (row,) = read_rows(out).to_dicts()
+    assert "answer_error" not in row
+    assert row["answer_label"] in {"food", "place"}
+    assert row["answer_note"] == "kept"
+
+
+@pytest.mark.parametrize("way", ["same", "link", "hard link", "in the folder"])
+def test_the_file_that_is_read_is_never_overwritten(fitted, tmp_path, way):
+    given = tmp_path / "mine.csv"
+    given.write_text('query\nbread\n"a\n')
+    before, out = given.read_bytes(), given
+    if way != "same":
+        out = tmp_path / "out.csv"
+    if way == "link":
+        out.symlink_to(given)
+    elif way == "hard link":
+        out.hardlink_to(given)
+    elif way == "in the folder":
+        (tmp_path / "texts").mkdir()
+        out = tmp_path / "texts" / "1.csv"
+        out.touch()
+    with pytest.raises(ConfigError, match="Name another file"):
+        predict_file(fitted[1].model, tmp_path / "texts" if way == "in the folder" else given, out)
+    assert given.read_bytes() == before
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_answers_have_the_delimiter_of_the_rows(predictor, tmp_path, delimiter):
+    given, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    pl.DataFrame({"id": [1, 2], "query": ["bread", "rome"], "more": ["a", "b"]}).write_csv(given, separator=delimiter)
+    predict_file(predictor, given, out)
+    assert out.read_text().startswith(f"id{delimiter}query{delimiter}more{delimiter}answer_label{delimiter}")
+    assert read_rows(out)["answer_label"].to_list() == [one["label"] for one in predict(predictor, [{"text": "bread"}, {"text": "rome"}])]
+
+
+def test_the_columns_of_the_inputs_can_be_named(fitted, predictor, tmp_path):
+    given, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    given.write_text("query,body\nrome,bread\n")
+    rome, bread = predict(predictor, [{"text": "rome"}, {"text": "bread"}])
+    assert rome["probability"] != bread["probability"]
+    assert predict_file(predictor, given, out).answers[0]["probability"] == pytest.approx(rome["probability"])
+    assert predict_file(predictor, given, out, texts=["body"]).answers[0]["probability"] == pytest.approx(bread["probability"])
+    assert read_rows(out).columns[:2] == ["query", "body"]
+    given.write_text("title,body\nrome,bread\n")
+    model = fitted[1].model
+    with pytest.raises(DataError, match=r"no column 'query'.*--text COLUMN"):
+        predict_file(model, given, out)
+    with pytest.raises(UnknownName, match="bodi"):
+        predict_file(model, given, out, texts=["bodi"])
+    with pytest.raises(ConfigError, match="2 texts were given"):
+        predict_file(model, given, out, texts=["body", "title"])
+
+
+def test_what_the_model_does_not_read_is_refused_before_it_is_loaded(fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "open", lambda *_, **__: pytest.fail("the model was loaded"))
+    given = tmp_path / "in.csv"
+    given.write_text("title\nrome\n")
+    with pytest.raises(DataError, match="no column"):
+        predict_file(fitted[1].model, given, tmp_path / "out.csv")
+    vertical = vertune.load("support", fitted[0].folder)
+    with pytest.raises(ConfigError, match="2 texts were given"):
+        vertical.predict([["bread", "rome"]])
 
 
 def test_what_can_not_be_written_is_said_before_the_work(predictor, table, tmp_path, monkeypatch):

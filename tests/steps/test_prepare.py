@@ -10,6 +10,7 @@ import pytest
 from vertune.core.artifact import Home
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError, NotFound, StorageError, UnknownName
+from vertune.core.files import file_hash
 from vertune.core.parse import build
 from vertune.core.records import Feature
 from vertune.data import dataset as datasets
@@ -136,6 +137,20 @@ def test_columns_to_keep_and_those_that_only_the_split_needs(home, tmp_path):
         {int(row["text"].split()[1]) % 30 for row in datasets.read(dataset, split).iter_rows(named=True)} for split in datasets.SPLITS
     ]
     assert not customers[0] & customers[1] | customers[0] & customers[2] | customers[1] & customers[2]
+
+
+@pytest.mark.parametrize(("copies", "warned"), [(60, True), (2, False)])
+def test_many_copies_are_a_warning_with_what_they_do_to_the_figures(home, tmp_path, copies, warned):
+    train, test = rows(100), rows(40, seed=1)
+    data = {"source": write(tmp_path / "a.csv", [*train, *[train[0]] * copies]), "test": write(tmp_path / "b.csv", [*test, *test[:copies]])}
+    facts = report(run(home, data))
+    found = [message for message in facts["warnings"] if "repeat the text" in message]
+    assert bool(found) is warned
+    if warned:
+        share = sum(facts["duplicates"].values()) / sum(facts["rows"][name] for name in facts["duplicates"])
+        assert f"({100 * share:.1f}\u00a0%)" in found[0]
+        assert "40 of the 80 test rows are copies" in found[0]
+        assert "data.clean=[duplicates]" in found[0]
 
 
 def test_the_report_says_what_is_wrong_with_the_data(home, tmp_path):
@@ -317,7 +332,7 @@ def test_contradictory_spans_are_shown_in_words(home, tmp_path):
 def test_what_was_rejected_before_a_failure_is_kept(home, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + ",card\n" * 9)
-    with pytest.raises(DataError, match="9 rows were rejected"):
+    with pytest.raises(DataError, match=r"9 of 9 rows can.t be used. The first is row 1 of "):
         run(home, {"source": str(path)})
     assert len(datasets.rejected(home.runs()[0])) == 9
 
@@ -339,6 +354,9 @@ def test_a_split_that_is_not_there_and_a_damaged_one(home, tmp_path):
     with pytest.raises(NotFound, match=r"no split 'test'. It has: train, validation"):
         datasets.read(dataset, "test")
     (dataset.folder / "train.parquet").write_bytes(b"broken")
+    with pytest.raises(StorageError, match=r"train\.parquet has changed"):
+        datasets.read(dataset, "train")
+    dataset.update(files={**dataset.manifest["files"], "train.parquet": file_hash(dataset.folder / "train.parquet")})
     with pytest.raises(StorageError, match="damaged"):
         datasets.read(dataset, "train")
 

@@ -18,7 +18,6 @@ from vertune.core import part
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config, build, dump
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, NotFound, StorageError
-from vertune.core.files import write_json
 from vertune.core.kinds import Task
 from vertune.data import dataset as datasets
 from vertune.runtime.predictor import Predictor
@@ -87,7 +86,7 @@ def test_another_base_is_refused(home, base, tmp_path):
     save_file({name: tensor + 1e-3 for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
     manifest = model.manifest
     manifest["config"]["encoder"]["base"] = str(other)
-    write_json(model.folder / "manifest.json", manifest)
+    model.update(**manifest)
     with pytest.raises(ModelError, match=r"base of .* has changed"):
         Predictor.open(model)
 
@@ -102,7 +101,7 @@ def test_a_delta_cut_short_is_said(home, base):
 
 def test_a_manifest_that_lost_its_config_is_said(home, base):
     model = train(config_of(base, method="head"), dataset_of(home), home)
-    write_json(model.folder / "manifest.json", {**model.manifest, "config": None})
+    model.update(config=None)
     with pytest.raises(StorageError, match="no config"):
         Predictor.open(model)
 

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -101,7 +102,7 @@ def test_the_database_holds_no_secret(keys, file):
 def test_only_the_owner_can_read_it(keys, file):
     keys.create("a", ["predict"])
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
-    assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600}
+    assert modes == {FILE: 0o600, f"{FILE}-reserve": 0o600}
 
 
 def test_a_file_that_others_could_read_is_closed_to_them(tmp_path):
@@ -111,8 +112,8 @@ def test_a_file_that_others_could_read_is_closed_to_them(tmp_path):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_it_is_written_ahead_and_to_the_disk(keys, file):
-    assert keys._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+def test_it_is_one_file_that_is_written_to_the_disk(keys, file):
+    assert keys._db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert keys._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
@@ -491,7 +492,7 @@ def replaced(keys, file, tmp_path):
 def test_a_database_that_was_replaced_is_opened(keys, file, replaced):
     old, _ = keys.create("a", ["predict"])
     keys.check(old)
-    new = replaced([FILE, f"{FILE}-wal", f"{FILE}-shm"])
+    new = replaced([FILE])
     time.sleep(module._MIN_QUERY_INTERVAL)
     assert keys.check(new).name == "from the backup"
     with pytest.raises(AccessError, match="not known"):
@@ -513,9 +514,21 @@ def test_a_file_that_is_no_database_in_its_place_grants_nothing(keys, file):
             keys.check(secret)
 
 
-def test_the_log_of_a_replaced_database_is_not_applied_to_the_new_one(keys, file, replaced):
+@pytest.fixture
+def older(file):
+    """A process of an older version, which has the database open with a write-ahead log."""
+    Keys(file).close()
+    database = sqlite3.connect(file, isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("SELECT * FROM keys").fetchall()
+    yield database
+    database.close()
+
+
+def test_the_log_of_a_replaced_database_is_not_applied_to_the_new_one(file, older, keys, replaced):
     old, key = keys.create("a", ["predict"])
     keys.check(old)
+    assert file.with_name(f"{FILE}-wal").exists()
     replaced([FILE])
     time.sleep(REVOCATION_DELAY)
     for use in (lambda: keys.check(old), keys.all, lambda: keys.revoke(key.id)):
@@ -524,6 +537,102 @@ def test_the_log_of_a_replaced_database_is_not_applied_to_the_new_one(keys, file
     for name in ("wal", "shm"):
         file.with_name(f"{FILE}-{name}").unlink()
     assert [key.name for key in keys.all()] == ["from the backup"]
+
+
+@pytest.mark.parametrize("removed", [["wal"], ["shm"], ["wal", "shm"]])
+def test_nothing_is_granted_after_the_log_was_removed(file, older, keys, removed):
+    """With the removed log, the key would have stayed valid for the server, which still reads the log, for ever."""
+    secret, key = keys.create("a", ["predict"])
+    older.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    keys.check(secret)
+    for name in removed:
+        file.with_name(f"{FILE}-{name}").unlink()
+    elsewhere(file, f"keys.revoke({key.id!r})")
+    time.sleep(REVOCATION_DELAY + 0.05)
+    with pytest.raises(StorageError, match=r"revocation may be missing.*start them again"):
+        keys.check(secret)
+
+
+def test_a_database_of_an_older_version_loses_its_log(file, older):
+    older.close()
+    with closing(Keys(file)) as keys:
+        keys.create("a", ["predict"])
+        assert {path.name for path in file.parent.iterdir()} == {FILE, f"{FILE}-reserve"}
+
+
+def test_a_key_that_was_seen_revoked_stays_revoked_when_an_older_copy_comes_back(keys, file):
+    secret, key = keys.create("a", ["predict"])
+    copy = file.read_bytes()
+    keys.revoke(key.id)
+    file.unlink()
+    file.write_bytes(copy)
+    time.sleep(REVOCATION_DELAY)
+    with pytest.raises(AccessError, match="revoked"):
+        keys.check(secret)
+
+
+def test_the_database_is_opened_again_from_time_to_time(keys, monkeypatch):
+    secret, key = keys.create("a", ["predict"])
+    monkeypatch.setattr(module, "_MAX_CONNECTION_AGE", 0.0)
+    before = keys._db
+    assert keys.check(secret) == key
+    assert keys._db is not before
+
+
+def test_a_locked_database_grants_access_for_a_while_only(keys, file, monkeypatch):
+    secret, key = keys.create("a", ["predict"])
+    keys.check(secret)
+    locking = sqlite3.connect(file, isolation_level=None)
+    locking.execute("BEGIN EXCLUSIVE")
+    time.sleep(REVOCATION_DELAY)
+    started = time.monotonic()
+    assert keys.check(secret) == key
+    assert time.monotonic() - started < 1
+    monkeypatch.setattr(module, "_MAX_AGE_WHILE_LOCKED", 0.0)
+    time.sleep(REVOCATION_DELAY)
+    with pytest.raises(StorageError, match="locked by another process"):
+        keys.check(secret)
+    locking.close()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of its own, with room for 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only an administrator may mount a disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_lets_a_revocation_through(disk):
+    with closing(Keys(disk / FILE)) as keys:
+        secret, key = keys.create("a", ["predict"])
+        assert "full" in keys.trouble()  # the disk is smaller than what counts as room
+        with (disk / "filler").open("wb") as filler, suppress(OSError):
+            filler.write(bytes(1 << 20))
+        assert shutil.disk_usage(disk).free == 0
+        with pytest.raises(StorageError, match=r"can't be used.*disk not full"):
+            keys.create("b", ["predict"])
+        assert keys.revoke(key.id).state == "revoked"
+        with pytest.raises(AccessError, match="revoked"):
+            keys.check(secret)
+
+
+def test_a_read_only_disk_grants_access(disk):
+    with closing(Keys(disk / FILE)) as keys:
+        secret, key = keys.create("a", ["predict"])
+        assert keys.writable
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with closing(Keys(disk / FILE)) as keys:
+        assert keys.check(secret) == key
+        assert not keys.writable
+        assert "read-only" in keys.trouble()
+        for use in (lambda: keys.revoke(key.id), lambda: keys.create("b", ["predict"])):
+            with pytest.raises(StorageError, match="read-only"):
+                use()
 
 
 def test_a_place_that_can_not_be_written(tmp_path):

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from vertune.core.errors import ConfigError, DataError, UnknownName
+from vertune.decoders import classify as decoder
 from vertune.tasks.classify import Classify
 from vertune.testing.tasks import features_of
 
@@ -22,8 +25,8 @@ def test_labels_are_learnt_in_order_with_their_counts():
     task, _ = fitted()
     assert (task.labels, task.counts) == (["a", "b"], [3, 1])
     assert fitted([{"text": "x", "label": label} for label in (10, 2, 1)])[0].labels == ["1", "2", "10"]
-    given, _ = fitted(labels=["b", "a", "c"])
-    assert (given.labels, given.counts) == (["b", "a", "c"], [1, 3, 0])
+    listed, _ = fitted(labels=["b", "a", "c"])
+    assert (listed.labels, listed.counts) == (["b", "a", "c"], [1, 3, 0])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +167,7 @@ def test_the_worst_errors_are_the_most_confident_ones():
     assert [(row["row"], row["text"], row["expected"], row["answered"]) for row in details["errors"]] == [
         (1, "二", "a", "b"), (3, "四", "a", "b"), (2, "三", "a", "b"),
     ]  # fmt: skip
-    assert details["confusion"] == {"labels": ["a", "b"], "matrix": [[0, 3], [0, 1]]}
+    assert details["confusion"] == {"labels": ["a", "b"], "cells": [[0, 1, 3], [1, 1, 1]]}
     assert sum(row["count"] for row in details["calibration"]["bins"]) == 4
 
 
@@ -178,3 +181,20 @@ def test_a_column_of_lists_is_sent_to_multilabel():
 def test_a_label_that_is_listed_twice_is_refused():
     with pytest.raises(ConfigError, match="lists a more than once"):
         fitted(labels=["a", "b", "a"])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(2, 60), st.integers(0, 9))
+def test_an_answer_in_a_file_has_few_probabilities_and_their_sum(count, seed):
+    labels = [str(label) for label in range(count)]
+    probabilities = np.random.default_rng(seed).dirichlet(np.full(count, 0.3), size=1)
+    (answer,) = decoder.answers(probabilities, labels)
+    brief = Classify(labels=labels).brief(answer)
+    assert len(brief["probabilities"]) == min(count, 20)
+    assert sum(brief["probabilities"].values()) + brief.get("rest", 0) == pytest.approx(1)
+    assert max(answer["probabilities"].values()) == brief["probabilities"][answer["label"]]
+    assert min(brief["probabilities"].values()) >= sorted(answer["probabilities"].values())[-min(count, 20)]
+    assert ("rest" in brief) == (count > 20)
+    assert {name: brief[name] for name in ("label", "probability", "truncated")} == {
+        name: answer[name] for name in ("label", "probability", "truncated")
+    }

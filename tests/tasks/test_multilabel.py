@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Task
+from vertune.decoders import multilabel as decoder
 from vertune.tasks.multilabel import Multilabel
 from vertune.testing.tasks import features_of
 
@@ -25,20 +28,21 @@ def fitted(rows=ROWS, **options):
     return task.fit(frame), frame.to_dicts()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(st.sampled_from(["a", "b c", "d", "e-1"]), unique=True), min_size=1, max_size=6))
 def test_a_list_and_a_delimited_string_say_the_same(lists):
     texts = ["x"] * len(lists)
     listed = Multilabel().clean(pl.DataFrame({"text": texts, "labels": lists}, schema={"text": pl.String, "labels": pl.List(pl.String)}))
-    joined = Multilabel(delimiter=" | ").clean(pl.DataFrame({"text": texts, "labels": [" | ".join(labels) for labels in lists]}))
+    joined = Multilabel(separator=" | ").clean(pl.DataFrame({"text": texts, "labels": [" | ".join(labels) for labels in lists]}))
     assert listed.frame["labels"].to_list() == joined.frame["labels"].to_list() == lists
 
 
 def test_labels_are_trimmed_and_distinct_and_may_be_none():
-    cleaned = Multilabel(delimiter=";").clean(pl.DataFrame({"text": ["x", "y", "z"], "labels": ["b; a;;b ", "", None]}))
+    cleaned = Multilabel(separator=";").clean(pl.DataFrame({"text": ["x", "y", "z"], "labels": ["b; a;;b ", "", None]}))
     assert cleaned.frame["labels"].to_list() == [["b", "a"], []]
     assert [(note.count, note.of, note.what) for note in cleaned.notes] == [
-        (1, 5, "labels are empty and were left out"),
-        (1, 5, "labels are repeated in their row and were left out"),
+        (1, 4, "labels are empty and were left out"),  # a blank cell holds no label, not an empty one
+        (1, 4, "labels are repeated in their row and were left out"),
         (1, 2, "rows have no label and were kept"),
     ]
     assert [(row["row"], row["reason"]) for row in cleaned.rejected] == [(3, "labels are missing")]
@@ -49,6 +53,57 @@ def test_numbers_are_labels_but_measurements_are_not():
     assert Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [3]})).frame["labels"].to_list() == [["3"]]
     with pytest.raises(DataError, match="must contain lists of labels"):
         Multilabel().clean(pl.DataFrame({"text": ["x"], "labels": [0.5]}))
+
+
+SETS = [["wheel", "urgent"], ["brake"], ["order", "urgent"], ["wheel"], ["brake", "urgent"], ["order"], []]
+WAYS = {
+    "|": "|".join, "; ": "; ".join, ",": ",".join, "、": "、".join, "；": "；".join, "space": " ".join, "tab": "\t".join,
+    "lines": "\n".join,
+    "Python": repr, "JSON": json.dumps, "tuple": lambda labels: repr(tuple(labels)), "numpy": lambda labels: str(np.array(labels, str)),
+    "words and lists": lambda labels: labels[0] if len(labels) == 1 else json.dumps(labels),
+    "set": lambda labels: repr(set(labels)) if labels else "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_labels_of_a_cell_are_read_however_they_are_written(way):
+    frame = pl.DataFrame({"text": ["x"] * len(SETS) * 3, "labels": [WAYS[way](labels) for labels in SETS] * 3})
+    task = Multilabel().resolve(frame)
+    assert task.separator != "auto"
+    cleaned = task.clean(frame)
+    assert [sorted(labels) for labels in cleaned.frame["labels"].to_list()] == [sorted(labels) for labels in SETS] * 3
+    assert [note.what for note in cleaned.notes] == ["rows have no label and were kept"]
+    one = task.fit(cleaned.frame).clean(frame[:1])  # a single row is read as the training rows were
+    assert sorted(one.frame["labels"].to_list()[0]) == ["urgent", "wheel"]
+
+
+def test_names_that_are_sentences_stay_complete():
+    names = ["Refund; I paid twice", "Where is my parcel, please?", "Delivery; it came late", "card lost", "card stolen"]
+    frame = pl.DataFrame({"text": ["x"] * 15, "labels": names * 3})
+    assert Multilabel().resolve(frame).clean(frame).frame["labels"].to_list() == [[name] for name in names] * 3
+
+
+@pytest.mark.parametrize("cell", ["{'wheel': 1}", '{"wheel": true}', '[["wheel"]]', "[{'name': 'wheel'}]"])
+def test_a_cell_that_is_no_list_is_rejected(cell):
+    cleaned = Multilabel().clean(pl.DataFrame({"text": ["x", "y"], "labels": ['["wheel", "brake"]', cell]}))
+    assert cleaned.frame["labels"].to_list() == [["wheel", "brake"]]
+    assert 'neither a list such as ["a", "b"]' in cleaned.rejected[0]["reason"]
+
+
+@pytest.mark.parametrize("lists", [[[0, 1, 0], [1, 1, 0]], ["[0, 1, 0]", "[1, 1, 0]"], [[False, True, False]] * 2, [[0.0, 1.0, 0.0]] * 2])
+def test_lists_of_zeros_and_ones_are_refused(lists):
+    with pytest.raises(DataError, match="3 values 0 or 1, but the names of the labels"):
+        Multilabel().clean(pl.DataFrame({"text": ["x", "y"], "labels": lists}))
+
+
+@pytest.mark.parametrize("labels", [[{"wheel": 1}] * 2, [[["a"]]] * 2, [[{"name": "a"}]] * 2], ids=str)
+def test_a_column_that_holds_no_labels_is_refused(labels):
+    with pytest.raises(DataError, match="must contain lists of labels"):
+        Multilabel().clean(pl.DataFrame({"text": ["x", "y"], "labels": labels}))
+
+
+def test_the_older_name_of_the_separator_is_read():
+    assert Task.model_validate({"name": "multilabel", "delimiter": ";"}) == Multilabel(separator=";")
 
 
 def test_every_record_gets_a_label_where_every_training_row_has_one():
@@ -82,7 +137,7 @@ def test_thresholds_are_learnt_on_validation_and_used():
 
 
 def test_options_out_of_range_are_refused():
-    for options in ({"threshold": 1.5}, {"at_least": -1}, {"delimiter": ""}):
+    for options in ({"threshold": 1.5}, {"at_least": -1}, {"separator": 3}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             Task.model_validate({"name": "multilabel", **options})
 
@@ -119,3 +174,13 @@ def test_what_a_list_of_labels_loses_is_noted():
     assert cleaned.frame["labels"].to_list() == [["a"], ["b"]]
     assert [(note.count, note.of) for note in cleaned.notes] == [(2, 5), (1, 5), (1, 5)]
     assert cleaned.notes[0].examples == ({"row": 1, "value": [" a", "a", "", None]},)
+
+
+def test_an_answer_in_a_file_keeps_the_probabilities_of_predicted_labels():
+    labels = [str(label) for label in range(40)]
+    (answer,) = decoder.answers(np.linspace(0.1, 0.9, 40)[None], labels, thresholds=[0.5] * 39 + [0.95], at_least=0)
+    low = decoder.answers(np.linspace(0.1, 0.9, 40)[None], labels, thresholds=[0.05] + [0.95] * 39, at_least=0)[0]
+    task = Multilabel(labels=labels)
+    assert set(task.brief(answer)["probabilities"]) == set(labels[20:])
+    assert set(task.brief(low)["probabilities"]) == {"0", *labels[20:]}
+    assert sum(task.brief(low)["probabilities"].values()) + task.brief(low)["rest"] == pytest.approx(20)

@@ -87,8 +87,59 @@ def test_overlapping_spans_keep_the_longest_and_are_counted() -> None:
     cleaned = Tag().clean(frame)
     assert cleaned.frame["spans"].to_list() == [[{"start": 0, "end": 18, "label": "ORG"}], [SPAN]]
     (note,) = cleaned.notes
-    assert note.sentence == "tag: 1 of 3 spans overlap a longer one and were dropped."
+    assert note.sentence == "tag: 1 of 3 spans overlap a longer one and were dropped: LOC (1 of 1)."
     assert note.examples == ({"row": 1, "value": [{"start": 14, "end": 18, "label": "LOC"}]},)
+
+
+def test_which_overlapping_span_stays_can_be_chosen() -> None:
+    spans = [{"start": 0, "end": 6, "label": "A"}, {"start": 3, "end": 18, "label": "B"}, {"start": 3, "end": 5, "label": "C"}]
+    frame = pl.DataFrame({"text": ["University of Oslo", "Al"], "spans": [spans, [SPAN]]})
+    labels = {}
+    for choice in ("longest", "first", "refuse"):
+        cleaned = Tag(overlaps=choice).clean(frame)
+        labels[choice] = [[span["label"] for span in row] for row in cleaned.frame["spans"].to_list()]
+        named = [note.what for note in cleaned.notes] + [row["reason"] for row in cleaned.rejected]
+        assert len(named) == 1
+        assert "overlap" in named[0]
+    assert labels == {"longest": [["B"], ["PER"]], "first": [["A"], ["PER"]], "refuse": [["PER"]]}
+
+
+def marked(texts: list[str], words: dict[str, str], unit: str) -> list[list[dict[str, Any]]]:
+    """The spans of these words in the texts, counted in a unit."""
+    size = {"code_points": len, "utf16": lambda text: len(text.encode("utf-16-le")) // 2, "utf8": lambda text: len(text.encode())}[unit]
+    return [
+        [
+            {"start": size(text[: text.index(word)]), "end": size(text[: text.index(word) + len(word)]), "label": label}
+            for word, label in words.items()
+            if word in text
+        ]
+        for text in texts
+    ]
+
+
+ENGLISH = [f"{'😀' * (row % 3)} Anna Smith lives in {city} since day {row}." for row, city in enumerate(["Paris", "Oslo"] * 6)]
+CHINESE = [f"{'😀' * (row % 3)}王芳{'昨天' * (row % 2)}住在{city}{row}号" for row, city in enumerate(["北京", "上海"] * 6)]
+WORDS = dict.fromkeys(["Paris", "Oslo", "北京", "上海"], "LOC") | dict.fromkeys(["Anna Smith", "王芳"], "PER")
+
+
+@pytest.mark.parametrize("texts", [ENGLISH, CHINESE], ids=["en", "zh"])
+@pytest.mark.parametrize("unit", ["code_points", "utf16", "utf8"])
+def test_the_unit_of_offsets_is_recognised_and_converted(texts: list[str], unit: str) -> None:
+    frame = pl.DataFrame({"text": texts, "spans": marked(texts, WORDS, unit)})
+    if unit == "code_points":
+        assert Tag().resolve(frame).offsets == unit
+    else:
+        with pytest.raises(DataError, match=f"counted in {unit}, .*offsets: {unit}"):
+            Tag().resolve(frame)
+        assert Tag(offsets="code_points").resolve(frame).offsets == "code_points"
+    cleaned = Tag(offsets=unit).resolve(frame).clean(frame)
+    assert cleaned.frame["spans"].to_list() == marked(texts, WORDS, "code_points")
+    assert not cleaned.rejected
+
+
+def test_a_span_within_a_character_is_rejected() -> None:
+    frame = pl.DataFrame({"text": ["😀 Al"], "spans": [[{"start": 1, "end": 5, "label": "PER"}]]})
+    assert "between two characters" in Tag(offsets="utf16").clean(frame).rejected[0]["reason"]
 
 
 def test_every_dropped_span_is_counted_and_five_are_shown() -> None:

@@ -64,7 +64,9 @@ class Call:
     cache_hits: list[int] = field(default_factory=list)
     """The number of cached predictions used, per vertical."""
     tokens: int = 0
-    """The number of tokens that were computed. A text for several verticals counts once; cached predictions do not count."""
+    """The number of tokens of the call, as if nothing were cached. A text for several models with the same tokens counts once."""
+    cached_tokens: int = 0
+    """How many of these tokens were not computed, because the predictions were cached."""
     tokenizing: float | None = None
     """Time to tokenise the records; None if the call ended before that."""
     waiting: float | None = None

@@ -10,14 +10,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, 
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
 
 from vertune.answering.call import Call, ClientDisconnected, Listener
 from vertune.answering.shares import Share, by_executor, work_of
 from vertune.core.artifact import Home
 from vertune.core.errors import Busy, ModelError, NotFound, VertuneError
+from vertune.core.kinds import Encoder
 from vertune.core.machine import usable_processors
-from vertune.core.records import Answer, Feature, Record
+from vertune.core.records import Answer, Feature, Record, View
 from vertune.data.validate import records_of_texts, select_fields, validate_records
 from vertune.queueing.batcher import Batch, Batcher
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, Ticket
@@ -28,6 +30,8 @@ from vertune.runtime.warmup import DEFAULT, batch_budget
 
 _MAX_INLINE_CHARACTERS = 20_000
 """Calls with at least this many characters are tokenised in a thread, so that they do not block the event loop."""
+_PORTION_CHARACTERS = 100_000
+"""Texts are tokenised in portions of about this many characters, between which the deadline of the call is checked."""
 _MIN_CHECKED_TOKENS = 50
 """For a call with at least this many tokens (estimated), the free capacity of the queue is checked before the call is tokenised."""
 _CHARACTERS_PER_TOKEN = 10
@@ -53,11 +57,13 @@ class AnswerOptions:
     memory: int = 1 << 30
     """Maximum memory in bytes of the ONNX graphs of models that do not run on a shared backbone (pretrained model)."""
     cache: int = 10_000
-    """Maximum number of cached predictions; 0 disables the cache."""
+    """Maximum number of cached predictions, each for one customer; 0 disables the cache."""
     exact: bool = False
     """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None
     """The torch device, such as cuda, for the backbones (pretrained models) that verticals share; None computes them in ONNX Runtime."""
+    require_signed: Path | None = None
+    """The file of a public key: models that were not signed with the private key of this pair are not served. None serves all."""
 
 
 class AnswerService:
@@ -79,8 +85,8 @@ class AnswerService:
         """
         threads = options.threads or max(1, (usable_processors() - 1) // options.workers)  # leaves one processor to the caller
         self.options, self.listeners, self._on_batch = options, tuple(listeners), on_batch
-        self.fleet = Fleet(home, options.memory, threads, options.exact, options.device)
-        self.cache: AnswerCache[Hashable, Answer] | None = AnswerCache(options.cache) if options.cache else None
+        self.fleet = Fleet(home, options.memory, threads, options.exact, options.device, require_signed=options.require_signed)
+        self.cache: AnswerCache[Hashable, _CachedAnswer] | None = AnswerCache(options.cache) if options.cache else None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -208,6 +214,7 @@ class AnswerService:
         started = time.perf_counter()
         features: dict[Hashable, list[Feature]] = {}
         validated: dict[Hashable, list[Record]] = {}
+        saved: dict[tuple[int, int], int] = {}
         shares = []
         for index, (deployment, answers) in enumerate(zip(call.verticals, call.answers, strict=True)):
             records = validated.get(deployment.record_key)
@@ -215,8 +222,10 @@ class AnswerService:
                 records = validated[deployment.record_key] = validate_records(deployment.predictor, call.records)
             positions = list(range(len(records)))
             if self.cache is not None and not call.bypass_cache:
-                answers[:] = [self.cache.get(_cache_key(deployment, record)) for record in records]
-                positions = [position for position, answer in enumerate(answers) if answer is None]
+                found = [self.cache.get(_cache_key(call.customer, deployment, record)) for record in records]
+                answers[:] = [one and one.answer for one in found]
+                saved |= {(id(deployment.executor), content): cost for one in found if one for content, cost in one.inputs}
+                positions = [position for position, one in enumerate(found) if one is None]
                 call.cache_hits[index] = len(records) - len(positions)
             if not positions:
                 continue
@@ -225,8 +234,14 @@ class AnswerService:
             key = (deployment.feature_key, deployment.record_key, views, tuple(positions))
             if key not in features:
                 self._check_capacity(call, records)
-                features[key] = deployment.predictor.encoder.encode(records, views)
+                features[key] = _encode(call, deployment.predictor.encoder, records, views)
             shares.append(Share(deployment, answers, positions, records, features[key]))
+        for share in shares if saved else ():  # what another model computes anyway is not saved
+            content = share.deployment.predictor.encoder.content
+            for feature in share.features:
+                saved.pop((id(share.deployment.executor), hash(content(feature))), None)
+        call.cached_tokens = sum(saved.values())
+        call.tokens += call.cached_tokens
         call.tokenizing = time.perf_counter() - started
         return shares
 
@@ -249,7 +264,7 @@ class AnswerService:
         for group in by_executor(shares):
             work = work_of(group)
             call.tokens += work.tokens
-            left = max(0.001, call.expires_at - time.monotonic())
+            left = _seconds_left(call)
             request = BatchRequest(
                 work.payloads, work.costs, group[0].deployment.executor, customer=call.customer, deadline=left, finish=work.finish
             )
@@ -264,11 +279,7 @@ class AnswerService:
         """
         if not ticket.completed:
             ticket.cancel()
-            call.refusal = "deadline"
-            raise Busy(
-                f"The call was not answered within its deadline of {call.deadline * 1000:.0f} ms. "
-                "Send fewer records at once, or set a longer deadline."
-            )
+            raise _too_late(call)
         call.waiting = ticket.waited if call.waiting is None else min(call.waiting, ticket.waited)
         call.inference = (call.inference or 0.0) + ticket.computed
         if isinstance(ticket.error, CancelledError):
@@ -280,10 +291,15 @@ class AnswerService:
             raise ticket.error
         assert ticket.value is not None
         for share, answers in zip(shares, ticket.value, strict=True):
-            for position, record, answer in zip(share.positions, share.records, answers, strict=True):
+            for position, answer in zip(share.positions, answers, strict=True):
                 share.answers[position] = answer
-                if self.cache is not None and not call.bypass_cache:
-                    self.cache.put(_cache_key(share.deployment, record), answer)
+            if self.cache is not None and not call.bypass_cache:
+                inputs: list[list[tuple[int, int]]] = [[] for _ in share.records]
+                content = share.deployment.predictor.encoder.content
+                for feature in share.features:
+                    inputs[feature.record].append((hash(content(feature)), feature.cost))
+                for record, answer, read in zip(share.records, answers, inputs, strict=True):
+                    self.cache.put(_cache_key(call.customer, share.deployment, record), _CachedAnswer(answer, tuple(read)))
 
     async def _completed(self, ticket: Ticket[Any], call: Call) -> None:
         """Wait until a queued request is completed or its deadline has passed; `ticket` is the handle of the request.
@@ -353,12 +369,60 @@ def _compute(executor: Any, payloads: Sequence[Payload]) -> list[Any]:
     return outputs
 
 
-def _cache_key(deployment: Deployment, record: Record) -> bytes:
-    """Return the key of a prediction in the cache: a hash of the model's id, the precision and the input record.
+def _encode(call: Call, encoder: Encoder, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
+    """Return the features (tokenised inputs) of records; raise Busy when the deadline of the call passes.
 
-    The cache stores the hash instead of the record, because a record may be long or private.
+    Long texts are tokenised in portions, so that the deadline is noticed in time and little memory is needed at once.
     """
-    content = repr((deployment.model.id, deployment.precision, sorted(record.items())))
+    features: list[Feature] = []
+    portion: list[Record] = []
+    size = 0
+    for position, record in enumerate(records, 1):
+        portion.append(record)
+        size += sum(map(count_characters, record.values()))
+        if size >= _PORTION_CHARACTERS or position == len(records):
+            _seconds_left(call)
+            more = encoder.encode(portion, views)
+            first = position - len(portion)
+            for feature in more if first else ():
+                feature.record += first
+            features += more
+            portion, size = [], 0
+    return features
+
+
+def _seconds_left(call: Call) -> float:
+    """Return the seconds until the deadline of a call; raise Busy if it has passed."""
+    left = call.expires_at - time.monotonic()
+    if left <= 0:
+        raise _too_late(call)
+    return left
+
+
+def _too_late(call: Call) -> Busy:
+    """Return the error of a call whose deadline has passed."""
+    call.refusal = "deadline"
+    return Busy(
+        f"The call was not answered within its deadline of {call.deadline * 1000:.0f} ms. "
+        "Send fewer or shorter records at once, or set a longer deadline."
+    )
+
+
+class _CachedAnswer(NamedTuple):
+    """A prediction, with the model inputs that were computed for it."""
+
+    answer: Answer
+    inputs: tuple[tuple[int, int], ...]
+    """For each model input, a hash of its content and its number of tokens."""
+
+
+def _cache_key(customer: str, deployment: Deployment, record: Record) -> bytes:
+    """Return the key of a prediction in the cache: a hash of the customer, the model's id, the precision and the input record.
+
+    With a common cache, the time of an answer would tell one customer what another has asked. The cache stores the hash instead of
+    the record, because a record may be long or private.
+    """
+    content = repr((customer, deployment.model.id, deployment.precision, sorted(record.items())))
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 

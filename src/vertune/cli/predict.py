@@ -30,14 +30,24 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write rows and predictions to: .csv, .jsonl or .parquet.")
     ] = None,
+    require_signed: options.RequireSigned = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="COLUMN", help="The column of --file with the text; for a pair, write it twice, in order."),
+    ] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
     """Run a model on a text, a file or standard input."""
     from vertune.core.artifact import Home
     from vertune.core.errors import ConfigError
+    from vertune.core.integrity import MANIFEST
 
     artifact = Home(home).get("models", model)
+    if require_signed is not None:
+        from vertune.core.signing import PublicKey
+
+        PublicKey.load(require_signed).require(artifact.folder / MANIFEST)
     if file is not None:
         if texts:
             raise ConfigError(
@@ -47,7 +57,11 @@ def run(
             raise ConfigError(
                 f"--file needs --out, the file to write the answers to: vertune predict {model} --file {file} --out answers.csv"
             )
-        _answer_file(artifact, file, out)
+        _answer_file(artifact, file, out, text or [])
+    elif text:
+        raise ConfigError(
+            f"--text needs --file: it names a column of the file. Write a text without --text: vertune predict {model} 'a text'"
+        )
     elif out is not None:
         raise ConfigError(f"--out needs --file, the file to read rows from: vertune predict {model} --file rows.csv --out {out}")
     elif texts and texts != ["-"]:
@@ -67,15 +81,14 @@ def _answer_texts(artifact: Artifact, texts: list[str], json: bool) -> None:
     `texts` are the values of the record's fields: one text, or two for a task on pairs.
     """
     from vertune.data.validate import record_of_texts
-    from vertune.steps.predict import opened, predict
+    from vertune.steps.predict import Inputs, predict
 
-    predictor = opened(artifact)
-    record = record_of_texts(predictor, texts)
-    answer = predict(predictor, [record])[0]
+    record = record_of_texts(Inputs.of(artifact), texts)  # checked before the model is loaded
+    answer = predict(artifact, [record])[0]
     if json:
         output.as_json(answer)
     else:
-        show(answer, next(reversed(record.values())))
+        show(answer, texts[-1])
 
 
 def _answer_lines(artifact: Artifact, lines: Iterable[str]) -> None:
@@ -124,14 +137,19 @@ def _utf8(lines: Iterable[str]) -> Iterator[str]:
         ) from error
 
 
-def _answer_file(artifact: Artifact, file: Path, out: Path) -> None:
-    """Run a model on the rows of a file, write the predictions to `out`, and print how many rows have a prediction."""
+def _answer_file(artifact: Artifact, file: Path, out: Path, texts: list[str]) -> None:
+    """Run a model on the rows of a file, write the predictions to `out`, and print how many rows have a prediction.
+
+    `texts` are the columns with the inputs, if they have other names than in the training data.
+    """
     from vertune.cli.progress import show_progress
     from vertune.steps.predict import predict_file
 
     with show_progress(f"predict {file.name}") as progress:
-        result = predict_file(artifact, file, out, progress)
+        result = predict_file(artifact, file, out, progress, texts)
     output.facts({"rows": len(result.answers), "answered": len(result.answers) - len(result.errors), "file": output.relative(out)})
+    if result.replaced:
+        output.note(f"The file had the columns {', '.join(result.replaced)}, which the new predictions replace.", "yellow")
     if result.errors:
         row, reason = next(iter(result.errors.items()))
         output.note(

@@ -27,10 +27,10 @@ class _Display(Protocol):
     def move(self, done: int, total: int, facts: str, seconds_left: float | None) -> None:
         """Show that `done` of `total` units of the current stage are done, and the estimated time until its end.
 
-        `facts` is a text that is shown beside the progress, such as the loss.
+        `facts` is a text that is shown beside the progress: what is counted, and further values such as the loss.
         """
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, style: str = "dim") -> None:
         """Print a line that later progress does not overwrite."""
 
 
@@ -52,18 +52,21 @@ class Listener:
             self.metric = f"{fields.get('name', 'metric')} {fields['metric']:.4f}"
             self.display.line(f"  step {fields.get('step', 0):,}: {self.metric}")
         elif kind in _PERMANENT:
-            self.display.line(f"  {_sentence(kind, fields)}")
+            self.display.line(f"  {_sentence(kind, fields)}", _STYLES.get(kind, "dim"))
         elif "step" in fields and "steps" in fields:
-            self.display.move(int(fields["step"]), int(fields["steps"]), self._facts(fields), fields.get("seconds_left"))
+            self.display.move(int(fields["step"]), int(fields["steps"]), self._facts(kind, fields), fields.get("seconds_left"))
         elif kind not in _SILENT:
             self.display.stage(_sentence(kind, fields))
 
-    def _facts(self, fields: dict[str, Any]) -> str:
-        """Return a text with the loss, the newest metric and the speed, to be shown beside the progress.
+    def _facts(self, kind: str, fields: dict[str, Any]) -> str:
+        """Return a text with what is done, the loss, the newest metric and the speed, to be shown beside the progress.
 
-        Values that are not known yet are left out.
+        What is done is a count with the name of what is counted, such as `8 of 24 training steps`. Values that are not
+        known yet are left out.
         """
+        counted = _COUNTED.get(kind, f"steps of {kind.replace('_', ' ')}")
         parts = [
+            f"{fields['step']:,} of {fields['steps']:,} {counted}",
             f"loss {fields['loss']:.3f}" if isinstance(fields.get("loss"), float) else "",
             self.metric,
             f"{fields['examples_per_second']:.0f} examples/s" if fields.get("examples_per_second") else "",
@@ -73,6 +76,19 @@ class Listener:
 
 _PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left"})
 """Events that are printed as lines that stay on the screen."""
+_COUNTED = {
+    "step": "training steps",
+    "answered": "rows answered",
+    "remembered": "texts through the frozen layers",
+    "tuning": "numbers of threads measured",
+    "sharing": "models added to the shared backbone",
+    "calibrating": "texts to choose int8 scales",
+    "fitting": "inputs of matrices scaled for int8",
+    "searching": "layers tried in float32",
+}
+"""Maps a kind of events with a count to the name of what is counted."""
+_STYLES = {"warning": "yellow"}
+"""Maps a kind of events to the style of its lines; the others are dim."""
 _SILENT = frozenset({"checkpoint", "note"})
 """Events that are not shown."""
 _SENTENCES = {
@@ -93,7 +109,8 @@ _SENTENCES = {
     "judged": "{name}: {goal} {metric:.4f}, {verdict}",
     "left": "leaving {count} of {of} layers in float32: {sites}",
     "answering": "answering {rows:,} rows",
-    "baselines": "fitting and answering with the baselines",
+    "baselines": "fitting the baselines on {rows:,} rows and answering with them",
+    "scoring": "computing metrics and their intervals",
     "measuring": "measuring speed and memory",
     "warning": "warning: {message}",
 }
@@ -137,8 +154,8 @@ class _Bar:
         remaining = f"  {clock(seconds_left)} left" if seconds_left is not None else ""
         self.progress.update(self.task, completed=done, total=total, facts=facts + remaining)
 
-    def line(self, text: str) -> None:
-        self.progress.console.print(text, style="dim")
+    def line(self, text: str, style: str = "dim") -> None:
+        self.progress.console.print(text, style=style)
 
 
 class _Lines:
@@ -158,10 +175,10 @@ class _Lines:
             return
         self.last = time.monotonic()
         remaining = f"{clock(seconds_left)} left" if seconds_left is not None else ""
-        output.note("  ".join(part for part in (f"  {done:,} of {total:,}", facts, remaining) if part))
+        output.note("  ".join(part for part in (f"  {facts}", remaining) if part))
 
-    def line(self, text: str) -> None:
-        output.note(text)
+    def line(self, text: str, style: str = "dim") -> None:
+        output.note(text, style)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def run(
 ) -> None:
     """Delete datasets, models, reports or runs by their ids.
 
-    A model that an alias points to can't be deleted.
+    A model that an alias points to can't be deleted, and neither can anything that a running command needs.
     """
     from vertune.core.artifact import Home
     from vertune.steps.remove import remove

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,8 @@ def run(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
-    open: Annotated[bool, typer.Option("--open", help="Serve without API keys; needs a host such as 127.0.0.1.")] = False,
+    open: Annotated[bool, typer.Option("--open", help="Predict without API keys; needs a host such as 127.0.0.1.")] = False,
+    require_signed: options.RequireSigned = None,
     set: options.Set = None,
     home: options.Home = None,
 ) -> None:
@@ -41,7 +43,7 @@ def run(
     from vertune.server.service import Service
     from vertune.server.settings import changed
 
-    settings = changed({"host": host, "port": port, "open": open}, set or [])
+    settings = changed({"host": host, "port": port, "open": open, "require_signed": require_signed}, set or [])
     settings.check()
     where = Home(home)
     service = Service(settings, where, only=frozenset(names or ()))
@@ -71,10 +73,7 @@ class _Greeting:
         self.url = url
         output.note(f"Listening at {url}; the models are being loaded.")
         if self.keys is not None and not len(self.keys):
-            output.facts({"admin's key, shown only now": self.keys.create("admin", ["admin"])[0]})
-            output.note(
-                "Store this key: export VERTUNE_KEY=vt_…; create keys with fewer permissions: vertune key create NAME --scope predict"
-            )
+            _create_first_key(self.keys)
 
     def update(self) -> None:
         """Print what changed in the served models and in those that are not served yet; with the first served one, print an example."""
@@ -102,3 +101,22 @@ class _Greeting:
         body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
         output.note(f"Answering at {self.url}; documentation: {self.url}/docs. Stop with Ctrl-C.")
         output.next_steps(f"curl {self.url}/v1/verticals/{deployment.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
+
+
+def _create_first_key(keys: Keys) -> None:
+    """Create a key for the administrator, and print its secret if standard output is a terminal.
+
+    Otherwise, standard output may be a log that others read, so the secret is written to a file that only this user can read.
+    """
+    from vertune.core.files import write_private
+
+    secret, _ = keys.create("admin", ["admin"])
+    output.say()
+    if sys.stdout.isatty():
+        output.facts({"admin's key, shown only now": secret})
+        output.note("Store this key: export VERTUNE_KEY=vt_…; create keys with fewer permissions: vertune key create NAME --scope predict")
+        return
+    file = keys.file.with_name("admin.key")
+    write_private(file, secret + "\n")
+    output.facts({"admin's key, in a file": output.relative(file)})
+    output.note(f"Store the key elsewhere and delete the file: export VERTUNE_KEY=$(cat {output.relative(file)})")

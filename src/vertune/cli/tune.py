@@ -39,6 +39,6 @@ def run(model: options.Model, home: options.Home = None) -> None:
     output.say()
     output.facts({"fastest": best.model if best.model != TEMPORARY else "float32 (measured only, not saved)", "threads": best.threads})
     if best.model == TEMPORARY:
-        output.next_steps(f"vertune compress {best.parent} --set compress.chain=[]")
+        output.next_steps(f"vertune compress {best.parent} --set 'compress.chain=[]'")
     else:
         output.next_steps(f'vertune predict {best.model} "a text"')

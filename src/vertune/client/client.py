@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -23,6 +25,7 @@ from vertune.core.errors import (
     StorageError,
     VertuneError,
 )
+from vertune.core.machine import loopback
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -53,12 +56,21 @@ class Client:
         key: str | None = None,
         deadline: float = 10.0,
         transport: httpx.BaseTransport | None = None,
+        *,
+        ca: str | Path | None = None,
+        cert: str | Path | tuple[str | Path, str | Path] | None = None,
+        insecure: bool = False,
     ) -> None:
-        """Create a client; raise ConfigError for an invalid argument, and MissingExtra if httpx is not installed.
+        """Create a client; raise ConfigError for an invalid argument, and MissingExtra if a package such as httpx is not installed.
 
         `key` is the API key; it defaults to the environment variable VERTUNE_KEY. `deadline` is the maximum number of seconds per
         call, including a second attempt. It does not limit the time to resolve a host name. `transport` replaces the network
         connections of httpx in tests; such a transport must enforce the deadline itself.
+
+        `ca` is a PEM file, or a folder of them, with the certificates of the authorities that may sign the server's certificate; by
+        default those that httpx trusts. `cert` is the certificate of this client: a PEM file that also contains the private key, or
+        the files of both. `insecure` allows a URL that begins with `http://` and names another machine: the key and the texts then
+        cross the network unencrypted.
         """
         try:
             import httpx
@@ -69,14 +81,29 @@ class Client:
         if not 0 < deadline < math.inf:
             raise ConfigError(f"The deadline is {deadline}; expected a finite number of seconds over 0. Pass for example deadline=10.")
         checked_url = _checked_url(url)
+        local = loopback(checked_url.host)
+        if checked_url.scheme == "http" and not local and not insecure:
+            raise ConfigError(
+                f"The URL {url!r} would send the key and the texts unencrypted to another machine; expected https. Use the https address "
+                "of the server, or pass insecure=True if the network is trusted."
+            )
         self.url = str(checked_url).rstrip("/")
         self.deadline = deadline
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers=_headers(os.environ.get("VERTUNE_KEY") if key is None else key),
-            transport=transport,
-            trust_env=checked_url.host not in {"127.0.0.1", "::1", "localhost"},  # a proxy can't reach the loopback address of this machine
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers=_headers(os.environ.get("VERTUNE_KEY") if key is None else key),
+                transport=transport,
+                verify=_tls_context(ca, cert) if checked_url.scheme == "https" else False,
+                trust_env=not local,  # a proxy can't reach the loopback address of this machine
+            )
+        except ImportError as error:
+            raise MissingExtra("A SOCKS proxy", "serve", "socksio") from error
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ConfigError(
+                f"A proxy in the environment can't be used: {error}. Write HTTP_PROXY, HTTPS_PROXY and ALL_PROXY as URLs such as "
+                "http://proxy.example:3128, and the hosts in NO_PROXY separated by commas."
+            ) from error
         deadline_module.apply_to(self._http)
 
     def __repr__(self) -> str:
@@ -174,14 +201,15 @@ class Client:
             raise self._problem(response, content)
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter for lists in lists in lists …
             raise ModelError(f"The response of {self.url} is not JSON. {_CHECK_URL}.") from error
 
     def _exchange(self, request: httpx.Request, end: float) -> tuple[httpx.Response, bytes]:
         """Send a request; return the response and its body. `end` is the deadline as a monotonic time.
 
-        Raises Busy if the connection fails before the response begins. Raises ModelError if the connection fails later, or if the
-        body is not complete at the deadline.
+        Raises ConfigError if no encrypted connection can be made, for example because of the certificate of the server. Raises Busy
+        if the connection fails for another reason before the response begins, and ModelError if it fails later, or if the body is
+        not complete at the deadline.
         """
         import httpx
 
@@ -191,11 +219,15 @@ class Client:
             try:
                 response = self._http.send(request, stream=True)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if _is_about_tls(error):
+                    raise self._tls_error(error) from error
                 message = f"No vertune server answers at {self.url} ({error}). Check the URL, or start one: vertune serve"
                 raise Busy(message, retry_after=_RETRY_DELAY) from error
             except httpx.TimeoutException as error:
                 raise self._timeout() from error
             except httpx.TransportError as error:
+                if _is_about_tls(error):
+                    raise self._tls_error(error) from error
                 message = f"The connection to {self.url} broke before an answer came ({error}). Try again."
                 raise Busy(message, retry_after=_RETRY_DELAY) from error
             try:
@@ -210,6 +242,12 @@ class Client:
     def _timeout(self) -> ModelError:
         return ModelError(f"{self.url} did not answer within {self.deadline:g} s. Send fewer inputs per call, or set a longer deadline.")
 
+    def _tls_error(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"No encrypted connection to {self.url} can be made: {error}. Check the URL and the certificate of the server; pass ca=FILE if "
+            "your own authority has signed it, and cert=FILE if the server requires a certificate of its clients."
+        )
+
     def _problem(self, response: httpx.Response, content: bytes) -> VertuneError:
         """Convert an error response to an exception, whose class depends on the HTTP status.
 
@@ -217,7 +255,7 @@ class Client:
         """
         status = response.status_code
         problem = None
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             problem = json.loads(content)
         detail = (problem.get("detail") or problem.get("title")) if isinstance(problem, dict) else None
         message = str(detail or f"{self.url} answered with status {status} and without an explanation. {_CHECK_URL}.")
@@ -226,6 +264,44 @@ class Client:
         if status in {429, 503}:
             return Busy(message, retry_after=_retry_delay(response.headers), over_limit=status == 429)
         return _BY_STATUS.get(status, ModelError)(message)
+
+
+def _tls_context(ca: str | Path | None, cert: str | Path | tuple[str | Path, str | Path] | None) -> ssl.SSLContext:
+    """Return the settings of encrypted connections: the trusted authorities, and the certificate of this client.
+
+    The arguments are those of `Client`. Raises ConfigError if a file can't be read.
+    """
+    import httpx
+
+    try:
+        if ca is None:
+            context = httpx.create_ssl_context()
+        elif Path(ca).is_dir():
+            context = ssl.create_default_context(capath=str(ca))
+        else:
+            context = ssl.create_default_context(cafile=str(ca))
+    except OSError as error:
+        raise ConfigError(
+            f"The certificates in ca={str(ca)!r} can't be read: {error}. Pass a PEM file, or a folder of PEM files."
+        ) from error
+    if cert is not None:
+        files = cert if isinstance(cert, tuple) else (cert,)
+        try:
+            context.load_cert_chain(*map(str, files))
+        except OSError as error:
+            raise ConfigError(
+                f"The client's certificate in cert={cert!r} can't be read: {error}. Pass a PEM file with the certificate and its private "
+                "key, or a tuple of two files."
+            ) from error
+    return context
+
+
+def _is_about_tls(error: BaseException) -> bool:
+    """Return whether an error, or an error that caused it, is one of encryption, such as a certificate that is not trusted."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    return any(isinstance(one, ssl.SSLError) for one in causes)
 
 
 def _checked_url(url: str) -> httpx.URL:

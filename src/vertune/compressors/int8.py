@@ -82,7 +82,7 @@ class Int8(Compressor):
             raise ConfigError(
                 "The model's ONNX graph has no matrix product that int8 could quantise. Expected at least one product "
                 "with a constant matrix of 1,024 or more weights. Remove int8 from the list of compressors: --set "
-                "compress.chain=[]"
+                "'compress.chain=[]'"
             )
         rows = np.random.default_rng(context.seed).permutation(len(context.train))[: self.rows]
         records = [context.train[row] for row in sorted(rows.tolist())]

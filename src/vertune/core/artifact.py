@@ -11,42 +11,36 @@ import difflib
 import json
 import os
 import platform
-import re
 import secrets
 import shutil
+import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vertune.core import integrity
 from vertune.core.documents import lines
 from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError, machine_error
-from vertune.core.files import json_value, read_json, storage_errors, write_json, write_text
+from vertune.core.files import json_value, locked, read_json, storage_errors, write_json, write_text
+from vertune.core.names import check_name as check_name
+from vertune.core.names import is_name
 from vertune.core.regular import is_present, real_folder, regular_file
 
 FORMAT = 1
 Shelf = Literal["datasets", "models", "reports", "backbones"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
-_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,119}")
-"""Pattern of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
+REMEDY = "or make the artifact again"
+"""How a message about a damaged file of an artifact ends."""
+_LONGEST_ID, _MOST_ID_BYTES = 120, 220
+"""Largest size of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
 _MANIFEST_BYTES = 64 << 20
 """Maximum size in bytes of a manifest.json."""
 _ALIAS_BYTES = 1024
 """Maximum size in bytes of the file of an alias, which contains nothing but an id."""
-
-
-def check_name(name: str) -> str:
-    """Check a name that becomes a part of folder and file names: return it unchanged, or raise ConfigError if it is not safe."""
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise ConfigError(
-            f"The name {name!r} can't be used; expected 1 to 80 characters (a-z, 0-9, '-', '_', '.') that begin with a letter or digit and "
-            "do not contain '..'. Choose another name."
-        )
-    return name
 
 
 def owner_entries() -> dict[str, Any]:
@@ -93,10 +87,15 @@ class Artifact:
 
     @property
     def in_use(self) -> bool:
-        """Whether another process is writing this artifact: the manifest names the process, and it still runs on this machine."""
+        """Whether another process is writing this artifact: its status is `running`, and the process that the manifest names runs."""
+        return self.manifest_or_empty.get("status") == "running" and self.maker_runs
+
+    @property
+    def maker_runs(self) -> bool:
+        """Whether the process that made this artifact, or is making it, is another process than this one and runs on this machine."""
         manifest = self.manifest_or_empty
         pid = manifest.get("pid")
-        if manifest.get("status") != "running" or manifest.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
+        if manifest.get("host") != platform.node() or not isinstance(pid, int) or pid == os.getpid():
             return False
         try:
             os.kill(pid, 0)
@@ -106,9 +105,34 @@ class Artifact:
             return True  # the process exists and belongs to another user
         return True
 
+    def verified(self) -> dict[str, Any]:
+        """Return the manifest; raise StorageError if its content has changed since vertune wrote it.
+
+        The manifest of an unfinished artifact, or of one that an older version made, has no checksum and is not checked.
+        """
+        manifest = self.manifest
+        integrity.check_entries(manifest, self.folder / "manifest.json", REMEDY)
+        return manifest
+
+    def check_files(self, names: Iterable[str] = (), subfolder: str | None = None) -> None:
+        """Raise StorageError if these files, or any file in the subfolder, have changed since the artifact was finished.
+
+        Artifacts that are unfinished, or that an older version made, have no list of files and are not checked.
+        """
+        manifest = self.verified()
+        integrity.check_files(self.folder, manifest, names, REMEDY)
+        if subfolder is not None:
+            integrity.check_subfolder(self.folder, manifest, subfolder, REMEDY)
+
     def update(self, **entries: Any) -> None:
         """Set these entries of the manifest and leave the others unchanged."""
-        write_json(self.folder / "manifest.json", {**self.manifest, **entries})
+        manifest = {**self.verified(), **entries}
+        write_json(self.folder / "manifest.json", integrity.sealed(manifest) if integrity.CHECKSUM in manifest else manifest)
+
+    def seal(self, **entries: Any) -> None:
+        """Set these entries of the manifest, and list in it the SHA-256 of every file, so that readers find files that change later."""
+        manifest = {**self.verified(), **entries, integrity.FILES: integrity.hash_files(self.folder)}
+        write_json(self.folder / "manifest.json", integrity.sealed(manifest))
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event, with the time, to events.jsonl."""
@@ -138,19 +162,27 @@ class Home:
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Return a context in which no other process begins or resumes a run, moves an alias, or deletes an artifact here.
+
+        A deletion first checks what is in use. Without this lock, a run that needs the artifact could begin between the check and the
+        deletion.
+        """
+        return locked(self.folder / ".lock")
+
     def shelf(self, shelf: Shelf) -> list[Artifact]:
         """Return the finished artifacts of one type (datasets, models, reports or backbones), oldest first.
 
         Folders whose names are not ids, and symbolic links, are skipped. An artifact whose manifest can't be read is the first.
         """
         with _reading(self.folder / shelf) as entries:
-            names = [entry.name for entry in entries if _ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
+            names = [entry.name for entry in entries if _is_id(entry.name) and entry.is_dir(follow_symlinks=False)]
         artifacts = [Artifact(self.folder / shelf / name) for name in names if is_present(self.folder, shelf, name, "manifest.json")]
         return sorted(artifacts, key=lambda artifact: (str(artifact.manifest_or_empty.get("created") or ""), artifact.id))
 
     def find(self, shelf: Shelf, id: str) -> Artifact | None:
         """Return the finished artifact with this id, or None if there is none; raise StorageError if links or files replace its folders."""
-        if not _ID.fullmatch(id) or not is_present(self.folder, shelf, id, "manifest.json"):
+        if not _is_id(id) or not is_present(self.folder, shelf, id, "manifest.json"):
             return None
         return Artifact(real_folder(self.folder, shelf, id))
 
@@ -166,21 +198,36 @@ class Home:
         """
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
-        with storage_errors(run.folder):
-            run.folder.mkdir(parents=True)
         manifest = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **owner_entries()}
-        write_json(run.folder / "manifest.json", {**manifest, **entries})
+        with storage_errors(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.locked():
+            with storage_errors(run.folder):
+                run.folder.parent.mkdir(exist_ok=True)
+                run.folder.mkdir(mode=0o777 & ~self._hidden_from)
+            write_json(run.folder / "manifest.json", {**manifest, **entries})
         return run
+
+    @property
+    def _hidden_from(self) -> int:
+        """The permission bits that artifacts never have, because they contain texts of customers.
+
+        Only the owner may read them; in a home with the set-group-ID bit (`chmod g+s`), its group may too.
+        """
+        return 0o007 if self.folder.stat().st_mode & stat.S_ISGID else 0o077
 
     def finish(self, run: Artifact, **entries: Any) -> Artifact:
         """Mark an artifact as done, move it from `runs/` to its final folder, such as `models/`, and return it.
 
-        The manifest names the final folder. `entries` are added to the manifest.
+        The manifest names the final folder. `entries` are added to the manifest, and the SHA-256 of each file.
         """
         manifest = run.manifest
-        run.update(status="done", finished=datetime.now(UTC).isoformat(), **entries)
+        run.seal(status="done", finished=datetime.now(UTC).isoformat(), **entries)
         target = self.folder / str(manifest["shelf"]) / run.id
         with storage_errors(target):
+            for path in run.folder.rglob("*"):
+                if not path.is_symlink():
+                    path.chmod(stat.S_IMODE(path.stat().st_mode) & ~self._hidden_from)
             target.parent.mkdir(parents=True, exist_ok=True)
             run.folder.rename(target)
         return Artifact(target)
@@ -199,7 +246,7 @@ class Home:
             return self._aliased(shelf, name)
         if os.sep in name and (Path(name) / "manifest.json").exists():
             return Artifact(Path(name).absolute())
-        if shelf == "models" and _NAME.fullmatch(name) and is_present(self.folder, "aliases", f"{name}@live"):
+        if shelf == "models" and is_name(name) and is_present(self.folder, "aliases", f"{name}@live"):
             return self._aliased(shelf, f"{name}@live")
         matches = [artifact for artifact in self.shelf(shelf) if artifact.manifest_or_empty.get("name") == name]
         if matches:
@@ -261,7 +308,7 @@ class Home:
             names = sorted(entry.name for entry in entries if "@" in entry.name and not entry.name.startswith("."))
         aliases: dict[str, str | StorageError] = {}
         for name in names:
-            shown = name if name.isprintable() and name.isascii() else ascii(name)[1:-1]
+            shown = name if name.isprintable() else ascii(name)[1:-1]
             try:
                 aliases[shown] = self._read_alias(name)
             except FileNotFoundError:  # another process removed it after it was listed
@@ -273,7 +320,7 @@ class Home:
     def _read_alias(self, alias: str) -> str:
         """Return the id that the file of an alias contains; raise StorageError if the file or its name is not as `alias` writes it."""
         folder = self.folder / "aliases"
-        if not all(_NAME.fullmatch(part) and ".." not in part for part in alias.split("@", 1)):
+        if not all(is_name(part) for part in alias.split("@", 1)):
             raise StorageError(
                 f"The file {alias!r} in {folder} is no alias; expected a name such as support-intent@live. Rename or delete the file."
             )
@@ -288,7 +335,7 @@ class Home:
             raise StorageError(
                 f"The file of the alias {alias} can't be read: {error}. Write it again: vertune alias {alias} MODEL"
             ) from error
-        if not _ID.fullmatch(target):
+        if not _is_id(target):
             raise StorageError(
                 f"The file of the alias {alias} contains {target[:80]!r}; expected the id of a model. "
                 f"Write it again: vertune alias {alias} MODEL"
@@ -300,12 +347,13 @@ class Home:
         name, at, tag = alias.partition("@")
         if not at:
             raise ConfigError(f"'{alias}' is not an alias, because it contains no '@'. Write it as name@tag, such as support-intent@live.")
-        target = self.get("models", model)
-        if target.folder.parent != self.folder / "models":
-            raise ConfigError(
-                f"The model {target.folder} is outside the home folder {self.folder}; an alias can't point to it. Train it here."
-            )
-        write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
+        with self.locked():
+            target = self.get("models", model)
+            if target.folder.parent != self.folder / "models":
+                raise ConfigError(
+                    f"The model {target.folder} is outside the home folder {self.folder}; an alias can't point to it. Train it here."
+                )
+            write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
     def unalias(self, alias: str) -> None:
         """Remove an alias; raise NotFound if it does not exist."""
@@ -328,6 +376,11 @@ class Home:
             artifact.folder.rename(doomed)
             shutil.rmtree(doomed)
         return artifact
+
+
+def _is_id(text: str) -> bool:
+    """Return whether a text can be the id of an artifact."""
+    return is_name(text, _LONGEST_ID, _MOST_ID_BYTES)
 
 
 @contextmanager

@@ -7,12 +7,12 @@ import hashlib
 import importlib.util
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from vertune.core.errors import ConfigError, ModelError, NotFound
-from vertune.core.files import file_hash, read_json
+from vertune.core.files import read_json
+from vertune.core.integrity import cached_hash
 
 ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 """Short names of bases, each with its hub id."""
@@ -117,7 +117,6 @@ def _from_hub(base: str) -> Path:
         ) from error
 
 
-@cache
 def fingerprint(folder: Path) -> str:
     """Return the SHA-256 of the weights (safetensors) in the folder of a pretrained model, in hexadecimal.
 
@@ -125,8 +124,8 @@ def fingerprint(folder: Path) -> str:
     """
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
-        return file_hash(files[0])
-    return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()
+        return cached_hash(files[0])
+    return hashlib.sha256("".join(cached_hash(file) for file in files).encode()).hexdigest()
 
 
 def digest(settings: dict[str, Any]) -> str:

@@ -24,21 +24,36 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_defaults(cls, value: Any) -> Any:
+        """Where options of a part are set without its name, as in `encoder: {max_tokens: 16}`, add the name of the default part."""
+        if not isinstance(value, dict):
+            return value
+        unnamed = {
+            key: {"name": field.default, **value[key]}
+            for key, field in cls.model_fields.items()
+            if field.validate_default and isinstance(field.default, str) and isinstance(value.get(key), dict) and "name" not in value[key]
+        }
+        return {**value, **unnamed}
+
 
 def source_of(path: str) -> dict[str, Any]:
     """Return the config of the data source for a file or folder: a mapping of the source's name and the path.
 
-    The source of a file is chosen by the file's ending; ConfigError is raised if no source reads files with this ending.
+    The source is one that recognises the content of the file, else one that reads files with this ending. ConfigError is raised if there
+    is none.
     """
-    if Path(path).is_dir():
-        return {"name": "folder", "path": path}
-    for name in part.names("sources"):
-        kind = part.find("sources", name)
-        if issubclass(kind, Source) and path.lower().endswith(kind.suffixes or ("\0",)):
-            return {"name": name, "path": path}
+    kinds = {name: kind for name in part.names("sources") if issubclass(kind := part.find("sources", name), Source)}
+    file = Path(path).expanduser()
+    recognised = [name for name, kind in kinds.items() if kind.recognises(file)] if file.exists() else []
+    special = [name for name in recognised if not kinds[name].general]
+    by_ending = [name for name, kind in kinds.items() if path.lower().endswith(kind.suffixes or ("\0",)) and not file.is_dir()]
+    if found := [*special, *by_ending, *recognised]:
+        return {"name": found[0], "path": path}
     raise ConfigError(
-        f"No source reads files with the ending of '{path}'. Name the data source in the config as `source: {{name: NAME, path: {path}}}`; "
-        f"NAME is one of: {', '.join(part.names('sources'))}."
+        f"No source reads files such as '{path}': neither the content nor the ending is that of a known format. "
+        f"Name the data source in the config as `source: {{name: NAME, path: {path}}}`; NAME is one of: {', '.join(kinds)}."
     )
 
 
@@ -60,8 +75,13 @@ class Data(Section):
     """Further columns of the source to store with the records, for example those by which `evaluate.slices` groups the report."""
     clean: list[SerializeAsAny[Cleaner]] = []
     """Cleaners, which drop or edit rows before the task checks the values; they run in this order on the rows of every split."""
+    labels: Literal["keep", "merge"] = "keep"
+    """Whether labels that differ only in case, white space, invisible characters or Unicode form (`Security` and `security`) stay
+    different, with a warning, or are merged: each gets the spelling that is most frequent in the training records."""
     split: SerializeAsAny[Split] = Field(default="stratified", validate_default=True)
     """The split, which divides the records into train, validation and test."""
+    licence: str | None = Field(default=None, max_length=100)
+    """The licence of the records, such as cc-by-4.0, for the model card. None if it is not known; the card then calls it unknown."""
     augment: list[SerializeAsAny[Augmenter]] = []
     """Augmenters, which make additional training rows from the training rows; none reads the rows that another one made."""
 
@@ -216,7 +236,7 @@ def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         log_notes(notes)
         key, equals, text = current.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set was given '{setting}'; expected key=value. Write it as in this example: --set method.rank=16")
+            raise ConfigError(f"--set was given '{setting}'; expected key=value. Write it as in this example: --set training.epochs=3")
         # a path may contain " #" or begin with "*", which are a comment and an alias in YAML, of which a setting has neither
         is_text = text.startswith("*") or (" #" in text and text[0] not in "\"'[{")
         item = text if is_text else parse_yaml(text, f"The value in --set {setting:.80}")

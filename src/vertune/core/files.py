@@ -18,6 +18,26 @@ from vertune.core.errors import Conflict, StorageError, first_line, machine_erro
 
 
 @contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Run the `with` block while no other process or thread is in such a block for the same lock file.
+
+    The file is created if it is missing. On a system or a disk without file locks, the block runs without a lock.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with storage_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        opened = file.open("a")
+    with opened:
+        with suppress(OSError):  # some network disks have no locks
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield  # closing the file releases the lock
+
+
+@contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Run the `with` block; if it can't write, for example because the disk is full, raise a StorageError that names the path.
 
@@ -34,13 +54,22 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, so that a reader sees the old or the new content and never a mixture."""
+def write_private(path: Path, text: str) -> None:
+    """Write a text file atomically, which only its owner can read."""
+    write_text(path, text, mode=0o600)
+
+
+def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a text file atomically, so that a reader sees the old or the new content and never a mixture.
+
+    `mode` are the permissions of the file, less those that the process's umask takes away.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -72,11 +101,8 @@ def read_json(path: Path) -> Any:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_size(folder: Path) -> int:

@@ -14,7 +14,7 @@ from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.core.part import Part, having
-from vertune.core.records import Cleaned, Column, Feature, InputNames, Record, View
+from vertune.core.records import Cleaned, Column, Feature, InputNames, InputType, Record, View
 from vertune.core.task import Run as Run
 from vertune.core.task import Task as Task
 
@@ -33,6 +33,8 @@ class Source(Part):
     folder: ClassVar[str] = "sources"
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File endings, such as `.csv`: if a config contains only a path, the source with the ending of this path is chosen."""
+    general: ClassVar[bool] = False
+    """Whether files of more special formats look like this format too, so that `recognises` of the other sources is asked first."""
     remote: ClassVar[bool] = False
     """Whether the option `path` may be the name of a data set on a hub, if there is no local file or folder of this name."""
 
@@ -44,11 +46,30 @@ class Source(Part):
         """
         raise NotImplementedError
 
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether a file or folder has the format that this source reads, judged by the beginning of its content.
+
+        The source of a path is chosen by this method; if no source recognises the content, it is chosen by the ending of the path.
+        """
+        return False
+
+    def detect(self) -> tuple[Self, tuple[str, ...]]:
+        """Return a copy whose options suit the content, such as the row of the header, and a sentence about each changed option.
+
+        Options that were set are not changed. `vertune init` writes the result into the config.
+        """
+        return self, ()
+
     def fingerprint(self) -> str | None:
         """Return a hash of the data that `read` returns, which shows whether the data has changed since a dataset was made from it.
 
         None means that the hash can't be computed before the data is read; then the dataset is made again.
         """
+        return None
+
+    def separator(self) -> str | None:
+        """Return the character between the fields of a row, with which `predict` writes its results; None if the format has none."""
         return None
 
     @classmethod
@@ -108,6 +129,13 @@ class Split(Part):
         """Names of the columns of the data that `divide` needs besides the task's fields, such as a date."""
         return ()
 
+    def assigned(self, frame: pl.DataFrame) -> frozenset[str]:
+        """Return the sets to which the data themselves assign rows of the frame; empty if this component decides where rows belong.
+
+        If none of the rows that the data assign to a set can be used, that is an error, instead of taking other rows for this set.
+        """
+        return frozenset()
+
     def without(self, names: frozenset[str]) -> Self:
         """Return a copy of this component that assigns no rows to the sets in `names`, which are `validation`, `test` or both.
 
@@ -148,6 +176,8 @@ class Encoder(Part):
     """A component that converts the fields of records to features (model inputs), and provides the model that reads the features."""
 
     folder: ClassVar[str] = "encoders"
+    types: ClassVar[frozenset[InputType]] = frozenset({"text"})
+    """Types of the fields that this encoder can read."""
     input_names: ClassVar[InputNames] = InputNames()
     """Names of the arrays in a collated batch that contain the sequences and their attention mask."""
     pretrained: ClassVar[bool] = True

@@ -1,7 +1,8 @@
-"""Information on this machine: its CPU's instruction sets, and how many processors may be used; independent of models."""
+"""Information on this machine: its CPU's instruction sets, how many processors may be used, its addresses; independent of models."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import platform
 from functools import cache
@@ -51,3 +52,15 @@ def cpu_features() -> tuple[str, ...]:
         entries = []  # not Linux: only the architecture is known
     flags = next((line.partition(":")[2].split() for line in entries if line.lower().startswith(("flags", "features"))), [])
     return (platform.machine(), *(name for name in _ARITHMETIC_FLAGS if name in flags))
+
+
+def loopback(host: str) -> bool:
+    """Return whether a host name or IP address is a loopback address, which can be reached from this machine only."""
+    name = host.lower().removesuffix(".")
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

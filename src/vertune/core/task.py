@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from vertune.core.errors import UnknownName
 from vertune.core.part import Part
+from vertune.core.profile import Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
 """A function that runs the model on features (model inputs) and returns one output array per feature, without padding."""
+
+NAMED = 0.5
+"""The score of a guess that only names support, for `Task.guess`."""
 
 
 class Task(Part):
@@ -78,6 +82,13 @@ class Task(Part):
         """The name of the metric that selects the best weights: `metric`, or the task's default if `metric` is `auto`."""
         return self.metrics[0] if self.metric == "auto" else self.metric
 
+    def resolve(self, frame: pl.DataFrame) -> Self:
+        """Return a copy in which options on how values are written are set from the training rows, which are not cleaned yet.
+
+        An example is the text that separates several labels in one cell. All tables are then cleaned with this copy.
+        """
+        return self
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Convert the values of rows to the types that the task uses, and reject, with a reason, rows that can't be converted."""
         raise NotImplementedError
@@ -85,6 +96,19 @@ class Task(Part):
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy of the task with values computed from the training rows, such as labels, scale and class weights."""
         return self
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return from which columns of a table this task could read its fields, and how likely it is that the task is meant.
+
+        None means that the task can't read the table. `vertune init` asks each task, and takes the one with the highest score. By
+        default, a task can read a table with columns that have the names of its required fields.
+        """
+        present = {column.name: table.named(column.name) for column in self.columns}
+        if not self.columns or any(column.required and not present[column.name] for column in self.columns):
+            return None
+        fields = {name: [found[0].name] for name, found in present.items() if found}
+        reasons = {name: f"by its name: {found[0].description}" for name, found in present.items() if found}
+        return Guess(NAMED, fields, {**reasons, "task": "the columns have the names of its fields"})
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
         """Return the definition of each model input that the encoder must make of a record; `columns` are the fields that records have."""
@@ -167,6 +191,10 @@ class Task(Part):
         """Return the probability, from 0 to 1, that the model assigned to this answer; None if the answer contains no probability."""
         return None
 
+    def brief(self, answer: Answer) -> Answer:
+        """Return the answer as it is written to files: without parts whose size grows with the number of labels."""
+        return answer
+
     def agrees(self, one: Answer, other: Answer) -> bool:
         """Return whether two answers are equal: whether they contain the same labels, in any order.
 
@@ -205,11 +233,12 @@ class Task(Part):
         """Return what the evaluation report shows besides metrics; each of the following entries is optional.
 
         `per_class`: `[{"label", "precision", "recall", "f1", "support"}, …]`.
-        `confusion`: `{"labels": […], "matrix": [[…]]}`, with one row per true label and one column per predicted label.
+        `confusion`: `{"labels": […], "cells": [[true, predicted, count], …]}`, the cells of the confusion matrix that are not 0, the
+        largest counts first; `true` and `predicted` are indices into the labels.
         `calibration`: the result of `vertune.metrics.calibration.reliability`.
-        `errors`: `[{"row", "expected", "answered", …}, …]`, the worst first. `row` is an index into the records, `expected` and
-        `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key contains a text
-        of the record to show.
+        `errors`: `[{"row", "expected", "answered", …}, …]`, all wrong answers, the worst first. `row` is an index into the records;
+        `expected` and `answered` are words or numbers; the keys `probability` and `error` (a distance) are optional; any other key
+        contains a text of the record to show.
         `points`: `[[expected, answered], …]`, pairs of numbers.
         Any entry whose value is a float is shown as a further metric, without a confidence interval.
         """

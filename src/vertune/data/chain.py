@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
@@ -24,10 +24,12 @@ from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Augmenter, Cleaner, Encoder, Source, Split, Task, Tokens
+from vertune.core.labels import key, quoted
 from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note, Record
 from vertune.data import describe, tokens
 from vertune.data.dataset import MARKS, SPLITS
 from vertune.data.fields import map_fields
+from vertune.data.spellings import Spellings
 from vertune.reports.scales import plural
 
 _PLACES = frozenset({"spans", "answers"})
@@ -53,6 +55,8 @@ class ChainInputs(BaseModel):
     """Columns to keep in addition to the task's."""
     clean: tuple[SerializeAsAny[Cleaner], ...]
     task: SerializeAsAny[Task]
+    labels: Literal["keep", "merge"] = "keep"
+    """Whether different spellings of a label are merged."""
     split: SerializeAsAny[Split]
     augment: tuple[SerializeAsAny[Augmenter], ...]
     encoder: SerializeAsAny[Encoder]
@@ -69,6 +73,7 @@ class ChainInputs(BaseModel):
             keep=tuple(dict.fromkeys([*data.keep, *config.evaluate.slices])),
             clean=tuple(data.clean),
             task=config.task,
+            labels=data.labels,
             split=data.split,
             augment=tuple(data.augment),
             encoder=config.encoder,
@@ -207,16 +212,25 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     contains the rows that had been rejected before it.
     """
     _check_cleaners(inputs)
-    cleaned = {name: _clean(name, frame, inputs, log) for name, frame in tables}
-    _require_rows(cleaned["train"], "training", log)
+    mapped = {name: _mapped(name, frame, inputs, log) for name, frame in tables}
+    inputs = inputs.model_copy(update={"task": inputs.task.resolve(mapped["train"])})
+    cleaned = {name: _clean(name, frame, inputs, log) for name, frame in mapped.items()}
+    for name, table in cleaned.items():
+        _require_rows(table, "training" if name == "train" else name, log)
+    for name in sorted(inputs.split.assigned(mapped["train"]) - inputs.split.assigned(cleaned["train"])):
+        _require_rows(cleaned["train"].clear(), name, log)
+    if inputs.labels == "merge":
+        cleaned = _merge_labels(inputs.task, cleaned, log)
     log.progress("split", rows=sum(frame.height for frame in cleaned.values()))
     splits, cut = _divide(inputs, cleaned)
     unused = splits.pop("unused")
     if unused.height:
         log.note(Note(inputs.split.name, "rows are in no split and were not used", unused.height, cleaned["train"].height, _rows(unused)))
+    needed = {"train", "validation", *(name for name, frame in splits.items() if frame.height)}
     splits = _without_unknown_labels(inputs.task, splits, log)
-    for name in ("train", "validation"):
-        _require_rows(splits[name], name, log)
+    for name in SPLITS:
+        if name in needed:  # a given split that lost all its rows must not be replaced by rows that the model was trained on
+            _require_rows(splits[name], name, log)
     trained = _augment(inputs, splits["train"], log)
     added = trained.height - splits["train"].height
     splits["train"] = trained
@@ -265,8 +279,8 @@ def _check_cleaners(inputs: ChainInputs) -> None:
         )
 
 
-def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
-    """Rename the columns of one table to the task's fields, clean and check its rows, and return the usable rows.
+def _mapped(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
+    """Rename the columns of one table to the task's fields, and return the rows that could be read.
 
     The other rows are added to `log` as rejected. Raises DataError if the table has no rows.
     """
@@ -280,7 +294,11 @@ def _clean(name: str, frame: pl.DataFrame | pl.LazyFrame, inputs: ChainInputs, l
     log.missing[name] = describe.missing(table, list(mapped.origin))
     unreadable = table.filter(pl.col("__error").is_not_null())
     log.reject(f"read {name}", [_rejection(row, row["__error"], mapped.origin) for row in unreadable.iter_rows(named=True)], table.height)
-    table = table.filter(pl.col("__error").is_null()).drop("__error")
+    return table.filter(pl.col("__error").is_null()).drop("__error")
+
+
+def _clean(name: str, table: pl.DataFrame, inputs: ChainInputs, log: ChainLog) -> pl.DataFrame:
+    """Clean and check the rows of one table, and return the usable rows; the other rows are added to `log` as rejected."""
     for cleaner in inputs.clean:
         log.progress("clean", split=name, by=cleaner.name, rows=table.height)
         table = log.take(cleaner.clean(table, inputs.task.columns), f"{cleaner.name} {name}", table.height)
@@ -318,13 +336,32 @@ def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: Ch
     """
     listed = task.known_labels
     train = splits["train"]
-    for column in task.columns:
-        if column.role != "target" or not column.required or column.type not in _LABELLED or column.name not in train.columns:
-            continue
+    for column in _label_columns(task, train):
         known = {*describe.labels(train, column.name)["label"].unique(), *listed}
         for name in ("validation", "test"):
             splits[name] = _known_rows(splits[name], name, column, known, log)
     return splits
+
+
+def _label_columns(task: Task, frame: pl.DataFrame) -> list[Column]:
+    """Return the required target columns of the task that contain labels and exist in the frame."""
+    required = [column for column in task.target_columns if column.required and column.name in frame.columns]
+    return [column for column in required if column.type in _LABELLED]
+
+
+def _merge_labels(task: Task, tables: Mapping[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:
+    """Return the tables with one spelling for labels that nearly agree; the log gets a note for each table with replaced labels."""
+    merged = dict(tables)
+    for column in _label_columns(task, tables["train"]):
+        counts = dict(describe.labels(tables["train"], column.name)["label"].value_counts().iter_rows())
+        spellings = Spellings.of(counts, task.known_labels)
+        for name in tables:
+            if column.name in merged[name].columns:
+                merged[name], note = spellings.merge(merged[name], column.name, name)
+                if note is not None:
+                    log.changes.append(note)
+                    log.note(note)
+    return merged
 
 
 def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str], log: ChainLog) -> pl.DataFrame:
@@ -337,8 +374,11 @@ def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str]
     labels = describe.labels(frame, column.name)
     unknown = dict(labels.filter(~pl.col("label").is_in(list(known))).unique(subset="row", keep="first").select("row", "label").iter_rows())
     word = column.name.removesuffix("s")
+    similar = Spellings.of(dict.fromkeys(known, 1)).chosen
+    hints = {label: f", but {quoted(similar[key(label)])} does" for label in set(unknown.values()) if key(label) in similar}
     reasons = {
-        row: f"the {word} '{label}' of this {split} row does not occur in the training rows" for row, label in sorted(unknown.items())
+        row: f"the {word} {quoted(label)} of this {split} row does not occur in the training rows{hints.get(label, '')}"
+        for row, label in sorted(unknown.items())
     }
     log.reject(
         f"labels {split}", [_rejection(frame.row(row, named=True), why, [column.name]) for row, why in reasons.items()], frame.height
@@ -364,9 +404,13 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
 def _require_rows(frame: pl.DataFrame, name: str, log: ChainLog) -> None:
     """Raise DataError if a split has no rows; `frame` contains its rows, and the message shows its `name`."""
     if frame.is_empty():
-        rejected = plural(len(log.rejected), "row was", "rows were")
-        why = f": {rejected} rejected, the first because {log.rejected[0]['reason']}" if log.rejected else ""
-        raise DataError(f"No row is left for {name}{why}. Correct the rows, add some, or change the split.")
+        if not log.rejected:
+            raise DataError(f"No row is left for {name}. Add rows, or change the split.")
+        first = log.rejected[0]
+        raise DataError(
+            f"No row is left for {name}: {len(log.rejected):,} of {plural(log.read, 'row')} can't be used. "
+            f"The first is row {first['row']} of {first['file']}: {first['reason']}. Correct these rows, add some, or change the split."
+        )
 
 
 def _rejection(row: Mapping[str, Any], reason: str, fields: Iterable[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.documents import lines
 from vertune.core.errors import NotFound, StorageError, first_line, machine_error
 from vertune.core.files import storage_errors, write_text
+from vertune.core.integrity import FILES
 from vertune.core.kinds import Task
 from vertune.core.records import Record
 
@@ -25,6 +26,8 @@ MARKS = ("__file", "__row")
 def read(dataset: Artifact, split: str) -> pl.DataFrame:
     """Read the rows of one split; raise NotFound if there is no such split, StorageError if its file is damaged."""
     path = dataset.folder / f"{split}.parquet"
+    if path.name in dataset.manifest_or_empty.get(FILES, ()) or path.exists():
+        dataset.check_files([path.name])
     if not path.exists():
         there = [name for name in SPLITS if (dataset.folder / f"{name}.parquet").exists()]
         raise NotFound(f"The dataset {dataset.id} has no split '{split}'. It has: {', '.join(there) or 'none'}. Choose one of them.")

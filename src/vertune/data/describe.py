@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vertune.core import content
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task, Tokens
+from vertune.core.labels import nearly_equal, quoted
 from vertune.core.records import Column, Feature
 from vertune.data.dataset import SPLITS
 from vertune.reports.scales import format_value, plural
@@ -32,8 +33,16 @@ UNKNOWN = 0.05
 """Share of tokens that the tokenizer does not know, above which there is a warning."""
 TRUNCATED = 0.05
 """Share of rows that are longer than the model's limit, above which there is a warning."""
+COPIES = 0.05
+"""Share of rows that repeat the text and the answer of an earlier row of their split, from which there is a warning."""
 _EXAMPLES = 20
 """Maximum number of examples of conflicts and of leakage."""
+_EXAMPLE_ROWS = 1000
+"""Number of rows, from the start, among which `examples` searches."""
+_FEW_INPUTS = 5
+"""Number of different inputs below which `contradiction` gives no warning."""
+_CONTRADICTORY = 0.5
+"""Fraction of the inputs that must have several answers for a warning that a column is missing."""
 _SHOWN = 200
 """Maximum number of characters of an example text."""
 _BINS = 24
@@ -58,6 +67,42 @@ def describe(
         "leakage": [_leak(frames, keys, pair, task) for pair in combinations(frames, 2)],
         **_measured(frames, task, encoder, tokens or {}),
     }
+
+
+def examples(frame: pl.DataFrame, task: Task, count: int = 3) -> list[dict[str, Any]]:
+    """Return a few cleaned rows as the model reads them: `file`, `row` (from 1), `input` and `target`.
+
+    They are the first rows of the file with different targets; if there are not enough of them, further first rows follow.
+    """
+    frame = frame.sort("__file", "__row", maintain_order=True) if {"__file", "__row"} <= set(frame.columns) else frame
+    found: dict[str, dict[str, Any]] = {}
+    rest: list[dict[str, Any]] = []
+    for record in frame.head(_EXAMPLE_ROWS).iter_rows(named=True):
+        target = _expected(record, task)
+        shown = {"file": record.get("__file", ""), "row": record.get("__row"), "input": _shown(record, task), "target": target}
+        if target in found:
+            rest.append(shown)
+        else:
+            found[target] = shown
+        if len(found) == count:
+            break
+    return sorted([*found.values(), *rest][:count], key=lambda shown: (str(shown["file"]), shown["row"] or 0))
+
+
+def contradictions(frame: pl.DataFrame, task: Task) -> tuple[int, int]:
+    """Return how many different inputs have several different expected answers, and how many different inputs there are."""
+    groups = _keys(frame, task).group_by("input").agg(pl.col("target").n_unique().alias("answers"))
+    return groups.filter(pl.col("answers") > 1).height, groups.height
+
+
+def contradiction(texts: int, of: int) -> str | None:
+    """Return a warning if at least half of the inputs have several different answers, so that no model can be right; else None."""
+    if of < _FEW_INPUTS or texts < _CONTRADICTORY * of:
+        return None
+    return (
+        f"{texts:,} of {plural(of, 'different input')} have several different answers: a column that tells these rows apart is probably "
+        "not read. Add it to data.fields, or check which column is the answer."
+    )
 
 
 def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
@@ -99,8 +144,12 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     if rows["rejected"]:
         found.append(f"{plural(rows['rejected'], 'row')} can't be used. See rejected.jsonl for them and the reasons.")
     found += [sentence for target in report["targets"] for sentence in _about_labels(target)]
-    if report["conflicts"]["texts"]:
+    contradictory = contradiction(report["conflicts"]["texts"], report["conflicts"].get("of", 0))
+    if contradictory:
+        found.append(contradictory)
+    elif report["conflicts"]["texts"]:
         found.append(f"{plural(report['conflicts']['texts'], 'text')} with several different answers. Correct them, or leave them out.")
+    found += _about_copies(report["duplicates"], rows)
     for leak in report["leakage"]:
         if leak["rows"]:
             first, second = leak["splits"]
@@ -124,6 +173,22 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _about_copies(duplicates: Mapping[str, int], rows: Mapping[str, int]) -> list[str]:
+    """Return a warning, as a list of one text, if many rows repeat the text and the answer of an earlier row of their split."""
+    copies, total = sum(duplicates.values()), sum(rows[name] for name in duplicates)
+    if not copies or copies < COPIES * total:
+        return []
+    measured = ", ".join(
+        f"{number:,} of the {rows[name]:,} {name} rows" for name, number in duplicates.items() if number and name != "train"
+    )
+    effect = f" In the figures, repeated texts count several times: {measured} are copies." if measured else ""
+    return [
+        f"{plural(copies, 'row')} ({format_value(copies / total, 'share')}) repeat the text and the answer of an earlier row; only "
+        f"{plural(total - copies, 'row')} differ.{effect} Training learns repeated texts more often than others. Unless this is how "
+        "often they occur in practice, remove the copies with data.clean=[duplicates]."
+    ]
+
+
 def _about_labels(target: Mapping[str, Any]) -> list[str]:
     """Return warnings about rare labels and unbalanced label counts; `target` contains the statistics of one target column."""
     found = []
@@ -131,6 +196,13 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
         shown = ", ".join(f"'{item['label']}' ({item['rows']})" for item in target["few"][:10])
         more = f" and {len(target['few']) - 10} more" if len(target["few"]) > 10 else ""
         found.append(f"Labels with fewer than {FEW} training rows are hard to learn: {shown}{more}. Add rows with these labels.")
+    if target.get("near"):
+        groups = [" and ".join(f"{quoted(item['label'])} ({item['rows']})" for item in group) for group in target["near"][:5]]
+        listing = "; ".join(groups) + (" …" if len(target["near"]) > 5 else "")
+        found.append(
+            f"Labels of {target['name']} that nearly agree are learnt as different ones: {listing}. "
+            "If they mean the same, merge them with data.labels=merge, or correct the data."
+        )
     if target["imbalance"] and target["imbalance"] > IMBALANCE:
         found.append(
             f"The most frequent value of {target['name']} is {target['imbalance']:.0f} times as frequent as the rarest. "
@@ -159,13 +231,15 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
     """Return the statistics of a target column for each split: the number of rows of each label, or the distribution of numbers."""
     if frames["train"].schema[name].is_numeric():
         return {"name": name, "numbers": {split: _spread(frame[name].to_numpy()) for split, frame in frames.items()}, "labels": [],
-                "few": [], "imbalance": None}  # fmt: skip
+                "few": [], "near": [], "imbalance": None}  # fmt: skip
     counts = {split: dict(labels(frame, name)["label"].value_counts().iter_rows()) for split, frame in frames.items()}
     order = sorted({label for found in counts.values() for label in found}, key=lambda label: (-counts["train"].get(label, 0), label))
     table = [{"label": label, "rows": {split: found.get(label, 0) for split, found in counts.items()}} for label in order]
     trained = list(counts["train"].values())
     few = [{"label": label, "rows": counts["train"].get(label, 0)} for label in reversed(order) if counts["train"].get(label, 0) < FEW]
-    return {"name": name, "numbers": {}, "labels": table, "few": few, "imbalance": max(trained) / min(trained) if trained else None}
+    near = [[{"label": label, "rows": rows} for label, rows in group.items()] for group in nearly_equal(counts["train"])]
+    imbalance = max(trained) / min(trained) if trained else None
+    return {"name": name, "numbers": {}, "labels": table, "few": few, "near": near, "imbalance": imbalance}
 
 
 def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:
@@ -183,7 +257,7 @@ def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFra
         record = frames[split].row(place, named=True)
         entry = examples.setdefault(key, {"text": _shown(record, task), "answers": []})
         entry["answers"].append(_expected(record, task))
-    return {"texts": groups.height, "rows": int(groups["rows"].sum()), "examples": list(examples.values())}
+    return {"texts": groups.height, "of": table["input"].n_unique(), "rows": int(groups["rows"].sum()), "examples": list(examples.values())}
 
 
 def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], pair: tuple[str, str], task: Task) -> dict[str, Any]:
@@ -222,7 +296,8 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, 
     lengths, classes = {}, {}
     for split, sample in samples.items():
         records = sample.select([name for name in names if name in sample.columns]).to_dicts()
-        size, cut = _sizes(encoder.encode(records, views, sampled_tokens.get(split)), len(records))
+        complete = sampled_tokens.get(split) or encoder.read(records, [name for name in names if name in sample.columns])
+        size, cut = _sizes(encoder.encode(records, views, complete), len(records))
         lengths[split] = {"sampled": sample.height, "of": frames[split].height, **_spread(size), "truncated": float(cut.mean()),
                           "histogram": _histogram(size)}  # fmt: skip
         classes[split] = _cut_by_label(sample, task, cut)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MARKS = ("__file", "__row", "__error")
 """Names of the columns that every source adds: a row's file, its number, and the error if the row can't be read."""
+_YES, _NO = ("1", "true", "yes", "y", "x"), ("0", "false", "no", "n")
+"""Values with which a column says that its label applies, or does not apply."""
 _SEPARATOR = "; "
 """Text that is put between joined columns; tokenizers keep it, unlike a line break."""
 
@@ -68,7 +70,8 @@ def map_fields(
         raise UnknownName("field", unknown[0], names, f"the task '{task.name}'")
     origin = {column.name: _columns_of(column, fields.get(column.name), task, source, targets) for column in task.columns}
     origin = {name: columns for name, columns in origin.items() if columns}
-    values = {name: _value(name, columns, source.schema) for name, columns in origin.items()}
+    kinds = {column.name: column for column in task.columns}
+    values = {name: _value(kinds[name], columns, frame) for name, columns in origin.items()}
     for name in dict.fromkeys(keep):
         if name in origin:
             if origin[name] != [name] and name in source.names:
@@ -108,25 +111,61 @@ def _columns_of(column: Column, chosen: str | list[str] | None, task: Task, sour
     )
 
 
-def _value(name: str, columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
-    """Return the Polars expression that computes the field `name` from these columns of the data.
+def _value(field: Column, columns: Sequence[str], frame: pl.DataFrame | pl.LazyFrame) -> pl.Expr:
+    """Return the Polars expression that computes a field of the task from these columns of the data.
 
-    A single column is used unchanged. Several columns are joined to one text such as `title: Card; body: It is lost`, without columns
-    that are blank in a row. Raises ConfigError if a column to join contains lists or mappings.
+    A single column is used unchanged, except that NaN becomes null, because both mean that a value is missing. Several columns are
+    joined to one text such as `title: Card; body: It is lost`, without columns that are blank in a row; for a set of labels, they are
+    columns of 0 and 1, one for each label. Raises ConfigError if the columns can't be joined.
     """
     import polars as pl
 
+    schema = frame.lazy().collect_schema()
     if len(columns) == 1:
-        return pl.col(columns[0])
+        value = pl.col(columns[0])
+        return value.fill_nan(None) if schema[columns[0]].is_float() else value
+    if field.type == "labels":
+        return _flagged(field.name, columns, frame)
+    if field.role == "target":
+        raise ConfigError(
+            f"The field '{field.name}' is read from {len(columns)} columns ({', '.join(columns)}), but an expected answer can't be joined "
+            "from several columns. Name one column; for a column of 0 and 1 per label, use `task: multilabel`."
+        )
     nested = [column for column in columns if schema[column].is_nested()]
     if nested:
         raise ConfigError(
-            f"The field '{name}' joins several columns, but the column '{nested[0]}' has the type {schema[nested[0]]}. "
+            f"The field '{field.name}' joins several columns, but the column '{nested[0]}' has the type {schema[nested[0]]}. "
             "Join only texts and numbers."
         )
     texts = [pl.col(column).cast(pl.String).str.strip_chars() for column in columns]
     parts = [pl.when(text != "").then(pl.lit(f"{column}: ") + text) for column, text in zip(columns, texts, strict=True)]
     return pl.concat_str(parts, separator=_SEPARATOR, ignore_nulls=True)
+
+
+def _flagged(field: str, columns: Sequence[str], frame: pl.DataFrame | pl.LazyFrame) -> pl.Expr:
+    """Return the Polars expression for lists of labels: the names of those columns that contain 1 (or true, yes, x) in a row.
+
+    A blank value means 0 in a column that contains no 0; elsewhere it is a missing value, and the labels of its row are null. Raises
+    ConfigError if a column contains any other value.
+    """
+    import polars as pl
+
+    flags: dict[str, pl.Expr] = {}
+    for column in columns:
+        words = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase().str.replace(r"\.0$", "")
+        found = set(frame.lazy().select(words.unique()).collect().to_series())
+        other = sorted(found - {*_YES, *_NO, "", None}, key=str)
+        if other:
+            raise ConfigError(
+                f"The field '{field}' is read from several columns, so each must contain 0 or 1 for one label, but the column '{column}' "
+                f"contains '{other[0]}'. Name only columns of 0 and 1, or one column with all labels."
+            )
+        blank = words.is_null() | (words == "")
+        flag = pl.when(blank).then(None if found & {*_NO} else False).otherwise(words.is_in(list(_YES)))
+        flags[column] = flag
+    names = [pl.when(flag).then(pl.lit(column)) for column, flag in flags.items()]
+    labels = pl.concat_list(names).list.drop_nulls()
+    return pl.when(pl.any_horizontal(flag.is_null() for flag in flags.values())).then(None).otherwise(labels)
 
 
 def _name_of(frame: pl.DataFrame | pl.LazyFrame) -> str:

@@ -1,177 +1,262 @@
-"""Guesses what each column of a table contains (such as text, single words, numbers or spans), for the command `vertune init`.
+"""Measures what the columns of a table contain (such as running text, categories, numbers or spans), from their values and names.
 
-The command uses the guesses to choose the columns with the input text and the label.
+Each task uses the result to guess whether it could read the table; see `vertune.core.profile`.
 """
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 import polars as pl
 
-Kind = Literal["text", "word", "words", "number", "spans", "answers", "other"]
+from vertune.core import numerals, separators
+from vertune.core.profile import ColumnProfile, Kind, TableProfile
+from vertune.data import names
 
-_LABELS = (
-    "label", "labels", "category", "categories", "class", "intent", "sentiment", "topic", "topics", "tags", "tag", "score", "rating",
-    "stars", "target", "polarity", "relatedness", "similarity", "entailment", "type", "kind",
-    "y", "grade", "标签", "类别", "分类", "意图", "情感",
-)  # fmt: skip
-_TEXTS = (
-    "text", "sentence", "content", "utterance", "query", "question", "message", "review", "comment", "body", "document", "description",
-    "title", "headline", "文本", "内容", "评论", "问题", "句子", "标题",
-)  # fmt: skip
-_NUMBERS = ("score", "rating", "stars", "relatedness", "similarity", "grade", "price", "value")
-_IDS = ("id", "index", "idx", "uuid", "key", "row", "no", "编号")
-_SPLITS = frozenset({"train", "training", "test", "testing", "validation", "valid", "dev", "val", "unused"})
-_DELIMITERS = ("|", ";")
-_MOST_WORDS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnProfile:
-    """What a column seems to contain: its kind, a description, and scores for how likely it is the label or the input text."""
-
-    name: str
-    kind: Kind
-    unique: int
-    length: float
-    """Mean number of characters per value."""
-    description: str
-    """The content in words, for a comment in a config."""
-    label_score: float
-    """How likely the column is the label; 0 if it can't be, else larger is likelier."""
-    text_score: float
-    """How likely the column is running text; 0 if it can't be, else larger is likelier."""
+SAMPLE_ROWS = 20_000
+"""Number of rows, from the start of a table, that are measured."""
+_SPLITS = frozenset(
+    {"train", "training", "test", "testing", "validation", "valid", "dev", "devel", "val", "unused", "训练", "测试", "验证"}
+)
+_MOST_LABELS = 2000
+_LISTS = 0.1
+"""Least fraction of the cells that must be lists in a column of texts that is regarded as a column of lists."""
+_LONGEST_LABEL = 40
+"""Largest number of characters of a label in a cell with several."""
+_RARE = 0.5
+"""Largest fraction of the labels that may occur only once."""
+_MOST_WORDS = 5
+"""Largest number of words of a label in a cell with several."""
+_LONGEST_CELL = 120
+"""Mean length in characters above which cells are sentences rather than lists of labels."""
+_CELLS = 5000
+"""Number of different cells that are examined for a separator."""
+_LIST_SAMPLE = 200
+_DATES = re.compile(
+    r"""\s*(?:
+    \d{4}[-/.]\d{1,2}[-/.]\d{1,2} | \d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}) | \d{4}年\d{1,2}月(?:\d{1,2}日)?
+    | \d{1,2}[-\ .]\s?[A-Za-z]{3,9}\.?[-\ ,]\s?\d{2,4} | [A-Za-z]{3,9}\.?\ \d{1,2},?\ \d{4}
+    )(?:[T\s,]+\d{1,2}[:时]\d{2}(?:[:分]\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?(?:Z|[+-]\d{2}:?\d{2})?)?\s*""",
+    re.VERBOSE,
+)
+_CODE = re.compile(r"(?=.*\d)[\w.:/-]+")
 
 
-def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
-    """Guess what the columns of a table contain; return one profile for each column that is not empty."""
-    profiles = [_profile(frame[name], name == frame.columns[-1]) for name in frame.columns]
-    return [profile for profile in profiles if profile is not None]
+def profile_table(frame: pl.DataFrame, texts: Sequence[str] = (), label: str | None = None) -> TableProfile:
+    """Measure the columns of a table; columns without values are left out.
+
+    `texts` and `label` are the columns that the user requested.
+    """
+    sample = frame.head(SAMPLE_ROWS)
+    columns = [_profile(sample[name], name == frame.columns[-1]) for name in frame.columns if not name.startswith("__")]
+    return TableProfile(tuple(column for column in columns if column is not None), frame.height, tuple(texts), label)
 
 
 def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
     """Return whether a column assigns rows to splits: all its values are names of splits, among them train and at least one other."""
-    if column.kind != "word" or column.unique > len(_SPLITS):
+    if column.kind not in {"category", "text"} or column.unique > len(_SPLITS):
         return False
-    values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()}
-    return values <= _SPLITS and len(values) > 1 and any(value.startswith("train") for value in values)
+    values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()} - {""}
+    return values <= _SPLITS and len(values) > 1 and any(value.startswith(("train", "训练")) for value in values)
 
 
 def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
-    """Guess what one column contains; return None if it is empty.
-
-    `last` is true for the last column of the table, which is often the label.
-    """
+    """Measure one column; return None if it has no values. `last` is true for the last column of the table."""
     values = series.drop_nulls()
     if values.dtype == pl.String:
         values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
-    if not len(values):
+    if not len(values) or values.dtype == pl.Null:
         return None
-    kind = _nested_kind(values)
-    if kind is not None:
-        return ColumnProfile(
-            name=series.name, kind=kind, unique=0, length=0.0, description={"words": "a list of words"}.get(kind, kind),
-            label_score=8.0 if kind == "words" else 0.0, text_score=0.0,
-        )  # fmt: skip
-    texts = values.cast(pl.String)
+    roles = names.roles(series.name)
+    nested = _nested_kind(values)
+    if nested is not None:
+        items = _items(values, None) if nested == "labels" else []
+        about = _describe_labels(items, len(values)) if nested == "labels" else _NESTED.get(nested, "lists or mappings")
+        return ColumnProfile(series.name, nested, len(values), len(set(items)), length=0.0, description=about, roles=roles, last=last)
+    if values.dtype.is_float() and bool((values == values.round()).all()):
+        values = values.cast(pl.Int64, strict=False).drop_nulls()  # workbooks store whole numbers as 1.0
+    texts = values.cast(pl.String, strict=False).drop_nulls().str.strip_chars()
+    if not len(texts):
+        return None
     unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
-    kind = _scalar_kind(series.name, texts, unique, length)
-    base_score = {"word": 2.0, "words": 2.0, "number": 1.0}.get(kind, 0.0) if unique > 1 else 0.0
-    label = base_score + 6 * _rank(series.name, _LABELS) + (0.5 if last else 0.0) - 0.5 * unique / len(texts)
-    text = 1 + 4 * _rank(series.name, _TEXTS) + min(length, 400) / 100 + unique / len(texts)
-    return ColumnProfile(
-        name=series.name,
-        kind=kind,
-        unique=unique,
-        length=length,
-        description=_describe(kind, texts, unique, length),
-        label_score=label if base_score and series.name.strip().lower() not in _IDS else 0.0,
-        text_score=text if kind == "text" else 0.0,
-    )
+    measured = ColumnProfile(series.name, "other", len(texts), unique, length, description="", roles=roles, last=last)
+    return _measured(measured, values.dtype, texts)
+
+
+def _measured(column: ColumnProfile, dtype: pl.DataType, texts: pl.Series) -> ColumnProfile:
+    """Return the profile of a column of plain values (no lists or mappings) with its kind and a description.
+
+    `column` contains the measured sizes, `texts` the values as texts without blanks around them.
+    """
+    decimal = numerals.decimal_mark(texts.unique()) if dtype == pl.String else "point"
+    separator = None
+    whole = False
+    if dtype.is_temporal() or _share(texts, _DATES) > 0.95:
+        kind: Kind = "date"
+    elif dtype == pl.Boolean or set(texts.unique().head(3)) == {"0", "1"}:
+        kind = "flags"
+    elif dtype.is_numeric() or (decimal is not None and dtype == pl.String):
+        numbers = pl.select(numerals.parsed(pl.lit(texts), decimal or "point")).to_series()
+        whole = bool((numbers == numbers.round()).fill_null(True).all())
+        kind = _number_kind(column, texts, whole)
+    else:
+        separator = separator_of(texts, column.role("label") >= 0.6)
+        kind = "labels" if separator else _word_kind(column, texts)
+    about = _describe(kind, column, texts, decimal or "point", separator)
+    return replace(column, kind=kind, description=about, separator=separator, decimal=decimal or "point", whole=whole)
+
+
+def _share(texts: pl.Series, pattern: re.Pattern[str]) -> float:
+    """Return the fraction of the first 200 texts that match the pattern completely."""
+    head = texts.head(_LIST_SAMPLE).to_list()
+    return sum(pattern.fullmatch(text) is not None for text in head) / len(head)
+
+
+def _number_kind(column: ColumnProfile, texts: pl.Series, whole: bool) -> Kind:
+    """Return the kind of a column of numbers: `id`, `number`, or `category` for a few whole numbers that occur often."""
+    if whole and column.unique == column.filled > 2 and (column.role("id") > 0.6 or _counts_up(texts)):
+        return "id"
+    quantity = max(column.role("number"), column.role("meta")) > column.role("label") and column.unique > 2
+    few = column.unique <= max(2, min(200, column.filled // 5))
+    return "category" if whole and few and not quantity else "number"
+
+
+def _counts_up(texts: pl.Series) -> bool:
+    """Return whether whole numbers as texts are consecutive, as row numbers are."""
+    numbers = texts.head(_LIST_SAMPLE).cast(pl.Int64, strict=False)
+    return not numbers.null_count() and bool((numbers.diff().drop_nulls() == 1).all())
+
+
+def _word_kind(column: ColumnProfile, texts: pl.Series) -> Kind:
+    """Return the kind of a column of texts, one value per row: `id`, `category` or `text`."""
+    if column.unique >= 0.98 * column.filled > 2 and column.length <= 40 and _share(texts, _CODE) > 0.95:
+        return "id"
+    few = column.unique <= max(2, min(_MOST_LABELS, column.filled // 2))
+    named = column.role("label") >= 0.6 and column.unique < column.filled and column.length <= 60
+    readable = column.role("text") >= 0.6 and column.unique > 0.2 * column.filled
+    return "category" if named or (few and column.length <= 60 and not readable) else "text"
+
+
+# ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+_NESTED: dict[str, str] = {"spans": "start, end and label of parts of a text", "answers": "a text and where it starts"}
 
 
 def _nested_kind(values: pl.Series) -> Kind | None:
-    """Guess the kind of a column of lists or mappings from its first values; return None for a column of other values.
+    """Return the kind of a column of lists or mappings, or of texts that contain such values; None for a column of other values."""
+    if values.dtype == pl.String:
+        head = values.head(_LIST_SAMPLE).to_list()
+        parsed = [_parsed(text) if text.lstrip().startswith(("[", "{")) else None for text in head]
+        words = [text for text, value in zip(head, parsed, strict=True) if value is None]
+        if len(words) > (1 - _LISTS) * len(head) or any(len(word) > _LONGEST_LABEL for word in words):
+            return None
+        kind = _value_kind([value for value in parsed if value is not None])
+        return kind if not words or kind == "labels" else None  # a column may contain a word in one row, and a list in the next
+    if not values.dtype.is_nested() and values.dtype != pl.Object:
+        return "other" if values.dtype == pl.Binary else None
+    return _value_kind(values.head(_LIST_SAMPLE).to_list())
 
-    Texts with JSON lists are recognised too, but only if they contain spans or answers.
-    """
-    first: Any = values[0]
-    if isinstance(first, pl.Series):
-        rows = [list(row) for row in values.head(100)]
-        entry = next((row[0] for row in rows if row), None)
-    elif isinstance(first, str) and first.lstrip().startswith("[") and re.search(r'"(start|answer_start)"\s*:', "".join(values.head(100))):
-        return "answers" if '"text"' in first and '"label"' not in first else "spans"
-    elif isinstance(first, (dict, list)):
-        return "answers" if isinstance(first, dict) and "answer_start" in first else "other"
-    else:
+
+def _parsed(text: str) -> Any:
+    """Parse the text of a list or mapping, as JSON or as a Python literal; None if it is neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-    if isinstance(entry, dict):
-        return "spans" if {"start", "end", "label"} <= set(entry) else "answers" if "text" in entry else "other"
-    return "words" if isinstance(entry, str) or entry is None else "other"
 
 
-def _scalar_kind(name: str, texts: pl.Series, unique: int, length: float) -> Kind:
-    """Guess the kind of a column of plain values (not lists or mappings).
+def _value_kind(values: Sequence[Any]) -> Kind:
+    """Return the kind of a column from its parsed lists or mappings."""
+    entries = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    if not entries:
+        return "labels"
+    if all(isinstance(item, str) for item in entries):
+        return "labels"
+    if all(isinstance(item, dict) for item in entries):
+        keys = set().union(*entries)
+        if {"start", "end"} <= keys and keys & {"label", "labels"}:
+            return "spans"
+        return "answers" if "text" in keys and keys & {"start", "answer_start"} else "other"
+    triple = all(isinstance(item, (list, tuple)) and len(item) == 3 and isinstance(item[2], str) for item in entries)
+    return "spans" if triple else "other"
 
-    `texts` are the values as texts, `unique` is the number of distinct texts, and `length` is the mean length of all texts in
-    characters.
+
+def _items(values: pl.Series, separator: str | None) -> list[str]:
+    """Return all labels of a column of lists, or of texts in which `separator` separates them."""
+    rows: list[Any] = values.to_list()
+    if separator is not None:
+        rows = [separators.split(row, separator) for row in rows]
+    elif values.dtype == pl.String:
+        rows = [value if isinstance(value := _parsed(row), list) else [row] for row in rows]
+    return [str(item).strip() for row in rows for item in row if str(item).strip()]
+
+
+def separator_of(texts: pl.Series, named: bool = False) -> str | None:
+    """Return the text that separates several labels in the cells of a column, such as `|`; None if the cells are not lists of labels.
+
+    The pieces must be short, and most of them must occur in several rows. `named` is whether the name of the column is a usual one for
+    labels; then fewer cells must have several.
     """
-    numbers = texts.cast(pl.Float64, strict=False)
-    if not numbers.null_count():
-        integers = bool((numbers == numbers.round()).all())
-        quantity = _rank(name, _NUMBERS) > 0 and unique > 2
-        return "word" if integers and not quantity and unique <= max(2, min(200, len(texts) // 5)) else "number"
-    pieces = _pieces(texts)
-    if pieces and 1 < len(pieces) <= max(3, min(_MOST_WORDS, len(texts) // 2)) and sum(map(len, pieces)) / len(pieces) < 40:
-        return "words"
-    few = unique <= max(2, min(_MOST_WORDS, len(texts) // 2))
-    label_name = _rank(name, _LABELS) > 0 and unique < len(texts) and length <= 40
-    return "word" if (few and length <= 60 and not _rank(name, _TEXTS)) or label_name else "text"
+    if float(texts.str.len_chars().mean() or 0.0) > _LONGEST_CELL:  # type: ignore[arg-type]
+        return None  # sentences
+    separator = separators.recognise(texts.unique(maintain_order=True).head(_CELLS).to_list())
+    if not separator:
+        return None
+    least = 0.3 if separator == " " or (separator in ",/" and not named) else 0.05
+    if float(texts.str.contains(separator, literal=True).mean() or 0.0) < least:  # type: ignore[arg-type]
+        return None
+    pieces = Counter(_items(texts, separator))
+    few = 1 < len(pieces) <= max(3, min(_MOST_LABELS, len(texts) // 2))
+    short = all(len(piece) <= _LONGEST_LABEL and (separator == " " or len(piece.split()) <= _MOST_WORDS) for piece in pieces)
+    once = sum(count == 1 for count in pieces.values())
+    return separator if few and short and once <= _RARE * len(pieces) else None
 
 
-def _pieces(texts: pl.Series) -> Counter[str]:
-    """Count the words in cells that list several, such as `red|blue`; the delimiter is `|` or `;`.
-
-    Returns an empty counter if fewer than 5 % of the cells contain the delimiter; the column is then not regarded as lists.
-    """
-    for delimiter in _DELIMITERS:
-        if float(texts.str.contains(delimiter, literal=True).mean() or 0.0) >= 0.05:  # type: ignore[arg-type]
-            return Counter(piece.strip() for row in texts.str.split(delimiter) for piece in row if piece.strip())
-    return Counter()
+# ── descriptions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _describe(kind: Kind, texts: pl.Series, unique: int, length: float) -> str:
+def _describe(kind: Kind, column: ColumnProfile, texts: pl.Series, decimal: numerals.Decimal, separator: str | None) -> str:
     """Describe the content of a column in a few words, such as `numbers from 1 to 5`, for a comment in a config."""
     if kind == "text":
-        return f"text of {length:.0f} characters on average, {unique:,} different"
+        return f"text of {column.length:.0f} characters on average, {column.unique:,} different"
     if kind == "number":
-        numbers = texts.cast(pl.Float64, strict=False).drop_nulls().to_list()
-        return f"numbers from {min(numbers):g} to {max(numbers):g}"
-    counts = _pieces(texts) if kind == "words" else Counter(texts)
-    top = ", ".join(f"{_short(word)} ({count / len(texts):.0%})" for word, count in counts.most_common(3))
-    return f"{len(counts):,} different words{'' if kind == 'word' else ' in lists'}: {top}{' …' if len(counts) > 3 else ''}"
+        numbers = pl.select(numerals.parsed(pl.lit(texts), decimal)).to_series()
+        marked = " with a decimal comma" if decimal == "comma" else ""
+        least, most = (float(value) for value in (numbers.min(), numbers.max()))  # type: ignore[arg-type]
+        return f"numbers from {least:g} to {most:g}{marked}"
+    if kind == "labels":
+        return _describe_labels(_items(texts, separator), len(texts), separator)
+    if kind in {"category", "flags"}:
+        return f"{column.unique:,} different values: {_most(Counter(texts.to_list()), len(texts))}"
+    return {"date": f"dates such as {texts[0]}", "id": "a different code in each row"}.get(kind, "other values")
 
 
-def _short(word: str) -> str:
-    """Shorten a text to 30 characters on one line."""
-    flat = " ".join(word.split())
-    return flat if len(flat) <= 30 else flat[:29] + "…"
+def _describe_labels(items: Sequence[str], rows: int, separator: str | None = None) -> str:
+    """Describe a column with several labels per row."""
+    between = f" separated by '{separator}'" if separator else " in lists"
+    counts = Counter(items)
+    return f"{len(counts):,} different labels{between}: {_most(counts, rows)}"
 
 
-def _rank(name: str, candidates: Sequence[str]) -> float:
-    """Score how well a column's name matches these candidates, which are ordered from the most to the least typical.
+def _most(counts: Counter[str], rows: int) -> str:
+    """Format the three most frequent values with the share of rows that have them."""
+    shown = ", ".join(f"{short(word)} ({count / max(1, rows):.0%})" for word, count in islice(counts.most_common(3), 3))
+    return f"{shown}{' …' if len(counts) > 3 else ''}"
 
-    The score is 1 if the name equals the first candidate, and decreases to about 0.5 if it equals the last one. It is 0.3 if the name
-    only contains a candidate as a word (such as `label` in `ticket_label`), and 0 for any other name.
-    """
-    lower = name.strip().lower()
-    words = re.split(r"[^a-z0-9一-鿿]+", lower)
-    for index, candidate in enumerate(candidates):
-        if lower == candidate:
-            return 1 - 0.5 * index / len(candidates)
-    return 0.3 if any(word in candidates for word in words) else 0.0
+
+def short(text: str, most: int = 30) -> str:
+    """Shorten a text to `most` characters on one line."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"

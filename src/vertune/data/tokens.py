@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from vertune.core.artifact import Artifact
+from vertune.core.integrity import FILES
 from vertune.core.kinds import Encoder, Task, Tokens
 
 FOLDER = "tokens"
@@ -40,6 +41,13 @@ def write(folder: Path, tokens: Mapping[str, Tokens]) -> None:
 
 
 def load(dataset: Artifact, split: str, encoder: Encoder) -> Tokens | None:
-    """Load the stored tokens of a split; return None if the dataset has none, or if another tokenizer made them."""
-    file = dataset.folder / FOLDER / f"{split}.safetensors"
-    return encoder.load_tokens(file) if file.exists() else None
+    """Load the stored tokens of a split; return None if the dataset has none, or if another tokenizer made them.
+
+    Raises StorageError if the file is missing or has changed.
+    """
+    name = f"{FOLDER}/{split}.safetensors"
+    file = dataset.folder / name
+    if name not in dataset.manifest_or_empty.get(FILES, ()) and not file.exists():
+        return None
+    dataset.check_files([name])
+    return encoder.load_tokens(file)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Task
 from vertune.core.records import Record
+from vertune.data import frames
 from vertune.data.fields import MARKS, map_fields
 from vertune.runtime.predictor import Predictor
 
@@ -76,17 +77,10 @@ def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl
 
 
 def frame_of_records(records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> pl.DataFrame:
-    """Convert records to a Polars frame; raise DataError for text that is not valid Unicode."""
+    """Convert records to a Polars frame, in which missing values are null; raise DataError for text that is not valid Unicode."""
     import polars as pl
 
-    if isinstance(records, pl.DataFrame):
-        return records
-    try:
-        return pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"The text {error.object[:40]!r} is not valid Unicode. Decode it with the encoding that it was written in."
-        ) from error
+    return records if isinstance(records, pl.DataFrame) else frames.of_records(records)
 
 
 def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
@@ -97,13 +91,14 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     import polars as pl
 
     inputs = [column.name for column in predictor.task.input_columns]
+    optional = {column.name for column in predictor.task.input_columns if not column.required}
     sources = {name: _as_list(value) for name, value in predictor.fields.items() if name in inputs}
     fields: dict[str, str | list[str]] = {}
     for name, source in sources.items():
         complete = set(source) <= set(frame.columns)
         if complete and name in frame.columns and len(source) == 1:
             frame = frame.with_columns(pl.coalesce(source[0], name).alias(source[0]))  # records of either naming may be mixed
-        if complete or name not in frame.columns:
+        if complete or (name not in frame.columns and name not in optional):
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())
     targets = [column.name for column in predictor.task.target_columns if column.name not in read]
@@ -113,13 +108,27 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     return mapped
 
 
-def record_of_texts(predictor: Predictor, texts: Sequence[str]) -> dict[str, str]:
+class ModelInputs(Protocol):
+    """What is read of a model to know its inputs; a `Predictor` has these attributes, too."""
+
+    @property
+    def task(self) -> Task:
+        """The task, which defines the input fields."""
+        ...
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of the task that the model was trained on; empty if unknown."""
+        ...
+
+
+def record_of_texts(model: ModelInputs, texts: Sequence[str | None]) -> dict[str, str | None]:
     """Make one record from these texts: the first text is the model's first input, the second text is its second input.
 
     Raises ConfigError if there are more texts than the model has inputs.
     """
-    names = [column.name for column in predictor.task.input_columns]
-    inputs = [name for name in names if not predictor.columns or name in predictor.columns]
+    names = [column.name for column in model.task.input_columns]
+    inputs = [name for name in names if not model.columns or name in model.columns]
     if len(texts) > len(inputs):
         raise ConfigError(
             f"{len(texts)} texts were given, but this model reads {len(inputs)} ({' and '.join(inputs)}). Put quotes around a text with "

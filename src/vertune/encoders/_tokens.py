@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 SEQUENCE = "input_ids"
 MASK = "attention_mask"
 TYPES = "token_type_ids"
+_SATURATION = 8
+"""Two texts with more tokens than this many model inputs hold count as equally long, so that neither must be tokenised to its end."""
+_CHARACTERS_PER_TOKEN = 8
+"""The first guess of how many characters of a long text give one token; few languages and tokenizers have more."""
 _PROBED_IDS = range(5, 45)
 """Token ids just after the special tokens, which every vocabulary contains."""
 
@@ -152,6 +156,39 @@ def tokenise(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> FieldToke
     return FieldTokens(ids, np.fromiter(offsets, np.int32, 2 * total).reshape(-1, 2), starts)
 
 
+def tokenise_heads(tokenizer: tokenizers.Tokenizer, texts: Sequence[str], size: int) -> FieldTokens:
+    """Tokenise texts of which a model input holds only the first `size` tokens; the rest of long texts is not read.
+
+    The result has at least `_SATURATION * size` tokens of a text, or all of them. A long text is divided between two words. Because
+    tokenizers look only a few characters ahead, the first `size` tokens are those of the complete text.
+    """
+    enough = _SATURATION * size
+    limit = enough * _CHARACTERS_PER_TOKEN
+    if max(map(len, texts), default=0) <= limit:
+        return tokenise(tokenizer, texts)
+    read = [_until_word_ends(text, limit) for text in texts]
+    tokens = tokenise(tokenizer, read)
+    while True:
+        short = [row for row, length in enumerate(tokens.lengths) if length < enough and len(read[row]) < len(texts[row])]
+        if not short:
+            return tokens
+        limit *= 4
+        for row in short:
+            read[row] = _until_word_ends(texts[row], limit)
+        longer = tokens.joined(tokenise(tokenizer, [read[row] for row in short]))
+        order = np.arange(len(texts))
+        order[short] = len(texts) + np.arange(len(short))
+        tokens = longer.take(order)
+
+
+def _until_word_ends(text: str, limit: int) -> str:
+    """Return the beginning of a text, at most `limit` characters, up to the end of a word if one ends in its second half."""
+    if len(text) <= limit:
+        return text
+    words = text[:limit].rsplit(None, 1)
+    return words[0] if len(words) == 2 and len(words[0]) > limit // 2 else text[:limit]
+
+
 def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
     """Return the special tokens that a tokenizer puts around one text, or around a pair of texts."""
     encoding = tokenizer.encode("a", "a") if pair else tokenizer.encode("a")
@@ -191,7 +228,7 @@ def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> 
     total = sum(map(len, pieces))
     if total <= room:
         return [_assembled(Feature(row, view.role, 0, None), pieces, template)]
-    side = _side(view, pieces)
+    side = _side(view, [min(len(piece), _SATURATION * cutting.size) for piece in pieces])
     others = total - len(pieces[side])
     if others > room // 2:  # the other text leaves too little room, so it is truncated as well
         limit = max(1, room // 2)
@@ -215,14 +252,14 @@ def _features(row: int, view: Fields, pieces: list[Piece], cutting: Cutting) -> 
     ]
 
 
-def _side(view: Fields, pieces: Sequence[Piece]) -> int:
-    """Return the index, in `pieces`, of the text that is truncated if a model input is too long.
+def _side(view: Fields, lengths: Sequence[int]) -> int:
+    """Return the index, in `lengths`, of the text that is truncated if a model input is too long.
 
     It is `view.cut` if the view (definition of the input) sets this, else the index of the longest text.
     """
-    if view.cut is not None and view.cut < len(pieces):
+    if view.cut is not None and view.cut < len(lengths):
         return view.cut
-    return max(range(len(pieces)), key=lambda place: len(pieces[place]))
+    return max(range(len(lengths)), key=lengths.__getitem__)
 
 
 def _kept(length: int, room: int, how: str) -> NDArray[np.int64] | slice:

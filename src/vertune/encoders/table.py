@@ -21,7 +21,7 @@ from pydantic import Field
 
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Pooling, Tokens
-from vertune.core.records import Feature, Record, View
+from vertune.core.records import Feature, InputType, Record, View
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,7 @@ class RowValues:
 class Table(Encoder):
     """Encoder of numeric and categorical fields; the attributes below are its options."""
 
+    types: ClassVar[frozenset[InputType]] = frozenset({"number", "category"})
     pretrained: ClassVar[bool] = False
 
     width: int = Field(default=128, ge=4, le=4096)

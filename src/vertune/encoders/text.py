@@ -268,7 +268,12 @@ class Text(Encoder):
         """Return the model inputs of all records, ordered by record, then by view, then by window.
 
         A view names the record fields that form one input. Windows are the overlapping pieces into which a long text may be divided.
+        Without `tokens`, only the beginning of a very long text is tokenised, if the input holds no more than that. The number of
+        truncated tokens of its input is then too low.
         """
+        if tokens is None and self.cutting(views) == "head":
+            heads = {name: _tokens.tokenise_heads(self.tokenizer, texts(records, name), self.max_cost) for name in _fields_of(views)}
+            tokens = TextTokens(heads, self.tokenizer_hash)
         fields = self._fields(records, _fields_of(views), tokens)
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
 

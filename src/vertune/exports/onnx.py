@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from vertune.core.documents import lines
 from vertune.core.errors import ModelError
 from vertune.core.files import storage_errors, write_json, write_text
+from vertune.core.integrity import hash_files
 from vertune.core.kinds import Export
 from vertune.core.records import equal_values
 from vertune.core.source_files import source_files
@@ -80,7 +81,7 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
     """Write the script predict.py with its helper scripts, which predict without vertune, and the files that they need.
 
     These files are copies of the vertune modules that the scripts import, labels.json (the settings of decoder and tokenizer),
-    requirements.txt and a README.
+    requirements.txt, a README, and files.json with the SHA-256 of each file.
     """
     assert model.task.decoder is not None
     source = Path(__file__).parent / "portable"
@@ -99,6 +100,7 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
         f"# {model.name}, portable\n\nPredicts with only numpy, onnxruntime and tokenizers: `pip install -r requirements.txt`, then "
         f"in this folder `python predict.py {' '.join(json.dumps(text) for text in record.values())}`, or\n\n```python\n{code}\n```\n",
     )
+    write_json(folder / "files.json", hash_files(folder))  # last: predict.py compares every file with it
 
 
 def _write_graph_readme(model: TrainedModel, folder: Path) -> None:

@@ -63,7 +63,7 @@ class States:
         self.places: dict[bytes, tuple[int, int, int]] = {}
         """Where the states for the hash of a model input are: the index of the segment (file), the first row and the number of rows."""
         with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def refresh(self) -> None:
         """Open the segments (files of hidden states) that were completed since the last call, by this or another process."""

@@ -131,6 +131,11 @@ def per_class(total: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]
     ]
 
 
-def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Return the confusion matrix: how often each true class (row) was predicted as each class (column)."""
-    return np.bincount(truth * classes + guess, minlength=classes * classes).reshape(classes, classes)
+def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> list[list[int]]:
+    """Return the cells of the confusion matrix that are not 0, as [true class, predicted class, count], the largest counts first.
+
+    There are at most as many cells as rows; the complete matrix would grow with the square of the number of classes.
+    """
+    pairs, counts = np.unique(truth * classes + guess, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [[int(pair) // classes, int(pair) % classes, int(count)] for pair, count in zip(pairs[order], counts[order], strict=True)]

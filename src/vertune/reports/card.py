@@ -18,39 +18,60 @@ from vertune.core.errors import VertuneError
 from vertune.core.kinds import Task
 from vertune.reports import render
 from vertune.reports.scales import format_interval, format_value
+from vertune.reports.verdict import verdict
 from vertune.reports.words import metric
 
+UNKNOWN = "unknown"
+"""The licence, in the form that model hubs read, of which nothing is stated."""
 _LISTED = 40
 """Maximum number of labels that are listed; of the others, the card only gives the number."""
 
 
-def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None) -> str:
+def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None, evaluated: Mapping[str, Any] | None = None) -> str:
     """Return the model card in Markdown.
 
     `manifest` is the content of the model's manifest.json; `dataset` is the content of manifest.json of the model's
-    dataset. In `manifest`, `metrics` maps each split, such as `test`, to the values of its metrics by name. `intervals`
-    maps each split to the 95 % confidence intervals of its metrics by name, each as a list of lower and upper end.
+    dataset. In `manifest`, `metrics` maps each split, such as `validation`, to the values of its metrics by name.
+    `intervals` maps each split to the 95 % confidence intervals of its metrics by name, each as a list of lower and
+    upper end. `evaluated` contains the entries `verdict.KEYS` of a report's metrics.json, if the model was evaluated on
+    test rows; these figures come first.
     """
     config = manifest["config"]
     base = config.get("encoder", {}).get("base")
     labels = Task.model_validate(config["task"]).known_labels
-    intervals = manifest.get("intervals", {})
+    data = _data(config, dataset or {})
     return render(
         "card.md",
         m=manifest,
-        head=_head(manifest, base),
+        head=_head(manifest, base, data["stated"]),
         task=config["task"]["name"],
         labels=_labels(labels),
         base=base,
         base_licence=base_licence(base),
         method=_name(config.get("method")),
         chosen=manifest.get("chosen") or {},
-        data=_data(config, dataset or {}),
-        splits=[(split, _rows(values, intervals.get(split, {}))) for split, values in manifest.get("metrics", {}).items() if values],
-        has_intervals=any(intervals.values()),
+        data=data,
+        measured=_measured(manifest, evaluated, data["rows"]),
+        verdict=verdict(evaluated) if evaluated else None,
         label_count=len(labels),
         encoder=config.get("encoder", {}),
     )
+
+
+def _measured(manifest: Mapping[str, Any], evaluated: Mapping[str, Any] | None, counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the splits on which the model was measured, the test rows first, each with its number of rows and its metrics."""
+    splits: dict[str, dict[str, Any]] = {}
+    if evaluated:
+        entries = evaluated["metrics"]
+        ends = {name: [entry["low"], entry["high"]] for name, entry in entries.items() if entry["low"] is not None}
+        splits[evaluated["split"]] = {
+            "count": evaluated["rows"], "rows": _rows({name: entry["value"] for name, entry in entries.items()}, ends), "intervals": ends,
+        }  # fmt: skip
+    for split, values in (manifest.get("metrics") or {}).items():
+        if values and split not in splits:
+            ends = (manifest.get("intervals") or {}).get(split) or {}
+            splits[split] = {"count": counts.get(split), "rows": _rows(values, ends), "intervals": ends}
+    return [{"split": split, **entries} for split, entries in splits.items()]
 
 
 def base_licence(base: str | None) -> str | None:
@@ -82,12 +103,26 @@ def data_licence(source: str | None) -> str | None:
     return None
 
 
-def _head(manifest: Mapping[str, Any], base: str | None) -> str:
-    """Return the YAML front matter of the card, which model hubs read; `base` is the name of the pretrained model."""
+def _head(manifest: Mapping[str, Any], base: str | None, data_licence: str | None) -> str:
+    """Return the YAML front matter of the card, which model hubs read.
+
+    `base` is the name of the pretrained model, and `data_licence` the licence of the data that the config states.
+    """
     hub = bases.ALIASES.get(base, base) if base else None
     tags = ["vertune", manifest["config"]["task"]["name"]]
-    entries = {"library_name": "vertune", "base_model": hub, "license": base_licence(base), "tags": tags}
+    entries = {"library_name": "vertune", "base_model": hub, "license": _combined(base_licence(base), data_licence), "tags": tags}
     return yaml.safe_dump({key: value for key, value in entries.items() if value}, sort_keys=False, allow_unicode=True)
+
+
+def _combined(base: str | None, data: str | None) -> str:
+    """Return the licence of a model that was made from a pretrained model and data with these licences.
+
+    It is `unknown` if one of them is not stated, because a model that is made from data without a licence has none
+    either; and `other` if they differ, because then the conditions of both apply.
+    """
+    if base is None or data is None:
+        return UNKNOWN
+    return base if base.casefold() == data.casefold() else "other"
 
 
 def _labels(labels: Iterable[str]) -> str:
@@ -105,13 +140,17 @@ def _name(part: Any) -> str:
 
 
 def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where the records come from, how many each split contains, and their licence, for the card."""
+    """Return where the records come from, how many each split contains, and what is known of their licence, for the card.
+
+    `stated` is the licence that the config states, `licence_file` the first line of a licence file beside the data.
+    """
     source = (config.get("data") or {}).get("source") or {}
     path = source.get("path")
     return {
         "source": Path(path).name if path else source.get("name") or "data passed in Python",
         "rows": {name: rows for name, rows in (dataset.get("rows") or {}).items() if rows},
-        "licence": data_licence(path),
+        "stated": (config.get("data") or {}).get("licence"),
+        "licence_file": data_licence(path),
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from vertune.reports import render
 from vertune.reports.scales import format_change, format_count, format_interval, format_value, plural, short
-from vertune.reports.words import Metric, baseline_name, format_difference, metric
+from vertune.reports.verdict import best_baseline, verdict
+from vertune.reports.words import Metric, baseline_name, format_difference, likely_better, metric
 
 _FEW = 100
 """With fewer measured records (or queries, for retrieval), the page says that the sample is small."""
@@ -15,8 +18,11 @@ _LARGEST = 150
 """Maximum number of labels with which a confusion matrix is drawn in full."""
 _CUT_SHARE = 0.01
 """The page warns if at least this share of the inputs was truncated."""
+_SMOOTHED = 10
+"""A loss curve with more points than this is smoothed."""
 _NEAR = 0.02
 """If mean confidence and accuracy differ by less than this, the model counts as neither overconfident nor underconfident."""
+_LONGER = "vertune fit run.yaml --set training.time_limit=900"
 _ANSWER_COLUMNS = ("expected", "answered")
 _TITLES = {"probability": "confidence", "error": "off by"}
 
@@ -28,11 +34,13 @@ def page(measured: Measured) -> str:
     goal = metric(measured["goal"])
     confusion = measured["details"].get("confusion")
     differences = _differences(measured, goal)
+    advice = verdict(measured)
     return render(
         "evaluate.html",
         m=measured,
         goal=goal,
-        summary=_summary(measured, goal),
+        advice=advice,
+        next_steps=_next_steps(measured, advice.choice),
         verdicts=_verdicts(measured, goal),
         notices=_notices(measured),
         bars=_bars(measured, goal),
@@ -51,31 +59,32 @@ def page(measured: Measured) -> str:
     )
 
 
-def best_baseline(measured: Measured) -> str | None:
-    """Return the name of the baseline with the best value of the task's main metric.
-
-    `measured["goal"]` is the name of this metric. Returns None if no baseline has a value of it.
-    """
-    goal, baselines = measured["goal"], measured["baselines"]
-    names = [name for name in baselines if baselines[name].get(goal, {}).get("value") is not None]
-    sign = -1 if goal in measured["lower_is_better"] else 1
-    return max(names, key=lambda name: sign * baselines[name][goal]["value"]) if names else None
-
-
 def mistakes(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return all pairs of different labels of which the first was expected, but the second was predicted.
 
     A pair is `{"expected", "answered", "count", "of"}`: it occurred in `count` of the `of` rows with the expected
     label. The most frequent pairs come first.
     """
-    labels, counts = confusion["labels"], confusion["matrix"]
+    labels, cells = confusion["labels"], _cells(confusion)
+    of: Counter[int] = Counter()
+    for row, _, number in cells:
+        of[row] += number
     pairs = [
-        {"expected": labels[row], "answered": labels[column], "count": number, "of": sum(numbers)}
-        for row, numbers in enumerate(counts)
-        for column, number in enumerate(numbers)
-        if number and row != column
+        {"expected": labels[row], "answered": labels[column], "count": number, "of": of[row]}
+        for row, column, number in cells
+        if row != column
     ]
     return sorted(pairs, key=lambda pair: (-pair["count"], pair["of"], pair["expected"], pair["answered"]))
+
+
+def _cells(confusion: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+    """Return the cells of a confusion matrix that are not 0, as (true label, predicted label, count).
+
+    Reports of older versions contain the complete matrix.
+    """
+    if "cells" in confusion:
+        return [(row, column, number) for row, column, number in confusion["cells"]]
+    return [(row, column, number) for row, numbers in enumerate(confusion["matrix"]) for column, number in enumerate(numbers) if number]
 
 
 def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -87,18 +96,31 @@ def _frequent(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [pair for pair in pairs[:12] if pair["count"] > 1] or pairs[:5]
 
 
-def _summary(measured: Measured, goal: Metric) -> str:
-    """Return one sentence with the model's value of the main metric (`goal`) and a comparison with the best baseline."""
-    value = format_value(measured["metrics"][goal.name]["value"], goal.unit)
-    sentence = f"On {plural(measured['rows'], 'row')} of the {measured['split']} split, this model reaches {value} ({goal.title})"
-    name = best_baseline(measured)
-    if name is None:
-        return f"{sentence}; there was no baseline to compare it with."
-    theirs = format_value(measured["baselines"][name][goal.name]["value"], goal.unit)
-    comparison = {"model": "which is better than", "baseline": "which is worse than"}.get(
-        measured["verdicts"][name]["winner"], "which is not clearly different from"
-    )
-    return f"{sentence}, {comparison} the best simple baseline, {baseline_name(name)}, with {theirs}."
+def _next_steps(measured: Measured, choice: str) -> list[dict[str, str]]:
+    """Return what the reader can do next, each as a text and a command; either may be empty."""
+    model, name = measured["model"], measured["name"]
+    is_compressed = measured["training"].get("step") == "compress"
+    wrong = measured["details"].get("error_count", 0)
+    look = {
+        "text": f"Look at the {plural(wrong, 'wrong answer')} in errors.csv: labels that are wrong are often among them.",
+        "command": "",
+    }
+    steps = {
+        "model": [
+            {"text": "Try it:", "command": f'vertune predict {model} "a text"'},
+            {"text": "Let the server use it:", "command": f"vertune alias {name}@live {model}"},
+            *([] if is_compressed else [{"text": "Make it smaller and faster:", "command": f"vertune compress {model}"}]),
+        ],
+        "baseline": [
+            {"text": "Add labelled rows, or train longer than the default of 180 seconds:", "command": _LONGER},
+            {"text": "Use this model nevertheless:", "command": f"vertune alias {name}@live {model}"},
+        ],
+    }
+    found = steps.get(choice) or [
+        {"text": "After adding rows, train and measure again:", "command": "vertune fit run.yaml"},
+        {"text": "Use this model nevertheless:", "command": f"vertune alias {name}@live {model}"},
+    ]
+    return [*([look] if wrong else []), *found]
 
 
 def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
@@ -140,8 +162,9 @@ def _against_baseline(measured: Measured, goal: Metric) -> dict[str, str]:
     text = f"The best baseline, {baseline_name(name)}, reaches {theirs}."
     text += f" Difference: {format_difference(difference, goal)}." if difference else ""
     figure, tone = {"model": ("Yes", "good"), "baseline": ("No, worse", "bad")}.get(winner, ("Unclear", "warn"))
-    if not winner and difference and difference["low"] != difference["high"]:
-        text += " The interval includes 0, so more test rows are needed to decide."
+    if not winner and difference:
+        likely = likely_better(difference, goal.name in measured["lower_is_better"])
+        figure, tone = {1: ("Probably", "warn"), -1: ("Probably not", "bad")}.get(likely, (figure, tone))
     if difference and winner and goal.unit == "share":
         figure = f"{'Yes' if winner == 'model' else 'No'}, {format_change(difference['value'], goal.unit)}"
     return {"title": title, "figure": figure, "tone": tone, "text": text}
@@ -156,7 +179,7 @@ def _weakness(measured: Measured) -> dict[str, str]:
     title, details = "What does it get wrong?", measured["details"]
     if details.get("confusion"):
         pairs = mistakes(details["confusion"])
-        total, wrong = sum(map(sum, details["confusion"]["matrix"])), sum(pair["count"] for pair in pairs)
+        total, wrong = sum(number for _, _, number in _cells(details["confusion"])), sum(pair["count"] for pair in pairs)
         text = "Every row was answered correctly."
         if pairs:
             first = pairs[0]
@@ -187,10 +210,6 @@ def _notices(measured: Measured) -> list[str]:
         notices.append(
             f"{format_value(measured['truncated'], 'share')} of the inputs were longer than the model reads and were truncated. "
             "Raise encoder.max_tokens, or set encoder.truncation=window."
-        )
-    if any(verdict["winner"] == "baseline" for verdict in measured["verdicts"].values()):
-        notices.append(
-            "A simple baseline is better than this model on these rows. Train longer, add labelled data, or use the baseline instead."
         )
     return notices
 
@@ -250,27 +269,27 @@ def _drawable(confusion: Mapping[str, Any]) -> dict[str, Any]:
     If there are more than 150 labels, only the 150 with the most mistakes are kept; `left_out` is the number of the
     others.
     """
-    labels, counts = confusion["labels"], confusion["matrix"]
-    if len(labels) <= _LARGEST:
-        return {"labels": labels, "matrix": counts, "left_out": 0}
-    errors = [sum(row) + sum(other[label] for other in counts) - 2 * row[label] for label, row in enumerate(counts)]
+    labels, cells = confusion["labels"], _cells(confusion)
+    errors: Counter[int] = Counter()
+    for row, column, number in cells:
+        if row != column:
+            errors[row] += number
+            errors[column] += number
     shown = sorted(sorted(range(len(labels)), key=lambda label: -errors[label])[:_LARGEST])
-    return {
-        "labels": [labels[label] for label in shown],
-        "matrix": [[counts[row][column] for column in shown] for row in shown],
-        "left_out": len(labels) - len(shown),
-    }
+    places = {label: place for place, label in enumerate(shown)}
+    matrix = [[0] * len(shown) for _ in shown]
+    for row, column, number in cells:
+        if row in places and column in places:
+            matrix[places[row]][places[column]] = number
+    return {"labels": [labels[label] for label in shown], "matrix": matrix, "left_out": len(labels) - len(shown)}
 
 
 def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the table of the worst predictions, or None if there are none.
-
-    Its columns are the input texts, then the expected and the predicted value, then columns of numbers such as the
-    confidence.
-    """
+    """Return the table of the worst answers: the row in the data, input texts, expected and predicted value, then numbers."""
     if not errors:
         return None
-    names = [name for name in dict.fromkeys(name for row in errors for name in row) if name != "row"]
+    marks = ("row", "__file", "__row")
+    names = [name for name in dict.fromkeys(name for row in errors for name in row) if name not in marks]
     figures = [name for name in names if all(isinstance(row.get(name, 0.0), float | int) for row in errors) and name not in _ANSWER_COLUMNS]
     texts = [name for name in names if name not in (*_ANSWER_COLUMNS, *figures)]
     order = texts + [name for name in _ANSWER_COLUMNS if name in names] + figures
@@ -279,7 +298,20 @@ def _error_table(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     rows = [
         [_format_figure(row.get(name), name) if name in figures else _format_answer(row.get(name, "")) for name in order] for row in errors
     ]
+    places = _places(errors)
+    if any(places):
+        columns = [{"title": "row", "kind": "place"}, *columns]
+        rows = [[place, *row] for place, row in zip(places, rows, strict=True)]
     return {"columns": columns, "rows": rows}
+
+
+def _places(errors: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the number of each row in the data, with the name of its file if there are several files; empty if it is unknown."""
+    files = {row.get("__file") for row in errors}
+    numbers = [format_count(row["__row"]) if isinstance(row.get("__row"), int) else str(row.get("__row", "")) for row in errors]
+    if len(files) < 2:
+        return numbers
+    return [f"{PurePath(str(row.get('__file', ''))).name}: {number}" for row, number in zip(errors, numbers, strict=True)]
 
 
 def _format_figure(value: float | None, name: str) -> str:
@@ -335,19 +367,38 @@ def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def _curves(curves: Mapping[str, Any], goal: Metric) -> list[dict[str, Any]]:
-    """Return the curves of the training loss, and of the main metric (`goal`) on the validation rows.
+    """Return the curves of the training loss and of the main metric (`goal`) on validation rows, each with its own axis.
 
-    Each curve has its own axis. A curve with fewer than two points is left out.
+    The loss varies from batch to batch, so its smoothed curve is drawn, with the measured one faintly behind it.
     """
     kinds = (
         ("loss", "Training loss", "on the training rows", "number", "plain"),
         ("metric", f"{goal.title} on validation", "on rows that the model was not trained on", goal.unit, "accent"),
     )
-    return [
-        {"title": title, "about": about, "unit": unit, "tone": tone, "points": curves[name]}
-        for name, title, about, unit, tone in kinds
-        if len(curves.get(name, ())) > 1
-    ]
+    found = []
+    for name, title, about, unit, tone in kinds:
+        points = curves.get(name, ())
+        if len(points) > 1:
+            series = [{"name": title, "tone": tone, "points": points, "faint": False}]
+            if name == "loss" and len(points) > _SMOOTHED:
+                smooth = {"name": "smoothed", "tone": "ink", "points": smoothed(points), "faint": False}
+                series = [{"name": "measured", "tone": tone, "points": points, "faint": True}, smooth]
+            found.append({"title": title, "about": about, "unit": unit, "series": series})
+    return found
+
+
+def smoothed(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Smooth a curve of [x, y] points: each y becomes the mean of the points around it, as many on its left as on its right.
+
+    A tenth of the points is averaged; near the two ends fewer, so that the curve begins and ends at measured values.
+    """
+    half = max(1, len(points) // 20)
+    found = []
+    for place, (x, _) in enumerate(points):
+        reach = min(half, place, len(points) - 1 - place)
+        around = [y for _, y in points[place - reach : place + reach + 1]]
+        found.append([x, sum(around) / len(around)])
+    return found
 
 
 def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:

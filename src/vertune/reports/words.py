@@ -13,6 +13,10 @@ import yaml
 from vertune.reports.scales import Unit, format_change, format_value
 
 _INCLUDES = "the 95 % interval of the difference includes 0"
+_QUANTILE_90 = 1.2816
+"""Of a normal distribution, 90 % lies below this number of standard deviations above the mean."""
+_WIDTH_95 = 3.92
+"""Width of the 95 % interval of a normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,30 @@ def comparison_sentence(difference: Mapping[str, float | None], lower_is_better:
     its 95 % interval. `ours` and `theirs` are the names of the models in the sentence.
     """
     low, high = difference["low"], difference["high"]
-    if low is None or high is None or low <= 0 <= high:
-        why = "there is no interval" if low is None else "their results are equal" if low == high else _INCLUDES
+    subject = f"{ours[:1].upper()}{ours[1:]} is"
+    if low is None or high is None or low == high == 0:
+        why = "there is no interval" if low is None else "their results are equal"
         return 0, f"The data can't decide whether {ours} is better than {theirs}: {why}."
+    if low <= 0 <= high:
+        likely = likely_better(difference, lower_is_better)
+        if likely:
+            return 0, f"{subject} probably {'better' if likely > 0 else 'worse'} than {theirs}, but {_INCLUDES}."
+        return 0, f"The data can't decide whether {ours} is better than {theirs}: {_INCLUDES}."
     better = (low > 0) is not lower_is_better
     verdict = f"{'better' if better else 'worse'} than {theirs}: the 95 % interval of the difference excludes 0."
-    return (1 if better else -1), f"{ours[:1].upper()}{ours[1:]} is {verdict}"
+    return (1 if better else -1), f"{subject} {verdict}"
+
+
+def likely_better(difference: Mapping[str, float | None], lower_is_better: bool) -> int:
+    """Return 1 if the first of two models is probably better, -1 if it is probably worse, and 0 if neither is likely.
+
+    `difference` has the same keys as in `comparison_sentence`. A result counts as probable if its probability is about
+    90 % or more, for a normal distribution whose 95 % interval has the width of the given interval.
+    """
+    value, low, high = difference["value"], difference["low"], difference["high"]
+    if value is None or low is None or high is None or abs(value) * _WIDTH_95 < _QUANTILE_90 * (high - low) or value == 0:
+        return 0
+    return 1 if (value > 0) is not lower_is_better else -1
 
 
 def format_difference(difference: Mapping[str, float | None], shown: Metric) -> str:

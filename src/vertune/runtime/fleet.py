@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 import weakref
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import cachetools
@@ -15,17 +17,20 @@ from numpy.typing import NDArray
 
 from vertune.core import part
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import NotFound, StorageError
+from vertune.core.errors import ModelError, NotFound, StorageError
+from vertune.core.integrity import MANIFEST
 from vertune.core.kinds import Compressor, Encoder, Task
 from vertune.core.records import Answer, Feature, Record
 from vertune.core.regular import check_tree, is_present
+from vertune.core.signing import PublicKey
 from vertune.core.spellings import moved_value
-from vertune.runtime import eager, shared_store
+from vertune.runtime import eager, reference, shared_store
 from vertune.runtime.backbone import Backbone
 from vertune.runtime.graph import Graph
 from vertune.runtime.live import read_live, reason
-from vertune.runtime.predictor import BASE, GRAPH, HOST, Predictor
-from vertune.runtime.shared_store import Precision, SharedEngine
+from vertune.runtime.predictor import BASE, GRAPH, HOST, Predictor, check_finite
+from vertune.runtime.reference import Reference
+from vertune.runtime.shared_store import VERTICALS, Precision, SharedEngine
 
 _log = logging.getLogger("vertune")
 
@@ -51,6 +56,11 @@ class DedicatedGraph:
 
     def __init__(self, model: Artifact, encoder: Encoder, cache: GraphCache) -> None:
         self.model, self.encoder, self._cache = model, encoder, cache
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the graph is in memory, and not evicted."""
+        return self.model.id in self._cache
 
     def compute(self, payloads: Sequence[Payload]) -> list[list[NDArray[Any]]]:
         """Compute one batch; each payload is a feature (model input) for the single model of this graph.
@@ -95,10 +105,11 @@ class GraphCache:
         return model in self._graphs
 
     def graph(self, model: Artifact) -> Graph:
-        """Return the ONNX graph of a model; load it if it is not in memory."""
+        """Return the ONNX graph of a model; load it if it is not in memory. Raises StorageError if the file has changed."""
         with self._lock:
             if model.id not in self._graphs:
                 size = self._make_room(model)
+                model.check_files([GRAPH])
                 self._graphs[model.id] = _LoadedGraph(Graph(model.folder / GRAPH, self.threads), size)
             return self._graphs[model.id].graph
 
@@ -109,7 +120,7 @@ class GraphCache:
         """
         with self._lock:
             size = self._make_room(model)
-            for name in (GRAPH, BASE, HOST):
+            for name in (GRAPH, BASE, HOST, reference.FILE):
                 check_tree(model.folder, name)
             predictor = Predictor.open(model, self.threads)
             assert isinstance(predictor.engine, Graph)
@@ -140,6 +151,16 @@ class GraphCache:
         return int(self._graphs.currsize)
 
 
+@dataclass(eq=False, slots=True)
+class Health:
+    """Whether a served model computes what it must."""
+
+    fault: str = ""
+    """What is wrong with the outputs of the model; empty if nothing is."""
+    checked: float = 0.0
+    """The monotonic time at which its reference outputs were last compared."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Deployment:
     """A name under which clients request predictions, with the model that currently makes these predictions."""
@@ -161,6 +182,25 @@ class Deployment:
     """Models with equal keys read the same fields of a record in the same way."""
     own_layers: float = 1.0
     """Fraction of the shared base model's layers that must run separately for this model, from 0 to 1."""
+    reference: Reference | None = None
+    """The outputs that the model must have for a few fixed records; None skips the comparison."""
+    health: Health = field(default_factory=Health)
+
+    def check(self) -> None:
+        """Compare the model's reference outputs; raise ModelError, and store the reason in `health`, if they differ."""
+        self.health.checked = time.monotonic()
+        try:
+            if self.reference is not None:
+                self.reference.check(self.predictor)
+        except ModelError as error:
+            self.health.fault = str(error)
+            raise
+        self.health.fault = ""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the model can compute now, without loading its graph again."""
+        return not isinstance(self.executor, DedicatedGraph) or self.executor.in_memory
 
     @property
     def task(self) -> Task:
@@ -187,14 +227,18 @@ class Fleet:
     device: str | None = None
     """The torch device that runs shared backbones, such as `cuda`; None runs them in ONNX Runtime, without torch.
     A device that this machine lacks raises ConfigError."""
+    require_signed: Path | None = None
+    """The file of a public key: models that were not signed with the private key of this pair are not served. None serves all."""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     _backbones: weakref.WeakValueDictionary[tuple[str, str], Backbone] = field(default_factory=weakref.WeakValueDictionary)
     _keeper: GraphCache = field(init=False)
+    _signer: PublicKey | None = field(init=False)
 
     def __post_init__(self) -> None:
         if self.device is not None:
             eager.check_device(self.device)
         self._keeper = GraphCache(self.limit, self.threads)
+        self._signer = PublicKey.load(self.require_signed) if self.require_signed else None
 
     def get(self, name: str) -> Deployment:
         """Return the deployment (served model) with this name; raise NotFound, with a list of the served names, if there is none."""
@@ -237,7 +281,9 @@ class Fleet:
         current = self.deployments.get(name)
         if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
             deploy = self._deploy_shared if backbone else self._deploy_dedicated
-            self.deployments = {**self.deployments, name: deploy(name, model, artifact)}
+            deployment = deploy(name, model, artifact)
+            deployment.check()
+            self.deployments = {**self.deployments, name: deployment}
 
     def ready(self, model: Artifact) -> bool:
         """Return whether this model can be served without torch: it is stored with a shared base model, or it has an ONNX graph.
@@ -256,6 +302,9 @@ class Fleet:
 
         `artifact` is the stored folder of the backbone, which is loaded first if it is not in memory.
         """
+        self._require_signed(
+            model.folder / MANIFEST, artifact.folder / MANIFEST, artifact.folder / VERTICALS / model.id / shared_store.SERVED
+        )
         verdict = shared_store.read_verdict(artifact, model.id)
         assert verdict is not None
         on_device = self.device is not None and not shared_store.replaces_layers(artifact, model.id)
@@ -281,6 +330,7 @@ class Fleet:
             precision=precision, why=why, shared=artifact.id,
             feature_key=(artifact.id, _options(predictor.encoder)), record_key=_record_key(predictor),
             own_layers=(depth - max(slot.begin, 0)) / depth if slot.begin < depth else 0.0,
+            reference=reference.load(artifact.folder / VERTICALS / model.id, precision, predictor),
         )  # fmt: skip
 
     def _deploy_dedicated(self, name: str, model: Artifact, graph: Artifact) -> Deployment:
@@ -288,17 +338,26 @@ class Fleet:
 
         `graph` is the stored compressed model that contains the graph.
         """
+        self._require_signed(graph.folder / MANIFEST)
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]
+        precision = precision_of(chain)
         return Deployment(
             name, model, predictor, predictor.engine, None,
-            precision=_precision(chain), why=f"it has its own graph, made by {', '.join(chain) or 'export'}", shared=None,
+            precision=precision, why=f"it has its own graph, made by {', '.join(chain) or 'export'}", shared=None,
             feature_key=(graph.id, _options(predictor.encoder)), record_key=_record_key(predictor),
+            reference=reference.load(graph.folder, precision, predictor),
         )  # fmt: skip
 
+    def _require_signed(self, *listings: Path) -> None:
+        """Raise ModelError unless each of these JSON files, which list hashes, is signed; do nothing if no signature is required."""
+        for listing in listings if self._signer else ():
+            assert self._signer is not None
+            self._signer.require(listing)
 
-def _precision(chain: Sequence[str]) -> Precision:
+
+def precision_of(chain: Sequence[str]) -> Precision:
     """Return the precision (float32 or int8) of a model after these compressors were applied to it in order.
 
     `chain` contains the names of the compressors. One that is not installed is assumed not to change the precision.
@@ -342,9 +401,15 @@ def decode_outputs(
     """Convert outputs of a served model to predictions; return one prediction per record.
 
     `features` are all model inputs made from these records, and `outputs` contains the output of the model's head for each of them.
+    Raises ModelError, and stores the reason in the health of the deployment, if an output is NaN or infinite.
     """
 
     def run(more: Sequence[Feature]) -> list[NDArray[Any]]:
         return [row[0] for row in deployment.executor.compute([(feature, (deployment.slot,)) for feature in more])]
 
+    try:
+        check_finite(outputs)
+    except ModelError as error:
+        deployment.health.fault = str(error)
+        raise
     return deployment.task.decode(records, features, outputs, run=run)

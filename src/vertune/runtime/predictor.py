@@ -11,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact
 from vertune.core.errors import ModelError, StorageError
-from vertune.core.files import file_hash, read_json
+from vertune.core.files import read_json
+from vertune.core.integrity import cached_hash
 from vertune.core.kinds import Cleaner, Encoder, Task
 from vertune.core.machine import cpu_features, usable_processors
 from vertune.core.parse import build
@@ -29,6 +31,8 @@ BASE = "base"
 """Name of the subfolder of a model with a copy of its base model, or of only those of its files that the encoder reads."""
 GRAPH = "model.onnx"
 """Name of the file in a compressed model's folder that contains the complete model as an ONNX graph."""
+DELTA = ("delta.safetensors", "edits.json")
+"""Names of the files in a trained model's folder that contain what training changed (nn/delta.py writes them)."""
 HOST = "host.json"
 """Name of the file with measurements of a graph's speed and accuracy on the machine that runs it."""
 _CHUNK = 4096
@@ -61,11 +65,13 @@ class Predictor:
     def open(cls, artifact: Artifact, threads: int | None = None, many: bool = False) -> Self:
         """Load a model; raise ModelError if its base model or its ONNX graph has changed since the model was made.
 
+        Raises StorageError if any other file that is loaded has changed.
+
         `threads` is the number of threads that compute an ONNX graph. If it is None, the number that `vertune tune` found fastest on this
         machine is used: fastest for many texts at once if `many` is set, otherwise fastest for single texts. If `vertune tune` has not
         measured the graph here, all processors are used.
         """
-        manifest = artifact.manifest
+        manifest = artifact.verified()
         lacking = [name for name in ("config", "fingerprint") if not isinstance(manifest.get(name), dict)]
         if lacking:
             raise StorageError(
@@ -74,6 +80,7 @@ class Predictor:
             )
         config, base = manifest["config"], artifact.folder / BASE
         encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
+        artifact.check_files(subfolder=BASE)
         if base.is_dir():  # the artifact contains its base
             encoder = encoder.at(base)
             config = {**config, "encoder": encoder.model_dump(mode="json")}
@@ -81,6 +88,7 @@ class Predictor:
         if "graph" in manifest["fingerprint"]:
             return cls(config, encoder, task, _graph(artifact, manifest["fingerprint"], task, threads or _threads(artifact, many)), columns)
         check_base(artifact.id, manifest["fingerprint"], encoder)
+        artifact.check_files(DELTA)
         tokens = int(config.get("device", {}).get("tokens", 8192))
         return cls(config, encoder, task, Eager.load(artifact.folder, encoder, task, tokens), columns)
 
@@ -138,8 +146,19 @@ class Predictor:
         for start in range(0, len(records), _CHUNK):
             part = records[start : start + _CHUNK]
             features = self.encoder.encode(part, views)
-            answers += self.task.decode(part, features, self.outputs(features), run=self.outputs)
+            answers += self.task.decode(part, features, check_finite(self.outputs(features)), run=self.outputs)
         return answers
+
+
+def check_finite(outputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    """Return these outputs of a model unchanged; raise ModelError if one contains NaN or infinity, from which no prediction can be made."""
+    for output in outputs:
+        if not np.isfinite(output).all():
+            raise ModelError(
+                "The model's outputs contain NaN or infinity; expected finite numbers. Its weights are damaged, or training failed: "
+                "restore its files from a copy, or train again."
+            )
+    return outputs
 
 
 def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int | None) -> Engine:
@@ -157,6 +176,7 @@ def _graph(artifact: Artifact, known: dict[str, str], task: Task, threads: int |
                 f"The {what} of the model {artifact.id} has changed since the model was compressed: expected sha256 "
                 f"{str(known.get(what))[:12]}…, found {value[:12]}…. Restore the folder of the model, or compress the model again."
             )
+    artifact.check_files([GRAPH])
     graph = Graph(artifact.folder / GRAPH, threads)
     if task.size and graph.size not in (None, task.size):
         raise ModelError(
@@ -205,7 +225,7 @@ def hashes(folder: Path, tokenizer: bool) -> dict[str, str]:
             raise StorageError(
                 f"The file {file} is missing, so the folder of the model is damaged. Restore the folder, or compress the model again."
             )
-    return {what: file_hash(file) for what, file in files.items()}
+    return {what: cached_hash(file) for what, file in files.items()}
 
 
 def task_hash(written: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
-from vertune.server.settings import loopback
+from vertune.core.machine import loopback
 from vertune.store.key import Key, Scope
 from vertune.store.keys import Keys
 
@@ -37,8 +37,8 @@ def call_of(request: Request) -> Call:
 class Access:
     """Checks whether a request has an API key with the required permission, and whether the rate limit of this key allows it."""
 
-    def __init__(self, keys: Keys | None, rate: str | None = None) -> None:
-        """`keys` is the database of API keys; None allows all requests from this machine without a key.
+    def __init__(self, keys: Keys | None, rate: str | None = None, open_scope: Scope = "predict") -> None:
+        """`keys` is the database of API keys; None allows requests from this machine without a key, with the permission `open_scope`.
 
         `rate`, such as `600/minute`, is the rate limit of each key that has none of its own. If `keys` is None, it is the limit of
         each client address.
@@ -47,6 +47,7 @@ class Access:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rates: dict[str, RateLimitItem] = {}
         self._rate = rate
+        self._open_scope = open_scope
 
     def authorize(self, request: Request, scope: Scope | None, verticals: Sequence[str] = ()) -> None:
         """Check that the API key of a request has the permission `scope` for each model that is named in `verticals`.
@@ -60,6 +61,12 @@ class Access:
         key, call = self._key(request), call_of(request)
         if key is None:
             call.customer = _client_host(request)
+            if self._open_scope not in (scope, "admin"):
+                call.refusal = "rights"
+                raise AccessError(
+                    f"A request without a key does not have the permission '{scope}' on this server. Start the server with keys, or with "
+                    "--set open_scope=admin if every user of this machine may do this."
+                )
             return
         call.key = call.customer = key.id
         for vertical in verticals or (None,):
@@ -70,6 +77,10 @@ class Access:
                     f"The key {key.id} does not have the permission {what}. Ask the operator of the server for a key that has it."
                 )
 
+    def storage_trouble(self) -> str:
+        """Return why API keys can't be created or revoked at the moment; empty if they can be, or if the server requires none."""
+        return "" if self._keys is None else self._keys.trouble()
+
     def sees(self, request: Request, vertical: str | None = None) -> bool:
         """Return whether the API key of a request may see the model that is served under the name `vertical`.
 
@@ -79,9 +90,9 @@ class Access:
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
     def administers(self, request: Request) -> bool:
-        """Return whether the API key of a request belongs to an administrator, or the server requires no keys."""
+        """Return whether the API key of a request has the permission `admin`, or all requests have it without a key."""
         key = self._key(request)
-        return key is None or "admin" in key.scopes
+        return self._open_scope == "admin" if key is None else "admin" in key.scopes
 
     def _key(self, request: Request) -> Key | None:
         """Return the API key of a request, or None if the server requires no keys.
@@ -107,7 +118,8 @@ class Access:
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             raise AccessError(
-                "The request has no API key. Send it in the header 'Authorization: Bearer vt_…', or create one: vertune key create NAME",
+                "The request has no API key. Send it in the header 'Authorization: Bearer vt_…', or create one: vertune key create NAME "
+                "--scope predict",
                 authenticated=False,
             )
         return self._keys.check(secret.strip())

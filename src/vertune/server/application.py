@@ -103,7 +103,7 @@ def build(service: Service, keys: Keys | None) -> Application:
     `keys` is the database of API keys; if it is None, requests need no key.
     """
     routes, settings = find_routes(), service.settings
-    access = Access(keys, settings.rate)
+    access = Access(keys, settings.rate, settings.open_scope)
     return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
 
 

@@ -16,7 +16,7 @@ from vertune.runtime.fleet import Deployment
 from vertune.server.access import call_of
 from vertune.server.body import TooLarge
 
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}_.-]*$")]
 MAX_ENTRIES = 100_000
 """The maximum length of any list in a body. Parsing stops at the first invalid entry, because one error per entry could take gigabytes."""
 _UNREADY_SECONDS = 5.0

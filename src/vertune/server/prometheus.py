@@ -45,13 +45,16 @@ class _States(Collector):
 class PrometheusMetrics:
     """The metrics of one server. They have a registry of their own, so the metrics of two servers in one process do not mix."""
 
-    def __init__(self, queued_tokens: Callable[[], float], states: Callable[[], Mapping[str, tuple[bool, str]]]) -> None:
-        """`queued_tokens` returns the number of tokens that wait in the queue.
+    def __init__(
+        self, queued_tokens: Callable[[], float], verticals: Callable[[], Mapping[str, Deployment]],
+        states: Callable[[], Mapping[str, tuple[bool, str]]],
+    ) -> None:  # fmt: skip
+        """`queued_tokens` returns the number of tokens that wait in the queue, and `verticals` the served models by name.
 
         `states` returns by name, for each model that is or should be served: whether a model is served under this name, and the state of
         the model that is not served yet, empty if there is none.
 
-        Both functions are called each time the metrics are read.
+        The functions are called each time the metrics are read.
         """
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Finished requests, by resource (endpoint) and HTTP status.", "resource", "status")
@@ -70,6 +73,10 @@ class PrometheusMetrics:
         self._rows = self._histogram("batch_items", "Number of sequences in a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
         Gauge("vertune_queued_tokens", "Number of tokens that wait in the queue.", registry=self.registry).set_function(queued_tokens)
         self.registry.register(_States(states))
+        self._verticals = verticals
+        self._healthy = Gauge(
+            "vertune_vertical_healthy", "1 if the vertical (model) computes what it must, else 0.", ["vertical"], registry=self.registry
+        )
         self._child = cache(self._labelled)
 
     def count_call(self, call: Call) -> None:
@@ -99,6 +106,9 @@ class PrometheusMetrics:
 
     def page(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
+        self._healthy.clear()
+        for name, deployment in self._verticals().items():
+            self._healthy.labels(name).set(not deployment.health.fault)
         return generate_latest(self.registry)
 
     def _count_answers(self, deployment: Deployment, answers: Sequence[Answer | None]) -> None:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from vertune.answering.call import Call
 from vertune.answering.service import AnswerService, example_record
-from vertune.core.errors import Busy
+from vertune.core.errors import Busy, VertuneError
+from vertune.runtime.fleet import Deployment
 
 _log = logging.getLogger("vertune")
 MAX_AGE = 5.0
 """Seconds after which the last computed batch is too old to prove that the next one will be computed."""
+COMPARE_AFTER = 60.0
+"""Seconds after which the reference outputs of a vertical are compared again."""
 _PROBE_DEADLINE = 2.0
 
 
@@ -27,6 +30,8 @@ class Readiness:
     """The reason if the service is not ready, else empty."""
     age: float | None = None
     """Seconds since the last batch was computed; None if none was computed yet."""
+    unhealthy: int = 0
+    """Number of verticals whose model does not compute what it must."""
 
 
 @dataclass(slots=True)
@@ -35,6 +40,7 @@ class ReadinessProbe:
 
     service: AnswerService
     _probe: asyncio.Task[None] | None = None
+    _comparison: asyncio.Task[None] | None = None
 
     async def check(self) -> Readiness:
         """Return whether the service can answer requests, with the reason if it can't.
@@ -45,6 +51,10 @@ class ReadinessProbe:
             return Readiness(False, "no worker thread is running")
         if not self.service.fleet.deployments:
             return Readiness(False, "no vertical is served")
+        self._compare_oldest()
+        unhealthy = sum(bool(one.health.fault) for one in self.service.fleet.deployments.values())
+        if unhealthy == len(self.service.fleet.deployments):
+            return Readiness(False, "no vertical computes what it must", self._age(), unhealthy)
         age = self._age()
         if age is None or age > MAX_AGE:
             if self._probe is None or self._probe.done():
@@ -52,8 +62,17 @@ class ReadinessProbe:
             await asyncio.shield(self._probe)
             age = self._age()
         if age is None or age > MAX_AGE:
-            return Readiness(False, "no batch was computed recently, and a test prediction was not answered", age)
-        return Readiness(True, age=age)
+            return Readiness(False, "no batch was computed recently, and a test prediction was not answered", age, unhealthy)
+        return Readiness(True, age=age, unhealthy=unhealthy)
+
+    def _compare_oldest(self) -> None:
+        """Begin to compare the reference outputs of the vertical that was compared longest ago, if that is `COMPARE_AFTER` seconds ago."""
+        due = [one for one in self.service.fleet.deployments.values() if one.in_memory]
+        if not due or (self._comparison is not None and not self._comparison.done()):
+            return
+        oldest = min(due, key=lambda one: one.health.checked)
+        if time.monotonic() - oldest.health.checked > COMPARE_AFTER:
+            self._comparison = asyncio.get_running_loop().create_task(asyncio.to_thread(_compare, oldest))
 
     def _age(self) -> float | None:
         last = self.service.batcher.last_success
@@ -76,3 +95,11 @@ class ReadinessProbe:
                 )
                 continue
             return
+
+
+def _compare(deployment: Deployment) -> None:
+    """Compare the reference outputs of a vertical, and log a difference; the deployment stores it."""
+    try:
+        deployment.check()
+    except VertuneError as error:
+        _log.error("The vertical '%s' does not compute what it must: %s", deployment.name, error)

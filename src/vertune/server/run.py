@@ -70,7 +70,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     if keys is None and not settings.open:
         raise ConfigError(
             "The server has no API keys; expected keys or the setting open=true, which allows requests without a key. Pass --open, or "
-            "create a key: vertune key create NAME"
+            "create a key: vertune key create NAME --scope predict"
         )
     loop = asyncio.get_running_loop()
     service.start(loop)

@@ -42,7 +42,7 @@ class Service:
     """The functions called with every finished call of a client."""
 
     def __post_init__(self) -> None:
-        self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, self.states)
+        self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments, self.states)
         self.answers = AnswerService(self.home, self.settings.answers, on_batch=self.metrics.count_batch)
         self.aliases = AliasFollower(self.answers.fleet, self.only, self.settings.preparation)
         self.probe = ReadinessProbe(self.answers)

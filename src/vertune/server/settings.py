@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from vertune.answering.service import AnswerOptions
 from vertune.core.errors import ConfigError
-from vertune.store.key import checked_rate
+from vertune.core.machine import loopback
+from vertune.store.key import Scope, checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -48,10 +49,14 @@ class Settings:
     """Port to listen on; 0 lets the system choose one."""
     open: bool = False
     """Whether to accept requests without an API key; allowed on a loopback address only."""
+    open_scope: Scope = "predict"
+    """The permission of requests without an API key, if they are accepted; `admin` also lets them change what is served."""
     exact: bool = False
     """Whether to serve every model in float32, even those for which the accuracy check allows the faster int8."""
     device: str | None = None
     """The torch device, such as cuda, for the backbones (pretrained models) that verticals share; None uses ONNX Runtime instead."""
+    require_signed: Path | None = None
+    """The file of a public key; models that were not signed with the private key of this pair are not served. None serves all."""
     threads: Positive | None = None
     """Number of threads that compute one batch; None divides the processors among the workers."""
     workers: Positive | None = None
@@ -72,7 +77,10 @@ class Settings:
     @property
     def answers(self) -> AnswerOptions:
         """The settings that control how predictions are computed."""
-        return AnswerOptions(self.threads, self.workers or 1, self.queued, self.memory, self.cache, exact=self.exact, device=self.device)
+        return AnswerOptions(
+            self.threads, self.workers or 1, self.queued, self.memory, self.cache,
+            exact=self.exact, device=self.device, require_signed=self.require_signed,
+        )  # fmt: skip
 
     def check(self) -> None:
         """Raise ConfigError for an invalid rate limit, or if the server requires no API keys although other machines can reach it."""
@@ -81,20 +89,8 @@ class Settings:
         if self.open and not loopback(self.host):
             raise ConfigError(
                 f"--open answers requests without a key, but other machines can reach the address {self.host}. Leave --open out and create "
-                "a key (vertune key create NAME), or listen on 127.0.0.1."
+                "a key (vertune key create NAME --scope predict), or listen on 127.0.0.1."
             )
-
-
-def loopback(host: str) -> bool:
-    """Return whether a host name or IP address is a loopback address, which can be reached from this machine only."""
-    name = host.lower().removesuffix(".")
-    if name == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def changed(values: dict[str, object], settings: Sequence[str]) -> Settings:

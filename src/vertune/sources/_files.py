@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,8 @@ _FORMATS = (
     (b"\x89PNG", "a picture", "a text file"),
 )
 _HEAD_BYTES = 1 << 16
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+"""Byte order marks, and the encodings of files that begin with them."""
 
 
 def find(path: str) -> list[Path]:
@@ -53,6 +56,33 @@ def _matching(pattern: Path) -> list[Path]:
         folder /= parts.pop(0)
     rest = str(Path(*parts))
     return [folder / name for name in sorted(glob.glob(rest, root_dir=folder, recursive=True)) if (folder / name).is_file()]  # noqa: PTH207 (Path.glob finds hidden files too)
+
+
+def head(path: Path) -> bytes:
+    """Return the first 64 KiB of a file; empty for a folder, and for a file that can't be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def head_lines(path: Path) -> list[str]:
+    """Return the first lines of a text file with their ends; empty for a folder or a binary file.
+
+    Bytes that are not UTF-8 or UTF-16 may be decoded wrongly: the lines show the format of a file, not its content.
+    """
+    start = head(path)
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
+            text = start.decode(encoding, errors="ignore")
+            break
+    else:
+        if start.startswith(tuple(magic for magic, *_ in _FORMATS)) or start.count(0) > 1:
+            return []
+        text = start.decode("utf-8", errors="surrogateescape")
+    lines = io.StringIO(text, newline="").readlines()
+    return lines[:-1] if len(start) == _HEAD_BYTES and len(lines) > 1 else lines
 
 
 def fingerprint(files: Iterable[Path]) -> str:

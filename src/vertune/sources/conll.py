@@ -22,6 +22,10 @@ _SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.Stri
 _OPEN, _CLOSE = frozenset("BSU"), frozenset("ESLU")
 _KNOWN = frozenset("BIOEMSLU")
 _BLANK = " \t\r\n"
+_TAGGED = 0.9
+"""Fraction of lines that must have a tag in a file that is recognised as CoNLL."""
+_LONGEST = 50
+"""Number of lines from which a file without a blank line is not recognised as CoNLL."""
 _DOCUMENT = "-DOCSTART-"
 _CJK = (
     (0x2E80, 0x303F),  # radicals and punctuation
@@ -60,6 +64,16 @@ class Conll(Source):
     """Name of a column to add that identifies the document, for `split: group`; documents begin at -DOCSTART- lines."""
     encoding: str = "auto"
     """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the first lines are tokens with tags, in blocks with blank lines between them."""
+        lines = [line.rstrip(_BLANK) for line in _files.head_lines(path)]
+        rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line]
+        tokens = [row for row in rows if row[0] != _DOCUMENT and not _comment(row)]
+        tagged = [row[-1] for row in tokens if len(row) > 1 and is_tag(row[-1])]
+        blocks = "" in lines[:-1] or len(tokens) < _LONGEST
+        return blocks and len(tagged) >= _TAGGED * len(tokens) > 0 and any(tag != "O" for tag in tagged)
 
     def read(self) -> pl.DataFrame:
         """Return one row per sentence with `text` and `spans`; if a sentence can't be read, `__error` contains the reason."""

@@ -12,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -20,11 +21,15 @@ from pydantic import Field
 
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _files, _table
+from vertune.sources import _decode, _files, _header, _table
 
 _DELIMITERS = ",\t;|"
 _SAMPLE_CHARACTERS = 1 << 16
 _CHUNK_ROWS = 50_000
+_HEADER_ROWS = 100
+"""Number of rows, from the start of a file, that show whether the first one contains names of columns."""
+_EQUAL_LINES = 0.9
+"""Fraction of lines that must have the same number of fields in a file that is recognised as delimited text."""
 _FIELD_BYTES = 1 << 30
 _FEWEST_LINES = 5
 """Lines of a row from which it is checked whether they are rows themselves, between a quote that is not closed and the next quote."""
@@ -113,6 +118,7 @@ class Csv(Source):
     """Source that reads delimited text; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".tab")
+    general: ClassVar[bool] = True
     path: str
     """The file, or a pattern such as `data/*.csv`."""
     delimiter: str = Field(default="auto", min_length=1)
@@ -124,13 +130,44 @@ class Csv(Source):
     header: bool = True
     """Whether the first line contains the column names; otherwise columns are named column_1, column_2 and so on."""
 
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether nearly all of the first lines have the same number of fields, two or more."""
+        lines = _files.head_lines(path)
+        if next((line.lstrip() for line in lines if line.strip()), "").startswith("{"):
+            return False  # JSON lines have commas too
+        try:
+            counts = _counts(lines, _delimiter(lines)) if lines else []
+        except csv.Error:
+            return False
+        return len(counts) > 1 and counts[0] > 1 and counts.count(counts[0]) >= _EQUAL_LINES * len(counts)
+
     def read(self) -> pl.DataFrame:
         """Return all rows of all files; raise NotFound for a missing file, DataError for a file that is not delimited text."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
+    def detect(self) -> tuple[Self, tuple[str, ...]]:
+        """Return a copy with `header: false` if the first line contains values like those below it."""
+        if "header" in self.model_fields_set:
+            return self, ()
+        path = _files.find(self.path)[0]
+        text = _decode.text(path, self.encoding, "CSV file")
+        with text.open(newline="") as file:
+            rows = list(islice((row for row, error in self._dialect(text).records(file) if row and not error), _HEADER_ROWS))
+        if _header.row_of_names([[cell.strip() for cell in row] for row in rows]) is not None:
+            return self, ()
+        names = ", ".join(f"column_{place}" for place in range(1, min(4, len(rows[0]) + 1)))
+        return self.model_copy(update={"header": False}), (
+            f"The first line of {path.name} seems to contain values, not the names of the columns; the columns are called {names}.",
+        )
+
     def fingerprint(self) -> str:
         """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
+
+    def separator(self) -> str:
+        """Return the delimiter of the first file."""
+        return self._dialect(_decode.text(_files.find(self.path)[0], self.encoding, "CSV file")).delimiter
 
     @classmethod
     def sample(cls, folder: Path) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -10,7 +11,10 @@ from pydantic import Field
 
 from vertune.core.errors import DataError, MissingExtra, UnknownName, first_line
 from vertune.core.kinds import Source
-from vertune.sources import _files, _table, _workbook
+from vertune.sources import _files, _header, _table, _workbook
+
+_HEADER_ROWS = 100
+"""Number of rows, from the start of a sheet, that show which one contains the names of the columns."""
 
 
 class Excel(Source):
@@ -21,12 +25,45 @@ class Excel(Source):
     """The workbook, or a pattern such as `data/*.xlsx`."""
     sheet: str | None = None
     """Name of the sheet; None reads the first sheet."""
-    header: int = Field(default=1, ge=1)
-    """Number of the row that contains the column names, counted from 1; rows above it, such as a title, are not read."""
+    header: int = Field(default=1, ge=0)
+    """Number of the row that contains the column names, counted from 1; rows above it, such as a title, are not read. With 0, no row
+    contains names, and columns are named column_1, column_2 and so on."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the file is a zip file with the parts of a workbook."""
+        if not _files.head(path).startswith(b"PK"):
+            return False
+        try:
+            with zipfile.ZipFile(path) as file:
+                return bool({"xl/workbook.xml", "xl/workbook.bin"} & set(file.namelist()))
+        except (OSError, zipfile.BadZipFile):
+            return False
 
     def read(self) -> pl.DataFrame:
         """Return all rows under the header of the sheet; raise DataError for a file that is not a workbook."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
+
+    def detect(self) -> tuple[Self, tuple[str, ...]]:
+        """Return a copy with the sheet that has the most cells, and with the row of the names of its columns."""
+        path = _files.find(self.path)[0]
+        workbook = _open(path)
+        update: dict[str, Any] = {}
+        sheets = {name: _cells(workbook, name) for name in workbook.sheet_names if self.sheet in (None, name)}
+        if not sheets:
+            return self, ()
+        largest = max(sheets, key=lambda name: sheets[name].height * sheets[name].width)
+        notes = []
+        if len(sheets) > 1:
+            update["sheet"] = largest
+            notes.append(f"The sheet '{largest}' is read; {path.name} also has {', '.join(name for name in sheets if name != largest)}.")
+        rows = [["" if cell is None else str(cell).strip() for cell in row] for row in sheets[largest].head(_HEADER_ROWS).iter_rows()]
+        names = _header.row_of_names(rows) if rows else 0
+        if names != 0 and "header" not in self.model_fields_set:
+            update["header"] = 0 if names is None else names + 1
+            what = "has no row with names of the columns" if names is None else f"has the names of its columns in row {names + 1}"
+            notes.append(f"The sheet '{largest}' {what}.")
+        return self.model_copy(update=update), tuple(notes)
 
     def fingerprint(self) -> str:
         """Return a hash of the paths and contents of all files that `read` reads."""
@@ -60,7 +97,7 @@ class Excel(Source):
 
         try:
             # all rows decide on the types, because a code such as A1 in a late row would be lost in a column of numbers
-            options = {"header_row": self.header - 1, "schema_sample_rows": None, "dtype_coercion": "coerce"}
+            options = {"header_row": self.header - 1 if self.header else None, "schema_sample_rows": None, "dtype_coercion": "coerce"}
             frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, **options).to_polars()
             gaps = [place for place, column in enumerate(frame) if column.null_count() and column.dtype not in (pl.String, pl.Null)]
             if gaps:
@@ -72,11 +109,17 @@ class Excel(Source):
                 f"The sheet '{self.sheet or workbook.sheet_names[0]}' of {path} can't be read ({first_line(error)}). "
                 "Check the number of the row with the column names (option 'header'), or name another sheet with the option 'sheet'."
             ) from error
-        frame.columns = _table.names((_header(name) for name in frame.columns), str(path))
+        frame.columns = _table.names((_cell_name(name) for name in frame.columns), str(path))
         return frame.with_columns(pl.col(pl.Null).cast(pl.String))
 
 
-def _header(name: str) -> str:
+def _cells(workbook: Any, sheet: str) -> pl.DataFrame:
+    """Return all cells of a sheet as texts."""
+    frame: pl.DataFrame = workbook.load_sheet(sheet, header_row=None, skip_rows=0, dtypes="string", dtype_coercion="coerce").to_polars()
+    return frame
+
+
+def _cell_name(name: str) -> str:
     """Return the name of a column; an empty text instead of the name that the reader makes up for an empty cell of the header."""
     return "" if name.startswith("__UNNAMED__") else name
 

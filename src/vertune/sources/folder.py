@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from vertune.sources import _decode, _files, _table
 class Folder(Source):
     """Source that reads text files from one folder per label; the fields below are its options."""
 
+    general: ClassVar[bool] = True
     path: str
     """The folder that contains one folder per label."""
     pattern: str = "*.txt"
@@ -24,6 +25,11 @@ class Folder(Source):
     """What becomes a row: each `file`, or each `line` that is not blank."""
     encoding: str = "auto"
     """The text encoding, such as gb18030; auto detects it for each file."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether it is a folder; only a folder of folders with texts can then be read."""
+        return path.is_dir()
 
     def read(self) -> pl.DataFrame:
         """Return a row per file, or per line: `text`, `label` (name of the folder) and `document` (path of the file).

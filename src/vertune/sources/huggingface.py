@@ -28,6 +28,11 @@ class Huggingface(Source):
     revision: str | None = None
     """Branch, tag or commit on the hub; None means the latest version."""
 
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the folder contains the files that `save_to_disk` of the datasets library writes."""
+        return (path / "dataset_dict.json").is_file() or all((path / name).is_file() for name in ("dataset_info.json", "state.json"))
+
     def read(self) -> pl.DataFrame:
         """Return all rows of the split, with class names instead of class numbers; of tokens with tags, also `text` and `spans`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,10 +22,22 @@ class Jsonl(Source):
     """Source that reads JSON lines; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
+    general: ClassVar[bool] = True
     path: str
     """The file, or a pattern such as `data/*.jsonl`."""
     encoding: str = "auto"
     """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the first line is a JSON object, or the content begins like an array of objects."""
+        start = next((line.strip() for line in _files.head_lines(path) if line.strip()), "")
+        if start.startswith("["):
+            return re.match(r"\s*\[\s*\{", "".join(_files.head_lines(path))) is not None
+        try:
+            return isinstance(json.loads(start), dict)
+        except (ValueError, RecursionError):
+            return False
 
     def read(self) -> pl.DataFrame:
         """Return one row per object. If an object lacks a key, the value is null; nested lists and objects keep their structure."""

@@ -19,6 +19,11 @@ class Parquet(Source):
     path: str
     """The file, or a pattern such as `data/*.parquet`."""
 
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the file begins with the mark of Parquet files."""
+        return _files.head(path).startswith(b"PAR1")
+
     def read(self) -> pl.LazyFrame:
         """Return a lazy frame of all rows; raise DataError for a file that is not Parquet."""
         frames = [_scan(path) for path in _files.find(self.path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,13 @@ class Squad(Source):
 
     path: str
     """The file, or a pattern such as `data/*.json`."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the content begins like a JSON object with paragraphs, as in SQuAD."""
+        start = "".join(_files.head_lines(path))
+        keys = set(re.findall(r'"(data|paragraphs|context|qas)"\s*:', start))
+        return start.lstrip().startswith("{") and {"data", "paragraphs"} <= keys and bool(keys & {"context", "qas"})
 
     def read(self) -> pl.DataFrame:
         """Return one row per question with `id`, `title`, `question`, `context` and `answers`.

@@ -45,6 +45,12 @@ class Given(Split):
         """The column that contains the name of the split of each row (option `by`); empty if the option is not set."""
         return (self.by,) if self.by else ()
 
+    def assigned(self, frame: pl.DataFrame) -> frozenset[str]:
+        """Return the splits that the column `by` names; empty if the option is not set."""
+        if not self.by:
+            return frozenset()
+        return frozenset(self._recognised(self._cells(frame)).drop_nulls()) - {"unused"}
+
     def divide(self, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
         """Return `train`, `validation`, `test` or `unused` for each row.
 
@@ -62,10 +68,10 @@ class Given(Split):
         """Return the split that the column `by` names for each row, or `unused`; if `by` is None, `train` for all rows."""
         if not self.by:
             return pl.Series("split", ["train"], dtype=pl.String).new_from_index(0, frame.height)
-        given = _cut.column(frame, self.by, "the names of splits").cast(pl.String).str.strip_chars()
+        given = self._cells(frame)
+        found = self._recognised(given)
         if self.values:
-            return _mapped(given, {value: name for name, values in self.values.items() for value in values}).fill_null("unused")
-        found = _mapped(given.str.to_lowercase(), {value: name for name, values in _USUAL.items() for value in values})
+            return found.fill_null("unused")
         unknown = given.filter(found.is_null()).unique().sort().head(5).to_list()
         if unknown:
             shown = ", ".join("empty cells" if value is None else f"'{value}'" for value in unknown)
@@ -74,6 +80,16 @@ class Given(Split):
                 "Set the values of each split with the option 'values': {train: [...], validation: [...], test: [...]}."
             )
         return found
+
+    def _cells(self, frame: pl.DataFrame) -> pl.Series:
+        """Return the column `by` as texts without white space around them."""
+        return _cut.column(frame, self.by or "", "the names of splits").cast(pl.String).str.strip_chars()
+
+    def _recognised(self, cells: pl.Series) -> pl.Series:
+        """Return the split that each cell names, or null."""
+        if self.values:
+            return _mapped(cells, {value: name for name, values in self.values.items() for value in values})
+        return _mapped(cells.str.to_lowercase(), {value: name for name, values in _USUAL.items() for value in values})
 
 
 def _mapped(values: pl.Series, names: dict[str, str]) -> pl.Series:

@@ -9,6 +9,7 @@ from typing import Any
 from vertune.core.artifact import Artifact
 from vertune.core.errors import ModelError
 from vertune.core.files import new_folder, storage_errors
+from vertune.core.integrity import SIGNATURE
 from vertune.runtime.predictor import BASE, Predictor
 
 _SKIPPED_SUFFIXES = (".bin", ".h5", ".ot", ".msgpack", ".onnx", ".onnx_data", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".pyc")
@@ -20,15 +21,17 @@ def bundle(model: Artifact, folder: Path) -> Path:
 
     Returns the path of the folder, which `vertune predict` and `vertune.load` accept in place of a model's name. Raises
     Conflict if the folder is not empty, ModelError if the outputs of the copy differ from those of the original. If
-    there is an error, no files remain in the folder.
+    there is an error, no files remain in the folder. The signature of the model is not copied, because it does not
+    cover the copy of the pretrained model.
     """
     predictor = Predictor.open(model)
     base = predictor.encoder.base_folder
     with new_folder(folder) as target:
         with storage_errors(target):
-            shutil.copytree(model.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BASE, ".*"))
+            shutil.copytree(model.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BASE, SIGNATURE, ".*"))
             if base is not None:
                 shutil.copytree(base, target / BASE, ignore=_skipped)
+            Artifact(target).seal()  # the copy of the base is not in the list of the original
         _check(predictor, Artifact(target))
     return folder.absolute()
 

@@ -1,24 +1,22 @@
 """clean: deletes failed runs and, on request, all artifacts that no alias needs.
 
 Artifacts are datasets, models, reports and backbones (pretrained models that several models share). An alias, such as
-`messages@live`, is a name that points to a model. The alias needs this model, the dataset of the model, and the reports
-on the model.
+`messages@live`, is a name that points to a model. The alias needs this model, the dataset of the model, the reports on
+the model, and the backbones with it. What a running command reads is never deleted.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
-from vertune.core.artifact import SHELVES, Artifact, Home
-from vertune.core.errors import StorageError
+from vertune.core.artifact import SHELVES, Home
+from vertune.core.errors import Conflict, UnknownName
 from vertune.core.files import folder_size, storage_errors
-from vertune.evaluation.gate import UNDECIDED
+from vertune.steps import in_use
 from vertune.steps.remove import remove
-
-_QUIET = 600.0
-"""Seconds without a file change after which a run with status `running` counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +34,27 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
 
     With `unused`, also delete all datasets, models, reports and backbones that no alias needs, and the cached outputs
     of frozen layers, which training can compute again. An alias, such as `messages@live`, needs the model that it
-    points to, the dataset of this model, and the reports on it. With `dry`, delete nothing, and return what would be
-    deleted.
+    points to, the dataset of this model, the reports on it, and the backbones with it. With `dry`, delete nothing, and
+    return what would be deleted.
 
     A run is kept while a process is working on it, and while its result waits for the user to accept it. A run with the
-    status `running` is also kept if one of its files changed in the last ten minutes.
+    status `running` is also kept if one of its files changed in the last ten minutes. What a kept run was made from is
+    kept too, and so is what another running process finished in the last ten minutes, because it may be about to use
+    it.
     """
-    unneeded = [(run, _status(run)) for run in home.runs() if not _alive(run)]
+    unneeded = [(run, in_use.status(run)) for run in home.runs() if not in_use.is_alive(run)]
     if unused:
         needed = _needed(home)
         unneeded += [
             (artifact, "no alias needs it")
             for shelf in SHELVES
             for artifact in home.shelf(shelf)  # type: ignore[arg-type]
-            if artifact.id not in needed
+            if artifact.id not in needed and not in_use.is_just_made(artifact)
         ]
-    freed = [Freed(artifact.id, folder_size(artifact.folder), why) for artifact, why in unneeded]
-    if not dry:
-        for artifact, _ in unneeded:
-            remove(home, artifact.id)
+    freed = []
+    for artifact, why in unneeded:
+        with suppress(Conflict, UnknownName):  # meanwhile, a command has begun to use it, or has deleted it
+            freed.append(Freed(artifact.id, folder_size(artifact.folder) if dry else remove(home, artifact.id), why))
     return freed + _interrupted_removals(home, dry) + (_trunk_caches(home, dry) if unused else [])
 
 
@@ -64,7 +64,7 @@ def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
     A cache that was used in the last ten minutes is kept, because a training may still need it. With `dry`, delete
     nothing, and return the folders that would be deleted.
     """
-    folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= _QUIET]
+    folders = [path for path in (home.folder / "cache" / "trunk").glob("*") if time.time() - path.stat().st_mtime >= in_use.QUIET]
     freed = [Freed(f"trunk cache {path.name[:8]}", folder_size(path), "training can compute it again") for path in folders]
     if not dry:
         for path in folders:
@@ -73,45 +73,17 @@ def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
     return freed
 
 
-def _alive(run: Artifact) -> bool:
-    """Return whether an unfinished run must be kept.
-
-    This is so if a process is working on it, if it is a compression whose result waits for the user to accept it, or if
-    its status is `running` and one of its files changed in the last ten minutes.
-    """
-    if run.in_use or _status(run) == UNDECIDED:
-        return True
-    newest = max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0)
-    return _status(run) == "running" and time.time() - newest < _QUIET
-
-
-def _status(run: Artifact) -> str:
-    try:
-        return str(run.manifest.get("status"))
-    except StorageError:
-        return "broken"
-
-
 def _needed(home: Home) -> set[str]:
-    """Return the ids of all artifacts that must not be deleted, because an alias needs them.
+    """Return the ids of all artifacts that must not be deleted, because an alias or a running command needs them.
 
-    These are the models that aliases point to, the reports on these models, and everything from which these models and
-    reports were made.
+    An alias needs the model that it points to, the reports on this model, the backbones with it, and everything from
+    which this model and these reports were made. A running command needs everything from which it makes something.
     """
-    needed = set(home.all_aliases().values())
-    parents: dict[str, list[str]] = {
-        artifact.id: list(artifact.manifest.get("parents", []))
-        for shelf in SHELVES
-        for artifact in home.shelf(shelf)  # type: ignore[arg-type]
-    }
-    needed |= {report.id for report in home.shelf("reports") if needed & set(parents[report.id])}
-    pending = list(needed)
-    while pending:
-        for parent in parents.get(pending.pop(), []):
-            if parent not in needed:
-                needed.add(parent)
-                pending.append(parent)
-    return needed
+    live = set(home.all_aliases().values())
+    parents = in_use.parents_of(home)
+    reports = {report.id for report in home.shelf("reports") if live & set(parents[report.id])}
+    needed = in_use.ancestors(live | reports, parents) | set(in_use.needed_by_runs(home))
+    return needed | in_use.backbones_of(home, needed)
 
 
 def _interrupted_removals(home: Home, dry: bool) -> list[Freed]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,11 @@ from vertune.data.dataset import of_model, records_of
 from vertune.data.validate import model_columns
 from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Candidate, Gate, GateOptions, benchmark_candidates, mark_best
 from vertune.reports import compression
+from vertune.reports.card import card
+from vertune.runtime import reference
 from vertune.runtime.benchmark import GraphWorkload
 from vertune.runtime.eager import Eager
+from vertune.runtime.fleet import precision_of
 from vertune.runtime.graph import Graph
 from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
 
@@ -85,12 +88,14 @@ def compress(
     run = _earlier_run(home, config, parents, {"running", "stopped", "failed"}) if options.resume else None
     request = {"config": dump(config), "parents": parents}
     run = run or home.begin("models", config.name, step="compress", asked=request, parents=parents)
-    run.update(error=None, **owner_entries())
+    with home.locked():
+        run.update(error=None, **owner_entries())
     with recording(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
         compression = _Compression(model, config, dataset, recorder, _Folders(Path(scratch), run.folder))
         smaller, graph = compression.run(chain)
-        _write(run, smaller, graph, _entries(compression, model))
+        _write(run, smaller, graph, _entries(compression, model), dataset.manifest)
         compression.check_written(run, StandaloneModel(smaller.encoder, smaller.task, graph))
+        reference.write(run.folder, {precision_of([part.name for part in chain]): Predictor.open(run)})
         for folder in run.folder.glob(f"{_CHECKPOINTS}*"):
             shutil.rmtree(folder, ignore_errors=True)
         last = compression.candidates[-1]
@@ -394,13 +399,15 @@ def _entries(compression: _Compression, model: Artifact) -> dict[str, Any]:
     }
 
 
-def _write(run: Artifact, model: StandaloneModel, graph: onnx.ModelProto, entries: dict[str, Any]) -> None:
+def _write(run: Artifact, model: StandaloneModel, graph: onnx.ModelProto, entries: dict[str, Any], dataset: Mapping[str, Any]) -> None:
     """Write the compressed model into the folder of a run: the graph and the encoder's files.
 
-    The manifest entries and the HTML report are written too.
+    The manifest entries, the HTML report and the model card are written too. `dataset` is the manifest of the model's
+    dataset.
     """
     with storage_errors(run.folder):
         (run.folder / GRAPH).write_bytes(graph.SerializeToString())
     model.encoder.write(run.folder / BASE)
     run.update(fingerprint={**hashes(run.folder, (run.folder / BASE).is_dir()), "task": task_hash(entries["config"]["task"])}, **entries)
     write_text(run.folder / "report.html", compression.page(run.manifest))
+    write_text(run.folder / "README.md", card(run.manifest, dataset))

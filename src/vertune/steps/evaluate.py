@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,18 @@ from numpy.typing import NDArray
 from vertune import __version__
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
-from vertune.core.errors import DataError, NotFound
+from vertune.core.errors import DataError, NotFound, StorageError
 from vertune.core.files import read_json, storage_errors, write_json, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
+from vertune.data import describe
 from vertune.data.dataset import of_model, read
 from vertune.data.fields import map_fields
+from vertune.evaluation import mistakes, recorded
 from vertune.evaluation import scores as measure
 from vertune.evaluation.scores import Sample
 from vertune.reports import evaluation
+from vertune.reports.card import card
 from vertune.reports.scales import format_value as percent
 from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
@@ -84,13 +88,31 @@ def evaluate(
         answers = predictor.answer(rows.records)
         refitted = bool((manifest.get("chosen") or {}).get("refit"))
         measured, tally = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
+        wrong = measured["details"].get("errors", [])
+        if "errors" in measured["details"]:
+            measured["details"] |= {"errors": wrong[: mistakes.LISTED], "error_count": len(wrong)}
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
-        _write(run.folder, measured, rows, answers, tally)
-        return home.finish(
+        _write(run.folder, measured, rows, [predictor.task.brief(answer) for answer in answers], tally)
+        if wrong:
+            write_text(run.folder / "errors.csv", "\ufeff" + mistakes.as_csv(wrong))  # the mark lets spreadsheets read UTF-8
+        report = home.finish(
             run, metrics={rows.split: measured["metrics"]}, split=rows.split, rows={rows.split: len(rows.records)},
             seed=measured["seed"], data_hash=measured["rows_hash"], versions={"vertune": __version__},
         )  # fmt: skip
+    if rows.split == "test":
+        _add_to_card(model, dataset, report, measured)
+    return report
+
+
+def _add_to_card(model: Artifact, dataset: Artifact | None, report: Artifact, measured: Mapping[str, Any]) -> None:
+    """Write the figures that were measured on the test rows into the folder of the model, and into its card.
+
+    A folder that can't be written, such as a model on a read-only disk, is left as it is.
+    """
+    with suppress(StorageError):
+        entries = recorded.record(model, report.id, measured)
+        write_text(model.folder / "README.md", card(model.manifest, dataset.manifest if dataset else None, entries))
 
 
 def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact | None:
@@ -134,7 +156,22 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
         raise DataError(
             f"The {used} split of the dataset {dataset.id} has no rows, so nothing can be measured. Prepare a dataset with test rows."
         )
-    return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used)])
+    return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used), *_copies(dataset, used, frame.height)])
+
+
+def _copies(dataset: Artifact, split: str, rows: int) -> list[str]:
+    """Return a warning, as a list of one text, if many rows of a split repeat the text and the answer of an earlier row.
+
+    Many means at least the share that the step `prepare` warns of, as it counted them. Otherwise, the list is empty.
+    """
+    path = dataset.folder / "report.json"
+    copies = read_json(path).get("duplicates", {}).get(split, 0) if path.exists() else 0
+    if not copies or copies < describe.COPIES * rows:
+        return []
+    return [
+        f"{plural(copies, 'row')} of the {plural(rows, 'row')} measured here repeat the text and the answer of another one, so the "
+        "figures count these texts several times. Remove the copies with data.clean=[duplicates], unless they are as frequent in practice."
+    ]
 
 
 def _leaks(dataset: Artifact, split: str) -> list[str]:
@@ -219,8 +256,10 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
     baselines, used = _baselines(subject, recorder)
     if subject.dataset is None:
         notes.append("The model's dataset is not in this home folder, so there are no baselines to compare with.")
-    recorder("measuring", units=len(tally))
+    recorder("scoring", units=len(tally))
     details = task.details(rows.records, answers)
+    if "errors" in details:
+        details = {**details, "errors": mistakes.locate(details["errors"], rows.records)}
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
     measured = {
         "task": task.name,
@@ -295,6 +334,7 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
     return {
         "base": config.get("encoder", {}).get("base"),
         "method": method["name"] if isinstance(method, dict) else method,
+        "step": manifest.get("step"),
         "chosen": manifest.get("chosen"),
         "trained": manifest.get("trained"),
         "rows": dataset.manifest.get("rows", {}).get("train") if dataset else None,
@@ -305,8 +345,8 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
 def _write(folder: Path, measured: dict[str, Any], rows: _Rows, answers: Sequence[Answer], tally: NDArray[Any]) -> None:
     """Write the files of a report into its folder.
 
-    They contain the metrics, the HTML page, the predictions, the rejected rows, and the counts from which the metrics
-    were computed (`tally`).
+    They contain the metrics, the HTML page, the predictions (shortened by `Task.brief`), the rejected rows, and the counts
+    from which the metrics were computed (`tally`).
     """
     write_json(folder / "metrics.json", measured)
     write_text(folder / "report.html", evaluation.page(measured))

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.config import Config, is_same
 from vertune.core.errors import ConfigError
+from vertune.core.files import read_json
 from vertune.data.chain import ChainInputs
 from vertune.learning import team
+from vertune.reports.verdict import beaten_by
+from vertune.reports.words import baseline_name, format_difference, metric
 from vertune.steps.evaluate import evaluate
 from vertune.steps.prepare import prepare
 from vertune.steps.train import train
@@ -26,14 +29,37 @@ class Fitted:
     dataset: Artifact
     model: Artifact
     report: Artifact
+    worse_than: str | None = None
+    """Name of the best simple baseline if the model is worse than it, and this was not accepted; None otherwise."""
+
+    @property
+    def warning(self) -> str:
+        """Three sentences for the user if the model is worse than a simple baseline; empty otherwise."""
+        if self.worse_than is None:
+            return ""
+        measured = read_json(self.report.folder / "metrics.json")
+        goal, name = metric(measured["goal"]), self.model.manifest["name"]
+        difference = format_difference(measured["differences"][self.worse_than][goal.name], goal)
+        return (
+            f"The model {self.model.id} is worse than {baseline_name(self.worse_than)}: the difference in {goal.title} is {difference}. "
+            f"It was stored, but {name}@live was not pointed to it. Use the baseline, or add labelled rows and train again; to use the "
+            f"model nevertheless: vertune alias {name}@live {self.model.id}"
+        )
 
 
-def fit(config: Config, home: Home, progress: Progress | None = None, frames: Mapping[str, pl.DataFrame] | None = None) -> Fitted:
+def fit(
+    config: Config,
+    home: Home,
+    progress: Progress | None = None,
+    frames: Mapping[str, pl.DataFrame] | None = None,
+    accept: bool = False,
+) -> Fitted:
     """Prepare a dataset, train a model on it, and evaluate the model on the test split.
 
     If there is no test split, the model is evaluated on the validation split. If the alias `NAME@live` does not exist
     yet (NAME is the name in the config), it is created and points to the new model; this alias selects the model to
-    serve.
+    serve. It is not created for a model that is worse than the best simple baseline, which is so if the paired 95 %
+    interval of the difference in the main metric excludes 0; with `accept`, it is created for this model too.
     """
     if team.size() > 1:
         raise ConfigError(
@@ -43,10 +69,11 @@ def fit(config: Config, home: Home, progress: Progress | None = None, frames: Ma
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)
     model = train(config, dataset, home, progress)
     report = evaluate(model, home, measured_on(dataset), progress)
+    worse_than = None if accept else beaten_by(read_json(report.folder / "metrics.json"))
     alias = f"{config.name}@live"
-    if alias not in home.aliases():
+    if worse_than is None and alias not in home.aliases():
         home.alias(alias, model.id)
-    return Fitted(dataset, model, report)
+    return Fitted(dataset, model, report, worse_than)
 
 
 def measured_on(dataset: Artifact) -> str:

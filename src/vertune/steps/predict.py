@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vertune.core.artifact import Artifact, Progress
-from vertune.core.errors import ConfigError, NotFound
+from vertune.core.errors import ConfigError, DataError, NotFound, UnknownName
 from vertune.core.files import check_writable, replacing, storage_errors
-from vertune.core.kinds import Source
+from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
 from vertune.core.records import Answer
 from vertune.data.fields import MARKS
-from vertune.data.validate import frame_of_records, model_columns, raise_first, text_records
+from vertune.data.frames import without_nan
+from vertune.data.validate import frame_of_records, model_columns, raise_first, record_of_texts, text_records
 from vertune.runtime.cache import CachedPredictor
 from vertune.runtime.predictor import Predictor
 
@@ -36,6 +39,33 @@ class AnsweredRows:
     """One prediction per row; None for a row that the model can't read."""
     errors: dict[int, str]
     """Maps the index of a row (from 0) to the reason why it has no prediction."""
+    replaced: tuple[str, ...] = ()
+    """Columns of the rows that had the name of a column of predictions, and were left out of the written file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a model reads, as its manifest lists it; the model does not have to be loaded for this."""
+
+    task: Task
+    columns: tuple[str, ...]
+    """The columns of the task that the model was trained on; empty if unknown."""
+    fields: Mapping[str, Any]
+    """For each field of the task, the column or columns of the training data that it was read from."""
+
+    @classmethod
+    def of(cls, model: Artifact | Predictor) -> Self:
+        """Return the inputs of a model; a model whose manifest has no config is opened, which raises the error that explains this."""
+        if isinstance(model, Artifact) and isinstance(config := model.manifest.get("config"), Mapping):
+            fields = (config.get("data") or {}).get("fields") or {}
+            return cls(Task.model_validate(config["task"]), tuple(model.manifest.get("columns", ())), fields)
+        predictor = opened(model)
+        return cls(predictor.task, predictor.columns, predictor.fields)
+
+    @property
+    def required(self) -> list[str]:
+        """The names of the fields that each record must have."""
+        return [column.name for column in self.task.input_columns if column.required]
 
 
 def opened(model: Artifact | Predictor) -> Predictor:
@@ -98,37 +128,94 @@ def read_rows(path: Path) -> pl.DataFrame:
     They contain the name of the file, the number of the row (from 1), and the reason why the row can't be read, if any.
     Raises NotFound if there is no such file.
     """
-    import polars as pl
+    return _frame(_source(path))
 
+
+def _source(path: Path) -> Source:
+    """Return the source that reads a file; raise NotFound if there is no such file."""
     if not path.exists():
         raise NotFound(f"There is no file '{path}'. Check the path.")
     from vertune.core.config import source_of
 
-    read = build(Source, source_of(str(path))).read()
+    return build(Source, source_of(str(path)))
+
+
+def _frame(source: Source) -> pl.DataFrame:
+    """Return all rows of a source as a frame in memory."""
+    import polars as pl
+
+    read = source.read()
     return read.collect() if isinstance(read, pl.LazyFrame) else read
 
 
-def predict_file(model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None) -> AnsweredRows:
+def predict_file(
+    model: Artifact | Predictor, file: Path, out: Path, progress: Progress | None = None, texts: Sequence[str] = ()
+) -> AnsweredRows:
     """Run a model on every row of a file, and write the rows and their predictions to the file `out`.
 
-    The predictions are in additional columns, whose names begin with `answer_`. The suffix of `out` decides the format;
-    in CSV, lists and dicts are written as JSON. A row without a prediction is written too, with the reason in the
-    column `answer_error`.
+    The predictions are in additional columns, whose names begin with `answer_`; they replace columns of the file that have the same
+    names. The suffix of `out` decides the format. If both files are CSV, they have the same delimiter. In CSV, lists and dicts are
+    written as JSON, and bytes as Base64. Of the probabilities of many labels, only the highest are written (`Task.brief`). A row without
+    a prediction is written too, with the reason in the column `answer_error`. `texts` are the columns that contain the model's inputs,
+    in the order of the inputs; without them, the columns have the names that they had in the training data. All errors in the arguments
+    are raised before the model is loaded.
     """
     if out.suffix.lower() not in FORMS:
         raise ConfigError(f"Predictions can't be written to '{out}'. Name a file that ends with one of {', '.join(FORMS)}.")
-    frame = read_rows(file)
+    source = _source(file)
+    _refuse_overwriting(file, out)
+    frame = _frame(source)
+    inputs = Inputs.of(model)
+    rows = _with_inputs(frame, inputs, texts, file)
     check_writable(out)
     predictor = model if isinstance(model, Predictor) else Predictor.open(model, many=True)
-    result = answer(predictor, frame, progress)
-    write(frame.drop(MARKS, strict=False), result, out)
-    return result
+    result = answer(predictor, rows, progress)
+    written = {_PREFIX + name for name in (*inputs.task.answer.__annotations__, "rest", "error")}
+    replaced = tuple(name for name in frame.columns if name in written)
+    brief = AnsweredRows([one and inputs.task.brief(one) for one in result.answers], result.errors)
+    write(frame.drop(*MARKS, *replaced, strict=False), brief, out, source.separator() or ",")
+    return AnsweredRows(result.answers, result.errors, replaced)
 
 
-def write(frame: pl.DataFrame, result: AnsweredRows, out: Path) -> None:
+def _refuse_overwriting(file: Path, out: Path) -> None:
+    """Raise ConfigError if `out` is the file that the rows are read from, or lies in the folder that they are read from."""
+    if not out.exists() or not file.exists():
+        return
+    if out.samefile(file) or (file.is_dir() and out.resolve().is_relative_to(file.resolve())):
+        raise ConfigError(
+            f"The rows are read from '{file}', and the predictions can't be written to the same place, '{out}', because rows that can't be "
+            "read would be lost. Name another file for the predictions."
+        )
+
+
+def _with_inputs(frame: pl.DataFrame, inputs: Inputs, texts: Sequence[str], file: Path) -> pl.DataFrame:
+    """Return the rows with the columns `texts` under the names of the model's input fields, in the order of these fields.
+
+    Without `texts`, the rows are not changed. Raises UnknownName for a column that the file does not have, ConfigError if `texts` names
+    more columns than the model has inputs, DataError if the file has no column for a required input.
+    """
+    known = [name for name in frame.columns if name not in MARKS]
+    for name in texts:
+        if name not in known:
+            raise UnknownName("column", name, known, str(file))
+    named = {field: frame[str(name)] for field, name in record_of_texts(inputs, texts).items()}
+    sources = {field: [value] if isinstance(value, str) else list(value) for field, value in inputs.fields.items()}
+    missing = next(
+        (name for name in inputs.required if name not in {*named, *known} and not set(sources.get(name, [name])) <= set(known)), None
+    )
+    if missing is not None:
+        raise DataError(
+            f"{file} has no column '{' and '.join(sources.get(missing, [missing]))}', which the model reads; "
+            f"its columns are: {', '.join(known) or 'none'}. Name the column with the text: --text COLUMN."
+        )
+    others = frame.drop([column for field in named for column in (field, *sources.get(field, ()))], strict=False)
+    return others.with_columns(values.alias(field) for field, values in named.items()) if named else frame
+
+
+def write(frame: pl.DataFrame, result: AnsweredRows, out: Path, separator: str = ",") -> None:
     """Write rows and their predictions as CSV, JSON lines or Parquet, depending on the suffix of `out`.
 
-    Raises StorageError if the file can't be written.
+    `separator` is the delimiter of CSV. Raises StorageError if the file can't be written.
     """
     import polars as pl
 
@@ -141,17 +228,39 @@ def write(frame: pl.DataFrame, result: AnsweredRows, out: Path) -> None:
         if suffix == ".parquet":
             frame.with_columns([pl.Series(name, values, strict=False) for name, values in columns.items()]).write_parquet(temporary)
         elif suffix == ".csv":
-            flat_answers = {name: [_cell(value) for value in values] for name, values in columns.items()}
-            nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
-            flat = frame.with_columns([pl.Series(name, [_cell(value) for value in frame[name].to_list()]) for name in nested])
-            flat.with_columns([pl.Series(name, values, strict=False) for name, values in flat_answers.items()]).write_csv(temporary)
+            written = [pl.Series(name, [_cell(value) for value in values], strict=False) for name, values in columns.items()]
+            _flat(frame).with_columns(written).write_csv(temporary, separator=separator)
         else:
             with temporary.open("w", encoding="utf-8") as file:
                 for number, row in enumerate(frame.iter_rows(named=True)):
                     line = {**row, **{name: values[number] for name, values in columns.items()}}
-                    file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+                    file.write(json.dumps(_json(line), ensure_ascii=False) + "\n")
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with columns that CSV can hold: lists, mappings, bytes and unusual types become texts, and NaN null."""
+    import polars as pl
+
+    plain = (pl.String, pl.Boolean, pl.Null, pl.Categorical, pl.Enum, pl.Date, pl.Datetime, pl.Time)
+    other = [name for name, kind in frame.schema.items() if not (kind.is_numeric() or isinstance(kind, plain))]
+    texts = [pl.Series(name, [_cell(value) for value in frame[name].to_list()], pl.String) for name in other]
+    return without_nan(frame.with_columns(texts))
 
 
 def _cell(value: Any) -> Any:
-    """Convert a value for a CSV cell: lists and dicts become JSON, other values are returned unchanged."""
+    """Convert a value for a CSV cell: lists and dicts become JSON, bytes become Base64."""
+    value = _json(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
+def _json(value: Any) -> Any:
+    """Convert a value to one that JSON has: NaN becomes null, infinity and unknown types become texts, and bytes become Base64."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)

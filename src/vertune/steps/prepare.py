@@ -83,6 +83,7 @@ def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainL
         "read": log.read,
         "added": result.added,
         "origin": log.origin,
+        "examples": describe.examples(_of_training_table(result), result.task),
         "missing": log.missing,
         "rejected": _reasons(log.rejected),
         "notes": [{**note.as_json(), "sentence": note.sentence} for note in log.notes],
@@ -90,6 +91,13 @@ def _report(name: str, rows: Mapping[str, int], result: ChainResult, log: ChainL
     report = facts | describe.describe(result.splits, result.task, result.encoder, result.tokens)
     report["warnings"] = [*describe.warnings(report), *(note.sentence for note in log.changes)]
     return report
+
+
+def _of_training_table(result: ChainResult) -> pl.DataFrame:
+    """Return the rows of the splits that were read from the training table: without rows of other tables and of augmenters."""
+    train = result.splits["train"]
+    frames = [train.head(train.height - result.added), *(result.splits[name] for name in result.cut)]
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def _reasons(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import shutil
 
 from vertune.core.artifact import SHELVES, Artifact, Home
-from vertune.core.errors import NotFound, UnknownName
+from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.core.files import folder_size, storage_errors
+from vertune.steps import in_use
 
 
 def find(home: Home, name: str) -> Artifact:
@@ -38,17 +39,38 @@ def remove(home: Home, name: str) -> int:
     """Delete the artifact or unfinished run with this id, and return the number of bytes freed.
 
     Raises UnknownName for a name that is not an id, because several artifacts can share a name. Raises Conflict if an
-    alias points to the artifact.
+    alias points to the artifact, if a running command needs it, or if it is a backbone with a model of an alias.
     """
-    artifacts = {artifact.id: artifact for artifact in everything(home)}
-    if name not in artifacts:
-        raise UnknownName("id", name, artifacts, str(home.folder))
-    artifact = artifacts[name]
-    freed = folder_size(artifact.folder)
-    shelf = artifact.folder.parent.name
-    if shelf == "runs":
-        with storage_errors(artifact.folder):
-            shutil.rmtree(artifact.folder)
-    else:
-        home.remove(shelf, name)  # type: ignore[arg-type]
+    with home.locked():
+        artifacts = {artifact.id: artifact for artifact in everything(home)}
+        if name not in artifacts:
+            raise UnknownName("id", name, artifacts, str(home.folder))
+        artifact = artifacts[name]
+        _check_unused(home, artifact)
+        freed = folder_size(artifact.folder)
+        shelf = artifact.folder.parent.name
+        if shelf == "runs":
+            with storage_errors(artifact.folder):
+                shutil.rmtree(artifact.folder)
+        else:
+            home.remove(shelf, name)  # type: ignore[arg-type]
     return freed
+
+
+def _check_unused(home: Home, artifact: Artifact) -> None:
+    """Raise Conflict if a running command needs the artifact, or if it is a backbone with a model of an alias."""
+    if artifact.in_use:
+        pid = artifact.manifest["pid"]
+        raise Conflict(f"{artifact.id} can't be removed: the process {pid} is working on it. Wait until it ends, or stop it: kill {pid}")
+    for id, run in in_use.needed_by_runs(home).items():
+        if artifact.id == id or artifact.id in in_use.backbones_of(home, {id}):
+            raise Conflict(
+                f"{artifact.id} can't be removed: the unfinished run {run.id} needs it. Wait until this run ends, or stop it and "
+                f"remove it first: vertune remove {run.id}"
+            )
+    holders = [alias for alias, model in home.aliases().items() if artifact.id in in_use.backbones_of(home, {model})]
+    if holders:
+        raise Conflict(
+            f"{artifact.id} can't be removed: {' and '.join(holders)} {'is' if len(holders) == 1 else 'are'} served with it. "
+            f"Let every such alias point to another model first: vertune alias {holders[0]} MODEL"
+        )

@@ -33,12 +33,12 @@ from vertune.core.regular import regular_file
 from vertune.core.spellings import moved_value
 from vertune.data.dataset import of_model, records_of
 from vertune.evaluation.gate import ACCEPTED, Gate, GateOptions
-from vertune.runtime import shared_store
+from vertune.runtime import reference, shared_store
 from vertune.runtime.backbone import END, START, Backbone, Banks
 from vertune.runtime.fleet import graph_of
 from vertune.runtime.graph import Graph
 from vertune.runtime.live import reason
-from vertune.runtime.predictor import BASE, GRAPH, Predictor, check_base
+from vertune.runtime.predictor import BASE, DELTA, GRAPH, Predictor, check_base
 from vertune.runtime.shared_store import VERTICALS, PrecisionVerdict, SharedEntry
 from vertune.steps.compress import CompressOptions, compress
 
@@ -225,6 +225,9 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
     from vertune.nn import banks
     from vertune.nn.vertical import headless_backbone
 
+    for name in DELTA:
+        regular_file(model.folder, name)
+    model.check_files(DELTA)
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
     check_base(model.id, model.manifest["fingerprint"], encoder)
@@ -262,8 +265,6 @@ def _read_edits(model: Artifact) -> list[Edit]:
     """Return the weight changes of a trained model; raise StorageError or ModelError if they can't be read or are not finite."""
     from vertune.nn import delta
 
-    for name in (delta.EDITS, delta.TENSORS):
-        regular_file(model.folder, name)
     edits = delta.load(model.folder)
     unusable = next((edit for edit in edits for tensor in edit.tensors.values() if not tensor.isfinite().all()), None)
     if unusable is not None:  # it would make the ranges wrong that are measured for all models of the backbone
@@ -431,8 +432,11 @@ def _write_member(member: _Member, backbone: _LoadedBackbone, folder: Path) -> N
             quantised = _quantise(graph, [member], {}, lambda *arguments, **fields: None)
             _write_segments(folder, quantised, cuts, "int8", member.entry.begin)
     shared_store.write_entry(folder, member.entry, member.model.manifest["config"]["task"], own_segments)
-    _check_outputs(member, shared_store.attach_model(backbone.float32, backbone.artifact, member.model))
-    shared_store.write_verdict(folder, _choose_precision(member, backbone))
+    exact = shared_store.attach_model(backbone.float32, backbone.artifact, member.model)
+    _check_outputs(member, exact)
+    int8 = None if backbone.int8 is None else shared_store.attach_model(backbone.int8, backbone.artifact, member.model)
+    reference.write(folder, {"float32": exact} | ({"int8": int8} if int8 else {}))
+    shared_store.write_verdict(folder, _choose_precision(member, exact, int8), member.model)
 
 
 def _check_outputs(member: _Member, attached: Predictor) -> None:
@@ -462,19 +466,19 @@ def _check_outputs(member: _Member, attached: Predictor) -> None:
     slot.positions = own
 
 
-def _choose_precision(member: _Member, backbone: _LoadedBackbone) -> PrecisionVerdict:
+def _choose_precision(member: _Member, exact: Predictor, int8: Predictor | None) -> PrecisionVerdict:
     """Choose the number format in which the model is served on the backbone: int8 or float32.
 
-    int8 is chosen if its loss of accuracy on the model's validation records is at most the option `compress.tolerance`.
-    float32 is chosen if the loss is larger, or if it can't be measured or decided.
+    `exact` is the model on the backbone in float32, and `int8` the same in int8; it is None if the backbone has no int8
+    graphs. int8 is chosen if its loss of accuracy on the model's validation records is at most the option
+    `compress.tolerance`. float32 is chosen if the loss is larger, or if it can't be measured or decided.
     """
-    if backbone.int8 is None:
+    if int8 is None:
         return PrecisionVerdict("float32", "there was no dataset to calibrate int8 with")
     if not member.has_validation:
         return PrecisionVerdict("float32", "its dataset is not in this home folder, so the accuracy in int8 can't be measured")
     manifest = member.model.manifest
-    before = shared_store.attach_model(backbone.float32, backbone.artifact, member.model).answer(member.records)
-    after = shared_store.attach_model(backbone.int8, backbone.artifact, member.model).answer(member.records)
+    before, after = exact.answer(member.records), int8.answer(member.records)
     tolerance = float(moved_value(manifest["config"], "compress.tolerance", 0.005))
     options = GateOptions(tolerance, _trained_on_validation(member.model), int(manifest.get("seed", 0)))
     candidate = Gate(member.task, member.records, before, options).verdict("int8", after)

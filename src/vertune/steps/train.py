@@ -55,11 +55,13 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     # the number of threads changes the rounding of sums, so a resumed training uses as many as it started with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
-    run.update(error=None, threads=threads, **owner_entries())
+    with home.locked():
+        run.update(error=None, threads=threads, **owner_entries())
     team.broadcast_text(run.id)
-    with recording(home, run, progress) as recorder, tracking(config, run.folder, home.folder, recorder) as report:
+    with recording(home, run, progress) as recorder:
         resolved, data = _training_data(config, dataset)
-        result = session.train(resolved, data, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), report)
+        with tracking(config, run.folder, home.folder, recorder) as report:  # ends before `finish` hashes the files of the run
+            result = session.train(resolved, data, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), report)
         _save(run, result, recorder)
         entries = _entries(run, result, dataset) | {"columns": list(data.columns)}
         _verify(run, entries, result, data)

@@ -5,6 +5,9 @@ random bits is stored. They can't be guessed, so no slow password hash is needed
 
 The contents of the database are cached for `REVOCATION_DELAY` seconds. A key that another process revokes may therefore be accepted
 for this time. A key that another process creates works at once.
+
+The database uses a rollback journal, so that between two transactions it is exactly one file. With a write-ahead log, SQLite would
+need two more files: without them a revocation is lost, and a process that reads them ends when they are cut.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ import hmac
 import os
 import re
 import secrets
+import shutil
 import sqlite3
 import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,16 +37,26 @@ FILE = "server.db"
 """File name of the database in the home folder (.vertune)."""
 REVOCATION_DELAY = 0.5
 """Seconds for which cached keys are used before the database is queried again."""
+_MAX_CONNECTION_AGE = 5.0
+"""Seconds after which the database is opened again, even if none of its files has visibly changed."""
+_MAX_AGE_WHILE_LOCKED = 5.0
+"""Seconds for which cached keys are used while another process keeps the database locked; after that, no key is accepted."""
+_RESERVE = 64 << 10
+"""Size in bytes of the file that is deleted to make room for a revocation when the disk is full."""
+_LOW_SPACE = 1 << 20
+"""Free bytes on the disk below which it counts as full."""
 _MIN_QUERY_INTERVAL = 0.005
 """Minimum seconds between database queries for unknown secrets, so that attempts to guess a secret do not overload the database."""
 _BUSY_TIMEOUT = 5.0
-"""Seconds to wait for a write lock that another process holds."""
+"""Seconds for which a write waits while another process holds the lock of the database."""
+_READ_TIMEOUT = 0.05
+"""Seconds for which a read waits. Requests wait for it, and other processes need the lock only for the end of a transaction."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _TABLE = """CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL, verticals TEXT,
     created TEXT NOT NULL, expires TEXT, revoked TEXT, rate TEXT, successor TEXT)"""
 _COLUMNS = "id, hash, name, scopes, verticals, created, expires, revoked, rate"
-_HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME"
+_HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME --scope predict"
 
 
 _StoredKey = tuple[bytes, Key | None]
@@ -62,14 +76,18 @@ class Keys:
         self.file = file
         self._lock = threading.Lock()
         self._rows: dict[str, _StoredKey] = {}
-        with storage_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if not file.exists():
+        self._revoked: dict[str, datetime] = {}
+        """The time of revocation of every key that this object has seen revoked, by id."""
+        self._read_at = -float("inf")
+        if not file.exists():
+            with storage_errors(file):
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._create_database()
-            status = file.stat()
-            if stat.S_IMODE(status.st_mode) & 0o077:
+        with suppress(OSError):  # on a read-only disk, where nobody can be kept from reading it
+            if stat.S_IMODE(file.stat().st_mode) & 0o077:
                 file.chmod(0o600)
         self._open()
+        self._write_reserve()
 
     def _create_database(self) -> None:
         """Create the database under a temporary name, then give it its final name.
@@ -80,7 +98,8 @@ class Keys:
         # Closing any descriptor of a file drops the locks that SQLite holds on it in this process, so only a new file is opened here.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            self._connect(temporary).close()
+            _database, _ = self._connect(temporary)
+            _database.close()
             try:
                 os.link(temporary, self.file)
             except FileExistsError:
@@ -91,32 +110,70 @@ class Keys:
             temporary.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        """Connect to the database file, and store its device and inode, by which a later replacement of the file is noticed."""
+        """Connect to the database file, and store the identities of its files, by which a later replacement is noticed."""
         identity = _identity(self.file)  # read first, so that the next query notices if the file is replaced meanwhile
-        self._db = self._connect(self.file)
-        self._file_identity, self._log_identity = identity, _identity(self._log_file)
+        self._db, self.writable = self._connect(self.file)
+        self._identities = (identity, *map(_identity, self._log_files))
         self._version: int | None = None
-        self._queried_at = -float("inf")
+        self._opened_at, self._queried_at = time.monotonic(), -float("inf")
 
     @property
-    def _log_file(self) -> Path:
-        return self.file.with_name(f"{self.file.name}-wal")
+    def _log_files(self) -> tuple[Path, Path]:
+        """The write-ahead log and its index, which exist only while an older version of vertune has the database open."""
+        return self.file.with_name(f"{self.file.name}-wal"), self.file.with_name(f"{self.file.name}-shm")
 
-    def _connect(self, file: Path) -> sqlite3.Connection:
-        """Connect to a database file, without implicit transactions, and create the table of keys if it is missing."""
+    def _connect(self, file: Path) -> tuple[sqlite3.Connection, bool]:
+        """Connect to a database file, without implicit transactions, and create the table of keys if it is missing.
+
+        Returns the connection, and whether the database can be written. It can't on a read-only disk.
+        """
+        writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+        log = file.with_name(f"{file.name}-wal")
+        logged = log.exists() and log.stat().st_size > 0
+        # mode=rw creates no file; only `immutable` reads, on a read-only disk, what an older version wrote with a write-ahead log
+        mode = "mode=rw" if writable else "mode=ro" if logged else "mode=ro&immutable=1"
         try:
-            existing = f"{file.absolute().as_uri()}?mode=rw"  # mode=rw creates no file
-            database = sqlite3.connect(existing, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            uri = f"{file.absolute().as_uri()}?{mode}"
+            database = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
             try:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = FULL")  # a power failure must not bring a revoked key back
-                database.execute(_TABLE)
+                if writable:
+                    with suppress(sqlite3.OperationalError):  # an older version has the database open, with a write-ahead log
+                        database.execute("PRAGMA journal_mode = DELETE")
+                    _wait_for_locks(database, _BUSY_TIMEOUT)
+                    database.execute("PRAGMA synchronous = FULL")  # a power failure must not bring a revoked key back
+                    database.execute(_TABLE)
+                _wait_for_locks(database, _READ_TIMEOUT)
             except sqlite3.Error:
                 database.close()
                 raise
         except sqlite3.Error as error:
             raise self._storage_error(error) from error
-        return database
+        return database, writable
+
+    @property
+    def _reserve(self) -> Path:
+        return self.file.with_name(f"{self.file.name}-reserve")
+
+    def _write_reserve(self) -> None:
+        """Write the file that is deleted to make room for a revocation when the disk is full, unless it exists or can't be written."""
+        if not self.writable or self._reserve.exists():
+            return
+        with suppress(OSError):
+            descriptor = os.open(self._reserve, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            try:
+                os.write(descriptor, secrets.token_bytes(_RESERVE))  # random, because some file systems do not store zeros
+            finally:
+                os.close(descriptor)
+
+    def trouble(self) -> str:
+        """Return why keys can't be created at the moment, for example because the disk is full; empty if they can be created."""
+        if not self.writable:
+            return "the disk of the keys is read-only: keys can be neither created nor revoked"
+        try:
+            free = shutil.disk_usage(self.file.parent).free
+        except OSError as error:
+            return f"the disk of the keys can't be read: {error.strerror}"
+        return "" if free >= _LOW_SPACE else f"the disk of the keys is full ({free} bytes free): keys can be revoked, but not created"
 
     def create(
         self,
@@ -202,7 +259,10 @@ class Keys:
             if successor:
                 raise Conflict(f"The key {id} was already replaced by the key {successor}. Rotate or revoke that key instead.")
             if old.state != "live":
-                raise Conflict(f"The key {id} is {old.state}; only a live key can be rotated. Create a new one: vertune key create NAME")
+                raise Conflict(
+                    f"The key {id} is {old.state}; only a live key can be rotated. Create a new one: "
+                    "vertune key create NAME --scope predict"
+                )
             new = replace(old, id=_new_id(), created=now, expires=old.expires and now + (old.expires - old.created))
             secret = self._insert(new)
             end = min(old.expires or now + overlap, now + overlap)
@@ -215,11 +275,24 @@ class Keys:
         If the key is already revoked, its time of revocation does not change. Raises NotFound for an unknown id, and StorageError if
         the database can't be used.
         """
+        try:
+            return self._revoke(id)
+        except StorageError:
+            if not self._reserve.exists():
+                raise
+            with suppress(OSError):
+                self._reserve.unlink()  # makes room if the disk is full
+            return self._revoke(id)
+        finally:
+            self._write_reserve()
+
+    def _revoke(self, id: str) -> Key:
         with self._transaction():
             key = self._get(id)
             if not key.revoked:
                 key = replace(key, revoked=utc_now())
                 self._db.execute("UPDATE keys SET revoked = ? WHERE id = ?", (_format_time(key.revoked), id))
+        self._revoked[id] = key.revoked or utc_now()
         return key
 
     def all(self) -> list[Key]:
@@ -244,8 +317,9 @@ class Keys:
         Before the block, the cached rows (`_rows`) are read from the database again.
         """
         with self._lock:
-            self._reopen_if_replaced()
+            self._reopen_if_changed()
             try:
+                _wait_for_locks(self._db, _BUSY_TIMEOUT)
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
                     self._rows = self._read()
@@ -257,25 +331,33 @@ class Keys:
             except sqlite3.Error as error:
                 raise self._storage_error(error) from error
             finally:
+                with suppress(sqlite3.Error):
+                    _wait_for_locks(self._db, _READ_TIMEOUT)
                 # `data_version` does not count the writes of its own connection.
                 self._version, self._queried_at = None, -float("inf")
 
-    def _reopen_if_replaced(self) -> None:
-        """Open the database file again if it was replaced, for example by a restored backup; the caller holds the lock.
+    def _reopen_if_changed(self) -> None:
+        """Open the database again if one of its files was replaced, or after `_MAX_CONNECTION_AGE`; the caller holds the lock.
 
-        Raises StorageError if the file does not exist. Raises it too if the write-ahead log of the previous file is still there,
-        because SQLite would apply that log to the new file.
+        A restored backup replaces the file. Raises StorageError if the file does not exist. Raises it too if the write-ahead log of
+        the previous file is still there, because SQLite would apply that log to the new file.
         """
-        identity = _identity(self.file)
-        if identity is None:
+        identities = (_identity(self.file), *map(_identity, self._log_files))
+        if identities[0] is None:
             raise StorageError(f"The database {self.file} was removed while in use, so no key can be verified. Put the file back.")
-        if identity == self._file_identity:
+        if identities == self._identities and time.monotonic() - self._opened_at < _MAX_CONNECTION_AGE:
             return
-        log = _identity(self._log_file)
-        if log is not None and log == self._log_identity:
+        replaced = identities[0] != self._identities[0]
+        if replaced and identities[1] is not None and identities[1] == self._identities[1]:
+            log, index = self._log_files
             raise StorageError(
                 f"The database {self.file} was replaced while in use, but the write-ahead log of the previous one is still there; SQLite "
-                f"would apply it to the new one. Delete {self._log_file.name} and {self.file.name}-shm."
+                f"would apply it to the new one. Delete {log.name} and {index.name}."
+            )
+        if not replaced and any(old is not None and old != new for old, new in zip(self._identities, identities, strict=True)):
+            raise StorageError(
+                f"The write-ahead log of the database {self.file} was removed while an older version of vertune has it open, so a "
+                "revocation may be missing. Stop all processes that use the database, and start them again."
             )
         previous = self._db
         self._open()
@@ -290,25 +372,38 @@ class Keys:
         now = time.monotonic()
         if now - self._queried_at < max_age:
             return self._rows
-        self._reopen_if_replaced()
+        self._reopen_if_changed()
         try:
             (version,) = self._db.execute("PRAGMA data_version").fetchone()
             if version != self._version:
                 self._rows = self._read()
                 self._version = version
         except sqlite3.Error as error:
+            if _is_busy(error) and now - self._read_at < _MAX_AGE_WHILE_LOCKED:
+                self._queried_at = now
+                return self._rows
             raise self._storage_error(error) from error
-        self._queried_at = now
+        self._queried_at = self._read_at = now
         return self._rows
 
     def _read(self) -> dict[str, _StoredKey]:
+        """Return all rows of the table of keys, by key id.
+
+        A key that was seen revoked stays revoked, even if the file is replaced by one in which it is not.
+        """
         try:
-            return {
+            rows: dict[str, _StoredKey] = {
                 row[0]: (bytes(row[1]), _key_of_row(row))
                 for row in self._db.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY created, id")  # noqa: S608
             }
         except (TypeError, ValueError, AttributeError) as error:
             raise StorageError(f"The database {self.file} contains a key that can't be read: {error}. {_HOW_TO_RESTORE}") from error
+        for id, (digest, key) in rows.items():
+            if key is not None and key.revoked:
+                self._revoked.setdefault(id, key.revoked)
+            elif key is not None and id in self._revoked:
+                rows[id] = digest, replace(key, revoked=self._revoked[id])
+        return rows
 
     def _get(self, id: str) -> Key:
         key = self._rows.get(id, _UNKNOWN_ID)[1]
@@ -334,14 +429,31 @@ class Keys:
 
     def _storage_error(self, error: sqlite3.Error) -> StorageError:
         """Convert an error of SQLite to a StorageError whose message contains advice on how to fix the problem."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits hold the extended code
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        if _is_busy(error):
             return StorageError(
                 f"The database {self.file} was locked by another process for {_BUSY_TIMEOUT:g} s. Stop that process, or try again."
             )
+        code = _code(error)
+        if code == sqlite3.SQLITE_READONLY:
+            return StorageError(f"The database {self.file} can't be changed, because its disk is read-only. Make the disk writable.")
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return StorageError(f"The file {self.file} is damaged or not a database of keys: {error}. {_HOW_TO_RESTORE}")
         return StorageError(f"The database {self.file} can't be used: {error}. Check that its folder is writable and the disk not full.")
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary error code of SQLite; 0 if the error has none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # the upper bits hold the extended code
+
+
+def _wait_for_locks(database: sqlite3.Connection, seconds: float) -> None:
+    """Let the next statements of a connection wait up to `seconds` for the locks of other processes."""
+    database.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Return whether SQLite raised the error because another process has locked the database."""
+    return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

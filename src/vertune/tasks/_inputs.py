@@ -12,6 +12,7 @@ from pydantic import Field
 
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Task
+from vertune.core.numerals import Decimal
 from vertune.core.records import Column, Record, View
 from vertune.tasks import _rows
 
@@ -35,6 +36,9 @@ class SingleView(Task):
         description="Fields to use as inputs instead of `text` and `text_pair`, each with its type: `{age: number, job: category}`. "
         "A number or a category may be missing in a row. The encoder must support these types: the encoder `text` supports only texts.",
     )
+
+    decimal: Decimal = "point"
+    """The decimal mark of numbers that are written as texts: `comma` reads 1.234,5 as 1234.5, `point` reads 1,234.5 so."""
 
     def model_post_init(self, context: Any) -> None:
         """Use the fields in the option `inputs`, if it lists any, as the input columns of this task.
@@ -77,28 +81,29 @@ class SingleView(Task):
         checks = _rows.Checks([column.name for column in self.columns])
         present = [column for column in self.input_columns if column.name in frame.columns]
         for column in present:
-            _check_input(checks, frame, column, may_be_empty=bool(self.inputs))
+            _check_input(checks, frame, column, self)
         if self.inputs:
             checks.problems.append((pl.all_horizontal(_rows.blank(column.name) for column in present), "all inputs are empty"))
         return checks
 
 
-def _check_input(checks: _rows.Checks, frame: pl.DataFrame, column: Column, may_be_empty: bool) -> None:
+def _check_input(checks: _rows.Checks, frame: pl.DataFrame, column: Column, task: SingleView) -> None:
     """Add the checks and conversions of one input column to `checks`.
 
-    A row whose text in a required column is blank is rejected, unless `may_be_empty` is true.
+    A row whose text in a required column is blank is rejected, unless the option `inputs` of the task lists the inputs.
     """
     name = column.name
     if column.type == "number":
-        raw, number = _rows.number(frame, name)
+        raw, number = _rows.number(frame, name, task.decimal)
         problem = raw.is_not_null() & (raw != "") & ~number.is_finite().fill_null(False)
         checks.problems.append((problem, _rows.not_finite(name, raw)))
         checks.results.append(number.alias(name))
+        checks.changes += _rows.separated(frame, name, task.decimal)
     elif column.type == "category":
         checks.results.append(_rows.categories(frame, name).alias(name))
         checks.changes.append(_rows.trimmed(name, "categories"))
     else:
-        if column.required and not may_be_empty:
+        if column.required and not task.inputs:
             checks.problems.append((_rows.blank(name), f"{name} is empty"))
         checks.results.append(_rows.string(name).fill_null("").alias(name))
 

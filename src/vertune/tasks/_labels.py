@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.errors import ConfigError, DataError
+from vertune.core.records import Answer
 from vertune.tasks._rows import Change, Checks, trimmed, words
 
 if TYPE_CHECKING:
     import polars as pl
+
+MOST_PROBABILITIES = 20
+"""Number of probabilities that an answer keeps in a file, so that files do not grow with the number of labels."""
 
 
 def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) -> pl.DataFrame:
@@ -132,6 +137,19 @@ def several(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.
     rows = np.repeat(np.arange(len(sets)), [len(names) for names in sets])
     present[rows, index([name for names in sets for name in names], labels)] = True
     return present
+
+
+def brief(answer: Answer, named: Iterable[str]) -> Answer:
+    """Return an answer that has at most `MOST_PROBABILITIES` probabilities, and further those of the labels in `named`.
+
+    The highest ones are kept, in falling order; the sum of the others is `rest`. An answer with few labels is not changed.
+    """
+    probabilities: Mapping[str, float] = answer["probabilities"]
+    if len(probabilities) <= MOST_PROBABILITIES:
+        return answer
+    highest = heapq.nlargest(MOST_PROBABILITIES, probabilities, key=probabilities.__getitem__)
+    kept = {label: probabilities[label] for label in dict.fromkeys([*highest, *named])}
+    return {**answer, "probabilities": kept, "rest": max(0.0, sum(probabilities.values()) - sum(kept.values()))}
 
 
 def _listed(unknown: Mapping[str, int]) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vertune.core import numerals
 from vertune.core.errors import DataError
+from vertune.core.numerals import Decimal
 from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note
 
 if TYPE_CHECKING:
@@ -21,16 +23,19 @@ if TYPE_CHECKING:
 
 
 def need(frame: pl.DataFrame, columns: Iterable[Column], task: str) -> None:
-    """Raise DataError if a required input column is missing, or if a text column contains lists or structs.
+    """Raise DataError if a required input column is missing, or if a text column contains lists, structs or bytes.
 
     `columns` are the columns that the task defines; `task` is its name, for the messages.
     """
+    import polars as pl
+
     for column in columns:
         if column.role == "input" and column.required and column.name not in frame.columns:
             raise DataError(missing(frame, column.name, task))
-        if column.type == "text" and column.name in frame.columns and frame.schema[column.name].is_nested():
+        kind = frame.schema.get(column.name)
+        if column.type == "text" and kind is not None and (kind.is_nested() or kind == pl.Binary):
             raise DataError(
-                f"The column '{column.name}' must contain texts, but has the type {frame.schema[column.name]}. "
+                f"The column '{column.name}' must contain texts, but has the type {kind}. "
                 f"Write one text per row, or join several columns with `data: {{fields: {{{column.name}: [COLUMN, COLUMN]}}}}`."
             )
 
@@ -123,11 +128,12 @@ def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.when(whole).then(pl.col(name).cast(pl.Int64, strict=False).cast(pl.String)).otherwise(words(name))
 
 
-def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
+def number(frame: pl.DataFrame, name: str, decimal: Decimal = "point") -> tuple[pl.Expr, pl.Expr]:
     """Return two Polars expressions for the column `name`: its values as trimmed text, and its values as numbers.
 
-    The second expression is null where a value is not a number. Raises DataError if the column contains lists, structs
-    or dates, or if none of its values is a number.
+    The second expression is null where a value is not a number. `decimal` is the decimal mark of numbers that are
+    written as texts. Raises DataError if the column contains lists, structs or dates, or if none of its values is a
+    number.
     """
     import polars as pl
 
@@ -138,7 +144,7 @@ def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
             f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`."
         )
     raw = string(name).str.strip_chars()
-    value = (raw if kind == pl.String else pl.col(name)).cast(pl.Float64, strict=False)
+    value = numerals.parsed(raw, decimal) if kind == pl.String else pl.col(name).cast(pl.Float64, strict=False)
     filled = frame.select(raw=raw, value=value).filter(pl.col("raw").is_not_null() & (pl.col("raw") != ""))
     if len(filled) and filled["value"].is_null().all():
         raise DataError(
@@ -146,6 +152,20 @@ def number(frame: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.Expr]:
             f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`. To predict words, use `task: classify`."
         )
     return raw, value
+
+
+def separated(frame: pl.DataFrame, name: str, decimal: Decimal) -> list[Change]:
+    """Return the `Change` that reports how many numbers of a column were read although they have a decimal comma or separators.
+
+    The list is empty for a column of numbers, which are not written as texts.
+    """
+    import polars as pl
+
+    if frame.schema[name] != pl.String:
+        return []
+    raw = string(name).str.strip_chars()
+    what = f"numbers were read with a decimal {decimal}, and with separators between thousands"
+    return [Change(what, numerals.is_separated(raw, decimal), pl.col(name).is_not_null(), pl.col(name))]
 
 
 def not_finite(name: str, raw: pl.Expr) -> pl.Expr:

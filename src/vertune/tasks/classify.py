@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.errors import ConfigError, UnknownName
+from vertune.core.profile import ColumnProfile, Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import classify as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification
-from vertune.tasks import _inputs, _labels, _rows
+from vertune.tasks import _guess, _inputs, _labels, _rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,7 +29,8 @@ SKEWED = 3.0
 """`imbalance: auto` weights the classes if the largest has at least this many times the rows of the smallest."""
 _EVEN = frozenset({"macro_f1", "balanced_accuracy"})
 """Metrics that weight every class equally, whatever its number of rows."""
-_ERRORS = 30
+_MOST_NUMBERS = 30
+"""Number of distinct whole numbers up to which they can be classes, for a guess."""
 
 
 class ClassAnswer(TypedDict):
@@ -41,6 +43,11 @@ class ClassAnswer(TypedDict):
     probability: float
     probabilities: dict[str, float]
     truncated: bool
+
+
+def _has_classes(column: ColumnProfile) -> bool:
+    """Return whether a column can contain classes: from 2 values that occur several times."""
+    return 1 < column.unique <= column.filled / 2 and (column.kind != "number" or (column.whole and column.unique <= _MOST_NUMBERS))
 
 
 class Classify(_inputs.SingleView):
@@ -111,6 +118,11 @@ class Classify(_inputs.SingleView):
             imbalance = "weight" if self.goal in _EVEN and max(rows) >= SKEWED * max(1, min(rows)) else "none"
         return self.model_copy(update={"labels": labels, "counts": rows, "positive": positive, "imbalance": imbalance})
 
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which column could contain one class per row, and which columns the class could be predicted from."""
+        found = _guess.target(table, ("category", "flags", "number"), "label", _has_classes)
+        return _guess.single(self, table, found, f"contains one of {found[0].unique:,} values per row" if found else "")
+
     @property
     def size(self) -> int:
         """The number of outputs of the model per input: one per class."""
@@ -171,6 +183,10 @@ class Classify(_inputs.SingleView):
         """Return the probability of the predicted label."""
         return float(answer["probability"])
 
+    def brief(self, answer: Answer) -> Answer:
+        """Return the answer with the 20 highest probabilities, and with the sum of the other ones as `rest`."""
+        return _labels.brief(answer, (answer["label"],))
+
     def tally(self, records: Sequence[Record], answers: Sequence[Answer]) -> NDArray[Any]:
         """Return 0 or 1 for the true positives, false positives and false negatives of each class in each record.
 
@@ -191,16 +207,16 @@ class Classify(_inputs.SingleView):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: the scores per class, the confusion matrix, the calibration, and up to 30 wrong predictions, the most
+        This is: the scores per class, the confusion matrix, the calibration, and the wrong predictions, the most
         confident first.
         """
         truth, guess = self._truth(records), self._guess(answers)
         confidence = np.array([answer["probability"] for answer in answers], np.float64)
         wrong = np.flatnonzero(truth != guess)
-        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_ERRORS]
+        worst = wrong[np.argsort(-confidence[wrong], kind="stable")]
         return {
             "per_class": classification.per_class(classification.tally(truth, guess, len(self.labels)).sum(0), self.labels),
-            "confusion": {"labels": self.labels, "matrix": classification.confusion(truth, guess, len(self.labels)).tolist()},
+            "confusion": {"labels": self.labels, "cells": classification.confusion(truth, guess, len(self.labels))},
             "calibration": calibration.reliability(confidence, truth == guess, bins=15),
             "errors": [
                 {

@@ -17,18 +17,20 @@ from pydantic import Field
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Task
+from vertune.core.profile import Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View
 from vertune.decoders import embed as decoder
 from vertune.metrics import ranking
 from vertune.metrics.bm25 import BM25
 from vertune.metrics.words import terms
-from vertune.tasks import _rows
+from vertune.tasks import _guess, _rows
 
 if TYPE_CHECKING:
     import polars as pl
     import torch
 
-_ERRORS = 50
+_PAIRED, _UNNAMED = 0.58, 0.3
+"""The score of a guess for a table with the usual names of questions and answers, and for one with two texts of other names."""
 _SAME_DIRECTION = 0.999
 """Two vectors with at least this cosine count as equal."""
 _DEPTH = 1000
@@ -118,6 +120,26 @@ class Embed(Task):
                 "and a relevant document. Correct the column, or leave it out if all documents are relevant."
             )
         return self
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which columns contain queries and the documents that answer them; a label is read only if it is 0 or 1."""
+        labels = table.targets("flags")
+        relevant = max(
+            (column for column in labels if column.kind == "flags"), key=lambda column: column.role("label", "number"), default=None
+        )
+        fields = self._fields
+        read = _guess.inputs(table, relevant, [fields.query, fields.document])
+        if read is None or fields.document not in read.fields:
+            read = _guess.two_texts(table, [fields.query, fields.document])
+        if read is None or (labels and relevant is None):
+            return None
+        guess = Guess(
+            _PAIRED if read.pair else _UNNAMED, read.fields, {**read.reasons, "task": "two texts that belong together, without a label"}
+        )
+        if relevant is not None and relevant.role("label", "number") > 0.3:
+            guess.fields[fields.label], guess.reasons[fields.label] = [relevant.name], relevant.description
+            guess.reasons["task"] = f"two texts that belong together where '{_guess.short(relevant.name)}' is 1"
+        return guess
 
     def views(self, columns: Sequence[str]) -> tuple[View, ...]:
         """Return the views (definitions of the model inputs) of a record: one for the query, and one for the document.
@@ -221,7 +243,7 @@ class Embed(Task):
         return ranking.summarise(total)
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return up to 50 queries with imperfect rankings for the evaluation report, the lowest average precision first.
+        """Return the queries with imperfect rankings for the evaluation report, the lowest average precision first.
 
         Each is shown with a relevant document and with the document that was ranked first.
         """
@@ -236,7 +258,7 @@ class Embed(Task):
                     "answered": records[query.first][fields.document],
                     "average_precision": float(query.statistics[1]),
                 }
-                for query in queries[:_ERRORS]
+                for query in queries
                 if query.statistics[1] < 1
             ]
         }

@@ -15,20 +15,33 @@ from pydantic import Field
 
 from vertune.baselines import passage
 from vertune.core.kinds import Task
+from vertune.core.profile import ColumnProfile, Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
 from vertune.decoders import extract as decoder
 from vertune.metrics import squad
 from vertune.metrics.words import pieces
-from vertune.tasks import _answers, _rows, _spans
+from vertune.tasks import _answers, _guess, _rows, _spans
 
 if TYPE_CHECKING:
     import polars as pl
     import torch
 
 _log = logging.getLogger(__name__)
-_ERRORS = 50
+_PLACED, _NAMED = 1.6, 0.75
+"""The score of a guess for a table whose answers have positions in the context, and for one with columns of the usual names alone."""
+_QUESTIONS = ("question", "questions", "query", "问题", "提问")
+_CONTEXTS = ("context", "passage", "paragraph", "document", "article", "上下文", "文章", "段落", "原文", "背景", "文本")
+_ANSWERS = ("answers", "answer", "答案")
 _LEAST = 64
 """Least value that `longest: auto` sets, in code points."""
+
+
+def _by_length(texts: TableProfile) -> tuple[list[ColumnProfile], list[ColumnProfile]]:
+    """Return the shorter of two columns of texts as the question, and the longer as the context; empty lists if there are not two."""
+    if len(texts.columns) != 2:
+        return [], []
+    question, context = sorted(texts.columns, key=lambda column: column.length)
+    return [question], [context]
 
 
 class ExtractAnswer(TypedDict):
@@ -93,6 +106,25 @@ class Extract(Task):
         cleaned = _rows.sift(frame, checks, self.name)
         cleaned.frame = cleaned.frame.drop("__problem", "__moved")
         return cleaned
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which columns contain questions, the texts that contain their answers, and the answers."""
+        placed = [column for column in table.targets("answers") if column.kind == "answers"]
+        answers = (
+            placed or table.targets() or [column for column in table.named(*_ANSWERS) if column.kind in {"text", "category", "labels"}]
+        )
+        texts = TableProfile(tuple(table.of("text", "category")), table.rows)
+        asked, contexts = texts.named(*_QUESTIONS), texts.named(*_CONTEXTS)
+        if len(table.texts) == 2:
+            asked, contexts = texts.named(table.texts[0]), texts.named(table.texts[1])
+        if placed and not (asked and contexts):
+            asked, contexts = _by_length(texts)
+        if not (answers and asked and contexts) or answers[0] in (asked[0], contexts[0]):
+            return None
+        read = dict(zip(self._fields, (asked[0], contexts[0], answers[0]), strict=True))
+        reasons = {name: column.description for name, column in read.items()}
+        reasons["task"] = f"'{_guess.short(answers[0].name)}' contains parts of '{_guess.short(contexts[0].name)}'"
+        return Guess(_PLACED if placed else _NAMED, {name: [column.name] for name, column in read.items()}, reasons)
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy in which `longest` and `unanswerable`, if they are `auto`, are set from the training rows.
@@ -226,14 +258,14 @@ class Extract(Task):
         return {"f1": total[..., 1] / count, "exact_match": total[..., 2] / count}
 
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
-        """Return up to 50 predictions with an F1 below 1 for the evaluation report, the lowest F1 first.
+        """Return the predictions with an F1 below 1 for the evaluation report, the lowest F1 first.
 
         Of predictions with equal F1, the most confident come first.
         """
         question, _, name = self._fields
         f1 = self.tally(records, answers)[:, 1]
         sure = np.array([answer.get("probability", 0.0) for answer in answers])
-        worst = [int(row) for row in np.lexsort((-sure, f1))[:_ERRORS] if f1[row] < 1]
+        worst = [int(row) for row in np.lexsort((-sure, f1)) if f1[row] < 1]
         return {
             "errors": [
                 {

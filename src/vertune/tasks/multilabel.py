@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Typed
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from vertune.core.errors import DataError
+from vertune.core import separators
+from vertune.core.profile import Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import multilabel as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification, thresholds
-from vertune.tasks import _inputs, _labels, _rows
+from vertune.tasks import _guess, _inputs, _label_sets, _labels, _rows
 
 if TYPE_CHECKING:
     import polars as pl
     import torch
 
-_ERRORS = 30
+_FLAGS = 0.62
+"""The score of a guess for a column of 0 and 1 for each label: more than for one of these columns alone."""
 _PER_LABEL = frozenset({"macro_f1", "weighted_f1"})
 """Metrics that are means of the F1 of each label, so that the threshold of a label can be fitted independently of the others."""
 
@@ -48,7 +50,7 @@ class Multilabel(_inputs.SingleView):
     columns: ClassVar[tuple[Column, ...]] = (
         _inputs.TEXT,
         _inputs.PAIR,
-        Column("labels", "The labels: a list, or one text in which a delimiter separates them.", role="target", type="labels"),
+        Column("labels", "The labels: a list, or one text in which a separator divides them.", role="target", type="labels"),
     )
     answer: ClassVar[type[Any]] = SetAnswer
     decoder: ClassVar[str | None] = decoder.__name__
@@ -61,8 +63,9 @@ class Multilabel(_inputs.SingleView):
 
     labels: list[str] = Field(default=[])
     """All labels, in the order of the model's outputs; if empty, they are taken from the training rows."""
-    delimiter: str = Field(default=",", min_length=1)
-    """The text that separates the labels of a row, if they are written as one text."""
+    separator: str = "auto"
+    """The text that separates the labels of a row, if they are written as one text; empty if each text is one label. auto recognises it
+    in the training rows: `|`, `;`, `,`, `、`, a tab, a line end, `/` or a space. Lists written as text are always read."""
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     """Probability from which a label is predicted; auto fits one threshold per label on the validation rows."""
     thresholds: list[float] = Field(default=[])
@@ -80,6 +83,25 @@ class Multilabel(_inputs.SingleView):
         """The name of the label column."""
         return self.target_columns[0].name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _older_spelling(cls, value: Any) -> Any:
+        """Accept `delimiter`, the older name of `separator`, which models of older versions have in their config."""
+        if isinstance(value, dict) and "delimiter" in value and "separator" not in value:
+            return {("separator" if key == "delimiter" else key): item for key, item in value.items()}
+        return value
+
+    def resolve(self, frame: pl.DataFrame) -> Self:
+        """Return a copy in which `separator`, if it is `auto`, is the text that separates labels in these rows.
+
+        It stays `auto` if the column contains lists, so that a later table of texts can be read, too.
+        """
+        import polars as pl
+
+        if self.separator != "auto" or frame.schema.get(self._target) != pl.String:
+            return self
+        return self.model_copy(update={"separator": separators.recognise(frame[self._target].drop_nulls().unique(maintain_order=True))})
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Check the rows, and convert the labels to lists if the data has a label column.
 
@@ -88,48 +110,15 @@ class Multilabel(_inputs.SingleView):
         """
         import polars as pl
 
-        checks = self.check_inputs(frame)
-        if self._target in frame.columns:
-            checks.problems.append((pl.col(self._target).is_null(), f"{self._target} are missing"))
-            self._convert(frame.schema[self._target], checks)
-        return _rows.sift(frame, checks, self.name)
-
-    def _convert(self, kind: pl.DataType, checks: _rows.Checks) -> None:
-        """Add to `checks` the conversion of the labels to lists of different texts.
-
-        Also adds the changes that notes report: empty and repeated labels that are left out, rows without labels, and
-        white space that is removed. `kind` is the type of the label column. Raises DataError if a column of this type
-        can't contain labels.
-        """
-        import polars as pl
-
-        name, item = self._target, pl.element()
-        listed = isinstance(kind, pl.List | pl.Array)
-        if not listed and (kind.is_nested() or kind.is_float()):
-            raise DataError(
-                f"The column '{name}' has the type {kind}, but must contain lists of labels, or labels separated by '{self.delimiter}'. "
-                "Choose a column of labels, or use `task: regress` for numbers."
-            )
-        raw = pl.col(name).cast(pl.List(pl.String)) if listed else pl.col(name).cast(pl.String).str.split(self.delimiter)
-        words = raw.list.eval(item.str.strip_chars())
-        filled = words.list.eval(item.filter(item.is_not_null() & (item != "")))
-        labels = filled.list.unique(maintain_order=True)
-        empty = raw.list.len() - filled.list.len()
-        if not listed:  # a blank cell is a row without labels, not one empty label
-            empty = pl.when(_rows.blank(name)).then(0).otherwise(empty)
-        checks.results.append(labels.alias(name))
-        checks.changes += [
-            _rows.Change("labels are empty and were left out", empty, raw.list.len(), pl.col(name)),
-            _rows.Change(
-                "labels are repeated in their row and were left out", filled.list.len() - labels.list.len(), raw.list.len(), pl.col(name)
-            ),
-            _rows.Change("rows have no label and were kept", labels.list.len() == 0, pl.lit(1), pl.col(name)),
-        ]
-        if listed:
-            padded = raw.list.eval(item != item.str.strip_chars()).list.sum()
-            checks.changes.append(
-                _rows.Change("labels had white space around them, which was removed", padded, raw.list.len(), pl.col(name))
-            )
+        checks, name = self.check_inputs(frame), self._target
+        if name not in frame.columns:
+            return _rows.sift(frame, checks, self.name)
+        frame = _label_sets.read(frame, name, self.resolve(frame).separator)
+        checks.problems += [(pl.col(name).is_null(), f"{name} are missing"), (pl.col("__unread").is_not_null(), pl.col("__unread"))]
+        _label_sets.convert(name, checks)
+        cleaned = _rows.sift(frame, checks, self.name)
+        cleaned.frame = cleaned.frame.drop("__labels", "__unread")
+        return cleaned
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy in which `labels`, if empty, and `at_least`, if it is `auto`, are set from the training rows.
@@ -141,6 +130,24 @@ class Multilabel(_inputs.SingleView):
         labels = _labels.learnt(counts, self.labels, self.name)
         at_least = int((lists.list.len() > 0).all()) if self.at_least == "auto" else self.at_least
         return self.model_copy(update={"labels": labels, "at_least": at_least, "thresholds": []})
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which column could contain several labels per row, or which columns could contain one label each, marked with 0 and 1."""
+        found = _guess.target(table, ("labels",), "label", lambda column: column.unique > 1)
+        guess = _guess.single(self, table, found, "contains several labels per row")
+        if guess is not None and found is not None and found[0].separator is not None:
+            guess.options["separator"] = found[0].separator
+        return self._guess_flags(table) if guess is None else guess
+
+    def _guess_flags(self, table: TableProfile) -> Guess | None:
+        """Return the guess that each of several columns of 0 and 1 marks the rows with one label; None if there is no text or label."""
+        flags = _guess.flag_columns(table)
+        read = _guess.inputs(table.without(*flags), None, [column.name for column in self.input_columns]) if flags else None
+        if read is None:
+            return None
+        name = self.target_columns[0].name
+        about = f"each of the {len(flags)} columns with 0 and 1 is a label"
+        return Guess(_FLAGS, {**read.fields, name: [column.name for column in flags]}, {**read.reasons, name: about, "task": about})
 
     @property
     def size(self) -> int:
@@ -191,6 +198,10 @@ class Multilabel(_inputs.SingleView):
         """Return the labels that an answer contains."""
         return tuple(answer["labels"])
 
+    def brief(self, answer: Answer) -> Answer:
+        """Return the answer with the 20 highest probabilities and those of predicted labels, and the sum of the other ones as `rest`."""
+        return _labels.brief(answer, answer["labels"])
+
     def confidence(self, answer: Answer) -> float | None:
         """Return the certainty of the least certain label among all labels of the task.
 
@@ -223,13 +234,13 @@ class Multilabel(_inputs.SingleView):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: the scores and threshold of each label, the calibration over all (record, label) pairs, and up to 30
+        This is: the scores and threshold of each label, the calibration over all (record, label) pairs, and the
         wrong predictions. The predictions whose probabilities differ most from the true labels come first.
         """
         truth, guess = self._truth(records), self._guess(answers)
         probability = np.array([list(answer["probabilities"].values()) for answer in answers]).reshape(truth.shape)
         surprise = np.where(truth != guess, np.abs(probability - truth), 0).sum(1)
-        worst = [row for row in np.argsort(-surprise, kind="stable")[:_ERRORS] if (truth[row] != guess[row]).any()]
+        worst = [row for row in np.argsort(-surprise, kind="stable") if (truth[row] != guess[row]).any()]
         per_class = classification.per_class(classification.tally_sets(truth, guess).sum(0), self.labels)
         return {
             "per_class": [{**row, "threshold": limit} for row, limit in zip(per_class, self._limits().tolist(), strict=True)],

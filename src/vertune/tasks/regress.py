@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from vertune.core.errors import ConfigError, DataError
+from vertune.core.profile import ColumnProfile, Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import regress as decoder
 from vertune.decoders import windows
 from vertune.metrics import regression
-from vertune.tasks import _inputs, _rows
+from vertune.tasks import _guess, _inputs, _rows
 
 if TYPE_CHECKING:
     import polars as pl
     import torch
 
-_ERRORS = 30
 _POINTS = 500
 
 
@@ -34,6 +34,16 @@ class NumberAnswer(TypedDict):
 
     score: float
     truncated: bool
+
+
+def _is_quantity(column: ColumnProfile) -> bool:
+    """Return whether a column can contain the numbers to predict: quantities, or whole numbers with the name of a quantity."""
+    return column.unique > 1 and (column.kind == "number" or (column.whole and column.role("number") > 0.5))
+
+
+def names_mean(name: str) -> bool:
+    """Return whether the name of a column says that it is the mean or the sum of other columns, such as `score_avg`."""
+    return any(word in name.casefold() for word in ("avg", "average", "mean", "overall", "total", "平均", "总分", "综合"))
 
 
 class Regress(_inputs.SingleView):
@@ -82,10 +92,11 @@ class Regress(_inputs.SingleView):
         """
         checks, name = self.check_inputs(frame), self._target
         if name in frame.columns:
-            raw, number = _rows.number(frame, name)
+            raw, number = _rows.number(frame, name, self.decimal)
             checks.problems.append((raw.is_null() | (raw == ""), f"{name} is missing"))
             checks.problems.append((~number.is_finite().fill_null(False), _rows.not_finite(name, raw)))
             checks.results.append(number.alias(name))
+            checks.changes += _rows.separated(frame, name, self.decimal)
         return _rows.sift(frame, checks, self.name)
 
     def fit(self, frame: pl.DataFrame) -> Self:
@@ -102,6 +113,20 @@ class Regress(_inputs.SingleView):
                 f"'{self.name}' needs different values. Add rows with other values, or check which column is read."
             )
         return self.model_copy(update={"mean": mean, "deviation": deviation})
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which column could contain the number to predict, and which columns it could be predicted from.
+
+        Of several columns such as the grades of two people and their mean, the mean is taken.
+        """
+        found = _guess.target(table, ("number", "category"), "number", _is_quantity)
+        if found is not None and table.label is None:
+            means = [column for column in table.of("number") if names_mean(column.name) and column.name not in table.texts]
+            found = (means[0], found[1]) if means else found
+        guess = _guess.single(self, table, found, "contains numbers")
+        if guess is not None and found is not None and found[0].decimal != "point":
+            guess.options["decimal"] = found[0].decimal
+        return guess
 
     @property
     def size(self) -> int:
@@ -153,11 +178,11 @@ class Regress(_inputs.SingleView):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: Spearman's correlation, a sample of (true score, predicted score) pairs for a plot, and up to 30
-        predictions with the largest errors.
+        This is: Spearman's correlation, a sample of (true score, predicted score) pairs for a plot, and the
+        predictions, the largest errors first.
         """
         truth, guess = self._truth(records), self._guess(answers)
-        worst = np.argsort(-np.abs(guess - truth), kind="stable")[:_ERRORS]
+        worst = np.argsort(-np.abs(guess - truth), kind="stable")
         return {
             "spearman": regression.spearman(truth, guess),
             "points": np.stack([truth, guess], axis=1)[:: max(1, len(truth) // _POINTS)].tolist(),

@@ -17,11 +17,12 @@ from pydantic import Field
 from vertune.baselines.gazetteer import Gazetteer
 from vertune.core.errors import DataError
 from vertune.core.kinds import Task
+from vertune.core.profile import Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
 from vertune.decoders import bio
 from vertune.decoders import tag as decoder
 from vertune.metrics import spans as metric
-from vertune.tasks import _rows, _spans
+from vertune.tasks import _guess, _offsets, _rows, _spans
 from vertune.tasks._inputs import shown
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     import torch
 
 _log = logging.getLogger(__name__)
-_ERRORS = 50
+_MARKED = 1.5
+"""The score of a guess for a table with labelled spans, which no other task reads."""
 
 
 class TaggedSpan(Span, total=False):
@@ -69,6 +71,13 @@ class Tag(Task):
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing: the fraction of the target probability that is spread evenly over all BIO tags."""
 
+    overlaps: Literal["longest", "first", "refuse"] = "longest"
+    """Which of several overlapping spans of a row is kept: the longest, or the first in the text. `refuse` rejects the row. A text has one
+    tag per word, so a model can't learn overlapping spans."""
+    offsets: Literal["auto", "code_points", "utf16", "utf8"] = "auto"
+    """The unit in which the data count `start` and `end`: characters (`code_points`), UTF-16 units as in JavaScript and Java, or UTF-8
+    bytes. auto means code points, and refuses training rows that clearly use another unit. Answers always use code points."""
+
     @property
     def _text(self) -> str:
         """The name of the text column."""
@@ -79,10 +88,32 @@ class Tag(Task):
         """The name of the column with the expected spans."""
         return self.target_columns[0].name
 
+    def resolve(self, frame: pl.DataFrame) -> Self:
+        """Check in which unit the spans of the training rows are counted, and return a copy with this unit in `offsets`.
+
+        Raises DataError if `offsets` is `auto`, but the spans fit their texts only if they are counted in another unit than
+        code points.
+        """
+        import polars as pl
+
+        if self.offsets != "auto" or not {self._text, self._target} <= set(frame.columns):
+            return self
+        rows = _spans.read(frame, self._target).filter(pl.col(self._target).list.len() > 0).select(self._text, self._target)
+        complete = ((str(text), spans) for text, spans in rows.iter_rows() if text is not None)
+        found = _offsets.recognise([(text, spans) for text, spans in complete if all(None not in span.values() for span in spans)])
+        if found is not None:
+            raise DataError(
+                f"The positions of the spans are counted in {found.unit}, but code points are expected: in code points, a span marks "
+                f"'{found.as_code_points}', and in {found.unit} it marks '{found.marked}' ({found.spans} spans differ). Set the unit: "
+                f"`task: {{name: {self.name}, offsets: {found.unit}}}`; if the spans are right as they are, set `offsets: code_points`."
+            )
+        return self.model_copy(update={"offsets": "code_points"})
+
     def clean(self, frame: pl.DataFrame) -> Cleaned:
         """Check the rows: all spans must be inside their text. Return the valid rows, and the rejected rows with reasons.
 
-        If spans overlap, only the longest is kept; a note in the result counts the dropped spans.
+        If spans overlap, the option `overlaps` decides which is kept; a note in the result counts the dropped spans, and names
+        their labels.
         """
         import polars as pl
 
@@ -91,18 +122,31 @@ class Tag(Task):
         checks = _rows.Checks([text, name], [(_rows.blank(text), f"the {text} is empty")], [_rows.string(text)])
         if name not in frame.columns:
             return _rows.sift(frame, checks, self.name)
-        frame = _spans.resolve(_spans.check(_spans.read(frame, name), text, name), name)
+        frame = _spans.located(_spans.read(frame, name), text, name, self.offsets if self.offsets != "auto" else "code_points")
+        frame = _spans.resolve(_spans.check(frame, text, name), name, _spans.first if self.overlaps == "first" else bio.longest)
         checks.problems += [
             (pl.col("__unread").is_not_null(), pl.col("__unread")),
             (pl.col(name).is_null(), f"the {name} are missing; write [] if the text has none"),
             (pl.col("__problem").is_not_null(), pl.col("__problem")),
         ]
         dropped = pl.col("__dropped").list.len()
-        total = pl.col(name).list.len() + dropped
-        checks.changes.append(_rows.Change("spans overlap a longer one and were dropped", dropped, total, pl.col("__dropped")))
+        if self.overlaps == "refuse":
+            checks.problems.append((dropped > 0, "two spans overlap"))
+        other = "one that starts before it" if self.overlaps == "first" else "a longer one"
+        what = f"spans overlap {other} and were dropped: {_spans.by_label(frame, name)}"
+        checks.changes.append(_rows.Change(what, dropped, pl.col(name).list.len() + dropped, pl.col("__dropped")))
         cleaned = _rows.sift(frame, checks, self.name)
         cleaned.frame = cleaned.frame.drop("__unread", "__problem", "__overlap", "__dropped")
         return cleaned
+
+    def guess(self, table: TableProfile) -> Guess | None:
+        """Return which column contains labelled spans, and which column contains the text that they belong to."""
+        spans = table.targets("spans")
+        read = _guess.inputs(table, spans[0], [self._text]) if spans else None
+        if read is None or spans[0].kind != "spans":
+            return None
+        reasons = {**read.reasons, self._target: spans[0].description, "task": f"'{_guess.short(spans[0].name)}' contains labelled spans"}
+        return Guess(_MARKED, {**read.fields, self._target: [spans[0].name]}, reasons)
 
     def fit(self, frame: pl.DataFrame) -> Self:
         """Return a copy in which `labels`, if empty, is set to the sorted labels of the spans in the training rows.
@@ -252,13 +296,13 @@ class Tag(Task):
     def details(self, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
         """Return what the evaluation report shows besides metrics.
 
-        This is: precision, recall, F1 and the number of expected spans per label, and up to 50 records with wrong or
+        This is: precision, recall, F1 and the number of expected spans per label, and the records with wrong or
         missed spans. The records with the most such spans come first.
         """
         counts = self.tally(records, answers)
         right, predicted, gold = counts.reshape(len(records), -1, 3).sum(axis=1).T
         wrong = predicted + gold - 2 * right
-        worst = np.argsort(-wrong, kind="stable")[: min(_ERRORS, int((wrong > 0).sum()))]
+        worst = np.argsort(-wrong, kind="stable")[: int((wrong > 0).sum())]
         return {
             "per_class": metric.per_class(counts.sum(axis=0), self.labels),
             "errors": [

@@ -10,6 +10,7 @@ In Python: `from predict import Model; Model(folder).answer([{"text": "a text"}]
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ class Model:
 
     def __init__(self, folder: str | Path = Path(__file__).parent, threads: int = 0) -> None:
         folder = Path(folder)
+        check_files(folder)
         labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
         self.views, self.required = labels["views"], labels["required"]
         self.decode, self.options = parts.load(labels["decoder"]).decode, labels["options"]
@@ -65,6 +67,19 @@ class Model:
         """Return the graph's output for one token sequence: one vector, or one vector per token if the task reads tokens."""
         arrays = self.texts.arrays(feature)
         return self.session.run(None, {name: arrays[name] for name in self.names})[0][0]
+
+
+def check_files(folder: Path) -> None:
+    """Raise ValueError if a file from which the model is loaded is missing or has changed since the export, as files.json shows."""
+    listed = json.loads((folder / "files.json").read_text(encoding="utf-8"))
+    for name in ("model.onnx", "tokenizer.json", "labels.json", *(name for name in listed if name.startswith("parts/"))):
+        file = folder / name
+        found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
+        if found != listed.get(name):
+            raise ValueError(
+                f"{name} has changed since the export: expected SHA-256 {str(listed.get(name))[:12]}…, found {found[:12]}…. "
+                "Copy the folder again, or export the model again."
+            )
 
 
 def main() -> None:

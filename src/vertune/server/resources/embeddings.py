@@ -43,11 +43,19 @@ class Embedding(BaseModel):
     """A list of numbers, or little-endian float32 in base64."""
 
 
+class TokenDetails(BaseModel):
+    """How the tokens of a request were served."""
+
+    cached_tokens: int
+    """The number of tokens of texts whose vectors were cached, from an earlier request with the same key."""
+
+
 class Usage(BaseModel):
-    """The number of tokens that the model computed for this request; a text whose vector was cached counts as 0 tokens."""
+    """The number of tokens of this request, including those of texts whose vectors were cached."""
 
     prompt_tokens: int
     total_tokens: int
+    prompt_tokens_details: TokenDetails
 
 
 class EmbeddingsResponse(BaseModel):
@@ -80,8 +88,10 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         )
     encode = _base64 if body.encoding_format == "base64" else list
     data = [{"object": "embedding", "index": index, "embedding": encode(answer["vector"])} for index, answer in enumerate(answers)]
-    tokens = call_of(request).tokens
-    return json_response({"object": "list", "model": body.model, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
+    call = call_of(request)
+    details = {"cached_tokens": call.cached_tokens}
+    usage = {"prompt_tokens": call.tokens, "total_tokens": call.tokens, "prompt_tokens_details": details}
+    return json_response({"object": "list", "model": body.model, "data": data, "usage": usage})
 
 
 def _base64(vector: list[float]) -> str:

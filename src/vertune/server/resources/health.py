@@ -32,6 +32,10 @@ class Ready(BaseModel):
     """Number of names under which a model is served."""
     pending: int
     """Number of names whose live model is not served, because it is being loaded or prepared, or is damaged."""
+    unhealthy: int
+    """Number of verticals whose model does not compute what it must; `GET /v1/verticals` names them and the reason."""
+    storage: str
+    """Why API keys can't be created or revoked at the moment, for example because the disk is full; empty if they can be."""
 
 
 @resource.get("/health/live", scope=None)
@@ -48,7 +52,10 @@ async def ready(request: Request, response: Response) -> Ready:
     ready is a field of `GET /v1/verticals/{vertical}`.
     """
     service = request.app.state.service
-    state = await service.ready()
+    state, storage = await service.ready(), request.app.state.access.storage_trouble()
     response.status_code = 200 if state.ready else 503
-    counts = {"serving": len(service.answers.fleet.deployments), "pending": len(service.aliases.pending)}
-    return Ready(ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, **counts)
+    fleet, pending = service.answers.fleet, service.aliases.pending
+    return Ready(
+        ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, serving=len(fleet.deployments),
+        pending=len(pending), unhealthy=state.unhealthy, storage=storage,
+    )  # fmt: skip

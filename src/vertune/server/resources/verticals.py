@@ -13,6 +13,7 @@ from starlette.responses import Response
 from vertune.core.artifact import Artifact, check_name
 from vertune.core.errors import ConfigError, NotFound, StorageError
 from vertune.core.regular import is_present, regular_file
+from vertune.evaluation.recorded import metrics_by_split
 from vertune.server.prediction import find_deployments
 from vertune.server.preparing import State
 from vertune.server.resource import Resource
@@ -57,6 +58,8 @@ class VerticalInfo(BaseModel):
     fields: dict[str, str] | None = None
     """The input fields of a record, with a description of each."""
     labels: list[str] | None = None
+    fault: str | None = None
+    """What is wrong with the outputs of the model that is served now; null if nothing is."""
     coming: PendingModel | None = None
     """The live model if it is not served yet; null otherwise."""
 
@@ -73,6 +76,7 @@ class Version(BaseModel):
     model: str
     created: str | None
     metrics: dict[str, Any]
+    """The metrics by split: `test` if the model was evaluated on its test rows, and `validation`."""
     live: bool
 
 
@@ -95,7 +99,7 @@ class LiveModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(min_length=1, max_length=120, pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    model: str = Field(min_length=1, max_length=120, pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}_.-]*$")
     """The id of a model."""
 
 
@@ -196,6 +200,7 @@ def _info(request: Request, name: str) -> VerticalInfo:
         info.shared = deployment.shared is not None
         info.fields = {column.name: column.about for column in task.input_columns}
         info.labels = list(task.known_labels) or None
+        info.fault = deployment.health.fault or None
     pending = service.aliases.pending.get(name)
     if pending is not None:
         # an error names files of the server, which concern its operators alone
@@ -210,11 +215,11 @@ def _info(request: Request, name: str) -> VerticalInfo:
 def _versions(service: Service, name: str) -> list[Version]:
     deployment = service.answers.fleet.deployments.get(name)
     live = deployment.model.id if deployment else None
-    manifests = [(model.id, model.manifest_or_empty) for model in service.home.shelf("models")]
+    manifests = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
     return [
-        Version(model=id, created=_if(str, manifest.get("created")), metrics=_if(dict, manifest.get("metrics")) or {}, live=id == live)
-        for id, manifest in manifests
-        if manifest.get("name") == name or id == live
+        Version(model=model.id, created=_if(str, manifest.get("created")), metrics=metrics_by_split(model), live=model.id == live)
+        for model, manifest in manifests
+        if manifest.get("name") == name or model.id == live
     ]
 
 

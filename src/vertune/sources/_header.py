@@ -1,0 +1,56 @@
+"""Finds the row of a table that contains the names of its columns, from the cells of the first rows; independent of the file format."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+_NUMBER = re.compile(r"[+-]?(\d[\d., ]*|[.,]\d+)([eE][+-]?\d+)?\s?%?")
+_DATE = re.compile(r"\d{1,4}[-/.年]\d{1,2}([-/.月]\d{1,4}日?)?([T ].*)?")
+_SENTENCE = 60
+"""Length in characters above which a cell is a text rather than a name, if the cells below it are as long."""
+_SAME = 0.8
+"""Fraction of the cells of a column that must be numbers in a column of numbers."""
+
+Cells = Sequence[Sequence[str]]
+
+
+def row_of_names(rows: Cells) -> int | None:
+    """Return the index of the row with the names of the columns; None if already the first row contains data.
+
+    Rows above it that fill fewer columns, such as a title, are skipped. `rows` are the first rows of the table, as texts without blanks
+    around them; an empty cell is an empty text.
+    """
+    filled = [sum(map(bool, row)) for row in rows]
+    widths = Counter(count for count in filled if count)
+    if not widths:
+        return 0
+    usual = max(widths, key=lambda count: (widths[count], count))
+    start = next((place for place, count in enumerate(filled) if count >= max(1, 0.6 * usual) and (usual == 1 or count > 1)), 0)
+    return None if start == 0 and is_data(rows[0], rows[1:]) else start
+
+
+def is_data(first: Sequence[str], rest: Cells) -> bool:
+    """Return whether the cells of a row are values like those below them, and not names of columns."""
+    names = [cell for cell in first if cell]
+    if not rest or not names:
+        return False
+    if len(set(names)) < len(names):
+        return True
+    other = [row for row in rest if list(row) != list(first)]  # a header may be repeated, where files were joined
+    for place, cell in enumerate(first):
+        below = [row[place] for row in other if place < len(row) and row[place]]
+        if cell and below and _is_value(cell, below):
+            return True
+    return False
+
+
+def _is_value(cell: str, below: Sequence[str]) -> bool:
+    """Return whether a cell is a value like those below it: an equal one, a number among numbers, or a text among texts."""
+    if below.count(cell) >= max(1, 0.02 * len(below)) and len(set(below)) < len(below):
+        return True
+    for form in (_NUMBER, _DATE):
+        if form.fullmatch(cell) and sum(form.fullmatch(value) is not None for value in below) >= _SAME * len(below):
+            return True
+    return len(cell) > _SENTENCE and sum(map(len, below)) / len(below) > _SENTENCE / 2

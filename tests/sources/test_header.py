@@ -1,0 +1,37 @@
+"""The row with the names of the columns is found, or that there is none."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vertune.sources._header import row_of_names
+
+DATA = [["1", "the card was swallowed", "card"], ["2", "the rate is too high", "rate"], ["3", "my card is lost", "card"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "row"),
+    [
+        ([["id", "text", "label"], *DATA], 0),
+        (DATA, None),
+        ([["What is your problem?", "", "Kind"], *DATA], 0),
+        ([["Export of today", "", ""], ["", "", ""], ["id", "text", "label"], *DATA], 2),
+        ([["text"], ["one"], ["two"]], 0),
+        ([["0.5", "a"], ["0.7", "b"], ["1.5", "c"]], None),
+        ([["2024-01-05", "a"], ["2024-01-06", "b"]], None),
+        ([["a", "a"], ["b", "c"]], None),
+        ([["name", "label"], ["x", "y"], ["name", "label"], ["z", "y"]], 0),
+        ([], 0),
+        ([["only", "names"]], 0),
+        ([["The delivery of my bike is late, and nobody answers the phone.", "x"], ["My wheel came off for the second time.", "y"]], None),
+    ],
+)  # fmt: skip
+def test_the_row_of_names(rows, row):
+    assert row_of_names(rows) == row
+
+
+@given(st.lists(st.sampled_from(["good", "bad", "poor"]), min_size=12, max_size=60), st.booleans())
+def test_a_label_that_repeats_is_no_name(labels, header):
+    rows = [[f"text {place}", label] for place, label in enumerate(labels)]
+    repeats = labels.count(labels[0]) > 1 + 0.02 * len(labels)
+    assert row_of_names([["text", "label"], *rows] if header else rows) == (0 if header or not repeats else None)
