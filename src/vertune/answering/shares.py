@@ -100,8 +100,9 @@ class _Distinct:
         self._by_identity: dict[int, int] = {}
 
     def row(self, feature: Feature, content: Callable[[Feature], bytes]) -> int:
-        """Return the index of the payload for a feature (tokenised input); append a payload if no existing one can be used.
+        """Return the index, among the inputs to compute, of the one that gives the outputs of a feature (tokenised input).
 
+        An input of equal content is used again, if inputs are compared. Otherwise, the feature is appended to the inputs to compute.
         The function `content` returns the bytes by which features are compared.
         """
         row = self._by_identity.get(id(feature)) if self._compare else None

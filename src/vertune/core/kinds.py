@@ -168,7 +168,7 @@ class Tokens(Protocol):
         ...
 
     def save(self, file: Path) -> None:
-        """Write a safetensors file that the encoder's `load_tokens` reads."""
+        """Write the tokens of all records to a safetensors file, from which the encoder's `load_tokens` reads them again."""
         ...
 
 

@@ -4,8 +4,9 @@ torch has two ONNX exporters. The older one, which traces the model, is used her
 fine-tuning method and every model family, needs no second package that must match torch's version, and is twenty times
 faster. It is deprecated; its warnings are suppressed. In the trace of a transformers model, three slow things are
 changed. Attention is traced as plain matrix products, which ONNX Runtime computes faster than its own fused attention.
-If the pretrained model accepts an additive mask, this mask replaces forty operations on positions. Shapes that only
-copy dimensions become constants.
+If the pretrained model accepts an additive mask, this mask is used, because transformers would compute one from the
+positions with forty operations. Where the trace computes a shape only to keep dimensions as they are, a constant takes
+its place; in it, ONNX writes 0 for a dimension that is copied from the input.
 """
 
 from __future__ import annotations

@@ -64,7 +64,10 @@ class Trunk:
             except _Reached:
                 self.forms = forms
                 return found[0]
-        raise AssertionError("The forward pass ended before the last frozen layer ran. Every layer must run.")
+        raise AssertionError(
+            "The forward pass of the pretrained model ended before its last frozen layer ran; expected that every layer runs. Report this "
+            "as a bug, with the name of the pretrained model."
+        )
 
     @contextmanager
     def given(self, states: Tensor) -> Iterator[None]:

@@ -75,8 +75,9 @@ class Batcher:
         """Start the worker threads; raise ConfigError if `workers` is below 1.
 
         `compute(executor, payloads)` runs the executor (usually a model) on one batch of inputs and returns one result per input, in
-        order. When tickets are completed, `post` is called with a function that runs their callbacks. It may pass this function to
-        another thread; if `post` is None, the worker thread runs the callbacks. `watch` is called with the statistics of every batch
+        order. A queued request has a ticket, a handle to which its sender can add callbacks. When tickets are completed, `post` is
+        called with a function that runs these callbacks. It may pass this function to another thread; if `post` is None, the worker
+        thread runs the callbacks. `watch` is called with the statistics of every batch
         that was computed.
         """
         if workers < 1:
