@@ -370,7 +370,7 @@ class Matrix:
 def cells(home: Any, every: int, draw: random.Random) -> list[tuple[str, str]]:
     """The cells of the matrix in random order: a file's path in the home, and a way to damage it."""
     found = []
-    for file in sorted(path for path in home.folder.rglob("*") if path.is_file() and not path.name.startswith("server.db")):
+    for file in sorted(path for path in home.folder.rglob("*") if path.is_file() and not path.name.startswith(("server.db", ".lock"))):
         ways = [*WAYS, *(["older"] if older_of(home, file) or file.parent.name == "aliases" else [])]
         name = str(file.relative_to(home.folder))
         found += [(name, way) for way in ([draw.choice(ways)] if name.split("/")[0] in UNREAD else ways)]

@@ -330,11 +330,11 @@ def test_models_with_damaged_files_harm_no_other(home, tmp_path) -> None:
 
     shutil.copytree(home.folder, tmp_path / "home")
     other = Home(tmp_path / "home")
-    words, heads, biases, tops = (other.get("models", name) for name in ("words", "heads", "biases", "tops"))
+    words, heads, tops = (other.get("models", name) for name in ("words", "heads", "tops"))
     backbone = next(one for one in other.shelf("backbones") if shared_store.read_verdict(one, words.id))
     for model in (words, heads):
         shutil.rmtree(backbone.folder / "verticals" / model.id)
-    (backbone.folder / "verticals" / biases.id / "served.json").write_bytes(b"\xff")
+    (backbone.folder / "verticals" / tops.id / "served.json").write_bytes(b"\xff")
     tensors = load_file(words.folder / "delta.safetensors")
     name = next(iter(tensors))
     tensors[name] = np.full_like(tensors[name], np.nan)
@@ -343,11 +343,11 @@ def test_models_with_damaged_files_harm_no_other(home, tmp_path) -> None:
     broken = backbone.folder.with_name("broken-backbone")
     broken.mkdir()
     write_json(broken / "manifest.json", {**backbone.manifest, "created": "9999", "banks": 5})
-    reasons = share.share([words, heads, biases, tops], other)
+    reasons = share.share([words, heads, tops], other)
     assert reasons.keys() == {words.id, heads.id}
     assert "NaN" in reasons[words.id] or "changed" in reasons[words.id]
     fleet = Fleet(other, threads=1)
-    assert not fleet.follow({"biases": biases, "tops": tops})
+    assert not fleet.follow({"tops": tops})
 
 
 def test_where_no_backbone_can_be_made_for_all_each_model_is_tried_alone(home, tmp_path, monkeypatch) -> None:
