@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check matrix bench bench-training bench-serving soak figures docs pictures clean
+.PHONY: help setup demo test check matrix bench bench-training bench-serving soak damage figures docs pictures clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -60,6 +60,10 @@ bench-serving: $(READY)  ## Measure the server beside its peers (half an hour), 
 
 soak: $(READY)  ## A thousand faults under load, and a long search for requests that break the server (minutes)
 	@$(BIN)/python benchmarks/soak.py
+
+damage: $(READY)  ## Damage every file of a home in ten ways, then write it into docs/benchmarks.md (half an hour)
+	@$(BIN)/python benchmarks/damage.py
+	@$(MAKE) --no-print-directory figures
 
 figures: $(READY)  ## Write the measured figures into README, its twin and docs/benchmarks.md
 	@$(BIN)/python benchmarks/figures.py

@@ -265,6 +265,36 @@ def serving() -> str:
     return _figures_table(serving_figures()) + "\n" + machines(*results("serving").values(), results("soak")) + "\n"
 
 
+def damage() -> str:
+    """What damaged files cost, by the way they are damaged."""
+    measured = results("damage")
+    rows = [
+        [
+            way, f"{one['cells']:,}", f"{one['told']}; {one['told_at_start']}", f"{one['spread']}; {one['spread_at_start'] + one['down']}",
+            f"{one['wrong']}; {one['wrong_at_start']}", f"{one['unhealed']}",
+        ]
+        for way, one in measured.get("ways", {}).items()
+    ]  # fmt: skip
+    head = ["damage", "files", "reported: serving; at start", "others hit", "wrong answers", "not served again after repair"]
+    slowest = ""
+    if rows:
+        total = measured["all"]
+        slowest = (
+            f"\n{total['cells']:,} of {measured['of']:,} cells, a random sample if these differ. Slowest change of the model of another "
+            f"vertical: {measured['slowest_swap']:.2f} s; {total['slow']} took more than 2 s.\n"
+        )
+    return _table(head, rows) + slowest + "\n" + machines(measured) + "\n"
+
+
+def damage_figures() -> Iterator[Figure]:
+    """The bars of damaged files."""
+    if found := results("damage").get("all"):
+        hit = found["spread"] + found["spread_at_start"] + found["down"]
+        yield Figure("damage/others", f"{found['cells']} damaged files: verticals hit that do not need the file", f"{hit}", "0", hit > 0)
+        wrong = found["wrong"] + found["wrong_at_start"]
+        yield Figure("damage/wrong", f"{found['cells']} damaged files: wrong answers", f"{wrong}", "0", wrong > 0)
+
+
 def preparing() -> str:
     """Time and memory of preparing data sets of growing size."""
     measured = results("prepare")
@@ -425,7 +455,7 @@ def serving_figures() -> Iterator[Figure]:
 def missed() -> str:
     """Every figure that misses its bar, with the reason that missed.yaml gives."""
     reasons = yaml.safe_load((HERE / "missed.yaml").read_text(encoding="utf-8"))
-    sections = (accuracy_figures, training_figures, learning_figures, answering_figures, serving_figures)
+    sections = (accuracy_figures, training_figures, learning_figures, answering_figures, serving_figures, damage_figures)
     figures = {figure.key: figure for section in sections for figure in section() if figure.missed}
     if figures.keys() != reasons.keys():
         unexplained, outdated = sorted(figures.keys() - reasons.keys()), sorted(reasons.keys() - figures.keys())
@@ -488,7 +518,22 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     block.__name__: block
-    for block in (accuracy, classes, training, learning, kept, small, answering, serving, preparing, guesses, memory, coverage, missed)
+    for block in (
+        accuracy,
+        classes,
+        training,
+        learning,
+        kept,
+        small,
+        answering,
+        serving,
+        damage,
+        preparing,
+        guesses,
+        memory,
+        coverage,
+        missed,
+    )
 }
 """The blocks of docs/benchmarks.md by name; README has a block of its own, in two languages."""
 

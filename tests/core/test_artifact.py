@@ -177,6 +177,101 @@ def test_the_newest_is_the_one_made_last_whatever_the_file_system_says(home):
     assert [artifact.id for artifact in home.shelf("models")] == [first.id, second.id]
 
 
+# ------------------------------------------------------------------ damage, and names from disk
+
+DAMAGE = {
+    "is no text": lambda file: file.write_bytes(b"\xff\xfe\x00"),
+    "is empty": lambda file: file.write_bytes(b""),
+    "is huge": lambda file: file.write_bytes(b"a" * 100_000),
+    "is a folder": lambda file: (file.unlink(), file.mkdir()),
+    "is a link to nothing": lambda file: (file.unlink(), file.symlink_to("nothing")),
+    "is a link to another alias": lambda file: (file.unlink(), file.symlink_to("intent@live")),
+    "is a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+    "leads out of the home": lambda file: file.write_text("../../elsewhere"),
+    "is a path": lambda file: file.write_text("/etc"),
+    "has two lines": lambda file: file.write_text("intent\nother"),
+}
+
+
+@pytest.mark.parametrize("way", DAMAGE)
+def test_an_alias_that_can_not_be_read_harms_no_other(home, way):
+    model, other = made(home), made(home, "other")
+    home.alias("intent@live", model.id)
+    home.alias("other@live", other.id)
+    DAMAGE[way](home.folder / "aliases" / "other@live")
+    assert home.aliases() == {"intent@live": model.id}
+    read = home.read_aliases()
+    assert read.keys() == {"intent@live", "other@live"}
+    assert isinstance(read["other@live"], StorageError)
+    assert home.get("models", "intent") == model
+    for name in ("other", "other@live"):
+        with pytest.raises(StorageError, match="other@live"):
+            home.get("models", name)
+    with pytest.raises(StorageError, match="other@live"):  # it may point to this model
+        home.remove("models", other.id)
+    with pytest.raises(StorageError, match="other@live"):
+        home.all_aliases()
+    if way != "is a folder":
+        home.alias("other@live", other.id)
+        assert home.all_aliases() == {"intent@live": model.id, "other@live": other.id}
+
+
+@pytest.mark.parametrize("name", ["no\x1b[2Jname@live", "Upper@live", "a..b@live", "a@b@live", "@live", "a@"])
+def test_a_file_among_the_aliases_whose_name_is_none_is_no_alias(home, name):
+    model = made(home)
+    home.alias("intent@live", model.id)
+    (home.folder / "aliases" / name).write_text(model.id)
+    assert home.aliases() == {"intent@live": model.id}
+    (error,) = (one for one in home.read_aliases().values() if not isinstance(one, str))
+    assert all(shown.isprintable() for shown in (str(error), *home.read_aliases()))
+
+
+def test_an_alias_points_to_no_model_outside_the_home(home, tmp_path_factory):
+    elsewhere = made(Home(tmp_path_factory.mktemp("elsewhere")))
+    with pytest.raises(ConfigError, match="outside the home"):
+        home.alias("intent@live", str(elsewhere.folder))
+    assert home.read_aliases() == {}
+
+
+def test_artifacts_that_are_links_are_none(home, tmp_path_factory):
+    elsewhere = made(Home(tmp_path_factory.mktemp("elsewhere")))
+    model = made(home)
+    (home.folder / "models" / elsewhere.id).symlink_to(elsewhere.folder)
+    assert home.shelf("models") == [model]
+    with pytest.raises(StorageError, match="is a symbolic link; expected a folder"):
+        home.get("models", elsewhere.id)
+    (home.folder / "backbones").symlink_to(home.folder / "models")
+    with pytest.raises(StorageError, match="backbones is a symbolic link"):
+        home.shelf("backbones")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"", b"[]", b"5", b'{"format": "1"}', b'{"format": null}', b"[" * 100_000, b'{"format": 1e999}']
+)
+def test_a_damaged_manifest_is_an_error_of_its_artifact_alone(home, content):
+    model, other = made(home), made(home)
+    (model.folder / "manifest.json").write_bytes(content)
+    with pytest.raises(StorageError):
+        _ = model.manifest
+    assert (model.manifest_or_empty, model.parents) == ({}, ())
+    assert home.shelf("models") == [model, other]
+
+
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(home):
+    model = made(home)
+    (model.folder / "manifest.json").unlink()
+    os.mkfifo(model.folder / "manifest.json")
+    with pytest.raises(StorageError, match="a named pipe"):
+        _ = model.manifest
+
+
+@pytest.mark.parametrize("written", [None, 5, "intent", {"a": 1}, [1, None]])
+def test_parents_that_are_no_list_of_ids_are_none(home, written):
+    model = made(home)
+    model.update(parents=written)
+    assert model.parents == ()
+
+
 @pytest.mark.parametrize(("shared", "hidden"), [(False, 0o077), (True, 0o007)])
 def test_others_can_read_no_artifact(tmp_path, shared, hidden):
     """Whatever made the files; in a home with the set-group-ID bit, the group of the home can read them."""

@@ -26,11 +26,14 @@ LONG = 20.0
 class Running:
     """A server in a thread, asked over real connections; `ask` is a client with its key, `stranger` one without."""
 
-    def __init__(self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), **settings: Any):
-        """Without a key, it is open to everybody, for everything."""
+    def __init__(
+        self, home: Home, key: str | None = None, limits: dict[str, Any] | None = None, only: Iterable[str] = (), good: bool = True,
+        **settings: Any,
+    ):  # fmt: skip
+        """Without a key, it is open for everything. Unless `good` is false, all live models must be served when it is entered."""
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", **settings}
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
-        assert not self.service.aliases.load()
+        self._good = good
         self.keys = None if key is None else Keys(home.folder / "server.db")
         self.url = ""
         self.error: BaseException | None = None
@@ -43,6 +46,8 @@ class Running:
         assert self._started.wait(LONG)
         if self.error:
             raise self.error
+        until(lambda: self.service.loaded)
+        assert not (self._good and self.service.aliases.pending), self.service.aliases.pending
         self.port = int(self.url.rpartition(":")[2])
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self.ask = httpx.Client(

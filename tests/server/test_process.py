@@ -127,10 +127,12 @@ def test_few_files_are_few_connections_and_no_trouble(home) -> None:
 
 
 def test_a_second_start_prints_no_key(home, start, capsys) -> None:
-    from vertune.cli.serve import _greet
+    from vertune.cli.serve import _Greeting
 
     running = start(home, admin(home))
-    _greet(running.url, running.service, running.keys)
+    greeting = _Greeting(running.service, running.keys)
+    greeting.listen(running.url)
+    greeting.update()
     said = capsys.readouterr()
     assert running.url in said.err
     assert not re.search(r"vt_[0-9a-f]{12}_", said.out + said.err)

@@ -19,6 +19,7 @@ KINDS = {
     "vertune_tokens": "counter", "vertune_confidence": "histogram", "vertune_waiting_seconds": "histogram",
     "vertune_tokenizing_seconds": "histogram", "vertune_inference_seconds": "histogram", "vertune_request_seconds": "histogram",
     "vertune_batch_fill": "histogram", "vertune_batch_items": "histogram", "vertune_queued_tokens": "gauge", "vertune_verticals": "gauge",
+    "vertune_vertical_ready": "gauge", "vertune_vertical_pending": "gauge",
 }  # fmt: skip
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from tests.server.conftest import TEXTS, VERTICALS, admin
 from tests.server.running import problem, same, together, until
-from vertune.core.artifact import Artifact
-from vertune.core.files import write_json
+from vertune.core.artifact import Artifact, Home
+from vertune.core.files import write_json, write_text
 from vertune.runtime.fleet import Fleet
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -174,24 +177,36 @@ def test_what_is_retired_does_not_come_back_by_a_look_that_began_before(running,
 # ------------------------------------------------------------------ what is not ready
 
 
+SCRIPT = """
+import pathlib, sys, time
+end = pathlib.Path(sys.argv[1])
+while not end.exists():
+    time.sleep(0.01)
+sys.stderr.write("Error: " + end.read_text())
+sys.exit(1)
+"""
+
+
+@dataclass
 class Child:
-    """The command that makes models ready, as long as it runs."""
+    """A process in the place of the command that makes models ready; it prepares nothing and ends when it is told to."""
 
-    def __init__(self) -> None:
-        self.code = None
+    file: Path
+    asked: list[list[str]] = field(default_factory=list)
 
-    def poll(self):
-        return self.code
-
-    def terminate(self) -> None:
-        self.code = -15
+    def end(self, error: str) -> None:
+        write_text(self.file, error)
 
 
 @pytest.fixture
-def child(monkeypatch):
-    made = Child()
-    made.asked = []
-    monkeypatch.setattr("vertune.server.following.prepare", lambda home, names: made.asked.append(names) or made)
+def child(monkeypatch, tmp_path):
+    made = Child(tmp_path / "end")
+
+    def command(home, models):
+        made.asked.append(list(models))
+        return [sys.executable, "-ISc", SCRIPT, str(made.file)]
+
+    monkeypatch.setattr("vertune.server.preparing.command", command)
     return made
 
 
@@ -207,12 +222,16 @@ def unready(home, other):
 
 def test_a_model_that_is_not_ready_is_prepared_while_the_one_before_answers(child, unready, running) -> None:
     found = running.ask.put("/v1/verticals/intent", json={"model": unready}).json()
-    assert found["coming"] == {"model": unready, "state": "preparing"}
+    assert (found["coming"]["model"], found["coming"]["state"], found["coming"]["why"]) == (unready, "preparing", "")
     assert found["model"] != unready
     assert labels(running.predict("intent", "a")) == {"food", "place"}
-    child.code = 1
-    until(lambda: "vertune share intent" in running.ask.get("/v1/verticals/intent").json()["coming"]["state"])
-    assert len(child.asked) == 1, "what failed is not tried again and again"
+    assert running.metric("vertune_vertical_pending", vertical="intent", state="preparing") == 1
+    child.end("no layer fits")
+    told = until(lambda: (one := running.ask.get("/v1/verticals/intent").json()["coming"])["state"] == "failed" and one)
+    assert "no layer fits" in told["why"]
+    assert told["attempts"] == 1
+    assert 0 < told["retry_seconds"] <= 30
+    assert child.asked == [[unready]], "what failed is not tried again at once"
     assert labels(running.predict("intent", "a")) == {"food", "place"}
 
 
@@ -221,9 +240,10 @@ def test_a_new_vertical_that_is_not_ready_is_told_as_coming(child, unready, runn
     told = running.ask.get("/v1/verticals/later").json()
     assert (told["model"], told["coming"]["state"]) == (None, "preparing")
     assert "later" in [one["name"] for one in running.ask.get("/v1/verticals").json()["verticals"]]
-    assert problem(running.predict("later", "a"), 404)
+    assert told["ready"] is False
+    assert "'later' is not ready: its state is 'preparing'" in problem(running.predict("later", "a"), 503)
     assert running.ask.get("/v1/verticals/later/versions").status_code == 200
-    assert problem(running.ask.get("/v1/verticals/later/card"), 404)
+    assert problem(running.ask.get("/v1/verticals/later/card"), 503)
     running.ask.delete("/v1/verticals/later")
     assert problem(running.ask.get("/v1/verticals/later"), 404)
 
@@ -235,7 +255,7 @@ def test_another_that_is_not_ready_is_told_as_waiting(child, unready, running) -
     shutil.copytree(source.folder, second)
     write_json(second / "manifest.json", {**source.manifest, "id": "intent-second"})
     told = running.ask.put("/v1/verticals/later-still", json={"model": "intent-second"}).json()
-    assert told["coming"] == {"model": "intent-second", "state": "waits until others are prepared"}
+    assert (told["coming"]["model"], told["coming"]["state"]) == ("intent-second", "waiting")
 
 
 def test_an_alias_that_leads_to_no_model_is_told_and_the_others_are_followed(running, home, other) -> None:
@@ -245,7 +265,7 @@ def test_an_alias_that_leads_to_no_model_is_told_and_the_others_are_followed(run
     until(lambda: running.ask.get("/v1/verticals/ghost").status_code == 200)  # told at the end of the look that found it
     told = running.ask.get("/v1/verticals/ghost").json()
     assert told["model"] is None
-    assert "vertune alias ghost@live" in told["coming"]["state"]
+    assert "vertune alias ghost@live" in told["coming"]["why"]
     assert running.ask.delete("/v1/verticals/ghost").status_code == 204
 
 
@@ -265,7 +285,8 @@ def test_a_damaged_model_is_told_and_the_one_before_answers(running, home, other
     for file in home.folder.glob(f"backbones/*/verticals/{other}/rows.safetensors"):
         file.write_bytes(b"damaged")
     found = running.ask.put("/v1/verticals/intent", json={"model": other}).json()
-    assert "rows.safetensors has changed" in found["coming"]["state"]
+    assert found["coming"]["state"] == "damaged"
+    assert "rows.safetensors has changed" in found["coming"]["why"]
     assert labels(running.predict("intent", "a")) == {"food", "place"}
     assert running.ask.put("/v1/verticals/whole", json={"model": found["model"]}).status_code == 202  # others are followed all the same
     assert running.predict("whole", "a").json()["model"] == found["model"]
@@ -277,8 +298,8 @@ def test_a_model_that_is_made_ready_by_hand_is_served(child, home, other, runnin
     verdict = (folder / "served.json").read_text()
     write_json(folder / "served.json", {})
     assert running.ask.put("/v1/verticals/intent", json={"model": other}).json()["coming"]["state"] == "preparing"
-    child.code = 1
-    until(lambda: "vertune share intent" in running.ask.get("/v1/verticals/intent").json()["coming"]["state"])
+    child.end("interrupted")
+    until(lambda: running.ask.get("/v1/verticals/intent").json()["coming"]["state"] == "failed")
     write_json(folder / "served.json", json.loads(verdict))
     until(lambda: running.predict("intent", "a").json()["model"] == other)
     until(lambda: running.ask.get("/v1/verticals/intent").json()["coming"] is None)  # the model answers a moment before it is noted
@@ -291,30 +312,32 @@ def test_a_child_that_ends_while_it_is_looked_is_no_failure(child, home, other, 
     running.ask.put("/v1/verticals/intent", json={"model": other})
     follow = Fleet.follow
 
-    def ended(self, wanted):
-        found = follow(self, wanted)
-        if child.code is None:
+    def ended(self, *given, **more):
+        found = follow(self, *given, **more)
+        if not child.file.exists():
             write_json(folder / "served.json", json.loads(verdict))
-            child.code = 0
+            child.end("")
         return found
 
     monkeypatch.setattr(Fleet, "follow", ended)
+    home.alias("whole@live", home.get("models", "whole").id)  # so that there is something to look at
     until(lambda: running.predict("intent", "a").json()["model"] == other)
 
 
-def test_a_look_that_fails_is_tried_again(running, other, home, monkeypatch, caplog) -> None:
-    live, failed = Fleet.live, []
+def test_a_look_that_fails_is_tried_again_and_logged_once(running, other, home, monkeypatch, caplog) -> None:
+    read, failed = Home.read_aliases, []
 
-    def once(self):
-        if not failed:
+    def broken(self):
+        if len(failed) < 3:
             failed.append(True)
-            raise FileNotFoundError("an alias that was just removed")
-        return live(self)
+            raise FileNotFoundError("a disk that is not there")
+        return read(self)
 
-    monkeypatch.setattr(Fleet, "live", once)
+    monkeypatch.setattr(Home, "read_aliases", broken)
     home.alias("intent@live", other)
     until(lambda: running.predict("intent", "a").json()["model"] == other)
-    assert failed
+    assert len(failed) == 3
+    assert caplog.text.count("a disk that is not there\n") + caplog.text.count("a disk that is not there The next") == 2
 
 
 # ------------------------------------------------------------------ under load

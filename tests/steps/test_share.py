@@ -14,6 +14,7 @@ from tests.conftest import MEASURED
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import load
 from vertune.core.errors import MissingExtra, StorageError
+from vertune.core.files import write_json
 from vertune.core.kinds import Task
 from vertune.core.parse import build
 from vertune.data.dataset import of_model, records_of
@@ -321,3 +322,48 @@ def test_the_command_says_what_it_did(home, capsys) -> None:
         main(["share", "--home", str(home.folder)])
     assert left.value.code == 0
     assert "words" in capsys.readouterr().out
+
+
+def test_models_with_damaged_files_harm_no_other(home, tmp_path) -> None:
+    """One with NaN among its weights, one without edits, one whose entry in the backbone can't be read, and a damaged backbone beside."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(home.folder, tmp_path / "home")
+    other = Home(tmp_path / "home")
+    words, heads, tops = (other.get("models", name) for name in ("words", "heads", "tops"))
+    backbone = next(one for one in other.shelf("backbones") if shared_store.read_verdict(one, words.id))
+    for model in (words, heads):
+        shutil.rmtree(backbone.folder / "verticals" / model.id)
+    (backbone.folder / "verticals" / tops.id / "served.json").write_bytes(b"\xff")
+    tensors = load_file(words.folder / "delta.safetensors")
+    name = next(iter(tensors))
+    tensors[name] = np.full_like(tensors[name], np.nan)
+    save_file(tensors, words.folder / "delta.safetensors")
+    (heads.folder / "edits.json").write_text("[5]")
+    broken = backbone.folder.with_name("broken-backbone")
+    broken.mkdir()
+    write_json(broken / "manifest.json", {**backbone.manifest, "created": "9999", "banks": 5})
+    reasons = share.share([words, heads, tops], other)
+    assert reasons.keys() == {words.id, heads.id}
+    assert "NaN" in reasons[words.id] or "changed" in reasons[words.id]
+    fleet = Fleet(other, threads=1)
+    assert not fleet.follow({"tops": tops})
+
+
+def test_where_no_backbone_can_be_made_for_all_each_model_is_tried_alone(home, tmp_path, monkeypatch) -> None:
+    shutil.copytree(home.folder, tmp_path / "home")
+    other = Home(tmp_path / "home")
+    shutil.rmtree(other.folder / "backbones")
+    words, heads = (other.get("models", name) for name in ("words", "heads"))
+    make = share._make_backbone
+
+    def fail(members, *given):
+        if any(member.model.id == words.id for member in members):
+            raise ValueError("a shape that no graph has")
+        return make(members, *given)
+
+    monkeypatch.setattr(share, "_make_backbone", fail)
+    reasons = share.share([words, heads], other)
+    assert reasons.keys() == {words.id}
+    assert "a shape that no graph has" in reasons[words.id]
+    assert len(other.shelf("backbones")) == 1

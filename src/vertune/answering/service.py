@@ -25,7 +25,8 @@ from vertune.queueing.batcher import Batch, Batcher
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, Ticket
 from vertune.runtime.cache import AnswerCache
 from vertune.runtime.fleet import Deployment, Executor, Fleet, Payload
-from vertune.runtime.warmup import batch_budget
+from vertune.runtime.live import read_live
+from vertune.runtime.warmup import DEFAULT, batch_budget
 
 _MAX_INLINE_CHARACTERS = 20_000
 """Calls with at least this many characters are tokenised in a thread, so that they do not block the event loop."""
@@ -94,18 +95,19 @@ class AnswerService:
 
         The model with the name NAME is the one to which the alias NAME@live points. If `names` is empty, all models that have such
         an alias are loaded. Raises NotFound for a name without such an alias, or if there is no such alias at all. Raises
-        ModelError for a model that can't be loaded.
+        ModelError for a model that can't be loaded, and for an alias that can't be read.
         """
         service = cls(home, options)
-        live = service.fleet.live()
-        missing = sorted(set(names) - set(live))
-        if missing or not live:
+        found = read_live(home)
+        live, unreadable = found.models, {name: why for name, why in found.errors.items() if not names or name in names}
+        missing = sorted(set(names) - set(live) - set(unreadable))
+        if missing or not (live or unreadable):
             what = f"'{missing[0]}'" if missing else f"any vertical in {home.folder}"
             raise NotFound(
                 f"There is no live model of {what}; expected an alias NAME@live that points to one. "
                 "Create it: vertune alias NAME@live MODEL"
             )
-        errors = service.fleet.follow({name: model for name, model in live.items() if not names or name in names})
+        errors = unreadable | service.fleet.follow({name: model for name, model in live.items() if not names or name in names})
         if errors:
             raise ModelError(" ".join(f"'{name}' can't be served: {error}" for name, error in errors.items()))
         service.start()
@@ -118,17 +120,22 @@ class AnswerService:
         self.close()
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Run the pretrained models in memory once to warm them up, measure the best batch size, and start to accept calls.
+        """Start to accept calls; if models are loaded already, run them once to warm them up, and measure the best batch size.
 
         `loop` is the event loop of callers that use asyncio. With it, the callbacks of all requests in a batch are scheduled in
         that loop together, which is cheaper than one by one.
         """
         self._loop = loop
-        executors = [deployment.executor for deployment in self.fleet.deployments.values() if deployment.shared]
-        with ThreadPoolExecutor(1) as pool:  # ONNX Runtime frees the memory that a graph uses per thread when the thread ends
-            tokens = pool.submit(batch_budget, executors, self._probe).result()
-        limits = BatchLimits(tokens=tokens, queued=self.options.queued)
+        limits = BatchLimits(tokens=DEFAULT, queued=self.options.queued)
         self.batcher = Batcher(_compute, limits, self.options.workers, self._post if loop else None, self._on_batch)
+        self.measure()
+
+    def measure(self) -> None:
+        """Run the pretrained models in memory once to warm them up, and measure the best batch size, which later batches have."""
+        executors = [deployment.executor for deployment in self.fleet.deployments.values() if deployment.shared]
+        if executors:
+            with ThreadPoolExecutor(1) as pool:  # ONNX Runtime frees the memory that a graph uses per thread when the thread ends
+                self.batcher.limit_batches(pool.submit(batch_budget, executors, self._probe).result())
 
     def close(self) -> None:
         """Stop the service: requests that wait in the queue end with the error Busy; batches that are being computed still finish."""

@@ -28,8 +28,12 @@ def run(
         store.alias(alias, model)
         output.say(f"{alias} points to {store.aliases()[alias]}" + (f" (before: {before})" if before else ""))
         return
-    if not store.aliases():
+    aliases = store.read_aliases()
+    if not aliases:
         output.note("There are no aliases yet.")
         output.next_steps("vertune alias NAME@live MODEL")
         return
-    output.table(["alias", "model"], store.aliases().items())
+    output.table(["alias", "model"], [(name, target) for name, target in aliases.items() if isinstance(target, str)])
+    for target in aliases.values():
+        if not isinstance(target, str):
+            output.note(str(target), style="yellow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from vertune.cli import options, output
 
 if TYPE_CHECKING:
+    from vertune.runtime.fleet import Deployment
     from vertune.server.service import Service
     from vertune.store.keys import Keys
 
@@ -39,7 +41,8 @@ def run(
 ) -> None:
     """Serve models over HTTP, by default all live ones.
 
-    A model is live if an alias NAME@live points to it.
+    A model is live if an alias NAME@live points to it. A model that was never served is converted to ONNX first, while the
+    others answer.
     """
     # set before NumPy is loaded: on the small matrices of classifier heads, several threads would only wait for one another
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -56,58 +59,60 @@ def run(
     settings.check()
     where = Home(home)
     service = Service(settings, where, only=frozenset(names or ()))
-    _load(service)
+    service.aliases.require()
     keys = None if open else keys_of(where)
+    greeting = _Greeting(service, keys)
+    service.changed = greeting.update
     try:
-        serve(service, keys, lambda url: _greet(url, service, keys))
+        serve(service, keys, greeting.listen)
     finally:
         if keys is not None:
             keys.close()
 
 
-def _load(service: Service) -> None:
-    """Load the models to serve: those that an alias NAME@live points to.
+@dataclass(slots=True)
+class _Greeting:
+    """Prints where the server listens, which models it serves as soon as the first ones are loaded, and later which ones follow."""
 
-    Models are served as ONNX graphs; those that were not converted to ONNX yet are converted first. Raises NotFound if
-    there is no model to serve, ModelError if none of the models can be served.
-    """
-    from vertune.core.errors import ModelError, NotFound
-    from vertune.server.following import prepare
+    service: Service
+    keys: Keys | None
+    url: str = ""
+    _shown: dict[str, str] = field(default_factory=dict)
+    """By name, the model or the state that was printed last."""
 
-    aliases = service.aliases
-    live = aliases.required()
-    if not live:
-        raise NotFound(
-            f"No alias NAME@live points to a model in {service.home.folder}, so there is nothing to serve. "
-            "Train a model: vertune fit RUN.yaml; or choose one: vertune alias NAME@live MODEL"
-        )
-    unprepared = aliases.unprepared(live)
-    if unprepared:
-        output.note(f"Preparing models for serving, which is needed only once: {', '.join(unprepared)} …")
-        if prepare(service.home, sorted(live)).wait():
-            output.note("Not all models could be prepared; see the messages above.")
-    for name, error in aliases.load().items():
-        output.note(f"{name} is not served: {error}", style="yellow")
-    if not service.answers.fleet.deployments:
-        raise ModelError("None of the live models can be served. See the reasons above.")
+    def listen(self, url: str) -> None:
+        """Print the URL; if there are no API keys yet, also create a key for the administrator and print its secret."""
+        self.url = url
+        output.note(f"Listening at {url}; the models are being loaded.")
+        if self.keys is not None and not len(self.keys):
+            _create_first_key(self.keys)
 
+    def update(self) -> None:
+        """Print what changed in the served models and in those that are not served yet; with the first served one, print an example."""
+        deployments, pending = self.service.answers.fleet.deployments, self.service.aliases.pending
+        shown = {**{name: one.state for name, one in pending.items()}, **{name: one.model.id for name, one in deployments.items()}}
+        first = not any(name in deployments for name in self._shown) and deployments
+        rows = [
+            [name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id]
+            for name, one in sorted(deployments.items())
+            if self._shown.get(name) != one.model.id
+        ]
+        if rows:
+            output.table(["vertical", "task", "precision", "backbone", "model"], rows)
+        for name, one in sorted(pending.items()):
+            if self._shown.get(name) != one.state and name not in deployments and not one.why:  # reasons are logged
+                output.note(f"{name} is not served yet: its state is '{one.state}'.", style="yellow")
+        self._shown = shown
+        if first:
+            self._explain(deployments[min(deployments)])
 
-def _greet(url: str, service: Service, keys: Keys | None) -> None:
-    """Print the served models and an example request.
-
-    If there are no API keys yet, also create a key for the administrator and print its secret.
-    """
-    deployments = sorted(service.answers.fleet.deployments.values(), key=lambda one: one.name)
-    rows = [[one.name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id] for one in deployments]
-    output.table(["vertical", "task", "precision", "backbone", "model"], rows)
-    if keys is not None and not len(keys):
-        _create_first_key(keys)
-    header = "" if keys is None else ' -H "Authorization: Bearer $VERTUNE_KEY"'
-    first = deployments[0]
-    inputs = [column.name for column in first.task.input_columns if column.required]
-    body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
-    output.note(f"Answering at {url}; documentation: {url}/docs. Stop with Ctrl-C.")
-    output.next_steps(f"curl {url}/v1/verticals/{first.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
+    def _explain(self, deployment: Deployment) -> None:
+        """Print the URL and an example request."""
+        header = "" if self.keys is None else ' -H "Authorization: Bearer $VERTUNE_KEY"'
+        inputs = [column.name for column in deployment.task.input_columns if column.required]
+        body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
+        output.note(f"Answering at {self.url}; documentation: {self.url}/docs. Stop with Ctrl-C.")
+        output.next_steps(f"curl {self.url}/v1/verticals/{deployment.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
 
 
 def _create_first_key(keys: Keys) -> None:

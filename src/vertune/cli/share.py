@@ -42,7 +42,7 @@ def run(
         )
     with show_progress("share") as progress:
         reasons = make_servable(models, store, progress)
-    fleet.follow({model.id: model for model in models if model.id not in reasons})
+    reasons |= fleet.follow({model.id: model for model in models if model.id not in reasons})
     rows = [[entry.model.id, entry.precision, "shared" if entry.shared else "own graph", entry.why] for entry in fleet.deployments.values()]
     output.table(["model", "precision", "backbone", "reason"], rows)
     if reasons:

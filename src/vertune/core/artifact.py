@@ -28,6 +28,7 @@ from vertune.core.errors import ConfigError, Conflict, NotFound, StorageError, m
 from vertune.core.files import json_value, locked, read_json, storage_errors, write_json, write_text
 from vertune.core.names import check_name as check_name
 from vertune.core.names import is_name
+from vertune.core.regular import is_present, real_folder, regular_file
 
 FORMAT = 1
 Shelf = Literal["datasets", "models", "reports", "backbones"]
@@ -36,6 +37,10 @@ REMEDY = "or make the artifact again"
 """How a message about a damaged file of an artifact ends."""
 _LONGEST_ID, _MOST_ID_BYTES = 120, 220
 """Largest size of an artifact's id: the artifact's name, a timestamp and a random number, joined by hyphens."""
+_MANIFEST_BYTES = 64 << 20
+"""Maximum size in bytes of a manifest.json."""
+_ALIAS_BYTES = 1024
+"""Maximum size in bytes of the file of an alias, which contains nothing but an id."""
 
 
 def owner_entries() -> dict[str, Any]:
@@ -57,8 +62,9 @@ class Artifact:
     @property
     def manifest(self) -> dict[str, Any]:
         """The content of manifest.json, read at each access; raises StorageError if it is missing, damaged or in a newer format."""
-        value = read_json(self.folder / "manifest.json")
-        if not isinstance(value, dict) or value.get("format", FORMAT + 1) > FORMAT:
+        value: dict[str, Any] = read_json(regular_file(self.folder, "manifest.json", limit=_MANIFEST_BYTES))
+        version = value.get("format") if isinstance(value, dict) else None
+        if not isinstance(version, int) or version > FORMAT:
             raise StorageError(
                 f"The manifest.json in {self.folder} is damaged, or a newer version of vertune wrote it; expected a mapping whose entry "
                 f"'format' is {FORMAT} or less. If a newer version wrote it, install that version."
@@ -72,6 +78,12 @@ class Artifact:
             return self.manifest
         except StorageError:
             return {}
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the artifacts from which this one was made; empty if the manifest can't be read or does not list them."""
+        written = self.manifest_or_empty.get("parents")
+        return tuple(id for id in written if isinstance(id, str)) if isinstance(written, list) else ()
 
     @property
     def in_use(self) -> bool:
@@ -130,9 +142,10 @@ class Artifact:
 
     def events(self) -> list[dict[str, Any]]:
         """Return all events in order; lines that a crash left incomplete are skipped."""
-        path = self.folder / "events.jsonl"
+        present = is_present(self.folder, "events.jsonl")
+        text = regular_file(self.folder, "events.jsonl").read_bytes().decode(errors="replace") if present else ""
         events = []
-        for line in lines(path.read_text(encoding="utf-8")) if path.exists() else ():
+        for line in lines(text):
             try:
                 events.append(json.loads(line))
             except ValueError:
@@ -158,10 +171,20 @@ class Home:
         return locked(self.folder / ".lock")
 
     def shelf(self, shelf: Shelf) -> list[Artifact]:
-        """Return the finished artifacts of one type (datasets, models, reports or backbones), oldest first."""
-        folder = self.folder / shelf
-        artifacts = [Artifact(path) for path in folder.glob("[!.]*") if (path / "manifest.json").exists()] if folder.exists() else []
-        return sorted(artifacts, key=lambda artifact: (str(artifact.manifest_or_empty.get("created")), artifact.id))
+        """Return the finished artifacts of one type (datasets, models, reports or backbones), oldest first.
+
+        Folders whose names are not ids, and symbolic links, are skipped. An artifact whose manifest can't be read is the first.
+        """
+        with _reading(self.folder / shelf) as entries:
+            names = [entry.name for entry in entries if _is_id(entry.name) and entry.is_dir(follow_symlinks=False)]
+        artifacts = [Artifact(self.folder / shelf / name) for name in names if is_present(self.folder, shelf, name, "manifest.json")]
+        return sorted(artifacts, key=lambda artifact: (str(artifact.manifest_or_empty.get("created") or ""), artifact.id))
+
+    def find(self, shelf: Shelf, id: str) -> Artifact | None:
+        """Return the finished artifact with this id, or None if there is none; raise StorageError if links or files replace its folders."""
+        if not _is_id(id) or not is_present(self.folder, shelf, id, "manifest.json"):
+            return None
+        return Artifact(real_folder(self.folder, shelf, id))
 
     def runs(self) -> list[Artifact]:
         """Return the unfinished artifacts: those that are being written, and those whose writing failed or was killed."""
@@ -216,14 +239,14 @@ class Home:
         `messages@live` points to is returned. If there is no such alias, and for the other types of artifact, the newest artifact with
         the name is returned. Raises NotFound if there is no such artifact.
         """
-        folder = self.folder / shelf / name
-        if is_name(name, _LONGEST_ID, _MOST_ID_BYTES) and (folder / "manifest.json").exists():
-            return Artifact(folder)
+        artifact = self.find(shelf, name)
+        if artifact is not None:
+            return artifact
         if "@" in name:
             return self._aliased(shelf, name)
         if os.sep in name and (Path(name) / "manifest.json").exists():
             return Artifact(Path(name).absolute())
-        if shelf == "models" and (self.folder / "aliases" / f"{name}@live").exists():
+        if shelf == "models" and is_name(name) and is_present(self.folder, "aliases", f"{name}@live"):
             return self._aliased(shelf, f"{name}@live")
         matches = [artifact for artifact in self.shelf(shelf) if artifact.manifest_or_empty.get("name") == name]
         if matches:
@@ -238,11 +261,23 @@ class Home:
         raise NotFound(f"There is no '{name}' among the {shelf} in {self.folder}. {advice}")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
-        """Return the artifact that an alias points to; raise NotFound if there is no such alias."""
-        target = self.aliases().get(alias)
+        """Return the artifact that an alias points to; raise NotFound if there is no such alias, StorageError if it can't be read."""
+        target = self.read_aliases().get(alias)
         if target is None:
             raise self._missing_alias(alias)
-        return self.get(shelf, target)
+        if isinstance(target, StorageError):
+            raise target
+        return self.target(shelf, target)
+
+    def target(self, shelf: Shelf, id: str) -> Artifact:
+        """Return the artifact whose id an alias contains; raise NotFound if there is none, StorageError if its folder is damaged."""
+        artifact = self.find(shelf, id)
+        if artifact is None:
+            raise NotFound(
+                f"The folder {shelf} of {self.folder} contains no artifact '{id}' with a manifest.json, but an alias points to it. "
+                "Let the alias point to another one: vertune alias NAME@TAG MODEL"
+            )
+        return artifact
 
     def _missing_alias(self, alias: str) -> NotFound:
         names = ", ".join(self.aliases())
@@ -250,14 +285,62 @@ class Home:
         return NotFound(f"There is no alias '{alias}' in {self.folder}. {advice}")
 
     def aliases(self) -> dict[str, str]:
-        """Return all aliases, each mapped to the id of its model."""
-        folder = self.folder / "aliases"
-        files = sorted(path for path in folder.glob("*@*") if not path.name.startswith(".")) if folder.exists() else []
-        aliases = {}
-        for path in files:
-            with suppress(FileNotFoundError):  # another process removed it after it was listed
-                aliases[path.name] = path.read_text(encoding="utf-8").strip()
+        """Return all aliases that can be read, each mapped to the id of its model."""
+        return {alias: target for alias, target in self.read_aliases().items() if isinstance(target, str)}
+
+    def all_aliases(self) -> dict[str, str]:
+        """Return all aliases, each mapped to the id of its model; raise StorageError if one of them can't be read.
+
+        Call this before something is deleted: the alias that can't be read may point to it.
+        """
+        aliases = self.read_aliases()
+        for target in aliases.values():
+            if isinstance(target, StorageError):
+                raise target
+        return {alias: str(target) for alias, target in aliases.items()}
+
+    def read_aliases(self) -> dict[str, str | StorageError]:
+        """Return, for each alias, the id of its model, or the error if its file can't be read or contains no id.
+
+        Non-printable characters in the name of a file are escaped. Raises StorageError if the folder of the aliases can't be read.
+        """
+        with _reading(self.folder / "aliases") as entries:
+            names = sorted(entry.name for entry in entries if "@" in entry.name and not entry.name.startswith("."))
+        aliases: dict[str, str | StorageError] = {}
+        for name in names:
+            shown = name if name.isprintable() else ascii(name)[1:-1]
+            try:
+                aliases[shown] = self._read_alias(name)
+            except FileNotFoundError:  # another process removed it after it was listed
+                continue
+            except StorageError as error:
+                aliases[shown] = error
         return aliases
+
+    def _read_alias(self, alias: str) -> str:
+        """Return the id that the file of an alias contains; raise StorageError if the file or its name is not as `alias` writes it."""
+        folder = self.folder / "aliases"
+        if not all(is_name(part) for part in alias.split("@", 1)):
+            raise StorageError(
+                f"The file {alias!r} in {folder} is no alias; expected a name such as support-intent@live. Rename or delete the file."
+            )
+        if not is_present(folder, alias):
+            raise FileNotFoundError(alias)
+        path = regular_file(folder, alias, limit=_ALIAS_BYTES)
+        try:
+            target = path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"The file of the alias {alias} can't be read: {error}. Write it again: vertune alias {alias} MODEL"
+            ) from error
+        if not _is_id(target):
+            raise StorageError(
+                f"The file of the alias {alias} contains {target[:80]!r}; expected the id of a model. "
+                f"Write it again: vertune alias {alias} MODEL"
+            )
+        return target
 
     def alias(self, alias: str, model: str) -> None:
         """Make an alias such as `name@live` point to a model; the file of the alias is replaced atomically."""
@@ -266,11 +349,15 @@ class Home:
             raise ConfigError(f"'{alias}' is not an alias, because it contains no '@'. Write it as name@tag, such as support-intent@live.")
         with self.locked():
             target = self.get("models", model)
+            if target.folder.parent != self.folder / "models":
+                raise ConfigError(
+                    f"The model {target.folder} is outside the home folder {self.folder}; an alias can't point to it. Train it here."
+                )
             write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
     def unalias(self, alias: str) -> None:
         """Remove an alias; raise NotFound if it does not exist."""
-        if alias not in self.aliases():
+        if alias not in self.read_aliases():
             raise self._missing_alias(alias)
         with storage_errors(self.folder / "aliases"):
             (self.folder / "aliases" / alias).unlink(missing_ok=True)
@@ -278,7 +365,7 @@ class Home:
     def remove(self, shelf: Shelf, name: str) -> Artifact:
         """Delete the folder of an artifact and return the artifact; raise Conflict if an alias points to the artifact."""
         artifact = self.get(shelf, name)
-        holders = [alias for alias, target in self.aliases().items() if target == artifact.id]
+        holders = [alias for alias, target in self.all_aliases().items() if target == artifact.id]
         if holders:
             raise Conflict(
                 f"{artifact.id} can't be removed: {' and '.join(holders)} {'points' if len(holders) == 1 else 'point'} to this model. "
@@ -289,6 +376,24 @@ class Home:
             artifact.folder.rename(doomed)
             shutil.rmtree(doomed)
         return artifact
+
+
+def _is_id(text: str) -> bool:
+    """Return whether a text can be the id of an artifact."""
+    return is_name(text, _LONGEST_ID, _MOST_ID_BYTES)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Yield the entries of a folder, none if it does not exist; raise StorageError if it is a link or file, or can't be read."""
+    if not is_present(folder):
+        yield iter(())
+        return
+    try:
+        with os.scandir(real_folder(folder)) as entries:
+            yield entries
+    except OSError as error:
+        raise StorageError(f"Can't read the folder {folder}: {error.strerror or error}. Check the folder and its permissions.") from error
 
 
 Progress = Callable[..., None]

@@ -95,7 +95,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file; raise StorageError if it can't be read or is not JSON."""
     try:
         return parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last one for thousands of nested brackets
         raise StorageError(f"Can't read {path} as JSON: {error}. Check that the file exists and is complete.") from error
 
 

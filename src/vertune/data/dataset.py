@@ -54,12 +54,8 @@ def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:
 
     `manifest` describes the model, and its entry `parents` contains the id of the dataset.
     """
-    for parent in manifest.get("parents", ()):
-        try:
-            return home.get("datasets", parent)
-        except NotFound:
-            continue
-    return None
+    datasets = (home.find("datasets", parent) for parent in manifest.get("parents", ()))
+    return next((dataset for dataset in datasets if dataset is not None), None)
 
 
 def rejected(dataset: Artifact) -> list[dict[str, Any]]:

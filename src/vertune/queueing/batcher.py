@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Condition, Event, Lock, Thread, current_thread
 from time import monotonic
@@ -143,6 +143,11 @@ class Batcher:
         """
         with self._lock:
             self._queue.admit(customer, tokens, deadline, self._trusted(monotonic()))
+
+    def limit_batches(self, tokens: int) -> None:
+        """Set the maximum number of tokens, padding included, of the batches that are formed from now on."""
+        with self._lock:
+            self.limits = self._queue.limits = replace(self.limits, tokens=tokens)
 
     def close(self) -> None:
         """Complete waiting requests with the error Busy, wait for running batches, and stop the threads.

@@ -253,7 +253,7 @@ class FairQueue:
     def __init__(self, limits: BatchLimits) -> None:
         self.tokens = 0
         self.active = 0
-        self._limits = limits
+        self.limits = limits
         self._customers: dict[str, Customer] = {}
         self._heap: list[tuple[float, int, Customer]] = []
         self._clock = 0.0
@@ -280,7 +280,7 @@ class FairQueue:
         that is free for this customer, or can't be computed within `deadline` seconds at `rate` tokens per second. If `rate` is 0, it
         is unknown, and the deadline is not checked.
         """
-        limit = self._limits.queued
+        limit = self.limits.queued
         if tokens > limit:
             raise DataError(
                 f"The request has {tokens} tokens; at most {limit} tokens may wait in the queue. Divide it into several requests."
@@ -367,7 +367,7 @@ class FairQueue:
         first = next(iter(due.items))
         self._clock = max(self._clock, due.tag)
         executor, cost = first.ticket.request.executor, first.cost
-        size = max(_WINDOW, self._limits.items)
+        size = max(_WINDOW, self.limits.items)
         share = max(1, size // self.active)
         # the heap starts with the customer that is next, and sorting keeps the order of items of equal distance
         window = [item for _, _, customer in self._heap[:size] for item in islice(customer.items, share)]
@@ -384,9 +384,9 @@ class FairQueue:
         chosen, longest, filled = near[:1], near[0].cost, near[0].cost
         for item in near[1:]:
             size, padded = max(longest, item.cost), max(longest, item.cost) * (len(chosen) + 1)
-            if filled + item.cost < self._limits.fill * padded:
+            if filled + item.cost < self.limits.fill * padded:
                 break
-            if padded <= self._limits.tokens and len(chosen) < self._limits.items:
+            if padded <= self.limits.tokens and len(chosen) < self.limits.items:
                 chosen.append(item)
                 longest, filled = size, filled + item.cost
             elif item.cost <= longest:

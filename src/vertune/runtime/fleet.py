@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,16 +17,18 @@ from numpy.typing import NDArray
 
 from vertune.core import part
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import ModelError, NotFound, StorageError, VertuneError
+from vertune.core.errors import ModelError, NotFound, StorageError
 from vertune.core.integrity import MANIFEST
 from vertune.core.kinds import Compressor, Encoder, Task
 from vertune.core.records import Answer, Feature, Record
+from vertune.core.regular import check_tree, is_present
 from vertune.core.signing import PublicKey
 from vertune.core.spellings import moved_value
 from vertune.runtime import eager, reference, shared_store
 from vertune.runtime.backbone import Backbone
 from vertune.runtime.graph import Graph
-from vertune.runtime.predictor import GRAPH, Predictor, check_finite
+from vertune.runtime.live import read_live, reason
+from vertune.runtime.predictor import BASE, GRAPH, HOST, Predictor, check_finite
 from vertune.runtime.reference import Reference
 from vertune.runtime.shared_store import VERTICALS, Precision, SharedEngine
 
@@ -118,6 +120,8 @@ class GraphCache:
         """
         with self._lock:
             size = self._make_room(model)
+            for name in (GRAPH, BASE, HOST, reference.FILE):
+                check_tree(model.folder, name)
             predictor = Predictor.open(model, self.threads)
             assert isinstance(predictor.engine, Graph)
             self._graphs[model.id] = _LoadedGraph(predictor.engine, size)
@@ -246,56 +250,46 @@ class Fleet:
         return deployment
 
     def live(self) -> dict[str, Artifact]:
-        """Return the models that are to be served, by the name under which clients request them.
+        """Return the models that are to be served, by the name under which clients request them; see `LiveModels.models`."""
+        return read_live(self.home).models
 
-        An alias NAME@live in the home folder (.vertune) marks a model as to be served under NAME. Aliases whose model does not exist
-        are omitted; `dangling` reports these.
-        """
-        return {name: model for name, model in self._aliased() if isinstance(model, Artifact)}
+    def follow(self, models: Mapping[str, Artifact], keep: Collection[str] = ()) -> dict[str, str]:
+        """Serve these models, each under its key in `models`; return error messages, by name, for models that can't be served.
 
-    def dangling(self) -> dict[str, str]:
-        """Return an error message for each alias NAME@live that points to a model that does not exist; the keys are the NAMEs."""
-        return {
-            name: f"{error} Choose a model: vertune alias {name}@live MODEL" for name, error in self._aliased() if isinstance(error, str)
-        }
-
-    def _aliased(self) -> Iterator[tuple[str, Artifact | str]]:
-        """Yield NAME and the model for each alias NAME@live; if the model does not exist, yield NAME and an error message."""
-        for alias, id in self.home.aliases().items():
-            name, _, kind = alias.partition("@")
-            if kind == "live":
-                try:
-                    yield name, self.home.get("models", id)
-                except NotFound as error:
-                    yield name, str(error)
-
-    def follow(self, models: Mapping[str, Artifact]) -> dict[str, str]:
-        """Serve exactly these models, each under its key in `models`; return error messages, by name, for models that can't be served.
-
-        A name whose new model can't be served keeps its previous model. A name that is not in `models` is no longer served. A running
-        batch finishes with the models that it started with.
+        A name whose new model can't be served keeps its previous model, and so does a name in `keep`. Any other name that is not in
+        `models` is no longer served. A running batch finishes with the models that it started with. An error of any type concerns the
+        one model whose files caused it.
         """
         errors: dict[str, str] = {}
-        for name in set(self.deployments) - set(models):
+        for name in set(self.deployments) - set(models) - set(keep):
             self.deployments = {key: value for key, value in self.deployments.items() if key != name}
         for name, model in models.items():
             try:
-                backbone = None if (model.folder / GRAPH).exists() else self._backbone_of(model)
-                artifact = backbone or graph_of(self.home, model)
-                if artifact is None:
-                    raise NotFound(f"The model {model.id} has not been prepared for serving yet. Prepare it: vertune share {name}")
-                current = self.deployments.get(name)
-                if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
-                    deploy = self._deploy_shared if backbone else self._deploy_dedicated
-                    deployment = deploy(name, model, artifact)
-                    deployment.check()
-                    self.deployments = {**self.deployments, name: deployment}
-            except VertuneError as error:
-                errors[name] = str(error)
+                self._follow_one(name, model)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # a panic in the Rust code of the tokenizers is no Exception
+                errors[name] = reason(error, model)
         return errors
 
+    def _follow_one(self, name: str, model: Artifact) -> None:
+        """Serve this model under this name, unless it already is; raise an exception if it can't be served."""
+        backbone = None if is_present(model.folder, GRAPH) else self._backbone_of(model)
+        artifact = backbone or graph_of(self.home, model)
+        if artifact is None:
+            raise NotFound(f"The model {model.id} has not been prepared for serving yet. Prepare it: vertune share {name}")
+        current = self.deployments.get(name)
+        if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
+            deploy = self._deploy_shared if backbone else self._deploy_dedicated
+            deployment = deploy(name, model, artifact)
+            deployment.check()
+            self.deployments = {**self.deployments, name: deployment}
+
     def ready(self, model: Artifact) -> bool:
-        """Return whether this model can be served without torch: it is stored with a shared base model, or it has an ONNX graph."""
+        """Return whether this model can be served without torch: it is stored with a shared base model, or it has an ONNX graph.
+
+        Raises StorageError if the files that tell can't be read.
+        """
         return self._backbone_of(model) is not None or graph_of(self.home, model) is not None
 
     def _backbone_of(self, model: Artifact) -> Artifact | None:
@@ -395,9 +389,9 @@ def graph_of(home: Home, model: Artifact) -> Artifact | None:
 
     Otherwise, return the newest model that was made from it and has an ONNX graph, or None if there is no such model.
     """
-    if (model.folder / GRAPH).exists():
+    if is_present(model.folder, GRAPH):
         return model
-    graphs = [one for one in home.shelf("models") if model.id in one.manifest_or_empty.get("parents", ()) and (one.folder / GRAPH).exists()]
+    graphs = [one for one in home.shelf("models") if is_present(one.folder, GRAPH) and model.id in one.parents]
     return graphs[-1] if graphs else None
 
 

@@ -205,11 +205,11 @@ def _threads(artifact: Artifact, many: bool) -> int | None:
         return int(measured["threads_of_many" if many else "threads"])
     made = manifest.get("processor")
     if made and made != here:
-        lacking = ", ".join(sorted({*made} ^ {*here}))
+        lacking = ascii(", ".join(sorted({*made} ^ {*here})))  # what a manifest contains may change how a terminal shows the log
         _log.warning(
             "The model %s was measured on a processor that differs from this one in its instruction sets (%s), so int8 numbers may be "
             "rounded differently here. Measure the model on this machine: vertune tune %s",
-            artifact.id, lacking, manifest.get("name"),
+            artifact.id, lacking, artifact.id,
         )  # fmt: skip
     return None
 

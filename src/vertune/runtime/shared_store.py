@@ -27,6 +27,7 @@ from vertune.core.errors import ModelError, StorageError
 from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
+from vertune.core.regular import check_tree, is_present, regular_file
 from vertune.runtime import reference
 from vertune.runtime.backbone import END, START, Backbone, Banks, Slot
 from vertune.runtime.graph import GraphSegment
@@ -71,6 +72,8 @@ def load_backbone(artifact: Artifact, precision: Precision, threads: int | None 
     if a file has changed since the backbone was made.
     """
     manifest = artifact.manifest
+    for name in (BASE, precision):  # before the files are opened to compare them
+        check_tree(artifact.folder, name)
     artifact.check_files([f"{precision}/{one['file']}" for one in manifest["stretches"]], BASE)
     encoder = Encoder.model_validate(manifest["encoder"]).at(artifact.folder / BASE)
     return Backbone(encoder, _segments(artifact.folder / precision, manifest["stretches"], threads), _banks(manifest), precision)
@@ -104,6 +107,7 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
     `artifact` is the stored folder of the backbone, which also contains the trained changes. Raises StorageError if these changes
     can't be read, have changed, or were made for another model or task, and ModelError if they are not finite numbers.
     """
+    check_tree(artifact.folder, VERTICALS, model.id)
     folder, manifest = artifact.folder / VERTICALS / model.id, model.verified()
     served = check_entry(folder, model, backbone.precision)
     if served.get("task") != task_hash(manifest["config"]["task"]):
@@ -112,10 +116,11 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
             f"Remove the folder {folder} and run vertune share again."
         )
     try:
-        tensors = load_file(folder / _ROWS)
+        tensors = load_file(regular_file(folder, _ROWS))
     except (OSError, SafetensorError) as error:
         raise StorageError(
-            f"The trained changes of the model {model.id} in {folder} can't be read: {error}. Run vertune share again."
+            f"The trained changes of the model {model.id} in {folder} can't be read: {error}. "
+            f"Remove the folder, and prepare the model again: vertune share {model.id}"
         ) from error
     damaged = sorted(name for name, array in tensors.items() if not np.isfinite(array).all())
     if damaged:
@@ -186,8 +191,15 @@ def read_verdict(artifact: Artifact, model: str) -> PrecisionVerdict | None:
 
     Returns None if the shared base model is not stored with the changes of this model.
     """
-    file = artifact.folder / VERTICALS / model / SERVED
-    served = read_json(file) if file.exists() else {}
+    if not is_present(artifact.folder, VERTICALS, model, SERVED):
+        return None
+    file = regular_file(artifact.folder, VERTICALS, model, SERVED)
+    served = read_json(file)
+    if not isinstance(served, dict) or served.get("precision", PRECISIONS[0]) not in PRECISIONS:
+        raise StorageError(
+            f"The file {file} is damaged; expected a mapping whose entry 'precision' is one of {', '.join(PRECISIONS)}. "
+            f"Prepare the model again: vertune share {model}"
+        )
     return PrecisionVerdict(served["precision"], served["why"], served["loss"], served["same"]) if "precision" in served else None
 
 
@@ -201,7 +213,7 @@ def _segments(folder: Path, listed: Sequence[dict[str, Any]], threads: int | Non
 
     Each entry of `listed` contains the file of one segment and the layer numbers at which it starts and ends.
     """
-    return [GraphSegment(folder / one["file"], one["start"], one["end"], threads) for one in listed]
+    return [GraphSegment(regular_file(folder, one["file"]), one["start"], one["end"], threads) for one in listed]
 
 
 @dataclass(slots=True)

@@ -86,6 +86,11 @@ class Access:
         key = self._key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
+    def administers(self, request: Request) -> bool:
+        """Return whether the API key of a request has the permission `admin`, or all requests have it without a key."""
+        key = self._key(request)
+        return self._open_scope == "admin" if key is None else "admin" in key.scopes
+
     def _key(self, request: Request) -> Key | None:
         """Return the API key of a request, or None if the server requires no keys.
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
 from vertune.answering.service import count_characters
-from vertune.core.errors import DataError, NotFound
+from vertune.core.errors import Busy, DataError, NotFound
 from vertune.core.records import Answer
 from vertune.data.validate import records_of_texts, select_fields
 from vertune.runtime.fleet import Deployment
@@ -20,6 +20,8 @@ from vertune.server.body import TooLarge
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}_.-]*$")]
 MAX_ENTRIES = 100_000
 """The maximum length of any list in a body. Parsing stops at the first invalid entry, because one error per entry could take gigabytes."""
+_UNREADY_SECONDS = 5.0
+"""Seconds after which clients should repeat a request to a model that is not ready yet."""
 Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)]
 _REFUSED_TYPES: dict[str, tuple[type, ...]] = {"text": (int, float), "number": (bool,)}
 """For each type of field, the Python types of JSON values that it does not accept; a text may contain a number, as in a CSV file."""
@@ -70,13 +72,21 @@ class PredictRequest(BaseModel):
 def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]:
     """Return the deployment (a served model with its name) for each of these names.
 
-    Raises NotFound if no model is served under one of the names. The message lists the names that are served only if the API key of
-    the request may see all models.
+    Raises Busy if a model is to be served under each of the names, but not all of them are ready. Raises NotFound if no model is served
+    under one of the names; the message lists the names that are served only if the API key of the request may see all models.
     """
     state = request.app.state
+    fleet, pending = state.service.answers.fleet, state.service.aliases.pending
     try:
-        return [state.service.answers.fleet.get(name) for name in names]
+        return [fleet.get(name) for name in names]
     except NotFound as error:
+        unready = [name for name in names if name not in fleet.deployments]
+        if all(name in pending for name in unready):
+            call_of(request).refusal = "unready"
+            raise Busy(
+                f"The model of '{unready[0]}' is not ready: its state is '{pending[unready[0]].state}'. Retry in {_UNREADY_SECONDS:g} s.",
+                _UNREADY_SECONDS,
+            ) from error
         if state.access.sees(request):
             raise
         raise NotFound(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from vertune.answering.call import Call
 from vertune.core.records import Answer
@@ -17,13 +19,42 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
+class _States(Collector):
+    """The metrics of served models and of models that should be served; their values are read from the server at each request."""
+
+    def __init__(self, states: Callable[[], Mapping[str, tuple[bool, str]]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the metrics."""
+        states = self._states()
+        yield GaugeMetricFamily(
+            "vertune_verticals", "Number of verticals (models) that are served.", sum(served for served, _ in states.values())
+        )
+        ready = GaugeMetricFamily("vertune_vertical_ready", "1 if a model is served under this name, else 0.", labels=["vertical"])
+        about = "1 for each live model that is not served, with the reason: loading, preparing, waiting, failed or damaged."
+        pending = GaugeMetricFamily("vertune_vertical_pending", about, labels=["vertical", "state"])
+        for name, (served, state) in states.items():
+            ready.add_metric([name], float(served))
+            if state:
+                pending.add_metric([name, state], 1.0)
+        yield ready
+        yield pending
+
+
 class PrometheusMetrics:
     """The metrics of one server. They have a registry of their own, so the metrics of two servers in one process do not mix."""
 
-    def __init__(self, queued_tokens: Callable[[], float], verticals: Callable[[], Mapping[str, Deployment]]) -> None:
+    def __init__(
+        self, queued_tokens: Callable[[], float], verticals: Callable[[], Mapping[str, Deployment]],
+        states: Callable[[], Mapping[str, tuple[bool, str]]],
+    ) -> None:  # fmt: skip
         """`queued_tokens` returns the number of tokens that wait in the queue, and `verticals` the served models by name.
 
-        Both functions are called each time the metrics are read.
+        `states` returns by name, for each model that is or should be served: whether a model is served under this name, and the state of
+        the model that is not served yet, empty if there is none.
+
+        The functions are called each time the metrics are read.
         """
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Finished requests, by resource (endpoint) and HTTP status.", "resource", "status")
@@ -42,9 +73,7 @@ class PrometheusMetrics:
         self._fill = self._histogram("batch_fill", "Fraction of the tokens of a batch that are not padding.", _SHARES)
         self._rows = self._histogram("batch_items", "Number of sequences in a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
         Gauge("vertune_queued_tokens", "Number of tokens that wait in the queue.", registry=self.registry).set_function(queued_tokens)
-        Gauge("vertune_verticals", "Number of verticals (models) that are served.", registry=self.registry).set_function(
-            lambda: len(verticals())
-        )
+        self.registry.register(_States(states))
         self._verticals = verticals
         self._healthy = Gauge(
             "vertune_vertical_healthy", "1 if the vertical (model) computes what it must, else 0.", ["vertical"], registry=self.registry

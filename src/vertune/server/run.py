@@ -15,6 +15,7 @@ import uvicorn
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
+from vertune.core.regular import is_present, regular_file
 from vertune.server.application import HEADERS, build
 from vertune.server.connections import ConnectionTable
 from vertune.server.open_files import connection_capacity
@@ -33,15 +34,19 @@ _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def keys_of(home: Home) -> Keys:
-    """Open the database of API keys in a home folder (.vertune); create it if it does not exist."""
-    return Keys(home.folder / FILE)
+    """Open the database of API keys in a home folder (.vertune); create it if it does not exist.
+
+    Raises StorageError if a link, which may lead out of the home folder, or a folder is in its place.
+    """
+    return Keys(regular_file(home.folder, FILE) if is_present(home.folder, FILE) else home.folder / FILE)
 
 
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
     """Run the server until SIGTERM or SIGINT, then finish the running requests.
 
     `keys` is the database of API keys; if it is None, requests need no key. `started` is called with the URL when the server
-    listens. Raises StorageError if the port is not available, and ConfigError if `keys` is None and the setting `open` is false.
+    listens; models are loaded afterwards. Raises StorageError if the port is not available, and ConfigError if `keys` is None and the
+    setting `open` is false.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signalled(service, keys, started))
@@ -82,9 +87,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
     loop.set_exception_handler(_exception_handler(events))
     certificates = Certificates(settings.tls) if settings.tls else None
     server = _Server(_config(service, keys, events, certificates))
-    watching = [loop.create_task(service.aliases.watch())]
-    if certificates:
-        watching.append(loop.create_task(certificates.watch()))
+    watching = [loop.create_task(certificates.watch())] if certificates else []
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())
     try:
@@ -93,6 +96,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
         if not serving.done():
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             started(f"{'https' if certificates else 'http'}://{host}:{server.port}")
+            watching.append(loop.create_task(_follow(service)))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             service.draining = True
             await server.drain()
@@ -108,6 +112,13 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
         finally:
             events.flush()
             service.stop()
+
+
+async def _follow(service: Service) -> None:
+    """Load the models, and follow the aliases until the task is cancelled."""
+    await asyncio.to_thread(service.try_update)
+    _spare_collector()  # again, because the models are the most of what exists
+    await service.follow()
 
 
 def _spare_collector() -> None:

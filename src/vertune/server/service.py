@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vertune.answering.call import Listener
 from vertune.answering.service import AnswerService
 from vertune.core.artifact import Home
+from vertune.server import following
 from vertune.server.following import AliasFollower
 from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.readiness import Readiness, ReadinessProbe
 from vertune.server.settings import Settings
+
+_log = logging.getLogger("vertune")
 
 
 @dataclass(slots=True)
@@ -24,17 +29,22 @@ class Service:
     """The names under which models are served; empty serves all models to which an alias NAME@live points."""
     draining: bool = False
     """Whether the server is stopping and accepts no more requests."""
+    loaded: bool = False
+    """Whether each model that needs no preparation was loaded, or could not be loaded."""
+    changed: Callable[[], None] | None = None
+    """Called after each update in which models were loaded or unloaded, or in which the states of other models changed."""
     answers: AnswerService = field(init=False)
     aliases: AliasFollower = field(init=False)
     probe: ReadinessProbe = field(init=False)
     metrics: PrometheusMetrics = field(init=False)
+    _measured: bool = False
     listeners: list[Listener] = field(init=False)
     """The functions called with every finished call of a client."""
 
     def __post_init__(self) -> None:
-        self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments)
+        self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments, self.states)
         self.answers = AnswerService(self.home, self.settings.answers, on_batch=self.metrics.count_batch)
-        self.aliases = AliasFollower(self.answers.fleet, self.only)
+        self.aliases = AliasFollower(self.answers.fleet, self.only, self.settings.preparation)
         self.probe = ReadinessProbe(self.answers)
         self.listeners = [self.metrics.count_call]
 
@@ -47,6 +57,47 @@ class Service:
         self.answers.close()
         self.aliases.stop()
 
+    async def follow(self) -> None:
+        """Load and unload models every `following.INTERVAL` seconds, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(following.INTERVAL)
+            await asyncio.to_thread(self.try_update)
+
+    def try_update(self) -> None:
+        """Do the same as `update`, but log an exception instead of raising it."""
+        try:
+            self.update()
+        except Exception:
+            _log.exception("The models could not be updated. The next attempt is in %g s.", following.INTERVAL)
+
+    def update(self) -> None:
+        """Load and unload models as the aliases require; when the first models are loaded, measure the best batch size."""
+        before = self.answers.fleet.deployments, self.aliases.pending
+        self.aliases.update()
+        if not self._measured and self.answers.fleet.deployments:
+            self._measured = True
+            self.answers.measure()
+        self.loaded = True
+        if self.changed is not None and before != (self.answers.fleet.deployments, self.aliases.pending):
+            self.changed()
+
+    def states(self) -> dict[str, tuple[bool, str]]:
+        """Return by name, for each model that is or should be served: whether a model is served, and the state of the one that is not.
+
+        The state is empty if the served model is the one to which the alias points.
+        """
+        served, pending = self.answers.fleet.deployments, self.aliases.pending
+        names = served.keys() | pending.keys()
+        return {name: (name in served, pending[name].state if name in pending else "") for name in sorted(names)}
+
     async def ready(self) -> Readiness:
-        """Return whether the server can answer requests, with the reason if it can't."""
-        return Readiness(False, "the server is stopping") if self.draining else await self.probe.check()
+        """Return whether the server can answer requests, with the reason if it can't.
+
+        It can as soon as the models that need no preparation are loaded and at least one of them answers. Models that can't be served,
+        or must be prepared first, do not count, so that one damaged model does not stop the requests to all others.
+        """
+        if self.draining:
+            return Readiness(False, "the server is stopping")
+        if not self.loaded:
+            return Readiness(False, "the models are still being loaded")
+        return await self.probe.check()

@@ -93,6 +93,8 @@ class Settings:
     """Whether a reverse proxy receives all requests first, ends TLS, and limits the connections of each address itself."""
     tls: TLSFiles = TLSFiles()
     """The files for encrypted connections."""
+    preparation: Annotated[float, Field(gt=0)] = 900.0
+    """Maximum seconds to prepare one model for serving; a process that takes longer is killed, and the preparation is repeated later."""
     limits: RequestLimits = RequestLimits()
     """Limits of requests and connections."""
 

@@ -79,7 +79,7 @@ def _needed(home: Home) -> set[str]:
     An alias needs the model that it points to, the reports on this model, the backbones with it, and everything from
     which this model and these reports were made. A running command needs everything from which it makes something.
     """
-    live = set(home.aliases().values())
+    live = set(home.all_aliases().values())
     parents = in_use.parents_of(home)
     reports = {report.id for report in home.shelf("reports") if live & set(parents[report.id])}
     needed = in_use.ancestors(live | reports, parents) | set(in_use.needed_by_runs(home))

@@ -25,10 +25,11 @@ from vertune.core import part
 from vertune.core.artifact import Artifact, Home, Progress, recording
 from vertune.core.banks import POSITIONS, SLOTS, BankRows, fits_into, kind, merge_shapes
 from vertune.core.edits import Edit
-from vertune.core.errors import ConfigError, MissingExtra, ModelError, VertuneError
+from vertune.core.errors import ConfigError, MissingExtra, ModelError, StorageError
 from vertune.core.kinds import CompressionContext, Encoder, StandaloneModel, Task
 from vertune.core.machine import cpu_features
 from vertune.core.records import Answer, Feature, Record
+from vertune.core.regular import regular_file
 from vertune.core.spellings import moved_value
 from vertune.data.dataset import of_model, records_of
 from vertune.evaluation.gate import ACCEPTED, Gate, GateOptions
@@ -36,6 +37,7 @@ from vertune.runtime import reference, shared_store
 from vertune.runtime.backbone import END, START, Backbone, Banks
 from vertune.runtime.fleet import graph_of
 from vertune.runtime.graph import Graph
+from vertune.runtime.live import reason
 from vertune.runtime.predictor import BASE, DELTA, GRAPH, Predictor, check_base
 from vertune.runtime.shared_store import VERTICALS, PrecisionVerdict, SharedEntry
 from vertune.steps.compress import CompressOptions, compress
@@ -93,31 +95,53 @@ def share(models: Sequence[Artifact], home: Home, progress: Progress | None = No
             member = _load_member(model, home, bases)
             groups.setdefault(json.dumps(model.manifest["fingerprint"], sort_keys=True), []).append(member)
     for members in groups.values():
-        with _collect_errors(reasons, [member.model for member in members]):
-            existing = find_backbone(home, members[0].model, [member.entry.rows for member in members], _cuts(members))
-            backbone = _LoadedBackbone(existing or _make_backbone(members, home, progress))
-            for number, member in enumerate(members, 1):
-                with _collect_errors(reasons, [member.model]):
-                    if shared_store.read_verdict(backbone.artifact, member.model.id) is None:
-                        _add_model(member, backbone)
-                if progress:
-                    progress("sharing", step=number, steps=len(members))
+        failed: dict[str, str] = {}
+        with _collect_errors(failed, [member.model for member in members]):
+            _share_group(members, home, reasons, progress)
+        for member in members if failed and len(members) > 1 else ():  # one of them may be why no backbone could be made for all
+            with _collect_errors(reasons, [member.model]):
+                _share_group([member], home, reasons, progress)
+        reasons |= failed if len(members) == 1 else {}
     return reasons
+
+
+def _share_group(members: Sequence[_Member], home: Home, reasons: dict[str, str], progress: Progress | None) -> None:
+    """Add models of the same pretrained model to one backbone, which is exported first if none fits.
+
+    The reasons for which single models can't be added are stored in `reasons`, by the ids of the models.
+    """
+    existing = find_backbone(home, members[0].model, [member.entry.rows for member in members], _cuts(members))
+    backbone = _LoadedBackbone(existing or _make_backbone(members, home, progress))
+    for number, member in enumerate(members, 1):
+        with _collect_errors(reasons, [member.model]):
+            if not _is_added(member.model, backbone.artifact):
+                _add_model(member, backbone)
+        if progress:
+            progress("sharing", step=number, steps=len(members))
+
+
+def _is_added(model: Artifact, backbone: Artifact) -> bool:
+    """Return whether the backbone contains a complete entry of this model; a damaged entry is to be written again."""
+    try:
+        return shared_store.read_verdict(backbone, model.id) is not None
+    except StorageError:
+        return False
 
 
 @contextmanager
 def _collect_errors(reasons: dict[str, str], models: Sequence[Artifact], prefix: str = "") -> Iterator[None]:
-    """Catch a VertuneError in the `with` block, so that the caller can continue with other models.
+    """Catch an exception in the `with` block, so that the caller can continue with other models.
 
-    The error is stored in `reasons` for each of `models`, with `prefix` before its text. MissingExtra is raised again,
-    because it concerns all models.
+    The error is stored in `reasons` for each of `models`, with `prefix` before its text. Errors of other types than
+    VertuneError are included, because damaged files may cause any of them. MissingExtra is raised again, because it
+    concerns all models.
     """
     try:
         yield
     except MissingExtra:
         raise
-    except VertuneError as error:
-        reasons |= {model.id: f"{prefix}{error}" for model in models}
+    except Exception as error:
+        reasons |= {model.id: f"{prefix}{reason(error, model)}" for model in models}
 
 
 def make_servable(models: Sequence[Artifact], home: Home, progress: Progress | None = None) -> dict[str, str]:
@@ -167,8 +191,11 @@ def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: S
         manifest = artifact.manifest_or_empty
         if manifest.get("fingerprint") != model.manifest["fingerprint"]:
             continue
-        shapes = {name: tuple(shape) for name, shape in manifest["banks"].items()}
-        ends = {segment["end"] for segment in manifest["stretches"]}
+        try:
+            shapes = {name: tuple(shape) for name, shape in manifest["banks"].items()}
+            ends = {segment["end"] for segment in manifest["stretches"]}
+        except (KeyError, TypeError, AttributeError):  # a damaged manifest of a backbone that other models may use
+            continue
         if {*cuts} <= ends and all(fits_into(vertical, shapes) for vertical in rows):
             return artifact
     return None
@@ -195,9 +222,11 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
     `bases` maps the names of pretrained models to torch modules that are loaded already. If the pretrained model of
     `model` is not in `bases`, this function loads and adds it.
     """
-    from vertune.nn import banks, delta
+    from vertune.nn import banks
     from vertune.nn.vertical import headless_backbone
 
+    for name in DELTA:
+        regular_file(model.folder, name)
     model.check_files(DELTA)
     config = model.manifest["config"]
     encoder, task = Encoder.model_validate(config["encoder"]), Task.model_validate(config["task"])
@@ -211,7 +240,7 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
             f"{model.id} can't share a pretrained model with others, because it uses the classification head of its model family in "
             f"transformers (pooling: native). {own_graph}"
         )
-    edits = delta.load(model.folder)
+    edits = _read_edits(model)
     depths = [edit.depth for edit in edits if edit.kind != "head"]
     begin = min(depths) - 1 if depths else END  # depth of the states that are the input of the lowest changed layer
     layers = any(edit.kind == "layers" for edit in edits)
@@ -230,6 +259,19 @@ def _load_member(model: Artifact, home: Home, bases: dict[str, VerticalModel]) -
         entry=SharedEntry(rows, head, max(begin, START), pooling), replaces_layers=layers,
         features=encoder.encode(records[:_TEXTS], task.views(columns)),
     )  # fmt: skip
+
+
+def _read_edits(model: Artifact) -> list[Edit]:
+    """Return the weight changes of a trained model; raise StorageError or ModelError if they can't be read or are not finite."""
+    from vertune.nn import delta
+
+    edits = delta.load(model.folder)
+    unusable = next((edit for edit in edits for tensor in edit.tensors.values() if not tensor.isfinite().all()), None)
+    if unusable is not None:  # it would make the ranges wrong that are measured for all models of the backbone
+        raise ModelError(
+            f"The weights of {model.id} contain NaN or infinity at {unusable.site!r}; expected finite numbers. Train the model again."
+        )
+    return edits
 
 
 def _validation(model: Artifact, task: Task, home: Home) -> list[Record]:

@@ -28,6 +28,10 @@ class Ready(BaseModel):
     """Seconds since the last batch was computed; null if none was computed yet."""
     queued: int
     """Number of queued tokens."""
+    serving: int
+    """Number of names under which a model is served."""
+    pending: int
+    """Number of names whose live model is not served, because it is being loaded or prepared, or is damaged."""
     unhealthy: int
     """Number of verticals whose model does not compute what it must; `GET /v1/verticals` names them and the reason."""
     storage: str
@@ -42,10 +46,16 @@ async def live() -> Live:
 
 @resource.get("/health/ready", scope=None, responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
-    """Return whether the server can answer requests; if no batch was computed recently, compute a test prediction. Requires no key."""
+    """Return whether the server can answer requests; if no batch was computed recently, compute a test prediction. Requires no key.
+
+    The server is ready as soon as the models that need no preparation are loaded and one of them answers. Whether a certain model is
+    ready is a field of `GET /v1/verticals/{vertical}`.
+    """
     service = request.app.state.service
     state, storage = await service.ready(), request.app.state.access.storage_trouble()
     response.status_code = 200 if state.ready else 503
+    fleet, pending = service.answers.fleet, service.aliases.pending
     return Ready(
-        ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, unhealthy=state.unhealthy, storage=storage
-    )
+        ready=state.ready, why=state.why, age=state.age, queued=service.answers.batcher.queued, serving=len(fleet.deployments),
+        pending=len(pending), unhealthy=state.unhealthy, storage=storage,
+    )  # fmt: skip

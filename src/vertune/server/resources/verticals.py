@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vertune.core.artifact import check_name
-from vertune.core.errors import ConfigError, NotFound
+from vertune.core.artifact import Artifact, check_name
+from vertune.core.errors import ConfigError, NotFound, StorageError
+from vertune.core.regular import is_present, regular_file
 from vertune.evaluation.recorded import metrics_by_split
 from vertune.server.prediction import find_deployments
+from vertune.server.preparing import State
 from vertune.server.resource import Resource
 from vertune.server.service import Service
 
 resource = Resource("verticals")
+_T = TypeVar("_T")
+_CARD = "README.md"
+_CARD_BYTES = 1 << 20
+"""Maximum size of a model card in bytes."""
 
 
 class PendingModel(BaseModel):
     """A model that is not served yet, although the alias NAME@live points to it."""
 
     model: str
-    state: str
-    """`preparing`, the reason for waiting, or the error that prevents serving."""
+    """The id of the model; empty if it is unknown, because the alias can't be read or points to a model that does not exist."""
+    state: State
+    """`loading`, `preparing`, `waiting` (until others are prepared), `failed` (the preparation, which is repeated later), or `damaged`."""
+    why: str
+    """The error that prevents serving, for administrators; empty for other API keys and if there is no error."""
+    attempts: int
+    """How often the model was tried to be prepared or loaded without success."""
+    retry_seconds: float | None
+    """Seconds until the next attempt; null if none is planned."""
 
 
 class VerticalInfo(BaseModel):
     """One vertical (a named line of models, one of which is served), with the model that is served now."""
 
     name: str
+    ready: bool = False
+    """Whether a model answers requests under this name."""
     model: str | None = None
     """The id of the model that is served now; null if none is served yet."""
     task: str | None = None
@@ -92,14 +108,14 @@ async def verticals(request: Request) -> VerticalList:
     """List the verticals (named lines of models, each with one that is served) that the API key may see."""
     service, access = _service(request), request.app.state.access
     names = sorted({*service.answers.fleet.deployments, *service.aliases.pending})
-    return VerticalList(verticals=[_info(service, name) for name in names if access.sees(request, name)])
+    return VerticalList(verticals=[_info(request, name) for name in names if access.sees(request, name)])
 
 
 @resource.get("/v1/verticals/{vertical}", scope="predict")
 async def vertical(vertical: str, request: Request) -> VerticalInfo:
     """Describe one vertical (a named line of models, one of which is served) and the model that is served now."""
     _check_known(request, vertical)
-    return _info(_service(request), vertical)
+    return _info(request, vertical)
 
 
 @resource.get("/v1/verticals/{vertical}/versions", scope="predict")
@@ -113,9 +129,7 @@ async def versions(vertical: str, request: Request) -> VersionList:
 async def card(vertical: str, request: Request) -> Card:
     """Return the model card of the model that is served under the name in the path."""
     (deployment,) = find_deployments(request, [vertical])
-    file = deployment.model.folder / "README.md"
-    text = await run_in_threadpool(file.read_text, "utf-8") if file.exists() else ""
-    return Card(vertical=vertical, card=text)
+    return Card(vertical=vertical, card=await run_in_threadpool(_card, deployment.model, vertical))
 
 
 @resource.put("/v1/verticals/{vertical}", scope="admin", status_code=202)
@@ -123,12 +137,11 @@ async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalIn
     """Serve another model under the name in the path. The previous model is served until the new one is loaded."""
     service = _service(request)
     _check_served(service, vertical)
-    models = {model.id for model in await run_in_threadpool(service.home.shelf, "models")}
-    if body.model not in models:
+    if await run_in_threadpool(service.home.find, "models", body.model) is None:
         raise NotFound(f"There is no model '{body.model}' in the home folder of the server. List its models: vertune list models")
     await run_in_threadpool(service.home.alias, f"{vertical}@live", body.model)
-    await run_in_threadpool(service.aliases.update)
-    return _info(service, vertical)
+    await run_in_threadpool(service.update)
+    return _info(request, vertical)
 
 
 @resource.delete("/v1/verticals/{vertical}", scope="admin", status_code=204)
@@ -141,8 +154,21 @@ async def retire(vertical: str, request: Request) -> Response:
         await run_in_threadpool(service.home.unalias, f"{vertical}@live")
     except (ConfigError, NotFound) as error:
         raise NotFound(f"No model is served here under the name '{vertical[:80]}'. List the names with GET /v1/verticals.") from error
-    await run_in_threadpool(service.aliases.update)
+    await run_in_threadpool(service.update)
     return Response(status_code=204)
+
+
+def _card(model: Artifact, name: str) -> str:
+    """Return the text of a model's card, empty if it has none; raise StorageError, which names no path, if it can't be read."""
+    if not is_present(model.folder, _CARD):
+        return ""
+    try:
+        return regular_file(model.folder, _CARD, limit=_CARD_BYTES).read_text("utf-8")
+    except (StorageError, OSError, ValueError) as error:
+        raise StorageError(
+            f"The model card of '{name}' can't be read; expected a text file of at most {_CARD_BYTES} bytes. Ask the operator of the "
+            f"server to restore the file {_CARD} of the model."
+        ) from error
 
 
 def _service(request: Request) -> Service:
@@ -165,11 +191,11 @@ def _check_known(request: Request, name: str) -> None:
         find_deployments(request, [name])
 
 
-def _info(service: Service, name: str) -> VerticalInfo:
-    info = VerticalInfo(name=name)
+def _info(request: Request, name: str) -> VerticalInfo:
+    service, info = _service(request), VerticalInfo(name=name)
     deployment = service.answers.fleet.deployments.get(name)
     if deployment is not None:
-        task = deployment.task
+        task, info.ready = deployment.task, True
         info.model, info.task, info.precision, info.why = deployment.model.id, task.name, deployment.precision, deployment.why
         info.shared = deployment.shared is not None
         info.fields = {column.name: column.about for column in task.input_columns}
@@ -177,7 +203,12 @@ def _info(service: Service, name: str) -> VerticalInfo:
         info.fault = deployment.health.fault or None
     pending = service.aliases.pending.get(name)
     if pending is not None:
-        info.coming = PendingModel(model=pending.model, state=pending.state)
+        # an error names files of the server, which concern its operators alone
+        why = pending.why if request.app.state.access.administers(request) else ""
+        seconds = None if pending.retry_at is None else round(max(0.0, pending.retry_at - time.monotonic()), 1)
+        info.coming = PendingModel(
+            model=pending.model, state=pending.state, why=why, attempts=pending.attempts, retry_seconds=seconds
+        )  # fmt: skip
     return info
 
 
@@ -186,7 +217,12 @@ def _versions(service: Service, name: str) -> list[Version]:
     live = deployment.model.id if deployment else None
     manifests = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
     return [
-        Version(model=model.id, created=manifest.get("created"), metrics=metrics_by_split(model), live=model.id == live)
+        Version(model=model.id, created=_if(str, manifest.get("created")), metrics=metrics_by_split(model), live=model.id == live)
         for model, manifest in manifests
         if manifest.get("name") == name or model.id == live
     ]
+
+
+def _if(kind: type[_T], value: Any) -> _T | None:
+    """Return a value of a manifest if it has this type, else None, because a manifest may be damaged."""
+    return value if isinstance(value, kind) else None
