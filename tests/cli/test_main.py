@@ -77,7 +77,7 @@ def test_an_error_is_one_sentence_and_its_exit_code(error, monkeypatch, capsys):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("vertune.core.artifact.Home.aliases", fail)
+    monkeypatch.setattr("vertune.core.artifact.Home.read_aliases", fail)
     assert leave(["alias"]) == error.exit_code
     said = capsys.readouterr()
     assert said.err == f"Error: {error}\n"
@@ -88,7 +88,7 @@ def test_debug_shows_the_traceback(monkeypatch):
     def fail(*_, **__):
         raise errors.ConfigError("a")
 
-    monkeypatch.setattr("vertune.core.artifact.Home.aliases", fail)
+    monkeypatch.setattr("vertune.core.artifact.Home.read_aliases", fail)
     for words in (["--debug", "alias"], ["alias", "--debug"]):
         with pytest.raises(errors.ConfigError):
             main(words)
@@ -108,7 +108,7 @@ def test_what_was_not_foreseen_is_said_in_one_sentence_too(error, code, said, mo
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("vertune.core.artifact.Home.aliases", fail)
+    monkeypatch.setattr("vertune.core.artifact.Home.read_aliases", fail)
     assert leave(["alias"]) == code
     shown = capsys.readouterr().err
     assert re.search(said, shown)

@@ -62,7 +62,7 @@ def test_a_damaged_model_does_not_go_live_and_the_one_before_goes_on(home, start
     content[-1] ^= 1
     rows.write_bytes(content)
     home.alias("intent@live", other.id)
-    until(lambda: (running.ask.get("/v1/verticals/intent").json()["coming"] or {}).get("state"))
-    assert "rows.safetensors has changed" in running.ask.get("/v1/verticals/intent").json()["coming"]["state"]
+    until(lambda: (running.ask.get("/v1/verticals/intent").json()["coming"] or {}).get("state") == "damaged")
+    assert "rows.safetensors has changed" in running.ask.get("/v1/verticals/intent").json()["coming"]["why"]
     assert running.ask.get("/v1/verticals/intent").json()["model"] == before
     assert running.predict("intent", "soup").status_code == 200

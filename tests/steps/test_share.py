@@ -219,7 +219,7 @@ def test_a_model_that_answers_otherwise_than_alone_is_not_shared(home, tmp_path,
     rows = share.SharedEntry
     monkeypatch.setattr(share, "SharedEntry", lambda own, *more: rows({name: array + 0.1 for name, array in own.items()}, *more))
     refused = share.share([other.get("models", "words")], other)
-    assert "differ by" in next(iter(refused.values()))
+    assert "differ from its outputs in torch by" in next(iter(refused.values()))
 
 
 def test_a_model_that_fits_joins_without_a_new_graph(home, run_yaml) -> None:

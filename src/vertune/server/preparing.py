@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from vertune.core.artifact import Artifact, Home
+from vertune.core.documents import lines
 from vertune.runtime.live import shorten
 
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
@@ -214,5 +215,5 @@ def _error_message(output: IO[bytes]) -> str:
     output.seek(max(0, size - _TAIL_BYTES))
     text = _ESCAPES.sub("", output.read().decode(errors="replace"))
     _, found, message = text.rpartition("Error: ")
-    lines = (message if found else text).strip().splitlines()
-    return (" ".join(lines[:5]) if found else " ".join(lines[-3:])) or "it printed no message."
+    printed = lines((message if found else text).strip())
+    return (" ".join(printed[:5]) if found else " ".join(printed[-3:])) or "it printed no message."
