@@ -87,3 +87,12 @@ def test_columns_of_other_values_are_no_labels():
     frame = pl.DataFrame({"text": ["t"] * 2, "a": [1, 0], "b": [2, 0]})
     with pytest.raises(ConfigError, match="the column 'b' contains '2'"):
         map_fields(frame, {"labels": ["a", "b"]}, Multilabel())
+
+
+@pytest.mark.parametrize("name", ["*", "^a$", "^.*$", "a b", ".*", "", "a\nb"])
+def test_a_column_may_have_any_name(name):
+    frame = pl.DataFrame({name: ["first", "second"], "a": ["x", "y"], "label": ["l", "m"]})
+    for table in (frame, frame.lazy()):
+        assert map_fields(table, {"text": name}, Classify()).frame["text"].to_list() == ["first", "second"]
+        assert map_fields(table, {"text": [name, "a"]}, Classify()).frame["text"][0] == f"{name}: first; a: x"
+        assert map_fields(table, {"text": "a"}, Classify(), keep=[name]).frame[name].to_list() == ["first", "second"]
