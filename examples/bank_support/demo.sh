@@ -21,7 +21,8 @@ printf '\n$ vertune serve --open --port 0\n'
 vertune serve --open --port 0 > served.txt 2>&1 &  # not by show_and_run, whose shell would receive the signal instead
 server=$!
 trap '{ kill "$server" && wait "$server"; } 2>/dev/null || true; rm -f served.txt' EXIT
-until url=$(grep -oE 'http://[0-9.]+:[0-9]+' served.txt | head -n 1) && [ -n "$url" ]; do
+# it listens before the model is prepared, and says so when the first answer can be given
+until url=$(sed -nE 's#^Answering at (http://[0-9.]+:[0-9]+).*#\1#p' served.txt | head -n 1) && [ -n "$url" ]; do
   kill -0 "$server" 2>/dev/null || { cat served.txt; exit 1; }
   sleep 0.2
 done
