@@ -272,9 +272,9 @@ class Text(Encoder):
         truncated tokens of its input is then too low.
         """
         if tokens is None and self.cutting(views) == "head":
-            heads = {name: _tokens.tokenise_heads(self.tokenizer, texts(records, name), self.max_cost) for name in _fields_of(views)}
-            tokens = TextTokens(heads, self.tokenizer_hash)
-        fields = self._fields(records, _fields_of(views), tokens)
+            fields = {name: _tokens.tokenise_heads(self.tokenizer, texts(records, name), self.max_cost) for name in _fields_of(views)}
+        else:
+            fields = self._fields(records, _fields_of(views), tokens)
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
 
     def _fields(self, records: Sequence[Record], names: Sequence[str], tokens: Tokens | None) -> dict[str, FieldTokens]:
