@@ -130,8 +130,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         package = (error.name or "").partition(".")[0]
         error = MissingExtra("This command", _EXTRAS[package], package)
-    elif machine_error(error):
-        error = machine_error(error) or error
+    elif translated := machine_error(error):
+        error = translated
     elif isinstance(error, OSError) and error.filename:
         error = StorageError(f"Can't read or write {error.filename}: {error.strerror or error}. Check the path and its permissions.")
     if isinstance(error, VertuneError):

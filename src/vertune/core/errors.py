@@ -33,7 +33,8 @@ _DISK = re.compile(
 """How polars, safetensors, tokenizers, torch, numpy and SQLite say that a file can't be written, in this order of appearance."""
 _DISK_NUMBERS = frozenset({errno.EIO, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.EROFS, errno.EDQUOT})
 _MEMORY = re.compile(
-    r"os error 12\b|(can't|[Cc]annot|Failed to|Unable to) allocate|not enough memory|[Oo]ut of memory|bad.?alloc(ation)?\b", re.ASCII
+    r"os error 12\b|(can't|cannot|failed to|unable to) allocate|not enough memory|out of memory|bad.?alloc(ation)?\b",
+    re.ASCII | re.IGNORECASE,
 )
 """How torch, ONNX Runtime, numpy and C++ libraries say that there is not enough memory."""
 
@@ -159,12 +160,19 @@ def machine_error(error: BaseException) -> StorageError | None:
             f"The memory of this machine is not sufficient: {first_line(error)}. Close other programs, or use less memory with fewer "
             "tokens in a pass (device.tokens) or a smaller pretrained model; then run again."
         )
-    if (isinstance(error, OSError) and error.errno in _DISK_NUMBERS) or _DISK.search(str(error)):
+    if is_disk_error(error):
         return StorageError(
             f"A file can't be written or read: {first_line(error)}. Free some disk space, or raise the limit that the message names; "
             "then run again. VERTUNE_HOME names another folder for results."
         )
     return None
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Return whether an exception of any library says that the disk is full, read-only or broken; errors of vertune never do."""
+    if isinstance(error, VertuneError):
+        return False
+    return (isinstance(error, OSError) and error.errno in _DISK_NUMBERS) or bool(_DISK.search(str(error)))
 
 
 @contextmanager
@@ -179,17 +187,12 @@ def machine_errors() -> Iterator[None]:
         raise translated from error
 
 
-_OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc")
-"""What messages of torch, ONNX Runtime and the C++ library contain if memory could not be allocated."""
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception of any library says that memory could not be allocated.
 
     torch raises a RuntimeError for the memory of the processor, and a class derived from it for that of a GPU.
     """
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_MEMORY.search(str(error))))
 
 
 def describe_exit(code: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core.documents import parse_json
-from vertune.core.errors import Conflict, StorageError, first_line, machine_error
+from vertune.core.errors import Conflict, StorageError, first_line, is_disk_error
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError) and machine_error(error) is None:
+        if not isinstance(error, OSError) and not is_disk_error(error):
             raise
         raise StorageError(
             f"Can't write {path}: {getattr(error, 'strerror', None) or first_line(error)}. Free some space on this disk, or choose another "
@@ -95,7 +95,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file; raise StorageError if it can't be read or is not JSON."""
     try:
         return parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # the last one for thousands of nested brackets
+    except (OSError, ValueError) as error:
         raise StorageError(f"Can't read {path} as JSON: {error}. Check that the file exists and is complete.") from error
 
 
