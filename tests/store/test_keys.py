@@ -579,7 +579,10 @@ def test_the_database_is_opened_again_from_time_to_time(keys, monkeypatch):
     assert keys._db is not before
 
 
-def test_a_locked_database_grants_access_for_a_while_only(keys, file, monkeypatch):
+@pytest.mark.parametrize("age", [module._MAX_CONNECTION_AGE, 0.0])
+def test_a_locked_database_grants_access_for_a_while_only(keys, file, monkeypatch, age):
+    """Also if it is time to open the database again."""
+    monkeypatch.setattr(module, "_MAX_CONNECTION_AGE", age)
     secret, key = keys.create("a", ["predict"])
     keys.check(secret)
     locking = sqlite3.connect(file, isolation_level=None)

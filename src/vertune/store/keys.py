@@ -109,10 +109,13 @@ class Keys:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _open(self) -> None:
-        """Connect to the database file, and store the identities of its files, by which a later replacement is noticed."""
+    def _open(self, timeout: float = _BUSY_TIMEOUT) -> None:
+        """Connect to the database file, and store the identities of its files, by which a later replacement is noticed.
+
+        `timeout` is the time in seconds to wait for the locks of other processes.
+        """
         identity = _identity(self.file)  # read first, so that the next query notices if the file is replaced meanwhile
-        self._db, self.writable = self._connect(self.file)
+        self._db, self.writable = self._connect(self.file, timeout)
         self._identities = (identity, *map(_identity, self._log_files))
         self._version: int | None = None
         self._opened_at, self._queried_at = time.monotonic(), -float("inf")
@@ -122,7 +125,7 @@ class Keys:
         """The write-ahead log and its index, which exist only while an older version of vertune has the database open."""
         return self.file.with_name(f"{self.file.name}-wal"), self.file.with_name(f"{self.file.name}-shm")
 
-    def _connect(self, file: Path) -> tuple[sqlite3.Connection, bool]:
+    def _connect(self, file: Path, timeout: float = _BUSY_TIMEOUT) -> tuple[sqlite3.Connection, bool]:
         """Connect to a database file, without implicit transactions, and create the table of keys if it is missing.
 
         Returns the connection, and whether the database can be written. It can't on a read-only disk.
@@ -139,7 +142,7 @@ class Keys:
                 if writable:
                     with suppress(sqlite3.OperationalError):  # an older version has the database open, with a write-ahead log
                         database.execute("PRAGMA journal_mode = DELETE")
-                    _wait_for_locks(database, _BUSY_TIMEOUT)
+                    _wait_for_locks(database, timeout)
                     database.execute("PRAGMA synchronous = FULL")  # a power failure must not bring a revoked key back
                     database.execute(_TABLE)
                 _wait_for_locks(database, _READ_TIMEOUT)
@@ -336,8 +339,10 @@ class Keys:
                 # `data_version` does not count the writes of its own connection.
                 self._version, self._queried_at = None, -float("inf")
 
-    def _reopen_if_changed(self) -> None:
+    def _reopen_if_changed(self, timeout: float = _BUSY_TIMEOUT) -> None:
         """Open the database again if one of its files was replaced, or after `_MAX_CONNECTION_AGE`; the caller holds the lock.
+
+        `timeout` is the time in seconds to wait for the locks of other processes.
 
         A restored backup replaces the file. Raises StorageError if the file does not exist. Raises it too if the write-ahead log of
         the previous file is still there, because SQLite would apply that log to the new file.
@@ -360,7 +365,7 @@ class Keys:
                 "revocation may be missing. Stop all processes that use the database, and start them again."
             )
         previous = self._db
-        self._open()
+        self._open(timeout)
         previous.close()
 
     def _rows_not_older_than(self, max_age: float) -> dict[str, _StoredKey]:
@@ -372,16 +377,20 @@ class Keys:
         now = time.monotonic()
         if now - self._queried_at < max_age:
             return self._rows
-        self._reopen_if_changed()
         try:
+            self._reopen_if_changed(_READ_TIMEOUT)
             (version,) = self._db.execute("PRAGMA data_version").fetchone()
             if version != self._version:
                 self._rows = self._read()
                 self._version = version
-        except sqlite3.Error as error:
-            if _is_busy(error) and now - self._read_at < _MAX_AGE_WHILE_LOCKED:
+        except (sqlite3.Error, StorageError) as error:
+            cause = error if isinstance(error, sqlite3.Error) else error.__cause__
+            unchanged = _identity(self.file) == self._identities[0]
+            if unchanged and _is_busy(cause) and now - self._read_at < _MAX_AGE_WHILE_LOCKED:
                 self._queried_at = now
                 return self._rows
+            if isinstance(error, StorageError):
+                raise
             raise self._storage_error(error) from error
         self._queried_at = self._read_at = now
         return self._rows
@@ -441,7 +450,7 @@ class Keys:
         return StorageError(f"The database {self.file} can't be used: {error}. Check that its folder is writable and the disk not full.")
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: BaseException | None) -> int:
     """Return the primary error code of SQLite; 0 if the error has none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # the upper bits hold the extended code
 
@@ -451,7 +460,7 @@ def _wait_for_locks(database: sqlite3.Connection, seconds: float) -> None:
     database.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def _is_busy(error: BaseException | None) -> bool:
     """Return whether SQLite raised the error because another process has locked the database."""
     return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
