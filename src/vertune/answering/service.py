@@ -233,8 +233,9 @@ class AnswerService:
             views = deployment.predictor.views(records[0])
             key = (deployment.feature_key, deployment.record_key, views, tuple(positions))
             if key not in features:
-                self._check_capacity(call, records)
-                features[key] = _encode(call, deployment.predictor.encoder, records, views)
+                characters = self._check_capacity(call, records)
+                encode = _encode if characters < _PORTION_CHARACTERS else _encode_in_portions
+                features[key] = encode(call, deployment.predictor.encoder, records, views)
             shares.append(Share(deployment, answers, positions, records, features[key]))
         for share in shares if saved else ():  # what another model computes anyway is not saved
             content = share.deployment.predictor.encoder.content
@@ -245,15 +246,17 @@ class AnswerService:
         call.tokenizing = time.perf_counter() - started
         return shares
 
-    def _check_capacity(self, call: Call, records: Sequence[Record]) -> None:
+    def _check_capacity(self, call: Call, records: Sequence[Record]) -> int:
         """Raise Busy if the queue can't accept these records now, before time is spent to tokenise them.
 
+        Returns the number of characters of the records.
         Their exact number of tokens is not known yet; a low estimate, made from their numbers of characters, is used instead.
         """
-        sizes = (count_characters(value) for record in records for value in record.values())
+        sizes = [count_characters(value) for record in records for value in record.values()]
         least = sum(min(size // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION) for size in sizes)
         if least >= _MIN_CHECKED_TOKENS:
             self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
+        return sum(sizes)
 
     def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
         """Queue the inputs of a call: one request for each executor, an object that runs one or more models.
@@ -370,9 +373,15 @@ def _compute(executor: Any, payloads: Sequence[Payload]) -> list[Any]:
 
 
 def _encode(call: Call, encoder: Encoder, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
-    """Return the features (tokenised inputs) of records; raise Busy when the deadline of the call passes.
+    """Return the features (tokenised inputs) of records; raise Busy if the deadline of the call has passed."""
+    _seconds_left(call)
+    return encoder.encode(records, views)
 
-    Long texts are tokenised in portions, so that the deadline is noticed in time and little memory is needed at once.
+
+def _encode_in_portions(call: Call, encoder: Encoder, records: Sequence[Record], views: Sequence[View]) -> list[Feature]:
+    """Return the features (tokenised inputs) of long records; raise Busy when the deadline of the call passes.
+
+    They are tokenised in portions, so that the deadline is noticed in time and little memory is needed at once.
     """
     features: list[Feature] = []
     portion: list[Record] = []
@@ -381,8 +390,7 @@ def _encode(call: Call, encoder: Encoder, records: Sequence[Record], views: Sequ
         portion.append(record)
         size += sum(map(count_characters, record.values()))
         if size >= _PORTION_CHARACTERS or position == len(records):
-            _seconds_left(call)
-            more = encoder.encode(portion, views)
+            more = _encode(call, encoder, portion, views)
             first = position - len(portion)
             for feature in more if first else ():
                 feature.record += first

@@ -152,12 +152,12 @@ class Predictor:
 
 def check_finite(outputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
     """Return these outputs of a model unchanged; raise ModelError if one contains NaN or infinity, from which no prediction can be made."""
-    for output in outputs:
-        if not np.isfinite(output).all():
-            raise ModelError(
-                "The model's outputs contain NaN or infinity; expected finite numbers. Its weights are damaged, or training failed: "
-                "restore its files from a copy, or train again."
-            )
+    numbers = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=None) if outputs else ()  # one call of NumPy, not many
+    if not np.isfinite(numbers).all():
+        raise ModelError(
+            "The model's outputs contain NaN or infinity; expected finite numbers. Its weights are damaged, or training failed: "
+            "restore its files from a copy, or train again."
+        )
     return outputs
 
 
@@ -238,10 +238,10 @@ def check_base(model: str, trained: dict[str, str], encoder: Encoder) -> None:
 
     `model` is the id that the error names, and `trained` contains the hashes of the base model and tokenizer when it was trained.
     """
+    found = encoder.fingerprint()
     for what, expected in trained.items():
-        found = encoder.fingerprint()[what]
-        if found != expected:
+        if found[what] != expected:
             raise ModelError(
-                f"The {what} of {model} has changed since training: expected sha256 {expected[:12]}…, found {found[:12]}…. "
+                f"The {what} of {model} has changed since training: expected sha256 {expected[:12]}…, found {found[what][:12]}…. "
                 "Restore the original files, or train again with the present ones."
             )
