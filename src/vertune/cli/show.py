@@ -104,7 +104,7 @@ def _describe_dataset(dataset: Artifact, home: Home) -> Description:
     rows = {name: count for name, count in (manifest.get("rows") or {}).items() if count}
     file = dataset.folder / "report.json"
     warnings = read_json(file).get("warnings", []) if file.exists() else []
-    models = [model.id for model in home.shelf("models") if dataset.id in model.manifest_or_empty.get("parents", [])]
+    models = [model.id for model in home.shelf("models") if dataset.id in model.parents]
     facts = {
         "what": "a dataset for " + _task({**manifest["config"], **({"task": manifest["task"]} if "task" in manifest else {})}),
         "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),

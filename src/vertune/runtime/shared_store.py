@@ -71,7 +71,7 @@ def load_backbone(artifact: Artifact, precision: Precision, threads: int | None 
     `threads` is the number of threads that compute one batch; None uses all processors that this process may use. Raises StorageError
     if a file has changed since the backbone was made.
     """
-    manifest = artifact.manifest
+    manifest = artifact.verified()
     for name in (BASE, precision):  # before the files are opened to compare them
         check_tree(artifact.folder, name)
     artifact.check_files([f"{precision}/{one['file']}" for one in manifest["stretches"]], BASE)

@@ -94,8 +94,9 @@ def compress(
         compression = _Compression(model, config, dataset, recorder, _Folders(Path(scratch), run.folder))
         smaller, graph = compression.run(chain)
         _write(run, smaller, graph, _entries(compression, model), dataset.manifest)
-        compression.check_written(run, StandaloneModel(smaller.encoder, smaller.task, graph))
-        reference.write(run.folder, {precision_of([part.name for part in chain]): Predictor.open(run)})
+        written = Predictor.open(run)
+        compression.check_written(run, written, StandaloneModel(smaller.encoder, smaller.task, graph))
+        reference.write(run.folder, {precision_of([part.name for part in chain]): written})
         for folder in run.folder.glob(f"{_CHECKPOINTS}*"):
             shutil.rmtree(folder, ignore_errors=True)
         last = compression.candidates[-1]
@@ -248,15 +249,13 @@ class _Compression:
         mark_best(self.candidates)
         return model, graph
 
-    def check_written(self, run: Artifact, measured: StandaloneModel) -> None:
-        """Compare the model that was written to the folder of `run` with `measured`, the same model in memory.
+    def check_written(self, run: Artifact, written: Predictor, measured: StandaloneModel) -> None:
+        """Compare `written`, the model that was loaded from the folder of `run`, with `measured`, the same model in memory.
 
         Raises ModelError if their predictions differ.
         """
         records, task = self.validation[:_BATCH], self.parent.task
-        in_memory, on_disk = (
-            task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured), Predictor.open(run))
-        )
+        in_memory, on_disk = (task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured), written))
         if not np.allclose(in_memory, on_disk, atol=1e-3):
             raise ModelError(
                 f"The compressed model in {run.folder} makes other predictions after it is loaded from disk than it made in memory, "

@@ -55,7 +55,7 @@ def is_just_made(artifact: Artifact) -> bool:
 def needed_by_runs(home: Home) -> dict[str, Artifact]:
     """Return the ids of all artifacts from which running commands make something, each with the run that needs it."""
     parents = parents_of(home)
-    return {id: run for run in home.runs() if is_alive(run) for id in ancestors(run.manifest_or_empty.get("parents", []), parents)}
+    return {id: run for run in home.runs() if is_alive(run) for id in ancestors(run.parents, parents)}
 
 
 def parents_of(home: Home) -> dict[str, list[str]]:
@@ -64,7 +64,7 @@ def parents_of(home: Home) -> dict[str, list[str]]:
     A backbone has none here: once it is exported, it does not need the models for which it was made.
     """
     return {
-        artifact.id: [] if shelf == "backbones" else list(artifact.manifest_or_empty.get("parents", []))
+        artifact.id: [] if shelf == "backbones" else list(artifact.parents)
         for shelf in SHELVES
         for artifact in home.shelf(shelf)  # type: ignore[arg-type]
     }
