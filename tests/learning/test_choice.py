@@ -88,7 +88,7 @@ def test_a_loop_that_the_limit_ends_is_told(configured, tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_estimated_from_the_steps_that_were_done():
-    result = LoopResult(Position(step=25, seconds=50.0), 25, 60.0, 1.0, late=True)
+    result = LoopResult(Position(step=25, seconds=50.0), 25, 1.0, late=True)
     assert "25 of 100 steps (25.0%). Set training.time_limit: 250" in choice.stopped(TimeLimit(100, 100), result, 100)
 
 

@@ -60,7 +60,6 @@ class LoopResult:
 
     position: Position
     steps: int
-    seconds: float
     examples_per_second: float
     late: bool = False
     """Whether the time limit ended the training before its last step."""
@@ -158,7 +157,8 @@ class _Training:
         every = self._evaluation_steps()
         while self.position.step < self.plan.steps and not self._is_late() and not self._is_stale():
             self._step()
-            self.position.seconds = before + clock.now() - started
+            if self.plan.seconds is not None:  # the clock reads a file for each thread
+                self.position.seconds = before + clock.now() - started
             now = time.monotonic()
             self._report(now - began, self.position.step - first)
             if self.lesson.score and (self.position.step % every == 0 or self.position.step == self.plan.steps):
@@ -172,7 +172,7 @@ class _Training:
         self._take_best()
         give_back()
         seconds = time.monotonic() - began
-        return LoopResult(self.position, self.position.step, before + seconds, self.seen / max(seconds, 1e-9), late)
+        return LoopResult(self.position, self.position.step, self.seen / max(seconds, 1e-9), late)
 
     def _is_late(self) -> bool:
         """Return whether the time limit has passed."""
