@@ -22,7 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import load
 import training
+
+from vertune.core import documents
 
 OUT = training.HERE / "results" / "memory.json"
 BAR = 4e9
@@ -45,7 +48,7 @@ def table(file: str, **columns: str) -> Rows:
 
 def lines(file: str) -> Rows:
     """The objects of a file of JSON lines."""
-    return [json.loads(line) for line in (data() / file).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in documents.lines((data() / file).read_text(encoding="utf-8"))]
 
 
 def questions() -> Rows:
@@ -116,26 +119,13 @@ def child(task: str, count: int, seconds: float) -> None:
         fit(build(Config, value), Home(Path(folder)), show, {"train": pl.DataFrame(rows_of(task, count))})
 
 
-def family(pid: int) -> list[int]:
-    """A process and its descendants."""
-    found = [pid]
-    for parent in found:
-        try:
-            found += [
-                int(number) for thread in Path(f"/proc/{parent}/task").iterdir() for number in (thread / "children").read_text().split()
-            ]
-        except OSError:
-            continue
-    return found
-
-
-def resident(pid: int, entry: str = "VmRSS") -> int:
-    """Resident memory of a process in bytes, now (`VmRSS`) or at its highest (`VmHWM`); 0 once it has ended."""
+def highest(pid: int) -> int:
+    """The highest resident memory of a process so far in bytes; 0 once it has ended."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(entry)), 0)
+    return next((int(line.split()[1]) * 1024 for line in documents.lines(text) if line.startswith("VmHWM")), 0)
 
 
 def measure(task: str, count: int, seconds: float, threads: int) -> dict[str, Any]:
@@ -146,8 +136,8 @@ def measure(task: str, count: int, seconds: float, threads: int) -> dict[str, An
         started, peak, own = time.monotonic(), 0, 0
         running = subprocess.Popen(command, stdout=out, stderr=wrong, env={**os.environ, **quiet})
         while running.poll() is None:
-            peak = max(peak, sum(map(resident, family(running.pid))))
-            own = max(own, resident(running.pid, "VmHWM"))
+            peak = max(peak, load.resident(running.pid))
+            own = max(own, highest(running.pid))
             time.sleep(EVERY)
         for file in (out, wrong):
             file.seek(0)
