@@ -15,6 +15,14 @@ Kind = Literal["text", "category", "number", "labels", "flags", "spans", "answer
 Role = Literal["label", "number", "text", "reply", "reference", "meta", "id"]
 
 
+SPLIT_WORDS: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training", "训练集", "训练"),
+    "validation": ("validation", "valid", "devel", "development", "dev", "val", "验证集", "验证", "开发集"),
+    "test": ("test", "testing", "测试集", "测试"),
+}
+"""For each split, the words that usually name it in a column and in the names of files."""
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
     """What a column of a table seems to contain, measured on its values and its name."""

@@ -11,20 +11,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import polars as pl
 
 from vertune.core import numerals, separators
-from vertune.core.profile import ColumnProfile, Kind, TableProfile
+from vertune.core.profile import SPLIT_WORDS, ColumnProfile, Kind, TableProfile
 from vertune.data import names
 
 SAMPLE_ROWS = 20_000
 """Number of rows, from the start of a table, that are measured."""
-_SPLITS = frozenset(
-    {"train", "training", "test", "testing", "validation", "valid", "dev", "devel", "val", "unused", "训练", "测试", "验证"}
-)
+_SPLITS = frozenset(word for words in SPLIT_WORDS.values() for word in words) | {"unused"}
 _MOST_LABELS = 2000
 _LISTS = 0.1
 """Least fraction of the cells that must be lists in a column of texts that is regarded as a column of lists."""
@@ -199,7 +196,7 @@ def _items(values: pl.Series, separator: str | None) -> list[str]:
     if separator is not None:
         rows = [separators.split(row, separator) for row in rows]
     elif values.dtype == pl.String:
-        rows = [value if isinstance(value := _parsed(row), list) else [row] for row in rows]
+        rows = [[row] if (items := separators.listed(row)) is None else items for row in rows]
     return [str(item).strip() for row in rows for item in row if str(item).strip()]
 
 
@@ -252,7 +249,7 @@ def _describe_labels(items: Sequence[str], rows: int, separator: str | None = No
 
 def _most(counts: Counter[str], rows: int) -> str:
     """Format the three most frequent values with the share of rows that have them."""
-    shown = ", ".join(f"{short(word)} ({count / max(1, rows):.0%})" for word, count in islice(counts.most_common(3), 3))
+    shown = ", ".join(f"{short(word)} ({count / max(1, rows):.0%})" for word, count in counts.most_common(3))
     return f"{shown}{' …' if len(counts) > 3 else ''}"
 
 

@@ -10,15 +10,11 @@ from pydantic import Field, field_validator
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Split
+from vertune.core.profile import SPLIT_WORDS
 from vertune.core.records import Column
 from vertune.splits import _cut
 
-_USUAL = {
-    "train": ["train", "training"],
-    "validation": ["validation", "valid", "val", "dev", "development"],
-    "test": ["test", "testing"],
-    "unused": ["unused"],
-}
+_USUAL = {**SPLIT_WORDS, "unused": ("unused",)}
 
 
 class Given(Split):

@@ -13,14 +13,9 @@ from vertune.core.config import dump, source_of
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Source
 from vertune.core.parse import build
+from vertune.core.profile import SPLIT_WORDS
 
-_WORDS = {
-    "train": ("train", "training", "训练集", "训练"),
-    "validation": ("validation", "valid", "devel", "dev", "val", "验证集", "验证", "开发集"),
-    "test": ("test", "testing", "测试集", "测试"),
-}
-"""Words in the name of a file that say which split it contains."""
-_SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words}
+_SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _WORD = re.compile(f"(?<![a-z])({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
 _NO_DATA = re.compile(r"(readme|licen[cs]e|provenance|changelog|requirements|notice|\.|_)", re.IGNORECASE)
 _NO_DATA_ENDINGS = (".md", ".py", ".yaml", ".yml", ".html", ".pdf", ".ipynb", ".toml", ".log", ".sh", ".gitignore")
@@ -108,7 +103,7 @@ def _by_split(entries: Sequence[Path]) -> dict[str, Path]:
         word = _WORD.search(item.stem)
         if word is not None and (item.is_dir() or _is_readable(item)):
             found.setdefault(_SPLIT_OF[word[1].lower()], item)
-    return {split: found[split] for split in _WORDS if split in found}
+    return {split: found[split] for split in SPLIT_WORDS if split in found}
 
 
 def _siblings(path: Path) -> dict[str, Path]:
@@ -120,6 +115,6 @@ def _siblings(path: Path) -> dict[str, Path]:
     beside = {item.name.lower(): item for item in sorted(path.parent.iterdir()) if item.is_file()}
     return {
         split: next(beside[start + word + end] for word in words if start + word + end in beside)
-        for split, words in _WORDS.items()
+        for split, words in SPLIT_WORDS.items()
         if split != "train" and any(start + word + end in beside for word in words)
     }
