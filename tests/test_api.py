@@ -181,3 +181,18 @@ def test_load_says_what_there_is(fitted):
 def test_it_shows_what_it_is(support):
     assert repr(support).startswith("Vertical('support-")
     assert "accuracy" in repr(support)
+
+
+def test_files_without_a_header_are_read_alike(tmp_path):
+    """The test rows too: their first row is no header."""
+    from vertune.api import _Columns, _settings
+    from vertune.core.config import parse
+
+    rows = [f"the card of customer {row} was lost in {'rome' if row % 2 else 'oslo'},{'ab'[row % 2]}" for row in range(60)]
+    paths = {"train": tmp_path / "train.csv", "test": tmp_path / "test.csv"}
+    for name, path in paths.items():
+        path.write_text("\n".join(rows[:40] if name == "train" else rows[40:]) + "\n", encoding="utf-8")
+    config = parse(_settings(paths, {}, _Columns([], None), {"name": "cards"}))
+    read = [source.read().lazy().collect() for source in (config.data.source, config.data.test)]
+    assert [frame.height for frame in read] == [40, 20]
+    assert read[0].columns == read[1].columns

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vertune")
 _SPLITS = ("train", "validation", "test")
-_TARGET = "label"
 
 
 class Vertical:
@@ -288,11 +287,11 @@ def _settings(parts: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], colu
         guess = guess_frame(frames["train"], "the data", columns.texts, columns.label, _named_task(settings))
     else:
         guess = init(Path(parts["train"]).expanduser(), columns.texts, columns.label, _named_task(settings))
-        from vertune.core.config import source_of
+        from vertune.steps.init.tables import as_config, as_source
 
         beside = guess.others if len(parts) == 1 and Path(parts["train"]).expanduser().is_dir() else {}
         data |= {"source": guess.source, **beside}
-        data |= {name: source_of(str(Path(part).expanduser())) for name, part in parts.items() if name != "train"}
+        data |= {name: as_config(as_source(Path(part).expanduser(), {}).detect()[0]) for name, part in parts.items() if name != "train"}
     data.setdefault("fields", {name: value[0] if len(value) == 1 else value for name, value in guess.fields.items()})
     if guess.split and "split" not in data:
         data["split"] = {"name": "given", "by": guess.split}
