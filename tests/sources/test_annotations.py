@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertune.core.errors import DataError
+from vertune.sources import huggingface
 from vertune.sources.annotations import Annotations
 from vertune.sources.huggingface import Huggingface
 
@@ -170,6 +171,9 @@ def test_numbers_of_tags_are_named_by_the_option_the_file_or_their_order(tmp_pat
     pl.DataFrame(rows).write_parquet(hub, metadata={"huggingface": json.dumps({"info": {"features": features}})})
     assert Annotations.recognises(hub)
     assert _rows(_read(hub))[0] == EXPECTED
+    added, errors = huggingface._with_spans(pl.DataFrame(rows))  # of a data set that names no classes
+    assert _rows(added)[0] == unnamed
+    assert errors == [None] * 3
     assert "there are only names for 0 to 2" in _read_errors(path, rows, names=names[:3])
 
 

@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import polars as pl
-
 from vertune.core.documents import parse_json
 from vertune.sources import conll
 
@@ -31,7 +29,6 @@ _ENDS = ("end", "end_offset", "stop", "end_idx", "end_pos", "endOffset")
 _LABELS = ("label", "labels", "type", "entity_group", "tag", "entity", "entity_type", "category")
 _SURFACES = ("text", "word", "surface", "mention", "span", "value")
 
-SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
 """Type of a column of spans."""
 Span = dict[str, Any]
 

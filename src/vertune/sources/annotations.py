@@ -15,7 +15,7 @@ import polars as pl
 
 from vertune.core.errors import DataError, VertuneError
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _files, _json, _marked, _table
+from vertune.sources import _decode, _files, _json, _marked, _table, conll
 from vertune.sources._marked import Marked
 from vertune.sources.csv import Csv
 from vertune.sources.parquet import Parquet
@@ -23,7 +23,7 @@ from vertune.sources.parquet import Parquet
 _WRAPPERS = ("annotations", "data", "examples", "documents")
 """Keys of the list of records, in files that are one JSON object."""
 _HEAD_RECORDS = 50
-_CSV_MARKS = (b"start", b"[[")
+_CSV_MARKS = (b'"start', b"[[")
 """One of these is in every table whose cells contain spans as JSON."""
 _Value = tuple[Any, str | None]
 
@@ -111,7 +111,7 @@ def _frame(path: Path, found: list[Marked]) -> pl.DataFrame:
         raise DataError(f"{path} contains no records. Check how it was exported.")
     columns = {
         "text": pl.Series([one.text for one in found], dtype=pl.String),
-        "spans": pl.Series([one.spans for one in found], dtype=_marked.SPANS),
+        "spans": pl.Series([one.spans for one in found], dtype=conll.SPANS),
         **{name: _table.series(name, values) for name, values in _table.columns(one.others for one in found).items()},
     }
     return _table.marked(pl.DataFrame(columns), str(path), [one.error for one in found])

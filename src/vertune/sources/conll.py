@@ -18,7 +18,7 @@ from vertune.core.errors import DataError
 from vertune.core.kinds import Source
 from vertune.sources import _decode, _files, _table
 
-_SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
+SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
 _OPEN, _CLOSE = frozenset("BSU"), frozenset("ESLU")
 _KNOWN = frozenset("BIOEMSLU")
 _BLANK = " \t\r\n"
@@ -102,7 +102,7 @@ class Conll(Source):
                 "Write a token and its tag on each line, or name the source that reads this format."
             )
         text.refuse_mixed(errors)
-        frame = pl.DataFrame([pl.Series("text", texts, dtype=pl.String), pl.Series("spans", spans, dtype=_SPANS)])
+        frame = pl.DataFrame([pl.Series("text", texts, dtype=pl.String), pl.Series("spans", spans, dtype=SPANS)])
         if self.document:
             frame = frame.with_columns(pl.Series(self.document, [f"{path.name}:{number}" for number in documents]))
         return _table.marked(frame, str(path), errors)

@@ -10,7 +10,7 @@ import polars as pl
 
 from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName, first_line
 from vertune.core.kinds import Source
-from vertune.sources import _files, _marked, _table
+from vertune.sources import _files, _marked, _table, conll
 from vertune.sources._marked import Marked
 
 
@@ -115,13 +115,21 @@ def _named(column: pl.Series, names: Sequence[str]) -> pl.Series:
 
 
 def _with_spans(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str | None] | None]:
-    """Add the columns `text` and `spans` to a data set of tokens with named tags, and return an error or None for each row."""
+    """Add the columns `text` and `spans` to a data set of tokens with tags, and return an error or None for each row.
+
+    Tags that are numbers without names get the usual ones; nothing is added if even these can't be known.
+    """
     found = [_marked.of_tokens(row) for row in frame.head(1).to_dicts()]
     if not all(found) or {"text", "spans"} & set(frame.columns):
         return frame, None
-    marked = [_marked.of_tokens(row) or [Marked(None, None, "has no tokens, or another number of tags")] for row in frame.to_dicts()]
+    rows = frame.to_dicts()
+    numbered = [tags for row in rows if (tags := _marked.numbered_tags(row))]
+    names = (_marked.usual_names(numbered) if numbered else None) or []
+    if numbered and not names:
+        return frame, None
+    marked = [_marked.of_tokens(row, names) or [Marked(None, None, "has no tokens, or another number of tags")] for row in rows]
     added = [
         pl.Series("text", [one.text for one, *_ in marked], dtype=pl.String),
-        pl.Series("spans", [one.spans for one, *_ in marked], dtype=_marked.SPANS),
+        pl.Series("spans", [one.spans for one, *_ in marked], dtype=conll.SPANS),
     ]
     return frame.with_columns(added), [one.error for one, *_ in marked]
