@@ -366,8 +366,7 @@ def _unlabelled(config: Config, predictor: Predictor) -> list[Record]:
 
     if config.data.unlabelled is None:
         return []
-    rows = config.data.unlabelled.read()
-    frame = rows.collect() if isinstance(rows, pl.LazyFrame) else rows
+    frame = config.data.unlabelled.read().lazy().collect()
     if "__error" in frame.columns:
         frame = frame.filter(pl.col("__error").is_null())
     return list(predictor.task.clean(model_columns(frame, predictor)).frame.to_dicts())

@@ -128,7 +128,7 @@ def read_rows(path: Path) -> pl.DataFrame:
     They contain the name of the file, the number of the row (from 1), and the reason why the row can't be read, if any.
     Raises NotFound if there is no such file.
     """
-    return _frame(_source(path))
+    return _source(path).read().lazy().collect()
 
 
 def _source(path: Path) -> Source:
@@ -138,14 +138,6 @@ def _source(path: Path) -> Source:
     from vertune.core.config import source_of
 
     return build(Source, source_of(str(path)))
-
-
-def _frame(source: Source) -> pl.DataFrame:
-    """Return all rows of a source as a frame in memory."""
-    import polars as pl
-
-    read = source.read()
-    return read.collect() if isinstance(read, pl.LazyFrame) else read
 
 
 def predict_file(
@@ -164,7 +156,7 @@ def predict_file(
         raise ConfigError(f"Predictions can't be written to '{out}'. Name a file that ends with one of {', '.join(FORMS)}.")
     source = _source(file)
     _refuse_overwriting(file, out)
-    frame = _frame(source)
+    frame = source.read().lazy().collect()
     inputs = Inputs.of(model)
     rows = _with_inputs(frame, inputs, texts, file)
     check_writable(out)

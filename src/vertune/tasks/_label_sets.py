@@ -83,12 +83,13 @@ def _parse(cell: str, separator: str, name: str) -> tuple[list[str] | None, str 
     text = cell.strip()
     if not text:
         return [], None
-    bracketed = text[0] + text[-1] in ("[]", "{}")
-    if bracketed and separators.listed(text) is None and not (separator and separator in text and text[0] == "["):
+    listed = separators.listed(text)
+    if listed is not None:
+        return listed, None
+    if text[0] + text[-1] in ("[]", "{}") and not (separator and separator in text and text[0] == "["):
         return None, f'{name} are neither a list such as ["a", "b"] nor labels in one text'
-    parts = separators.split(text, separator)
     # the white space beside a separator belongs to the separator; in a list, it belongs to the label
-    return parts if separators.listed(text) is not None else [part.strip() for part in parts], None
+    return [part.strip() for part in separators.split(text, separator)], None
 
 
 def _refuse_flags(lists: pl.Series, name: str) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 from vertune.core import part
 from vertune.core.config import dump
 from vertune.core.errors import DataError, NotFound, UnknownName, VertuneError
-from vertune.core.kinds import Encoder, Source, Task
+from vertune.core.kinds import Encoder, Task
 from vertune.core.parse import build
 from vertune.core.profile import Guess, TableProfile
 from vertune.data import describe, profile
@@ -51,7 +51,7 @@ def init(
         raise NotFound(f"There is no file or folder '{path}'. Name the file with your labelled records.")
     tables = find_tables(path)
     source, notes = as_source(tables.paths["train"], options or {}).detect()
-    frame = _read(source)
+    frame = source.read().lazy().collect()
     readable = frame.filter(pl.col("__error").is_null())
     if readable.is_empty():
         raise DataError(unreadable(frame, str(path)) or f"{path} contains no rows. Check how the file was written.")
@@ -102,12 +102,6 @@ def unreadable(frame: pl.DataFrame, where: str) -> str | None:
         f"{bad.height:,} of {plural(frame.height, 'row')} of {where} can't be read. The first is row {first['__row']}: {first['__error']}. "
         "Correct these rows, or name the encoding, delimiter or source in the config."
     )
-
-
-def _read(source: Source) -> pl.DataFrame:
-    """Return all rows that a source reads."""
-    rows = source.read()
-    return rows.collect() if isinstance(rows, pl.LazyFrame) else rows
 
 
 def _tasks() -> list[Task]:
