@@ -114,7 +114,7 @@ class Vertical:
 
         The value of the task's main metric may become worse by at most the option `compress.tolerance` of the model's
         config. Each of `settings` changes one option, for example `compress.chain=[trim_vocabulary, int8]`. Raises
-        ModelError if the smaller model loses too much accuracy, or if there are too few validation records to decide
+        ModelError if the smaller model loses too much accuracy, or if there are too few labelled records to decide
         this. With `accept=True`, the smaller model is returned in the second case.
         """
         from vertune.steps.compress import CompressOptions, compress

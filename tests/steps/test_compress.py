@@ -143,13 +143,88 @@ def test_another_base_with_other_tokens_is_refused_where_tokens_answer(tmp_path,
         _check([*one, *one], two, tokens=False)
 
 
-def test_rows_that_the_model_learnt_from_can_t_tell(home):
+def refitted(home):
+    """The trained model, as if it had been trained on its validation rows too."""
     model = trained(home)
     model.update(chosen={**model.manifest["chosen"], "refit": 60})
+    return model
+
+
+def test_rows_that_the_model_learnt_from_can_t_tell(home):
+    model = refitted(home)
     with pytest.raises(ModelError, match="trained on these rows too"):
-        compress(model, home, [LOOSE])
-    made = compress(model, home, [LOOSE], options=CompressOptions(accept=True))
+        compress(model, home, [LOOSE, "compress.folds=0"])
+    made = compress(model, home, [LOOSE, "compress.folds=0"], options=CompressOptions(accept=True))
     assert "finally retrained on all labelled rows" in (made.folder / "report.html").read_text()
+
+
+def test_what_is_only_exported_needs_no_other_rows(home):
+    assert compress(refitted(home), home, ["compress.chain=[]"]).manifest["candidates"][-1]["verdict"] == "accepted"
+
+
+def test_few_rows_are_decided_by_training_without_each_part_of_them(home, loose):
+    seen = []
+    made = compress(refitted(home), home, [LOOSE], lambda kind, **fields: seen.append((kind, fields)))
+    parts = [fields for kind, fields in seen if kind == "cross-validating"]
+    rows = made.manifest["gate"]["cross_validation"]["rows"]
+    assert [fields["number"] for fields in parts] == [1, 2, 3, 4, 5]
+    assert sum(fields["rows"] for fields in parts) == rows > made.manifest["gate"]["rows"]
+    assert made.manifest["candidates"][-1]["verdict"] == "accepted"
+    assert made.manifest["candidates"][-1]["why"].count("in a cross-validation with 5 parts") == 1
+    assert "were repeated 5 times" in (made.folder / "report.html").read_text()
+    assert not (made.folder / "folds").exists()
+
+
+def test_a_loss_on_rows_that_were_not_trained_on_is_refused(home, loose, monkeypatch):
+    from vertune.steps.compress.compression import Compression
+
+    def halved(self, chain, parent, train, held_out):
+        """Every answer is right before compression, and none after it."""
+        assert not {record["text"] for record in train} & {record["text"] for record in held_out}
+        other = {"food": "place", "place": "food"}
+        answers = self._answers(parent, held_out)
+        pairs = list(zip(answers, held_out, strict=True))
+        return (
+            [{**answer, "label": row["label"]} for answer, row in pairs],
+            [{**answer, "label": other[row["label"]]} for answer, row in pairs],
+        )
+
+    monkeypatch.setattr(Compression, "on_held_out", halved)
+    with pytest.raises(ModelError, match=r"loses 100\.00 points in a cross-validation"):
+        compress(refitted(home), home, [LOOSE.replace("1", "0.1")])
+
+
+def test_a_killed_cross_validation_trains_no_part_twice(home, loose):
+    def kill(kind, **fields):
+        if kind == "cross-validating" and fields["number"] == 3:
+            raise KeyboardInterrupt
+
+    model = refitted(home)
+    with pytest.raises(KeyboardInterrupt):
+        compress(model, home, [LOOSE], kill)
+    (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
+    kept = {path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/edits.json")}
+    assert len(kept) == 2
+    times = {}
+
+    def watch(kind, **fields):
+        if kind == "measuring":
+            times.update({path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/edits.json")})
+
+    compress(model, home, [LOOSE], watch, CompressOptions(resume=True))
+    assert times == kept
+
+
+@pytest.mark.parametrize("rows", [7, 60])
+def test_a_text_is_in_one_part_only(rows):
+    from vertune.steps.compress import folds
+
+    records = [{"text": f"text {number % 6}"} for number in range(rows)]
+    divided = folds.parts(records, ["text"], 5, seed=0)
+    assert sorted(np.concatenate(divided)) == list(range(rows))
+    texts = [{records[row]["text"] for row in part} for part in divided]
+    assert sum(len(part) for part in texts) == 6
+    assert max(len(part) for part in texts) - min(len(part) for part in texts) <= 1
 
 
 def test_what_waits_for_a_decision_is_not_cleaned_away(home, monkeypatch):
@@ -178,12 +253,14 @@ def test_what_loses_too_much_is_refused_and_shown(home, monkeypatch):
     with pytest.raises(
         ModelError, match=r"did not pass the check .*: it loses .* points on validation, more than the 0.50 points allowed.*report.html"
     ):
-        compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]"])
+        compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]", "compress.folds=0"])
     (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
     assert run.manifest["status"] == "failed"
     assert (run.folder / "report.html").exists()
     with pytest.raises(ModelError, match="did not pass the check"):  # a hand can't let it through either
-        compress(trained(home), home, ["compress.chain=[{name: int8, search: false}]"], options=CompressOptions(accept=True))
+        compress(
+            trained(home), home, ["compress.chain=[{name: int8, search: false}]", "compress.folds=0"], options=CompressOptions(accept=True)
+        )
 
 
 def damaged(matrix, axis):
@@ -193,10 +270,10 @@ def damaged(matrix, axis):
 
 def test_where_validation_can_t_tell_a_hand_decides_and_nothing_is_done_twice(home, monkeypatch):
     monkeypatch.setattr("vertune.evaluation.gate.decide", lambda *given: ("undecided", "nobody knows"))
-    with pytest.raises(ModelError, match=r"The validation rows can't decide whether .*: nobody knows.*--accept"):
+    with pytest.raises(ModelError, match=r"The rows can't decide whether .*: nobody knows.*--accept"):
         compress(trained(home), home)
     (run,) = [run for run in home.runs() if run.manifest_or_empty.get("status") == "undecided"]
-    monkeypatch.setattr(step, "_Compression", None)  # a second computation would fail
+    monkeypatch.setattr(step, "Compression", None)  # a second computation would fail
     made = compress(trained(home), home, options=CompressOptions(accept=True))
     assert made.id == run.id
     assert made.manifest["accepted"].startswith("by hand")

@@ -17,9 +17,7 @@ PANEL = ("Use a model", 2)
 def run(
     model: options.Model,
     set: options.Set = None,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Accept the result even if there are too few validation rows to decide.")
-    ] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Accept the result even if there are too few labelled rows to decide.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a killed compression from its checkpoints.")] = False,
     home: options.Home = None,
 ) -> None:

@@ -113,6 +113,7 @@ _SENTENCES = {
     "baselines": "fitting the baselines on {rows:,} rows and answering with them",
     "scoring": "computing metrics and their intervals",
     "measuring": "measuring speed and memory",
+    "cross-validating": "cross-validation: training and compressing without part {number} of {of}",
     "warning": "warning: {message}",
 }
 """Maps kinds of events to texts with the event's fields; for any other kind, its name and its fields are shown."""

@@ -180,6 +180,10 @@ class Compression(Section):
     tolerance: float = Field(default=0.005, ge=0, le=1)
     """Largest loss of the task's metric that is accepted: an absolute difference if the metric is between 0 and 1 (0.005 is half a
     percentage point); for any other metric, a fraction of the original model's metric (0.005 is half a percent of it)."""
+    folds: Annotated[int, Field(ge=0, le=100)] | Literal["auto"] = "auto"
+    """Number of parts for a cross-validation, which measures the loss if the validation rows can't decide whether it is accepted: the
+    model is trained and compressed again without each part, and compared on this part. With 0 there is none; auto is 5 for at most
+    2,000 labelled rows, else 0."""
 
 
 class Config(Section):

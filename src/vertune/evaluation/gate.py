@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.metrics import bootstrap
@@ -59,6 +61,8 @@ class GateOptions:
     """Whether the parent was trained on the records of the comparison; a result on them then says little about new records."""
     seed: int = 0
     """Seed of the bootstrap."""
+    where: str = "on validation"
+    """How the records of the comparison are named in reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,19 @@ class Tolerance:
 class Gate:
     """Decides for changed models whether they are accurate enough to replace the model that they were made from (their parent).
 
-    `records` are validation records, which all models answer; `answers` are the answers of the parent.
+    `records` are validation records, which all models answer; `answers` are the answers of the parent. In a
+    cross-validation, parts of the records are answered by different models: `parts` contains the number of records of
+    each part, in order, and what is answered is compared within its part alone.
     """
 
-    def __init__(self, task: Task, records: Sequence[Record], answers: Sequence[Answer], options: GateOptions) -> None:
+    def __init__(
+        self, task: Task, records: Sequence[Record], answers: Sequence[Answer], options: GateOptions, parts: Sequence[int] | None = None
+    ) -> None:
         self.task, self.records, self.options = task, records, options
+        ends = np.cumsum(parts or [len(records)]).tolist()
+        self.parts = [slice(first, end) for first, end in zip([0, *ends], ends, strict=False)]
         self.tallies = self._tallies(answers)
-        self.metrics = task.score(records, answers)
+        self.metrics = self._metrics(self.tallies)
         self.ece = _ece(task.details(records, answers))
         share = metric(task.goal).unit == "share"
         self.tolerance = Tolerance(options.tolerance * (1.0 if share else abs(self.metrics[task.goal])), share)
@@ -97,47 +107,51 @@ class Gate:
     def _tallies(self, answers: Sequence[Answer]) -> bootstrap.Tallies:
         """Return the statistics of answers to the records; those of records with equal inputs are added up."""
         fields = [column.name for column in self.task.input_columns]
-        return bootstrap.Tallies(bootstrap.units(self.task.tally(self.records, answers), self.records, fields), self.task.summarise)
+        units = [bootstrap.units(self.task.tally(self.records[part], answers[part]), self.records[part], fields) for part in self.parts]
+        return bootstrap.Tallies(np.concatenate(units), self.task.summarise)
 
-    def verdict(self, name: str, answers: Sequence[Answer]) -> Candidate:
+    def _metrics(self, tallies: bootstrap.Tallies) -> dict[str, float]:
+        return {name: float(value) for name, value in self.task.summarise(tallies.units.sum(axis=0)).items()}
+
+    def verdict(self, name: str, answers: Sequence[Answer], same: bool = False) -> Candidate:
         """Compare the answers of a changed model, called `name`, with those of its parent to the same records.
 
-        Return the metrics, the differences from the parent, and the verdict, as a Candidate.
+        `same` is whether its outputs were found equal to those of the parent, so that it does not matter on which records
+        the two were trained. Return the metrics, the differences from the parent, and the verdict, as a Candidate.
         """
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
-        difference = bootstrap.paired(self.tallies, self._tallies(answers), seed=self.options.seed)[task.goal]
+        tallies = self._tallies(answers)
+        difference = bootstrap.paired(self.tallies, tallies, seed=self.options.seed)[task.goal]
         low, high = sorted((sign * difference.low, sign * difference.high))
         loss = sign * difference.value
         ece = _ece(task.details(self.records, answers))
         ece_growth = ece - self.ece if ece is not None and self.ece is not None else None
-        verdict, why = decide(loss, high, ece_growth, self.tolerance)
-        if self.options.trained_on_records and verdict == ACCEPTED:
+        verdict, why = decide(loss, high, ece_growth, self.tolerance, self.options.where)
+        if self.options.trained_on_records and not same and verdict == ACCEPTED:
             verdict, why = UNDECIDED, f"{why}, but the model was trained on these rows too, so they say little about new ones"
-        return Candidate(
-            name=name, metrics=task.score(self.records, answers), loss=loss, low=low, high=high, ece=ece_growth, verdict=verdict, why=why
-        )
+        return Candidate(name=name, metrics=self._metrics(tallies), loss=loss, low=low, high=high, ece=ece_growth, verdict=verdict, why=why)
 
 
-def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance) -> tuple[str, str]:
+def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance, where: str = "on validation") -> tuple[str, str]:
     """Return the verdict on a changed model (`accepted`, `refused` or `undecided`) and the reason for it, for messages.
 
     `loss` is the difference by which the task's main metric is worse than that of the parent (the model that it was
     made from), `high` the upper end of the 95 % interval of `loss` in a paired bootstrap. `ece` is the increase of the
-    expected calibration error; None if answers have no probabilities. The model is refused if `loss` is over the
+    expected calibration error; None if answers have no probabilities. `where` says in the reason on which records this
+    was measured. The model is refused if `loss` is over the
     tolerance or `ece` over 0.02. It is undecided if `high` is over twice the tolerance.
     """
     written, allowed = tolerance.format(loss), tolerance.format(tolerance.loss)
     if not loss <= tolerance.loss + _ROUNDING:
-        return REFUSED, f"it loses {written} on validation, more than the {allowed} allowed"
+        return REFUSED, f"it loses {written} {where}, more than the {allowed} allowed"
     if ece is not None and ece > ECE:
-        return REFUSED, f"its expected calibration error grows by {ece:.3f} on validation, more than the {ECE} allowed"
+        return REFUSED, f"its expected calibration error grows by {ece:.3f} {where}, more than the {ECE} allowed"
     if not high <= 2 * tolerance.loss:
         return UNDECIDED, (
-            f"it loses {written} on validation, but the 95 % interval reaches {tolerance.format(high)}, "
-            f"more than twice the {allowed} allowed"
+            f"it loses {written} {where}, but the 95 % interval reaches {tolerance.format(high)}, more than twice the {allowed} allowed"
         )
-    return ACCEPTED, f"it loses {written} on validation, at most {tolerance.format(high)} with 95 % confidence"
+    return ACCEPTED, f"it loses {written} {where}, at most {tolerance.format(high)} with 95 % confidence"
 
 
 def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:

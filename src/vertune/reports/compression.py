@@ -11,7 +11,7 @@ from vertune.reports.words import metric
 _VERDICTS = {
     "accepted": ("Accepted", "good", "The smaller model loses no more accuracy than compress.tolerance allows."),
     "refused": ("Refused", "bad", "The smaller model loses too much accuracy and is not kept."),
-    "undecided": ("Undecided", "warn", "There are too few validation rows to decide. Decide yourself, or add rows."),
+    "undecided": ("Undecided", "warn", "There are too few labelled rows to decide. Decide yourself, or add rows."),
 }
 _SIZES = ("16", "128", "512")
 """Text lengths in tokens for which the page shows the latency."""
@@ -21,7 +21,7 @@ def page(manifest: Mapping[str, Any]) -> str:
     """Return the HTML of the report page; `manifest` is the content of manifest.json of a compressed model.
 
     In it, `candidates` lists the results of the model before compression and after each compressor. `gate` describes
-    how the loss of accuracy was compared with the allowed loss.
+    how the loss of accuracy was compared with the allowed loss; its entry `cross_validation` is None if there was none.
     """
     gate, candidates = manifest["gate"], manifest["candidates"]
     first, last = candidates[0], candidates[-1]
@@ -32,6 +32,7 @@ def page(manifest: Mapping[str, Any]) -> str:
         model=manifest["id"],
         goal=metric(gate["goal"]),
         gate=gate,
+        cross_validation=gate.get("cross_validation"),
         candidates=candidates,
         sizes=sizes,
         first=first,

@@ -1,0 +1,260 @@
+"""compress: makes a smaller, faster model from a trained one by a chain of compressors, such as distillation and int8.
+
+Compressors that change a torch module run first. Then the model is exported to ONNX, and compressors that change an
+ONNX graph run. After every compressor, the model is compared with the original on the validation rows, and its speed is
+measured. The final model must not lose more accuracy than the option `compress.tolerance` allows; this check is called
+the gate. If there are too few validation rows to decide, or if the model was trained on them too, the loss is measured by
+cross-validation: training and compression are repeated without each fifth of the rows, which then decides.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertune import __version__
+from vertune.core import machine
+from vertune.core.artifact import Artifact, Home, Progress, owner_entries, recording
+from vertune.core.config import Config, dump, is_same, override
+from vertune.core.errors import ConfigError, MissingExtra, ModelError, NotFound
+from vertune.core.files import storage_errors, write_text
+from vertune.core.kinds import Compressor, StandaloneModel
+from vertune.core.parse import build
+from vertune.core.records import Answer, Record
+from vertune.core.spellings import modernise_setting
+from vertune.data.dataset import of_model, records_of
+from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Gate, GateOptions
+from vertune.reports.card import card
+from vertune.reports.compression import page
+from vertune.runtime import reference
+from vertune.runtime.fleet import precision_of
+from vertune.runtime.predictor import BASE, GRAPH, Predictor, hashes, task_hash
+from vertune.steps.compress import folds
+from vertune.steps.compress.compression import CHECKPOINTS, TEXTS, Compression, Folders, standalone
+
+if TYPE_CHECKING:
+    import onnx
+
+_SETTINGS = ("compress", "data.unlabelled", "training", "device", "seed")
+"""The sections of a config whose values the settings of a compression may change."""
+_FOLDS = "folds"
+"""Folder of the models that a cross-validation trains; it is deleted when the compression ends."""
+_ACCEPTED_BY_USER = "by hand: validation could not tell"
+
+
+@dataclass(frozen=True, slots=True)
+class CompressOptions:
+    """Options of a compression that are not part of the config."""
+
+    accept: bool = False
+    """Accept the result even if there are too few validation rows to decide whether it is accurate enough."""
+    resume: bool = False
+    """Continue a killed run from its checkpoints."""
+
+
+def compress(
+    model: Artifact, home: Home, settings: Sequence[str] = (), progress: Progress | None = None, options: CompressOptions | None = None
+) -> Artifact:
+    """Run the compressors (such as int8) that the model's config lists, and return the smaller model.
+
+    Each of `settings` changes one value of this config, for example `compress.chain=[int8]`. Raises ConfigError for
+    compressors that can't run in the given order, DataError if there are no validation rows, and ModelError if the
+    result loses too much accuracy or if there are too few validation rows to decide this. In the last case the
+    unfinished run is kept: make the same call with `accept=True` in the options to accept its result.
+    """
+    options = options or CompressOptions()
+    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
+        raise MissingExtra("Compressing", "train", "onnx")
+    _check_settings(settings)
+    config = build(Config, override(model.manifest["config"], settings))
+    dataset = _dataset(model, home)
+    chain = config.compress.chain
+    _check_order(chain)
+    parents = [model.id, dataset.id]
+    if options.accept and (undecided := _earlier_run(home, config, parents, {UNDECIDED})):
+        return home.finish(undecided, accepted=_ACCEPTED_BY_USER)
+    run = _earlier_run(home, config, parents, {"running", "stopped", "failed"}) if options.resume else None
+    request = {"config": dump(config), "parents": parents}
+    run = run or home.begin("models", config.name, step="compress", asked=request, parents=parents)
+    with home.locked():
+        run.update(error=None, **owner_entries())
+    with recording(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
+        compression = Compression(model, config, dataset, recorder, Folders(Path(scratch), run.folder))
+        smaller, graph = compression.run(chain)
+        proof = _cross_validated(compression, model, home, run.folder / _FOLDS)
+        _write(run, smaller, graph, _entries(compression, model, proof), dataset.manifest)
+        written = Predictor.open(run)
+        compression.check_written(run, written, StandaloneModel(smaller.encoder, smaller.task, graph))
+        reference.write(run.folder, {precision_of([part.name for part in chain]): written})
+        for folder in (run.folder / _FOLDS, *run.folder.glob(f"{CHECKPOINTS}*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        last = compression.candidates[-1]
+        if last.verdict == REFUSED:
+            advice = "" if last.loss <= compression.gate.tolerance.loss else ", or allow a larger loss with --set compress.tolerance=…"
+            raise ModelError(
+                f"The smaller model did not pass the check of its accuracy: {last.why}. {run.folder / 'report.html'} shows the loss "
+                f"after each compressor. Change the options of the compressor that loses too much, or leave this compressor out{advice}."
+            )
+        if last.verdict == ACCEPTED:
+            return home.finish(run)
+        if options.accept:
+            return home.finish(run, accepted=_ACCEPTED_BY_USER)
+        run.update(status=UNDECIDED)
+    raise ModelError(
+        f"The rows can't decide whether the smaller model is accurate enough: {last.why}. Add labelled rows, or accept the model without "
+        "a decision: --accept"
+    )
+
+
+def float32(model: Artifact, home: Home) -> bytes:
+    """Export a trained model to ONNX in float32, without any compression, and return the serialised graph.
+
+    Raises ModelError if the outputs of the graph differ from those of the trained model.
+    """
+    from vertune.graphs.tracing import export
+
+    predictor = Predictor.open(model)
+    parent = standalone(model, predictor)
+    records = records_of(_dataset(model, home), "validation", predictor.task)[:TEXTS]
+    columns = list(predictor.columns) or sorted({key for record in records for key in record})
+    features = parent.encoder.encode(records, parent.task.views(columns))
+    graph: bytes = export(parent.body, parent.encoder, features).SerializeToString()
+    return graph
+
+
+def _check_settings(settings: Sequence[str]) -> None:
+    """Raise ConfigError if one of the settings (`KEY=VALUE`) changes more than the compression.
+
+    Only config keys in the sections in `_SETTINGS` may change; other keys would change the trained model.
+    """
+    for setting in settings:
+        key = modernise_setting(setting)[0].partition("=")[0]
+        if not any(key == section or key.startswith(f"{section}.") for section in _SETTINGS):
+            raise ConfigError(
+                f"--set {key} would change the trained model, not its compression. A compression can only set: {', '.join(_SETTINGS)}. "
+                "To change anything else, train again."
+            )
+
+
+def _check_order(chain: Sequence[Compressor]) -> None:
+    """Raise ConfigError if a compressor that changes a torch module comes after one that changes an ONNX graph."""
+    kinds = [part.works_on for part in chain]
+    if kinds != sorted(kinds, reverse=True):
+        names = ", ".join(part.name for part in chain)
+        ordered = [part.name for part in chain if part.works_on == "torch"] + [part.name for part in chain if part.works_on == "onnx"]
+        raise ConfigError(
+            f"The compressors {names} can't run in this order, because a compressor of torch models comes after one of ONNX graphs. "
+            f"Put the compressors of torch models first: compress: {{chain: [{', '.join(ordered)}]}}."
+        )
+
+
+def _earlier_run(home: Home, config: Config, parents: list[str], states: set[str]) -> Artifact | None:
+    """Return the newest unfinished run that was started with the same config and parents; None if there is none.
+
+    Parents are the ids of the artifacts that a run reads: the model and its dataset. Only runs with a status in
+    `states` are considered, and only if no process is working on them.
+    """
+    runs = [
+        run
+        for run in home.runs()
+        if _asks(run.manifest_or_empty.get("asked"), config, parents) and run.manifest_or_empty.get("status") in states and not run.in_use
+    ]
+    return runs[-1] if runs else None
+
+
+def _asks(asked: Any, config: Config, parents: list[str]) -> bool:
+    """Return whether a run was started with this config and these parents.
+
+    `asked` is the entry of the run's manifest that contains its config and its parents (the ids of the artifacts that
+    it reads).
+    """
+    return isinstance(asked, dict) and asked.get("parents") == parents and is_same(asked.get("config"), config)
+
+
+def _dataset(model: Artifact, home: Home) -> Artifact:
+    """Return the dataset that the model was trained on; raise NotFound if it was deleted."""
+    dataset = of_model(model.manifest, home)
+    if dataset is None:
+        raise NotFound(
+            f"The dataset of {model.id} is not in {home.folder}, and without its validation rows the loss of accuracy can't be measured. "
+            "Prepare the data and train again."
+        )
+    return dataset
+
+
+def _cross_validated(compression: Compression, model: Artifact, home: Home, folder: Path) -> dict[str, Any] | None:
+    """Decide by cross-validation if the validation rows can't, and return its figures; return None if there is none.
+
+    The last candidate of the compression gets the verdict of the cross-validation.
+    """
+    last, labelled, task = compression.candidates[-1], compression.labelled, compression.parent.task
+    surely_worse = last.verdict == REFUSED and last.low > compression.gate.tolerance.loss
+    number = folds.number_of(compression.config, len(labelled.records))
+    if last.verdict == ACCEPTED or surely_worse or number < 2:
+        return None
+    fields = [column.name for column in task.input_columns]
+    divided = folds.parts(labelled.records, fields, number, compression.config.seed)
+    trained_config = build(Config, model.manifest["config"])
+    training = folds.Training(trained_config, float(model.manifest["chosen"]["epochs"]), folder, home.folder / "cache" / "trunk")
+    chain = compression.config.compress.chain
+    records: list[Record] = []
+    before: list[Answer] = []
+    after: list[Answer] = []
+    for fold in folds.trained(training, labelled, divided, compression.progress):
+        first, final = compression.on_held_out(chain, fold.model, fold.train, fold.held_out)
+        records, before, after = records + fold.held_out, before + first, after + final
+    where = f"in a cross-validation with {len(divided)} parts of {len(records):,} rows"
+    options = GateOptions(compression.config.compress.tolerance, seed=compression.config.seed, where=where)
+    gate = Gate(task, records, before, options, [len(part) for part in divided])
+    found = gate.verdict(last.name, after)
+    last.verdict, last.why = found.verdict, found.why
+    compression.progress("judged", name=where, goal=task.goal, metric=found.metrics[task.goal], verdict=found.verdict, bytes=last.bytes)
+    return {
+        "folds": len(divided), "rows": len(records), "before": gate.metrics[task.goal], "after": found.metrics[task.goal],
+        "loss": found.loss, "low": found.low, "high": found.high, "ece": found.ece,
+    }  # fmt: skip
+
+
+def _entries(compression: Compression, model: Artifact, cross_validation: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the manifest entries of the compressed model, such as its config, its metrics and its loss of accuracy."""
+    manifest = model.manifest
+    last, gate, task = compression.candidates[-1], compression.gate, compression.parent.task
+    inherited = ("data_hash", "chosen", "columns", "seed")
+    return {
+        **{key: manifest[key] for key in inherited if key in manifest},  # models of older versions lack some
+        "metrics": {"validation": last.metrics},
+        "config": dump(compression.config),
+        "candidates": [asdict(candidate) for candidate in compression.candidates],
+        "gate": {
+            "tolerance": gate.tolerance.loss,
+            "ece": ECE,
+            "share": gate.tolerance.share,
+            "goal": task.goal,
+            "lower_is_better": task.goal in task.lower_is_better,
+            "rows": len(compression.validation),
+            "known": gate.options.trained_on_records,
+            "cross_validation": cross_validation,
+        },
+        "processor": list(machine.cpu_features()),
+        "bytes": last.bytes,
+        "versions": {**manifest.get("versions", {}), "vertune": __version__},
+    }
+
+
+def _write(run: Artifact, model: StandaloneModel, graph: onnx.ModelProto, entries: dict[str, Any], dataset: Mapping[str, Any]) -> None:
+    """Write the compressed model into the folder of a run: the graph and the encoder's files.
+
+    The manifest entries, the HTML report and the model card are written too. `dataset` is the manifest of the model's
+    dataset.
+    """
+    with storage_errors(run.folder):
+        (run.folder / GRAPH).write_bytes(graph.SerializeToString())
+    model.encoder.write(run.folder / BASE)
+    run.update(fingerprint={**hashes(run.folder, (run.folder / BASE).is_dir()), "task": task_hash(entries["config"]["task"])}, **entries)
+    write_text(run.folder / "report.html", page(run.manifest))
+    write_text(run.folder / "README.md", card(run.manifest, dataset))

@@ -1,0 +1,106 @@
+"""Trains a model anew without each part of its rows in turn, so that a compression can be compared on rows that were not trained on.
+
+This is the training of a k-fold cross-validation (Stone 1974); the comparison is not made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core import content
+from vertune.core.artifact import Progress
+from vertune.core.config import Config
+from vertune.core.kinds import StandaloneModel
+from vertune.core.records import Record
+from vertune.steps.compress.compression import Labelled, assembled
+
+FOLDS = 5
+"""Number of parts with `compress.folds: auto`."""
+_FORWARDED = frozenset({"step", "remembered", "warning"})
+"""Events of a training that are reported; the others say five times what is known from the first training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A model that was trained without one part of the rows, and this part."""
+
+    model: StandaloneModel
+    train: list[Record]
+    held_out: list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the model was trained whose training is repeated on each part."""
+
+    config: Config
+    """The config of the trained model, with the method that was used and the fitted task."""
+    epochs: float
+    """Number of epochs of the method; 0 if only the head was fitted."""
+    folder: Path
+    """Folder for the trained weights of each part, from which a killed compression continues."""
+    cache: Path
+    """Folder for cached outputs of frozen layers."""
+
+
+def number_of(config: Config, rows: int) -> int:
+    """Return the number of parts into which so many labelled rows are divided; less than 2 if there is no cross-validation."""
+    from vertune.learning.session import FEW_ROWS
+
+    folds = config.compress.folds
+    return (FOLDS if rows <= FEW_ROWS else 0) if folds == "auto" else folds
+
+
+def parts(records: Sequence[Record], fields: Sequence[str], number: int, seed: int) -> list[NDArray[np.int64]]:
+    """Divide records at random into parts of about equal size; return the indices of the records of each part.
+
+    Records with equal inputs (`fields`) are in one part, so no part contains a text that another part trains on. There are
+    fewer parts than `number` if there are fewer distinct inputs.
+    """
+    group = content.groups(records, fields)
+    order = np.random.default_rng(seed).permutation(int(group.max(initial=-1)) + 1)
+    part = order % number
+    found = [np.flatnonzero(part[group] == index) for index in range(number)]
+    return [rows for rows in found if len(rows)]
+
+
+def trained(training: Training, labelled: Labelled, divided: Sequence[NDArray[np.int64]], progress: Progress) -> Iterator[Fold]:
+    """Train the model anew without each part in turn, and yield it with the rows that it did not see.
+
+    The weights of a part whose training ended are kept in its folder, so that it is not trained again after a kill.
+    """
+    for number, rows in enumerate(divided, 1):
+        progress("cross-validating", number=number, of=len(divided), rows=len(rows))
+        outside = set(rows.tolist())
+        train = [record for index, record in enumerate(labelled.records) if index not in outside]
+        model = _train(training, labelled.columns, train, training.folder / str(number), progress)
+        yield Fold(model, train, [labelled.records[index] for index in rows])
+
+
+def _train(training: Training, columns: Sequence[str], records: list[Record], folder: Path, progress: Progress) -> StandaloneModel:
+    """Train on these records as the model was trained; load the weights if this training had ended already."""
+    from vertune.core.kinds import Method
+    from vertune.learning import session
+    from vertune.nn import delta
+
+    def forward(kind: str, **fields: Any) -> None:
+        if kind in _FORWARDED:
+            progress(kind, **fields)
+
+    config = training.config
+    if not (folder / delta.EDITS).exists():  # it is written last
+        folder.mkdir(parents=True, exist_ok=True)
+        changes: dict[str, Any] = {"time_limit": None, "refit": "never"} | ({"epochs": training.epochs} if training.epochs else {})
+        repeated = config.model_copy(update={"training": config.training.model_copy(update=changes)})
+        data = session.TrainingData(records, [], columns)
+        result = session.train(repeated, data, session.TrainingFolders(folder, training.cache), forward)
+        assert isinstance(config.method, Method)
+        delta.save(folder, config.method.edits(result.model))
+        session.remove_checkpoints(folder)
+    return assembled(config.encoder, config.task, delta.load(folder))
