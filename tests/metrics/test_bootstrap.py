@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from vertune.metrics import bootstrap
-from vertune.metrics.bootstrap import Tallies, intervals, paired
+from vertune.metrics.bootstrap import Tallies, equivalence, intervals, paired
 
 
 def mean(total):
@@ -168,3 +168,16 @@ def test_a_metric_that_can_not_be_computed_has_no_interval():
     found = intervals(np.zeros((5, 2)), mean)["mean"]
     assert np.isnan([found.value, found.low, found.high]).all()
     assert not found.excludes_zero
+
+
+@pytest.mark.parametrize("share", [0.004, 0.01, 0.02])
+def test_rare_differences_are_not_taken_for_none(share):
+    """One model is right on 90 % of the rows, the other is wrong on a small share of these too: often, none of them is drawn."""
+    random, rows, inside = np.random.default_rng(4), 150, 0
+    for seed in range(200):
+        right = random.random(rows) < 0.9
+        lost = right & (random.random(rows) < share / 0.9)
+        tallies = [Tallies(np.stack([good, np.ones(rows)], axis=1), mean) for good in (right, right & ~lost)]
+        found = equivalence(*tallies, rounds=100, seed=seed)["mean"]
+        inside += found.low <= share <= found.high
+    assert inside >= 0.93 * 200

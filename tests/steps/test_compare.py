@@ -16,7 +16,7 @@ LABELS = ["a", "b", "c"]
 RECORDS = [{"text": str(row), "label": LABELS[row % 3]} for row in range(200)]
 
 
-def report(home, right, labels=LABELS, model=None, rows_hash="same"):
+def report(home, right, labels=LABELS, model=None, rows_hash="same", units=200):
     """A report of a model that answers this share of the rows rightly."""
     task = Classify(labels=labels).fit(pl.DataFrame(RECORDS))
     random = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def report(home, right, labels=LABELS, model=None, rows_hash="same"):
     run = home.begin("reports", "m", step="evaluate", config=config, parents=[model.id])
     pl.DataFrame(tally, schema=[str(place) for place in range(tally.shape[1])], orient="row").write_parquet(run.folder / "tally.parquet")
     metrics = {name: {"value": float(value)} for name, value in task.summarise(tally.sum(0)).items()}
-    said = {"model": model.id, "rows": 200, "units": 200, "split": "test", "rows_hash": rows_hash, "seed": 0, "metrics": metrics}
+    said = {"model": model.id, "rows": 200, "units": units, "split": "test", "rows_hash": rows_hash, "seed": 0, "metrics": metrics}
     write_json(run.folder / "metrics.json", said)
     return home.finish(run)
 
@@ -79,6 +79,11 @@ def test_a_model_stands_for_its_newest_report_on_the_same_rows(home):
 def test_reports_of_other_rows_are_refused(home):
     with pytest.raises(Conflict, match="same rows"):
         compare(report(home, 0.8), report(home, 0.8, rows_hash="other"))
+
+
+def test_a_report_that_counted_copies_one_by_one_is_refused(home):
+    with pytest.raises(Conflict, match="counted rows with equal texts one by one"):
+        compare(report(home, 0.8), report(home, 0.8, units=150))
 
 
 def test_a_model_without_a_report_says_what_to_do(home):

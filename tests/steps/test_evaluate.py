@@ -130,7 +130,8 @@ def test_figures_of_test_rows_join_the_card_of_the_model(home):
     assert verdict(measured).headline in text
     assert next(iter(recorded.metrics_by_split(model))) == "test"
     assert recorded.metrics_by_split(model)["test"]["accuracy"] == measured["metrics"]["accuracy"]["value"]
-    assert recorded.metrics_by_split(report) == {"test": recorded.metrics_by_split(model)["test"]}
+    assert recorded.entries_by_split(report) == {"test": recorded.entries_by_split(model)["test"]}
+    assert recorded.entries_by_split(report)["test"]["accuracy"]["low"] is not None
 
 
 def test_a_model_whose_folder_can_not_be_written_is_evaluated_all_the_same(home, monkeypatch):
@@ -174,6 +175,18 @@ def test_copies_among_the_measured_rows_are_said(home):
         write_json(dataset.folder / "report.json", {"duplicates": {"test": copies, "train": 80}, "leakage": []})
         notes = read_json(evaluate(model, home).folder / "metrics.json")["notes"]
         assert any(f"{copies} rows of the 90 rows measured here repeat" in note for note in notes) is said
+
+
+def test_copies_of_a_row_count_as_one_unit(home):
+    model = trained(home, FRAMES)
+    rows = pl.DataFrame(FRAMES["test"])
+    copied = evaluate(model, home, frame=pl.concat([rows] * 5))
+    measured = read_json(copied.folder / "metrics.json")
+    distinct = rows["text"].n_unique()
+    assert (measured["rows"], measured["units"]) == (5 * rows.height, distinct)
+    assert pl.read_parquet(copied.folder / "tally.parquet").height == distinct
+    once = read_json(evaluate(model, home, frame=rows).folder / "metrics.json")
+    assert measured["metrics"]["accuracy"] == pytest.approx(once["metrics"]["accuracy"])
 
 
 def test_a_missing_test_split_is_said_loudly(home):

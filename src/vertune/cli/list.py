@@ -74,8 +74,13 @@ def _row(shelf: str, artifact: Artifact, aliases: dict[str, list[str]]) -> list[
         manifest = artifact.manifest
     except StorageError:
         return [shelf, artifact.id, "", "", "broken: its manifest can't be read"]
-    created = str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ")
-    return [shelf, artifact.id, created, output.size(folder_size(artifact.folder)), _summary(artifact, aliases.get(artifact.id, []))]
+    return [
+        shelf,
+        artifact.id,
+        output.when(manifest),
+        output.size(folder_size(artifact.folder)),
+        _summary(artifact, aliases.get(artifact.id, [])),
+    ]
 
 
 def _summary(artifact: Artifact, aliases: list[str]) -> str:

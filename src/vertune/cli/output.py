@@ -110,6 +110,11 @@ def size(count: float) -> str:
     raise AssertionError("The loop returns at the unit GB at the latest, so this line is never run.")
 
 
+def when(manifest: Mapping[str, Any]) -> str:
+    """Return the date and time, in UTC, at which an artifact was finished or, if it is not, begun; `manifest` is its manifest."""
+    return str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ")
+
+
 def relative(path: Path) -> str:
     """Format a path: relative to the working folder if it is inside this folder, else unchanged."""
     try:

@@ -85,7 +85,7 @@ def _describe_model(model: Artifact, home: Home) -> Description:
         "advice": verdict(evaluated).headline if evaluated else None,
         "data": _data(manifest, home),
         "method": _method(manifest),
-        "made": _when(manifest),
+        "made": output.when(manifest) + " UTC",
         "live as": ", ".join(aliases) or "no alias points to it",
         "folder": f"{output.relative(model.folder)}, {output.size(folder_size(model.folder))}",
         "card": output.relative(card) if card.exists() else None,
@@ -110,7 +110,7 @@ def _describe_dataset(dataset: Artifact, home: Home) -> Description:
         "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),
         "source": _source(manifest["config"]),
         "warnings": f"{len(warnings)}, the first: {warnings[0]}" if warnings else "none",
-        "made": _when(manifest),
+        "made": output.when(manifest) + " UTC",
         "models": ", ".join(models) or "none yet",
         "folder": output.relative(dataset.folder),
         "report": output.relative(dataset.folder / "report.html"),
@@ -129,7 +129,7 @@ def _describe_report(report: Artifact, home: Home) -> Description:
         "what": f"a report on {measured['model']}",
         **_figures(report),
         "advice": verdict(measured).headline,
-        "made": _when(report.manifest),
+        "made": output.when(report.manifest) + " UTC",
         "page": output.relative(report.folder / "report.html"),
         "errors": output.relative(errors) if errors.exists() else None,
     }
@@ -164,7 +164,7 @@ def _describe_other(artifact: Artifact, home: Home) -> Description:
     facts = {
         "what": f"a copy of {base or 'a pretrained model'} that several models share in one server",
         "models": ", ".join(verticals) or "none",
-        "made": _when(artifact.manifest),
+        "made": output.when(artifact.manifest) + " UTC",
         "folder": f"{output.relative(artifact.folder)}, {output.size(folder_size(artifact.folder))}",
     }
     return facts, ["vertune serve"]
@@ -190,19 +190,17 @@ def _task(config: Mapping[str, Any]) -> str:
 
 def _figures(artifact: Artifact) -> dict[str, str]:
     """Return the main metric of each split, such as `test`, formatted; the test rows come first."""
-    from vertune.evaluation.recorded import metrics_by_split, recorded
+    from vertune.evaluation.recorded import entries_by_split
     from vertune.reports.scales import format_interval, format_value
     from vertune.reports.words import metric
 
     shown = {}
-    entries = (recorded(artifact) or {}).get("metrics", {})
-    for split, values in metrics_by_split(artifact).items():
-        name, value = next(((name, value) for name, value in values.items() if value is not None), (None, None))
-        if name is not None:
-            entry = entries.get(name, {}) if split == "test" else {}
+    for split, entries in entries_by_split(artifact).items():
+        name, entry = next(((name, entry) for name, entry in entries.items() if entry["value"] is not None), (None, None))
+        if name is not None and entry is not None:
             unit = metric(name).unit
-            interval = f" (95 % interval {format_interval(entry['low'], entry['high'], unit)})" if entry.get("low") is not None else ""
-            shown[f"on {split}"] = f"{metric(name).title} {format_value(value, unit)}{interval}"
+            interval = f" (95 % interval {format_interval(entry['low'], entry['high'], unit)})" if entry["low"] is not None else ""
+            shown[f"on {split}"] = f"{metric(name).title} {format_value(entry['value'], unit)}{interval}"
     return shown
 
 
@@ -227,11 +225,6 @@ def _method(manifest: Mapping[str, Any]) -> str:
     method, base = manifest["config"].get("method"), (manifest["config"].get("encoder") or {}).get("base")
     name = method["name"] if isinstance(method, Mapping) else str(method)
     return f"{name}, on the base {base}" if base else name
-
-
-def _when(manifest: Mapping[str, Any]) -> str:
-    """Return the date and time at which an artifact was finished or, if it is not, begun; in UTC."""
-    return str(manifest.get("finished") or manifest.get("created") or "")[:16].replace("T", " ") + " UTC"
 
 
 def _report(home: Home, evaluated: Mapping[str, Any] | None) -> str | None:

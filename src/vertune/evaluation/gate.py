@@ -38,7 +38,7 @@ class Candidate:
     """How much worse the task's main metric is than that of the parent; negative if it is better."""
     low: float
     high: float
-    """Upper end of the paired 95 % interval of the loss; `low` is the lower end."""
+    """Upper end of the paired 95 % interval of the loss (`bootstrap.equivalence`); `low` is the lower end."""
     ece: float | None
     """Increase of the expected calibration error compared with the parent; None if answers have no probabilities."""
     verdict: str
@@ -122,7 +122,7 @@ class Gate:
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
         tallies = self._tallies(answers)
-        difference = bootstrap.paired(self.tallies, tallies, seed=self.options.seed)[task.goal]
+        difference = bootstrap.equivalence(self.tallies, tallies, seed=self.options.seed)[task.goal]
         low, high = sorted((sign * difference.low, sign * difference.high))
         loss = sign * difference.value
         ece = _ece(task.details(self.records, answers))

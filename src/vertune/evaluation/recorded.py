@@ -6,12 +6,13 @@ on whether the report still exists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vertune.core.artifact import Artifact
 from vertune.core.errors import StorageError
 from vertune.core.files import read_json, write_json
+from vertune.evaluation.scores import Entry
 from vertune.reports.verdict import KEYS
 
 FILE = "evaluation.json"
@@ -37,20 +38,31 @@ def recorded(model: Artifact) -> dict[str, Any] | None:
 
 
 def metrics_by_split(artifact: Artifact) -> dict[str, dict[str, float | None]]:
-    """Return the metrics of a model or report: for each split, such as `validation` or `test`, the values by name of the metric.
+    """Return the metrics of a model or report: for each split, such as `validation` or `test`, the values by name of the metric."""
+    return {split: {name: entry["value"] for name, entry in entries.items()} for split, entries in entries_by_split(artifact).items()}
+
+
+def entries_by_split(artifact: Artifact) -> dict[str, dict[str, Entry]]:
+    """Return the metrics of a model or report by split and name, each with the ends of its interval, or None where there is none.
 
     The metrics of a model on validation rows are from its training; those on test rows are from its newest evaluation,
     and come first if there are any.
     """
-    found = {}
-    if entries := recorded(artifact):
-        found[str(entries["split"])] = _values(entries["metrics"])
-    for split, metrics in (artifact.manifest_or_empty.get("metrics") or {}).items():
+    manifest, found = artifact.manifest_or_empty, {}
+    if evaluated := recorded(artifact):
+        found[str(evaluated["split"])] = _entries(evaluated["metrics"], {})
+    for split, metrics in (manifest.get("metrics") or {}).items():
         if isinstance(metrics, Mapping) and metrics:
-            found.setdefault(split, _values(metrics))
+            found.setdefault(split, _entries(metrics, (manifest.get("intervals") or {}).get(split) or {}))
     return found
 
 
-def _values(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the values of metrics by name; in a report, each metric is a mapping with its value and its interval."""
-    return {name: entry["value"] if isinstance(entry, Mapping) else entry for name, entry in metrics.items()}
+def _entries(metrics: Mapping[str, Any], intervals: Mapping[str, Sequence[float]]) -> dict[str, Entry]:
+    """Return metrics by name with their intervals; in the manifest of a model, these are apart from the values."""
+    missing = (None, None)
+    return {
+        name: {"value": entry, "low": intervals.get(name, missing)[0], "high": intervals.get(name, missing)[1]}
+        if not isinstance(entry, Mapping)
+        else dict(entry)
+        for name, entry in metrics.items()
+    }

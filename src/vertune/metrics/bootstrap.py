@@ -131,6 +131,33 @@ def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -
     return intervals(both, difference, rounds, seed)
 
 
+def equivalence(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
+    """Return the differences that `paired` returns, with intervals from which it can be concluded that two models are as good.
+
+    If nearly all answers are equal, the rounds hardly differ, although the answers for other units could. So no interval is
+    narrower than if one unit was answered differently, as if half a unit had been added on each side (Agresti and Min 2005).
+    """
+    floors = [_largest_steps(side, np.asarray(side.units, np.float64), seed) for side in (first, second)]
+    return {
+        name: _at_least(found, _NORMAL * max(floor[name] for floor in floors))
+        for name, found in paired(first, second, rounds, seed).items()
+    }
+
+
+def _largest_steps(tallies: Tallies, units: NDArray[np.float64], seed: int) -> dict[str, float]:
+    """Return for each metric the largest change by leaving out one unit; 0 if it can't be computed."""
+    total, parts = units.sum(axis=0), _parts(units, seed)
+    value = tallies.summarise(total)
+    left_out = _concatenate([tallies.summarise(total - parts[start : start + step]) for start, step in _chunks(parts)])
+    steps = {name: np.abs(changed - float(value[name])) / (len(units) / max(1, len(parts))) for name, changed in left_out.items()}
+    return {name: float(np.max(step[np.isfinite(step)], initial=0.0)) for name, step in steps.items()}
+
+
+def _at_least(found: Interval, half: float) -> Interval:
+    """Return the interval, widened so that both ends are at least `half` away from the value."""
+    return Interval(found.value, min(found.low, found.value - half), max(found.high, found.value + half))
+
+
 def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Yield the weights of several bootstrap rounds at a time: how often each unit (record or query) is drawn in each round.
 

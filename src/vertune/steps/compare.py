@@ -26,13 +26,19 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
     `a` and `b` are models or evaluation reports; for a model, its newest report on the same rows as the other report is
     used. The result is `{"a", "b", "units", "goal", "metrics": {name: {"a", "b", "difference": {"value", "low",
     "high"}, "winner", "sentence"}}}`. The difference of each metric is b − a, with its 95 % interval from a paired
-    bootstrap; `winner` is `a`, `b` or None. `units` is the number of records (or of queries, for retrieval) that the
-    bootstrap resamples; `goal` is the name of the task's main metric. Raises NotFound if a model has no report,
-    Conflict if the reports measured different rows.
+    bootstrap; `winner` is `a`, `b` or None. `units` is the number of different records (or of queries, for retrieval) that
+    the bootstrap resamples; `goal` is the name of the task's main metric. Raises NotFound if a model has no report,
+    Conflict if the reports measured different rows, or counted them in different ways.
     """
     left, right = _reports(a, b)
     left_metrics, right_metrics = (read_json(report.folder / "metrics.json") for report in (left, right))
-    if left_metrics["rows_hash"] != right_metrics["rows_hash"] or left_metrics["units"] != right_metrics["units"]:
+    if left_metrics["rows_hash"] == right_metrics["rows_hash"] and left_metrics["units"] != right_metrics["units"]:
+        raise Conflict(
+            f"{left.id} counts {left_metrics['units']} units of rows and {right.id} {right_metrics['units']}, because an older version of "
+            f"vertune counted rows with equal texts one by one. Measure both models again: vertune evaluate {left_metrics['model']}, "
+            f"vertune evaluate {right_metrics['model']}"
+        )
+    if left_metrics["rows_hash"] != right_metrics["rows_hash"]:
         raise Conflict(
             f"Only reports on the same rows can be compared. {left.id} measured {left_metrics['rows']} rows ({left_metrics['split']}), and "
             f"{right.id} measured {right_metrics['rows']} rows ({right_metrics['split']}) that are not the same. "
@@ -101,7 +107,7 @@ def _task(report: Artifact) -> Task:
 def _tally(report: Artifact) -> NDArray[np.float64]:
     """Return the counts from which the metrics of a report were computed.
 
-    There is one row per record (or per query, for retrieval). The columns depend on the task; for classification, they
-    count true positives, false positives and false negatives of each class.
+    There is one row for all records with equal inputs (or per query, for retrieval). The columns depend on the task; for
+    classification, they count true positives, false positives and false negatives of each class.
     """
     return pl.read_parquet(report.folder / "tally.parquet", glob=False).to_numpy().astype(np.float64)

@@ -87,13 +87,13 @@ def evaluate(
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
         refitted = bool((manifest.get("chosen") or {}).get("refit"))
-        measured, tally = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
+        measured, units = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
         wrong = measured["details"].get("errors", [])
         if "errors" in measured["details"]:
             measured["details"] |= {"errors": wrong[: mistakes.LISTED], "error_count": len(wrong)}
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
-        _write(run.folder, measured, rows, [predictor.task.brief(answer) for answer in answers], tally)
+        _write(run.folder, measured, rows, [predictor.task.brief(answer) for answer in answers], units)
         if wrong:
             write_text(run.folder / "errors.csv", "\ufeff" + mistakes.as_csv(wrong))  # the mark lets spreadsheets read UTF-8
         report = home.finish(
@@ -240,11 +240,12 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
 def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) -> tuple[dict[str, Any], NDArray[Any]]:
     """Return the content of metrics.json, and the counts from which the metrics are computed.
 
-    The counts are an array with one row per record (or per query, for retrieval).
+    The counts are an array with one row for all records with equal inputs (or per query, for retrieval).
     """
     rows, task, config = subject.rows, subject.predictor.task, subject.predictor.config
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
+    units = sample.units(tally)
     notes = [
         *rows.notes,
         *(
@@ -256,7 +257,7 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
     baselines, used = _baselines(subject, recorder)
     if subject.dataset is None:
         notes.append("The model's dataset is not in this home folder, so there are no baselines to compare with.")
-    recorder("scoring", units=len(tally))
+    recorder("scoring", units=len(units))
     details = task.details(rows.records, answers)
     if "errors" in details:
         details = {**details, "errors": mistakes.locate(details["errors"], rows.records)}
@@ -265,7 +266,7 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
         "task": task.name,
         "split": rows.split,
         "rows": len(rows.records),
-        "units": len(tally),
+        "units": len(units),
         "rejected": len(rows.rejected),
         "goal": task.goal,
         "lower_is_better": sorted(task.lower_is_better),
@@ -281,7 +282,7 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
         "version": __version__,
         "rows_hash": _hash(task, rows.records),
     }
-    return measured, tally
+    return measured, units
 
 
 def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[Answer]], dict[str, int]]:
