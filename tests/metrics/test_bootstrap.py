@@ -181,3 +181,12 @@ def test_rare_differences_are_not_taken_for_none(share):
         found = equivalence(*tallies, rounds=100, seed=seed)["mean"]
         inside += found.low <= share <= found.high
     assert inside >= 0.93 * 200
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_what_never_happened_may_happen(value):
+    rows = np.stack([np.full(100, value), np.ones(100)], axis=1)
+    found = intervals(rows, mean, 50, limits=lambda name: (0.0, 1.0))["mean"]
+    exact = stats.binomtest(int(100 * value), 100).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    assert intervals(rows, mean, 50)["mean"].low == value  # a metric without limits says nothing of it

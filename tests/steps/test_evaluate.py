@@ -189,6 +189,15 @@ def test_copies_of_a_row_count_as_one_unit(home):
     assert measured["metrics"]["accuracy"] == pytest.approx(once["metrics"]["accuracy"])
 
 
+def test_labels_that_occur_in_no_row_are_counted(home):
+    model = trained(home, FRAMES)
+    labels = sorted({row["label"] for row in FRAMES["test"]})
+    rows = pl.DataFrame(FRAMES["test"]).filter(pl.col("label") != labels[0])
+    notes = read_json(evaluate(model, home, frame=rows).folder / "metrics.json")["notes"]
+    assert any(note.startswith(f"1 of {len(labels)} labels occur in none of these rows.") for note in notes)
+    assert not any("occur in none" in note for note in read_json(evaluate(model, home).folder / "metrics.json")["notes"])
+
+
 def test_a_missing_test_split_is_said_loudly(home):
     report = evaluate(trained(home, {name: FRAMES[name] for name in ("train", "validation")}, chosen={"refit": 190}), home)
     measured = read_json(report.folder / "metrics.json")

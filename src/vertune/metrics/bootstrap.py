@@ -217,6 +217,9 @@ def _interval(
         corrected = [centre + (end - float(finite.mean())) * wider for end in (low, high)]
         low, high = min(low, corrected[0] - half), max(high, corrected[1] + half)
     least, most = limits
+    if spread == 0 and value in limits:  # no unit differs, but 1 - 0.025^(1/units) of all could (Clopper and Pearson 1934)
+        could = (most - least) * (1 - ((1 - LEVEL) / 2) ** (1 / units))
+        low, high = value - could, value + could
     return Interval(value, float(np.clip(low, least, most)), float(np.clip(high, least, most)))
 
 

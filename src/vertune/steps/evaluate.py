@@ -246,8 +246,10 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
     sample = Sample(task, rows.records, config.seed)
     tally = task.tally(rows.records, answers)
     units = sample.units(tally)
+    details = task.details(rows.records, answers)
     notes = [
         *rows.notes,
+        *_unseen_labels(details),
         *(
             f"The rows have no column '{name}', so no metrics are shown per value of it."
             for name in config.evaluate.slices
@@ -258,7 +260,6 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
     if subject.dataset is None:
         notes.append("The model's dataset is not in this home folder, so there are no baselines to compare with.")
     recorder("scoring", units=len(units))
-    details = task.details(rows.records, answers)
     if "errors" in details:
         details = {**details, "errors": mistakes.locate(details["errors"], rows.records)}
     further = {name: {"value": float(value), "low": None, "high": None} for name, value in details.items() if isinstance(value, float)}
@@ -283,6 +284,18 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
         "rows_hash": _hash(task, rows.records),
     }
     return measured, units
+
+
+def _unseen_labels(details: Mapping[str, Any]) -> list[str]:
+    """Return a note on how many of the labels that the model knows occur in none of the rows, if there are any."""
+    classes = details.get("per_class") or []
+    unseen = sum(entry["support"] == 0 for entry in classes)
+    if not unseen:
+        return []
+    return [
+        f"{unseen} of {plural(len(classes), 'label')} occur in none of these rows. Metrics that average over labels, such as macro F1, "
+        "leave them out, so they and their intervals say nothing about these labels."
+    ]
 
 
 def _baselines(subject: _Subject, recorder: Recorder) -> tuple[dict[str, list[Answer]], dict[str, int]]:
