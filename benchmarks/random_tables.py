@@ -218,9 +218,10 @@ def check(table: Table, folder: Path, base: str, fit: bool) -> dict[str, Any]:
     try:
         _command("init", str(table.path), "-o", str(config))
         step = "prepare"
-        settings = ["--set", f"base={base}", "--set", "training.time_limit=5"]
-        _command("fit" if fit else "prepare", str(config), *settings, *shared)
-        name = load(config).name
+        written = load(config)
+        name = written.name
+        settings = ["--set", "training.time_limit=5", *(["--set", f"base={base}"] if written.encoder.name == "text" else [])]
+        _command(*(["fit", "--accept"] if fit else ["prepare"]), str(config), *settings, *shared)
         dataset = home.get("datasets", name).manifest
         counted = sum(dataset["rows"].values()) - dataset["added"]
         if counted != table.rows:
