@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertune.data.names import roles
+from vertune.core.column_names import roles
 from vertune.data.profile import profile_table
 
 

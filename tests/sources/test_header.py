@@ -21,6 +21,8 @@ DATA = [["1", "the card was swallowed", "card"], ["2", "the rate is too high", "
         ([["2024-01-05", "a"], ["2024-01-06", "b"]], None),
         ([["a", "a"], ["b", "c"]], None),
         ([["name", "label"], ["x", "y"], ["name", "label"], ["z", "y"]], 0),
+        ([["2024", "text", "label"], ["2021", "brake", "a"], ["2022", "wheel", "b"]], 0),  # names may be numbers
+        ([["2024", "x"], ["2021", "y"], ["2022", "z"]], None),
         ([], 0),
         ([["only", "names"]], 0),
         ([["The delivery of my bike is late, and nobody answers the phone.", "x"], ["My wheel came off for the second time.", "y"]], None),

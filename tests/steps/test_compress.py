@@ -170,7 +170,7 @@ def test_few_rows_are_decided_by_training_without_each_part_of_them(home, loose)
     assert [fields["number"] for fields in parts] == [1, 2, 3, 4, 5]
     assert sum(fields["rows"] for fields in parts) == rows > made.manifest["gate"]["rows"]
     assert made.manifest["candidates"][-1]["verdict"] == "accepted"
-    assert made.manifest["candidates"][-1]["why"].count("in a cross-validation with 5 parts") == 1
+    assert made.manifest["candidates"][-1]["why"].count("in a cross-validation") == 1
     assert "were repeated 5 times" in (made.folder / "report.html").read_text()
     assert not (made.folder / "folds").exists()
 
@@ -178,12 +178,11 @@ def test_few_rows_are_decided_by_training_without_each_part_of_them(home, loose)
 def test_a_loss_on_rows_that_were_not_trained_on_is_refused(home, loose, monkeypatch):
     from vertune.steps.compress.compression import Compression
 
-    def halved(self, chain, parent, train, held_out):
+    def halved(self, chain, fold):
         """Every answer is right before compression, and none after it."""
-        assert not {record["text"] for record in train} & {record["text"] for record in held_out}
+        assert not {record["text"] for record in fold.train} & {record["text"] for record in fold.held_out}
         other = {"food": "place", "place": "food"}
-        answers = self._answers(parent, held_out)
-        pairs = list(zip(answers, held_out, strict=True))
+        pairs = list(zip(self._answers(fold.model, fold.held_out), fold.held_out, strict=True))
         return (
             [{**answer, "label": row["label"]} for answer, row in pairs],
             [{**answer, "label": other[row["label"]]} for answer, row in pairs],
@@ -192,6 +191,25 @@ def test_a_loss_on_rows_that_were_not_trained_on_is_refused(home, loose, monkeyp
     monkeypatch.setattr(Compression, "on_held_out", halved)
     with pytest.raises(ModelError, match=r"loses 100\.00 points in a cross-validation"):
         compress(refitted(home), home, [LOOSE.replace("1", "0.1")])
+
+
+def test_parts_that_can_t_decide_are_drawn_again(home, loose, monkeypatch):
+    from vertune.evaluation import gate
+
+    decided = iter(["undecided", "undecided", "accepted"])
+    known = gate.decide
+
+    def decide(loss, high, ece, tolerance, where="on validation"):
+        if where == "on validation":
+            return known(loss, high, ece, tolerance, where)
+        return next(decided), where
+
+    monkeypatch.setattr(gate, "decide", decide)
+    seen = []
+    made = compress(refitted(home), home, [LOOSE], lambda kind, **fields: seen.append((kind, fields)))
+    assert made.manifest["gate"]["cross_validation"]["trainings"] == 15
+    assert made.manifest["candidates"][-1]["verdict"] == "accepted"
+    assert [fields["verdict"] for kind, fields in seen if kind == "judged"][-3:] == ["undecided", "undecided", "accepted"]
 
 
 def test_a_killed_cross_validation_trains_no_part_twice(home, loose):
@@ -203,13 +221,13 @@ def test_a_killed_cross_validation_trains_no_part_twice(home, loose):
     with pytest.raises(KeyboardInterrupt):
         compress(model, home, [LOOSE], kill)
     (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
-    kept = {path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/edits.json")}
+    kept = {path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/*/edits.json")}
     assert len(kept) == 2
     times = {}
 
     def watch(kind, **fields):
         if kind == "measuring":
-            times.update({path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/edits.json")})
+            times.update({path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/*/edits.json")})
 
     compress(model, home, [LOOSE], watch, CompressOptions(resume=True))
     assert times == kept

@@ -377,3 +377,17 @@ def test_lengths_come_from_the_encoder_and_not_from_words(home, tmp_path, monkey
     monkeypatch.setattr(Text, "encode", encode)
     lengths = report(run(home, {"source": write(tmp_path / "a.csv", rows(40))}))["lengths"]["train"]
     assert (lengths["median"], lengths["truncated"]) == (10, 1.0)
+
+
+@pytest.mark.parametrize("task", ["classify", "regress", "multilabel"])
+def test_columns_may_be_called_as_patterns(tmp_path, task):
+    """Polars reads `*` and `^a$` as patterns, and `{b}` as a place in a template."""
+    targets = {"classify": ["yes", "no"], "regress": [1.5, 2.5], "multilabel": [["x"], ["x", "y"]]}[task]
+    field = {"classify": "label", "regress": "score", "multilabel": "labels"}[task]
+    rows = {"*": [float(row % 7) for row in range(60)], "^a$": ["p", "q", "r"] * 20, "{b}": [row * 2.0 for row in range(60)], "a": [1] * 60}
+    frame = pl.DataFrame(rows | {field: targets * 30})
+    inputs = {"*": "number", "^a$": "category", "{b}": "number"}
+    config = build(Config, {"task": {"name": task, "inputs": inputs}, "encoder": "table", "data": {"keep": ["a"]}})
+    dataset = prepare(config, Home(tmp_path), None, {"train": frame})
+    assert sum(dataset.manifest["rows"].values()) == 60
+    assert set(datasets.read(dataset, "train").columns) == {*inputs, field, "a", "__file", "__row"}

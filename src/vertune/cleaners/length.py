@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from vertune.cleaners._reject import reject
+from vertune.core.columns import named
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Cleaner
 from vertune.core.records import Cleaned, Column
@@ -40,7 +41,7 @@ class Length(Cleaner):
         texts = [name for name in texts if frame.schema.get(name) == pl.String]
         reasons = []
         for name in texts:
-            size = pl.col(name).str.strip_chars().str.len_chars()
+            size = named(name).str.strip_chars().str.len_chars()
             reasons.append(pl.when(size < self.least).then(pl.lit(f"{name} has fewer than {self.least} characters")))
             if self.most is not None:
                 reasons.append(pl.when(size > self.most).then(pl.lit(f"{name} has more than {self.most} characters")))

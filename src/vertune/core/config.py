@@ -182,8 +182,8 @@ class Compression(Section):
     percentage point); for any other metric, a fraction of the original model's metric (0.005 is half a percent of it)."""
     folds: Annotated[int, Field(ge=0, le=100)] | Literal["auto"] = "auto"
     """Number of parts for a cross-validation, which measures the loss if the validation rows can't decide whether it is accepted: the
-    model is trained and compressed again without each part, and compared on this part. With 0 there is none; auto is 5 for at most
-    2,000 labelled rows, else 0."""
+    model is trained and compressed again without each part, and compared on this part, up to three times. With 0 there is none; auto
+    is 5 for at most 2,000 labelled rows, else 0."""
 
 
 class Config(Section):

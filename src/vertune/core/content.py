@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.core.columns import named
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -37,7 +39,7 @@ def _writable(name: str, kind: pl.DataType) -> pl.Expr:
     """Return a Polars expression for the column `name` whose values can be encoded as JSON; bytes become hexadecimal text."""
     import polars as pl
 
-    return pl.col(name).bin.encode("hex") if kind == pl.Binary else pl.col(name)
+    return named(name).bin.encode("hex") if kind == pl.Binary else named(name)
 
 
 def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDArray[np.uint64]:
@@ -52,7 +54,7 @@ def of_inputs(frame: pl.DataFrame, names: Sequence[str], salt: str = "") -> NDAr
     values = [
         _writable(name, frame.schema[name])
         if frame.schema[name] == pl.Binary or frame.schema[name].is_nested()
-        else pl.col(name).cast(pl.String).fill_null("").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+        else named(name).cast(pl.String).fill_null("").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
         for name in there
     ]
     return of_rows(frame.select(values), there, salt)

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
 from vertune import __version__
 from vertune.core.artifact import Progress
+from vertune.core.columns import only, without
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Augmenter, Cleaner, Encoder, Source, Split, Task, Tokens
@@ -237,7 +238,7 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     task = inputs.task.fit(trained)
     present, used = fields_of(trained, task)
     read_once = tokens.read(inputs.encoder, task, {name: splits[name] for name in ("train", "validation")}, used)
-    encoder = inputs.encoder.resolve(FrameRecords(trained.select(present)), task.views(used), read_once.get("train"))
+    encoder = inputs.encoder.resolve(FrameRecords(only(trained, present)), task.views(used), read_once.get("train"))
     return ChainResult(splits=splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=encoder, tokens=read_once)
 
 
@@ -324,7 +325,7 @@ def _divide(inputs: ChainInputs, tables: Mapping[str, pl.DataFrame]) -> tuple[di
             "Remove one of the two."
         )
     stay = {*inputs.keep, *(column.name for column in inputs.task.columns)}
-    table = table.drop([name for name in inputs.split.reads if name not in stay], strict=False)
+    table = without(table, [name for name in inputs.split.reads if name not in stay])
     splits = {name: table.filter(names == name) for name in (*SPLITS, "unused")}
     return splits | {name: tables[name] for name in own_tables}, used & {"validation", "test"}
 
@@ -394,7 +395,7 @@ def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.Data
     frames = [train]
     for number, augmenter in enumerate(inputs.augment):
         log.progress("augment", by=augmenter.name, rows=train.height)
-        new = augmenter.augment(train, inputs.task.columns, inputs.seed + number).select(train.columns)
+        new = augmenter.augment(train, inputs.task.columns, inputs.seed + number).pipe(only, train.columns)
         what = "training rows were added; the second number is that of the rows before"
         log.note(Note(augmenter.name, what, new.height, train.height, _rows(new)))
         frames.append(new.with_columns((pl.col("__file") + f" ({augmenter.name})").alias("__file")))

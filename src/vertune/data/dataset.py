@@ -11,6 +11,7 @@ import polars as pl
 
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home
+from vertune.core.columns import only
 from vertune.core.documents import lines
 from vertune.core.errors import NotFound, StorageError, first_line, machine_error
 from vertune.core.files import storage_errors, write_text
@@ -46,7 +47,7 @@ def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
     except NotFound:
         return []
     used = [column.name for column in task.columns if column.name in frame.columns]
-    return list(frame.select(used).to_dicts())
+    return list(only(frame, used).to_dicts())
 
 
 def of_model(manifest: Mapping[str, Any], home: Home) -> Artifact | None:

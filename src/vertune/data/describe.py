@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vertune.core import content
+from vertune.core.columns import named, only
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task, Tokens
 from vertune.core.labels import nearly_equal, quoted
@@ -107,10 +108,10 @@ def contradiction(texts: int, of: int) -> str | None:
 
 def missing(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
     """Return, for each column in `names`, the fraction (0 to 1) of rows whose value is null or a blank text."""
-    blank = {name: pl.col(name).is_null() for name in names}
+    blank = {name: named(name).is_null() for name in names}
     for name in names:
         if frame.schema[name] == pl.String:
-            blank[name] = blank[name] | (pl.col(name).str.strip_chars() == "")
+            blank[name] = blank[name] | (named(name).str.strip_chars() == "")
     row: dict[str, float] = frame.select(value.mean().alias(name) for name, value in blank.items()).row(0, named=True)
     return {name: value or 0.0 for name, value in row.items()}
 
@@ -292,10 +293,10 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, 
     samples = {split: frame[rows[split]] for split, frame in frames.items()}
     sampled_tokens = {split: split_tokens.take(rows[split]) for split, split_tokens in tokens.items() if split in rows}
     views = task.views(names)
-    encoder = encoder.resolve(samples["train"].select(names).to_dicts(), views, sampled_tokens.get("train"))
+    encoder = encoder.resolve(only(samples["train"], names).to_dicts(), views, sampled_tokens.get("train"))
     lengths, classes = {}, {}
     for split, sample in samples.items():
-        records = sample.select([name for name in names if name in sample.columns]).to_dicts()
+        records = only(sample, [name for name in names if name in sample.columns]).to_dicts()
         complete = sampled_tokens.get(split) or encoder.read(records, [name for name in names if name in sample.columns])
         size, cut = _sizes(encoder.encode(records, views, complete), len(records))
         lengths[split] = {"sampled": sample.height, "of": frames[split].height, **_spread(size), "truncated": float(cut.mean()),

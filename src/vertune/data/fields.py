@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vertune.core.columns import named
 from vertune.core.errors import ConfigError, DataError, UnknownName
 from vertune.core.kinds import Task
 from vertune.core.records import Column
-from vertune.data.frames import named_column
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +82,7 @@ def map_fields(
                 )
             continue
         source.require(name)
-        values[name] = named_column(name)
+        values[name] = named(name)
     marks = [pl.col(name) for name in MARKS if name in source.schema]
     return MappedTable(frame.lazy().select(*(value.alias(name) for name, value in values.items()), *marks).collect(), origin)
 
@@ -123,7 +123,7 @@ def _value(field: Column, columns: Sequence[str], frame: pl.DataFrame | pl.LazyF
 
     schema = frame.lazy().collect_schema()
     if len(columns) == 1:
-        value = named_column(columns[0])
+        value = named(columns[0])
         return value.fill_nan(None) if schema[columns[0]].is_float() else value
     if field.type == "labels":
         return _flagged(field.name, columns, frame)
@@ -138,7 +138,7 @@ def _value(field: Column, columns: Sequence[str], frame: pl.DataFrame | pl.LazyF
             f"The field '{field.name}' joins several columns, but the column '{nested[0]}' has the type {schema[nested[0]]}. "
             "Join only texts and numbers."
         )
-    texts = [named_column(column).cast(pl.String).str.strip_chars() for column in columns]
+    texts = [named(column).cast(pl.String).str.strip_chars() for column in columns]
     parts = [pl.when(text != "").then(pl.lit(f"{column}: ") + text) for column, text in zip(columns, texts, strict=True)]
     return pl.concat_str(parts, separator=_SEPARATOR, ignore_nulls=True)
 
@@ -153,7 +153,7 @@ def _flagged(field: str, columns: Sequence[str], frame: pl.DataFrame | pl.LazyFr
 
     flags: dict[str, pl.Expr] = {}
     for column in columns:
-        words = named_column(column).cast(pl.String).str.strip_chars().str.to_lowercase().str.replace(r"\.0$", "")
+        words = named(column).cast(pl.String).str.strip_chars().str.to_lowercase().str.replace(r"\.0$", "")
         found = set(frame.lazy().select(words.unique()).collect().to_series())
         other = sorted(found - {*_YES, *_NO, "", None}, key=str)
         if other:

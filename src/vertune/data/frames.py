@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vertune.core.columns import named
 from vertune.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -110,19 +111,12 @@ def of_records(records: Iterable[Any]) -> pl.DataFrame:
     return pl.DataFrame([column(str(name), [row.get(name) for row in rows]) for name in names])
 
 
-def named_column(name: str) -> pl.Expr:
-    """Return the Polars expression for the column of exactly this name; `pl.col` reads names such as `*` and `^a$` as patterns."""
-    from polars import selectors
-
-    return selectors.by_name(name).as_expr()
-
-
 def without_nan(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a Polars frame in which NaN is null, and in which columns of Python objects have types that Polars can convert."""
     import polars as pl
 
     objects = [column(name, frame[name].to_list()) for name, kind in frame.schema.items() if kind == pl.Object]
-    numbers = [named_column(name).fill_nan(None) for name, kind in frame.schema.items() if kind.is_float()]
+    numbers = [named(name).fill_nan(None) for name, kind in frame.schema.items() if kind.is_float()]
     return frame.with_columns(*objects, *numbers)
 
 

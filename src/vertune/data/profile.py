@@ -15,9 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from vertune.core import numerals, separators
+from vertune.core import column_names, numerals, separators
 from vertune.core.profile import SPLIT_WORDS, ColumnProfile, Kind, TableProfile
-from vertune.data import names
 
 SAMPLE_ROWS = 20_000
 """Number of rows, from the start of a table, that are measured."""
@@ -71,7 +70,7 @@ def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
         values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
     if not len(values) or values.dtype == pl.Null:
         return None
-    roles = names.roles(series.name)
+    roles = column_names.roles(series.name)
     nested = _nested_kind(values)
     if nested is not None:
         items = _items(values, None) if nested == "labels" else []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from vertune.core.columns import named
 from vertune.core.labels import key, quoted
 from vertune.core.records import MAX_EXAMPLES, Note
 from vertune.data import describe
@@ -62,12 +63,12 @@ class Spellings:
 def _replaced(kind: pl.DataType, column: str, replaced: Mapping[str, str]) -> pl.Expr:
     """Return the expression for a column whose labels are replaced; labels that are then twice in a row's set are kept once."""
     if kind == pl.String:
-        return pl.col(column).replace(replaced)
+        return named(column).replace(replaced)
     if kind == pl.List(pl.String):
-        return pl.col(column).list.eval(pl.element().replace(replaced)).list.unique(maintain_order=True)
+        return named(column).list.eval(pl.element().replace(replaced)).list.unique(maintain_order=True)
     fields = [field.name for field in kind.inner.fields]  # type: ignore[attr-defined]
     item = pl.element()
     values: Sequence[pl.Expr] = [
         item.struct.field(name).replace(replaced) if name == "label" else item.struct.field(name) for name in fields
     ]
-    return pl.col(column).list.eval(pl.struct(values))
+    return named(column).list.eval(pl.struct(values))

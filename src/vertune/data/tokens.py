@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from vertune.core.artifact import Artifact
+from vertune.core.columns import only
 from vertune.core.integrity import FILES
 from vertune.core.kinds import Encoder, Task, Tokens
 
@@ -26,7 +27,7 @@ def read(encoder: Encoder, task: Task, frames: Mapping[str, pl.DataFrame], colum
     fields = list(dict.fromkeys(field for view in task.views(columns) for field in view.fields))
     tokens: dict[str, Tokens] = {}
     for name, frame in frames.items():
-        present = frame.select([field for field in fields if field in frame.columns])
+        present = only(frame, [field for field in fields if field in frame.columns])
         for part in present.iter_slices(_SLICE):
             read_now = encoder.read(part.to_dicts(), fields)
             if read_now is not None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vertune.core.columns import named, without
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Task
 from vertune.core.records import Record
@@ -97,12 +98,12 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     for name, source in sources.items():
         complete = set(source) <= set(frame.columns)
         if complete and name in frame.columns and len(source) == 1:
-            frame = frame.with_columns(pl.coalesce(source[0], name).alias(source[0]))  # records of either naming may be mixed
+            frame = frame.with_columns(pl.coalesce(named(source[0]), named(name)).alias(source[0]))  # records of either naming may be mixed
         if complete or (name not in frame.columns and name not in optional):
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())
     targets = [column.name for column in predictor.task.target_columns if column.name not in read]
-    mapped = map_fields(frame.drop(targets, strict=False), fields, predictor.task, targets=False).frame
+    mapped = map_fields(without(frame, targets), fields, predictor.task, targets=False).frame
     for cleaner in predictor.cleaners:
         mapped = cleaner.edit_inputs(mapped, predictor.task.columns)
     return mapped

@@ -89,7 +89,7 @@ class Gate:
 
     `records` are validation records, which all models answer; `answers` are the answers of the parent. In a
     cross-validation, parts of the records are answered by different models: `parts` contains the number of records of
-    each part, in order, and what is answered is compared within its part alone.
+    each part, in order, and rankings are made within a part alone. A record that is in several parts counts as one.
     """
 
     def __init__(
@@ -98,6 +98,8 @@ class Gate:
         self.task, self.records, self.options = task, records, options
         ends = np.cumsum(parts or [len(records)]).tolist()
         self.parts = [slice(first, end) for first, end in zip([0, *ends], ends, strict=False)]
+        self.per_record = True
+        """Whether the statistics have one row per record; else, for a ranking, they have one per query."""
         self.tallies = self._tallies(answers)
         self.metrics = self._metrics(self.tallies)
         self.ece = _ece(task.details(records, answers))
@@ -107,8 +109,13 @@ class Gate:
     def _tallies(self, answers: Sequence[Answer]) -> bootstrap.Tallies:
         """Return the statistics of answers to the records; those of records with equal inputs are added up."""
         fields = [column.name for column in self.task.input_columns]
-        units = [bootstrap.units(self.task.tally(self.records[part], answers[part]), self.records[part], fields) for part in self.parts]
-        return bootstrap.Tallies(np.concatenate(units), self.task.summarise)
+        tallies = np.concatenate([self.task.tally(self.records[part], answers[part]) for part in self.parts])
+        self.per_record = len(tallies) == len(self.records)
+        return bootstrap.Tallies(bootstrap.units(tallies, self.records, fields), self.task.summarise)
+
+    def is_surely_worse(self, candidate: Candidate) -> bool:
+        """Return whether the whole interval of the loss is above the tolerance, so that no further rows can save the candidate."""
+        return candidate.low > self.tolerance.loss
 
     def _metrics(self, tallies: bootstrap.Tallies) -> dict[str, float]:
         return {name: float(value) for name, value in self.task.summarise(tallies.units.sum(axis=0)).items()}

@@ -6,12 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from vertune.core.column_names import roles
+
 _NUMBER = re.compile(r"[+-]?(\d[\d., ]*|[.,]\d+)([eE][+-]?\d+)?\s?%?")
 _DATE = re.compile(r"\d{1,4}[-/.年]\d{1,2}([-/.月]\d{1,4}日?)?([T ].*)?")
 _SENTENCE = 60
 """Length in characters above which a cell is a text rather than a name, if the cells below it are as long."""
 _SAME = 0.8
 """Fraction of the cells of a column that must be numbers in a column of numbers."""
+
+_USUAL = 0.7
+"""How strongly a name must suggest what its column contains (`column_names.roles`) to count as a usual name."""
 
 Cells = Sequence[Sequence[str]]
 
@@ -32,18 +37,22 @@ def row_of_names(rows: Cells) -> int | None:
 
 
 def is_data(first: Sequence[str], rest: Cells) -> bool:
-    """Return whether the cells of a row are values like those below them, and not names of columns."""
+    """Return whether the cells of a row are values like those below them, and not names of columns.
+
+    A header may have a name such as `2024` above numbers; so there must be at least as many values as usual names, such as `text`.
+    """
     names = [cell for cell in first if cell]
     if not rest or not names:
         return False
     if len(set(names)) < len(names):
         return True
     other = [row for row in rest if list(row) != list(first)]  # a header may be repeated, where files were joined
+    values = usual = 0
     for place, cell in enumerate(first):
         below = [row[place] for row in other if place < len(row) and row[place]]
-        if cell and below and _is_value(cell, below):
-            return True
-    return False
+        values += bool(cell and below and _is_value(cell, below))
+        usual += cell not in below and max(roles(cell).values(), default=0.0) >= _USUAL
+    return values >= max(1, usual)
 
 
 def _is_value(cell: str, below: Sequence[str]) -> bool:

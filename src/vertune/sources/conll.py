@@ -70,7 +70,7 @@ class Conll(Source):
         """Return whether the first lines are tokens with tags, in blocks with blank lines between them."""
         lines = [line.rstrip(_BLANK) for line in _files.head_lines(path)]
         rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line]
-        tokens = [row for row in rows if row[0] != _DOCUMENT and not _comment(row)]
+        tokens = [row for row in rows if row and row[0] != _DOCUMENT and not _comment(row)]  # a line of odd blanks has no words
         tagged = [row[-1] for row in tokens if len(row) > 1 and is_tag(row[-1])]
         blocks = "" in lines[:-1] or len(tokens) < _LONGEST
         return blocks and len(tagged) >= _TAGGED * len(tokens) > 0 and any(tag != "O" for tag in tagged)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vertune.core.artifact import Artifact, Progress
+from vertune.core.columns import without
 from vertune.core.errors import ConfigError, DataError, NotFound, UnknownName
 from vertune.core.files import check_writable, replacing, storage_errors
 from vertune.core.kinds import Source, Task
@@ -165,7 +166,7 @@ def predict_file(
     written = {_PREFIX + name for name in (*inputs.task.answer.__annotations__, "rest", "error")}
     replaced = tuple(name for name in frame.columns if name in written)
     brief = AnsweredRows([one and inputs.task.brief(one) for one in result.answers], result.errors)
-    write(frame.drop(*MARKS, *replaced, strict=False), brief, out, source.separator() or ",")
+    write(without(frame, [*MARKS, *replaced]), brief, out, source.separator() or ",")
     return AnsweredRows(result.answers, result.errors, replaced)
 
 
@@ -200,7 +201,7 @@ def _with_inputs(frame: pl.DataFrame, inputs: Inputs, texts: Sequence[str], file
             f"{file} has no column '{' and '.join(sources.get(missing, [missing]))}', which the model reads; "
             f"its columns are: {', '.join(known) or 'none'}. Name the column with the text: --text COLUMN."
         )
-    others = frame.drop([column for field in named for column in (field, *sources.get(field, ()))], strict=False)
+    others = without(frame, [column for field in named for column in (field, *sources.get(field, ()))])
     return others.with_columns(values.alias(field) for field, values in named.items()) if named else frame
 
 

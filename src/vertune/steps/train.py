@@ -15,6 +15,7 @@ import numpy as np
 
 from vertune import __version__
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, owner_entries, recording
+from vertune.core.columns import only
 from vertune.core.config import Config, dump, is_same
 from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, NotFound
 from vertune.core.files import write_text
@@ -130,11 +131,11 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
         raise DataError(f"The dataset {dataset.id} has {frame.height} training rows, but training needs at least 2. Add rows.")
     validation = read(dataset, "validation") if manifest["rows"].get("validation") else frame.clear()
     present, used = fields_of(frame, config.task)
-    records = frame.select(present).to_dicts()
+    records = only(frame, present).to_dicts()
     learnt = _learnt_in_prepare(config, manifest)
     task = learnt[0] if learnt else config.task.fit(frame)
     encoder = learnt[1] if learnt else config.encoder.resolve(records, task.views(used))
-    held_out = validation.select(present).to_dicts()
+    held_out = only(validation, present).to_dicts()
     return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
         records, held_out, used, bool(manifest.get("validation_cut")),
         train_tokens=tokens.load(dataset, "train", encoder), validation_tokens=tokens.load(dataset, "validation", encoder),

@@ -14,6 +14,7 @@ from typing import Any
 
 from vertune.core import machine
 from vertune.core.artifact import Artifact, Home, Progress
+from vertune.core.columns import only
 from vertune.core.errors import ModelError, NotFound
 from vertune.core.files import write_json
 from vertune.core.spellings import moved_value
@@ -142,7 +143,7 @@ def _score(graph: Artifact, home: Home) -> tuple[float | None, GraphWorkload]:
     if frame is None:
         return None, workload
     present = [column.name for column in predictor.task.columns if column.name in frame.columns]
-    records = frame.select(present).to_dicts()
+    records = only(frame, present).to_dicts()
     columns = list(predictor.columns) or present
     features = predictor.encoder.encode(records[:_TEXTS], predictor.task.views(columns))
     scores = predictor.task.score(records, predictor.answer(records))

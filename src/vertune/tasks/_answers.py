@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.core.columns import named
 from vertune.core.documents import parse_json
 from vertune.core.records import Feature
 from vertune.decoders.extract import nowhere
@@ -56,7 +57,7 @@ def read(frame: pl.DataFrame, context: str, name: str) -> pl.DataFrame:
     numbered = frame.with_row_index("__number")
     if typed:
         fields = pl.struct(pl.element().struct.field(field).cast(kind) for field, kind in entry().items())
-        numbered = numbered.with_columns(pl.col(name).list.eval(fields).cast(as_column()))
+        numbered = numbered.with_columns(named(name).list.eval(fields).cast(as_column()))
     unchecked = numbered.filter(~_in_place(numbered, context, name)) if typed else numbered
     cells = [
         _Cell.of(cell, text or "")
@@ -123,8 +124,8 @@ def _in_place(numbered: pl.DataFrame, context: str, name: str) -> pl.Expr:
     import polars as pl
 
     long = (
-        numbered.filter(pl.col(name).list.len() > 0)
-        .select("__number", pl.col(context).cast(pl.String).alias("context"), pl.col(name).alias("answer"))
+        numbered.filter(named(name).list.len() > 0)
+        .select("__number", pl.col(context).cast(pl.String).alias("context"), named(name).alias("answer"))
         .explode("answer")
         .with_columns(pl.col("answer").struct.field("start"), pl.col("answer").struct.field("text"))
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vertune.core import separators
+from vertune.core.columns import named
 from vertune.core.errors import DataError
 from vertune.tasks import _rows
 
@@ -36,7 +37,7 @@ def read(frame: pl.DataFrame, name: str, separator: str) -> pl.DataFrame:
     if inner is not kind:
         item = pl.element()
         whole = item.cast(pl.Int64, strict=False).cast(pl.String) if inner.is_float() else item.cast(pl.String)
-        labels = pl.col(name).cast(pl.List(inner)).list.eval(pl.when(item.is_not_null()).then(whole))
+        labels = named(name).cast(pl.List(inner)).list.eval(pl.when(item.is_not_null()).then(whole))
         frame = frame.with_columns(labels.alias("__labels"), pl.lit(None, pl.String).alias("__unread"))
     else:
         cells = frame[name].cast(pl.String)
@@ -64,16 +65,16 @@ def convert(name: str, checks: _rows.Checks) -> None:
     labels = filled.list.unique(maintain_order=True)
     checks.results.append(labels.alias(name))
     checks.changes += [
-        _rows.Change("labels are empty and were left out", raw.list.len() - filled.list.len(), raw.list.len(), pl.col(name)),
+        _rows.Change("labels are empty and were left out", raw.list.len() - filled.list.len(), raw.list.len(), named(name)),
         _rows.Change(
-            "labels are repeated in their row and were left out", filled.list.len() - labels.list.len(), raw.list.len(), pl.col(name)
+            "labels are repeated in their row and were left out", filled.list.len() - labels.list.len(), raw.list.len(), named(name)
         ),
-        _rows.Change("rows have no label and were kept", labels.list.len() == 0, pl.lit(1), pl.col(name)),
+        _rows.Change("rows have no label and were kept", labels.list.len() == 0, pl.lit(1), named(name)),
         _rows.Change(
             "labels had white space around them, which was removed",
             raw.list.eval(item != item.str.strip_chars()).list.sum(),
             raw.list.len(),
-            pl.col(name),
+            named(name),
         ),
     ]
 

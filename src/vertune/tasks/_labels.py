@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.core.columns import named
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.records import Answer
 from vertune.tasks._rows import Change, Checks, trimmed, words
@@ -28,16 +29,14 @@ def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) 
     the returned frame. `known` are the labels that the config lists, if any. Raises DataError if the column contains
     lists. Also raises DataError if labels are numbers such as 0.5, unless `known` contains all labels of the column.
     """
-    import polars as pl
-
     whole = _as_whole(frame, name, known)
     checks.problems.append((words(name).is_null(), f"{name} is missing"))
     checks.results.append(words(name).alias(name))
     checks.changes.append(trimmed(name, "labels"))
     if whole is not frame:
-        filled = pl.col(name).is_not_null()
+        filled = named(name).is_not_null()
         checks.changes.append(
-            Change("labels were read with a decimal point and were converted to whole numbers", filled, filled, pl.col(name))
+            Change("labels were read with a decimal point and were converted to whole numbers", filled, filled, named(name))
         )
     return whole
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vertune.core import numerals
+from vertune.core.columns import named
 from vertune.core.errors import DataError
 from vertune.core.numerals import Decimal
 from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note
@@ -68,7 +69,7 @@ def string(name: str) -> pl.Expr:
     """Return a Polars expression that converts the column `name` to text."""
     import polars as pl
 
-    return pl.col(name).cast(pl.String)
+    return named(name).cast(pl.String)
 
 
 def blank(name: str) -> pl.Expr:
@@ -124,8 +125,8 @@ def categories(frame: pl.DataFrame, name: str) -> pl.Expr:
 
     if not frame.schema[name].is_float():
         return words(name)
-    whole = pl.col(name) == pl.col(name).round()
-    return pl.when(whole).then(pl.col(name).cast(pl.Int64, strict=False).cast(pl.String)).otherwise(words(name))
+    whole = named(name) == named(name).round()
+    return pl.when(whole).then(named(name).cast(pl.Int64, strict=False).cast(pl.String)).otherwise(words(name))
 
 
 def number(frame: pl.DataFrame, name: str, decimal: Decimal = "point") -> tuple[pl.Expr, pl.Expr]:
@@ -144,7 +145,7 @@ def number(frame: pl.DataFrame, name: str, decimal: Decimal = "point") -> tuple[
             f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`."
         )
     raw = string(name).str.strip_chars()
-    value = numerals.parsed(raw, decimal) if kind == pl.String else pl.col(name).cast(pl.Float64, strict=False)
+    value = numerals.parsed(raw, decimal) if kind == pl.String else named(name).cast(pl.Float64, strict=False)
     filled = frame.select(raw=raw, value=value).filter(pl.col("raw").is_not_null() & (pl.col("raw") != ""))
     if len(filled) and filled["value"].is_null().all():
         raise DataError(
@@ -165,7 +166,7 @@ def separated(frame: pl.DataFrame, name: str, decimal: Decimal) -> list[Change]:
         return []
     raw = string(name).str.strip_chars()
     what = f"numbers were read with a decimal {decimal}, and with separators between thousands"
-    return [Change(what, numerals.is_separated(raw, decimal), pl.col(name).is_not_null(), pl.col(name))]
+    return [Change(what, numerals.is_separated(raw, decimal), named(name).is_not_null(), named(name))]
 
 
 def not_finite(name: str, raw: pl.Expr) -> pl.Expr:
@@ -176,7 +177,7 @@ def not_finite(name: str, raw: pl.Expr) -> pl.Expr:
     """
     import polars as pl
 
-    return pl.format(f"{name} is '{{}}', which is not a finite number", raw)
+    return pl.concat_str(pl.lit(f"{name} is '"), raw, pl.lit("', which is not a finite number"))
 
 
 def trimmed(name: str, values: str) -> Change:
@@ -184,10 +185,8 @@ def trimmed(name: str, values: str) -> Change:
 
     `values` is the plural noun for these values in the note, such as `labels`.
     """
-    import polars as pl
-
     changed = string(name) != string(name).str.strip_chars()
-    return Change(f"{values} had white space around them, which was removed", changed, pl.col(name).is_not_null(), pl.col(name))
+    return Change(f"{values} had white space around them, which was removed", changed, named(name).is_not_null(), named(name))
 
 
 def sift(frame: pl.DataFrame, checks: Checks, task: str) -> Cleaned:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from vertune.core.columns import named
 from vertune.core.documents import parse_json
 from vertune.core.errors import DataError
 from vertune.tasks import _offsets
@@ -55,7 +56,7 @@ def read(frame: pl.DataFrame, name: str) -> pl.DataFrame:
         or all(key in fields and (fields[key].is_integer() if key != "label" else fields[key] == pl.String) for key in entry())
     )
     if plain:
-        value = pl.col(name)
+        value = named(name)
         if fields:
             value = value.list.eval(pl.struct(pl.element().struct.field(key).cast(dtype) for key, dtype in entry().items()))
         return frame.with_columns(value.cast(as_column()), pl.lit(None, pl.String).alias("__unread"))
@@ -105,8 +106,8 @@ def check(frame: pl.DataFrame, text: str, name: str) -> pl.DataFrame:
 
     numbered = frame.with_row_index("__number")
     long = (
-        numbered.filter(pl.col(name).list.len() > 0)
-        .select("__number", pl.col(text).cast(pl.String).str.len_chars().alias("length"), pl.col(name).alias("span"))
+        numbered.filter(named(name).list.len() > 0)
+        .select("__number", pl.col(text).cast(pl.String).str.len_chars().alias("length"), named(name).alias("span"))
         .explode("span")
         .with_columns(pl.col("span").struct.field(key).alias(key) for key in entry())
         .sort("__number", "start", "end")

@@ -101,7 +101,9 @@ class Embed(Task):
         if fields.label in frame.columns:
             value = _rows.string(fields.label)
             label = value.str.strip_chars().str.to_lowercase()
-            reason = pl.format(f"{fields.label} is {{}}, but must be 1 (relevant) or 0 (not relevant)", value.fill_null("missing"))
+            reason = pl.concat_str(
+                pl.lit(f"{fields.label} is "), value.fill_null("missing"), pl.lit(", but must be 1 (relevant) or 0 (not relevant)")
+            )
             checks.problems.append((~label.is_in([*_RELEVANT, *_IRRELEVANT]).fill_null(False), reason))
             checks.results.append(label.is_in(_RELEVANT).cast(pl.Int64).alias(fields.label))
         return _rows.sift(frame, checks, self.name)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.baselines import passage
+from vertune.core.columns import named
 from vertune.core.kinds import Task
 from vertune.core.profile import ColumnProfile, Guess, TableProfile
 from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
@@ -99,10 +100,10 @@ class Extract(Task):
         frame = _answers.read(frame, context, name)
         checks.problems += [
             (pl.col("__problem").is_not_null(), pl.col("__problem")),
-            (pl.col(name).is_null(), f"the {name} are missing; write [] if the {context} contains none"),
+            (named(name).is_null(), f"the {name} are missing; write [] if the {context} contains none"),
         ]
         what = f"answers had a wrong start, which was corrected to the only position where the {context} contains them"
-        checks.changes.append(_rows.Change(what, pl.col("__moved").list.len(), pl.col(name).list.len(), pl.col("__moved")))
+        checks.changes.append(_rows.Change(what, pl.col("__moved").list.len(), named(name).list.len(), pl.col("__moved")))
         cleaned = _rows.sift(frame, checks, self.name)
         cleaned.frame = cleaned.frame.drop("__problem", "__moved")
         return cleaned

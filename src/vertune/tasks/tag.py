@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.baselines.gazetteer import Gazetteer
+from vertune.core.columns import named
 from vertune.core.errors import DataError
 from vertune.core.kinds import Task
 from vertune.core.profile import Guess, TableProfile
@@ -94,11 +95,9 @@ class Tag(Task):
         Raises DataError if `offsets` is `auto`, but the spans fit their texts only if they are counted in another unit than
         code points.
         """
-        import polars as pl
-
         if self.offsets != "auto" or not {self._text, self._target} <= set(frame.columns):
             return self
-        rows = _spans.read(frame, self._target).filter(pl.col(self._target).list.len() > 0).select(self._text, self._target)
+        rows = _spans.read(frame, self._target).filter(named(self._target).list.len() > 0).select(self._text, self._target)
         complete = ((str(text), spans) for text, spans in rows.iter_rows() if text is not None)
         found = _offsets.recognise([(text, spans) for text, spans in complete if all(None not in span.values() for span in spans)])
         if found is not None:

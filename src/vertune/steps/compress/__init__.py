@@ -13,7 +13,7 @@ import importlib.util
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ def compress(
 
     Each of `settings` changes one value of this config, for example `compress.chain=[int8]`. Raises ConfigError for
     compressors that can't run in the given order, DataError if there are no validation rows, and ModelError if the
-    result loses too much accuracy or if there are too few validation rows to decide this. In the last case the
+    result loses too much accuracy or if there are too few labelled rows to decide this. In the last case the
     unfinished run is kept: make the same call with `accept=True` in the options to accept its result.
     """
     options = options or CompressOptions()
@@ -86,7 +86,7 @@ def compress(
     with recording(home, run, progress) as recorder, tempfile.TemporaryDirectory() as scratch:
         compression = Compression(model, config, dataset, recorder, Folders(Path(scratch), run.folder))
         smaller, graph = compression.run(chain)
-        proof = _cross_validated(compression, model, home, run.folder / _FOLDS)
+        proof = _cross_validated(compression, model, home, run.folder / _FOLDS, options.accept)
         _write(run, smaller, graph, _entries(compression, model, proof), dataset.manifest)
         written = Predictor.open(run)
         compression.check_written(run, written, StandaloneModel(smaller.encoder, smaller.task, graph))
@@ -187,37 +187,58 @@ def _dataset(model: Artifact, home: Home) -> Artifact:
     return dataset
 
 
-def _cross_validated(compression: Compression, model: Artifact, home: Home, folder: Path) -> dict[str, Any] | None:
+def _cross_validated(compression: Compression, model: Artifact, home: Home, folder: Path, accept: bool) -> dict[str, Any] | None:
     """Decide by cross-validation if the validation rows can't, and return its figures; return None if there is none.
 
-    The last candidate of the compression gets the verdict of the cross-validation.
+    It is repeated with other parts while it can't decide either, which narrows the interval. The last candidate of the
+    compression gets its verdict. With `accept`, the user has decided instead.
     """
     last, labelled, task = compression.candidates[-1], compression.labelled, compression.parent.task
-    surely_worse = last.verdict == REFUSED and last.low > compression.gate.tolerance.loss
     number = folds.number_of(compression.config, len(labelled.records))
-    if last.verdict == ACCEPTED or surely_worse or number < 2:
+    if last.verdict == ACCEPTED or compression.gate.is_surely_worse(last) or number < 2:
         return None
-    fields = [column.name for column in task.input_columns]
-    divided = folds.parts(labelled.records, fields, number, compression.config.seed)
-    trained_config = build(Config, model.manifest["config"])
-    training = folds.Training(trained_config, float(model.manifest["chosen"]["epochs"]), folder, home.folder / "cache" / "trunk")
-    chain = compression.config.compress.chain
-    records: list[Record] = []
-    before: list[Answer] = []
-    after: list[Answer] = []
-    for fold in folds.trained(training, labelled, divided, compression.progress):
-        first, final = compression.on_held_out(chain, fold.model, fold.train, fold.held_out)
-        records, before, after = records + fold.held_out, before + first, after + final
-    where = f"in a cross-validation with {len(divided)} parts of {len(records):,} rows"
-    options = GateOptions(compression.config.compress.tolerance, seed=compression.config.seed, where=where)
-    gate = Gate(task, records, before, options, [len(part) for part in divided])
-    found = gate.verdict(last.name, after)
+    if accept:
+        last.verdict = UNDECIDED
+        return None
+    tested = _Tested()
+    for round in range(1, folds.ROUNDS + 1):
+        training = folds.Training(build(Config, model.manifest["config"]), model.manifest["chosen"], folder / str(round), home.folder)
+        divided = folds.parts(labelled.records, [column.name for column in task.input_columns], number, compression.config.seed + round)
+        for fold in folds.trained(training, labelled, divided, compression.progress):
+            tested.add(fold.held_out, *compression.on_held_out(compression.config.compress.chain, fold))
+        where = f"in a cross-validation of {len(labelled.records):,} rows"
+        options = GateOptions(compression.config.compress.tolerance, seed=compression.config.seed, where=where)
+        gate = Gate(task, tested.records, tested.before, options, tested.sizes)
+        found = gate.verdict(last.name, tested.after)
+        if found.verdict == REFUSED and not gate.is_surely_worse(found):
+            found.verdict = UNDECIDED
+        judged = {"goal": task.goal, "metric": found.metrics[task.goal], "verdict": found.verdict, "bytes": last.bytes}
+        compression.progress("judged", name=f"cross-validation {round}", **judged)
+        if found.verdict != UNDECIDED or not gate.per_record:
+            break
     last.verdict, last.why = found.verdict, found.why
-    compression.progress("judged", name=where, goal=task.goal, metric=found.metrics[task.goal], verdict=found.verdict, bytes=last.bytes)
     return {
-        "folds": len(divided), "rows": len(records), "before": gate.metrics[task.goal], "after": found.metrics[task.goal],
+        "trainings": len(tested.sizes), "rows": len(labelled.records), "before": gate.metrics[task.goal], "after": found.metrics[task.goal],
         "loss": found.loss, "low": found.low, "high": found.high, "ece": found.ece,
     }  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Tested:
+    """The rows that models of a cross-validation were not trained on, with the answers before and after compression."""
+
+    records: list[Record] = field(default_factory=list)
+    before: list[Answer] = field(default_factory=list)
+    after: list[Answer] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """Number of rows for each model."""
+
+    def add(self, records: Sequence[Record], before: Sequence[Answer], after: Sequence[Answer]) -> None:
+        """Add the rows of one model with its answers."""
+        self.records += records
+        self.before += before
+        self.after += after
+        self.sizes.append(len(records))
 
 
 def _entries(compression: Compression, model: Artifact, cross_validation: dict[str, Any] | None) -> dict[str, Any]:

@@ -52,6 +52,15 @@ class Labelled:
     columns: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A model that was trained without one part of the rows, and this part."""
+
+    model: StandaloneModel
+    train: list[Record]
+    held_out: list[Record]
+
+
 class Compression:
     """One compression: runs the compressors in turn, and compares the model after each of them with the original."""
 
@@ -109,19 +118,17 @@ class Compression:
                 graph = part.shrink(StandaloneModel(model.encoder, model.task, graph), context).body
             yield part.name, model, graph
 
-    def on_held_out(
-        self, chain: Sequence[Compressor], parent: StandaloneModel, train: Sequence[Record], held_out: Sequence[Record]
-    ) -> tuple[list[Answer], list[Answer]]:
-        """Compress a model that was trained on `train` alone; return its answers for `held_out` before and after compression.
+    def on_held_out(self, chain: Sequence[Compressor], fold: Fold) -> tuple[list[Answer], list[Answer]]:
+        """Compress the model of a fold; return its answers for the rows that were held out, before and after compression.
 
-        Compressors that ask whether a result is accurate enough are told so by a comparison on rows of `train`.
+        Compressors that ask whether a result is accurate enough are told so by a comparison on rows of its training.
         """
-        task = self.parent.task
-        known = train[:TEXTS]
-        gate = Gate(task, known, self._answers(parent, known), GateOptions(self.config.compress.tolerance, seed=self.config.seed))
-        context = self._context(train, lambda model: gate.verdict("", self._answers(model, known)).verdict != REFUSED)
-        compressed = [StandaloneModel(model.encoder, model.task, graph) for _, model, graph in self.stages(chain, parent, context)]
-        return self._answers(compressed[0], held_out), self._answers(compressed[-1], held_out)
+        known = fold.train[:TEXTS]
+        options = GateOptions(self.config.compress.tolerance, seed=self.config.seed)
+        gate = Gate(self.parent.task, known, self._answers(fold.model, known), options)
+        context = self._context(fold.train, lambda model: gate.verdict("", self._answers(model, known)).verdict != REFUSED)
+        compressed = [StandaloneModel(model.encoder, model.task, graph) for _, model, graph in self.stages(chain, fold.model, context)]
+        return self._answers(compressed[0], fold.held_out), self._answers(compressed[-1], fold.held_out)
 
     def check_written(self, run: Artifact, written: Predictor, measured: StandaloneModel) -> None:
         """Compare `written`, the model that was loaded from the folder of `run`, with `measured`, the same model in memory.

@@ -5,7 +5,7 @@ This is the training of a k-fold cross-validation (Stone 1974); the comparison i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,16 @@ from numpy.typing import NDArray
 from vertune.core import content
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
-from vertune.core.kinds import StandaloneModel
+from vertune.core.kinds import Method, StandaloneModel
 from vertune.core.records import Record
-from vertune.steps.compress.compression import Labelled, assembled
+from vertune.steps.compress.compression import Fold, Labelled, assembled
 
 FOLDS = 5
 """Number of parts with `compress.folds: auto`."""
+ROUNDS = 3
+"""Number of cross-validations, each with other parts, after which it remains undecided whether a result is accurate enough."""
 _FORWARDED = frozenset({"step", "remembered", "warning"})
 """Events of a training that are reported; the others say five times what is known from the first training."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """A model that was trained without one part of the rows, and this part."""
-
-    model: StandaloneModel
-    train: list[Record]
-    held_out: list[Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +34,12 @@ class Training:
 
     config: Config
     """The config of the trained model, with the method that was used and the fitted task."""
-    epochs: float
-    """Number of epochs of the method; 0 if only the head was fitted."""
+    chosen: Mapping[str, Any]
+    """The decisions of its training; their entry `epochs` is 0 if only the head was fitted."""
     folder: Path
     """Folder for the trained weights of each part, from which a killed compression continues."""
-    cache: Path
-    """Folder for cached outputs of frozen layers."""
+    home: Path
+    """The home folder, which has the cache of the outputs of frozen layers."""
 
 
 def number_of(config: Config, rows: int) -> int:
@@ -85,7 +78,6 @@ def trained(training: Training, labelled: Labelled, divided: Sequence[NDArray[np
 
 def _train(training: Training, columns: Sequence[str], records: list[Record], folder: Path, progress: Progress) -> StandaloneModel:
     """Train on these records as the model was trained; load the weights if this training had ended already."""
-    from vertune.core.kinds import Method
     from vertune.learning import session
     from vertune.nn import delta
 
@@ -96,10 +88,12 @@ def _train(training: Training, columns: Sequence[str], records: list[Record], fo
     config = training.config
     if not (folder / delta.EDITS).exists():  # it is written last
         folder.mkdir(parents=True, exist_ok=True)
-        changes: dict[str, Any] = {"time_limit": None, "refit": "never"} | ({"epochs": training.epochs} if training.epochs else {})
+        changes: dict[str, Any] = {"time_limit": None, "refit": "never"}
+        if training.chosen["epochs"]:
+            changes["epochs"] = training.chosen["epochs"]
         repeated = config.model_copy(update={"training": config.training.model_copy(update=changes)})
         data = session.TrainingData(records, [], columns)
-        result = session.train(repeated, data, session.TrainingFolders(folder, training.cache), forward)
+        result = session.train(repeated, data, session.TrainingFolders(folder, training.home / "cache" / "trunk"), forward)
         assert isinstance(config.method, Method)
         delta.save(folder, config.method.edits(result.model))
         session.remove_checkpoints(folder)

@@ -1,0 +1,30 @@
+"""Names columns of Polars frames exactly, whatever they are called.
+
+Polars reads names such as `*` and `^a$` as patterns for several columns; headers of real tables contain them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def named(name: str) -> pl.Expr:
+    """Return the Polars expression for the column of exactly this name."""
+    from polars import selectors
+
+    return selectors.by_name(name).as_expr()
+
+
+def only(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Return a frame with exactly these columns, in this order."""
+    return frame.select([named(name) for name in names])
+
+
+def without(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Return a frame without these columns; names that it lacks are skipped."""
+    left_out = set(names)
+    return only(frame, [name for name in frame.columns if name not in left_out])
