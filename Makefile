@@ -60,6 +60,7 @@ bench-serving: $(READY)  ## Measure the server beside its peers (half an hour), 
 
 soak: $(READY)  ## A thousand faults under load, and a long search for requests that break the server (minutes)
 	@$(BIN)/python benchmarks/soak.py
+	@$(BIN)/python benchmarks/customers.py
 
 damage: $(READY)  ## Damage every file of a home in ten ways, then write it into docs/benchmarks.md (half an hour)
 	@$(BIN)/python benchmarks/damage.py
