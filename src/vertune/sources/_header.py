@@ -39,20 +39,22 @@ def row_of_names(rows: Cells) -> int | None:
 def is_data(first: Sequence[str], rest: Cells) -> bool:
     """Return whether the cells of a row are values like those below them, and not names of columns.
 
-    A header may have a name such as `2024` above numbers; so there must be at least as many values as usual names, such as `text`.
+    A header may have a name such as `2024` above numbers; so there must be at least as many values as names. A usual name, such as
+    `text`, and a word above numbers count as names.
     """
-    names = [cell for cell in first if cell]
-    if not rest or not names:
+    filled = [cell for cell in first if cell]
+    if not rest or not filled:
         return False
-    if len(set(names)) < len(names):
+    if len(set(filled)) < len(filled):
         return True
     other = [row for row in rest if list(row) != list(first)]  # a header may be repeated, where files were joined
-    values = usual = 0
+    values = names = 0
     for place, cell in enumerate(first):
         below = [row[place] for row in other if place < len(row) and row[place]]
         values += bool(cell and below and _is_value(cell, below))
-        usual += cell not in below and max(roles(cell).values(), default=0.0) >= _USUAL
-    return values >= max(1, usual)
+        usual = cell not in below and max(roles(cell).values(), default=0.0) >= _USUAL
+        names += bool(cell) and (usual or any(not form.fullmatch(cell) and _mostly(form, below) for form in (_NUMBER, _DATE)))
+    return values >= max(1, names)
 
 
 def _is_value(cell: str, below: Sequence[str]) -> bool:
@@ -60,6 +62,11 @@ def _is_value(cell: str, below: Sequence[str]) -> bool:
     if below.count(cell) >= max(1, 0.02 * len(below)) and len(set(below)) < len(below):
         return True
     for form in (_NUMBER, _DATE):
-        if form.fullmatch(cell) and sum(form.fullmatch(value) is not None for value in below) >= _SAME * len(below):
+        if form.fullmatch(cell) and _mostly(form, below):
             return True
     return len(cell) > _SENTENCE and sum(map(len, below)) / len(below) > _SENTENCE / 2
+
+
+def _mostly(form: re.Pattern[str], values: Sequence[str]) -> bool:
+    """Return whether most of these values have this form; False if there are none."""
+    return sum(form.fullmatch(value) is not None for value in values) >= max(1, _SAME * len(values))
