@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from vertune.cli import key as command
-from vertune.core.errors import AccessError, ConfigError, NotFound, UnknownName
+from vertune.core.errors import AccessError, ConfigError, NotFound, StorageError, UnknownName
 from vertune.store.key import SCOPES
 from vertune.store.keys import FILE, Keys
 
@@ -153,3 +153,13 @@ def test_rotate(run, keys, words, hours):
     assert new.id in said
     assert (keys.all()[0].state == "live") is (hours > 0)
     assert old_secret not in shown + said
+
+
+@pytest.mark.parametrize("verb", [["create", "a", "--scope", "predict"], ["list"], ["revoke", "vt_000000000000"]])
+def test_a_link_in_place_of_the_database_is_not_followed(home, verb, tmp_path):
+    home.mkdir()
+    (tmp_path / "elsewhere.db").write_bytes(b"")
+    (home / FILE).symlink_to(tmp_path / "elsewhere.db")
+    with pytest.raises(StorageError, match=r"server\.db is a symbolic link"):
+        command.verbs(verb, standalone_mode=False)
+    assert (tmp_path / "elsewhere.db").read_bytes() == b""

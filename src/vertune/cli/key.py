@@ -109,11 +109,11 @@ def revoke(id: _Id, home: options.Home = None) -> None:
 
 
 def _database(home: Path | None) -> Path:
-    """Return the path of the database of API keys."""
+    """Return the path of the database of API keys; raise StorageError if a link or a folder is in its place."""
     from vertune.core.artifact import Home
-    from vertune.store.keys import FILE
+    from vertune.store.keys import database_of
 
-    return Home(home).folder / FILE
+    return database_of(Home(home).folder)
 
 
 def _parse_duration(text: str) -> timedelta:

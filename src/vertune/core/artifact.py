@@ -80,6 +80,11 @@ class Artifact:
             return {}
 
     @property
+    def refitted(self) -> bool:
+        """Whether a model was finally trained on its validation rows too, so that results on them say nothing about new rows."""
+        return bool((self.manifest.get("chosen") or {}).get("refit"))
+
+    @property
     def parents(self) -> tuple[str, ...]:
         """The ids of the artifacts from which this one was made; empty if the manifest can't be read or does not list them."""
         written = self.manifest_or_empty.get("parents")

@@ -339,6 +339,8 @@ class Fleet:
         `graph` is the stored compressed model that contains the graph.
         """
         self._require_signed(graph.folder / MANIFEST)
+        if (graph.folder / reference.FILE).exists():  # an older version wrote none
+            graph.check_files([reference.FILE])
         predictor = self._keeper.opened(graph)
         assert isinstance(predictor.engine, DedicatedGraph)
         chain = [part["name"] for part in moved_value(graph.manifest["config"], "compress.chain", [])]

@@ -15,7 +15,6 @@ import uvicorn
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
-from vertune.core.regular import is_present, regular_file
 from vertune.server.application import HEADERS, build
 from vertune.server.connections import ConnectionTable
 from vertune.server.open_files import connection_capacity
@@ -23,7 +22,7 @@ from vertune.server.protocol import LimitedProtocol
 from vertune.server.repeated import RepeatedEvents
 from vertune.server.service import Service
 from vertune.server.tls import Certificates, TLSProtocol
-from vertune.store.keys import FILE, Keys
+from vertune.store.keys import Keys, database_of
 
 _DRAIN_TIMEOUT = 20.0
 """Maximum seconds that running requests may take after a signal to stop."""
@@ -38,7 +37,7 @@ def keys_of(home: Home) -> Keys:
 
     Raises StorageError if a link, which may lead out of the home folder, or a folder is in its place.
     """
-    return Keys(regular_file(home.folder, FILE) if is_present(home.folder, FILE) else home.folder / FILE)
+    return Keys(database_of(home.folder))
 
 
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:

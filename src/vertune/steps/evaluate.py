@@ -83,10 +83,10 @@ def evaluate(
     run = home.begin("reports", manifest["name"], step="evaluate", config=manifest["config"], parents=parents, split=split)
     with recording(home, run, progress) as recorder:
         predictor = Predictor.open(model, many=True)
-        rows = _given(frame, predictor, dataset) if frame is not None else _of_split(dataset, split, manifest)
+        rows = _given(frame, predictor, dataset) if frame is not None else _of_split(dataset, split, model)
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
-        refitted = bool((manifest.get("chosen") or {}).get("refit"))
+        refitted = model.refitted
         measured, units = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
         wrong = measured["details"].get("errors", [])
         if "errors" in measured["details"]:
@@ -130,7 +130,7 @@ def _dataset(manifest: Mapping[str, Any], home: Home, needed: bool) -> Artifact 
     return found
 
 
-def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any]) -> _Rows:
+def _of_split(dataset: Artifact | None, split: str, model: Artifact) -> _Rows:
     """Return the rows of a split of the dataset; if there is no test split, return the validation rows instead.
 
     The result contains notes for the report, for example if the model was trained on these rows. Raises DataError if
@@ -148,7 +148,7 @@ def _of_split(dataset: Artifact | None, split: str, manifest: Mapping[str, Any])
             "There is no test split, so these figures are from the validation rows, which also chose the best checkpoint: on new rows the "
             "model will be less good. To measure that, provide test rows (data.test, or a split with a test part)."
         )
-    if used == "validation" and (manifest.get("chosen") or {}).get("refit"):
+    if used == "validation" and model.refitted:
         notes.append("The final model was trained on the validation rows too: these figures say nothing about new rows.")
     if used == "train":
         notes.append("These are the rows that the model was trained on: the figures say nothing about new rows.")

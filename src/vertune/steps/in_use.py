@@ -54,8 +54,9 @@ def is_just_made(artifact: Artifact) -> bool:
 
 def needed_by_runs(home: Home) -> dict[str, Artifact]:
     """Return the ids of all artifacts from which running commands make something, each with the run that needs it."""
-    parents = parents_of(home)
-    return {id: run for run in home.runs() if is_alive(run) for id in ancestors(run.parents, parents)}
+    alive = [run for run in home.runs() if is_alive(run)]
+    parents = parents_of(home) if alive else {}  # reads every manifest
+    return {id: run for run in alive for id in ancestors(run.parents, parents)}
 
 
 def parents_of(home: Home) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import shutil
 from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.core.files import folder_size, storage_errors
+from vertune.runtime.shared_store import VERTICALS
 from vertune.steps import in_use
 
 
@@ -19,15 +20,21 @@ def find(home: Home, name: str) -> Artifact:
     If there is none, return the model, dataset or report with this name, alias or path. Raises UnknownName if there is
     none either.
     """
-    for artifact in everything(home):
-        if artifact.id == name:
-            return artifact
+    artifact = _of_id(home, name)
+    if artifact is not None:
+        return artifact
     for shelf in ("models", "datasets", "reports"):
         try:
             return home.get(shelf, name)
         except NotFound:
             continue
     raise UnknownName("artifact", name, [*(artifact.id for artifact in everything(home)), *home.aliases()], str(home.folder))
+
+
+def _of_id(home: Home, id: str) -> Artifact | None:
+    """Return the artifact or unfinished run with this id; None if there is none."""
+    finished = (home.find(shelf, id) for shelf in SHELVES)  # type: ignore[arg-type]
+    return next((artifact for artifact in finished if artifact), None) or next((run for run in home.runs() if run.id == id), None)
 
 
 def everything(home: Home) -> list[Artifact]:
@@ -42,10 +49,9 @@ def remove(home: Home, name: str) -> int:
     alias points to the artifact, if a running command needs it, or if it is a backbone with a model of an alias.
     """
     with home.locked():
-        artifacts = {artifact.id: artifact for artifact in everything(home)}
-        if name not in artifacts:
-            raise UnknownName("id", name, artifacts, str(home.folder))
-        artifact = artifacts[name]
+        artifact = _of_id(home, name)
+        if artifact is None:
+            raise UnknownName("id", name, [artifact.id for artifact in everything(home)], str(home.folder))
         _check_unused(home, artifact)
         freed = folder_size(artifact.folder)
         shelf = artifact.folder.parent.name
@@ -68,7 +74,8 @@ def _check_unused(home: Home, artifact: Artifact) -> None:
                 f"{artifact.id} can't be removed: the unfinished run {run.id} needs it. Wait until this run ends, or stop it and "
                 f"remove it first: vertune remove {run.id}"
             )
-    holders = [alias for alias, model in home.aliases().items() if artifact.id in in_use.backbones_of(home, {model})]
+    stored = {path.name for path in (artifact.folder / VERTICALS).glob("*")}  # none, if it is no backbone
+    holders = [alias for alias, model in home.aliases().items() if model in stored]
     if holders:
         raise Conflict(
             f"{artifact.id} can't be removed: {' and '.join(holders)} {'is' if len(holders) == 1 else 'are'} served with it. "

@@ -28,6 +28,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, StorageError
 from vertune.core.kinds import CompressionContext, Encoder, StandaloneModel, Task
 from vertune.core.machine import cpu_features
+from vertune.core.names import as_name
 from vertune.core.records import Answer, Feature, Record
 from vertune.core.regular import regular_file
 from vertune.core.spellings import moved_value
@@ -165,19 +166,14 @@ def _make_own_graph(model: Artifact, home: Home, progress: Progress | None) -> N
 
     If the model was trained on its validation records too, int8 can't be measured on them, so float32 is used.
     """
-    if not _trained_on_validation(model):  # otherwise no held-out record is left to measure int8 on
+    if not model.refitted:  # otherwise no held-out record is left to measure int8 on
         try:
-            compress(model, home, ["compress.chain=[int8]"], progress)
+            compress(model, home, ["compress.chain=[int8]", "compress.folds=0"], progress)
         except (ConfigError, ModelError):  # no layer is large enough, or the gate refuses it
             pass
         else:
             return
     compress(model, home, ["compress.chain=[]"], progress, CompressOptions(accept=True))
-
-
-def _trained_on_validation(model: Artifact) -> bool:
-    """Return whether the final weights were trained on the validation records too."""
-    return bool((model.manifest.get("chosen") or {}).get("refit"))
 
 
 def find_backbone(home: Home, model: Artifact, rows: Sequence[BankRows], cuts: Sequence[int]) -> Artifact | None:
@@ -295,7 +291,7 @@ def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | 
     shapes = merge_shapes(member.entry.rows for member in members)
     name = Path(first.encoder.base_name).name.lower()
     cuts = _cuts(members)
-    run = home.begin("backbones", _artifact_name(name), step="share", parents=[member.model.id for member in members])
+    run = home.begin("backbones", as_name(name), step="share", parents=[member.model.id for member in members])
     with recording(home, run, progress) as recorder:
         graph = _export(first.encoder, shapes, first.features)
         segments = _write_segments(run.folder, graph, cuts, "float32")
@@ -307,14 +303,6 @@ def _make_backbone(members: Sequence[_Member], home: Home, progress: Progress | 
             processor=list(cpu_features()), banks={name: list(shape) for name, shape in shapes.items()},
         )  # fmt: skip
     return home.finish(run)
-
-
-def _artifact_name(base: str) -> str:
-    """Return a name for an artifact, made from the name of a pretrained model.
-
-    Characters that are not allowed in names of artifacts become hyphens.
-    """
-    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in base).strip("-")[:60] or "base"
 
 
 def _export(encoder: Encoder, shapes: Mapping[str, tuple[int, ...]], features: Sequence[Feature], edits: Sequence[Edit] = ()) -> Any:
@@ -480,7 +468,7 @@ def _choose_precision(member: _Member, exact: Predictor, int8: Predictor | None)
     manifest = member.model.manifest
     before, after = exact.answer(member.records), int8.answer(member.records)
     tolerance = float(moved_value(manifest["config"], "compress.tolerance", 0.005))
-    options = GateOptions(tolerance, _trained_on_validation(member.model), int(manifest.get("seed", 0)))
+    options = GateOptions(tolerance, member.model.refitted, int(manifest.get("seed", 0)))
     candidate = Gate(member.task, member.records, before, options).verdict("int8", after)
     agreeing = agreement(member.task, before, after)
     return PrecisionVerdict("int8" if candidate.verdict == ACCEPTED else "float32", candidate.why, candidate.loss, agreeing)

@@ -31,6 +31,7 @@ from pathlib import Path
 from vertune.core.artifact import check_name
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError
 from vertune.core.files import storage_errors
+from vertune.core.regular import is_present, regular_file
 from vertune.store.key import Key, checked_expiry, checked_name, checked_rate, checked_scopes, utc_now
 
 FILE = "server.db"
@@ -63,6 +64,11 @@ _StoredKey = tuple[bytes, Key | None]
 """The SHA-256 hash of the random part of a secret, and the API key to which that secret belongs."""
 _UNKNOWN_ID: _StoredKey = (secrets.token_bytes(32), None)
 """The entry that secrets with unknown ids are compared with, so that the response time does not reveal which ids exist."""
+
+
+def database_of(folder: Path) -> Path:
+    """Return the path of the database in a home folder, whether or not it exists; raise StorageError if a link or a folder is there."""
+    return regular_file(folder, FILE) if is_present(folder, FILE) else folder / FILE
 
 
 class Keys:

@@ -79,7 +79,7 @@ class Compression:
                 "Prepare the data again, with a validation split."
             )
         self.unlabelled = unlabelled(config, predictor)
-        options = GateOptions(config.compress.tolerance, bool((model.manifest.get("chosen") or {}).get("refit")), config.seed)
+        options = GateOptions(config.compress.tolerance, model.refitted, config.seed)
         self.gate = Gate(predictor.task, self.validation, predictor.answer(self.validation), options)
         self.candidates: list[Candidate] = []
         self.workloads: list[GraphWorkload] = []
