@@ -6,32 +6,21 @@ python benchmarks/figures.py --check    fail if a block differs from what the re
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from robustness import coverage, damage, damage_figures, guesses, hostile, memory, proof, tables
+from written import NOT_MEASURED, Figure, figures_table, machines, processor_of, results, table
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
 PAGES = {"README.md": "en", "README.zh-CN.md": "zh", "docs/benchmarks.md": "en"}
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
-NOT_MEASURED = "not measured yet\n"
 PERCENT = {"accuracy", "f1", "micro_f1"}
 """Metrics that this field writes as percentages."""
-INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16", "amx_bf16": "AMX"}
-"""Instruction sets that decide how fast matrix products are."""
-GENERATIONS = {
-    "AMD": (("avx512_vp2intersect", "Zen 5"), ("avx512_bf16", "Zen 4"), ("avx2", "Zen 3 or older")),
-    "Intel": (("amx_fp16", "Granite Rapids"), ("amx_bf16", "Sapphire or Emerald Rapids"), ("avx512f", "Ice Lake or older")),
-}
-"""For each maker of server processors: instruction sets, newest first, with the generation that brought them. Virtual machines often
-hide the number of the model ("AMD EPYC"), but not the instruction sets."""
-
 HEADLINES = {
     "en": {
         "head": ["what", "measured", "compared with"],
@@ -71,26 +60,6 @@ SERVING = {
 """What each part of results/serving.json measures."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure beside its bar; `key` names it in missed.yaml."""
-
-    key: str
-    what: str
-    measured: str
-    bar: str
-    missed: bool
-
-
-# ── result files ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def results(name: str) -> dict[str, Any]:
-    """The content of a result file; empty if the benchmark was never run."""
-    file = RESULTS / f"{name}.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
-
-
 def _runs(name: str, summary: str) -> list[dict[str, Any]]:
     """The measured entries of a result file, without the entry that summarises them."""
     return [entry for key, entry in results(name).items() if key != summary]
@@ -102,40 +71,6 @@ def accuracy_rows() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         yield name, row, results(f"accuracy/{name}")
 
 
-def machines(*parts: dict[str, Any]) -> str:
-    """The processors and dates that result entries name, in one sentence."""
-    entries = [part.get("machine", part) for part in parts]
-    recorded = [entry for entry in entries if entry.get("cpu")]
-    processors = ", ".join(dict.fromkeys(_processor(entry) for entry in recorded))
-    dates = sorted({str(entry["date"])[:10] for entry in recorded})
-    missing = len(entries) - len(recorded)
-    if not recorded:
-        return "Processor: not recorded."
-    span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    rest = f" Not recorded for {missing} of {len(entries)} entries." if missing else ""
-    return f"Processor: {processors}. Measured {span}.{rest}"
-
-
-def _processor(entry: dict[str, Any]) -> str:
-    """Name, number of cores and instruction sets of a processor; of a name without a number, the generation too."""
-    cpu = entry["cpu"]
-    if isinstance(cpu, str):
-        return f"{cpu}, {entry['cores']} cores"
-    found = [name for flag, name in INSTRUCTIONS.items() if flag in cpu["flags"]]
-    return f"{cpu['model']}{_generation(cpu)}, {cpu['cores']} cores" + (f" ({', '.join(found)})" if found else "")
-
-
-def _generation(cpu: dict[str, Any]) -> str:
-    """The generation of a processor in brackets, from its instruction sets; nothing if its name has a number, or if it is unknown."""
-    maker = next((maker for maker in GENERATIONS if maker in cpu["model"]), None)
-    if maker is None or re.search(r"\d", cpu["model"]):
-        return ""
-    return next((f" ({generation})" for flag, generation in GENERATIONS[maker] if flag in cpu["flags"]), "")
-
-
-# ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def accuracy() -> str:
     """The accuracy table."""
     head = ["row", "what", "metric", "vertune", "95 % interval", "best baseline", "bar", "published by others"]
@@ -143,7 +78,7 @@ def accuracy() -> str:
     for name, row, result in accuracy_rows():
         rows.append(_accuracy_row(name, row, result))
         seeds += list(result.get("seeds", {}).values())
-    return _table(head, rows) + "\n" + machines(*seeds) + "\n"
+    return table(head, rows) + "\n" + machines(*seeds) + "\n"
 
 
 def _accuracy_row(name: str, row: dict[str, Any], result: dict[str, Any]) -> list[str]:
@@ -190,7 +125,7 @@ def classes() -> str:
         return NOT_MEASURED
     entries = next(iter(result["seeds"].values()))["classes"]
     rows = [[one["label"], *(_figure("f1", one[key]) for key in ("precision", "recall", "f1")), str(one["support"])] for one in entries]
-    return _table(["class", "precision", "recall", "F1", "entities"], rows)
+    return table(["class", "precision", "recall", "F1", "entities"], rows)
 
 
 def training() -> str:
@@ -204,7 +139,7 @@ def training() -> str:
          f"**{few['setfit']['seconds'] / ours:.1f}**", "–", "≥ 20", "–"]
         for precision, ours in _few(few)
     ]  # fmt: skip
-    return _table(head, rows) + "\n" + machines(*measured.values(), *_runs("few", "share")) + "\n"
+    return table(head, rows) + "\n" + machines(*measured.values(), *_runs("few", "share")) + "\n"
 
 
 def _training_row(name: str, result: dict[str, Any], peer: str, ratio: dict[str, Any]) -> list[str]:
@@ -232,7 +167,7 @@ def kept() -> str:
         if name != "machine":
             parent, small, lost = (_figure(result["goal"], result[key]) for key in ("parent", "small", "lost"))
             rows.append([f"`{name.rpartition('-')[0]}`", result["goal"], parent, f"**{small}**", lost])
-    return _table(["data", "metric", "trained model", "int8", "lost"], rows) + "\n" + machines(measured) + "\n"
+    return table(["data", "metric", "trained model", "int8", "lost"], rows) + "\n" + machines(measured) + "\n"
 
 
 def small() -> str:
@@ -245,54 +180,24 @@ def small() -> str:
             parent, compressed = (_figure(result["goal"], result[key]) for key in ("parent", "small"))
             speeds = [f"{result[key]['median']:.2f}" for key in ("times_faster_one", "times_faster_many")]
             rows.append([name, f"{result['graph_bytes'] / 1e6:.1f} MB", parent, f"**{compressed}**", *speeds])
-    return _table(head, rows) + "\n" + machines(measured) + "\n"
+    return table(head, rows) + "\n" + machines(measured) + "\n"
 
 
 def learning() -> str:
     """What is measured of training besides throughput."""
     parts = [*results("training").values(), *results("growth").values(), results("vocabulary"), results("time_limit")]
-    return _figures_table(learning_figures()) + "\n" + machines(*parts, *_runs("to_accuracy", "table")) + "\n"
+    return figures_table(learning_figures()) + "\n" + machines(*parts, *_runs("to_accuracy", "table")) + "\n"
 
 
 def answering() -> str:
     """Latency, throughput, start and memory of inference in one process."""
     parts = [part for name, part in results("small").items() if name in {"one", "many", "start", "soak"}]
-    return _figures_table(answering_figures()) + "\n" + machines(*parts) + "\n"
+    return figures_table(answering_figures()) + "\n" + machines(*parts) + "\n"
 
 
 def serving() -> str:
     """What the server costs and what it withstands."""
-    return _figures_table(serving_figures()) + "\n" + machines(*results("serving").values(), results("soak")) + "\n"
-
-
-def damage() -> str:
-    """What damaged files cost, by the way they are damaged."""
-    measured = results("damage")
-    rows = [
-        [
-            way, f"{one['cells']:,}", f"{one['told']}; {one['told_at_start']}", f"{one['spread']}; {one['spread_at_start'] + one['down']}",
-            f"{one['wrong']}; {one['wrong_at_start']}", f"{one['unhealed']}",
-        ]
-        for way, one in measured.get("ways", {}).items()
-    ]  # fmt: skip
-    head = ["damage", "files", "reported: serving; at start", "others hit", "wrong answers", "not served again after repair"]
-    slowest = ""
-    if rows:
-        total = measured["all"]
-        slowest = (
-            f"\n{total['cells']:,} of {measured['of']:,} cells, a random sample if these differ. Slowest change of the model of another "
-            f"vertical: {measured['slowest_swap']:.2f} s; {total['slow']} took more than 2 s.\n"
-        )
-    return _table(head, rows) + slowest + "\n" + machines(measured) + "\n"
-
-
-def damage_figures() -> Iterator[Figure]:
-    """The bars of damaged files."""
-    if found := results("damage").get("all"):
-        hit = found["spread"] + found["spread_at_start"] + found["down"]
-        yield Figure("damage/others", f"{found['cells']} damaged files: verticals hit that do not need the file", f"{hit}", "0", hit > 0)
-        wrong = found["wrong"] + found["wrong_at_start"]
-        yield Figure("damage/wrong", f"{found['cells']} damaged files: wrong answers", f"{wrong}", "0", wrong > 0)
+    return figures_table(serving_figures()) + "\n" + machines(*results("serving").values(), results("soak")) + "\n"
 
 
 def preparing() -> str:
@@ -302,53 +207,10 @@ def preparing() -> str:
         [f"{run['asked']:,}", f"{run['seconds']:.1f} s", f"{run['processor_seconds']:.1f} s", f"{run['peak_bytes'] / 1e6:.0f} MB"]
         for run in measured.get("runs", [])
     ]
-    return _table(["rows", "wall time", "processor time", "peak memory"], rows) + "\n" + machines(measured) + "\n"
-
-
-def memory() -> str:
-    """Peak memory of `fit` on every task."""
-    measured = results("memory").get("tasks", {})
-    if not measured:
-        return NOT_MEASURED
-    head = ["task", "rows", "peak memory", "announced before", "method", "bar"]
-    rows = [
-        [f"`{task}`", f"{int(count):,}", f"**{run['peak_bytes'] / 1e9:.2f} GB**", f"{run['announced_bytes'] / 1e9:.2f} GB",
-         f"`{run['method'] or 'head'}`", "≤ 4 GB"]
-        for task, runs in measured.items()
-        for count, run in runs.items()
-    ]  # fmt: skip
-    return _table(head, rows) + "\n" + machines(*(run for runs in measured.values() for run in runs.values())) + "\n"
-
-
-def coverage() -> str:
-    """How often intervals contain the truth."""
-    measured = results("coverage").get("sets", {})
-    if not measured:
-        return NOT_MEASURED
-    rows = [
-        [f"`{name}`", one["task"], count, str(one["draws"]), ", ".join(f"{key} {100 * one['coverage']:.1f}" for key, one in found.items())]
-        for name, one in measured.items()
-        for count, found in one["rows"].items()
-    ]
-    return _table(["data", "task", "rows", "test sets", "coverage, %"], rows) + "\n" + machines(*measured.values()) + "\n"
+    return table(["rows", "wall time", "processor time", "peak memory"], rows) + "\n" + machines(measured) + "\n"
 
 
 # ── figures with a bar ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def guesses() -> str:
-    """How many files of each task `init` guesses right, without a flag."""
-    found = results("init")
-    if not found:
-        return NOT_MEASURED
-    tasks = dict.fromkeys(entry["expected"] for entry in found["files"].values())
-    rows = []
-    for task in tasks:
-        entries = {name: entry for name, entry in found["files"].items() if entry["expected"] == task}
-        wrong = [f"`{name}`" for name, entry in entries.items() if not entry["right"]]
-        rows.append([f"`{task}`", str(len(entries)), str(len(entries) - len(wrong)), ", ".join(wrong)])
-    rows.append(["all", str(found["of"]), f"{found['right']} (bar: ≥ 55; first run: {found['first']})", ""])
-    return _table(["task", "files", "right", "wrong"], rows) + "\n" + machines(found) + "\n"
 
 
 def accuracy_figures() -> Iterator[Figure]:
@@ -461,7 +323,7 @@ def missed() -> str:
         unexplained, outdated = sorted(figures.keys() - reasons.keys()), sorted(reasons.keys() - figures.keys())
         sys.exit(f"benchmarks/missed.yaml explains other figures than those that miss their bar. Add {unexplained}, remove {outdated}.")
     rows = [[one.what, one.measured, one.bar, " ".join(reasons[key].split())] for key, one in figures.items()]
-    return _table(["what", "measured", "bar", "why"], rows)
+    return table(["what", "measured", "bar", "why"], rows)
 
 
 # ── README ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -484,8 +346,8 @@ def headline(language: str) -> str:
     rows = [[cell.format(**value) for cell in words[name]] for name, value in values.items()]
     parts = [*results("accuracy/banking77-full")["seeds"].values(), *results("accuracy/banking77-few")["seeds"].values()]
     parts += [results("training")["full"], results("small")["one"], serving["pipeline"], serving["memory"]]
-    processors = ", ".join(dict.fromkeys(_processor(part.get("machine", part)) for part in parts))
-    return _table(words["head"], rows) + "\n" + words["machine"].format(processor=processors) + "\n"
+    processors = ", ".join(dict.fromkeys(processor_of(part.get("machine", part)) for part in parts))
+    return table(words["head"], rows) + "\n" + words["machine"].format(processor=processors) + "\n"
 
 
 def _headline_accuracy(row: str) -> dict[str, str]:
@@ -506,16 +368,6 @@ def _figure(metric: str, value: float) -> str:
     return f"{100 * value:.1f}" if metric in PERCENT else f"{value:.3f}"
 
 
-def _figures_table(figures: Iterator[Figure]) -> str:
-    return _table(["what", "measured", "bar"], [[one.what, one.measured, one.bar] for one in figures])
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, or that nothing was measured yet."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines) if rows else NOT_MEASURED
-
-
 BLOCKS: dict[str, Callable[[], str]] = {
     block.__name__: block
     for block in (
@@ -525,11 +377,14 @@ BLOCKS: dict[str, Callable[[], str]] = {
         learning,
         kept,
         small,
+        proof,
         answering,
         serving,
         damage,
+        hostile,
         preparing,
         guesses,
+        tables,
         memory,
         coverage,
         missed,

@@ -70,7 +70,8 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     return {
         "rows": count, "test_rows": len(test), "goal": task_of.goal, "method": chosen["method"], "refit": chosen.get("refit"),
         "verdict": last["verdict"], "why": last["why"], "cross_validation": gate["cross_validation"], "validation_rows": gate["rows"],
-        "tolerance": gate["tolerance"], "test_before": values[0], "test_after": values[1],
+        "tolerance": gate["tolerance"], "share": gate["share"],
+        "lower_is_better": gate["lower_is_better"], "test_before": values[0], "test_after": values[1],
         "train_seconds": round(trained - started, 1), "compress_seconds": round(ended - trained, 1), "machine": training.machine(1),
     }  # fmt: skip
 

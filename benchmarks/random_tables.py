@@ -284,7 +284,9 @@ def main() -> None:
         "refused": dict(reasons.most_common(40)), "failed": [one for one in results if one["result"] == "failed"],
         **processor.measured_here(),
     }  # fmt: skip
-    options.out.write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    known = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    known["init, prepare, fit, predict" if options.fit else "init, prepare"] = summary
+    options.out.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: summary[key] for key in ("results", "tasks", "refused", "seconds")}, ensure_ascii=False, indent=1))
     sys.exit(bool(counts["failed"]))
 

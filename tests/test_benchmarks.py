@@ -31,6 +31,7 @@ def _module(name: str) -> ModuleType:
     return module
 
 
+sys.path.insert(0, str(ROOT / "benchmarks"))  # its scripts import one another
 accuracy, figures = _module("accuracy"), _module("figures")
 ROWS = accuracy.rows()
 
