@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertune.core.numerals import decimal_mark, is_separated, parsed
+from vertune.core.numerals import decimal_mark, is_separated, parsed, units
 
 NUMBERS = st.decimals(min_value=-(10**9), max_value=10**9, places=2, allow_nan=False)
 
@@ -47,3 +47,23 @@ def test_separators_are_reported():
     texts = pl.DataFrame({"text": ["1.5", "1,234", "x"]})
     assert texts.select(is_separated(pl.col("text"), "point")).to_series().to_list() == [False, True, False]
     assert decimal_mark(pl.Series(["1,5", "a"])) is None
+
+
+@pytest.mark.parametrize("unit", ["€", "$", "£", "¥", "元", "%", "EUR", "CNY"])
+@pytest.mark.parametrize("form", ["{unit} {number}", "{unit}{number}", "{number} {unit}", "{number}{unit}", "-{unit}{number}"])
+def test_a_sign_beside_a_number_is_left_out(unit, form):
+    written = [form.format(unit=unit, number=number) for number in ("1,234.50", "7", "0.5")]
+    sign = -1.0 if form.startswith("-") else 1.0
+    assert read(written, "point") == [sign * 1234.5, sign * 7.0, sign * 0.5]
+    assert units(pl.Series(written)) == [unit]
+    assert decimal_mark(pl.Series(written)) == "point"
+
+
+def test_numbers_of_different_units_are_not_one_quantity():
+    assert units(pl.Series(["5 €", "5 $", "6"])) == ["$", "€"]
+    assert decimal_mark(pl.Series(["5 €", "5 $"])) is None
+
+
+@pytest.mark.parametrize("text", ["%", "€", "50 % off", "A4 %", "EURO 5", "5 E", "€ €", "to 5 €"])
+def test_a_text_with_a_sign_is_no_number(text):
+    assert read([text], "point") == [None]

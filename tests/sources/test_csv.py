@@ -247,3 +247,25 @@ def test_a_missing_file_names_the_nearest(write, tmp_path):
 def test_a_delimiter_of_two_characters_is_refused(write):
     with pytest.raises(ConfigError, match="one character"):
         rows(write("a,b\n1,2\n"), delimiter="||")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_rows_above_the_names_of_the_columns_are_found(write, delimiter):
+    lines = ["Export of today", "", delimiter.join(["id", "text", "label"])]
+    lines += [delimiter.join([str(place), f"a text {place}", "ab"[place % 2]]) for place in range(20)]
+    source, notes = Csv(path=str(write("\n".join(lines) + "\n"))).detect()
+    assert source.header == 2
+    assert "are in row 2" in notes[0]
+    frame = source.read()
+    assert frame.columns[:3] == ["id", "text", "label"]
+    assert frame["text"].to_list() == [f"a text {place}" for place in range(20)]
+
+
+def test_a_header_below_the_last_row_is_refused(write):
+    with pytest.raises(DataError, match="has no row 9"):
+        rows(write("a,b\n1,2\n"), header=9)
+
+
+@pytest.mark.parametrize(("written", "meant"), [(True, 1), (False, 0)])
+def test_configs_that_only_say_whether_there_is_a_header_keep_their_meaning(written, meant):
+    assert Csv(path="a.csv", header=written).header == meant

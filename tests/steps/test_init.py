@@ -237,7 +237,7 @@ def test_a_file_without_a_header_has_numbered_columns(tmp_path):
     guess = init(tmp_path / "a.txt")
     assert (guess.rows, guess.fields) == (30, {"text": ["column_2"], "label": ["column_1"]})
     assert "first line of a.txt seems to contain values" in guess.notes[0]
-    assert "header: false" in guess_as_yaml(guess, tmp_path / "a.txt", tmp_path)
+    assert "header: 0" in guess_as_yaml(guess, tmp_path / "a.txt", tmp_path)
     assert init(tmp_path / "a.txt", options={"header": True}).rows == 29
 
 

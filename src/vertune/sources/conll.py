@@ -7,8 +7,9 @@ Tags with I, M or E continue the open span of the same label, or start one if th
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +17,7 @@ import polars as pl
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _files, _table
+from vertune.sources import _decode, _files, _table, _token_table
 
 SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
 _OPEN, _CLOSE = frozenset("BSU"), frozenset("ESLU")
@@ -60,6 +61,11 @@ class Conll(Source):
     join: Literal["auto", "space", "none"] = "auto"
     """What to put between tokens, `space` or `none`; auto puts a space except between two CJK characters, and none in CJK text with one
     token per character."""
+    sentence: int | None = None
+    """Index of a column that numbers the sentences, counted from 0, in a table with one token per row; a blank cell means that the
+    sentence goes on. Without it, blank lines end sentences."""
+    header: bool = False
+    """Whether the first line contains the names of the columns."""
     document: str | None = None
     """Name of a column to add that identifies the document, for `split: group`; documents begin at -DOCSTART- lines."""
     encoding: str = "auto"
@@ -67,13 +73,25 @@ class Conll(Source):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Return whether the first lines are tokens with tags, in blocks with blank lines between them."""
+        """Return whether the first lines are tokens with tags, in blocks with blank lines between them or with numbered sentences."""
+        if _token_table.columns_of(path) is not None:
+            return True
         lines = [line.rstrip(_BLANK) for line in _files.head_lines(path)]
         rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line]
         tokens = [row for row in rows if row and row[0] != _DOCUMENT and not _comment(row)]  # a line of odd blanks has no words
         tagged = [row[-1] for row in tokens if len(row) > 1 and is_tag(row[-1])]
         blocks = "" in lines[:-1] or len(tokens) < _LONGEST
         return blocks and len(tagged) >= _TAGGED * len(tokens) > 0 and any(tag != "O" for tag in tagged)
+
+    def detect(self) -> tuple[Self, tuple[str, ...]]:
+        """Return a copy with the columns of a table that has one token per row and numbers its sentences."""
+        path = _files.find(self.path)[0]
+        found = _token_table.columns_of(path)
+        if found is None or {"sentence", "token", "tag"} & self.model_fields_set:
+            return self, ()
+        return self.model_copy(update={**asdict(found), "header": True}), (
+            f"{path.name} has one token per row; its sentences are numbered in column {found.sentence + 1}.",
+        )
 
     def read(self) -> pl.DataFrame:
         """Return one row per sentence with `text` and `spans`; if a sentence can't be read, `__error` contains the reason."""
@@ -92,7 +110,13 @@ class Conll(Source):
 
     def _file(self, path: Path) -> pl.DataFrame:
         text = _decode.text(path, self.encoding, "CoNLL file")
-        found = [(sentence.document, *self._row(text, sentence)) for sentence in _sentences(text)]
+        sentences = _sentences(text) if self.sentence is None else _numbered(text, self.sentence, self.header)
+        try:
+            found = [(sentence.document, *self._row(text, sentence)) for sentence in sentences]
+        except csv.Error as error:
+            raise DataError(
+                f"{path} can't be read as a table with one token per row: {error}. Check its quotes and its delimiter."
+            ) from error
         if not found:
             raise DataError(f"{path} contains no sentences. Write a token and its tag on each line, and an empty line between sentences.")
         documents, texts, spans, errors = (list(column) for column in zip(*found, strict=True))
@@ -199,6 +223,29 @@ def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
             document += bool(fields) and fields[0] == _DOCUMENT
     if lines:
         yield _Sentence(document, started, lines)
+
+
+def _numbered(text: _decode.Text, column: int, header: bool) -> Iterator[_Sentence]:
+    """Yield the sentences of a table with one token per row, in which a column numbers the sentences."""
+    with text.open(newline="") as file:
+        rows = _token_table.rows(file)
+        if header:
+            next(rows, None)
+        current: str | None = None
+        started = 1
+        lines: list[list[str]] = []
+        for number, fields in rows:
+            if not any(fields):
+                continue
+            name = fields[column].strip() if -len(fields) <= column < len(fields) else ""
+            if lines and name and name != current:
+                yield _Sentence(0, started, lines)
+                lines = []
+            current = name or current
+            started = started if lines else number
+            lines.append(fields)
+        if lines:
+            yield _Sentence(0, started, lines)
 
 
 def _comment(fields: list[str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +30,8 @@ _HEADER_ROWS = 100
 """Number of rows, from the start of a file, that show whether the first one contains names of columns."""
 _EQUAL_LINES = 0.9
 """Fraction of lines that must have the same number of fields in a file that is recognised as delimited text."""
+_MOST_LINES = 0.5
+"""Fraction of lines above which they show the delimiter of a file whose first line contains none."""
 _FIELD_BYTES = 1 << 30
 _FEWEST_LINES = 5
 """Lines of a row from which it is checked whether they are rows themselves, between a quote that is not closed and the next quote."""
@@ -127,8 +129,9 @@ class Csv(Source):
     """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
     quotes: bool | Literal["auto"] = "auto"
     """Whether double quotes can enclose a field; auto means yes, except in tab-separated text with unpaired quotes."""
-    header: bool = True
-    """Whether the first line contains the column names; otherwise columns are named column_1, column_2 and so on."""
+    header: int = Field(default=1, ge=0)
+    """Number of the row with the column names, counted from 1 without blank lines; the rows above it, such as a title, are not read.
+    With 0 there is none, and columns are named column_1, column_2 and so on."""
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -147,17 +150,23 @@ class Csv(Source):
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def detect(self) -> tuple[Self, tuple[str, ...]]:
-        """Return a copy with `header: false` if the first line contains values like those below it."""
+        """Return a copy with the number of the row with the column names, if this is not the first one; 0 if that contains values."""
         if "header" in self.model_fields_set:
             return self, ()
         path = _files.find(self.path)[0]
         text = _decode.text(path, self.encoding, "CSV file")
         with text.open(newline="") as file:
             rows = list(islice((row for row, error in self._dialect(text).records(file) if row and not error), _HEADER_ROWS))
-        if _header.row_of_names([[cell.strip() for cell in row] for row in rows]) is not None:
+        found = _header.row_of_names([[cell.strip() for cell in row] for row in rows])
+        # a title fills one field; lines with more fields than one may be damaged
+        if found == 0 or (found and any(sum(map(bool, row)) > 1 for row in rows[:found])):
             return self, ()
+        if found is not None:
+            return self.model_copy(update={"header": found + 1}), (
+                f"The names of the columns are in row {found + 1} of {path.name}; the rows above it are not read.",
+            )
         names = ", ".join(f"column_{place}" for place in range(1, min(4, len(rows[0]) + 1)))
-        return self.model_copy(update={"header": False}), (
+        return self.model_copy(update={"header": 0}), (
             f"The first line of {path.name} seems to contain values, not the names of the columns; the columns are called {names}.",
         )
 
@@ -220,11 +229,13 @@ class Csv(Source):
 
     def _names(self, text: _decode.Text, dialect: _Dialect) -> list[str]:
         with text.open(newline="") as file:
-            first, error = next((record for record in dialect.records(file) if any(record)), ([], None))
+            filled = (record for record in dialect.records(file) if any(record))
+            first, error = next(islice(filled, max(0, self.header - 1), None), ([], None))
         if error:
             raise DataError(f"{text.path} is not a CSV file: its header can't be read ({error}). Check its quotes and delimiter.")
         if not first:
-            raise DataError(f"{text.path} is empty: expected a header and rows. Check how the file was written.")
+            lacks = "is empty" if self.header < 2 else f"has no row {self.header}"
+            raise DataError(f"{text.path} {lacks}: expected a header and rows. Check how the file was written.")
         if not self.header:
             return [f"column_{place}" for place in range(1, len(first) + 1)]
         return _table.names(map(_decode.printable, first), str(text.path))
@@ -283,17 +294,17 @@ class _Chunk:
         return zip(*self.rows, strict=True)
 
 
-def _chunks(records: Iterable[_Record], check: _RowCheck, header: bool) -> Iterator[_Chunk]:
-    """Yield the rows of a file in chunks of up to 50,000 rows; blank lines and, if `header` is true, the header are skipped.
+def _chunks(records: Iterable[_Record], check: _RowCheck, header: int) -> Iterator[_Chunk]:
+    """Yield the rows of a file in chunks of up to 50,000 rows; blank lines and the first `header` other rows are skipped.
 
     Lines that can't be read become an empty row with an error.
     """
-    chunk, at_header = _Chunk([], []), header
+    chunk, above = _Chunk([], []), header
     for row, error in records:
         if error is not None:
             chunk.broken(error, check)
-        elif at_header and row:
-            at_header = False
+        elif above and row:
+            above -= 1
         elif row:
             chunk.add(row, check)
         if len(chunk.rows) == _CHUNK_ROWS:
@@ -315,16 +326,21 @@ def _delimiter(lines: list[str]) -> str:
     """Guess the delimiter: comma, tab, semicolon or vertical bar.
 
     Returns the one that gives the largest fraction of lines with as many fields as the first line. If several are equally good, the one
-    that gives more fields is returned. If the first line contains none of them, the comma is returned.
+    that gives more fields is returned. If the first line contains none of them, as a title does, the most frequent number of fields
+    counts instead, if most lines have it; else the comma is returned.
     """
-    best, chosen = (0.0, 0), ","
-    for candidate in _DELIMITERS:
-        counts = _counts(lines, candidate)
-        if counts and counts[0] > 1:
-            score = (round(counts.count(counts[0]) / len(counts), 2), counts[0])
-            if score > best:
-                best, chosen = score, candidate
-    return chosen
+    by_candidate = {candidate: counts for candidate in _DELIMITERS if (counts := _counts(lines, candidate))}
+    wanted = {candidate: counts[0] for candidate, counts in by_candidate.items()}
+    least = 0.0
+    if all(width < 2 for width in wanted.values()):
+        wanted = {candidate: Counter(counts).most_common(1)[0][0] for candidate, counts in by_candidate.items()}
+        least = _MOST_LINES
+    scores = {
+        candidate: (round(counts.count(width) / len(counts), 2), width)
+        for candidate, counts in by_candidate.items()
+        if (width := wanted[candidate]) > 1 and counts.count(width) > least * len(counts)
+    }
+    return max(scores, key=lambda candidate: scores[candidate], default=",")
 
 
 def _counts(lines: list[str], delimiter: str) -> list[int]:
