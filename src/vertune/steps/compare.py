@@ -35,8 +35,8 @@ def compare(a: Artifact, b: Artifact) -> dict[str, Any]:
     if left_metrics["rows_hash"] == right_metrics["rows_hash"] and left_metrics["units"] != right_metrics["units"]:
         raise Conflict(
             f"{left.id} counts {left_metrics['units']} units of rows and {right.id} {right_metrics['units']}, because an older version of "
-            f"vertune counted rows with equal texts one by one. Measure both models again: vertune evaluate {left_metrics['model']}, "
-            f"vertune evaluate {right_metrics['model']}"
+            f"vertune counted rows with equal texts one by one. Measure the models {left_metrics['model']} and {right_metrics['model']} "
+            "again: vertune evaluate MODEL"
         )
     if left_metrics["rows_hash"] != right_metrics["rows_hash"]:
         raise Conflict(
