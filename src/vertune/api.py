@@ -129,8 +129,10 @@ class Vertical:
         report's metrics.json and, under the key `report`, the path of the same report as an HTML page.
         """
         from vertune.steps.evaluate import evaluate
+        from vertune.steps.predict import Inputs
 
-        report = evaluate(self.artifact, self.home, split, None, None if data is None else _frame(data, self._task()))
+        frame = None if data is None else _frame(data, self._task(), Inputs.of(self.artifact))
+        report = evaluate(self.artifact, self.home, split, None, frame)
         return {**read_json(report.folder / "metrics.json"), "report": str(report.folder / "report.html")}
 
     @machine_errors()
@@ -174,12 +176,12 @@ class Vertical:
 
     def _records(self, data: Any) -> Any:
         """Convert data to a list of records; data that is neither a list nor an array becomes a Polars frame."""
-        if isinstance(data, (list, tuple)) or _is_array(data):
-            from vertune.steps.predict import Inputs
+        from vertune.steps.predict import Inputs
 
-            inputs = Inputs.of(self._opened or self.artifact)
+        inputs = Inputs.of(self._opened or self.artifact)
+        if isinstance(data, (list, tuple)) or _is_array(data):
             return [_record(inputs, item, number) for number, item in enumerate(data, 1)]
-        return _frame(data)
+        return _frame(data, inputs=inputs)
 
 
 def fit(
@@ -349,8 +351,8 @@ def _is_array(value: Any) -> bool:
     return getattr(value, "ndim", None) == 1 or type(value).__name__ == "Series"
 
 
-def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
-    """Convert data to a Polars frame; if the data is the path of a file or folder, read it.
+def _frame(data: Any, task: Task | None = None, inputs: Inputs | None = None) -> pl.DataFrame:
+    """Convert data to a Polars frame; if the data is the path of a file or folder, read it, for a model that reads `inputs`.
 
     A pair (texts, labels) becomes two columns, named like the first input field and the first target field of `task`.
     Raises NotFound if a path does not exist, DataError for data of an unknown type.
@@ -361,7 +363,7 @@ def _frame(data: Any, task: Task | None = None) -> pl.DataFrame:
     from vertune.steps.predict import read_rows
 
     if _is_path(data):
-        return read_rows(Path(data).expanduser())
+        return read_rows(Path(data).expanduser(), inputs)
     if isinstance(data, str):
         raise NotFound(
             f"There is no file '{data}'. Pass the path of a file that exists, a data frame, a list of records, or a tuple (texts, labels)."

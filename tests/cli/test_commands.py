@@ -334,9 +334,9 @@ def test_remove_and_clean_refuse_what_an_alias_points_to(run, home, model):
     assert [artifact.id for artifact in home.shelf("models")] == [model.id]
     assert home.shelf("datasets")
     assert home.shelf("reports")
-    report = home.shelf("reports")[0].id
-    assert run("remove", report)[0] == 0
-    assert not home.shelf("reports")
+    reports = home.shelf("reports")
+    assert run("remove", reports[0].id)[0] == 0
+    assert home.shelf("reports") == reports[1:]
 
 
 def test_export_and_bundle(run, home, tmp_path):

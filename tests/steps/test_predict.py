@@ -17,7 +17,7 @@ from vertune.data.validate import record_of_texts, validate_records
 from vertune.runtime.predictor import Predictor
 from vertune.steps.evaluate import evaluate
 from vertune.steps.fit import fit
-from vertune.steps.predict import answer, predict, predict_file, read_rows
+from vertune.steps.predict import Inputs, answer, predict, predict_file, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +207,16 @@ def test_texts_are_edited_as_the_training_texts_were(run_yaml, tmp_path):
     assert answers[0]["answer"]["probability"] == pytest.approx(answers[1]["answer"]["probability"])
     with pytest.raises(DataError, match="text is empty"):
         predict(predictor, [{"query": "\u200b"}])
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_title_above_the_names_of_the_columns_is_skipped(fitted, tmp_path, delimiter):
+    model = fitted[0].get("models", "support")
+    lines = ["Export of today", delimiter.join(["id", "query", "kind"])]
+    lines += [delimiter.join([str(place), f"tell me of rome {place}", "place"]) for place in range(12)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = predict_file(model, tmp_path / "rows.csv", tmp_path / "out.csv")
+    assert len(result.answers) == 12
+    assert not result.errors
+    assert read_rows(tmp_path / "rows.csv", Inputs.of(model))["query"].to_list()[0] == "tell me of rome 0"
+    assert "query" not in read_rows(tmp_path / "rows.csv").columns

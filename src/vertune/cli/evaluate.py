@@ -26,12 +26,12 @@ def run(
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.steps.evaluate import evaluate
-    from vertune.steps.predict import read_rows
+    from vertune.steps.predict import Inputs, read_rows
 
     store = Home(home)
     artifact = store.get("models", model)
     with show_progress("evaluate", quiet=json) as progress:
-        report = evaluate(artifact, store, split, progress, read_rows(data) if data else None)
+        report = evaluate(artifact, store, split, progress, read_rows(data, Inputs.of(artifact)) if data else None)
     show(report, json)
     if not json:
         advise(report)

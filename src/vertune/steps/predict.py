@@ -68,6 +68,23 @@ class Inputs:
         """The names of the fields that each record must have."""
         return [column.name for column in self.task.input_columns if column.required]
 
+    def are_in(self, columns: Sequence[str]) -> bool:
+        """Return whether a table with these columns has all fields that each record must have, under one of their names."""
+        return self.missing_in(columns) is None
+
+    def missing_in(self, columns: Sequence[str], named: Sequence[str] = ()) -> str | None:
+        """Return the first required field that a table with these columns lacks; None if it lacks none.
+
+        The fields in `named` are read from columns that the user named.
+        """
+        there = {*columns, *named}
+        return next((name for name in self.required if name not in there and not {*self.sources(name)} <= {*columns}), None)
+
+    def sources(self, field: str) -> list[str]:
+        """Return the columns of the training data from which a field was read."""
+        value = self.fields.get(field, field)
+        return [value] if isinstance(value, str) else list(value)
+
 
 def opened(model: Artifact | Predictor) -> Predictor:
     """Load a model into memory; a Predictor, which is a model that is already loaded, is returned unchanged."""
@@ -123,22 +140,29 @@ def answer(
     return AnsweredRows(answers, dict(sorted(errors.items())))
 
 
-def read_rows(path: Path) -> pl.DataFrame:
+def read_rows(path: Path, inputs: Inputs | None = None) -> pl.DataFrame:
     """Return all rows of a file, with three more columns: `__file`, `__row` and `__error`.
 
     They contain the name of the file, the number of the row (from 1), and the reason why the row can't be read, if any.
-    Raises NotFound if there is no such file.
+    If the file lacks a column that the model of `inputs` reads, the row of the names of its columns is searched, as
+    `vertune init` does. Raises NotFound if there is no such file.
     """
-    return _source(path).read().lazy().collect()
+    return _read(path, inputs)[0]
 
 
-def _source(path: Path) -> Source:
-    """Return the source that reads a file; raise NotFound if there is no such file."""
+def _read(path: Path, inputs: Inputs | None) -> tuple[pl.DataFrame, Source]:
+    """Return all rows of a file, and the source that reads it."""
     if not path.exists():
         raise NotFound(f"There is no file '{path}'. Check the path.")
     from vertune.core.config import source_of
 
-    return build(Source, source_of(str(path)))
+    source = build(Source, source_of(str(path)))
+    frame = source.read().lazy().collect()
+    if inputs is None or inputs.are_in(frame.columns):
+        return frame, source
+    detected, _ = source.detect()
+    other = frame if detected == source else detected.read().lazy().collect()
+    return (other, detected) if inputs.are_in(other.columns) else (frame, source)
 
 
 def predict_file(
@@ -155,10 +179,10 @@ def predict_file(
     """
     if out.suffix.lower() not in FORMS:
         raise ConfigError(f"Predictions can't be written to '{out}'. Name a file that ends with one of {', '.join(FORMS)}.")
-    source = _source(file)
-    _refuse_overwriting(file, out)
-    frame = source.read().lazy().collect()
+    if file.exists():
+        _refuse_overwriting(file, out)
     inputs = Inputs.of(model)
+    frame, source = _read(file, None if texts else inputs)
     rows = _with_inputs(frame, inputs, texts, file)
     check_writable(out)
     predictor = model if isinstance(model, Predictor) else Predictor.open(model, many=True)
@@ -192,16 +216,13 @@ def _with_inputs(frame: pl.DataFrame, inputs: Inputs, texts: Sequence[str], file
         if name not in known:
             raise UnknownName("column", name, known, str(file))
     named = {field: frame[str(name)] for field, name in record_of_texts(inputs, texts).items()}
-    sources = {field: [value] if isinstance(value, str) else list(value) for field, value in inputs.fields.items()}
-    missing = next(
-        (name for name in inputs.required if name not in {*named, *known} and not set(sources.get(name, [name])) <= set(known)), None
-    )
+    missing = inputs.missing_in(known, [*named])
     if missing is not None:
         raise DataError(
-            f"{file} has no column '{' and '.join(sources.get(missing, [missing]))}', which the model reads; "
+            f"{file} has no column '{' and '.join(inputs.sources(missing))}', which the model reads; "
             f"its columns are: {', '.join(known) or 'none'}. Name the column with the text: --text COLUMN."
         )
-    others = without(frame, [column for field in named for column in (field, *sources.get(field, ()))])
+    others = without(frame, [column for field in named for column in (field, *inputs.sources(field))])
     return others.with_columns(values.alias(field) for field, values in named.items()) if named else frame
 
 
