@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertune import __version__
-from vertune.core import machine
+from vertune.core import content, machine
 from vertune.core.artifact import Artifact, Home, Progress, owner_entries, recording
 from vertune.core.config import Config, dump, is_same, override
 from vertune.core.errors import ConfigError, MissingExtra, ModelError, NotFound
@@ -194,7 +194,8 @@ def _cross_validated(compression: Compression, model: Artifact, home: Home, fold
     compression gets its verdict. With `accept`, the user has decided instead.
     """
     last, labelled, task = compression.candidates[-1], compression.labelled, compression.parent.task
-    number = folds.number_of(compression.config, len(labelled.records))
+    fields = [column.name for column in task.input_columns]
+    number = folds.number_of(compression.config, len(set(content.groups(labelled.records, fields).tolist())))
     if last.verdict == ACCEPTED or compression.gate.is_surely_worse(last) or number < 2:
         return None
     if accept:
@@ -202,8 +203,9 @@ def _cross_validated(compression: Compression, model: Artifact, home: Home, fold
         return None
     tested = _Tested()
     for round in range(1, folds.ROUNDS + 1):
-        training = folds.Training(build(Config, model.manifest["config"]), model.manifest["chosen"], folder / str(round), home.folder)
-        divided = folds.parts(labelled.records, [column.name for column in task.input_columns], number, compression.config.seed + round)
+        chosen = model.manifest.get("chosen") or {}  # models of older versions have none
+        training = folds.Training(build(Config, model.manifest["config"]), chosen, folder / str(round), home.folder)
+        divided = folds.parts(labelled.records, fields, number, compression.config.seed + round)
         for fold in folds.trained(training, labelled, divided, compression.progress):
             tested.add(fold.held_out, *compression.on_held_out(compression.config.compress.chain, fold))
         where = f"in a cross-validation of {len(labelled.records):,} rows"

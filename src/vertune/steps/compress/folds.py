@@ -22,6 +22,8 @@ from vertune.steps.compress.compression import Fold, Labelled, assembled
 
 FOLDS = 5
 """Number of parts with `compress.folds: auto`."""
+FEWEST = 2
+"""Minimum number of different rows for each part."""
 ROUNDS = 3
 """Number of cross-validations, each with other parts, after which it remains undecided whether a result is accurate enough."""
 _FORWARDED = frozenset({"step", "remembered", "warning"})
@@ -43,11 +45,12 @@ class Training:
 
 
 def number_of(config: Config, rows: int) -> int:
-    """Return the number of parts into which so many labelled rows are divided; less than 2 if there is no cross-validation."""
+    """Return the number of parts into which so many different labelled rows are divided; less than 2 for no cross-validation."""
     from vertune.learning.session import FEW_ROWS
 
     folds = config.compress.folds
-    return (FOLDS if rows <= FEW_ROWS else 0) if folds == "auto" else folds
+    wanted = (FOLDS if rows <= FEW_ROWS else 0) if folds == "auto" else folds
+    return wanted if rows >= FEWEST * wanted else 0
 
 
 def parts(records: Sequence[Record], fields: Sequence[str], number: int, seed: int) -> list[NDArray[np.int64]]:
@@ -89,7 +92,7 @@ def _train(training: Training, columns: Sequence[str], records: list[Record], fo
     if not (folder / delta.EDITS).exists():  # it is written last
         folder.mkdir(parents=True, exist_ok=True)
         changes: dict[str, Any] = {"time_limit": None, "refit": "never"}
-        if training.chosen["epochs"]:
+        if training.chosen.get("epochs"):
             changes["epochs"] = training.chosen["epochs"]
         repeated = config.model_copy(update={"training": config.training.model_copy(update=changes)})
         data = session.TrainingData(records, [], columns)
