@@ -25,7 +25,7 @@ EPOCHS = 30.0
 """Number of epochs for `training.epochs: auto`; an epoch is one step if all rows are in one batch."""
 BATCH = 2048
 """Largest number of rows in a step."""
-RATE = 0.25
+RATE = 0.5
 """Learning rate, relative to that of the loss of the task on few rows."""
 _TEMPERATURE = 0.1
 

@@ -98,12 +98,11 @@ def _candidates(training_input: TrainingInput, pool: Examples, speed: auto.StepT
     load = auto.Workload(tokens, steps_of(training_input.config, rows, 1))
     contrasting = contrastive.EPOCHS * (tokens * speed.full + speed.update)
     everything = method_that_moves("all")
+    contrastively = TrainingGoal(everything, contrastive.EPOCHS, objective="contrastive")
     return [
         Candidate("probe", TrainingGoal(method_that_moves("head"), 0.0), probing),
         Candidate("fine-tuning", TrainingGoal(everything, epochs), probing + epochs * load.passing(speed, 1.0)),
-        Candidate(
-            "contrastive", TrainingGoal(everything, contrastive.EPOCHS, objective="contrastive"), probing + contrastive.EPOCHS * step
-        ),
+        Candidate("contrastive", contrastively, probing + contrasting),
     ]
 
 
@@ -132,9 +131,8 @@ def _cross_validate(
     for number, held in enumerate(parts):
         others = pool.subset(np.setdiff1d(np.arange(len(pool)), held))
         for index, candidate in enumerate(candidates):
-            training_input.progress(
-                "comparing", step=number * len(candidates) + index, steps=len(parts) * len(candidates), name=candidate.name
-            )
+            done, of = number * len(candidates) + index, len(parts) * len(candidates)
+            training_input.progress("comparing", step=done, steps=of, name=candidate.name)
             started = clock.now()
             outputs[index] += fit(candidate.goal, replace(training_input, examples=others), pool.subset(held))
             seconds[index] += clock.now() - started
