@@ -101,6 +101,8 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
     """
     threads = use_threads(config.device.threads)
     training_input = _training_input(config, data, folders, progress)
+    if config.training.objective == "contrastive":
+        contrastive.check(training_input)
     held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
     refit = bool(held_out) and _worth_a_refit(config, data)
     result = _train_first(training_input, held_out, threads, refit, pooled=data.cut)
@@ -226,8 +228,6 @@ def _train_first(
     for which time is reserved. `pooled` is whether candidates are compared on training and validation rows together.
     """
     config = training_input.config
-    if config.training.objective == "contrastive":
-        contrastive.check(training_input)
     started, began = clock.now(), time.monotonic()
     solve = config.training.start != "random"
     model = _build(training_input)
@@ -260,19 +260,7 @@ def _train_first(
         start = _initialise(training_input, _build(training_input), solve, goal.method)
         trained, loop_result = _train(start, goal, training_input, None)
     _warn(training_input, chosen, warnings)
-    chosen |= {"candidates": goal.candidates} if goal.candidates else {}
-    chosen |= {
-        "objective": goal.objective,
-        "method": goal.method.name,
-        "epochs": round(goal.epochs, 3),
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    if loop_result:
-        chosen |= {
-            "steps": loop_result.steps,
-            "best_step": loop_result.position.best_step,
-            "examples_per_second": round(loop_result.examples_per_second, 1),
-        }
+    chosen |= _facts(goal, loop_result, time.monotonic() - began)
     task = after.task if after else training_input.task
     metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
     settings = config.training.model_copy(update={"objective": goal.objective})
@@ -281,6 +269,16 @@ def _train_first(
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
         solved=start.solution is not None and not loop_result,
     )  # fmt: skip
+
+
+def _facts(goal: TrainingGoal, loop_result: LoopResult | None, seconds: float) -> dict[str, Any]:
+    """Return what was trained and how long it took, for the report."""
+    facts: dict[str, Any] = {"candidates": goal.candidates} if goal.candidates else {}
+    facts |= {"objective": goal.objective, "method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(seconds, 1)}
+    if loop_result is None:
+        return facts
+    speed = round(loop_result.examples_per_second, 1)
+    return facts | {"steps": loop_result.steps, "best_step": loop_result.position.best_step, "examples_per_second": speed}
 
 
 def _time_limit(training_input: TrainingInput, held_out: Examples | None, spent: tuple[float, float], refit: bool) -> TimeLimit | None:
@@ -314,7 +312,7 @@ def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | Non
     asked = contrastive.prepared(training_input) if objective == "contrastive" else training_input
     if limit is not None:
         compare = partial(few.compare, training_input, pool, _fit) if start.solution and few.applies(training_input, pool) else None
-        return choice.decide(asked, start.model, held_out, limit, start.fallback, compare)
+        return choice.decide(asked, start.model, held_out, limit, fallback=start.fallback, compare=compare)
     assert isinstance(training_input.config.method, Method)  # auto has a time limit
     return choice.unlimited(asked, training_input.config.method)
 
