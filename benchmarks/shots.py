@@ -123,26 +123,27 @@ def main() -> None:
     parser.add_argument("--sides", nargs="*", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
-    results = read_json(OUT) if OUT.exists() else {}
     for name in options.sets or SETS:
-        entry = results.setdefault(name, {"rows_per_label": SETS[name].rows, "draws": {}})
         for seed in options.seeds:
             for side in options.sides:
-                sides = entry["draws"].setdefault(str(seed), {})
-                if side in sides and not options.again:
-                    continue
-                sides[side] = measure(SETS[name], seed, side)
-                entry["mean"] = summary(entry["draws"])
-                write_json(OUT, results)
-                print(
-                    name,
-                    seed,
-                    side,
-                    f"{sides[side]['accuracy']:.4f}",
-                    sides[side]["processor_seconds"],
-                    sides[side]["chosen"].get("why"),
-                    flush=True,
-                )
+                if options.again or side not in measured().get(name, {}).get("draws", {}).get(str(seed), {}):
+                    found = measure(SETS[name], seed, side)
+                    add(name, seed, side, found)
+                    print(name, seed, side, f"{found['accuracy']:.4f}", found["processor_seconds"], found["chosen"].get("why"), flush=True)
+
+
+def measured() -> dict[str, Any]:
+    """The results so far, read anew each time, so that several commands may measure different rows at once."""
+    return read_json(OUT) if OUT.exists() else {}
+
+
+def add(name: str, seed: int, side: str, found: dict[str, Any]) -> None:
+    """Add one measurement to the results."""
+    results = measured()
+    entry = results.setdefault(name, {"rows_per_label": SETS[name].rows, "draws": {}})
+    entry["draws"].setdefault(str(seed), {})[side] = found
+    entry["mean"] = summary(entry["draws"])
+    write_json(OUT, results)
 
 
 if __name__ == "__main__":
