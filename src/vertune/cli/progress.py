@@ -81,6 +81,7 @@ _COUNTED = {
     "answered": "rows answered",
     "remembered": "texts through the frozen layers",
     "tuning": "numbers of threads measured",
+    "comparing": "trainings of candidates compared",
     "sharing": "models added to the shared backbone",
     "calibrating": "texts to choose int8 scales",
     "fitting": "inputs of matrices scaled for int8",

@@ -126,6 +126,10 @@ class Training(Section):
     start: Literal["auto", "probe", "random"] = "auto"
     """Initial weights of the head (the last layer): `probe` fits a linear classifier or regression on the outputs of the unchanged
     pretrained model, `random` draws the weights at random; auto is `probe` if the head is one linear layer, else `random`."""
+    objective: Literal["auto", "labels", "contrastive"] = "auto"
+    """What the layers below the head learn: `labels` trains them with the loss of the task, `contrastive` to give rows with equal labels
+    similar states, after which the head is fitted as with `start: probe`; auto compares both if `method` is auto and there are few
+    rows, else it is `labels`."""
     patience: int = Field(default=0, ge=0)
     """Training stops after this number of successive evaluations without an improvement of the metric; 0 never stops early."""
     evaluations: int = Field(default=1, ge=0, le=100)

@@ -154,6 +154,19 @@ class Task(Part):
         """
         raise NotImplementedError
 
+    def likeness(self, targets: torch.Tensor) -> torch.Tensor:
+        """Return how alike the targets of each pair of features (model inputs) are, from 0 to 1, shape (features, features).
+
+        A contrastive objective gives features with similar targets similar states. Only a task whose targets can be compared in this
+        way overrides this method.
+        """
+        raise NotImplementedError
+
+    @property
+    def compares_targets(self) -> bool:
+        """Whether the states can be trained with a contrastive objective, which is so if the task overrides `likeness`."""
+        return type(self).likeness is not Task.likeness
+
     @property
     def portable(self) -> bool:
         """Whether exported code can compute answers without vertune; true if the task has a `decoder` and does not override `decode`."""

@@ -24,7 +24,7 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Method, Task, Tokens, method_that_moves
 from vertune.core.records import Answer, Record
-from vertune.learning import auto, choice, clock, defaults, probe
+from vertune.learning import auto, choice, clock, contrastive, defaults, few, probe
 from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
@@ -101,9 +101,11 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
     """
     threads = use_threads(config.device.threads)
     training_input = _training_input(config, data, folders, progress)
+    if config.training.objective == "contrastive":
+        contrastive.check(training_input)
     held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
     refit = bool(held_out) and _worth_a_refit(config, data)
-    result = _train_first(training_input, held_out, threads, refit)
+    result = _train_first(training_input, held_out, threads, refit, pooled=data.cut)
     if refit or (held_out and result.solved and data.cut and config.training.refit == "auto"):
         rows = [*data.train, *data.validation]
         progress("refit", rows=len(rows))
@@ -216,12 +218,14 @@ def _below(training_input: TrainingInput, model: VerticalModel, examples: Exampl
     return training_input.cache.recall(model, depth, examples.features) if training_input.cache and depth > 1 else None
 
 
-def _train_first(training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool) -> TrainingOutcome:
+def _train_first(
+    training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool, pooled: bool = False
+) -> TrainingOutcome:
     """Train on the training rows, without the validation rows, and return the model with its validation metrics.
 
     `held_out` contains the encoded validation rows. With `method: auto`, the trained model is kept unless it is clearly
     worse on them than the model before training. `refit` is whether training is to be repeated on all labelled rows,
-    for which time is reserved.
+    for which time is reserved. `pooled` is whether candidates are compared on training and validation rows together.
     """
     config = training_input.config
     started, began = clock.now(), time.monotonic()
@@ -240,34 +244,41 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
     limit = _time_limit(training_input, held_out, (probed - started, clock.now() - probed), refit)
-    goal = _goal(training_input, start, held_out, limit)
+    pool = training_input.examples.joined(held_out) if held_out and pooled else training_input.examples
+    goal = _goal(training_input, start, held_out, limit, pool)
     chosen |= {"why": goal.why} if goal.why else {}
     trained, loop_result = _train(start, goal, training_input, held_out)
     warnings = [goal.warning] if goal.warning else []
     if loop_result and loop_result.late and limit:
-        warnings = [choice.stopped(limit, loop_result, steps_of(config, len(training_input.examples), goal.epochs))]
+        warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
     after = _predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
-    if loop_result and before and after and _is_beaten(config, after, before, bool(warnings)):
+    sure = bool(goal.candidates) and not (loop_result and loop_result.late)  # the comparison had more rows than are held out here
+    if loop_result and before and after and not sure and _is_beaten(config, after, before, bool(warnings)):
         chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
         warnings += [f"On the validation rows, what was trained was worse than {start.fallback}, which is kept."] if warnings else []
         goal, after = TrainingGoal(method_that_moves("head"), 0.0), before
         start = _initialise(training_input, _build(training_input), solve, goal.method)
         trained, loop_result = _train(start, goal, training_input, None)
     _warn(training_input, chosen, warnings)
-    chosen |= {"method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(time.monotonic() - began, 1)}
-    if loop_result:
-        chosen |= {
-            "steps": loop_result.steps,
-            "best_step": loop_result.position.best_step,
-            "examples_per_second": round(loop_result.examples_per_second, 1),
-        }
+    chosen |= _facts(goal, loop_result, time.monotonic() - began)
     task = after.task if after else training_input.task
     metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
-    trained_config = config.model_copy(update={"method": goal.method, "task": task})
+    settings = config.training.model_copy(update={"objective": goal.objective})
+    trained_config = config.model_copy(update={"method": goal.method, "task": task, "training": settings})
     return TrainingOutcome(
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
         solved=start.solution is not None and not loop_result,
     )  # fmt: skip
+
+
+def _facts(goal: TrainingGoal, loop_result: LoopResult | None, seconds: float) -> dict[str, Any]:
+    """Return what was trained and how long it took, for the report."""
+    facts: dict[str, Any] = {"candidates": goal.candidates} if goal.candidates else {}
+    facts |= {"objective": goal.objective, "method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(seconds, 1)}
+    if loop_result is None:
+        return facts
+    speed = round(loop_result.examples_per_second, 1)
+    return facts | {"steps": loop_result.steps, "best_step": loop_result.position.best_step, "examples_per_second": speed}
 
 
 def _time_limit(training_input: TrainingInput, held_out: Examples | None, spent: tuple[float, float], refit: bool) -> TimeLimit | None:
@@ -292,12 +303,32 @@ def _seconds_allowed(config: Config) -> float | None:
     return config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
 
 
-def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | None, limit: TimeLimit | None) -> TrainingGoal:
-    """Return the method and the number of epochs to train: those of the config, or those that fit in the time limit."""
+def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | None, limit: TimeLimit | None, pool: Examples) -> TrainingGoal:
+    """Return the method and the number of epochs to train: those of the config, or those that fit in the time limit.
+
+    `pool` contains the labelled rows on which candidates are compared if there are few.
+    """
+    objective = training_input.config.training.objective
+    asked = contrastive.prepared(training_input) if objective == "contrastive" else training_input
     if limit is not None:
-        return choice.decide(training_input, start.model, held_out, limit, start.fallback)
+        compare = partial(few.compare, training_input, pool, _fit) if start.solution and few.applies(training_input, pool) else None
+        return choice.decide(asked, start.model, held_out, limit, fallback=start.fallback, compare=compare)
     assert isinstance(training_input.config.method, Method)  # auto has a time limit
-    return choice.unlimited(training_input, training_input.config.method)
+    return choice.unlimited(asked, training_input.config.method)
+
+
+def _fit(goal: TrainingGoal, training_input: TrainingInput, held_out: Examples) -> list[NDArray[Any]]:
+    """Train a new model for a goal, without traces on disk and in the events; return its outputs for other examples."""
+    quiet = replace(training_input, progress=lambda kind, **fields: None, folder=None, cache=None)
+    start = _initialise(quiet, _build(quiet), goal.objective == "labels", goal.method)
+    _train(start, goal, quiet, None)
+    return outputs(start.model, quiet.encoder, held_out.features, quiet.config.device.tokens)
+
+
+def _steps(training_input: TrainingInput, goal: TrainingGoal) -> int:
+    """Return the number of optimiser steps of a goal, 0 if nothing is trained."""
+    used = contrastive.prepared(training_input) if goal.objective == "contrastive" else training_input
+    return steps_of(used.config, len(used.examples), goal.epochs) if goal.epochs else 0
 
 
 def _is_beaten(config: Config, after: _HeldOutPredictions, before: _HeldOutPredictions, shortened: bool) -> bool:
@@ -383,12 +414,12 @@ def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, hel
     already fitted.
     """
     model, method = start.model, goal.method
-    steps = steps_of(training_input.config, len(training_input.examples), goal.epochs) if goal.epochs else 0
+    steps, contrasts = _steps(training_input, goal), goal.objective == "contrastive"
     if not steps and not head_parameters(model):
         return 0, None
     fitted = start.solution is not None and _head_alone(method, model)
     below = start.below if fitted or not steps else start.below or _below(training_input, model, training_input.examples, method)
-    score = _score(model, training_input, held_out, method) if held_out and steps and not fitted else None
+    score = _score(model, training_input, held_out, method) if held_out and steps and not (fitted or contrasts) else None
     torch.manual_seed(training_input.config.seed)
     method.prepare(model, training_input.task, steps)
     parameters = trainable(model)
@@ -402,8 +433,13 @@ def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, hel
         "training", method=method.name, steps=steps, rows=len(training_input.examples), parameters=trained, rate=rates.body
     )
     checkpoints = training_input.folder / "checkpoint" if training_input.folder else None
-    plan = Plan(method, rates, steps, goal.epochs, goal.seconds)
-    return trained, run_loop(model, plan, replace(training_input, folder=checkpoints, below=below, score=score))
+    loop_input = replace(training_input, folder=checkpoints, below=below, score=score)
+    if not contrasts:
+        return trained, run_loop(model, Plan(method, rates, steps, goal.epochs, goal.seconds), loop_input)
+    plan = Plan(method, contrastive.rates(rates), steps, goal.epochs, goal.seconds)
+    result = run_loop(model, plan, contrastive.prepared(loop_input))
+    contrastive.fit_head(model, training_input)
+    return trained, result
 
 
 def _score(model: VerticalModel, training_input: TrainingInput, held_out: Examples, method: Method) -> Score:
@@ -425,7 +461,8 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
     assert isinstance(method, Method)
     start = _initialise(training_input, _build(training_input), result.chosen["start"] == "probe", method)
     left = max(1.0, training_input.deadline - clock.now() - _ENDING) if training_input.deadline is not None else None
-    trained, loop_result = _train(start, TrainingGoal(method, epochs, left), training_input, None)
+    objective = result.chosen["objective"]
+    trained, loop_result = _train(start, TrainingGoal(method, epochs, left, objective=objective), training_input, None)
     if loop_result and loop_result.late:
         message = "The time limit was reached before the retraining on all labelled rows ended, so the first model is kept."
         _warn(training_input, result.chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])

@@ -408,6 +408,7 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Base", training.get("base")),
         ("Method", training.get("method")),
         ("Reason for the method", chosen.get("why")),
+        ("Objective", chosen.get("objective")),
         ("Training rows", format_count(training["rows"]) if training.get("rows") else None),
         ("Trained weights", format_count(training["trained"]) if training.get("trained") else None),
         ("Epochs", f"{chosen['epochs']:.3g}" if chosen.get("epochs") is not None else None),

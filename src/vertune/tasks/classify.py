@@ -168,6 +168,10 @@ class Classify(_inputs.SingleView):
             return losses.focal(outputs, targets, self.gamma, self.smoothing)
         return losses.cross_entropy(outputs, targets, self.smoothing)
 
+    def likeness(self, targets: torch.Tensor) -> torch.Tensor:
+        """Return 1 for each pair of model inputs with the same class, else 0, shape (inputs, inputs)."""
+        return (targets[:, None] == targets[None]).float()
+
     def decoder_options(self) -> dict[str, Any]:
         """Return the keyword arguments of `decode` in `vertune.decoders.classify`, which makes answers from model outputs.
 

@@ -186,6 +186,15 @@ class Multilabel(_inputs.SingleView):
             return losses.binary_focal(outputs, targets, self.gamma)
         return losses.binary_cross_entropy(outputs, targets)
 
+    def likeness(self, targets: torch.Tensor) -> torch.Tensor:
+        """Return the Jaccard index of the label sets of each pair of model inputs, shape (inputs, inputs).
+
+        It is the number of labels that both have, divided by the number that at least one has; two empty sets have 1.
+        """
+        sizes, common = targets.sum(1), targets @ targets.T
+        together = sizes[:, None] + sizes[None] - common
+        return common / together.clamp(min=1) + (together == 0)
+
     def decoder_options(self) -> dict[str, Any]:
         """Return the keyword arguments of `decode` in `vertune.decoders.multilabel`, which makes answers from model outputs.
 
