@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,10 @@ from vertune.lexical.scorer import Scorer
 from vertune.lexical.vectors import Vocabulary
 
 if TYPE_CHECKING:
-    from vertune.core.records import Feature
+    from vertune.core.records import Activation, Feature
 
 FILE = "companion.safetensors"
 """Name of the file in a model's folder."""
-Activation = Literal["softmax", "sigmoid", "identity"]
-"""How a task converts outputs to answers: to probabilities of classes, to a probability for each label, or to a number."""
 _CHUNK = 256
 """Number of records that are scored together, which limits the memory."""
 _TINY = 1e-12
@@ -81,8 +79,6 @@ class Companion:
 
     def save(self, file: Path) -> None:
         """Write the companion to a safetensors file; its numbers that are no arrays are JSON in the metadata."""
-        from safetensors.numpy import save_file
-
         entries: dict[str, Any] = {"activation": self.activation, "model": self.model, "words": self.words, "fields": None}
         arrays: dict[str, NDArray[Any]] = {}
         if self.scorer is not None:
@@ -93,7 +89,7 @@ class Companion:
                 "starts": scorer.starts.astype(np.int32), "outputs": scorer.outputs, "weights": scorer.weights, "scales": scorer.scales,
                 "intercepts": scorer.intercepts,
             }  # fmt: skip
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file, {"companion": json.dumps(entries)})
+        tensors.save(file, arrays, {"companion": json.dumps(entries)})
 
     @classmethod
     def load(cls, file: Path) -> Companion:
@@ -128,10 +124,3 @@ def merged(activation: Activation, count: int, features: Sequence[Feature], outp
     odds = np.clip(windows.merge(count, features, windows.sigmoid(stacked)), _TINY, 1 - _TINY)
     result: NDArray[np.float64] = np.log(odds) - np.log1p(-odds)
     return result
-
-
-def mixed(
-    companion: Companion | None, records: Sequence[Mapping[str, Any]], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
-) -> Sequence[NDArray[Any]]:
-    """Return the outputs that a task decodes: mixed with the words if the model has a companion, else unchanged."""
-    return outputs if companion is None else companion.mixed(records, features, outputs)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.lexical.companion import Activation, WordModel
+from vertune.lexical.companion import WordModel
 from vertune.lexical.grams import Grams, read
 from vertune.lexical.scorer import Scorer
 from vertune.lexical.vectors import Vectors, Vocabulary
 
 if TYPE_CHECKING:
     from scipy import sparse
+
+    from vertune.core.records import Activation
 
 ROWS = 30_000
 """Largest number of rows on which the model is fitted; of more, a random sample is taken."""

@@ -36,5 +36,5 @@ class Scorer:
         if count > 1:
             cells += np.repeat(vectors.rows * size, lengths)
         sums = np.bincount(cells, self.weights[places] * np.repeat(vectors.values, lengths), count * size)
-        result: NDArray[np.float64] = sums.reshape(count, size) * self.scales + self.intercepts
-        return result
+        scores: NDArray[np.float64] = np.asarray(sums.reshape(count, size) * self.scales + self.intercepts, np.float64)
+        return scores

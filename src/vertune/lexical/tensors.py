@@ -1,9 +1,10 @@
-"""Reads a file of arrays in the safetensors format with NumPy alone, for bundles that contain no other package."""
+"""Reads and writes files of arrays in the safetensors format with NumPy alone, for bundles that contain no other package."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TYPES: dict[str, Any] = {"I8": np.int8, "U8": np.uint8, "U16": np.uint16, "I32": np.int32, "U64": np.uint64, "F32": np.float32}
+_ALIGNMENT = 8
+
+
+def save(file: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Write arrays of the types that `load` reads, and texts; the same content gives the same bytes."""
+    names = {np.dtype(kind): name for name, kind in _TYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))  # so that each array is aligned
+    for name, array in ordered:
+        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [end, end + array.nbytes]}
+        end += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    file.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for _, array in ordered))
 
 
 def load(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
