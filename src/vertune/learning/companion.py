@@ -1,7 +1,7 @@
 """Learns the companion of a model: how much of its answers is left to words, and how sure they are; independent of training loops.
 
 Two weights are fitted on validation records, which neither the model nor the words were trained on, so that the log-loss (for numbers:
-the squared error) is smallest. The words get a weight only if that improves it by more than one standard error.
+the squared error) is smallest. A penalty draws the weight of the words to 0, and words that hardly change outputs are left out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from vertune.lexical.fitting import LabelledTexts, fit
 
 ROWS = 20
 """Smallest number of validation records on which a companion is learnt."""
+LEAST_SHARE = 0.02
+"""Least share of the words, below which they are left out. There is no test of significance: on 40 draws of 77 validation records of
+Banking77, the weights that this module fits gave a better mean accuracy and log-loss on the other records than a mix that was used only
+if its gain was above one standard error, and words that were exchanged between records changed the log-loss by at most 0.002."""
 _OUTPUTS = 65_535
 
 
@@ -70,10 +74,15 @@ def learn(
         alone = Companion(task.activation, 0.0, mixing.fit(parts[1:])[0], words)
         measured["words"] = _measured(task, held_out, alone.mixed(records, features, outputs))[2]
     fitted, answers, measured["mixed"] = _measured(task, held_out, companion.mixed(records, features, outputs))
-    spread = [weight * float(part.std(axis=0).mean()) for weight, part in zip(weights, parts, strict=False)]
-    share = sum(spread[1:]) / (sum(spread) or 1.0)
+    share = share_of_words(weights, parts) if words else 0.0
     figures = {"model": round(weights[0], 4), "words": round(weights[1], 4), "share": round(share, 4), "validation": measured}
     return LearntCompanion(companion, fitted, answers, figures)
+
+
+def share_of_words(weights: Sequence[float], parts: Sequence[NDArray[np.float64]]) -> float:
+    """Return which share of the differences between records comes from the words: of the standard deviation of the weighted parts."""
+    model, words = (weight * float(part.std(axis=0).mean()) for weight, part in zip(weights, parts, strict=True))
+    return words / ((model + words) or 1.0)
 
 
 def _is_wanted(training_input: TrainingInput, held_out: Examples) -> bool:
@@ -123,10 +132,8 @@ class Mixing:
         (alone,) = (1.0,) if self.activation == "identity" else self.fit(parts[:1])
         if len(parts) == 1:
             return alone, 0.0
-        model, words = self.fit(parts)
-        gain = self.losses(alone * parts[0]) - self.losses(model * parts[0] + words * parts[1])
-        error = float(gain.std(ddof=1)) / np.sqrt(len(gain))
-        return (model, words) if float(gain.mean()) > error else (alone, 0.0)
+        weights = self.fit(parts)
+        return (weights[0], weights[1]) if share_of_words(weights, parts) >= LEAST_SHARE else (alone, 0.0)
 
     def fit(self, parts: Sequence[NDArray[np.float64]]) -> tuple[float, ...]:
         """Return the weight of each part, not below 0.
