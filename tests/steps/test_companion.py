@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 
@@ -13,7 +14,7 @@ from tests.exports.test_portable import asked
 from tests.learning.conftest import sentences
 from tests.steps.test_train import base, config_of, dataset_of
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import ConfigError, StorageError
+from vertune.core.errors import ConfigError, ModelError, StorageError
 from vertune.lexical.companion import FILE, Companion
 from vertune.runtime.fleet import Fleet, decode_outputs
 from vertune.runtime.predictor import Predictor, load_companion
@@ -120,9 +121,10 @@ def test_a_fold_of_a_cross_validation_has_words_of_its_own(copied, monkeypatch) 
     fit = companion.fit
     monkeypatch.setattr(companion, "fit", lambda data, *given: (seen.append(len(data.texts[0])), fit(data, *given))[1])
     model.update(chosen={**model.manifest["chosen"], "refit": 220})
-    compress(model, home, ["compress.chain=[]", "compress.folds=2", "compress.tolerance=1"])
-    assert sum(seen) % 220 == 0
-    assert max(seen) < 220
+    with contextlib.suppress(ModelError):  # whether int8 is accepted does not matter here
+        compress(model, home, ["compress.chain=[int8]", "compress.folds=2"])
+    assert len(seen) >= 2
+    assert seen[0] + seen[1] == 220
 
 
 def test_a_bundle_contains_it(made, tmp_path) -> None:
