@@ -170,7 +170,7 @@ def test_the_file_is_one_of_safetensors(tmp_path: Path) -> None:
     Companion("softmax", 1.0, 0.5, model).save(tmp_path / "file")
     arrays = load_file(tmp_path / "file")
     np.testing.assert_array_equal(arrays["weights"], model.scorer.weights)
-    np.testing.assert_array_equal(arrays["characters"], model.vocabulary.characters)
+    np.testing.assert_array_equal(arrays["grams"], model.vocabulary.grams)
 
 
 @pytest.mark.parametrize("fields", [0, 1, 2])

@@ -85,7 +85,7 @@ class Companion:
             entries["fields"] = list(self.scorer.fields)
             vocabulary, scorer = self.scorer.vocabulary, self.scorer.scorer
             arrays = {
-                "words": vocabulary.words, "characters": vocabulary.characters, "rarity": vocabulary.rarity,
+                "grams": vocabulary.grams, "kinds": vocabulary.kinds, "rarity": vocabulary.rarity,
                 "starts": scorer.starts.astype(np.int32), "outputs": scorer.outputs, "weights": scorer.weights, "scales": scorer.scales,
                 "intercepts": scorer.intercepts,
             }  # fmt: skip
@@ -99,7 +99,7 @@ class Companion:
             entries = json.loads(metadata["companion"])
             scorer = None
             if entries["fields"] is not None:
-                vocabulary = Vocabulary(arrays["words"], arrays["characters"], arrays["rarity"])
+                vocabulary = Vocabulary(arrays["grams"], arrays["kinds"], arrays["rarity"])
                 layer = Scorer(
                     arrays["starts"].astype(np.int64), arrays["outputs"], arrays["weights"], arrays["scales"], arrays["intercepts"]
                 )

@@ -66,7 +66,7 @@ def fit(data: LabelledTexts, activation: Activation, size: int) -> WordModel:
     weights = None if data.weights is None else np.asarray(data.weights, np.float64)[rows]
     coefficients, intercepts = fit_linear(matrix, data.truth[rows], (activation, size), weights)
     influence = np.sqrt(np.asarray(matrix.power(2).mean(axis=0), np.float32)).ravel()
-    room = BYTES - 12 * len(vocabulary) - 4 * matrix.shape[1] - 8 * size
+    room = BYTES - 13 * len(vocabulary) - 4 * matrix.shape[1] - 8 * size
     most = min(max(0, room) // (1 + _index_type(size).itemsize), matrix.shape[1] * max(_WEIGHTS_PER_COLUMN, size // _SHARE))
     kept = _most_influential(coefficients, influence, most)
     return WordModel(data.fields, vocabulary, quantised(kept, intercepts))
@@ -79,9 +79,11 @@ def fit_vocabulary(texts: Sequence[str], most: int) -> Vocabulary:
     room = max(int(most * _WORDS), most - len(known[1][0]))
     chosen = [_top(*known[0], room)]
     chosen.append(_top(*known[1], most - len(chosen[0][0])))
-    counts = np.concatenate([frequency for _, frequency in chosen])
+    hashes, counts = (np.concatenate(arrays) for arrays in zip(*chosen, strict=True))
+    kinds = np.repeat(np.array([1, 0], np.uint8), [len(found) for found, _ in chosen])
+    order = np.argsort(hashes)
     rarity = np.log((1 + len(texts)) / (1 + counts)) + 1
-    return Vocabulary(chosen[0][0], chosen[1][0], rarity.astype(np.float32))
+    return Vocabulary(hashes[order], kinds[order], rarity.astype(np.float32)[order])
 
 
 def _frequent(grams: Grams, count: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

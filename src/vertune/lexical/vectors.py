@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.lexical.grams import Grams, read
+from vertune.lexical.grams import read
 
 
 class Vectors(NamedTuple):
@@ -24,13 +24,14 @@ class Vectors(NamedTuple):
 class Vocabulary:
     """The n-grams that are counted, as sorted hashes, with their inverse document frequencies."""
 
-    words: NDArray[np.uint64]
-    characters: NDArray[np.uint64]
+    grams: NDArray[np.uint64]
+    kinds: NDArray[np.uint8]
+    """For each n-gram, 1 if it consists of words, 0 if it consists of characters."""
     rarity: NDArray[np.float32]
-    """The inverse document frequency of each n-gram: first those of the words, then those of the characters."""
+    """The inverse document frequency of each n-gram."""
 
     def __len__(self) -> int:
-        return len(self.words) + len(self.characters)
+        return len(self.grams)
 
     def columns(self, fields: int) -> int:
         """Return the length of the vectors of records with so many texts."""
@@ -46,31 +47,26 @@ class Vocabulary:
         return sides[0] if len(sides) == 1 else _pairs(sides[0], sides[1], len(self), len(texts[0]))
 
     def _side(self, texts: Sequence[str]) -> Vectors:
-        words, characters = read(texts)
-        parts = [self._part(words, self.words, 0, len(texts)), self._part(characters, self.characters, len(self.words), len(texts))]
-        rows, columns, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        if len(texts) == 1:
-            return Vectors(rows, columns, values)
-        order = np.argsort(rows, kind="stable")
-        return Vectors(rows[order], columns[order], values[order])
-
-    def _part(self, grams: Grams, known: NDArray[np.uint64], first: int, count: int) -> Vectors:
-        """Return the vectors of one kind of n-gram, whose columns begin with `first`."""
-        if not len(known):
+        """Return the vectors of texts."""
+        size, count = len(self), len(texts)
+        if not size:
             return Vectors(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-        places = np.searchsorted(known, grams.hashes)
-        places[places == len(known)] = 0
-        found = known[places] == grams.hashes
-        keys = places[found] if count == 1 else grams.texts[found] * len(known) + places[found]
+        words, characters = read(texts)
+        hashes = np.concatenate([words.hashes, characters.hashes])
+        places = np.searchsorted(self.grams, hashes)
+        places[places == size] = 0
+        found = self.grams[places] == hashes
+        keys = places[found]
+        if count > 1:
+            keys += np.concatenate([words.texts, characters.texts])[found] * size
         keys.sort()
         begins = np.flatnonzero(np.concatenate([keys[:1] == keys[:1], keys[1:] != keys[:-1]]))
         counts = np.concatenate([begins[1:], [len(keys)]]) - begins if len(keys) else begins
-        keys = keys[begins]
-        rows, places = (np.zeros(len(keys), np.int64), keys) if count == 1 else np.divmod(keys, len(known))
-        places += first
-        values = (1 + np.log(counts)) * self.rarity[places]
-        norms = np.sqrt(np.bincount(rows, values * values, count))
-        return Vectors(rows, places, values / norms[rows])
+        rows, columns = np.divmod(keys[begins], size)
+        values = (1 + np.log(counts)) * self.rarity[columns]
+        parts = 2 * rows + self.kinds[columns]
+        norms = np.sqrt(np.bincount(parts, values * values, 2 * count))
+        return Vectors(rows, columns, values / norms[parts])
 
 
 def _pairs(one: Vectors, other: Vectors, width: int, count: int) -> Vectors:
