@@ -186,7 +186,7 @@ def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[
         "seed": result.config.seed,
         "threads": result.threads,
         "tokens": result.config.device.tokens,
-        "bytes": (run.folder / "delta.safetensors").stat().st_size,
+        "bytes": sum(file.stat().st_size for file in run.folder.glob("*.safetensors")),
         "versions": {"vertune": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in _PACKAGES if importlib.util.find_spec(name)},
     }
