@@ -15,6 +15,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.core.part import Part, having
 from vertune.core.records import Cleaned, Column, Feature, InputNames, InputType, Record, View
+from vertune.core.task import Mixer as Mixer
 from vertune.core.task import Run as Run
 from vertune.core.task import Task as Task
 
@@ -462,6 +463,8 @@ class Export(Part):
     folder: ClassVar[str] = "exports"
     takes_graphs: ClassVar[bool] = False
     """Whether this export also accepts a compressed model, which is an ONNX graph and no torch module."""
+    takes_companion: ClassVar[bool] = False
+    """Whether the exported model mixes its outputs with scores of words as vertune does, where the model has a companion."""
     needs_sequences: ClassVar[bool] = False
     """Whether the other software can load only models that read token sequences."""
 

@@ -101,6 +101,11 @@ def write_readme(model: TrainedModel, folder: Path, form: str, code: str, about:
     from vertune import __version__
 
     write_json(folder / "task.json", {"task": dump(model.task), "outputs": list(model.task.output_names), "encoder": dump(model.encoder)})
+    if model.companion is not None:
+        about += (
+            " In vertune, the outputs are mixed with those of the model's companion (scores of words, or a temperature), which this folder "
+            "does not contain, so the probabilities differ, and answers may."
+        )
     shown = code.replace("FOLDER", folder.name)
     text = f"# {model.name}, for {form}\n\nWritten by vertune {__version__}. {about}\n\n```python\n{shown}\n```\n"
     write_text(folder / "README.md", text)

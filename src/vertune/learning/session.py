@@ -24,7 +24,7 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Method, Task, Tokens, method_that_moves
 from vertune.core.records import Answer, Record
-from vertune.learning import auto, choice, clock, contrastive, defaults, few, probe
+from vertune.learning import auto, choice, clock, companion, contrastive, defaults, few, probe
 from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
@@ -32,6 +32,7 @@ from vertune.learning.gradients import StepGradients
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
 from vertune.learning.training_input import Score, TrainingInput
+from vertune.lexical.companion import Companion
 from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
 from vertune.nn.run import Around, outputs
@@ -91,6 +92,8 @@ class TrainingOutcome:
     threads: int
     solved: bool
     """Whether only a linear head was fitted (a linear probe), which takes little time to repeat on more rows."""
+    companion: Companion | None = None
+    """What is mixed with the model's outputs before they are decoded; None if nothing is."""
 
 
 def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
@@ -238,6 +241,7 @@ def _train_first(
             "The setting 'training.start: probe' fits the head (the last layer) as a linear model, which is impossible for the task "
             f"'{training_input.task.name}' with this pooling. Set training.start: auto."
         )
+    words = companion.fit_words(training_input, held_out)
     probed = clock.now()
     before = _predict(start.model, training_input, held_out) if held_out and start.fallback else None
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
@@ -261,13 +265,18 @@ def _train_first(
         trained, loop_result = _train(start, goal, training_input, None)
     _warn(training_input, chosen, warnings)
     chosen |= _facts(goal, loop_result, time.monotonic() - began)
+    learnt = companion.learn(words, training_input, held_out, after.outputs) if held_out and after else None
+    if after and learnt:
+        after.task, after.answers = learnt.task, learnt.answers
+        chosen["companion"] = learnt.figures
+        training_input.progress("companion", **learnt.figures)
     task = after.task if after else training_input.task
     metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
     settings = config.training.model_copy(update={"objective": goal.objective})
     trained_config = config.model_copy(update={"method": goal.method, "task": task, "training": settings})
     return TrainingOutcome(
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
-        solved=start.solution is not None and not loop_result,
+        solved=start.solution is not None and not loop_result, companion=learnt.companion if learnt else None,
     )  # fmt: skip
 
 
@@ -362,6 +371,8 @@ class _HeldOutPredictions:
     task: Task
     records: Sequence[Record]
     answers: list[Answer]
+    outputs: Sequence[NDArray[Any]] = ()
+    """The outputs of the model, one array per feature (model input)."""
 
     @property
     def tally(self) -> NDArray[Any]:
@@ -392,7 +403,7 @@ def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Exam
 
     raw = run(held_out.features)
     task = training_input.task.calibrate(held_out.records, held_out.features, raw)
-    return _HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run))
+    return _HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run), raw)
 
 
 def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
@@ -467,7 +478,10 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
         message = "The time limit was reached before the retraining on all labelled rows ended, so the first model is kept."
         _warn(training_input, result.chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])
         return result
-    return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)})
+    return replace(
+        result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)},
+        companion=companion.refit(result.companion, training_input.task, training_input.examples.records),
+    )  # fmt: skip
 
 
 def _worth_a_refit(config: Config, data: TrainingData) -> bool:

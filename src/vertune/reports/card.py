@@ -18,6 +18,7 @@ from vertune.core.documents import lines
 from vertune.core.errors import VertuneError
 from vertune.core.kinds import Task
 from vertune.reports import language, render
+from vertune.reports.mix import mix
 from vertune.reports.scales import format_interval, format_value
 from vertune.reports.verdict import verdict
 from vertune.reports.words import metric
@@ -51,6 +52,7 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None, 
         base_licence=base_licence(base),
         method=_name(config.get("method")),
         chosen=manifest.get("chosen") or {},
+        mix=mix((manifest.get("chosen") or {}).get("companion")),
         data=data,
         language=language.sentence((dataset or {}).get("language"), (dataset or {}).get("unknown")),
         foreign=language.warning(base or "", (dataset or {}).get("language"), (dataset or {}).get("unknown")),

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.profile import ColumnProfile, Guess, TableProfile
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import classify as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification
@@ -60,6 +60,7 @@ class Classify(_inputs.SingleView):
     )
     answer: ClassVar[type[Any]] = ClassAnswer
     decoder: ClassVar[str | None] = decoder.__name__
+    activation: ClassVar[Activation | None] = "softmax"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "f1")

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from vertune.core import separators
 from vertune.core.profile import Guess, TableProfile
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import multilabel as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification, thresholds
@@ -54,6 +54,7 @@ class Multilabel(_inputs.SingleView):
     )
     answer: ClassVar[type[Any]] = SetAnswer
     decoder: ClassVar[str | None] = decoder.__name__
+    activation: ClassVar[Activation | None] = "sigmoid"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = (
