@@ -6,7 +6,6 @@ thresholds. This module does not depend on how models and reports are stored.
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,23 +21,22 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Method, Task, Tokens, method_that_moves
-from vertune.core.records import Answer, Record
+from vertune.core.kinds import Method, Tokens, method_that_moves
+from vertune.core.records import Record
 from vertune.learning import auto, choice, clock, companion, contrastive, defaults, few, probe
 from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
 from vertune.learning.gradients import StepGradients
+from vertune.learning.held_out import HeldOutPredictions, intervals, is_worse, predict, sign
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
 from vertune.learning.training_input import Score, TrainingInput
 from vertune.lexical.companion import Companion
-from vertune.metrics import bootstrap
 from vertune.nn.build import build, trainable
-from vertune.nn.run import Around, outputs
+from vertune.nn.run import outputs
 from vertune.nn.structure import count, head_parameters
 from vertune.nn.vertical import VerticalModel
-from vertune.reports.words import limits
 
 FEW_ROWS = 2000
 """Largest number of labelled rows for which `refit: auto` retrains on all of them, validation rows included."""
@@ -243,7 +241,7 @@ def _train_first(
         )
     words = companion.fit_words(training_input, held_out)
     probed = clock.now()
-    before = _predict(start.model, training_input, held_out) if held_out and start.fallback else None
+    before = predict(start.model, training_input, held_out) if held_out and start.fallback else None
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
@@ -255,7 +253,7 @@ def _train_first(
     warnings = [goal.warning] if goal.warning else []
     if loop_result and loop_result.late and limit:
         warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
-    after = _predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
+    after = predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
     sure = bool(goal.candidates) and not (loop_result and loop_result.late)  # the comparison had more rows than are held out here
     if loop_result and before and after and not sure and _is_beaten(config, after, before, bool(warnings)):
         chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
@@ -271,7 +269,7 @@ def _train_first(
         chosen["companion"] = learnt.figures
         training_input.progress("companion", **learnt.figures)
     task = after.task if after else training_input.task
-    metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
+    metrics, ends = (after.metrics, intervals(after, config.seed)) if after else ({}, {})
     settings = config.training.model_copy(update={"objective": goal.objective})
     trained_config = config.model_copy(update={"method": goal.method, "task": task, "training": settings})
     return TrainingOutcome(
@@ -340,7 +338,7 @@ def _steps(training_input: TrainingInput, goal: TrainingGoal) -> int:
     return steps_of(used.config, len(used.examples), goal.epochs) if goal.epochs else 0
 
 
-def _is_beaten(config: Config, after: _HeldOutPredictions, before: _HeldOutPredictions, shortened: bool) -> bool:
+def _is_beaten(config: Config, after: HeldOutPredictions, before: HeldOutPredictions, shortened: bool) -> bool:
     """Return whether the model before training is kept instead of the trained one.
 
     If the time limit shortened the training, the better one on validation is kept. Otherwise, the trained model is
@@ -348,8 +346,8 @@ def _is_beaten(config: Config, after: _HeldOutPredictions, before: _HeldOutPredi
     """
     task = after.task
     if shortened:
-        return (after.metrics[task.goal] - before.metrics[task.goal]) * _sign(task) < 0
-    return config.method == "auto" and _worse(task, after.units, before.units)
+        return (after.metrics[task.goal] - before.metrics[task.goal]) * sign(task) < 0
+    return config.method == "auto" and is_worse(task, after.units, before.units)
 
 
 def _warn(training_input: TrainingInput, chosen: dict[str, Any], warnings: Sequence[str]) -> None:
@@ -358,64 +356,6 @@ def _warn(training_input: TrainingInput, chosen: dict[str, Any], warnings: Seque
         training_input.progress("warning", message=message)
     if warnings:
         chosen["warnings"] = [*chosen.get("warnings", []), *warnings]
-
-
-@dataclass(slots=True)
-class _HeldOutPredictions:
-    """A model's predictions for held-out (validation) records.
-
-    Before predicting, the task's decision thresholds are fitted to the same records, for each model separately, so that
-    models are compared at thresholds that suit them.
-    """
-
-    task: Task
-    records: Sequence[Record]
-    answers: list[Answer]
-    outputs: Sequence[NDArray[Any]] = ()
-    """The outputs of the model, one array per feature (model input)."""
-
-    @property
-    def tally(self) -> NDArray[Any]:
-        """One row of statistics per record or query, from whose sum the task computes the metrics of these predictions."""
-        return self.task.tally(self.records, self.answers)
-
-    @property
-    def units(self) -> NDArray[Any]:
-        """The tally, where the rows of records with equal inputs are added up, so that a bootstrap draws them together."""
-        return bootstrap.units(self.tally, self.records, [column.name for column in self.task.input_columns])
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The value of each of the task's metrics for these predictions, by name."""
-        return self.task.score(self.records, self.answers)
-
-
-def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Examples, within: Around | None = None) -> _HeldOutPredictions:
-    """Return a model's predictions for held-out examples.
-
-    `within` returns a context for the forward pass of a batch, such as one with lower precision. If it is None, all
-    passes are computed in float32.
-    """
-
-    def run(features: Sequence[Any]) -> list[Any]:
-        context = within if features is held_out.features else None
-        return outputs(model, training_input.encoder, features, training_input.config.device.tokens, around=context)
-
-    raw = run(held_out.features)
-    task = training_input.task.calibrate(held_out.records, held_out.features, raw)
-    return _HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run), raw)
-
-
-def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
-    """Return whether training made the main metric worse by more than one standard error of the difference.
-
-    `after` and `before` are statistics of the predictions after and before training, one row per record or query. A
-    smaller difference is ignored, because it means little on a few dozen validation rows, and training more layers is
-    usually better.
-    """
-    difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
-    error = (difference.high - difference.low) / (2 * 1.96)
-    return bool(difference.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
 
 
 def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
@@ -460,7 +400,7 @@ def _score(model: VerticalModel, training_input: TrainingInput, held_out: Exampl
     """
     below = _below(training_input, model, held_out, method) if training_input.config.training.evaluations else None
     within = partial(around, accelerator(training_input.config), below)
-    return lambda: _predict(model, training_input, held_out, within).metrics[training_input.task.goal] * _sign(training_input.task)
+    return lambda: predict(model, training_input, held_out, within).metrics[training_input.task.goal] * sign(training_input.task)
 
 
 def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
@@ -494,17 +434,3 @@ def _worth_a_refit(config: Config, data: TrainingData) -> bool:
         return False
     few = len(data.train) + len(data.validation) <= FEW_ROWS
     return config.training.refit == "always" or (config.training.refit == "auto" and few)
-
-
-def _intervals(predictions: _HeldOutPredictions, seed: int) -> dict[str, list[float]]:
-    """Return the two ends of the 95 % bootstrap interval of each metric, by name.
-
-    Metrics whose interval can't be computed are omitted.
-    """
-    intervals = bootstrap.intervals(predictions.units, predictions.task.summarise, seed=seed, limits=limits)
-    return {name: [entry.low, entry.high] for name, entry in intervals.items() if math.isfinite(entry.high - entry.low)}
-
-
-def _sign(task: Task) -> float:
-    """Return 1 if higher values of the task's main metric are better, else -1."""
-    return -1.0 if task.goal in task.lower_is_better else 1.0
