@@ -95,7 +95,7 @@ def test_training_is_given_up_only_when_it_is_worse_by_more_than_chance(rows, lo
 def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet, monkeypatch):
     records = parse(Config, {"data": {}, "task": "embed"}).task.example(48)
     config = parse(Config, {"data": {}, "base": str(base), "task": "embed", "device": {"threads": 1}, "training": {"epochs": 1}})
-    monkeypatch.setattr(session, "_worse", lambda task, after, before: True)
+    monkeypatch.setattr(session, "is_worse", lambda task, after, before: True)
     material = session.TrainingData(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
     result = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert "the unchanged base model" in result.chosen["why"]
