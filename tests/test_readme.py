@@ -19,6 +19,7 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
 def _figures() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # its scripts import one another
     spec = importlib.util.spec_from_file_location("benchmarks_figures", ROOT / "benchmarks" / "figures.py")
     assert spec is not None
     assert spec.loader is not None
