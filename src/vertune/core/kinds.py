@@ -203,8 +203,15 @@ class Encoder(Part):
         """The largest cost (size; for a text, the number of tokens) of a model input that the pretrained model accepts."""
         return self.max_cost
 
+    def choose_base(self, texts: Sequence[str]) -> Self:
+        """Return a copy whose pretrained model suits these training texts, if the option `base` has the value `auto`.
+
+        This comes before `read` and `resolve`, which need the tokenizer of the pretrained model.
+        """
+        return self
+
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """Return a copy in which each option with the value `auto` has a definite value, which is chosen for these records.
+        """Return a copy in which each other option with the value `auto` has a definite value, which is chosen for these records.
 
         `views` are the definitions of the task's model inputs. `tokens`, if given, is the result of `read` for the same records, so that
         they are not tokenised again.

@@ -22,6 +22,7 @@ from vertune.core import base as bases
 from vertune.core.errors import ConfigError, MissingExtra, StorageError
 from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Encoder, Pooling, Tokens
+from vertune.core.language import detect
 from vertune.core.records import Feature, InputNames, Record, View, texts
 from vertune.encoders import _tokens
 from vertune.encoders._tokens import Cutting, FieldTokens, Template, TokenIds
@@ -71,8 +72,11 @@ class Text(Encoder):
     """Encoder of texts; the fields below are its options."""
 
     input_names: ClassVar[InputNames] = InputNames(_tokens.SEQUENCE, _tokens.MASK)
-    base: str = "minilm"
-    """The pretrained model: an alias such as minilm, an id on the Hugging Face hub, or a folder."""
+    base: str = bases.AUTO
+    """The pretrained model: an alias (minilm for English, e5 for about 100 languages, e5-zh-en for Chinese and English), an id on the
+    Hugging Face hub, or a folder; auto is minilm if the training texts are English, else e5."""
+    prefix: str = Field(default="", max_length=100)
+    """Text whose tokens stand in front of every text that the model reads, such as `query: `, which e5 was pretrained with."""
     pooling: Literal["auto", "mean", "cls", "native"] = "auto"
     """How the token vectors become one vector: their mean, the first token (cls), or the classification head of the model family (native);
     auto reads the choice from the pretrained model, else takes the mean."""
@@ -153,7 +157,12 @@ class Text(Encoder):
         return self.longest
 
     def fingerprint(self) -> dict[str, str]:
-        """Return hashes of the pretrained weights (`base`), their config.json (`config`) and the tokenizer."""
+        """Return hashes of the pretrained weights (`base`), their config.json (`config`) and the tokenizer.
+
+        As long as the base is `auto`, return the names and hashes of the pretrained models from which it is chosen.
+        """
+        if self.base == bases.AUTO:
+            return dict(bases.SHA256)
         return {"base": bases.fingerprint(self.path), "config": bases.digest(self.settings), "tokenizer": self.tokenizer_hash}
 
     @cached_property
@@ -179,13 +188,29 @@ class Text(Encoder):
     def sharing_with(self, other: Self) -> Self:
         """Return a copy that uses the tokenizer and settings of the encoder `other`, so that they are in memory only once."""
         copy = self.model_copy()
-        for name in ("path", "settings", "tokenizer", "templates", "longest", "pad", "unknown"):
+        for name in ("path", "settings", "tokenizer", "longest", "pad", "unknown"):
             copy.__dict__[name] = getattr(other, name)
         return copy
 
     def at(self, folder: Path) -> Self:
         """Return a copy whose pretrained model is the one in this folder."""
         return type(self).model_validate({**self.model_dump(), "base": str(folder)})
+
+    def choose_base(self, texts: Sequence[str]) -> Self:
+        """Return a copy in which the base `auto` is replaced by an alias that suits the language of these texts.
+
+        Raises MissingExtra if the package with this base is not installed.
+        """
+        if self.base != bases.AUTO:
+            return self
+        language = detect(texts)
+        chosen = self.model_copy(update={"base": bases.for_language(language.name)})
+        try:
+            _ = chosen.path
+        except MissingExtra as error:
+            why = f"The pretrained model '{chosen.base}', which base: auto chooses because the training texts are {language.sentence},"
+            raise MissingExtra(why, error.extra, error.package) from error
+        return chosen
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
         """Return a copy in which max_tokens and truncation are definite values instead of `auto`.
@@ -356,8 +381,9 @@ class Text(Encoder):
 
     @cached_property
     def templates(self) -> dict[int, Template]:
-        """The special tokens around one text (key 1) and around a pair (key 2)."""
-        return {1: _tokens.template_of(self.tokenizer, False), 2: _tokens.template_of(self.tokenizer, True)}
+        """The special tokens, and those of the prefix, around one text (key 1) and around a pair (key 2)."""
+        prefix = self.tokenizer.encode(self.prefix, add_special_tokens=False).ids if self.prefix else []
+        return {1: _tokens.template_of(self.tokenizer, False, prefix), 2: _tokens.template_of(self.tokenizer, True, prefix)}
 
 
 def _check_views(views: Sequence[View]) -> None:

@@ -76,7 +76,7 @@ def _special(encoder: Any) -> dict[str, str]:
     """Return the tokenizer's special tokens by their use, for example `{"cls_token": "[CLS]"}`.
 
     They are read from the configuration files of the pretrained model; those that the vocabulary lacks are omitted. `pad_token` is
-    always included.
+    always included; if the files don't name it, it is the token with the padding id of the model.
     """
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -86,7 +86,7 @@ def _special(encoder: Any) -> dict[str, str]:
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str) and encoder.tokenizer.token_to_id(token) is not None:
                 found[use] = token
-    return {**found, "pad_token": encoder.tokenizer.id_to_token(encoder.pad)}
+    return {"pad_token": encoder.tokenizer.id_to_token(encoder.pad), **found}
 
 
 def write_readme(model: TrainedModel, folder: Path, form: str, code: str, about: str) -> None:

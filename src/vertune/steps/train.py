@@ -21,7 +21,7 @@ from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, N
 from vertune.core.files import write_text
 from vertune.core.kinds import Encoder, Task
 from vertune.data import tokens
-from vertune.data.chain import fields_of
+from vertune.data.chain import fields_of, sample_texts
 from vertune.data.dataset import read
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
     records = only(frame, present).to_dicts()
     learnt = _learnt_in_prepare(config, manifest)
     task = learnt[0] if learnt else config.task.fit(frame)
-    encoder = learnt[1] if learnt else config.encoder.resolve(records, task.views(used))
+    encoder = learnt[1] if learnt else config.encoder.choose_base(sample_texts(frame, task)).resolve(records, task.views(used))
     held_out = only(validation, present).to_dicts()
     return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
         records, held_out, used, bool(manifest.get("validation_cut")),
