@@ -192,7 +192,7 @@ def test_lengths_truncation_and_unknown_tokens(home, tmp_path):
     strange = [("ꙮꙮ ꙮꙮ ꙮꙮ", "card") if place % 2 else (f"ꙮ ꙮ {place}", "rate") for place in range(40)]
     facts = report(run(home, {"source": write(tmp_path / "b.csv", strange)}, base="minilm"))
     assert facts["unknown"]["share"] > 0.5
-    assert any("unknown to the pretrained model" in message for message in facts["warnings"])
+    assert any("unknown to the base 'minilm'" in message for message in facts["warnings"])
 
 
 def test_windows_cut_nothing(home, tmp_path):

