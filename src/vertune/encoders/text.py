@@ -379,6 +379,18 @@ class Text(Encoder):
         native: torch.nn.Module = whole
         return native
 
+    @property
+    def complete_tokenizer(self) -> tokenizers.Tokenizer:
+        """A tokenizer that adds the prefix by itself, for other software; it is the tokenizer if there is no prefix."""
+        if not self.prefix:
+            return self.tokenizer
+        from tokenizers import Tokenizer
+
+        from vertune.encoders._prefix import with_prefix
+
+        described = with_prefix(json.loads(self.tokenizer.to_str()), self.templates, self.tokenizer.id_to_token)
+        return Tokenizer.from_str(json.dumps(described))
+
     @cached_property
     def templates(self) -> dict[int, Template]:
         """The special tokens, and those of the prefix, around one text (key 1) and around a pair (key 2)."""

@@ -59,7 +59,8 @@ def write_model(model: Any, folder: Path) -> None:
 def write_tokenizer(model: TrainedModel, folder: Path) -> None:
     """Write the tokenizer that the model was trained with, set to truncate texts at the maximum number of tokens of the training.
 
-    The tokenizer is saved as it is. The tokenizer class of the model family might build it differently and so change token ids.
+    It adds the prefix of the encoder, if there is one, by itself, and is otherwise saved as it is. The tokenizer class of the model family
+    might build it differently and so change token ids.
     """
     import transformers
 
@@ -68,7 +69,9 @@ def write_tokenizer(model: TrainedModel, folder: Path) -> None:
     inputs = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in model.model.accepted]
     with storage_errors(folder), quiet():
         kind: Any = transformers.PreTrainedTokenizerFast
-        tokenizer = kind(tokenizer_object=encoder.tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder))
+        tokenizer = kind(
+            tokenizer_object=encoder.complete_tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder)
+        )
         tokenizer.save_pretrained(folder)
 
 

@@ -50,7 +50,7 @@ class Onnx(Export):
                 (folder / "model.onnx").write_bytes(_graph(model))
             encoder: Any = model.encoder
             if encoder.input_names.sequence is not None:
-                encoder.tokenizer.save(str(folder / "tokenizer.json"))
+                encoder.complete_tokenizer.save(str(folder / "tokenizer.json"))
         if _is_portable(model):
             _write_script(model, folder)
         else:
