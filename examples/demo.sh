@@ -19,6 +19,7 @@ for text in "${@:1:$# - 1}"; do show_and_run vertune predict "$name" "$text"; do
 
 # --open serves without a key, so that the demo stores none
 printf '\n$ vertune serve --open --port 0\n'
+: > served.txt
 vertune serve --open --port 0 > served.txt 2>&1 &  # not by show_and_run, whose shell would receive the signal instead
 server=$!
 trap '{ kill "$server" && wait "$server"; } 2>/dev/null || true; rm -f served.txt' EXIT
