@@ -24,7 +24,7 @@ from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Encoder, Pooling, Tokens
 from vertune.core.language import detect
 from vertune.core.records import Feature, InputNames, Record, View, texts
-from vertune.encoders import _tokens
+from vertune.encoders import _loading, _tokens
 from vertune.encoders._tokens import Cutting, FieldTokens, Template, TokenIds
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Text(Encoder):
         from tokenizers import Tokenizer
 
         file = self.path / "tokenizer.json"
-        tokenizer = Tokenizer.from_file(str(file)) if file.exists() else _converted(self.path)
+        tokenizer = Tokenizer.from_file(str(file)) if file.exists() else _loading.converted_tokenizer(self.path)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
@@ -324,8 +324,8 @@ class Text(Encoder):
         """Load the pretrained model without a pooling layer, in float32."""
         from vertune.nn.inputs import declare
 
-        transformers = _transformers()
-        return declare(_quietly(transformers.AutoModel, self.path), self)
+        transformers = _loading.transformers_library()
+        return declare(_loading.load_quietly(transformers.AutoModel, self.path), self)
 
     def write(self, folder: Path) -> None:
         """Write the tokenizer, config.json and pooling settings of the pretrained model into a folder."""
@@ -366,10 +366,10 @@ class Text(Encoder):
         """
         from vertune.nn.inputs import declare
 
-        transformers = _transformers()
+        transformers = _loading.transformers_library()
         kind = transformers.AutoModelForTokenClassification if states == "tokens" else transformers.AutoModelForSequenceClassification
         try:
-            whole: Any = _quietly(kind, self.path, num_labels=size)
+            whole: Any = _loading.load_quietly(kind, self.path, num_labels=size)
         except ValueError as error:
             raise ConfigError(
                 f"pooling: native needs a classification model of the family '{self.settings.get('model_type')}', "
@@ -417,46 +417,3 @@ def _check_views(views: Sequence[View]) -> None:
 def _fields_of(views: Sequence[View]) -> list[str]:
     """Return the distinct fields that these views name; a view names the fields of one model input."""
     return list(dict.fromkeys(field for view in views for field in view.fields))
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtra("Building a model with torch", "train", "transformers") from error
-    return transformers
-
-
-def _converted(folder: Path) -> tokenizers.Tokenizer:
-    """Load the tokenizer of a model folder that has no tokenizer.json, and convert it for the tokenizers library.
-
-    Raise ConfigError if the tokenizer can't be loaded or converted.
-    """
-    try:
-        tokenizer = _transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        fast: tokenizers.Tokenizer = tokenizer.backend_tokenizer
-        return fast
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"The pretrained model in {folder} has no tokenizer that the tokenizers library can read: {str(error).rstrip('.')}. "
-            "Choose a model that has a tokenizer.json."
-        ) from error
-
-
-def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:
-    """Load a model from safetensors without showing progress bars; code in the folder is never run, and pickle files are never read."""
-    import torch
-
-    bases.check_weights(folder)
-    transformers = _transformers()
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        model: torch.nn.Module = kind.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, **options
-        )
-    finally:
-        transformers.logging.set_verbosity(level)
-        transformers.utils.logging.enable_progress_bar()
-    return model
