@@ -89,7 +89,7 @@ def proof() -> str:
         said = f"{100 * found['loss']:.2f}, at most {100 * found['high']:.2f}" if found and one["share"] else "–"
         if found and not one["share"]:
             said = f"{found['loss']:.4f}, at most {found['high']:.4f}"
-        lost = (one["lower_is_better"] and one["test_after"] - one["test_before"]) or one["test_before"] - one["test_after"]
+        lost = (one["test_before"] - one["test_after"]) * (-1 if one["lower_is_better"] else 1)
         true = f"{100 * lost:.2f} points" if one["share"] else f"{lost:.4f}"
         rows.append([
             f"`{name}`", one["goal"], one["verdict"], said, true, f"{one['test_rows']:,}", f"{one['train_seconds']:.0f} s",

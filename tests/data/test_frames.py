@@ -37,6 +37,10 @@ def test_every_value_has_a_row_and_only_missing_ones_are_null(values) -> None:
     assert [value is None for value in series.to_list()] == [frames.is_missing(value) for value in values]
 
 
+def test_a_list_of_texts_and_bytes_that_are_no_text_becomes_a_text():
+    assert frames.column("x", [["", b"\x80"]]).to_list() == ['["", "b\'\\\\x80\'"]']
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**70), 2**70), st.text(st.characters(codec="utf-8"), max_size=5)), max_size=6))
 def test_integers_and_texts_keep_their_value(values) -> None:

@@ -127,6 +127,8 @@ class Wire:
 
     def __init__(self, port: int, *sent: bytes, buffer: int | None = None, source: str = "") -> None:
         """`buffer` is how many bytes the kernel keeps of what comes and is not read; `source` is the address that it comes from."""
+        self._came = b""
+        """What came after the last response that was read."""
         self.socket = socket.socket()
         self.socket.settimeout(LONG)
         if buffer:
@@ -152,7 +154,7 @@ class Wire:
 
     def end(self) -> bytes:
         """All that comes until the server closes."""
-        found = b""
+        found, self._came = self._came, b""
         while True:
             try:
                 piece = self.socket.recv(65536)
@@ -164,7 +166,7 @@ class Wire:
 
     def answer(self) -> tuple[int, bytes]:
         """The status and body of one response that has a length."""
-        found = b""
+        found = self._came
         while b"\r\n\r\n" not in found:
             piece = self.socket.recv(65536)
             assert piece, found
@@ -172,9 +174,11 @@ class Wire:
         head, _, body = found.partition(b"\r\n\r\n")
         length = int(re.search(rb"content-length: (\d+)", head.lower())[1])
         while len(body) < length:
-            body += self.socket.recv(65536)
-        assert len(body) == length
-        return int(head.split()[1]), body
+            piece = self.socket.recv(65536)
+            assert piece, body
+            body += piece
+        self._came = body[length:]
+        return int(head.split()[1]), body[:length]
 
 
 def request(path: str, body: bytes = b"", *headers: str, method: str = "POST", length: int | None = None) -> bytes:

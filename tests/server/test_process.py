@@ -110,11 +110,11 @@ def _stopped_while_it_answers(process: Process, client: httpx.Client) -> httpx.R
 
 def test_few_files_are_few_connections_and_no_trouble(home) -> None:
     secret = admin(home)
-    with Process(home, "whole", files=220) as process:
+    with Process(home, "whole", files=120) as process:
         (number,) = map(int, re.findall(r"At most (\d+) connections are accepted instead of 2048", process.said["err"]))
-        assert 1 <= number < 200
+        assert 1 <= number < 80
         port = int(process.url.rpartition(":")[2])
-        wires = [Wire(port, source=f"127.0.0.{2 + place // 50}") for place in range(300)]
+        wires = [Wire(port, source=f"127.0.0.{2 + place // 50}") for place in range(120)]
         headers = {"Authorization": f"Bearer {secret}"}
         with httpx.Client(base_url=process.url, headers=headers, timeout=60, trust_env=False) as client:
             assert client.post("/v1/verticals/whole/predict", json={"texts": ["soup"]}).status_code == 200

@@ -188,7 +188,7 @@ def _spawn(config: Config, home: Home, data: Artifact, resume: bool) -> subproce
     return subprocess.Popen([sys.executable, "-c", _CHILD, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
 
 
-@pytest.mark.parametrize("name", ["full", "auto"])
+@pytest.mark.parametrize("name", ["auto", pytest.param("full", marks=pytest.mark.matrix)])
 def test_a_process_killed_at_a_random_step_goes_on_to_the_same_weights(home, base, name):
     options = {"checkpoint": 0, "epochs": 8, "refit": "never"}
     config = config_of(base, method=name, training=options)

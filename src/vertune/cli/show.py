@@ -85,7 +85,7 @@ def _describe_model(model: Artifact, home: Home) -> Description:
         "advice": verdict(evaluated).headline if evaluated else None,
         "data": _data(manifest, home),
         "method": _method(manifest),
-        "made": output.when(manifest) + " UTC",
+        "made": _when(manifest),
         "live as": ", ".join(aliases) or "no alias points to it",
         "folder": f"{output.relative(model.folder)}, {output.size(folder_size(model.folder))}",
         "card": output.relative(card) if card.exists() else None,
@@ -110,7 +110,7 @@ def _describe_dataset(dataset: Artifact, home: Home) -> Description:
         "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),
         "source": _source(manifest["config"]),
         "warnings": f"{len(warnings)}, the first: {warnings[0]}" if warnings else "none",
-        "made": output.when(manifest) + " UTC",
+        "made": _when(manifest),
         "models": ", ".join(models) or "none yet",
         "folder": output.relative(dataset.folder),
         "report": output.relative(dataset.folder / "report.html"),
@@ -129,7 +129,7 @@ def _describe_report(report: Artifact, home: Home) -> Description:
         "what": f"a report on {measured['model']}",
         **_figures(report),
         "advice": verdict(measured).headline,
-        "made": output.when(report.manifest) + " UTC",
+        "made": _when(report.manifest),
         "page": output.relative(report.folder / "report.html"),
         "errors": output.relative(errors) if errors.exists() else None,
     }
@@ -164,7 +164,7 @@ def _describe_other(artifact: Artifact, home: Home) -> Description:
     facts = {
         "what": f"a copy of {base or 'a pretrained model'} that several models share in one server",
         "models": ", ".join(verticals) or "none",
-        "made": output.when(artifact.manifest) + " UTC",
+        "made": _when(artifact.manifest),
         "folder": f"{output.relative(artifact.folder)}, {output.size(folder_size(artifact.folder))}",
     }
     return facts, ["vertune serve"]
@@ -225,6 +225,11 @@ def _method(manifest: Mapping[str, Any]) -> str:
     method, base = manifest["config"].get("method"), (manifest["config"].get("encoder") or {}).get("base")
     name = method["name"] if isinstance(method, Mapping) else str(method)
     return f"{name}, on the base {base}" if base else name
+
+
+def _when(manifest: Mapping[str, Any]) -> str:
+    """Return the date and time at which an artifact was finished or, if it is not, begun, with the time zone."""
+    return f"{output.when(manifest)} UTC"
 
 
 def _report(home: Home, evaluated: Mapping[str, Any] | None) -> str | None:

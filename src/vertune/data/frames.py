@@ -136,8 +136,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Set):
         return sorted(map(_plain, value), key=str)
-    if isinstance(value, Sequence) or hasattr(value, "tolist") or type(value).__name__ == "Series":
-        return [_plain(item) for item in value] if np.ndim(value) else str(value)
+    if isinstance(value, Sequence) or (hasattr(value, "tolist") and np.ndim(value)) or type(value).__name__ == "Series":
+        return [_plain(item) for item in value]
     return str(value)
 
 

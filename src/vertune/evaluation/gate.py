@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
@@ -98,20 +99,23 @@ class Gate:
         self.task, self.records, self.options = task, records, options
         ends = np.cumsum(parts or [len(records)]).tolist()
         self.parts = [slice(first, end) for first, end in zip([0, *ends], ends, strict=False)]
-        self.per_record = True
+        tally = self._tally(answers)
+        self.per_record = len(tally) == len(records)
         """Whether the statistics have one row per record; else, for a ranking, they have one per query."""
-        self.tallies = self._tallies(answers)
+        self.tallies = self._tallies(tally)
         self.metrics = self._metrics(self.tallies)
         self.ece = _ece(task.details(records, answers))
         share = metric(task.goal).unit == "share"
         self.tolerance = Tolerance(options.tolerance * (1.0 if share else abs(self.metrics[task.goal])), share)
 
-    def _tallies(self, answers: Sequence[Answer]) -> bootstrap.Tallies:
-        """Return the statistics of answers to the records; those of records with equal inputs are added up."""
+    def _tally(self, answers: Sequence[Answer]) -> NDArray[Any]:
+        """Return the statistics of answers to the records, as the task's method `tally` returns them for each part."""
+        return np.concatenate([self.task.tally(self.records[part], answers[part]) for part in self.parts])
+
+    def _tallies(self, tally: NDArray[Any]) -> bootstrap.Tallies:
+        """Return the statistics of answers, where those of records with equal inputs are added up."""
         fields = [column.name for column in self.task.input_columns]
-        tallies = np.concatenate([self.task.tally(self.records[part], answers[part]) for part in self.parts])
-        self.per_record = len(tallies) == len(self.records)
-        return bootstrap.Tallies(bootstrap.units(tallies, self.records, fields), self.task.summarise)
+        return bootstrap.Tallies(bootstrap.units(tally, self.records, fields), self.task.summarise)
 
     def is_surely_worse(self, candidate: Candidate) -> bool:
         """Return whether the whole interval of the loss is above the tolerance, so that no further rows can save the candidate."""
@@ -128,7 +132,7 @@ class Gate:
         """
         task = self.task
         sign = -1.0 if task.goal in task.lower_is_better else 1.0
-        tallies = self._tallies(answers)
+        tallies = self._tallies(self._tally(answers))
         difference = bootstrap.equivalence(self.tallies, tallies, seed=self.options.seed)[task.goal]
         low, high = sorted((sign * difference.low, sign * difference.high))
         loss = sign * difference.value
@@ -146,8 +150,8 @@ def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance, wh
     `loss` is the difference by which the task's main metric is worse than that of the parent (the model that it was
     made from), `high` the upper end of the 95 % interval of `loss` in a paired bootstrap. `ece` is the increase of the
     expected calibration error; None if answers have no probabilities. `where` says in the reason on which records this
-    was measured. The model is refused if `loss` is over the
-    tolerance or `ece` over 0.02. It is undecided if `high` is over twice the tolerance.
+    was measured. The model is refused if `loss` is over the tolerance or `ece` over 0.02. It is undecided if `high` is
+    over twice the tolerance.
     """
     written, allowed = tolerance.format(loss), tolerance.format(tolerance.loss)
     if not loss <= tolerance.loss + _ROUNDING:

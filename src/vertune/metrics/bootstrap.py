@@ -103,8 +103,7 @@ def intervals(
     units = np.asarray(tally, np.float64)
     total = units.sum(axis=0)
     resampled = _concatenate([summarise(weights @ units) for weights in _weights(units, rounds, seed)])
-    parts = _parts(units, seed)
-    left_out = _concatenate([summarise(total - parts[start : start + step]) for start, step in _chunks(parts)])
+    left_out = _left_out(units, summarise, seed)
     value = summarise(total)
     return {name: _interval(float(value[name]), values, left_out[name], len(units), limits(name)) for name, values in resampled.items()}
 
@@ -146,10 +145,9 @@ def equivalence(first: Tallies, second: Tallies, rounds: int = 1000, seed: int =
 
 def _largest_steps(tallies: Tallies, units: NDArray[np.float64], seed: int) -> dict[str, float]:
     """Return for each metric the largest change by leaving out one unit; 0 if it can't be computed."""
-    total, parts = units.sum(axis=0), _parts(units, seed)
-    value = tallies.summarise(total)
-    left_out = _concatenate([tallies.summarise(total - parts[start : start + step]) for start, step in _chunks(parts)])
-    steps = {name: np.abs(changed - float(value[name])) / (len(units) / max(1, len(parts))) for name, changed in left_out.items()}
+    value = tallies.summarise(units.sum(axis=0))
+    left_out = _left_out(units, tallies.summarise, seed)
+    steps = {name: np.abs(changed - float(value[name])) * len(changed) / max(1, len(units)) for name, changed in left_out.items()}
     return {name: float(np.max(step[np.isfinite(step)], initial=0.0)) for name, step in steps.items()}
 
 
@@ -178,6 +176,12 @@ def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDA
 def _concatenate(chunks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
     """Join the metrics of several groups of bootstrap rounds; return one array of shape (rounds,) per metric."""
     return {name: np.concatenate([np.asarray(chunk[name], np.float64).reshape(-1) for chunk in chunks]) for name in chunks[0]}
+
+
+def _left_out(units: NDArray[np.float64], summarise: Summarise, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Return the values of every metric without each part of the units in turn, as the jackknife needs them."""
+    total, parts = units.sum(axis=0), _parts(units, seed)
+    return _concatenate([summarise(total - parts[start : start + step]) for start, step in _chunks(parts)])
 
 
 def _parts(units: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ def rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 
     Raises csv.Error for a quote that is not closed.
     """
-    reader, delimiter = iter(lines), ","
+    reader = iter(lines)
     first = next(reader, None)
     if first is None:
         return

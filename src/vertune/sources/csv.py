@@ -100,8 +100,9 @@ class _Dialect:
                 yield [], f"line {lines.first}: {_quote_error(error, len(taken))}"
                 lines.repeat_all_but_first()
                 continue
-            if len(taken) > 2 and width is not None and self._holds_rows(taken, len(row), width):
-                yield [], f"line {lines.first}: a quote that is opened here is closed only {len(taken) - 1} rows later; {_ADVICE}"
+            if len(taken) > 1 and width is not None and self._holds_rows(taken, len(row), width):
+                later = "in the next row" if len(taken) == 2 else f"{len(taken) - 1} rows later"
+                yield [], f"line {lines.first}: a quote that is opened here is closed only {later}; {_ADVICE}"
                 lines.repeat_all_but_first()
             elif lines.first > 1 or not _SEPARATOR.fullmatch(taken[0]):
                 yield row, None
@@ -109,11 +110,20 @@ class _Dialect:
     def _holds_rows(self, lines: list[str], fields: int, width: int) -> bool:
         """Return whether the lines that were read as one row of `fields` fields are rows themselves: each has `width` fields.
 
-        The last line is not checked. A row that has as many fields as the header must have five lines to be regarded as several rows.
+        If the number of quotes is odd, one of them is a mistake, and all lines but the first must have `width` fields. Otherwise the
+        last line is not checked, and a row that has as many fields as the header must have five lines to be regarded as several rows.
         """
-        if width == 1 or (fields == width and len(lines) < _FEWEST_LINES) or lines[0].count(self.delimiter) + 1 != width:
+        first = lines[0].count(self.delimiter) + 1
+        if width == 1 or first < width:
             return False
-        return all(len(row) == width for row in csv.reader(lines[1:-1], delimiter=self.delimiter, quoting=self.quoting))
+        if sum(line.count('"') for line in lines) % 2:
+            return self._are_rows(lines[1:], width)
+        if first > width or len(lines) == 2 or (fields == width and len(lines) < _FEWEST_LINES):
+            return False
+        return self._are_rows(lines[1:-1], width)
+
+    def _are_rows(self, lines: list[str], width: int) -> bool:
+        return all(len(row) == width for row in csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting))
 
 
 class Csv(Source):

@@ -87,8 +87,7 @@ def evaluate(
         rows.notes += _language(dataset, manifest)
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
-        refitted = model.refitted
-        measured, units = _measured(_Subject(predictor, dataset, rows, refitted), answers, recorder)
+        measured, units = _measured(_Subject(predictor, dataset, rows, model.refitted), answers, recorder)
         wrong = measured["details"].get("errors", [])
         if "errors" in measured["details"]:
             measured["details"] |= {"errors": wrong[: mistakes.LISTED], "error_count": len(wrong)}

@@ -68,13 +68,13 @@ def _check_unused(home: Home, artifact: Artifact) -> None:
     if artifact.in_use:
         pid = artifact.manifest["pid"]
         raise Conflict(f"{artifact.id} can't be removed: the process {pid} is working on it. Wait until it ends, or stop it: kill {pid}")
+    stored = {path.name for path in (artifact.folder / VERTICALS).glob("*")}  # none, if it is no backbone
     for id, run in in_use.needed_by_runs(home).items():
-        if artifact.id == id or artifact.id in in_use.backbones_of(home, {id}):
+        if artifact.id == id or id in stored:
             raise Conflict(
                 f"{artifact.id} can't be removed: the unfinished run {run.id} needs it. Wait until this run ends, or stop it and "
                 f"remove it first: vertune remove {run.id}"
             )
-    stored = {path.name for path in (artifact.folder / VERTICALS).glob("*")}  # none, if it is no backbone
     holders = [alias for alias, model in home.aliases().items() if model in stored]
     if holders:
         raise Conflict(

@@ -145,13 +145,13 @@ def number(frame: pl.DataFrame, name: str, decimal: Decimal = "point") -> tuple[
             f"Name a column of numbers in the config: `data: {{fields: {{{name}: COLUMN}}}}`."
         )
     raw = string(name).str.strip_chars()
-    if kind == pl.String and len(units := numerals.units(frame.select(raw).to_series())) > 1:
+    value = numerals.parsed(raw, decimal) if kind == pl.String else named(name).cast(pl.Float64, strict=False)
+    filled = frame.select(raw=raw, value=value).filter(pl.col("raw").is_not_null() & (pl.col("raw") != ""))
+    if kind == pl.String and len(units := numerals.units(filled["raw"])) > 1:
         raise DataError(
             f"The column '{name}' contains numbers with the units {' and '.join(units)}, which can't be compared; expected one unit. "
             "Convert them to one unit."
         )
-    value = numerals.parsed(raw, decimal) if kind == pl.String else named(name).cast(pl.Float64, strict=False)
-    filled = frame.select(raw=raw, value=value).filter(pl.col("raw").is_not_null() & (pl.col("raw") != ""))
     if len(filled) and filled["value"].is_null().all():
         raise DataError(
             f"The column '{name}' contains words such as '{filled['raw'][0]}', but the task needs numbers. "

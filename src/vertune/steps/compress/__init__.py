@@ -196,21 +196,21 @@ def _cross_validated(compression: Compression, model: Artifact, home: Home, fold
     """
     last, labelled, task = compression.candidates[-1], compression.labelled, compression.parent.task
     fields = [column.name for column in task.input_columns]
-    number = folds.number_of(compression.config, len(set(content.groups(labelled.records, fields).tolist())))
+    config = compression.config
+    number = folds.number_of(config, len(set(content.groups(labelled, fields).tolist())))
     if last.verdict == ACCEPTED or compression.gate.is_surely_worse(last) or number < 2:
         return None
     if accept:
         last.verdict = UNDECIDED
         return None
+    chosen = model.manifest.get("chosen") or {}  # models of older versions have none
+    training = folds.Training(build(Config, model.manifest["config"]), chosen, compression.columns, home.folder)
+    options = GateOptions(config.compress.tolerance, seed=config.seed, where=f"in a cross-validation of {len(labelled):,} rows")
     tested = _Tested()
     for round in range(1, folds.ROUNDS + 1):
-        chosen = model.manifest.get("chosen") or {}  # models of older versions have none
-        training = folds.Training(build(Config, model.manifest["config"]), chosen, folder / str(round), home.folder)
-        divided = folds.parts(labelled.records, fields, number, compression.config.seed + round)
-        for fold in folds.trained(training, labelled, divided, compression.progress):
-            tested.add(fold.held_out, *compression.on_held_out(compression.config.compress.chain, fold))
-        where = f"in a cross-validation of {len(labelled.records):,} rows"
-        options = GateOptions(compression.config.compress.tolerance, seed=compression.config.seed, where=where)
+        divided = folds.parts(labelled, fields, number, config.seed + round)
+        for fold in folds.trained(training, labelled, divided, folder / str(round), compression.progress):
+            tested.add(fold.held_out, *compression.on_held_out(config.compress.chain, fold))
         gate = Gate(task, tested.records, tested.before, options, tested.sizes)
         found = gate.verdict(last.name, tested.after)
         if found.verdict == REFUSED and not gate.is_surely_worse(found):
@@ -221,7 +221,7 @@ def _cross_validated(compression: Compression, model: Artifact, home: Home, fold
             break
     last.verdict, last.why = found.verdict, found.why
     return {
-        "trainings": len(tested.sizes), "rows": len(labelled.records), "before": gate.metrics[task.goal], "after": found.metrics[task.goal],
+        "trainings": len(tested.sizes), "rows": len(labelled), "before": gate.metrics[task.goal], "after": found.metrics[task.goal],
         "loss": found.loss, "low": found.low, "high": found.high, "ece": found.ece,
     }  # fmt: skip
 

@@ -49,14 +49,6 @@ class Folders:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """Labelled records, and the columns of the task that they have."""
-
-    records: list[Record]
-    columns: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Fold:
     """A model that was trained without one part of the rows, and this part."""
 
@@ -91,9 +83,9 @@ class Compression:
         """For each candidate, its graph file and the input lengths with which its speed is measured."""
 
     @property
-    def labelled(self) -> Labelled:
+    def labelled(self) -> list[Record]:
         """All labelled records: those of training, then those of validation."""
-        return Labelled([*self.train, *self.validation], self.columns)
+        return [*self.train, *self.validation]
 
     def run(self, chain: Sequence[Compressor]) -> tuple[StandaloneModel, onnx.ModelProto]:
         """Run the compressors in order, and return the final torch model and the final ONNX graph.

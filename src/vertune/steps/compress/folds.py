@@ -18,11 +18,11 @@ from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.kinds import Method, StandaloneModel
 from vertune.core.records import Record
-from vertune.steps.compress.compression import Fold, Labelled, assembled
+from vertune.steps.compress.compression import Fold, assembled
 
-FOLDS = 5
+_FOLDS = 5
 """Number of parts with `compress.folds: auto`."""
-FEWEST = 2
+_FEWEST = 2
 """Minimum number of different rows for each part."""
 ROUNDS = 3
 """Number of cross-validations, each with other parts, after which it remains undecided whether a result is accurate enough."""
@@ -38,8 +38,8 @@ class Training:
     """The config of the trained model, with the method that was used and the fitted task."""
     chosen: Mapping[str, Any]
     """The decisions of its training; their entry `epochs` is 0 if only the head was fitted."""
-    folder: Path
-    """Folder for the trained weights of each part, from which a killed compression continues."""
+    columns: Sequence[str]
+    """Names of the columns of the task that the records have."""
     home: Path
     """The home folder, which has the cache of the outputs of frozen layers."""
 
@@ -49,8 +49,8 @@ def number_of(config: Config, rows: int) -> int:
     from vertune.learning.session import FEW_ROWS
 
     folds = config.compress.folds
-    wanted = (FOLDS if rows <= FEW_ROWS else 0) if folds == "auto" else folds
-    return wanted if rows >= FEWEST * wanted else 0
+    wanted = (_FOLDS if rows <= FEW_ROWS else 0) if folds == "auto" else folds
+    return wanted if rows >= _FEWEST * wanted else 0
 
 
 def parts(records: Sequence[Record], fields: Sequence[str], number: int, seed: int) -> list[NDArray[np.int64]]:
@@ -66,20 +66,21 @@ def parts(records: Sequence[Record], fields: Sequence[str], number: int, seed: i
     return [rows for rows in found if len(rows)]
 
 
-def trained(training: Training, labelled: Labelled, divided: Sequence[NDArray[np.int64]], progress: Progress) -> Iterator[Fold]:
-    """Train the model anew without each part in turn, and yield it with the rows that it did not see.
+def trained(
+    training: Training, records: Sequence[Record], divided: Sequence[NDArray[np.int64]], folder: Path, progress: Progress
+) -> Iterator[Fold]:
+    """Train the model anew without each part of the records in turn, and yield it with the records that it did not see.
 
-    The weights of a part whose training ended are kept in its folder, so that it is not trained again after a kill.
+    The weights of a part whose training ended are kept below `folder`, so that it is not trained again after a kill.
     """
     for number, rows in enumerate(divided, 1):
         progress("cross-validating", number=number, of=len(divided), rows=len(rows))
         outside = set(rows.tolist())
-        train = [record for index, record in enumerate(labelled.records) if index not in outside]
-        model = _train(training, labelled.columns, train, training.folder / str(number), progress)
-        yield Fold(model, train, [labelled.records[index] for index in rows])
+        train = [record for index, record in enumerate(records) if index not in outside]
+        yield Fold(_train(training, train, folder / str(number), progress), train, [records[index] for index in rows])
 
 
-def _train(training: Training, columns: Sequence[str], records: list[Record], folder: Path, progress: Progress) -> StandaloneModel:
+def _train(training: Training, records: list[Record], folder: Path, progress: Progress) -> StandaloneModel:
     """Train on these records as the model was trained; load the weights if this training had ended already."""
     from vertune.learning import session
     from vertune.nn import delta
@@ -95,7 +96,7 @@ def _train(training: Training, columns: Sequence[str], records: list[Record], fo
         if training.chosen.get("epochs"):
             changes["epochs"] = training.chosen["epochs"]
         repeated = config.model_copy(update={"training": config.training.model_copy(update=changes)})
-        data = session.TrainingData(records, [], columns)
+        data = session.TrainingData(records, [], training.columns)
         result = session.train(repeated, data, session.TrainingFolders(folder, training.home / "cache" / "trunk"), forward)
         assert isinstance(config.method, Method)
         delta.save(folder, config.method.edits(result.model))
