@@ -153,10 +153,24 @@ def _write(path: Path, form: str, columns: dict[str, list[Any]], draw: random.Ra
     writer.writerow(columns)
     writer.writerows(cells)
     encoding, content = draw.choice(ENCODINGS), buffer.getvalue()
-    # other scripts than Chinese are not written in this encoding, and it is not detected for them
-    is_usual = encoding != "gb18030" or content.encode("gb2312", "ignore").decode("gb2312") == content
+    is_usual = encoding != "gb18030" or _is_chinese(content)
     path.write_text(content, encoding=encoding if is_usual else "utf-8", newline="")
     return len(rows)
+
+
+def _is_chinese(content: str) -> bool:
+    """Whether GB18030 is detected for this text: for no other script, nor where a line is valid UTF-8 by chance, as single letters are."""
+    encoded = content.encode("gb2312", "ignore")
+    by_chance = any(_is_utf8(line) and not line.isascii() for line in encoded.split(b"\n"))
+    return encoded.decode("gb2312") == content and not by_chance
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _cell(value: Any) -> str:
@@ -181,6 +195,8 @@ def _damage(path: Path, kind: str, draw: random.Random) -> str:
         return ""  # lines of such a file need not be rows
     line = lines[place]
     middle = len(line) // 2
+    if b'"' in line[max(0, middle - 1) : middle + 1]:
+        return ""  # a byte beside a quote would open or close a field
     if kind == "quote" and path.suffix != ".jsonl":
         lines[place] = b'"' + line
     elif kind == "cut" and path.suffix == ".jsonl":

@@ -226,6 +226,12 @@ def test_files_without_a_header_and_patterns(write, tmp_path):
     assert frame["__row"].to_list() == [1, 1, 2]
 
 
+def test_a_delimiter_in_the_header_alone_belongs_to_a_name(write):
+    frame = Csv(path=str(write("yes|no\ngood\nbad\n"))).read()
+    assert frame["yes|no"].to_list() == ["good", "bad"]
+    assert frame["__error"].null_count() == 2
+
+
 def test_one_column_needs_no_delimiter(write):
     _, found = rows(write("text\nhello, there\nyes\n"), delimiter="|")
     assert found == [("hello, there",), ("yes",)]

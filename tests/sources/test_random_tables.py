@@ -44,12 +44,18 @@ def test_sources_read_every_row_of_a_random_table(tables, tmp_path_factory, seed
         with contextlib.suppress(DataError):  # there is nothing to read
             source.read()
         return
-    frame = source.read().lazy().collect()
+    try:
+        frame = source.read().lazy().collect()
+    except DataError as error:
+        assert table.damage == "bytes", error
+        assert "mixes encodings" in str(error), error  # few other rows of the file show its encoding
+        return
     assert frame.height == table.rows
     assert frame["__row"].is_unique().all()
     bad = frame["__error"].is_not_null().sum()
     assert bad <= 1, frame["__error"].drop_nulls().to_list()
-    assert bad or table.damage in ("", "bytes"), table.damage
+    unquoted = table.form == "tsv" and table.damage == "quote"  # then quotes are ordinary characters
+    assert bad or unquoted or table.damage in ("", "bytes"), table.damage
 
 
 @pytest.mark.parametrize("seed", range(6))

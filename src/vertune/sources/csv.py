@@ -337,9 +337,10 @@ def _delimiter(lines: list[str]) -> str:
 
     Returns the one that gives the largest fraction of lines with as many fields as the first line. If several are equally good, the one
     that gives more fields is returned. If the first line contains none of them, as a title does, the most frequent number of fields
-    counts instead, if most lines have it; else the comma is returned.
+    counts instead, if most lines have it; else the comma is returned. A character that only the first line contains belongs to a name.
     """
-    by_candidate = {candidate: counts for candidate in _DELIMITERS if (counts := _counts(lines, candidate))}
+    counted = {candidate: _counts(lines, candidate) for candidate in _DELIMITERS}
+    by_candidate = {name: counts for name, counts in counted.items() if counts and (len(counts) == 1 or max(counts[1:]) > 1)}
     wanted = {candidate: counts[0] for candidate, counts in by_candidate.items()}
     least = 0.0
     if all(width < 2 for width in wanted.values()):
