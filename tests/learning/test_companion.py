@@ -10,7 +10,7 @@ import pytest
 from vertune.core.kinds import Task
 from vertune.core.parse import build
 from vertune.learning import companion, session
-from vertune.learning.companion import Mixing
+from vertune.learning.companion import LEAST_WEIGHT, Mixing
 
 
 def numbers(rows: int = 400, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,6 +78,22 @@ def test_few_rows_that_are_all_right_do_not_make_the_model_infinitely_sure() -> 
     truth = np.arange(20) % 2
     (weight, _) = Mixing("softmax", truth).learn([np.eye(2)[truth] * 4.0])
     assert 1 <= weight < 3
+
+
+def test_a_model_that_is_always_wrong_still_tells_records_apart() -> None:
+    truth = np.arange(40) % 2
+    wrong = np.eye(2)[1 - truth] * 4.0
+    assert Mixing("softmax", truth).learn([wrong, wrong]) == (LEAST_WEIGHT, 0.0)
+
+
+def test_copies_of_a_record_count_as_one(configured, quiet, tmp_path) -> None:
+    once = trained(configured, quiet, tmp_path / "once")
+    config, data = configured(method="head")
+    data.validation = [*data.validation, *data.validation[:1] * 500]
+    often = session.train(config, data, session.TrainingFolders(tmp_path / "often"), quiet)
+    assert [often.companion.model, often.companion.words] == pytest.approx([once.companion.model, once.companion.words], abs=1e-3)
+    data.validation = data.validation[:1] * 500
+    assert session.train(config, data, session.TrainingFolders(tmp_path / "one"), quiet).companion is None
 
 
 def trained(configured, quiet, tmp_path, **options) -> session.TrainingOutcome:
