@@ -11,6 +11,16 @@ BIN := $(CURDIR)/.venv/bin
 READY := .venv/.installed
 DOCS_READY := .venv/.docs-installed
 
+# shells set LANG too, so only its value on the command line of make counts
+ifeq ($(origin LANG)-$(LANG),command line-zh)
+DEMO_DATA := Articles of 15 Chinese laws
+DEMO := law_zh law-zh "酒后驾驶机动车怎么处罚？" "单位没有按规定配备灭火器" "我的商标被别人抢先注册了怎么办"
+else
+DEMO_DATA := 77 bank intents
+DEMO := bank_support bank-support "I still have not received my new card, I ordered over a week ago." "The machine kept my card" \
+	"Why did you charge me for a transfer to Poland?" "My card has not arrived"
+endif
+
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -27,9 +37,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Data to a model that answers over HTTP: 77 bank intents, on a CPU, in under 5 minutes
-	@echo "==> Banking77 to a model that answers: prepare, train, evaluate, predict, serve"
-	@PATH="$(BIN):$$PATH" bash examples/bank_support/demo.sh
+demo: $(READY)  ## Data to a model that answers over HTTP, on a CPU, in minutes; make demo LANG=zh shows a Chinese vertical
+	@echo "==> $(DEMO_DATA) to a model that answers: prepare, train, evaluate, predict, serve"
+	@PATH="$(BIN):$$PATH" bash examples/demo.sh $(DEMO)
 
 test: $(READY)  ## Run the default tests, with sockets to the outside blocked
 	@echo "==> Running the default tests (two processes, no network)"

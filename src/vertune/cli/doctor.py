@@ -17,7 +17,8 @@ PANEL = ("Look around", 4)
 _UNSHOWN = frozenset({"all", "dev", "docs"})
 """Extras (optional sets of packages, as in `pip install 'vertune[train]'`) that only combine others or are for developers."""
 _PURPOSES = {
-    "train": "training", "serve": "the HTTP server", "minilm": "a base without a download", "excel": "Excel files", "sql": "databases",
+    "train": "training", "serve": "the HTTP server", "minilm": "a base for English", "zh": "a base for Chinese and other languages",
+    "excel": "Excel files", "sql": "databases",
     "huggingface": "data sets of the Hugging Face hub", "sentence-transformers": "an export", "tensorboard": "training curves",
     "wandb": "training curves", "mlflow": "training curves", "sign": "signatures of models",
 }  # fmt: skip

@@ -80,6 +80,7 @@ def show(guess: DatasetGuess, out: Path) -> None:
             "task": f"{guess.task}  ({comment(guess.reasons['task'])})",
             **{field: _columns(guess, field) for field in guess.fields},
             **{split: source["path"] for split, source in guess.others.items()},
+            "language": guess.language.sentence if guess.language else None,
             "split": guess.split,
             "config": output.relative(out),
         }

@@ -35,6 +35,7 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
 
 def show(dataset: Artifact) -> None:
     """Print the number of rows of each split, notes on dropped and changed rows, and the path of the report."""
+    from vertune.core.language import listed
     from vertune.core.records import Note
 
     manifest = dataset.manifest
@@ -44,6 +45,8 @@ def show(dataset: Artifact) -> None:
             "dataset": dataset.id,
             "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items() if count),
             "added": f"{manifest['added']:,} of the training rows" if manifest.get("added") else None,
+            "language": listed(manifest["language"]["shares"]) if manifest.get("language") else None,
+            "base": manifest.get("encoder", {}).get("base"),
             "rejected": output.relative(dataset.folder / "rejected.jsonl") if rows.get("rejected") else None,
             "report": output.relative(dataset.folder / "report.html"),
         }

@@ -74,13 +74,14 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left", "memory"})
+_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left", "memory", "companion"})
 """Events that are printed as lines that stay on the screen."""
 _COUNTED = {
     "step": "training steps",
     "answered": "rows answered",
     "remembered": "texts through the frozen layers",
     "tuning": "numbers of threads measured",
+    "comparing": "trainings of candidates compared",
     "sharing": "models added to the shared backbone",
     "calibrating": "texts to choose int8 scales",
     "fitting": "inputs of matrices scaled for int8",
@@ -97,6 +98,7 @@ _SENTENCES = {
     "split": "splitting {rows:,} rows",
     "augment": "{by}: adding training rows",
     "describe": "describing the data",
+    "companion": "words beside the model: outputs times {model:.3g}, scores of words times {words:.3g}",
     "solved": "fitted a linear probe on the frozen encoder in {seconds:.0f} s",
     "memory": "memory: at most about {gigabytes:.1f} GB ({allowed:.1f} GB allowed), {tokens:,} tokens in a pass",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",

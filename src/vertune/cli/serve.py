@@ -79,6 +79,8 @@ class _Greeting:
     url: str = ""
     _shown: dict[str, str] = field(default_factory=dict)
     """By name, the model or the state that was printed last."""
+    _explained: bool = False
+    """Whether the URL and an example request were printed."""
 
     def listen(self, url: str) -> None:
         """Print the URL; if there are no API keys yet, also create a key for the administrator and print its secret."""
@@ -91,7 +93,6 @@ class _Greeting:
         """Print what changed in the served models and in those that are not served yet; with the first served one, print an example."""
         deployments, pending = self.service.answers.fleet.deployments, self.service.aliases.pending
         shown = {**{name: one.state for name, one in pending.items()}, **{name: one.model.id for name, one in deployments.items()}}
-        first = not any(name in deployments for name in self._shown) and deployments
         rows = [
             [name, one.task.name, one.precision, "shared" if one.shared else "alone", one.model.id]
             for name, one in sorted(deployments.items())
@@ -103,7 +104,8 @@ class _Greeting:
             if self._shown.get(name) != one.state and name not in deployments and not one.why:  # reasons are logged
                 output.note(f"{name} is not served yet: its state is '{one.state}'.", style="yellow")
         self._shown = shown
-        if first:
+        if deployments and not self._explained:
+            self._explained = True
             self._explain(deployments[min(deployments)])
 
     def _explain(self, deployment: Deployment) -> None:

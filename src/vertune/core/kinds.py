@@ -15,6 +15,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.core.part import Part, having
 from vertune.core.records import Cleaned, Column, Feature, InputNames, InputType, Record, View
+from vertune.core.task import Mixer as Mixer
 from vertune.core.task import Run as Run
 from vertune.core.task import Task as Task
 
@@ -203,8 +204,15 @@ class Encoder(Part):
         """The largest cost (size; for a text, the number of tokens) of a model input that the pretrained model accepts."""
         return self.max_cost
 
+    def choose_base(self, texts: Sequence[str]) -> Self:
+        """Return a copy whose pretrained model suits these training texts, if the option `base` has the value `auto`.
+
+        This comes before `read` and `resolve`, which need the tokenizer of the pretrained model.
+        """
+        return self
+
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
-        """Return a copy in which each option with the value `auto` has a definite value, which is chosen for these records.
+        """Return a copy in which each other option with the value `auto` has a definite value, which is chosen for these records.
 
         `views` are the definitions of the task's model inputs. `tokens`, if given, is the result of `read` for the same records, so that
         they are not tokenised again.
@@ -455,6 +463,8 @@ class Export(Part):
     folder: ClassVar[str] = "exports"
     takes_graphs: ClassVar[bool] = False
     """Whether this export also accepts a compressed model, which is an ONNX graph and no torch module."""
+    takes_companion: ClassVar[bool] = False
+    """Whether the exported model mixes its outputs with scores of words as vertune does, where the model has a companion."""
     needs_sequences: ClassVar[bool] = False
     """Whether the other software can load only models that read token sequences."""
 

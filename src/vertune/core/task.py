@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from pydantic import Field, field_validator
 
 from vertune.core.errors import UnknownName
 from vertune.core.part import Part
 from vertune.core.profile import Guess, TableProfile
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
+from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
 
 Run = Callable[[Sequence[Feature]], "list[NDArray[Any]]"]
 """A function that runs the model on features (model inputs) and returns one output array per feature, without padding."""
+
+
+class Mixer(Protocol):
+    """Changes the outputs of a model before a task decodes them."""
+
+    @property
+    def model(self) -> float:
+        """The weight of the model's outputs; 0 if the answers don't depend on them."""
+        ...
+
+    def mixed(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return the outputs to decode, one array per feature (model input)."""
+        ...
+
+    def save(self, file: Path) -> None:
+        """Write all that `mixed` needs to a file."""
+        ...
+
 
 NAMED = 0.5
 """The score of a guess that only names support, for `Task.guess`."""
@@ -53,6 +72,10 @@ class Task(Part):
     """Name of a module, such as `vertune.decoders.classify`, whose function `decode(records, features, outputs, **decoder_options())`
     returns the answers. It may import only NumPy, the standard library, `vertune.decoders` and modules of its own package, because
     its source is copied into exports that run without vertune. None if the task overrides `Task.decode`."""
+    activation: ClassVar[Activation | None] = None
+    """How `decode` reads the outputs of the head: as logits of classes, as a logit for each label, or as a number, and averages the
+    results over the windows of a record. The outputs are then mixed with scores of words (`vertune.lexical`), and `targets` must give
+    each feature the class index, 0 or 1 for each label, or the number. None decodes the outputs of the model alone."""
     gives_vectors: ClassVar[bool] = False
     """Whether an answer contains the embedding of the first input as `vector`, so that the server can offer the model for embeddings."""
     metric: str = Field(
@@ -153,6 +176,19 @@ class Task(Part):
         If there is one target per token, the value -100 marks padding, which must not add to the loss.
         """
         raise NotImplementedError
+
+    def likeness(self, targets: torch.Tensor) -> torch.Tensor:
+        """Return how alike the targets of each pair of features (model inputs) are, from 0 to 1, shape (features, features).
+
+        A contrastive objective gives features with similar targets similar states. Only a task whose targets can be compared in this
+        way overrides this method.
+        """
+        raise NotImplementedError
+
+    @property
+    def compares_targets(self) -> bool:
+        """Whether the states can be trained with a contrastive objective, which is so if the task overrides `likeness`."""
+        return type(self).likeness is not Task.likeness
 
     @property
     def portable(self) -> bool:

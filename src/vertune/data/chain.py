@@ -39,6 +39,8 @@ _LABELLED = frozenset({"label", "labels", "spans"})
 """Target types whose values contain labels."""
 _REASONS = 20
 """Number of reasons for rejection, the most frequent ones, that have a note each; all other reasons have one note together."""
+_TEXT_ROWS = 2_000
+"""Number of rows whose texts are sampled."""
 _SHOWN = 200
 """Maximum number of characters of a text, and of entries of a list, in an example of a note."""
 
@@ -237,8 +239,9 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     splits["train"] = trained
     task = inputs.task.fit(trained)
     present, used = fields_of(trained, task)
-    read_once = tokens.read(inputs.encoder, task, {name: splits[name] for name in ("train", "validation")}, used)
-    encoder = inputs.encoder.resolve(FrameRecords(only(trained, present)), task.views(used), read_once.get("train"))
+    encoder = inputs.encoder.choose_base(sample_texts(trained, task))
+    read_once = tokens.read(encoder, task, {name: splits[name] for name in ("train", "validation")}, used)
+    encoder = encoder.resolve(FrameRecords(only(trained, present)), task.views(used), read_once.get("train"))
     return ChainResult(splits=splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=encoder, tokens=read_once)
 
 
@@ -249,6 +252,13 @@ def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
     """
     present = [name for name in frame.columns if name in {column.name for column in task.columns}]
     return present, [name for name in present if frame[name].dtype != pl.Null]
+
+
+def sample_texts(frame: pl.DataFrame, task: Task) -> list[str]:
+    """Return the input texts of about 2,000 evenly spaced rows, from which the language of the texts is detected."""
+    names = [column.name for column in task.input_columns if column.type == "text" and column.name in frame.columns]
+    sample = frame.select(names).gather_every(max(1, frame.height // _TEXT_ROWS))
+    return [str(text) for row in sample.iter_rows() for text in row if text is not None]
 
 
 class FrameRecords(Sequence[Record]):

@@ -20,8 +20,10 @@ from vertune.core.columns import named, only
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task, Tokens
 from vertune.core.labels import nearly_equal, quoted
+from vertune.core.language import detect
 from vertune.core.records import Column, Feature
 from vertune.data.dataset import SPLITS
+from vertune.reports import language
 from vertune.reports.scales import format_value, plural
 
 SAMPLE = 20_000
@@ -30,8 +32,6 @@ FEW = 5
 """A label with fewer training rows gets a warning, because a model can hardly be trained on it."""
 IMBALANCE = 10.0
 """There is a warning if the most frequent label has more than this many times as many training rows as the rarest label."""
-UNKNOWN = 0.05
-"""Share of tokens that the tokenizer does not know, above which there is a warning."""
 TRUNCATED = 0.05
 """Share of rows that are longer than the model's limit, above which there is a warning."""
 COPIES = 0.05
@@ -165,12 +165,7 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
                 f"{format_value(lengths['truncated'], 'share')} of the rows of {name} are longer than {limit} tokens and would be "
                 "truncated. Raise encoder.max_tokens, or choose encoder.truncation: window."
             )
-    unknown = report["unknown"]["share"]
-    if unknown > UNKNOWN:
-        found.append(
-            f"{format_value(unknown, 'share')} of the tokens are unknown to the pretrained model: it was trained on another language or "
-            "script. Choose another base model."
-        )
+    found += filter(None, [language.warning(report["encoder"].get("base", ""), report["language"], report["unknown"]["share"])])
     return found
 
 
@@ -282,8 +277,9 @@ def _leak(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], 
 def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, tokens: Mapping[str, Tokens]) -> dict[str, Any]:
     """Measure text lengths in tokens and the fraction of truncated rows, on evenly spaced rows of each split.
 
-    Also measures which fraction of the tokens of training texts is unknown to the tokenizer. `tokens` maps a split to the token ids of
-    all its rows, if these are available. Returns the entries `encoder`, `lengths`, `truncated_labels` and `unknown` of the statistics.
+    Also detects the language of training texts, and measures which fraction of their tokens is unknown to the tokenizer. `tokens` maps a
+    split to the token ids of all its rows, if these are available. Returns the entries `encoder`, `language`, `lengths`,
+    `truncated_labels` and `unknown` of the statistics.
     """
     train = frames["train"]
     inputs = [column for column in task.input_columns if column.name in train.columns]
@@ -307,6 +303,7 @@ def _measured(frames: Mapping[str, pl.DataFrame], task: Task, encoder: Encoder, 
     unknown = encoder.unknown_share(strings, sampled_tokens.get("train"))
     return {
         "encoder": dump(encoder),
+        "language": detect(strings).as_json() if texts else None,
         "lengths": lengths,
         "truncated_labels": classes,
         "unknown": {"share": float(unknown), "sampled": samples["train"].height, "of": train.height},

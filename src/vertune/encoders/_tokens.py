@@ -52,9 +52,10 @@ class Fields(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The special tokens, such as [CLS] and [SEP], that a tokenizer puts before, between and after one or two texts.
+    """The special tokens, such as [CLS] and [SEP], that are put before, between and after one or two texts.
 
-    Each special token is a pair of token id and token type id. `types` contains the token type id of the tokens of each text.
+    The tokens of a prefix of each text are among those before and between. Each special token is a pair of token id and token type id.
+    `types` contains the token type id of the tokens of each text.
     """
 
     before: tuple[tuple[int, int], ...]
@@ -189,8 +190,11 @@ def _until_word_ends(text: str, limit: int) -> str:
     return words[0] if len(words) == 2 and len(words[0]) > limit // 2 else text[:limit]
 
 
-def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
-    """Return the special tokens that a tokenizer puts around one text, or around a pair of texts."""
+def template_of(tokenizer: tokenizers.Tokenizer, pair: bool, prefix: Sequence[int] = ()) -> Template:
+    """Return the special tokens that a tokenizer puts around one text, or around a pair of texts.
+
+    `prefix` are the ids of tokens to put directly before each text.
+    """
     encoding = tokenizer.encode("a", "a") if pair else tokenizer.encode("a")
     sequence = [-1 if place is None else place for place in encoding.sequence_ids]
     tokens = list(zip(encoding.ids, encoding.type_ids, strict=True))
@@ -198,7 +202,9 @@ def template_of(tokenizer: tokenizers.Tokenizer, pair: bool) -> Template:
     last = [place for place, owner in enumerate(sequence) if owner == (1 if pair else 0)]
     between = tuple(tokens[first[-1] + 1 : last[0]]) if pair else ()
     types = (encoding.type_ids[first[0]], encoding.type_ids[last[0]])
-    return Template(tuple(tokens[: first[0]]), between, tuple(tokens[last[-1] + 1 :]), types[: 2 if pair else 1])
+    before = (*tokens[: first[0]], *((token, types[0]) for token in prefix))
+    between += tuple((token, types[1]) for token in prefix) if pair else ()
+    return Template(before, between, tuple(tokens[last[-1] + 1 :]), types[: 2 if pair else 1])
 
 
 def encode(

@@ -22,8 +22,9 @@ from vertune.core import base as bases
 from vertune.core.errors import ConfigError, MissingExtra, StorageError
 from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Encoder, Pooling, Tokens
+from vertune.core.language import detect
 from vertune.core.records import Feature, InputNames, Record, View, texts
-from vertune.encoders import _tokens
+from vertune.encoders import _loading, _tokens
 from vertune.encoders._tokens import Cutting, FieldTokens, Template, TokenIds
 
 if TYPE_CHECKING:
@@ -71,8 +72,11 @@ class Text(Encoder):
     """Encoder of texts; the fields below are its options."""
 
     input_names: ClassVar[InputNames] = InputNames(_tokens.SEQUENCE, _tokens.MASK)
-    base: str = "minilm"
-    """The pretrained model: an alias such as minilm, an id on the Hugging Face hub, or a folder."""
+    base: str = bases.AUTO
+    """The pretrained model: an alias (minilm for English, e5 for about 100 languages, e5-zh-en for Chinese and English), an id on the
+    Hugging Face hub, or a folder; auto is minilm if the training texts are English, else e5."""
+    prefix: str = Field(default="", max_length=100)
+    """Text whose tokens stand in front of every text that the model reads, such as `query: `, which e5 was pretrained with."""
     pooling: Literal["auto", "mean", "cls", "native"] = "auto"
     """How the token vectors become one vector: their mean, the first token (cls), or the classification head of the model family (native);
     auto reads the choice from the pretrained model, else takes the mean."""
@@ -100,7 +104,7 @@ class Text(Encoder):
         from tokenizers import Tokenizer
 
         file = self.path / "tokenizer.json"
-        tokenizer = Tokenizer.from_file(str(file)) if file.exists() else _converted(self.path)
+        tokenizer = Tokenizer.from_file(str(file)) if file.exists() else _loading.converted_tokenizer(self.path)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
@@ -153,7 +157,12 @@ class Text(Encoder):
         return self.longest
 
     def fingerprint(self) -> dict[str, str]:
-        """Return hashes of the pretrained weights (`base`), their config.json (`config`) and the tokenizer."""
+        """Return hashes of the pretrained weights (`base`), their config.json (`config`) and the tokenizer.
+
+        As long as the base is `auto`, return the names and hashes of the pretrained models from which it is chosen.
+        """
+        if self.base == bases.AUTO:
+            return dict(bases.SHA256)
         return {"base": bases.fingerprint(self.path), "config": bases.digest(self.settings), "tokenizer": self.tokenizer_hash}
 
     @cached_property
@@ -179,13 +188,29 @@ class Text(Encoder):
     def sharing_with(self, other: Self) -> Self:
         """Return a copy that uses the tokenizer and settings of the encoder `other`, so that they are in memory only once."""
         copy = self.model_copy()
-        for name in ("path", "settings", "tokenizer", "templates", "longest", "pad", "unknown"):
+        for name in ("path", "settings", "tokenizer", "longest", "pad", "unknown"):
             copy.__dict__[name] = getattr(other, name)
         return copy
 
     def at(self, folder: Path) -> Self:
         """Return a copy whose pretrained model is the one in this folder."""
         return type(self).model_validate({**self.model_dump(), "base": str(folder)})
+
+    def choose_base(self, texts: Sequence[str]) -> Self:
+        """Return a copy in which the base `auto` is replaced by an alias that suits the language of these texts.
+
+        Raises MissingExtra if the package with this base is not installed.
+        """
+        if self.base != bases.AUTO:
+            return self
+        language = detect(texts)
+        chosen = self.model_copy(update={"base": bases.for_language(language.name)})
+        try:
+            _ = chosen.path
+        except MissingExtra as error:
+            why = f"The pretrained model '{chosen.base}', which base: auto chooses because the training texts are {language.sentence},"
+            raise MissingExtra(why, error.extra, error.package) from error
+        return chosen
 
     def resolve(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> Self:
         """Return a copy in which max_tokens and truncation are definite values instead of `auto`.
@@ -299,8 +324,8 @@ class Text(Encoder):
         """Load the pretrained model without a pooling layer, in float32."""
         from vertune.nn.inputs import declare
 
-        transformers = _transformers()
-        return declare(_quietly(transformers.AutoModel, self.path), self)
+        transformers = _loading.transformers_library()
+        return declare(_loading.load_quietly(transformers.AutoModel, self.path), self)
 
     def write(self, folder: Path) -> None:
         """Write the tokenizer, config.json and pooling settings of the pretrained model into a folder."""
@@ -341,10 +366,10 @@ class Text(Encoder):
         """
         from vertune.nn.inputs import declare
 
-        transformers = _transformers()
+        transformers = _loading.transformers_library()
         kind = transformers.AutoModelForTokenClassification if states == "tokens" else transformers.AutoModelForSequenceClassification
         try:
-            whole: Any = _quietly(kind, self.path, num_labels=size)
+            whole: Any = _loading.load_quietly(kind, self.path, num_labels=size)
         except ValueError as error:
             raise ConfigError(
                 f"pooling: native needs a classification model of the family '{self.settings.get('model_type')}', "
@@ -354,10 +379,23 @@ class Text(Encoder):
         native: torch.nn.Module = whole
         return native
 
+    @property
+    def complete_tokenizer(self) -> tokenizers.Tokenizer:
+        """A tokenizer that adds the prefix by itself, for other software; it is the tokenizer if there is no prefix."""
+        if not self.prefix:
+            return self.tokenizer
+        from tokenizers import Tokenizer
+
+        from vertune.encoders._prefix import with_prefix
+
+        described = with_prefix(json.loads(self.tokenizer.to_str()), self.templates, self.tokenizer.id_to_token)
+        return Tokenizer.from_str(json.dumps(described))
+
     @cached_property
     def templates(self) -> dict[int, Template]:
-        """The special tokens around one text (key 1) and around a pair (key 2)."""
-        return {1: _tokens.template_of(self.tokenizer, False), 2: _tokens.template_of(self.tokenizer, True)}
+        """The special tokens, and those of the prefix, around one text (key 1) and around a pair (key 2)."""
+        prefix = self.tokenizer.encode(self.prefix, add_special_tokens=False).ids if self.prefix else []
+        return {1: _tokens.template_of(self.tokenizer, False, prefix), 2: _tokens.template_of(self.tokenizer, True, prefix)}
 
 
 def _check_views(views: Sequence[View]) -> None:
@@ -379,46 +417,3 @@ def _check_views(views: Sequence[View]) -> None:
 def _fields_of(views: Sequence[View]) -> list[str]:
     """Return the distinct fields that these views name; a view names the fields of one model input."""
     return list(dict.fromkeys(field for view in views for field in view.fields))
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtra("Building a model with torch", "train", "transformers") from error
-    return transformers
-
-
-def _converted(folder: Path) -> tokenizers.Tokenizer:
-    """Load the tokenizer of a model folder that has no tokenizer.json, and convert it for the tokenizers library.
-
-    Raise ConfigError if the tokenizer can't be loaded or converted.
-    """
-    try:
-        tokenizer = _transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        fast: tokenizers.Tokenizer = tokenizer.backend_tokenizer
-        return fast
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"The pretrained model in {folder} has no tokenizer that the tokenizers library can read: {str(error).rstrip('.')}. "
-            "Choose a model that has a tokenizer.json."
-        ) from error
-
-
-def _quietly(kind: Any, folder: Path, **options: Any) -> torch.nn.Module:
-    """Load a model from safetensors without showing progress bars; code in the folder is never run, and pickle files are never read."""
-    import torch
-
-    bases.check_weights(folder)
-    transformers = _transformers()
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        model: torch.nn.Module = kind.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, **options
-        )
-    finally:
-        transformers.logging.set_verbosity(level)
-        transformers.utils.logging.enable_progress_bar()
-    return model

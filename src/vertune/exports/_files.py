@@ -59,7 +59,8 @@ def write_model(model: Any, folder: Path) -> None:
 def write_tokenizer(model: TrainedModel, folder: Path) -> None:
     """Write the tokenizer that the model was trained with, set to truncate texts at the maximum number of tokens of the training.
 
-    The tokenizer is saved as it is. The tokenizer class of the model family might build it differently and so change token ids.
+    It adds the prefix of the encoder, if there is one, by itself, and is otherwise saved as it is. The tokenizer class of the model family
+    might build it differently and so change token ids.
     """
     import transformers
 
@@ -68,7 +69,9 @@ def write_tokenizer(model: TrainedModel, folder: Path) -> None:
     inputs = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in model.model.accepted]
     with storage_errors(folder), quiet():
         kind: Any = transformers.PreTrainedTokenizerFast
-        tokenizer = kind(tokenizer_object=encoder.tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder))
+        tokenizer = kind(
+            tokenizer_object=encoder.complete_tokenizer, model_max_length=longest, model_input_names=inputs, **_special(encoder)
+        )
         tokenizer.save_pretrained(folder)
 
 
@@ -76,7 +79,7 @@ def _special(encoder: Any) -> dict[str, str]:
     """Return the tokenizer's special tokens by their use, for example `{"cls_token": "[CLS]"}`.
 
     They are read from the configuration files of the pretrained model; those that the vocabulary lacks are omitted. `pad_token` is
-    always included.
+    always included; if the files don't name it, it is the token with the padding id of the model.
     """
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -86,7 +89,7 @@ def _special(encoder: Any) -> dict[str, str]:
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str) and encoder.tokenizer.token_to_id(token) is not None:
                 found[use] = token
-    return {**found, "pad_token": encoder.tokenizer.id_to_token(encoder.pad)}
+    return {"pad_token": encoder.tokenizer.id_to_token(encoder.pad), **found}
 
 
 def write_readme(model: TrainedModel, folder: Path, form: str, code: str, about: str) -> None:
@@ -98,6 +101,11 @@ def write_readme(model: TrainedModel, folder: Path, form: str, code: str, about:
     from vertune import __version__
 
     write_json(folder / "task.json", {"task": dump(model.task), "outputs": list(model.task.output_names), "encoder": dump(model.encoder)})
+    if model.companion is not None:
+        about += (
+            " In vertune, the outputs are mixed with those of the model's companion (scores of words, or a temperature), which this folder "
+            "does not contain, so the probabilities differ, and answers may."
+        )
     shown = code.replace("FOLDER", folder.name)
     text = f"# {model.name}, for {form}\n\nWritten by vertune {__version__}. {about}\n\n```python\n{shown}\n```\n"
     write_text(folder / "README.md", text)

@@ -23,6 +23,7 @@ from vertune.core.kinds import Export
 from vertune.core.records import equal_values
 from vertune.core.source_files import source_files
 from vertune.exports import _files
+from vertune.lexical import companion as mix
 
 if TYPE_CHECKING:
     from vertune.nn.trained import TrainedModel
@@ -37,6 +38,7 @@ class Onnx(Export):
     """Export for ONNX Runtime; it has no options."""
 
     takes_graphs: ClassVar[bool] = True
+    takes_companion: ClassVar[bool] = True
 
     def write(self, model: TrainedModel, folder: Path) -> None:
         """Write the ONNX graph, the tokenizer and a README; also the script predict.py if it can make the predictions of this model.
@@ -50,7 +52,7 @@ class Onnx(Export):
                 (folder / "model.onnx").write_bytes(_graph(model))
             encoder: Any = model.encoder
             if encoder.input_names.sequence is not None:
-                encoder.tokenizer.save(str(folder / "tokenizer.json"))
+                encoder.complete_tokenizer.save(str(folder / "tokenizer.json"))
         if _is_portable(model):
             _write_script(model, folder)
         else:
@@ -88,7 +90,11 @@ def _write_script(model: TrainedModel, folder: Path) -> None:
     (folder / "parts").mkdir()
     for name in _SCRIPTS:
         write_text(folder / name, (source / name).read_text(encoding="utf-8"))
-    for module in (model.task.decoder, *_USED):
+    modules = [model.task.decoder, *_USED]
+    if model.companion is not None:
+        model.companion.save(folder / mix.FILE)
+        modules.append(mix.__name__)
+    for module in modules:
         for name, file in source_files(module).items():
             write_text(folder / "parts" / f"{name}.py", file.read_text(encoding="utf-8"))
     write_json(folder / "labels.json", _described(model))

@@ -110,7 +110,7 @@ def _config(library: Any, model: TrainedModel, changes: Sequence[Edit], prefix: 
         "target_modules": names,
         "modules_to_save": heads or None,
         "inference_mode": True,
-        "base_model_name_or_path": bases.ALIASES.get(model.base, model.base),
+        "base_model_name_or_path": bases.loadable(model.base),
     }
     if changes[0].kind == "scale":
         inputs = [name for name, edit in zip(names, changes, strict=True) if edit.options["side"] == "input"]
@@ -192,7 +192,7 @@ def _usage(model: TrainedModel, native: bool) -> tuple[str, str]:
     if native:
         kind = "AutoModelForTokenClassification" if model.task.states == "tokens" else "AutoModelForSequenceClassification"
     count = f", num_labels={model.task.size}" if native else ""
-    name = bases.ALIASES.get(model.base, model.base)
+    name = bases.loadable(model.base)
     code = (
         f"from peft import PeftModel\nfrom transformers import {kind}\n\n"
         f'base = {kind}.from_pretrained("{name}"{count})\nmodel = PeftModel.from_pretrained(base, "FOLDER")'

@@ -120,7 +120,7 @@ def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
     model.to(engine.device).train()
     gradients = StepGradients.of(model, lesson, engine, None)
     rows = _typical(examples, batch)
-    if not lesson.task.whole_batch:
+    if not gradients.joint:
         rows = rows[np.argsort(examples.row_costs[rows], kind="stable")]
     full, forward, tokens = 0.0, 0.0, 0
     for first in range(0, len(rows), batch):

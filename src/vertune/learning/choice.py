@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from vertune.core.config import Config
 from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Method, method_that_moves
 from vertune.core.parse import build as parse
@@ -54,20 +56,35 @@ class TrainingGoal:
     """The reason for the method and the epochs, if a time limit decided."""
     warning: str | None = None
     """What the time limit prevents, and what a longer one would allow; None if it prevents nothing."""
+    objective: Literal["labels", "contrastive"] = "labels"
+    """What the layers below the head learn (`training.objective`)."""
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    """The scores and costs of the goals that were compared by cross-validation; empty if nothing was compared."""
+
+
+Comparison = Callable[[auto.StepTimes, "TimeLimit"], "TrainingGoal | str | None"]
+"""A function that compares several goals within the time limit and returns the best one. If there is too little time, it returns a
+sentence about what a longer limit would allow; None if nothing can be compared."""
 
 
 def unlimited(training_input: TrainingInput, method: Method) -> TrainingGoal:
     """Return the goal of a training without a time limit: all epochs of the configured method."""
-    return TrainingGoal(method, defaults.epochs(training_input.config, len(training_input.examples)))
+    epochs = defaults.epochs(training_input.config, len(training_input.examples))
+    return TrainingGoal(method, epochs, objective=_objective(training_input.config))
 
 
 def decide(
-    training_input: TrainingInput, model: VerticalModel, held_out: Examples | None, time: TimeLimit, fallback: str | None
+    training_input: TrainingInput,
+    model: VerticalModel,
+    held_out: Examples | None,
+    time: TimeLimit,
+    fallback: str | None,
+    compare: Comparison | None = None,
 ) -> TrainingGoal:
     """Choose the method (with `method: auto`) and the number of epochs that fit in the time limit.
 
     They are stored in choice.json, from which a resumed run reads them. `fallback` is the name of the model as it is
-    now; None if it can't predict, because its head is random.
+    now; None if it can't predict, because its head is random. `compare` compares goals first, if there are several.
     """
     assert training_input.folder is not None
     file = training_input.folder / "choice.json"
@@ -76,6 +93,11 @@ def decide(
         return _read(file)
     config = training_input.config
     speed = auto.measure(model, training_input)
+    compared = compare(speed, time) if compare else None
+    if isinstance(compared, TrainingGoal):
+        training_input.progress("chosen", method=compared.method.name, epochs=compared.epochs, why=compared.why, speed=asdict(speed))
+        _write(file, compared)
+        return _read(file)
     left = time.left()
     load = auto.Workload(
         tokens=int(training_input.examples.costs.sum()) // team.size(),
@@ -91,9 +113,14 @@ def decide(
     method = choice.method or method_that_moves("head")
     training_input.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     warning = _shortage(choice, time, left, epochs, fallback=fallback, free=config.method == "auto")
-    _write(file, TrainingGoal(method, choice.epochs, max(left, 1.0), choice.why, warning))
+    _write(file, TrainingGoal(method, choice.epochs, max(left, 1.0), choice.why, warning or compared, objective=_objective(config)))
     team.barrier()
     return _read(file)
+
+
+def _objective(config: Config) -> Literal["labels", "contrastive"]:
+    """Return the configured objective; `auto` is `labels` unless candidates are compared."""
+    return "labels" if config.training.objective == "auto" else config.training.objective
 
 
 def _shortage(choice: auto.Choice, time: TimeLimit, left: float, epochs: float, *, fallback: str | None, free: bool) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,30 @@ class Examples:
                 stacked[row, : len(value)] = value
             return torch.from_numpy(stacked)
         return torch.from_numpy(np.stack(values))
+
+    def subset(self, rows: NDArray[np.int64]) -> Examples:
+        """Return the examples of the records with the indices `rows`, in this order."""
+        chosen = self.rows_of(rows)
+        owners = np.repeat(np.arange(len(rows)), [len(self.members[row]) for row in rows])
+        features = [replace(self.features[index], record=int(owner)) for index, owner in zip(chosen, owners, strict=True)]
+        weights = None if self.targets.weights is None else self.targets.weights[chosen]
+        return Examples(
+            [self.records[row] for row in rows], features, by_record(features, len(rows))[0],
+            Targets([self.targets.values[index] for index in chosen], weights), costs=self.costs[chosen], weights=self.weights[chosen],
+            sampling=None if self.sampling is None else self.sampling[rows], per_token=self.per_token,
+        )  # fmt: skip
+
+    def joined(self, other: Examples) -> Examples:
+        """Return these examples followed by those of `other`, which the same task and encoder made."""
+        first, features = len(self.records), len(self.features)
+        moved = [replace(feature, record=feature.record + first) for feature in other.features]
+        pairs = (self.targets.weights, other.targets.weights), (self.sampling, other.sampling)
+        weights, sampling = (None if one is None or two is None else np.concatenate([one, two]) for one, two in pairs)
+        return Examples(
+            [*self.records, *other.records], [*self.features, *moved], [*self.members, *(rows + features for rows in other.members)],
+            Targets([*self.targets.values, *other.targets.values], weights), costs=np.concatenate([self.costs, other.costs]),
+            weights=np.concatenate([self.weights, other.weights]), sampling=sampling, per_token=self.per_token,
+        )  # fmt: skip
 
 
 def encode(records: Sequence[Record], task: Task, encoder: Encoder, views: Sequence[View], tokens: Tokens | None = None) -> Examples:

@@ -59,7 +59,7 @@ class StepGradients:
     @property
     def joint(self) -> bool:
         """Whether the loss compares the model inputs of a step with each other."""
-        return self.lesson.task.whole_batch and self.lesson.objective is None
+        return self.lesson.objective is None and (self.lesson.task.whole_batch or self.lesson.batch_objective is not None)
 
     def total(self, features: NDArray[np.int64]) -> float:
         """Return the number by which the sum of the losses of a step is divided: the total weight of its model inputs.
@@ -112,7 +112,7 @@ class StepGradients:
         together = torch.cat(found).requires_grad_()
         features = [feature for part in parts for feature in part]
         targets = self.lesson.examples.target(features).to(self.engine.device)
-        share = self._share(self.lesson.task.loss(together, targets), features, total)
+        share = self._share(self._loss(together, targets), features, total)
         self.engine.backward(share)
         assert together.grad is not None
         gradients = torch.split(together.grad, [len(part) for part in parts])
@@ -124,8 +124,18 @@ class StepGradients:
         """Run the model on one micro-batch in the mode of training; random numbers begin at `seed`."""
         torch.manual_seed(seed)
         with around(self.engine, self.below, features):
-            out: torch.Tensor = self.model(self._inputs(features)).float()
-        return out
+            return self._compared(self._inputs(features))
+
+    def _compared(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return what the loss compares: the vectors of `lesson.batch_objective` if given, else the outputs of the model."""
+        special = self.lesson.batch_objective
+        out: torch.Tensor = special.outputs(self.model, inputs) if special else self.model(inputs)
+        return out.float()
+
+    def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each model input of a batch, computed by `lesson.batch_objective` if given, else by the task."""
+        special = self.lesson.batch_objective
+        return special.loss(outputs, targets) if special else self.lesson.task.loss(outputs, targets)
 
     def _losses(self, features: Sequence[int]) -> torch.Tensor:
         """Return the loss of each model input of a batch, computed by `lesson.objective` if given, else by the task."""
@@ -134,7 +144,7 @@ class StepGradients:
             if self.lesson.objective:
                 return self.lesson.objective(self.model, inputs, features)
             targets = self.lesson.examples.target(features).to(self.engine.device)
-            return self.lesson.task.loss(self.model(inputs).float(), targets)
+            return self._loss(self._compared(inputs), targets)
 
     def _inputs(self, features: Sequence[int]) -> dict[str, torch.Tensor]:
         examples = self.lesson.examples

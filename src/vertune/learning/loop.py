@@ -208,7 +208,7 @@ class _Training:
         examples, training = self.lesson.examples, self.config.training
         rows = visits(examples, (self.config.seed, number))
         costs = examples.row_costs[rows]
-        if self.lesson.task.whole_batch:
+        if self.gradients.joint:
             costs = np.zeros_like(costs)  # in-batch negatives must not be recognisable by similar length
         return [rows[batch] for batch in epoch(costs, training.batch, training.window, (self.config.seed, number, 1))]
 

@@ -6,7 +6,6 @@ thresholds. This module does not depend on how models and reports are stored.
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,22 +21,22 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Method, Task, Tokens, method_that_moves
-from vertune.core.records import Answer, Record
-from vertune.learning import auto, choice, clock, defaults, probe
+from vertune.core.kinds import Method, Tokens, method_that_moves
+from vertune.core.records import Record
+from vertune.learning import auto, choice, clock, companion, contrastive, defaults, few, probe
 from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
 from vertune.learning.gradients import StepGradients
+from vertune.learning.held_out import HeldOutPredictions, intervals, is_worse, predict, sign
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
 from vertune.learning.training_input import Score, TrainingInput
-from vertune.metrics import bootstrap
+from vertune.lexical.companion import Companion
 from vertune.nn.build import build, trainable
-from vertune.nn.run import Around, outputs
+from vertune.nn.run import outputs
 from vertune.nn.structure import count, head_parameters
 from vertune.nn.vertical import VerticalModel
-from vertune.reports.words import limits
 
 FEW_ROWS = 2000
 """Largest number of labelled rows for which `refit: auto` retrains on all of them, validation rows included."""
@@ -91,6 +90,8 @@ class TrainingOutcome:
     threads: int
     solved: bool
     """Whether only a linear head was fitted (a linear probe), which takes little time to repeat on more rows."""
+    companion: Companion | None = None
+    """What is mixed with the model's outputs before they are decoded; None if nothing is."""
 
 
 def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
@@ -101,9 +102,11 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
     """
     threads = use_threads(config.device.threads)
     training_input = _training_input(config, data, folders, progress)
+    if config.training.objective == "contrastive":
+        contrastive.check(training_input)
     held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
     refit = bool(held_out) and _worth_a_refit(config, data)
-    result = _train_first(training_input, held_out, threads, refit)
+    result = _train_first(training_input, held_out, threads, refit, pooled=data.cut)
     if refit or (held_out and result.solved and data.cut and config.training.refit == "auto"):
         rows = [*data.train, *data.validation]
         progress("refit", rows=len(rows))
@@ -216,12 +219,14 @@ def _below(training_input: TrainingInput, model: VerticalModel, examples: Exampl
     return training_input.cache.recall(model, depth, examples.features) if training_input.cache and depth > 1 else None
 
 
-def _train_first(training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool) -> TrainingOutcome:
+def _train_first(
+    training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool, pooled: bool = False
+) -> TrainingOutcome:
     """Train on the training rows, without the validation rows, and return the model with its validation metrics.
 
     `held_out` contains the encoded validation rows. With `method: auto`, the trained model is kept unless it is clearly
     worse on them than the model before training. `refit` is whether training is to be repeated on all labelled rows,
-    for which time is reserved.
+    for which time is reserved. `pooled` is whether candidates are compared on training and validation rows together.
     """
     config = training_input.config
     started, began = clock.now(), time.monotonic()
@@ -234,40 +239,53 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
             "The setting 'training.start: probe' fits the head (the last layer) as a linear model, which is impossible for the task "
             f"'{training_input.task.name}' with this pooling. Set training.start: auto."
         )
+    words = companion.fit_words(training_input, held_out)
     probed = clock.now()
-    before = _predict(start.model, training_input, held_out) if held_out and start.fallback else None
+    before = predict(start.model, training_input, held_out) if held_out and start.fallback else None
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
     limit = _time_limit(training_input, held_out, (probed - started, clock.now() - probed), refit)
-    goal = _goal(training_input, start, held_out, limit)
+    pool = training_input.examples.joined(held_out) if held_out and pooled else training_input.examples
+    goal = _goal(training_input, start, held_out, limit, pool)
     chosen |= {"why": goal.why} if goal.why else {}
     trained, loop_result = _train(start, goal, training_input, held_out)
     warnings = [goal.warning] if goal.warning else []
     if loop_result and loop_result.late and limit:
-        warnings = [choice.stopped(limit, loop_result, steps_of(config, len(training_input.examples), goal.epochs))]
-    after = _predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
-    if loop_result and before and after and _is_beaten(config, after, before, bool(warnings)):
+        warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
+    after = predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
+    sure = bool(goal.candidates) and not (loop_result and loop_result.late)  # the comparison had more rows than are held out here
+    if loop_result and before and after and not sure and _is_beaten(config, after, before, bool(warnings)):
         chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
         warnings += [f"On the validation rows, what was trained was worse than {start.fallback}, which is kept."] if warnings else []
         goal, after = TrainingGoal(method_that_moves("head"), 0.0), before
         start = _initialise(training_input, _build(training_input), solve, goal.method)
         trained, loop_result = _train(start, goal, training_input, None)
     _warn(training_input, chosen, warnings)
-    chosen |= {"method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(time.monotonic() - began, 1)}
-    if loop_result:
-        chosen |= {
-            "steps": loop_result.steps,
-            "best_step": loop_result.position.best_step,
-            "examples_per_second": round(loop_result.examples_per_second, 1),
-        }
+    chosen |= _facts(goal, loop_result, time.monotonic() - began)
+    learnt = companion.learn(words, training_input, held_out, after.outputs) if held_out and after else None
+    if after and learnt:
+        after.task, after.answers = learnt.task, learnt.answers
+        chosen["companion"] = learnt.figures
+        training_input.progress("companion", **learnt.figures)
     task = after.task if after else training_input.task
-    metrics, ends = (after.metrics, _intervals(after, config.seed)) if after else ({}, {})
-    trained_config = config.model_copy(update={"method": goal.method, "task": task})
+    metrics, ends = (after.metrics, intervals(after, config.seed)) if after else ({}, {})
+    settings = config.training.model_copy(update={"objective": goal.objective})
+    trained_config = config.model_copy(update={"method": goal.method, "task": task, "training": settings})
     return TrainingOutcome(
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
-        solved=start.solution is not None and not loop_result,
+        solved=start.solution is not None and not loop_result, companion=learnt.companion if learnt else None,
     )  # fmt: skip
+
+
+def _facts(goal: TrainingGoal, loop_result: LoopResult | None, seconds: float) -> dict[str, Any]:
+    """Return what was trained and how long it took, for the report."""
+    facts: dict[str, Any] = {"candidates": goal.candidates} if goal.candidates else {}
+    facts |= {"objective": goal.objective, "method": goal.method.name, "epochs": round(goal.epochs, 3), "seconds": round(seconds, 1)}
+    if loop_result is None:
+        return facts
+    speed = round(loop_result.examples_per_second, 1)
+    return facts | {"steps": loop_result.steps, "best_step": loop_result.position.best_step, "examples_per_second": speed}
 
 
 def _time_limit(training_input: TrainingInput, held_out: Examples | None, spent: tuple[float, float], refit: bool) -> TimeLimit | None:
@@ -292,15 +310,35 @@ def _seconds_allowed(config: Config) -> float | None:
     return config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
 
 
-def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | None, limit: TimeLimit | None) -> TrainingGoal:
-    """Return the method and the number of epochs to train: those of the config, or those that fit in the time limit."""
+def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | None, limit: TimeLimit | None, pool: Examples) -> TrainingGoal:
+    """Return the method and the number of epochs to train: those of the config, or those that fit in the time limit.
+
+    `pool` contains the labelled rows on which candidates are compared if there are few.
+    """
+    objective = training_input.config.training.objective
+    asked = contrastive.prepared(training_input) if objective == "contrastive" else training_input
     if limit is not None:
-        return choice.decide(training_input, start.model, held_out, limit, start.fallback)
+        compare = partial(few.compare, training_input, pool, _fit) if start.solution and few.applies(training_input, pool) else None
+        return choice.decide(asked, start.model, held_out, limit, fallback=start.fallback, compare=compare)
     assert isinstance(training_input.config.method, Method)  # auto has a time limit
-    return choice.unlimited(training_input, training_input.config.method)
+    return choice.unlimited(asked, training_input.config.method)
 
 
-def _is_beaten(config: Config, after: _HeldOutPredictions, before: _HeldOutPredictions, shortened: bool) -> bool:
+def _fit(goal: TrainingGoal, training_input: TrainingInput, held_out: Examples) -> list[NDArray[Any]]:
+    """Train a new model for a goal, without traces on disk and in the events; return its outputs for other examples."""
+    quiet = replace(training_input, progress=lambda kind, **fields: None, folder=None, cache=None)
+    start = _initialise(quiet, _build(quiet), goal.objective == "labels", goal.method)
+    _train(start, goal, quiet, None)
+    return outputs(start.model, quiet.encoder, held_out.features, quiet.config.device.tokens)
+
+
+def _steps(training_input: TrainingInput, goal: TrainingGoal) -> int:
+    """Return the number of optimiser steps of a goal, 0 if nothing is trained."""
+    used = contrastive.prepared(training_input) if goal.objective == "contrastive" else training_input
+    return steps_of(used.config, len(used.examples), goal.epochs) if goal.epochs else 0
+
+
+def _is_beaten(config: Config, after: HeldOutPredictions, before: HeldOutPredictions, shortened: bool) -> bool:
     """Return whether the model before training is kept instead of the trained one.
 
     If the time limit shortened the training, the better one on validation is kept. Otherwise, the trained model is
@@ -308,8 +346,8 @@ def _is_beaten(config: Config, after: _HeldOutPredictions, before: _HeldOutPredi
     """
     task = after.task
     if shortened:
-        return (after.metrics[task.goal] - before.metrics[task.goal]) * _sign(task) < 0
-    return config.method == "auto" and _worse(task, after.units, before.units)
+        return (after.metrics[task.goal] - before.metrics[task.goal]) * sign(task) < 0
+    return config.method == "auto" and is_worse(task, after.units, before.units)
 
 
 def _warn(training_input: TrainingInput, chosen: dict[str, Any], warnings: Sequence[str]) -> None:
@@ -320,62 +358,6 @@ def _warn(training_input: TrainingInput, chosen: dict[str, Any], warnings: Seque
         chosen["warnings"] = [*chosen.get("warnings", []), *warnings]
 
 
-@dataclass(slots=True)
-class _HeldOutPredictions:
-    """A model's predictions for held-out (validation) records.
-
-    Before predicting, the task's decision thresholds are fitted to the same records, for each model separately, so that
-    models are compared at thresholds that suit them.
-    """
-
-    task: Task
-    records: Sequence[Record]
-    answers: list[Answer]
-
-    @property
-    def tally(self) -> NDArray[Any]:
-        """One row of statistics per record or query, from whose sum the task computes the metrics of these predictions."""
-        return self.task.tally(self.records, self.answers)
-
-    @property
-    def units(self) -> NDArray[Any]:
-        """The tally, where the rows of records with equal inputs are added up, so that a bootstrap draws them together."""
-        return bootstrap.units(self.tally, self.records, [column.name for column in self.task.input_columns])
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The value of each of the task's metrics for these predictions, by name."""
-        return self.task.score(self.records, self.answers)
-
-
-def _predict(model: VerticalModel, training_input: TrainingInput, held_out: Examples, within: Around | None = None) -> _HeldOutPredictions:
-    """Return a model's predictions for held-out examples.
-
-    `within` returns a context for the forward pass of a batch, such as one with lower precision. If it is None, all
-    passes are computed in float32.
-    """
-
-    def run(features: Sequence[Any]) -> list[Any]:
-        context = within if features is held_out.features else None
-        return outputs(model, training_input.encoder, features, training_input.config.device.tokens, around=context)
-
-    raw = run(held_out.features)
-    task = training_input.task.calibrate(held_out.records, held_out.features, raw)
-    return _HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run))
-
-
-def _worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
-    """Return whether training made the main metric worse by more than one standard error of the difference.
-
-    `after` and `before` are statistics of the predictions after and before training, one row per record or query. A
-    smaller difference is ignored, because it means little on a few dozen validation rows, and training more layers is
-    usually better.
-    """
-    difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
-    error = (difference.high - difference.low) / (2 * 1.96)
-    return bool(difference.value * _sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
-
-
 def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
     """Train the model of `start`; return the number of trainable weights and the result of the training loop.
 
@@ -383,12 +365,12 @@ def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, hel
     already fitted.
     """
     model, method = start.model, goal.method
-    steps = steps_of(training_input.config, len(training_input.examples), goal.epochs) if goal.epochs else 0
+    steps, contrasts = _steps(training_input, goal), goal.objective == "contrastive"
     if not steps and not head_parameters(model):
         return 0, None
     fitted = start.solution is not None and _head_alone(method, model)
     below = start.below if fitted or not steps else start.below or _below(training_input, model, training_input.examples, method)
-    score = _score(model, training_input, held_out, method) if held_out and steps and not fitted else None
+    score = _score(model, training_input, held_out, method) if held_out and steps and not (fitted or contrasts) else None
     torch.manual_seed(training_input.config.seed)
     method.prepare(model, training_input.task, steps)
     parameters = trainable(model)
@@ -402,8 +384,13 @@ def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, hel
         "training", method=method.name, steps=steps, rows=len(training_input.examples), parameters=trained, rate=rates.body
     )
     checkpoints = training_input.folder / "checkpoint" if training_input.folder else None
-    plan = Plan(method, rates, steps, goal.epochs, goal.seconds)
-    return trained, run_loop(model, plan, replace(training_input, folder=checkpoints, below=below, score=score))
+    loop_input = replace(training_input, folder=checkpoints, below=below, score=score)
+    if not contrasts:
+        return trained, run_loop(model, Plan(method, rates, steps, goal.epochs, goal.seconds), loop_input)
+    plan = Plan(method, contrastive.rates(rates), steps, goal.epochs, goal.seconds)
+    result = run_loop(model, plan, contrastive.prepared(loop_input))
+    contrastive.fit_head(model, training_input)
+    return trained, result
 
 
 def _score(model: VerticalModel, training_input: TrainingInput, held_out: Examples, method: Method) -> Score:
@@ -413,7 +400,7 @@ def _score(model: VerticalModel, training_input: TrainingInput, held_out: Exampl
     """
     below = _below(training_input, model, held_out, method) if training_input.config.training.evaluations else None
     within = partial(around, accelerator(training_input.config), below)
-    return lambda: _predict(model, training_input, held_out, within).metrics[training_input.task.goal] * _sign(training_input.task)
+    return lambda: predict(model, training_input, held_out, within).metrics[training_input.task.goal] * sign(training_input.task)
 
 
 def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
@@ -425,12 +412,16 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
     assert isinstance(method, Method)
     start = _initialise(training_input, _build(training_input), result.chosen["start"] == "probe", method)
     left = max(1.0, training_input.deadline - clock.now() - _ENDING) if training_input.deadline is not None else None
-    trained, loop_result = _train(start, TrainingGoal(method, epochs, left), training_input, None)
+    objective = result.chosen["objective"]
+    trained, loop_result = _train(start, TrainingGoal(method, epochs, left, objective=objective), training_input, None)
     if loop_result and loop_result.late:
         message = "The time limit was reached before the retraining on all labelled rows ended, so the first model is kept."
         _warn(training_input, result.chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])
         return result
-    return replace(result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)})
+    return replace(
+        result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)},
+        companion=companion.refit(result.companion, training_input.task, training_input.examples.records),
+    )  # fmt: skip
 
 
 def _worth_a_refit(config: Config, data: TrainingData) -> bool:
@@ -443,17 +434,3 @@ def _worth_a_refit(config: Config, data: TrainingData) -> bool:
         return False
     few = len(data.train) + len(data.validation) <= FEW_ROWS
     return config.training.refit == "always" or (config.training.refit == "auto" and few)
-
-
-def _intervals(predictions: _HeldOutPredictions, seed: int) -> dict[str, list[float]]:
-    """Return the two ends of the 95 % bootstrap interval of each metric, by name.
-
-    Metrics whose interval can't be computed are omitted.
-    """
-    intervals = bootstrap.intervals(predictions.units, predictions.task.summarise, seed=seed, limits=limits)
-    return {name: [entry.low, entry.high] for name, entry in intervals.items() if math.isfinite(entry.high - entry.low)}
-
-
-def _sign(task: Task) -> float:
-    """Return 1 if higher values of the task's main metric are better, else -1."""
-    return -1.0 if task.goal in task.lower_is_better else 1.0

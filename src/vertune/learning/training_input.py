@@ -22,6 +22,16 @@ Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
 """A function that returns the loss of each feature (model input) of a batch, given the model, its inputs and the features' indices."""
 
 
+@dataclass(frozen=True, slots=True)
+class BatchObjective:
+    """A loss that compares all features (model inputs) of a step with each other, to use instead of the task's loss."""
+
+    outputs: Callable[[VerticalModel, Tensors], torch.Tensor]
+    """Returns the vector of each feature that the loss compares, given the model and its inputs."""
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """Returns the loss of each feature, given the vectors and the targets of all features of the step."""
+
+
 @dataclass(slots=True)
 class TrainingInput:
     """Everything that a training run needs besides the model and the `Plan`, such as the encoded examples."""
@@ -40,5 +50,7 @@ class TrainingInput:
     """Cached outputs of the frozen layers for these examples, from which forward passes start."""
     objective: Objective | None = None
     """Loss function to use instead of the task's loss."""
+    batch_objective: BatchObjective | None = None
+    """Loss function that compares the rows of a step with each other, to use instead of the task's loss."""
     deadline: float | None = None
     """Time of `learning.clock` at which the training must have ended; None sets no limit."""

@@ -1,7 +1,7 @@
-"""The loss and the head of a bi-encoder, which embeds queries and documents as vectors.
+"""Contrastive losses, which compare the rows of a batch with each other, and the head of a bi-encoder.
 
-The loss is contrastive: it compares each query with all documents of a batch. The code is independent of texts and of
-how batches are drawn.
+`info_nce` compares queries with documents, `supervised` compares rows by their labels. The code is independent of texts
+and of how batches are drawn.
 """
 
 from __future__ import annotations
@@ -44,6 +44,21 @@ def info_nce(vectors: Tensor, targets: Tensor, temperature: float) -> Tensor:
     scores = scores.masked_fill(also_fits & ~own, -torch.inf)
     chosen = functional.cross_entropy(scores, own.int().argmax(1), reduction="none")
     return losses.index_add(0, asking, chosen * (len(targets) / len(asking)))
+
+
+def supervised(vectors: Tensor, likeness: Tensor, temperature: float) -> Tensor:
+    """Return the supervised contrastive loss (Khosla et al. 2020, L_out) of each row, of shape (rows,).
+
+    `vectors` contains vectors of unit length, shape (rows, width). `likeness` contains, for each pair of rows, how alike
+    their labels are, from 0 to 1, shape (rows, rows). The loss of a row is the cross-entropy of selecting a similar row
+    among all other rows, averaged over the other rows with the weights `likeness`. For one label per row, they are 1 for
+    rows with the same label and else 0, as published. A row that is like no other row has loss 0.
+    """
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    scores = (vectors @ vectors.T / temperature).masked_fill(itself, -torch.inf)
+    surprise = -scores.log_softmax(1).masked_fill(itself, 0.0)
+    weights = likeness.to(vectors.dtype).masked_fill(itself, 0.0)
+    return (weights * surprise).sum(1) / weights.sum(1).clamp(min=torch.finfo(vectors.dtype).tiny)
 
 
 def _first(rows: Tensor, ids: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, ModelError
-from vertune.core.kinds import Encoder, Run, Task
+from vertune.core.kinds import Encoder, Mixer, Run, Task
 from vertune.core.records import Answer, Feature, Record, View
 from vertune.nn import edits as changes
 from vertune.nn import run
@@ -44,6 +44,8 @@ class TrainedModel:
     """The ONNX file of a compressed model."""
     run: Run | None = None
     """A function that computes the outputs of a compressed model."""
+    companion: Mixer | None = None
+    """What is mixed with the outputs before they are decoded; None if nothing is."""
 
     @property
     def base(self) -> str:
@@ -90,7 +92,10 @@ class TrainedModel:
     def answers(self, records: Sequence[Record]) -> list[Answer]:
         """Return the model's answers (predictions) for these records."""
         features = self.encoder.encode(records, self.task.views(sorted({key for record in records for key in record})))
-        return self.task.decode(records, features, self._outputs(features, self.model), run=lambda more: self._outputs(more, self.model))
+        outputs = self._outputs(features, self.model)
+        if self.companion is not None:
+            outputs = self.companion.mixed(records, features, outputs)
+        return self.task.decode(records, features, outputs, run=lambda more: self._outputs(more, self.model))
 
     def _outputs(self, features: Sequence[Feature], model: VerticalModel | None) -> list[NDArray[Any]]:
         if model is None:

@@ -17,7 +17,8 @@ from vertune.core.bounded_yaml import parse_yaml
 from vertune.core.documents import lines
 from vertune.core.errors import VertuneError
 from vertune.core.kinds import Task
-from vertune.reports import render
+from vertune.reports import language, render
+from vertune.reports.mix import mix
 from vertune.reports.scales import format_interval, format_value
 from vertune.reports.verdict import verdict
 from vertune.reports.words import metric
@@ -51,7 +52,10 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None, 
         base_licence=base_licence(base),
         method=_name(config.get("method")),
         chosen=manifest.get("chosen") or {},
+        mix=mix((manifest.get("chosen") or {}).get("companion")),
         data=data,
+        language=language.sentence((dataset or {}).get("language"), (dataset or {}).get("unknown")),
+        foreign=language.warning(base or "", (dataset or {}).get("language"), (dataset or {}).get("unknown")),
         measured=_measured(manifest, evaluated, data["rows"]),
         verdict=verdict(evaluated) if evaluated else None,
         label_count=len(labels),

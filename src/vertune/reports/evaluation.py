@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from vertune.reports import render
+from vertune.reports.mix import mix
 from vertune.reports.scales import format_change, format_count, format_interval, format_value, plural, short
 from vertune.reports.verdict import best_baseline, verdict
 from vertune.reports.words import Metric, baseline_name, format_difference, likely_better, metric
@@ -408,11 +409,13 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Base", training.get("base")),
         ("Method", training.get("method")),
         ("Reason for the method", chosen.get("why")),
+        ("Objective", chosen.get("objective")),
         ("Training rows", format_count(training["rows"]) if training.get("rows") else None),
         ("Trained weights", format_count(training["trained"]) if training.get("trained") else None),
         ("Epochs", f"{chosen['epochs']:.3g}" if chosen.get("epochs") is not None else None),
         ("Steps", f"{format_count(chosen['steps'])}, best after {format_count(chosen['best_step'])}" if chosen.get("best_step") else None),
         ("Retrained on all labelled rows", plural(chosen["refit"], "row") if chosen.get("refit") else None),
         ("Training time", f"{format_count(chosen['seconds'])} s" if chosen.get("seconds") is not None else None),
+        ("Words beside the model", mix(chosen["companion"]) if chosen.get("companion") else None),
     ]
     return [(name, value) for name, value in facts if value]

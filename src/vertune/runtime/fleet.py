@@ -24,6 +24,7 @@ from vertune.core.records import Answer, Feature, Record
 from vertune.core.regular import check_tree, is_present
 from vertune.core.signing import PublicKey
 from vertune.core.spellings import moved_value
+from vertune.lexical.companion import FILE as COMPANION
 from vertune.runtime import eager, reference, shared_store
 from vertune.runtime.backbone import Backbone
 from vertune.runtime.graph import Graph
@@ -120,7 +121,7 @@ class GraphCache:
         """
         with self._lock:
             size = self._make_room(model)
-            for name in (GRAPH, BASE, HOST, reference.FILE):
+            for name in (GRAPH, BASE, HOST, COMPANION, reference.FILE):
                 check_tree(model.folder, name)
             predictor = Predictor.open(model, self.threads)
             assert isinstance(predictor.engine, Graph)
@@ -414,4 +415,4 @@ def decode_outputs(
     except ModelError as error:
         deployment.health.fault = str(error)
         raise
-    return deployment.task.decode(records, features, outputs, run=run)
+    return deployment.predictor.decode(records, features, outputs, run)

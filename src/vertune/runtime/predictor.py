@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from vertune.core.artifact import Artifact
 from vertune.core.errors import ModelError, StorageError
 from vertune.core.files import read_json
-from vertune.core.integrity import cached_hash
-from vertune.core.kinds import Cleaner, Encoder, Task
+from vertune.core.integrity import FILES, cached_hash
+from vertune.core.kinds import Cleaner, Encoder, Run, Task
 from vertune.core.machine import cpu_features, usable_processors
 from vertune.core.parse import build
 from vertune.core.records import Answer, Feature, Record, View
+from vertune.core.regular import is_present, regular_file
+from vertune.lexical.companion import FILE as COMPANION
+from vertune.lexical.companion import Companion
 from vertune.runtime.eager import Eager
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ class Predictor:
     engine: Engine
     columns: tuple[str, ...] = ()
     """The columns of the task that the model was trained on; empty if unknown."""
+    companion: Companion | None = None
+    """What is mixed with the model's outputs before they are decoded; None if nothing is."""
     _views: dict[frozenset[str], tuple[View, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -85,12 +90,14 @@ class Predictor:
             encoder = encoder.at(base)
             config = {**config, "encoder": encoder.model_dump(mode="json")}
         columns = tuple(manifest.get("columns", ()))
+        companion = load_companion(artifact)
         if "graph" in manifest["fingerprint"]:
-            return cls(config, encoder, task, _graph(artifact, manifest["fingerprint"], task, threads or _threads(artifact, many)), columns)
+            graph = _graph(artifact, manifest["fingerprint"], task, threads or _threads(artifact, many))
+            return cls(config, encoder, task, graph, columns, companion=companion)
         check_base(artifact.id, manifest["fingerprint"], encoder)
         artifact.check_files(DELTA)
         tokens = int(config.get("device", {}).get("tokens", 8192))
-        return cls(config, encoder, task, Eager.load(artifact.folder, encoder, task, tokens), columns)
+        return cls(config, encoder, task, Eager.load(artifact.folder, encoder, task, tokens), columns, companion=companion)
 
     @cached_property
     def config(self) -> Config:
@@ -146,8 +153,31 @@ class Predictor:
         for start in range(0, len(records), _CHUNK):
             part = records[start : start + _CHUNK]
             features = self.encoder.encode(part, views)
-            answers += self.task.decode(part, features, check_finite(self.outputs(features)), run=self.outputs)
+            answers += self.decode(part, features, check_finite(self.outputs(features)), self.outputs)
         return answers
+
+    def decode(self, records: Sequence[Record], features: Sequence[Feature], outputs: Sequence[NDArray[Any]], run: Run) -> list[Answer]:
+        """Return one prediction per record, from the model's outputs for the features (model inputs) of the records.
+
+        The outputs are mixed with those of the companion first. `run` computes the model's outputs for further features.
+        """
+        if self.companion is not None:
+            outputs = self.companion.mixed(records, features, outputs)
+        return self.task.decode(records, features, outputs, run=run)
+
+
+def load_companion(artifact: Artifact) -> Companion | None:
+    """Load the companion of a model; None if it has none, as the models of older versions.
+
+    Raises StorageError if its file is missing, or has changed since the model was made.
+    """
+    if COMPANION not in artifact.verified().get(FILES, {}) and not is_present(artifact.folder, COMPANION):
+        return None
+    artifact.check_files([COMPANION])
+    try:
+        return Companion.load(regular_file(artifact.folder, COMPANION))
+    except ValueError as error:
+        raise StorageError(str(error)) from error
 
 
 def check_finite(outputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:

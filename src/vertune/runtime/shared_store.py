@@ -31,7 +31,7 @@ from vertune.core.regular import check_tree, is_present, regular_file
 from vertune.runtime import reference
 from vertune.runtime.backbone import END, START, Backbone, Banks, Slot
 from vertune.runtime.graph import GraphSegment
-from vertune.runtime.predictor import BASE, Predictor, check_base, task_hash
+from vertune.runtime.predictor import BASE, Predictor, check_base, load_companion, task_hash
 
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
@@ -135,7 +135,8 @@ def attach_model(backbone: Backbone, artifact: Artifact, model: Artifact, thread
     begin = {"start": START, "end": END}.get(served["begin"], served["begin"])
     top = _segments(folder / backbone.precision, served["top"], threads) if served["top"] else []
     place = backbone.add(rows, Slot(begin, task, served["pooling"], head, top=tuple(top)))
-    return Predictor(manifest["config"], encoder, task, SharedEngine(backbone, place), tuple(manifest.get("columns", ())))
+    engine, columns = SharedEngine(backbone, place), tuple(manifest.get("columns", ()))
+    return Predictor(manifest["config"], encoder, task, engine, columns, companion=load_companion(model))
 
 
 def check_entry(folder: Path, model: Artifact, precision: str | None = None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from vertune.data.fields import map_fields
 from vertune.evaluation import mistakes, recorded
 from vertune.evaluation import scores as measure
 from vertune.evaluation.scores import Sample
-from vertune.reports import evaluation
+from vertune.reports import evaluation, language
 from vertune.reports.card import card
 from vertune.reports.scales import format_value as percent
 from vertune.reports.scales import plural
@@ -84,6 +84,7 @@ def evaluate(
     with recording(home, run, progress) as recorder:
         predictor = Predictor.open(model, many=True)
         rows = _given(frame, predictor, dataset) if frame is not None else _of_split(dataset, split, model)
+        rows.notes += _language(dataset, manifest)
         recorder("answering", rows=len(rows.records))
         answers = predictor.answer(rows.records)
         measured, units = _measured(_Subject(predictor, dataset, rows, model.refitted), answers, recorder)
@@ -156,6 +157,14 @@ def _of_split(dataset: Artifact | None, split: str, model: Artifact) -> _Rows:
             f"The {used} split of the dataset {dataset.id} has no rows, so nothing can be measured. Prepare a dataset with test rows."
         )
     return _Rows(frame.to_dicts(), used, notes=[*notes, *_leaks(dataset, used), *_copies(dataset, used, frame.height)])
+
+
+def _language(dataset: Artifact | None, manifest: Mapping[str, Any]) -> list[str]:
+    """Return a note if the base of the model with this manifest does not know the language of the training texts."""
+    trained = dataset.manifest if dataset else {}
+    base = manifest["config"].get("encoder", {}).get("base", "")
+    unknown = trained.get("unknown") if trained.get("encoder", {}).get("base", "") == base else None
+    return list(filter(None, [language.warning(base, trained.get("language"), unknown)]))
 
 
 def _copies(dataset: Artifact, split: str, rows: int) -> list[str]:

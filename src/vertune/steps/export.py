@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vertune.core.artifact import Artifact
 from vertune.core.errors import ConfigError
@@ -13,6 +13,9 @@ from vertune.core.kinds import Export
 from vertune.core.parse import build
 from vertune.runtime.eager import Eager
 from vertune.runtime.predictor import GRAPH, Predictor
+
+if TYPE_CHECKING:
+    from vertune.lexical.companion import Companion
 
 _log = logging.getLogger("vertune")
 
@@ -38,7 +41,10 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
             "encoder": predictor.encoder,
             "task": predictor.task,
             "reads": predictor.columns,
+            "companion": predictor.companion,
         }
+        if predictor.companion is not None and not exporter.takes_companion:
+            _check_without_words(model, predictor.companion, exporter)
         if isinstance(predictor.engine, Eager):
             trained = TrainedModel(model=predictor.engine.model, edits=delta.load(model.folder), **described)
         elif exporter.takes_graphs:
@@ -59,3 +65,17 @@ def export(model: Artifact, form: str | Export, folder: Path) -> Path:
         exporter.write(trained, target)
         exporter.check(trained, target)
     return folder.absolute()
+
+
+def _check_without_words(model: Artifact, companion: Companion, exporter: Export) -> None:
+    """Log that a format can't contain the companion of a model; raise ConfigError if the answers depend on the companion alone."""
+    if companion.model == 0:
+        raise ConfigError(
+            f"{model.id} can't be written for {exporter.name}: its answers come from the words of the texts alone, which only the format "
+            "onnx contains. Export to onnx, or train with companion: none."
+        )
+    _log.warning(
+        "The model %s mixes its outputs with those of its companion (scores of words, or a temperature), but the exported model does "
+        "not: it gives other probabilities, and may give other answers. Export to onnx to keep the mix, or train with companion: none.",
+        model.id,
+    )

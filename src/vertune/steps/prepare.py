@@ -16,7 +16,7 @@ from vertune.core.config import Config, dump
 from vertune.core.files import write_json, write_text
 from vertune.data import chain, dataset, describe, tokens
 from vertune.data.chain import ChainInputs, ChainLog, ChainResult
-from vertune.reports import render
+from vertune.reports import language, render
 
 _PACKAGES = ("polars", "numpy", "tokenizers")
 _REASONS = 20
@@ -54,7 +54,8 @@ def prepare(
             run.update(notes=[note.as_json() for note in log.notes])
         recorder("describe")
         rows = _counts(result, log)
-        _write(run, result, _report(config.name, rows, result, log), recorder)
+        report = _report(config.name, rows, result, log)
+        _write(run, result, report, recorder)
         return home.finish(
             run,
             data_hash=dataset.fingerprint(result.splits),
@@ -66,6 +67,8 @@ def prepare(
             validation_cut="validation" in result.cut,
             task=dump(result.task),
             encoder=dump(result.encoder),
+            language=report["language"],
+            unknown=report["unknown"]["share"] if report["language"] else None,
             versions=_versions(),
         )
 
@@ -121,7 +124,8 @@ def _write(run: Artifact, result: ChainResult, report: Mapping[str, Any], progre
     dataset.write(run.folder, result.splits)
     tokens.write(run.folder, result.tokens)
     write_json(run.folder / "report.json", report)
-    write_text(run.folder / "report.html", render("prepare.html", report=report))
+    words = language.sentence(report["language"], report["unknown"]["share"])
+    write_text(run.folder / "report.html", render("prepare.html", report=report, language=words))
     for message in report["warnings"]:
         progress("warning", message=message)
 

@@ -18,11 +18,12 @@ from vertune.core.artifact import Artifact, Home, Progress, Recorder, owner_entr
 from vertune.core.columns import only
 from vertune.core.config import Config, dump, is_same
 from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, NotFound
-from vertune.core.files import write_text
+from vertune.core.files import storage_errors, write_text
 from vertune.core.kinds import Encoder, Task
 from vertune.data import tokens
-from vertune.data.chain import fields_of
+from vertune.data.chain import fields_of, sample_texts
 from vertune.data.dataset import read
+from vertune.lexical.companion import FILE as COMPANION
 
 if TYPE_CHECKING:
     from vertune.learning.session import TrainingData, TrainingOutcome
@@ -134,7 +135,7 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
     records = only(frame, present).to_dicts()
     learnt = _learnt_in_prepare(config, manifest)
     task = learnt[0] if learnt else config.task.fit(frame)
-    encoder = learnt[1] if learnt else config.encoder.resolve(records, task.views(used))
+    encoder = learnt[1] if learnt else config.encoder.choose_base(sample_texts(frame, task)).resolve(records, task.views(used))
     held_out = only(validation, present).to_dicts()
     return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
         records, held_out, used, bool(manifest.get("validation_cut")),
@@ -166,6 +167,9 @@ def _save(run: Artifact, result: TrainingOutcome, progress: Recorder) -> None:
     assert method != "auto"
     edits = method.edits(result.model)
     delta.save(run.folder, edits)
+    if result.companion is not None:
+        with storage_errors(run.folder):
+            result.companion.save(run.folder / COMPANION)
     progress("saved", edits=len(edits), bytes=(run.folder / "delta.safetensors").stat().st_size)
 
 
@@ -182,7 +186,7 @@ def _entries(run: Artifact, result: TrainingOutcome, dataset: Artifact) -> dict[
         "seed": result.config.seed,
         "threads": result.threads,
         "tokens": result.config.device.tokens,
-        "bytes": (run.folder / "delta.safetensors").stat().st_size,
+        "bytes": sum(file.stat().st_size for file in run.folder.glob("*.safetensors")),
         "versions": {"vertune": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in _PACKAGES if importlib.util.find_spec(name)},
     }

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.profile import ColumnProfile, Guess, TableProfile
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import classify as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification
@@ -60,6 +60,7 @@ class Classify(_inputs.SingleView):
     )
     answer: ClassVar[type[Any]] = ClassAnswer
     decoder: ClassVar[str | None] = decoder.__name__
+    activation: ClassVar[Activation | None] = "softmax"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "f1")
@@ -167,6 +168,10 @@ class Classify(_inputs.SingleView):
         if self.imbalance == "focal":
             return losses.focal(outputs, targets, self.gamma, self.smoothing)
         return losses.cross_entropy(outputs, targets, self.smoothing)
+
+    def likeness(self, targets: torch.Tensor) -> torch.Tensor:
+        """Return 1 for each pair of model inputs with the same class, else 0, shape (inputs, inputs)."""
+        return (targets[:, None] == targets[None]).float()
 
     def decoder_options(self) -> dict[str, Any]:
         """Return the keyword arguments of `decode` in `vertune.decoders.classify`, which makes answers from model outputs.

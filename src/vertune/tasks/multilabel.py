@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from vertune.core import separators
 from vertune.core.profile import Guess, TableProfile
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import multilabel as decoder
 from vertune.decoders import windows
 from vertune.metrics import calibration, classification, thresholds
@@ -54,6 +54,7 @@ class Multilabel(_inputs.SingleView):
     )
     answer: ClassVar[type[Any]] = SetAnswer
     decoder: ClassVar[str | None] = decoder.__name__
+    activation: ClassVar[Activation | None] = "sigmoid"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = (
@@ -185,6 +186,15 @@ class Multilabel(_inputs.SingleView):
         if self.objective == "focal":
             return losses.binary_focal(outputs, targets, self.gamma)
         return losses.binary_cross_entropy(outputs, targets)
+
+    def likeness(self, targets: torch.Tensor) -> torch.Tensor:
+        """Return the Jaccard index of the label sets of each pair of model inputs, shape (inputs, inputs).
+
+        It is the number of labels that both have, divided by the number that at least one has; two empty sets have 1.
+        """
+        sizes, common = targets.sum(1), targets @ targets.T
+        together = sizes[:, None] + sizes[None] - common
+        return common / together.clamp(min=1) + (together == 0)
 
     def decoder_options(self) -> dict[str, Any]:
         """Return the keyword arguments of `decode` in `vertune.decoders.multilabel`, which makes answers from model outputs.

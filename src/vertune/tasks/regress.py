@@ -16,7 +16,7 @@ from pydantic import model_validator
 
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.profile import ColumnProfile, Guess, TableProfile
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Targets
+from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Targets
 from vertune.decoders import regress as decoder
 from vertune.decoders import windows
 from vertune.metrics import regression
@@ -56,6 +56,7 @@ class Regress(_inputs.SingleView):
     )
     answer: ClassVar[type[Any]] = NumberAnswer
     decoder: ClassVar[str | None] = decoder.__name__
+    activation: ClassVar[Activation | None] = "identity"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "rmse", "mae", "r2")

@@ -33,6 +33,8 @@ class Model:
         labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
         self.views, self.required = labels["views"], labels["required"]
         self.decode, self.options = parts.load(labels["decoder"]).decode, labels["options"]
+        file = folder / "companion.safetensors"
+        self.companion = parts.load("vertune.lexical.companion").Companion.load(file) if file.exists() else None
         self.texts = Texts(folder / "tokenizer.json", labels["encoder"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -61,7 +63,10 @@ class Model:
                         f"Record {place + 1} needs a text under '{name}', but this record is {record}. Write a text that is not empty."
                     )
         features = self.texts.encode(records, self.views)
-        return self.decode(records, features, [self.output(feature) for feature in features], **self.options)
+        outputs = [self.output(feature) for feature in features]
+        if self.companion is not None:
+            outputs = self.companion.mixed(records, features, outputs)
+        return self.decode(records, features, outputs, **self.options)
 
     def output(self, feature: Feature) -> np.ndarray:
         """Return the graph's output for one token sequence: one vector, or one vector per token if the task reads tokens."""
@@ -72,7 +77,8 @@ class Model:
 def check_files(folder: Path) -> None:
     """Raise ValueError if a file from which the model is loaded is missing or has changed since the export, as files.json shows."""
     listed = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-    for name in ("model.onnx", "tokenizer.json", "labels.json", *(name for name in listed if name.startswith("parts/"))):
+    companion = ["companion.safetensors"] if "companion.safetensors" in listed or (folder / "companion.safetensors").exists() else []
+    for name in ("model.onnx", "tokenizer.json", "labels.json", *companion, *(name for name in listed if name.startswith("parts/"))):
         file = folder / name
         found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
         if found != listed.get(name):

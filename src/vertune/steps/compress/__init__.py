@@ -87,6 +87,7 @@ def compress(
         compression = Compression(model, config, dataset, recorder, Folders(Path(scratch), run.folder))
         smaller, graph = compression.run(chain)
         proof = _cross_validated(compression, model, home, run.folder / _FOLDS, options.accept)
+        compression.write_companion(run.folder)
         _write(run, smaller, graph, _entries(compression, model, proof), dataset.manifest)
         written = Predictor.open(run)
         compression.check_written(run, written, StandaloneModel(smaller.encoder, smaller.task, graph))

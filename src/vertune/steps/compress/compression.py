@@ -14,11 +14,13 @@ from vertune.core.artifact import Artifact, Recorder
 from vertune.core.config import Config
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError, DataError, ModelError
+from vertune.core.files import storage_errors
 from vertune.core.kinds import CompressionContext, Compressor, Encoder, StandaloneModel, Task
 from vertune.core.records import Answer, Feature, Record
 from vertune.data.dataset import records_of
 from vertune.data.validate import model_columns
 from vertune.evaluation.gate import REFUSED, Candidate, Gate, GateOptions, benchmark_candidates, mark_best
+from vertune.lexical.companion import FILE as COMPANION
 from vertune.runtime.benchmark import GraphWorkload
 from vertune.runtime.eager import Eager
 from vertune.runtime.graph import Graph
@@ -26,6 +28,8 @@ from vertune.runtime.predictor import GRAPH, Predictor
 
 if TYPE_CHECKING:
     import onnx
+
+    from vertune.lexical.companion import Companion
 
 TEXTS = 512
 """Number of validation texts on which a graph is compared with its torch model; their lengths are also used to measure speed."""
@@ -62,6 +66,7 @@ class Compression:
         """Number of student models trained by distillation so far."""
         predictor = Predictor.open(model)
         self.parent = standalone(model, predictor)
+        self.companion = predictor.companion
         self.columns = list(predictor.columns) or [column.name for column in predictor.task.columns]
         self.train = records_of(dataset, "train", predictor.task)
         self.validation = records_of(dataset, "validation", predictor.task)
@@ -115,12 +120,25 @@ class Compression:
 
         Compressors that ask whether a result is accurate enough are told so by a comparison on rows of its training.
         """
+        from vertune.learning.companion import refit
+
+        companion = refit(self.companion, self.parent.task, fold.train)  # the words must not have seen the rows that are held out
+
+        def answers(model: StandaloneModel, records: Sequence[Record]) -> list[Answer]:
+            return self._predictor(model, companion).answer(records)
+
         known = fold.train[:TEXTS]
         options = GateOptions(self.config.compress.tolerance, seed=self.config.seed)
-        gate = Gate(self.parent.task, known, self._answers(fold.model, known), options)
-        context = self._context(fold.train, lambda model: gate.verdict("", self._answers(model, known)).verdict != REFUSED)
+        gate = Gate(self.parent.task, known, answers(fold.model, known), options)
+        context = self._context(fold.train, lambda model: gate.verdict("", answers(model, known)).verdict != REFUSED)
         compressed = [StandaloneModel(model.encoder, model.task, graph) for _, model, graph in self.stages(chain, fold.model, context)]
-        return self._answers(compressed[0], fold.held_out), self._answers(compressed[-1], fold.held_out)
+        return answers(compressed[0], fold.held_out), answers(compressed[-1], fold.held_out)
+
+    def write_companion(self, folder: Path) -> None:
+        """Write the companion of the original model, which the smaller one keeps, into a folder; do nothing if there is none."""
+        if self.companion is not None:
+            with storage_errors(folder):
+                self.companion.save(folder / COMPANION)
 
     def check_written(self, run: Artifact, written: Predictor, measured: StandaloneModel) -> None:
         """Compare `written`, the model that was loaded from the folder of `run`, with `measured`, the same model in memory.
@@ -128,7 +146,9 @@ class Compression:
         Raises ModelError if their predictions differ.
         """
         records, task = self.validation[:_BATCH], self.parent.task
-        in_memory, on_disk = (task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured), written))
+        in_memory, on_disk = (
+            task.tally(records, predictor.answer(records)) for predictor in (self._predictor(measured, self.companion), written)
+        )
         if not np.allclose(in_memory, on_disk, atol=1e-3):
             raise ModelError(
                 f"The compressed model in {run.folder} makes other predictions after it is loaded from disk than it made in memory, "
@@ -179,8 +199,8 @@ class Compression:
             return Eager(model.body, self.config.device.tokens, "cpu")  # compressors work on the CPU
         return Graph(model.body.SerializeToString())
 
-    def _predictor(self, model: StandaloneModel) -> Predictor:
-        return Predictor({}, model.encoder, model.task, self._engine(model), tuple(self.columns))
+    def _predictor(self, model: StandaloneModel, companion: Companion | None = None) -> Predictor:
+        return Predictor({}, model.encoder, model.task, self._engine(model), tuple(self.columns), companion=companion)
 
     def _outputs(self, model: StandaloneModel, records: Sequence[Record]) -> list[NDArray[Any]]:
         """Return the raw outputs of a model for these records, before they are decoded to predictions."""
@@ -188,7 +208,7 @@ class Compression:
 
     def _answers(self, model: StandaloneModel, records: Sequence[Record]) -> list[Answer]:
         """Return the predictions of a model for these records."""
-        return self._predictor(model).answer(records)
+        return self._predictor(model, self.companion).answer(records)
 
     def _activations(self, model: StandaloneModel, records: Sequence[Record], names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
         """Run an ONNX graph on these records, and yield the values of the named tensors.

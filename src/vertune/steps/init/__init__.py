@@ -13,6 +13,7 @@ from vertune.core import part
 from vertune.core.config import dump
 from vertune.core.errors import DataError, NotFound, UnknownName, VertuneError
 from vertune.core.kinds import Encoder, Task
+from vertune.core.language import Language, detect
 from vertune.core.parse import build
 from vertune.core.profile import Guess, TableProfile
 from vertune.data import describe, profile
@@ -126,7 +127,8 @@ def _chosen(frame: pl.DataFrame, table: TableProfile, ranked: Sequence[tuple[Tas
     task, guess, trial = next((one for one in tried if not one[2].problem), tried[0])
     result = DatasetGuess(
         rows=frame.height, task=task.name, fields=guess.fields, reasons=guess.reasons, columns=table.columns, options=guess.options,
-        encoder=_encoder(task), split=split, examples=trial.examples, warnings=[trial.problem] if trial.problem else [],
+        encoder=_encoder(task), language=_language(frame, task, guess), split=split,
+        examples=trial.examples, warnings=[trial.problem] if trial.problem else [],
     )  # fmt: skip
     others = [(other, one) for other, one in ranked if one is not guess and one.score > max(_LEAST_SCORE, guess.score - _CLOSE)]
     for other, one in others[:_ALTERNATIVES]:
@@ -157,6 +159,15 @@ def _encoder(task: Task) -> str | None:
         if issubclass(kind, Encoder) and types <= kind.types:
             return name
     return None
+
+
+def _language(frame: pl.DataFrame, task: Task, guess: Guess) -> Language | None:
+    """Detect the language of the input texts in the first rows; return None if a task reads other inputs."""
+    inputs = [column for column in task.input_columns if column.name in guess.fields]
+    if any(column.type != "text" for column in inputs):
+        return None
+    names = [name for column in inputs for name in guess.fields[column.name]]
+    return detect([str(text) for row in frame.select(names).head(_SAMPLE).iter_rows() for text in row if text is not None])
 
 
 @dataclass(frozen=True, slots=True)

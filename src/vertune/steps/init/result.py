@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from vertune.core.language import Language
 from vertune.core.profile import ColumnProfile
 
 
@@ -24,6 +25,8 @@ class DatasetGuess:
     """Options of the task that differ from its defaults."""
     encoder: str | None = None
     """Name of the encoder that reads the inputs, if they are not texts; None for texts."""
+    language: Language | None = None
+    """The language of the input texts; None if the inputs are not texts."""
     source: dict[str, Any] = field(default_factory=dict)
     """The config of the source of the training rows; empty for a frame."""
     others: dict[str, dict[str, Any]] = field(default_factory=dict)

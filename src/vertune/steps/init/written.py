@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from vertune.core import base as bases
 from vertune.core.config import source_of
 from vertune.core.errors import ConfigError
 from vertune.core.names import as_name
@@ -20,7 +21,6 @@ _GENERAL = frozenset({"train", "training", "data", "dataset", "all", "训练集"
 """Names of files that say nothing about their content."""
 _SPLITS = ("validation", "test")
 _LONGEST_COMMENT = 160
-_BASE_COMMENT = "the pretrained model: an alias, an id of the Hugging Face hub, or a folder (for Chinese texts a Chinese model)"
 
 
 def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
@@ -43,11 +43,20 @@ def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
     lines += [
         "",
         f"task: {_value(options if guess.options else guess.task)}  # {comment(guess.reasons['task'])}",
-        f"encoder: {_value(guess.encoder)}  # reads numbers and categories" if guess.encoder else f"base: minilm  # {_BASE_COMMENT}",
+        f"encoder: {_value(guess.encoder)}  # reads numbers and categories" if guess.encoder else _base_line(guess),
         "method: auto  # trains as many layers as fit into 180 seconds (training.time_limit); or full, lora, head …",
         "",
     ]
     return "\n".join(lines)
+
+
+def _base_line(guess: DatasetGuess) -> str:
+    """Return the line of the config that names the pretrained model, with the language of the texts as the reason."""
+    if guess.language is None:
+        return "base: auto  # the pretrained model suits the language of the texts; or an alias, an id of the Hugging Face hub, a folder"
+    base = bases.for_language(guess.language.name)
+    knows = "knows English only" if base in bases.LANGUAGES else "knows about 100 languages"
+    return f"base: {base}  # {comment(f'it {knows}; the texts are: {guess.language.sentence}')}; or an id of the Hugging Face hub, a folder"
 
 
 def name_of(path: Path) -> str:

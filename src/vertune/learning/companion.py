@@ -1,0 +1,191 @@
+"""Learns the companion of a model: how much of its answers is left to words, and how sure they are; independent of training loops.
+
+Two weights are fitted on validation records, which neither the model nor the words were trained on, so that the log-loss (for numbers:
+the squared error) is smallest. A penalty draws the weight of the words to 0, and words that hardly change outputs are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core import content
+from vertune.core.kinds import Task
+from vertune.core.records import Activation, Answer, Feature, Record, texts
+from vertune.learning.examples import Examples
+from vertune.learning.training_input import TrainingInput
+from vertune.lexical.companion import Companion, WordModel, merged
+from vertune.lexical.fitting import LabelledTexts, fit
+
+ROWS = 20
+"""Smallest number of different validation records on which a companion is learnt."""
+LEAST_WEIGHT = 0.1
+"""Least weight of the model if there are no words: a temperature of 10. With 0, all records would get the same answer."""
+LEAST_SHARE = 0.02
+"""Least share of the words, below which they are left out. There is no test of significance: on draws of 40 to 200 validation records of
+Banking77, the fitted weights gave a better mean accuracy and log-loss on other records than a mix that was used only if its gain was
+above one standard error, and useless words changed the log-loss by at most 0.002 (benchmarks/mixing.py)."""
+_OUTPUTS = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class LearntCompanion:
+    """A companion, with the answers that it gives for the validation records, and the task that decodes them."""
+
+    companion: Companion
+    task: Task
+    """The task, with thresholds that are fitted to the mixed outputs."""
+    answers: list[Answer]
+    figures: dict[str, Any]
+    """The weights, and what the model alone, the words alone and the mix are worth on validation, for the report."""
+
+
+def fit_words(training_input: TrainingInput, held_out: Examples | None) -> WordModel | None:
+    """Fit the model of words on the training records; None if no companion is to be learnt, or if the task reads anything but texts."""
+    return _fit(training_input.task, training_input.examples.records) if held_out and _is_wanted(training_input, held_out) else None
+
+
+def refit(companion: Companion | None, task: Task, records: Sequence[Record]) -> Companion | None:
+    """Fit the words of a companion to other records, such as all labelled ones; the weights of the mix are kept."""
+    if companion is None or companion.scorer is None:
+        return companion
+    scorer = _fit(task, records)
+    return companion if scorer is None else replace(companion, scorer=scorer)
+
+
+def learn(
+    words: WordModel | None, training_input: TrainingInput, held_out: Examples, outputs: Sequence[NDArray[Any]]
+) -> LearntCompanion | None:
+    """Learn the weights of the mix on validation records; `outputs` are those of the model.
+
+    Without a model of words, only the weight of the model is learnt. Return None if no companion is to be learnt.
+    """
+    task, records, features = training_input.task, held_out.records, held_out.features
+    if not _is_wanted(training_input, held_out) or (words is None and task.activation == "identity"):
+        return None
+    assert task.activation is not None
+    parts = [merged(task.activation, len(records), features, outputs), *([words.scores(records)] if words else [])]
+    truth, importance = _truth(task, records)
+    group = _groups(task, records)
+    shared = 1 / np.bincount(group)[group]  # copies of a record count as one record
+    mixing = Mixing(task.activation, truth, shared if importance is None else importance * shared)
+    weights = mixing.learn(parts)
+    companion = Companion(task.activation, *weights, scorer=words if weights[1] else None)
+    measured = {"model": _measured(task, held_out, outputs)[2]}
+    if words:
+        alone = Companion(task.activation, 0.0, mixing.fit(parts[1:])[0], words)
+        measured["words"] = _measured(task, held_out, alone.mixed(records, features, outputs))[2]
+    fitted, answers, measured["mixed"] = _measured(task, held_out, companion.mixed(records, features, outputs))
+    share = share_of_words(weights, parts) if words else 0.0
+    figures = {"model": round(weights[0], 4), "words": round(weights[1], 4), "share": round(share, 4), "validation": measured}
+    return LearntCompanion(companion, fitted, answers, figures)
+
+
+def share_of_words(weights: Sequence[float], parts: Sequence[NDArray[np.float64]]) -> float:
+    """Return which share of the differences between records comes from the words: of the standard deviation of the weighted parts."""
+    model, words = (weight * float(part.std(axis=0).mean()) for weight, part in zip(weights, parts, strict=True))
+    return words / ((model + words) or 1.0)
+
+
+def _is_wanted(training_input: TrainingInput, held_out: Examples) -> bool:
+    """Return whether a companion is to be learnt: the config and the task want one, and there are enough validation records."""
+    if training_input.config.companion == "none" or training_input.task.activation is None:
+        return False
+    return len(set(_groups(training_input.task, held_out.records).tolist())) >= ROWS
+
+
+def _groups(task: Task, records: Sequence[Record]) -> NDArray[np.int64]:
+    """Return the same number for records with equal inputs, shape (records,)."""
+    return content.groups(records, [column.name for column in task.input_columns])
+
+
+def _measured(task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]]) -> tuple[Task, list[Answer], dict[str, float]]:
+    """Decode outputs at thresholds that suit them; return the task, the answers, and the main metric and calibration error."""
+    fitted = task.calibrate(held_out.records, held_out.features, outputs)
+    answers = fitted.decode(held_out.records, held_out.features, outputs)
+    figures = {task.goal: fitted.score(held_out.records, answers)[task.goal]}
+    calibration = fitted.details(held_out.records, answers).get("calibration")
+    return fitted, answers, figures | ({"ece": calibration["ece"]} if calibration else {})
+
+
+def _fit(task: Task, records: Sequence[Record]) -> WordModel | None:
+    """Fit the model of words; None if the task has no activation, or reads anything but one or two texts."""
+    columns = [column for column in task.input_columns if any(record.get(column.name) for record in records)]
+    readable = 1 <= len(columns) <= 2 and all(column.type == "text" for column in columns)
+    if task.activation is None or not readable or not 0 < task.size <= _OUTPUTS:
+        return None
+    fields = tuple(column.name for column in columns)
+    truth, importance = _truth(task, records)
+    return fit(LabelledTexts(fields, [texts(records, name) for name in fields], truth, importance), task.activation, task.size)
+
+
+def _truth(task: Task, records: Sequence[Record]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return the expected value of each record and its weight, as the task's loss reads them; no weights if all have the same."""
+    targets = task.targets(records, [Feature(row, "", 1, None) for row in range(len(records))])
+    weights = None if targets.weights is None else targets.weights.astype(np.float64)
+    return np.array(targets.values), weights
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Fits the weights with which scores are added, so that the loss of the sum is smallest."""
+
+    activation: Activation
+    truth: NDArray[Any]
+    """The class index of each record; 0 or 1 for each label of a record, shape (records, labels); or the number of each record."""
+    importance: NDArray[np.float64] | None = None
+    """The weight of each record in the loss; None gives all the same."""
+
+    def learn(self, parts: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+        """Return the weights of the model's outputs and, if there are any, of the words' scores, both of shape (records, outputs)."""
+        if len(parts) > 1:
+            weights = self.fit(parts)
+            if weights[1] and share_of_words(weights, parts) >= LEAST_SHARE:
+                return weights[0], weights[1]
+        return 1.0 if self.activation == "identity" else max(LEAST_WEIGHT, self.fit(parts[:1])[0]), 0.0
+
+    def fit(self, parts: Sequence[NDArray[np.float64]]) -> tuple[float, ...]:
+        """Return the weight of each part, not below 0.
+
+        The loss is convex in the weights. A small penalty draws that of the model to 1 and that of the words to 0; it counts as much
+        as one record, so that few records that are all right don't make the model infinitely sure.
+        """
+        from scipy.optimize import minimize
+
+        drawn = np.eye(len(parts))[0]
+
+        def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            mix = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+            slope = self.slopes(np.asarray(mix))
+            gradient = np.array([float((slope * part).sum()) for part in parts])
+            away = weights - drawn
+            return float(self.losses(np.asarray(mix)).sum() + away @ away) / len(slope), (gradient + 2 * away) / len(slope)
+
+        found = minimize(loss, drawn, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(parts))
+        return tuple(float(weight) for weight in found.x)
+
+    def losses(self, mix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the loss of each record for these mixed outputs."""
+        values: NDArray[np.float64]
+        if self.activation == "softmax":
+            values = np.logaddexp.reduce(mix, axis=1) - mix[np.arange(len(mix)), self.truth]
+        elif self.activation == "sigmoid":
+            values = (np.logaddexp(0, mix) - mix * self.truth).sum(axis=1)
+        else:
+            values = 0.5 * (mix[:, 0] - self.truth) ** 2
+        return values if self.importance is None else values * self.importance
+
+    def slopes(self, mix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the derivative of the losses by the mixed outputs, shape (records, outputs)."""
+        if self.activation == "softmax":
+            slope = np.exp(mix - np.logaddexp.reduce(mix, axis=1, keepdims=True))
+            slope[np.arange(len(mix)), self.truth] -= 1
+        elif self.activation == "sigmoid":
+            slope = 0.5 * (1 + np.tanh(0.5 * mix)) - self.truth
+        else:
+            slope = mix - self.truth[:, None]
+        return slope if self.importance is None else slope * self.importance[:, None]

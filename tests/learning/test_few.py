@@ -1,0 +1,189 @@
+"""On few rows, candidates are compared by cross-validation, and none is chosen that scored below another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.learning.conftest import method, sentences
+from vertune.core import part
+from vertune.core.config import Config, build
+from vertune.core.errors import ConfigError
+from vertune.learning import auto, clock, few, session
+from vertune.learning.choice import TimeLimit, TrainingGoal
+from vertune.learning.examples import encode
+from vertune.learning.training_input import TrainingInput
+
+CLASSIFY = part.find("tasks", "classify")
+
+
+def examples(base, records):
+    config = build(Config, {"data": {}, "base": str(base), "task": {"name": "classify", "labels": ["food", "money", "travel"]}})
+    return config, encode(records, config.task, config.encoder, config.task.views(["text", "label"]))
+
+
+def goals(*names: str) -> list[few.Candidate]:
+    return [few.Candidate(name, TrainingGoal(method("head"), float(row)), float(row)) for row, name in enumerate(names)]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 30), min_size=10, max_size=60), st.sampled_from([2, 3, 5]))
+def test_folds_are_a_division_in_which_equal_inputs_stay_together(base, chosen, folds):
+    pool = sentences(31)
+    config, encoded = examples(base, [pool[row] for row in chosen])
+    parts = few.divided(encoded, config.task, folds)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(chosen)))
+    places: dict[str, set[int]] = {}
+    for number, rows in enumerate(parts):
+        for row in rows:
+            places.setdefault(encoded.records[row]["text"], set()).add(number)
+    assert all(len(numbers) == 1 for numbers in places.values())
+
+
+def test_folds_have_the_proportions_of_the_labels(base):
+    records = [{"text": f"the bank {row}", "label": "money" if row < 20 else "food"} for row in range(30)]
+    config, encoded = examples(base, records)
+    for rows in few.divided(encoded, config.task, 5):
+        labels = [records[row]["label"] for row in rows]
+        assert (labels.count("money"), labels.count("food")) == (4, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.sampled_from([0.1, 0.2])), min_size=1, max_size=6), st.booleans())
+def test_the_choice_is_never_below_another_candidate(measured, low):
+    task = CLASSIFY(labels=["a", "b"])
+    if low:
+        task = part.find("tasks", "regress")()
+    names = [f"candidate {row}" for row in range(len(measured))]
+    scores = [few.Score(candidate, *values, seconds=1.0) for candidate, values in zip(goals(*names), measured, strict=True)]
+    best = few._best(task, scores, 20, 5)
+    mine = scores[int(best.epochs)]
+    better = min if task.goal in task.lower_is_better else max
+    assert mine.metric == better(score.metric for score in scores)
+    ties = [score for score in scores if score.metric == mine.metric]
+    assert mine.loss == min(score.loss for score in ties)
+    assert mine.candidate.seconds == min(score.candidate.seconds for score in ties if score.loss == mine.loss)
+    assert [row["name"] for row in best.candidates] == names
+
+
+def test_a_score_that_is_not_a_number_is_the_worst():
+    scores = [few.Score(candidate, value, 0.1, 1.0) for candidate, value in zip(goals("a", "b"), [float("nan"), 0.2], strict=True)]
+    assert few._best(CLASSIFY(labels=["a", "b"]), scores, 20, 5).epochs == 1.0
+
+
+def test_every_row_is_predicted_once_by_a_model_that_did_not_see_it(base, quiet):
+    config, encoded = examples(base, sentences(20))
+    lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet)
+    held: list[str] = []
+
+    def fit(goal, given, others):
+        texts = {record["text"] for record in given.examples.records}
+        assert not texts & {record["text"] for record in others.records}
+        held.extend(record["text"] for record in others.records if goal.objective == "contrastive")
+        truth = np.array([others.targets.values[row] for row in range(len(others.features))])
+        right = np.eye(3)[truth] * 9
+        return list(right if goal.objective == "contrastive" else -right)
+
+    found = few.compare(lesson, encoded, fit, auto.StepTimes(1e-9, 1e-9), TimeLimit(100, clock.now() + 100))
+    assert isinstance(found, TrainingGoal)
+    assert found.objective == "contrastive"
+    assert sorted(held) == sorted(record["text"] for record in encoded.records)
+    assert {row["name"]: row["accuracy"] for row in found.candidates} == {"probe": 0, "fine-tuning": 0, "contrastive": 1}
+
+
+def test_too_little_time_compares_nothing_and_tells_the_time_that_is_needed(base, quiet):
+    config, encoded = examples(base, sentences(20))
+    lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet)
+    speed = auto.StepTimes(1e-3, 1e-3)
+    found = few.compare(lesson, encoded, lambda *ignored: pytest.fail("trained"), speed, TimeLimit(1, clock.now() + 1))
+    assert isinstance(found, str)
+    longer = float(found.split("training.time_limit: ")[1].split()[0])
+    calls = []
+
+    def fit(goal, given, others):
+        calls.append(goal)
+        return [np.zeros(3) for _ in others.features]
+
+    assert isinstance(few.compare(lesson, encoded, fit, speed, TimeLimit(longer, clock.now() + longer)), TrainingGoal)
+    assert len(calls) == 3 * 5
+
+
+def trained(configured, folder, cut=True, **options):
+    config, material = configured(rows=36, **options)
+    events = []
+    data = replace(material, validation=material.validation[:9], cut=cut)
+    result = session.train(config, data, session.TrainingFolders(folder), lambda kind, **fields: events.append((kind, fields)))
+    return result, events
+
+
+def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path):
+    result, events = trained(configured, tmp_path)
+    rows = result.chosen["candidates"]
+    assert [row["name"] for row in rows] == ["probe", "fine-tuning", "contrastive"]
+    assert all(row["seconds"] >= 0 for row in rows)
+    best = max(row["accuracy"] for row in rows)
+    named = {"probe": ("head", "labels"), "fine-tuning": ("full", "labels"), "contrastive": ("full", "contrastive")}
+    kinds = [named[row["name"]] for row in rows if row["accuracy"] == best]
+    assert (result.config.method.name, result.config.training.objective) in kinds
+    assert result.chosen["refit"] == 45
+    assert [fields["step"] for kind, fields in events if kind == "comparing"] == list(range(15))
+
+
+def test_a_resumed_comparison_is_not_repeated(configured, tmp_path, monkeypatch):
+    first, _ = trained(configured, tmp_path)
+    monkeypatch.setattr(few, "_cross_validate", lambda *ignored: pytest.fail("compared again"))
+    again, _ = trained(configured, tmp_path)
+    assert again.chosen["candidates"] == first.chosen["candidates"]
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("options", [{"training": {"objective": "labels"}}, {"training": {"epochs": 1}}, {"method": "full"}])
+def test_who_asks_for_something_gets_it_without_a_comparison(configured, tmp_path, options):
+    result, _ = trained(configured, tmp_path, **options)
+    assert "candidates" not in result.chosen
+    assert result.chosen["objective"] == "labels"
+
+
+@pytest.mark.parametrize("name", ["full", "top_layers", "lora", "bitfit"])
+def test_the_contrastive_objective_moves_what_the_method_moves_and_repeats(configured, tmp_path, name):
+    options = {"method": method(name).model_dump(), "training": {"objective": "contrastive", "refit": "never"}}
+    runs = [trained(configured, tmp_path / str(row), **options)[0] for row in range(2)]
+    assert runs[0].chosen["steps"] == 30
+    assert runs[0].config.training.objective == "contrastive"
+    assert runs[0].metrics == runs[1].metrics
+    assert runs[0].metrics["accuracy"] > 0.5
+    for key, value in runs[0].model.state_dict().items():
+        assert torch.equal(value, runs[1].model.state_dict()[key]), key
+
+
+def test_several_labels_are_compared_too(configured, tmp_path, base):
+    import polars as pl
+
+    task = part.find("tasks", "multilabel")()
+    records = task.example(40)
+    config = build(Config, {"data": {}, "base": str(base), "task": "multilabel", "device": {"threads": 1, "precision": "float32"}})
+    config = config.model_copy(update={"task": task.fit(pl.DataFrame(records))})
+    data = session.TrainingData(records[:32], records[32:], ["text", "labels"], cut=True)
+    result = session.train(config, data, session.TrainingFolders(tmp_path), lambda kind, **fields: None)
+    assert len(result.chosen["candidates"]) == 3
+
+
+def test_labels_of_one_class_each_are_as_alike_as_classes():
+    classes = torch.tensor([0, 2, 2, 1])
+    one_hot = torch.eye(3)[classes]
+    several = part.find("tasks", "multilabel")(labels=["a", "b", "c"])
+    assert torch.equal(several.likeness(one_hot), CLASSIFY(labels=["a", "b", "c"]).likeness(classes))
+
+
+def test_numbers_have_no_contrastive_objective(configured, tmp_path, base):
+    config = build(Config, {"data": {}, "base": str(base), "task": "regress", "method": "full", "training": {"objective": "contrastive"}})
+    rows = [{"text": f"the bank {row}", "score": float(row)} for row in range(12)]
+    config = config.model_copy(update={"task": config.task.model_copy(update={"mean": 5.0, "spread": 3.0})})
+    with pytest.raises(ConfigError, match="contrastive"):
+        session.train(config, session.TrainingData(rows, [], ["text", "score"]), session.TrainingFolders(tmp_path), lambda *a, **b: None)
