@@ -59,6 +59,35 @@ def test_a_batch_of_long_texts_is_trained_in_little_memory_and_too_little_is_tol
     assert "device.memory (now 100.0)" in beyond.stderr
 
 
+GAPS = """
+    import sys
+    import torch
+    from pathlib import Path
+    from vertune.learning.memory import avoid_gaps
+
+    if sys.argv[1:]:
+        avoid_gaps()
+    torch.ones(7 << 20)  # freed, which raises the threshold of malloc above the size of the next ones
+    large, small = [], []
+    for _ in range(20):
+        large.append(torch.ones(4 << 20))
+        small.append(torch.ones(100))  # above it in the heap, which can't shrink now
+    resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    before = resident()
+    large.clear()
+    print((before - resident()) / 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the C library of Linux is told so")
+def test_what_is_freed_in_the_middle_is_returned_at_once():
+    def returned(*words: str) -> float:
+        command = [sys.executable, "-c", textwrap.dedent(GAPS), *words]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert returned("told") > 300 > returned()
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

@@ -29,6 +29,8 @@ _OVERHEAD = 1.8
 temporary results, and gaps that the allocator can't use; measured with MiniLM on batches of 64 to 512 tokens per text."""
 _LEAST = 0.1
 """Smallest fraction of the memory that passes may use, if the weights alone take almost all of it."""
+_THRESHOLD, _LARGE = -3, 4 << 20
+"""The number of `M_MMAP_THRESHOLD` in glibc's malloc.h, and its value in bytes."""
 _ROWS = 256
 """Largest number of model inputs in one pass."""
 
@@ -124,6 +126,18 @@ def told(what: str, config: Config) -> Iterator[None]:
             f"{what} ran out of memory: {reason}. It must keep to device.memory (now {config.device.memory}) and needs that much free "
             "memory. Close other programs, or set device.memory (in GB), device.tokens, training.batch or encoder.max_tokens to less."
         ) from error
+
+
+def avoid_gaps() -> None:
+    """Let the C library (glibc) return each tensor of 4 MB or more to the operating system as soon as it is freed.
+
+    By default, glibc raises its threshold for this to 32 MB as it runs. Passes over texts of many lengths then leave gaps that no
+    later tensor fits: a linear probe on 10,000 long texts took 5.3 GB instead of 3.7 GB. With 4 MB, passes are as fast; with 1 MB,
+    they take 15 % more time.
+    """
+    option: Any = machine.c_function("mallopt")
+    if option is not None:
+        option(_THRESHOLD, _LARGE)
 
 
 def give_back() -> None:
